@@ -1,0 +1,43 @@
+"""Convert JAX programs to ONNX.
+
+Importing this package imports neither jax nor onnx: each public name loads its module when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jax2onnx import errors
+    from jax2onnx.api import save_onnx, to_onnx
+    from jax2onnx.checking import allclose, check
+    from jax2onnx.hookspecs import hookimpl
+
+    __version__: str
+
+__all__ = ["__version__", "allclose", "check", "errors", "hookimpl", "save_onnx", "to_onnx"]
+
+_HOMES = {
+    "allclose": "jax2onnx.checking",
+    "check": "jax2onnx.checking",
+    "hookimpl": "jax2onnx.hookspecs",
+    "save_onnx": "jax2onnx.api",
+    "to_onnx": "jax2onnx.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("jax2onnx-core")
+    if name == "errors":
+        return importlib.import_module("jax2onnx.errors")
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""Runnable models, each registered as an example."""

@@ -1,0 +1,1 @@
+"""``jax.numpy`` and ``jax.nn`` as whole functions."""

@@ -1,0 +1,1 @@
+"""A lowering to ONNX for the primitives of ``jax.lax``."""

@@ -1,0 +1,1 @@
+"""``flax.nnx`` modules, opened for export, and their layers as whole functions."""
