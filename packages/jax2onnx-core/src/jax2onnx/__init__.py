@@ -35,6 +35,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
+    importlib.import_module("jax2onnx._owner").require_sole_owner()
     value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
     return value
 
