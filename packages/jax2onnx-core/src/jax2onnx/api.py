@@ -1,0 +1,253 @@
+"""The public entry points: ``to_onnx`` and ``save_onnx``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from jax2onnx import plugins
+from jax2onnx._compat import is_symbolic
+from jax2onnx.builder import ir_dtype
+from jax2onnx.dims import find_sources
+from jax2onnx.errors import ConversionError, InputSpecError, OpsetError
+from jax2onnx.flatten import flatten
+from jax2onnx.fuse import fuse
+from jax2onnx.legalise import legalise
+from jax2onnx.lower import LoweringContext, lower
+from jax2onnx.registry import MIN_OPSET
+from jax2onnx.save import preflight, save
+from jax2onnx.specs import Inputs, parse_inputs
+from jax2onnx.tidy import tidy
+from jax2onnx.trace import Traced, open_callable, trace
+
+if TYPE_CHECKING:
+    import os
+
+    from jax2onnx.legalise import Target
+
+DEFAULT_OPSET = 23
+DEFAULT_TARGET = "onnxruntime-cpu"
+_PROTO_LIMIT = 2**31 - 1
+
+
+def to_onnx(
+    fn: Any,
+    inputs: Sequence[Any] | Mapping[str, Any],
+    *,
+    opset: int = DEFAULT_OPSET,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    input_params: Mapping[str, Any] | None = None,
+    constraints: Sequence[str] = (),
+    target: str | None = DEFAULT_TARGET,
+    lowerings: Mapping[str, Callable[..., Any]] | None = None,
+    fusions: bool = True,
+    training: bool = False,
+    name: str | None = None,
+) -> onnx.ModelProto:
+    """Convert a JAX callable to an ONNX model.
+
+    Args:
+        fn: a function, or a framework object that a plugin opens (e.g. a flax.nnx module). A module in training mode is
+            exported as its inference self, with one ``UserWarning``.
+        inputs: one spec per positional argument (a mapping: keyword arguments). A spec is a shape tuple such as
+            ``('B', 30)`` (float32), a string such as ``'int32[B,T]'``, a ``jax.ShapeDtypeStruct``, an array, or a pytree
+            of these. 64-bit dtypes need ``jax_enable_x64``.
+        opset: the ONNX opset; no newer operator is emitted.
+        input_names: names of the flattened inputs (default: the callable's parameter names and pytree paths).
+        output_names: names of the flattened outputs (default: their pytree paths, or ``output``).
+        input_params: specs of keyword arguments that stay inputs of the model.
+        constraints: what holds between symbolic dims, e.g. ``['T >= 4', 'mod(T, 2) == 0']``.
+        target: the runtime to legalise for; ``'onnx'`` or None keeps the form that the ONNX spec allows.
+        lowerings: primitive name -> rule; beats every plugin.
+        fusions: whether to emit whole functions (gelu, softmax, …) as ONNX's own operators.
+        training: export training behaviour (batch statistics, dropout) instead of inference.
+        name: the graph's name.
+
+    Returns:
+        The model, self-contained.
+
+    Raises:
+        InputSpecError: an argument is not of an accepted form.
+        ConversionError: the program cannot be traced or expressed; the message names the user's line and a remedy.
+    """
+    model = export_ir(
+        fn,
+        inputs,
+        opset=opset,
+        input_names=input_names,
+        output_names=output_names,
+        input_params=input_params,
+        constraints=constraints,
+        target=target,
+        lowerings=lowerings,
+        fusions=fusions,
+        training=training,
+        name=name,
+    )
+    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    if size > _PROTO_LIMIT:
+        msg = f"the model holds {size / 2**30:.1f} GiB of weights, more than one protobuf message can"
+        raise ConversionError(msg, remedy="use save_onnx, which writes weights beside the model")
+    return ir.to_proto(model)
+
+
+def save_onnx(
+    fn: Any, inputs: Sequence[Any] | Mapping[str, Any], path: str | os.PathLike[str], **options: Any
+) -> None:
+    """Convert a JAX callable and write the model to ``path``; options are those of :func:`to_onnx`.
+
+    Large weights are written beside the model, to ``<path>.data``. A failed export leaves no file, and an existing file
+    is replaced only by a complete one.
+
+    Raises:
+        SaveError: the path cannot be written; checked before work starts where that is possible.
+        InputSpecError: as ``to_onnx``.
+        ConversionError: as ``to_onnx``.
+    """
+    preflight(path)
+    save(export_ir(fn, inputs, **options), path)
+
+
+def export_ir(
+    fn: Any,
+    inputs: Sequence[Any] | Mapping[str, Any],
+    *,
+    opset: int = DEFAULT_OPSET,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    input_params: Mapping[str, Any] | None = None,
+    constraints: Sequence[str] = (),
+    target: str | None = DEFAULT_TARGET,
+    lowerings: Mapping[str, Callable[..., Any]] | None = None,
+    fusions: bool = True,
+    training: bool = False,
+    name: str | None = None,
+) -> ir.Model:
+    """As :func:`to_onnx`, returning an ``onnx_ir.Model`` whose weights are not copied."""
+    _check_opset(opset)
+    loaded = plugins.load()
+    registry = loaded.registry()
+    runtime = _find_target(target, registry.targets)
+    parsed = parse_inputs(fn, inputs, input_params=input_params, input_names=input_names, constraints=constraints)
+    opened = open_callable(fn, loaded.hook, training=training)
+    traced = trace(opened, parsed)
+    used = tuple(registry.fusions) if fusions else ()
+    program = fuse(flatten(traced.jaxpr), used, opset=opset, target=runtime)
+    ctx = LoweringContext(
+        opset=opset,
+        target=runtime,
+        lowerings=registry.lowerings.with_user(lowerings) if lowerings else registry.lowerings,
+        fusions=used,
+        describe_plugin=loaded.describe,
+        problems=loaded.problems,
+    )
+    params = _parameters(traced)
+    graph_inputs = _graph_inputs(parsed)
+    root = ctx.op.scope
+    root.sources.update(
+        find_sources([(v, s.aval.shape) for v, s in zip(graph_inputs, parsed.specs, strict=True)])
+    )
+    values = lower(ctx, program, [*params, *graph_inputs])
+    names = _output_names(traced.output_paths, output_names, {v.name for v in graph_inputs})
+    graph = ir.Graph(
+        graph_inputs,
+        _graph_outputs(ctx, values, names, {*graph_inputs, *params}),
+        nodes=root.nodes,
+        initializers=[*params, *root.initializers],
+        opset_imports={"": opset},
+        name=name or opened.name,
+    )
+    model = ir.Model(
+        graph,
+        ir_version=onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)]),
+        producer_name="jax2onnx",
+        producer_version=version("jax2onnx-core"),
+    )
+    tidy(model)
+    loaded.hook.jax2onnx_finalize(model=model)
+    if runtime is not None:
+        legalise(model, runtime)
+    for message in dict.fromkeys(ctx.warnings):
+        warnings.warn(message, UserWarning, stacklevel=3)
+    return model
+
+
+def _check_opset(opset: int) -> None:
+    newest = onnx.defs.onnx_opset_version()
+    if not isinstance(opset, int) or not MIN_OPSET <= opset <= newest:
+        msg = f"opset: {opset!r} is not supported"
+        raise OpsetError(msg, remedy=f"pass an int from {MIN_OPSET} to {newest} (the newest of the installed onnx)")
+
+
+def _find_target(name: str | None, targets: Mapping[str, tuple[Target, str]]) -> Target | None:
+    if name is None or name == "onnx":
+        return None
+    if name not in targets:
+        msg = f"target: {name!r} is not known; known are {', '.join(sorted({'onnx', *targets}))}"
+        raise InputSpecError(msg)
+    return targets[name][0]
+
+
+def _parameters(traced: Traced) -> list[ir.Value]:
+    values = []
+    for name, array in traced.params.items():
+        held = np.asarray(array)
+        tensor = ir.Tensor(held, dtype=ir_dtype(held.dtype), name=name)
+        values.append(
+            ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+        )
+    return values
+
+
+def _graph_inputs(inputs: Inputs) -> list[ir.Value]:
+    return [
+        ir.Value(name=s.name, shape=_ir_shape(s.aval.shape), type=ir.TensorType(ir_dtype(s.aval.dtype)))
+        for s in inputs.specs
+    ]
+
+
+def _ir_shape(shape: Sequence[Any]) -> ir.Shape:
+    return ir.Shape([str(d) if is_symbolic(d) else int(d) for d in shape])
+
+
+def _output_names(paths: Sequence[str], wanted: Sequence[str] | None, taken: set[str | None]) -> list[str]:
+    if wanted is not None:
+        names = list(wanted)
+        if len(names) != len(paths):
+            msg = f"output_names: {len(names)} names for {len(paths)} outputs"
+            raise InputSpecError(msg)
+        repeated = [n for n in names if n in taken or names.count(n) > 1]
+        if repeated:
+            msg = f"output_names: {repeated[0]!r} is also the name of an input or of another output"
+            raise InputSpecError(msg)
+        return names
+    names = [_default_output(p) for p in paths]
+    return [f"output_{n}" if n in taken else n for n in names]
+
+
+def _default_output(path: str) -> str:
+    if not path:
+        return "output"
+    return f"output_{path}" if path[0].isdigit() else path
+
+
+def _graph_outputs(
+    ctx: LoweringContext, values: Sequence[ir.Value], names: Sequence[str], given: set[ir.Value]
+) -> list[ir.Value]:
+    """Name the outputs; one that is an input, a constant or a duplicate becomes a value of its own."""
+    outputs: list[ir.Value] = []
+    for value, name in zip(values, names, strict=True):
+        output = value
+        if value in given or value.producer() is None or value in outputs:
+            output = ctx.op.Identity(value)
+            output.dtype, output.shape = value.dtype, value.shape
+        output.name = name
+        outputs.append(output)
+    return outputs

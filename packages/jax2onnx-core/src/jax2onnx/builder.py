@@ -1,0 +1,236 @@
+"""Build nodes: ``op.Add(a, b)`` makes a typed node in the current scope and returns its value."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx_ir.convenience import convert_attribute
+
+from jax2onnx.errors import OpsetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_SMALL = 4096
+"""Constants up to this many bytes are shared by content; larger ones by identity."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Signature:
+    """What the builder needs of an operator's schema."""
+
+    inputs: tuple[str, ...]
+    variadic_input: bool
+    outputs: tuple[str, ...]
+    variadic_output: bool
+    fixed: dict[str, ir.DataType]
+    attributes: dict[str, ir.AttributeType]
+
+
+@functools.cache
+def _signature(op_type: str, domain: str, opset: int) -> _Signature:
+    try:
+        schema = onnx.defs.get_schema(op_type, max_inclusive_version=opset, domain=domain)
+    except onnx.defs.SchemaError as error:
+        newest = onnx.defs.get_schema(op_type, domain=domain) if onnx.defs.has(op_type, domain) else None
+        needs = f"the newest form came with opset {newest.since_version}" if newest else "ONNX has no such operator"
+        msg = f"operator {op_type} does not exist in opset {opset}"
+        raise OpsetError(msg, remedy=f"ask for a newer opset=; {needs}") from error
+    fixed = {
+        c.type_param_str: _parse_type(c.allowed_type_strs[0])
+        for c in schema.type_constraints
+        if len(c.allowed_type_strs) == 1
+    }
+    variadic = onnx.defs.OpSchema.FormalParameterOption.Variadic
+    for formal in (*schema.inputs, *schema.outputs):
+        if formal.type_str.startswith("tensor("):
+            fixed[formal.type_str] = _parse_type(formal.type_str)
+    return _Signature(
+        tuple(i.type_str for i in schema.inputs),
+        bool(schema.inputs) and schema.inputs[-1].option == variadic,
+        tuple(o.type_str for o in schema.outputs),
+        bool(schema.outputs) and schema.outputs[-1].option == variadic,
+        {k: v for k, v in fixed.items() if v != ir.DataType.UNDEFINED},
+        {n: ir.AttributeType(int(a.type.value)) for n, a in schema.attributes.items()},
+    )
+
+
+def _parse_type(type_str: str) -> ir.DataType:
+    name = type_str.removeprefix("tensor(").removesuffix(")").upper()
+    return ir.DataType.__members__.get(name, ir.DataType.UNDEFINED)
+
+
+@functools.cache
+def ir_dtype(dtype: Any) -> ir.DataType:
+    """Return the ONNX element type of a numpy (or ml_dtypes) dtype."""
+    return ir.DataType.from_numpy(np.dtype(dtype))
+
+
+@dataclass(frozen=True, slots=True)
+class DimSource:
+    """Where a symbol is read at run time: the size of ``value`` along ``axis`` is ``scale * symbol + offset``."""
+
+    value: ir.Value
+    axis: int
+    scale: int = 1
+    offset: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Scope:
+    """One graph under construction. ``parent`` is the graph whose values it may capture; None for a root.
+
+    A root also holds what its subgraphs share: constants, computed dimensions, and the sources of symbols.
+    """
+
+    parent: Scope | None = None
+    function: bool = False
+    nodes: list[ir.Node] = field(default_factory=list)
+    dims: dict[str, ir.Value] = field(default_factory=dict)
+    sources: dict[str, DimSource] = field(default_factory=dict)
+    constants: dict[Any, ir.Value] = field(default_factory=dict)
+    initializers: list[ir.Value] = field(default_factory=list)
+    keep: list[Any] = field(default_factory=list)
+
+    @property
+    def root(self) -> Scope:
+        """The outermost scope that this one captures from."""
+        scope = self
+        while scope.parent is not None:
+            scope = scope.parent
+        return scope
+
+
+class Ops:
+    """The node builder. Any ONNX operator is an attribute: ``op.Gather(x, i, axis=1)``.
+
+    Inputs are ``ir.Value``, numpy arrays, ``None`` for an optional input left out, or Python scalars, which take the
+    dtype of the operands they must agree with. An operator with several results: ``op.many("TopK", x, k, outputs=2)``.
+    """
+
+    def __init__(self, opset: int, scope: Scope) -> None:
+        self.opset = opset
+        self.scope = scope
+        self.metadata: dict[str, str] = {}
+
+    def __getattr__(self, op_type: str) -> Callable[..., ir.Value]:
+        if op_type.startswith("_"):
+            raise AttributeError(op_type)
+        return functools.partial(self.emit, op_type)
+
+    def emit(self, op_type: str, *inputs: Any, domain: str = "", **attributes: Any) -> ir.Value:
+        """Append a node with one result."""
+        return self._node(op_type, inputs, 1, domain, attributes).outputs[0]
+
+    def many(self, op_type: str, *inputs: Any, outputs: int, domain: str = "", **attributes: Any) -> list[ir.Value]:
+        """Append a node with several results."""
+        return list(self._node(op_type, inputs, outputs, domain, attributes).outputs)
+
+    def _node(
+        self,
+        op_type: str,
+        inputs: Sequence[Any],
+        outputs: int,
+        domain: str,
+        attributes: dict[str, Any],
+    ) -> ir.Node:
+        signature = _signature(op_type, domain, self.opset)
+        bound: dict[str, ir.DataType] = dict(signature.fixed)
+        last = len(signature.inputs) - 1
+        strs = [signature.inputs[min(i, last)] for i in range(len(inputs))]
+        for type_str, operand in zip(strs, inputs, strict=True):
+            if isinstance(operand, ir.Value) and operand.dtype is not None:
+                bound.setdefault(type_str, operand.dtype)
+            elif isinstance(operand, np.ndarray | np.generic):
+                bound.setdefault(type_str, ir_dtype(operand.dtype))
+        first = next((o.dtype for o in inputs if isinstance(o, ir.Value)), None)
+        values = [self._operand(o, bound.get(s, first), op_type) for o, s in zip(inputs, strs, strict=True)]
+        attrs = [
+            v if isinstance(v, ir.Attr) else convert_attribute(k, v, signature.attributes[k])
+            for k, v in attributes.items()
+            if v is not None
+        ]
+        node = ir.Node(
+            domain,
+            op_type,
+            values,
+            attrs,
+            num_outputs=outputs,
+            metadata_props=dict(self.metadata),
+        )
+        self._type_outputs(node, signature, bound)
+        self.scope.nodes.append(node)
+        return node
+
+    def constant(self, array: Any) -> ir.Value:
+        """Return a constant of the array's dtype and shape, shared within the model or function."""
+        root = self.scope.root
+        key = _constant_key(array)
+        value = root.constants.get(key)
+        if value is None:
+            tensor = ir.Tensor(np.asarray(array), dtype=ir_dtype(array.dtype))
+            if root.function:
+                node = ir.Node("", "Constant", [], [ir.AttrTensor("value", tensor)])
+                root.nodes.append(node)
+                value = node.outputs[0]
+                value.const_value = tensor
+            else:
+                value = ir.Value(name=f"const_{len(root.constants)}", const_value=tensor)
+                tensor.name = value.name
+                root.initializers.append(value)
+            value.dtype = tensor.dtype
+            value.shape = tensor.shape
+            root.constants[key] = value
+            root.keep.append(array)
+        return value
+
+    def _operand(self, operand: Any, dtype: ir.DataType | None, op_type: str) -> ir.Value | None:
+        if operand is None or isinstance(operand, ir.Value):
+            return operand
+        if isinstance(operand, np.ndarray | np.generic):
+            return self.constant(np.asarray(operand))
+        if dtype is None:
+            msg = f"{op_type}: the dtype of the scalar {operand!r} does not follow from the other operands"
+            raise TypeError(msg)
+        return self.constant(np.asarray(operand, dtype.numpy()))
+
+    def _type_outputs(self, node: ir.Node, signature: _Signature, bound: dict[str, ir.DataType]) -> None:
+        body = _subgraph_outputs(node)
+        if body is not None:
+            for value, inner in zip(node.outputs, body, strict=False):
+                value.dtype = inner.dtype
+            return
+        attrs = node.attributes
+        declared = attrs.get("to") or attrs.get("dtype")
+        last = len(signature.outputs) - 1
+        for i, value in enumerate(node.outputs):
+            type_str = signature.outputs[min(i, last)]
+            if declared is not None and type_str not in signature.inputs:
+                value.dtype = ir.DataType(declared.as_int())
+            elif "value" in attrs and type_str not in bound:
+                value.dtype = attrs["value"].as_tensor().dtype
+            elif type_str in bound:
+                value.dtype = bound[type_str]
+
+
+def _subgraph_outputs(node: ir.Node) -> Sequence[ir.Value] | None:
+    match node.op_type:
+        case "If":
+            return node.attributes["then_branch"].as_graph().outputs
+        case "Loop":
+            return node.attributes["body"].as_graph().outputs[1:]
+        case "Scan":
+            return node.attributes["body"].as_graph().outputs
+    return None
+
+
+def _constant_key(array: Any) -> Any:
+    if array.size * array.dtype.itemsize <= _SMALL:
+        held = np.asarray(array)
+        return (held.dtype, held.shape, held.tobytes())
+    return id(array)

@@ -1,0 +1,113 @@
+"""Every error that jax2onnx raises, in one place.
+
+::
+
+    Jax2OnnxError
+    ├── InputSpecError (ValueError)           an argument of to_onnx/save_onnx/check is not what is accepted
+    ├── PluginError
+    │   └── PluginConflictError               two plugins registered the same key
+    ├── ConversionError                       the program cannot be expressed; carries the user's source line
+    │   ├── TraceError                        JAX could not trace the callable
+    │   │   └── DimensionError                a comparison of symbolic dimensions could not be decided
+    │   ├── UnsupportedPrimitiveError         no lowering is registered
+    │   ├── UnsupportedCaseError              a lowering exists, but not for these parameters or dtypes
+    │   ├── OpsetError                        the requested opset is too old (or unknown)
+    │   └── NoKernelError                     the target runtime has no kernel and nothing equivalent can be emitted
+    ├── SaveError (OSError)                   the model could not be written
+    └── CheckError (AssertionError)           the exported model disagrees with JAX
+"""
+
+from __future__ import annotations
+
+
+class Jax2OnnxError(Exception):
+    """Base of every error raised by jax2onnx and its plugins."""
+
+
+class InputSpecError(Jax2OnnxError, ValueError):
+    """An argument is not of an accepted form."""
+
+
+class PluginError(Jax2OnnxError):
+    """A plugin could not be used."""
+
+
+class PluginConflictError(PluginError):
+    """Two plugins registered the same key and neither said ``override=True``.
+
+    Args:
+        what: what both registered, e.g. ``the lowering of 'add'``.
+        first: the plugin that registered it first.
+        second: the plugin that registered it again.
+    """
+
+    def __init__(self, what: str, first: str, second: str) -> None:
+        self.what = what
+        self.first = first
+        self.second = second
+        super().__init__(
+            f"{what} is registered by both {first} and {second}; uninstall or disable one "
+            "(JAX2ONNX_DISABLE_PLUGINS=name), or register with override=True"
+        )
+
+
+class ConversionError(Jax2OnnxError):
+    """The traced program cannot be converted.
+
+    Args:
+        what: what went wrong, one sentence.
+        where: the user's own source line, if known.
+        plugin: name and version of the plugin whose rule was at work, if any.
+        remedy: what the user can do about it.
+    """
+
+    def __init__(
+        self, what: str, *, where: str | None = None, plugin: str | None = None, remedy: str | None = None
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.plugin = plugin
+        self.remedy = remedy
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  at: {self.where}")
+        if self.plugin:
+            lines.append(f"  plugin: {self.plugin}")
+        if self.remedy:
+            lines.append(f"  remedy: {self.remedy}")
+        return "\n".join(lines)
+
+
+class TraceError(ConversionError):
+    """JAX could not trace the callable."""
+
+
+class DimensionError(TraceError):
+    """A comparison of symbolic dimensions could not be decided."""
+
+
+class UnsupportedPrimitiveError(ConversionError):
+    """No lowering is registered for a primitive."""
+
+
+class UnsupportedCaseError(ConversionError):
+    """A lowering exists, but not for these parameters or dtypes."""
+
+
+class OpsetError(ConversionError):
+    """The requested opset cannot express the program."""
+
+
+class NoKernelError(ConversionError):
+    """The target runtime has no kernel for a node and no equivalent is known."""
+
+
+class SaveError(Jax2OnnxError, OSError):
+    """The model could not be written; nothing was left behind and nothing existing was changed."""
+
+
+class CheckError(Jax2OnnxError, AssertionError):
+    """The exported model disagrees with JAX."""

@@ -1,0 +1,369 @@
+"""Lower: one rule per equation, from the fused program to ONNX nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+import onnx_ir as ir
+
+from jax2onnx._compat import is_symbolic, name_stack, user_frame
+from jax2onnx.builder import Ops, Scope, ir_dtype
+from jax2onnx.dims import Dims
+from jax2onnx.errors import (
+    ConversionError,
+    OpsetError,
+    UnsupportedCaseError,
+    UnsupportedPrimitiveError,
+)
+from jax2onnx.flatten import flatten
+from jax2onnx.fuse import Decline, fuse
+from jax2onnx.program import Atom, Const, Eqn, Fused, Program, Var
+
+if TYPE_CHECKING:
+    from jax2onnx.legalise import Target
+    from jax2onnx.registry import Fusion, Lowering, Lowerings
+
+BENIGN_PARAMS = frozenset(
+    {
+        "accuracy",
+        "backend",
+        "donated_invars",
+        "indices_are_sorted",
+        "is_stable",
+        "linear",
+        "name",
+        "out_sharding",
+        "precision",
+        "sharding",
+        "unique_indices",
+        "weak_type",
+    }
+)
+"""Params that never change the values a rule must compute; any other that a rule does not name is refused."""
+
+
+def lower(ctx: LoweringContext, program: Program, operands: Sequence[ir.Value]) -> list[ir.Value]:
+    """Lower a fused program into the current scope; return the values of its outputs."""
+    return ctx.run(program, operands)
+
+
+class LoweringContext:
+    """What a rule works with.
+
+    Attributes:
+        op: the node builder: ``ctx.op.Add(x, y)``.
+        opset: the opset being emitted.
+        target: the runtime the model is for; None for plain ONNX.
+        eqn: the equation being lowered.
+        warnings: messages to show the user once, at the end.
+    """
+
+    def __init__(
+        self,
+        *,
+        opset: int,
+        target: Target | None,
+        lowerings: Lowerings,
+        fusions: Sequence[Fusion],
+        describe_plugin: Callable[[str], str] = str,
+        problems: Callable[[], str] = str,
+    ) -> None:
+        self.opset = opset
+        self.target = target
+        self.lowerings = lowerings
+        self.fusions = fusions
+        self.op = Ops(opset, Scope())
+        self.warnings: list[str] = []
+        self.eqn: Eqn = _NO_EQUATION
+        self._dims = Dims(self.op)
+        self._describe_plugin = describe_plugin
+        self._problems = problems
+        self._programs: dict[int, tuple[Any, Program]] = {}
+
+    # -- what a rule reads -------------------------------------------------------------------------------------------
+
+    @property
+    def avals_in(self) -> list[Any]:
+        """Abstract values (``.shape``, ``.dtype``) of the equation's operands."""
+        return [v.aval for v in self.eqn.inputs]
+
+    @property
+    def avals_out(self) -> list[Any]:
+        """Abstract values of the equation's results."""
+        return [v.aval for v in self.eqn.outputs]
+
+    @property
+    def aval_out(self) -> Any:
+        """Abstract value of the equation's single result."""
+        return self.eqn.outputs[0].aval
+
+    @property
+    def where(self) -> str | None:
+        """The user's source line of the current equation."""
+        return user_frame(self.eqn.source) if self.eqn.source is not None else None
+
+    def known(self, operand: int) -> np.ndarray[Any, Any] | None:
+        """Return the value of the equation's operand if it is a constant, else None."""
+        atom = self.eqn.inputs[operand]
+        return np.asarray(atom.value) if isinstance(atom, Const) else None
+
+    def unsupported(self, what: str, remedy: str | None = None) -> UnsupportedCaseError:
+        """Return (to be raised) the error that this equation's rule does not cover a case."""
+        return UnsupportedCaseError(f"{self.eqn.primitive}: {what}", where=self.where, remedy=remedy)
+
+    # -- what a rule emits -------------------------------------------------------------------------------------------
+
+    def constant(self, value: Any, dtype: Any = None) -> ir.Value:
+        """Return a constant; ``dtype`` as numpy takes it (default: that of ``value``)."""
+        return self.op.constant(np.asarray(value, dtype))
+
+    def ints(self, *values: int) -> ir.Value:
+        """Return a constant int64 vector."""
+        return self.op.constant(np.asarray(values, np.int64))
+
+    def dim(self, dim: Any) -> ir.Value:
+        """Return a dimension, static or symbolic, as int64 of shape ``[1]``."""
+        return self._dims.value(dim)
+
+    def shape(self, dims: Sequence[Any]) -> ir.Value:
+        """Return dimensions, static or symbolic, as an int64 vector."""
+        if not any(is_symbolic(d) for d in dims):
+            return self.ints(*[int(d) for d in dims])
+        pieces: list[ir.Value] = []
+        static: list[int] = []
+        for dim in dims:
+            if is_symbolic(dim):
+                if static:
+                    pieces.append(self.ints(*static))
+                    static = []
+                pieces.append(self.dim(dim))
+            else:
+                static.append(int(dim))
+        if static:
+            pieces.append(self.ints(*static))
+        return pieces[0] if len(pieces) == 1 else self.op.Concat(*pieces, axis=0)
+
+    def reshape(self, x: ir.Value, old: Sequence[Any], new: Sequence[Any]) -> ir.Value:
+        """Reshape from ``old`` to ``new``, without shape arithmetic where ``Reshape`` can infer it."""
+        if tuple(old) == tuple(new):
+            return x
+        value = self.op.Reshape(x, self._reshape_target(old, new))
+        return self.stamp(value, new)
+
+    def _reshape_target(self, old: Sequence[Any], new: Sequence[Any]) -> ir.Value:
+        """Use 0 for a dim kept in place and one -1, if that covers every symbolic dim."""
+        if not any(is_symbolic(d) for d in new):
+            return self.shape(new)
+        # A zero-size static dim makes both -1 and 0 ambiguous.
+        if any(not is_symbolic(d) and int(d) == 0 for d in (*old, *new)):
+            return self.shape(new)
+        codes = [0 if is_symbolic(d) and i < len(old) and old[i] is not None and _same(d, old[i]) else d for i, d in enumerate(new)]
+        left = [i for i, d in enumerate(codes) if is_symbolic(d)]
+        if len(left) == 1:
+            # -1 is only inferred if no kept dim can be zero at run time.
+            if any(c is not d for c, d in zip(codes, new, strict=True)):
+                return self.shape(new)
+            codes[left[0]] = -1
+        elif left:
+            return self.shape(new)
+        return self.ints(*[int(c) for c in codes])
+
+    def cast(self, x: ir.Value, dtype: Any) -> ir.Value:
+        """Cast to a numpy dtype (ONNX semantics), unless it has that dtype."""
+        to = ir_dtype(dtype)
+        if x.dtype == to:
+            return x
+        value = self.op.Cast(x, to=int(to))
+        value.shape = x.shape
+        return value
+
+    def stamp(self, value: ir.Value, shape: Sequence[Any]) -> ir.Value:
+        """Record the shape of an intermediate value."""
+        value.shape = ir.Shape([str(d) if is_symbolic(d) else int(d) for d in shape])
+        return value
+
+    def supports(self, op_type: str, dtype: Any) -> bool:
+        """Tell whether the target can run an operator on a dtype without going through another."""
+        return self.target is None or self.target.supports(op_type, self.opset, [ir_dtype(dtype)])
+
+    # -- programs inside programs ------------------------------------------------------------------------------------
+
+    def program(self, jaxpr: Any) -> Program:
+        """Return the flat, fused program of a closed jaxpr (flattened once per jaxpr)."""
+        known = self._programs.get(id(jaxpr))
+        if known is None:
+            program = fuse(flatten(jaxpr), self.fusions, opset=self.opset, target=self.target)
+            known = self._programs[id(jaxpr)] = (jaxpr, program)
+        return known[1]
+
+    def inline(self, jaxpr: Any, *operands: ir.Value) -> list[ir.Value]:
+        """Lower a closed jaxpr into the current scope."""
+        return self.run(self.program(jaxpr), operands)
+
+    def via_jax(
+        self, function: Callable[..., Any], *operands: ir.Value, avals: Sequence[Any] | None = None, **kwargs: Any
+    ) -> Any:
+        """Trace a JAX function at ``avals`` (default: the equation's operands') and lower it here.
+
+        Returns one value if the function returns one array, else a list in the order of the flattened result.
+        """
+        avals = self.avals_in if avals is None else avals
+        specs = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
+        jaxpr, shape = jax.make_jaxpr(lambda *args: function(*args, **kwargs), return_shape=True)(*specs)
+        values = self.inline(jaxpr, *operands)
+        return values if isinstance(shape, tuple | list) else values[0]
+
+    def subgraph(
+        self, name: str, avals: Sequence[Any], body: Callable[[list[ir.Value]], Sequence[ir.Value]]
+    ) -> ir.Graph:
+        """Build the body of an ``If``, ``Loop`` or ``Scan``; it may use any value of the enclosing graphs.
+
+        Args:
+            name: name of the graph.
+            avals: shape and dtype of each graph input.
+            body: gets the graph's inputs, returns its outputs.
+        """
+        scope = Scope(parent=self.op.scope)
+        inputs = [self._input(a) for a in avals]
+        outer, self.op.scope = self.op.scope, scope
+        try:
+            made = {id(v) for v in inputs}
+            outputs: list[ir.Value] = []
+            for value in body(inputs):
+                # A graph's outputs are distinct values that its own nodes produce.
+                own = value.producer() is not None and any(value.producer() is n for n in scope.nodes)
+                fresh = own and id(value) not in made
+                outputs.append(value if fresh else self._identity(value))
+                made.add(id(outputs[-1]))
+        finally:
+            self.op.scope = outer
+        return ir.Graph(inputs, outputs, nodes=scope.nodes, name=name)
+
+    def _identity(self, value: ir.Value) -> ir.Value:
+        copy = self.op.Identity(value)
+        copy.dtype, copy.shape = value.dtype, value.shape
+        return copy
+
+    def _input(self, aval: Any) -> ir.Value:
+        value = ir.Value(type=ir.TensorType(ir_dtype(aval.dtype)))
+        return self.stamp(value, aval.shape)
+
+    # -- the driver --------------------------------------------------------------------------------------------------
+
+    def run(self, program: Program, operands: Sequence[ir.Value]) -> list[ir.Value]:
+        """Lower a program into the current scope."""
+        env: dict[Var, ir.Value] = dict(zip(program.inputs, operands, strict=True))
+
+        def read(atom: Atom) -> ir.Value:
+            return env[atom] if isinstance(atom, Var) else self.op.constant(_array(atom))
+
+        outer_eqn, outer_metadata = self.eqn, self.op.metadata
+        try:
+            for eqn in program.eqns:
+                self.eqn = eqn
+                values = self._equation(eqn, [read(a) for a in eqn.inputs])
+                for var, value in zip(eqn.outputs, values, strict=True):
+                    env[var] = self._stamped(value, var.aval)
+        finally:
+            self.eqn, self.op.metadata = outer_eqn, outer_metadata
+        return [read(a) for a in program.outputs]
+
+    def _equation(self, eqn: Eqn, operands: list[ir.Value]) -> Sequence[ir.Value]:
+        if eqn.fused is not None:
+            return self._fused(eqn, eqn.fused, operands)
+        entry = self.lowerings.find(eqn.primitive, self.opset)
+        if entry is None:
+            raise self._no_lowering(eqn)
+        self.op.metadata = self._metadata(eqn, entry.plugin)
+        try:
+            return _sequence(self._call(entry, eqn, operands))
+        except ConversionError as error:
+            error.where = error.where or self.where
+            error.plugin = error.plugin or self._describe_plugin(entry.plugin)
+            raise
+
+    def _call(self, entry: Lowering, eqn: Eqn, operands: list[ir.Value]) -> Any:
+        params: Mapping[str, Any] = eqn.params
+        if entry.params is not None and entry.params != params.keys():
+            unknown = [
+                k for k, v in params.items() if k not in entry.params and k not in BENIGN_PARAMS and v is not None
+            ]
+            if unknown:
+                msg = f"{eqn.primitive}: the rule does not know the parameter {unknown[0]}={params[unknown[0]]!r}"
+                raise UnsupportedCaseError(msg, remedy="update the plugin; this jax is newer than it")
+            params = {k: params[k] for k in entry.params if k in params}
+        if entry.via_jax:
+            return self.via_jax(entry.rule, *operands, **params)
+        return entry.rule(self, *operands, **params)
+
+    def _fused(self, eqn: Eqn, fused: Fused, operands: list[ir.Value]) -> Sequence[ir.Value]:
+        fusion = fused.fusion
+        variant = max(o for o in fusion.emit if o <= self.opset)
+        self.op.metadata = self._metadata(eqn, fusion.plugin)
+        nodes = len(self.op.scope.nodes)
+        try:
+            return _sequence(fusion.emit[variant](self, *operands, **fused.kwargs))
+        except Decline:
+            del self.op.scope.nodes[nodes:]
+            inside = Program([a for a in eqn.inputs if isinstance(a, Var)], list(fused.interior), list(eqn.outputs))
+            inside.inputs = list(dict.fromkeys(inside.inputs))
+            values = {a: v for a, v in zip(eqn.inputs, operands, strict=True) if isinstance(a, Var)}
+            plain = fuse(
+                inside, self.fusions, opset=self.opset, target=self.target, exclude=frozenset({fusion.name})
+            )
+            return self.run(plain, [values[a] for a in plain.inputs])
+
+    def _stamped(self, value: ir.Value, aval: Any) -> ir.Value:
+        dtype = ir_dtype(aval.dtype)
+        if value.dtype is None:
+            value.dtype = dtype
+        elif value.dtype != dtype:
+            msg = f"the rule of {self.eqn.primitive} returned {value.dtype.name} where JAX has {dtype.name}"
+            raise ConversionError(msg, where=self.where, remedy="report it: this is a bug in the rule")
+        if value.shape is None or value.producer() is not None:
+            self.stamp(value, aval.shape)
+        return value
+
+    def _metadata(self, eqn: Eqn, plugin: str) -> dict[str, str]:
+        metadata = {"jax2onnx.plugin": plugin}
+        if eqn.source is not None:
+            if stack := name_stack(eqn.source):
+                metadata["jax2onnx.name_stack"] = stack
+            if frame := user_frame(eqn.source):
+                metadata["jax2onnx.source"] = frame
+        return metadata
+
+    def _no_lowering(self, eqn: Eqn) -> ConversionError:
+        needed = self.lowerings.needed_opset(eqn.primitive)
+        if needed is not None:
+            msg = f"the primitive {eqn.primitive!r} needs opset {needed} or newer; opset={self.opset} was asked for"
+            return OpsetError(msg, where=self.where, remedy=f"pass opset={needed} or a newer one")
+        problems = self._problems()
+        return UnsupportedPrimitiveError(
+            f"no lowering is registered for the primitive {eqn.primitive!r}" + (f" ({problems})" if problems else ""),
+            where=self.where,
+            remedy="install a plugin that covers it (jax2onnx list-plugins shows what is loaded), or pass "
+            f"lowerings={{{eqn.primitive!r}: rule}}",
+        )
+
+
+def _same(a: Any, b: Any) -> bool:
+    return is_symbolic(b) and bool(a == b)
+
+
+def _array(const: Const) -> Any:
+    """The constant as an array of its aval's dtype (Python scalars are literals too)."""
+    value = const.value
+    if getattr(value, "dtype", None) != const.aval.dtype:
+        return np.asarray(value, const.aval.dtype)
+    return value
+
+
+def _sequence(result: Any) -> Sequence[ir.Value]:
+    return (result,) if isinstance(result, ir.Value) else result
+
+
+_NO_EQUATION = Eqn("", [], [], {}, None)

@@ -1,0 +1,130 @@
+"""Trace: from a callable and input specs to one jaxpr, with the model's parameters as named inputs."""
+
+from __future__ import annotations
+
+import functools
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from jax2onnx._compat import TRACING_ERRORS, InconclusiveDimensionOperation
+from jax2onnx.errors import DimensionError, InputSpecError, TraceError
+from jax2onnx.registry import Opened
+
+if TYPE_CHECKING:
+    from jax2onnx.specs import Inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A traced callable.
+
+    Attributes:
+        jaxpr: closed jaxpr whose inputs are the parameters, then the flattened inputs.
+        params: parameter name -> array, in the order of the jaxpr's inputs.
+        output_paths: for each flattened output, its path in the returned pytree (empty for a lone array).
+    """
+
+    jaxpr: Any
+    params: Mapping[str, Any]
+    output_paths: tuple[str, ...]
+
+
+def open_callable(fn: Any, hook: Any, *, training: bool = False) -> Opened:
+    """Return the pure function and the named parameters of a callable.
+
+    Args:
+        fn: a function or a framework object.
+        hook: the plugins' hook relay.
+        training: whether the user asked for training behaviour.
+
+    Raises:
+        InputSpecError: ``fn`` is not callable and no plugin opens it.
+    """
+    opened = hook.jax2onnx_open(target=fn, training=training)
+    if opened is not None:
+        return opened  # type: ignore[no-any-return]
+    if not callable(fn):
+        msg = f"fn: {fn!r} is neither callable nor an object that a loaded plugin opens"
+        raise InputSpecError(msg)
+
+    @functools.wraps(fn, updated=())
+    def pure(_params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        return fn(*args, **kwargs)
+
+    return Opened(function=pure, params={}, name=getattr(fn, "__name__", type(fn).__name__))
+
+
+def trace(opened: Opened, inputs: Inputs) -> Traced:
+    """Trace a pure function once, at the abstract values of its parameters and inputs.
+
+    Raises:
+        TraceError: JAX could not trace the function.
+        DimensionError: a comparison of symbolic dims could not be decided.
+    """
+    names = list(opened.params)
+    avals = [jax.typeof(opened.params[n]) for n in names]
+    abstract = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals] + [s.aval for s in inputs.specs]
+
+    def flat(*leaves: Any) -> Any:
+        params = dict(zip(names, leaves[: len(names)], strict=True))
+        return inputs.call(functools.partial(opened.function, params), leaves[len(names) :])
+
+    try:
+        jaxpr, shape = jax.make_jaxpr(flat, return_shape=True)(*abstract)
+    except InconclusiveDimensionOperation as error:
+        raise DimensionError(
+            f"JAX cannot decide a comparison of symbolic dimensions: {_first_line(error)}",
+            where=_user_line(error),
+            remedy=_decide(error),
+        ) from error
+    except TRACING_ERRORS as error:
+        raise TraceError(
+            f"JAX cannot trace the callable: {_first_line(error)}", where=_user_line(error), remedy=_remedy(error)
+        ) from error
+    paths = jax.tree_util.tree_flatten_with_path(shape)[0]
+    return Traced(
+        jaxpr,
+        opened.params,
+        tuple(jax.tree_util.keystr(p, simple=True, separator=".") for p, _ in paths),
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0]
+
+
+def _decide(error: InconclusiveDimensionOperation) -> str:
+    comparison = str(error).split("'")[1] if "'" in str(error) else ""
+    example = f"constraints=[{comparison!r}]" if any(c in comparison for c in ("<", ">", "=")) else "constraints=[...]"
+    return f"pass {example} if that always holds, or give the dimension as an int"
+
+
+def _remedy(error: BaseException) -> str:
+    if isinstance(error, jax.errors.NonConcreteBooleanIndexError) or "nonzero" in str(error) or "`size`" in str(error):
+        return "the result's shape depends on data; use jnp.where(mask, x, fill), or pass size= where the function takes it"
+    if isinstance(error, jax.errors.TracerArrayConversionError):
+        return "a traced value met numpy; use the jax.numpy function instead"
+    if isinstance(error, jax.errors.TracerBoolConversionError):
+        return "a Python if/while/and/or needs a concrete value; use jnp.where, jax.lax.cond or jax.lax.while_loop"
+    if isinstance(error, jax.errors.UnexpectedTracerError):
+        return "a traced value was stored outside the function (a module that changes its own state?); return it instead"
+    return "make the value static (functools.partial, or a closure over a Python value), or compute it with jax.numpy"
+
+
+def _user_line(error: BaseException) -> str | None:
+    """The innermost frame of the error that is neither JAX's nor a framework's nor ours."""
+    own = Path(__file__).parent
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        library = {"jax", "jaxlib", "flax", "equinox", "haiku", "keras"} & set(path.parts)
+        if frame.filename.startswith("<") or ("site-packages" in path.parts and library) or own in path.parents:
+            continue
+        if "contextlib.py" in frame.filename or "functools.py" in frame.filename:
+            continue
+        return f"{frame.filename}:{frame.lineno} ({frame.name}): {frame.line}"
+    return None

@@ -1,0 +1,10 @@
+"""The families of primitives, one module each."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from jax2onnx_lax import elementwise
+
+ALL: tuple[ModuleType, ...] = (elementwise,)
+"""Modules with ``register(registry)``."""
