@@ -1,0 +1,159 @@
+"""Carriers: the wider dtypes in which an operator computes the same values, and what its results then promise."""
+
+from __future__ import annotations
+
+import enum
+import functools
+from dataclasses import dataclass
+
+from onnx_ir import DataType
+
+FLOATS = frozenset({DataType.FLOAT16, DataType.BFLOAT16})
+_FLOAT8 = frozenset({DataType.FLOAT8E4M3FN, DataType.FLOAT8E4M3FNUZ, DataType.FLOAT8E5M2, DataType.FLOAT8E5M2FNUZ})
+
+
+class Trust(enum.IntEnum):
+    """What a value in its carrier says about the value in the original dtype."""
+
+    NOTHING = 0
+    """It must be cast back (rounded) first."""
+    CONGRUENT = 1
+    """Both are equal modulo two to the width of the original integer dtype."""
+    EXACT = 2
+    """Both are equal."""
+
+
+class Encoding(enum.Enum):
+    """How a dtype is put into its carrier."""
+
+    VALUE = enum.auto()
+    """The same number; for uint64 in int64, the same bits."""
+    OFFSET = enum.auto()
+    """uint64 in int64, less 2**63: the order of the numbers is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """A dtype that carries another."""
+
+    dtype: DataType
+    encoding: Encoding = Encoding.VALUE
+
+
+class Family(enum.Enum):
+    """What an operator does with the integers in its data operands."""
+
+    MOVE = enum.auto()
+    """Moves elements, or does not look at them."""
+    RING = enum.auto()
+    """Adds, multiplies or combines bits: correct modulo any power of two."""
+    ORDER = enum.auto()
+    """Selects elements by their order."""
+    EQUALITY = enum.auto()
+    """Asks whether elements are equal."""
+    COMPARE = enum.auto()
+    """Asks for the order of elements."""
+    NUMBER = enum.auto()
+    """Needs the numbers themselves."""
+    OTHER = enum.auto()
+    """Not known to be right on other integers than the original ones."""
+
+
+_FAMILIES = {
+    Family.MOVE: """
+        CenterCropPad Compress Concat ConstantOfShape DepthToSpace Expand EyeLike Flatten Gather GatherElements GatherND
+        Identity OneHot Pad Reshape ReverseSequence ScatterElements ScatterND Shape Size Slice SpaceToDepth Split
+        Squeeze Tile Transpose Trilu Unsqueeze Where""",
+    Family.RING: """
+        Add BitwiseAnd BitwiseNot BitwiseOr BitwiseXor CumProd CumSum Einsum MatMul Mul Neg ReduceProd ReduceSum
+        ReduceSumSquare Sub Sum""",
+    Family.ORDER: "ArgMax ArgMin Clip Max MaxPool Min ReduceMax ReduceMin TopK",
+    Family.EQUALITY: "Equal NonZero",
+    Family.COMPARE: "Greater GreaterOrEqual Less LessOrEqual",
+    Family.NUMBER: "Abs BitShift Div Mod Relu Sign",
+}
+_FAMILY = {name: family for family, names in _FAMILIES.items() for name in names.split()}
+_REDUCTIONS = {"none": Family.MOVE, "add": Family.RING, "mul": Family.RING, "max": Family.ORDER, "min": Family.ORDER}
+_TYPED = frozenset({"BitCast", "Cast", "CastLike"})
+"""Operators whose meaning is the dtype itself."""
+_FLOAT_EXACT = frozenset({"Abs", "Ceil", "Floor", "Neg", "Relu", "Round", "Sign"})
+_PADS_WITH_LOWEST = frozenset({"Clip", "MaxPool"})
+"""Operators that may return the carrier's lowest or highest number, which the original dtype rounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """An operator, as far as carriers are concerned."""
+
+    op_type: str
+    family: Family
+
+    @property
+    def needs(self) -> Trust:
+        """What the operator must know of its data operands."""
+        return Trust.CONGRUENT if self.family in {Family.MOVE, Family.RING} else Trust.EXACT
+
+    def result(self, operands: Trust, dtype: DataType) -> Trust:
+        """Return what a result of an original ``dtype`` promises, given the least promise among the data operands."""
+        if self.family is Family.MOVE:
+            return operands
+        if dtype in FLOATS:
+            exact = self.op_type in _FLOAT_EXACT or self.family is Family.ORDER
+            return Trust.EXACT if exact and self.op_type not in _PADS_WITH_LOWEST else Trust.NOTHING
+        return Trust.EXACT if self.family is Family.ORDER else Trust.CONGRUENT
+
+
+@functools.cache
+def kind(op_type: str, reduction: str = "none") -> Kind:
+    """Return the kind of an operator; ``reduction`` is that of a scatter."""
+    family = _FAMILY.get(op_type, Family.OTHER)
+    if op_type.startswith("Scatter"):
+        family = _REDUCTIONS[reduction]
+    return Kind(op_type, family)
+
+
+@functools.cache
+def carriers(dtype: DataType, what: Kind) -> tuple[Carrier, ...]:
+    """Return the dtypes that can carry ``dtype`` through an operator, the cheapest first."""
+    if what.op_type in _TYPED:
+        return ()
+    if dtype in FLOATS:
+        return (Carrier(DataType.FLOAT), Carrier(DataType.DOUBLE))
+    # onnxruntime's casts to float8 saturate or overflow at bounds that are not JAX's: only unchanged values pass.
+    if dtype in _FLOAT8:
+        return (Carrier(DataType.FLOAT),) if what.family not in {Family.RING, Family.NUMBER, Family.OTHER} else ()
+    if what.family is Family.OTHER:
+        return ()
+    if what.op_type in {"ReduceMax", "ReduceMin"} and dtype in {DataType.INT8, DataType.INT16}:
+        return ()  # Over no elements they return the carrier's bound, which wraps to another number.
+    return tuple(c for c in _INTEGER_CARRIERS.get(dtype, ()) if _fits(dtype, c, what.family))
+
+
+def _fits(dtype: DataType, carrier: Carrier, family: Family) -> bool:
+    counts = family in {Family.RING, Family.NUMBER}
+    if dtype == DataType.BOOL and counts:
+        return False
+    if dtype == DataType.UINT64:
+        ordered = family in {Family.ORDER, Family.COMPARE}
+        return family is not Family.NUMBER and ordered == (carrier.encoding is Encoding.OFFSET)
+    return not (counts and carrier.dtype in {DataType.FLOAT, DataType.DOUBLE})
+
+
+def _carriers(*names: str) -> tuple[Carrier, ...]:
+    return tuple(Carrier(DataType[name]) for name in names)
+
+
+_SIGNED = _carriers("INT32", "INT64", "FLOAT", "DOUBLE")
+_UNSIGNED = _carriers("INT32", "UINT32", "INT64", "UINT64", "FLOAT", "DOUBLE")
+_INTEGER_CARRIERS = {
+    DataType.BOOL: _carriers("UINT8", "INT32", "INT64", "FLOAT"),
+    DataType.INT4: _carriers("INT8", "INT32", "INT64", "FLOAT"),
+    DataType.UINT4: _carriers("UINT8", "INT32", "INT64", "FLOAT"),
+    DataType.INT8: _SIGNED,
+    DataType.INT16: _SIGNED,
+    DataType.UINT8: _UNSIGNED,
+    DataType.UINT16: _UNSIGNED,
+    DataType.INT32: _carriers("INT64", "DOUBLE"),
+    DataType.UINT32: _carriers("INT64", "UINT64", "DOUBLE"),
+    DataType.UINT64: (Carrier(DataType.INT64), Carrier(DataType.INT64, Encoding.OFFSET)),
+}
