@@ -57,8 +57,8 @@ def to_onnx(
         fn: a function, or a framework object that a plugin opens (e.g. a flax.nnx module). A module in training mode is
             exported as its inference self, with one ``UserWarning``.
         inputs: one spec per positional argument (a mapping: keyword arguments). A spec is a shape tuple such as
-            ``('B', 30)`` (float32), a string such as ``'int32[B,T]'``, a ``jax.ShapeDtypeStruct``, an array, or a pytree
-            of these. 64-bit dtypes need ``jax_enable_x64``.
+            ``('B', 30)`` (float32), a string such as ``'int32[B,T]'``, a ``jax.ShapeDtypeStruct``, an array, or a
+            pytree of these. 64-bit dtypes need ``jax_enable_x64``.
         opset: the ONNX opset; no newer operator is emitted.
         input_names: names of the flattened inputs (default: the callable's parameter names and pytree paths).
         output_names: names of the flattened outputs (default: their pytree paths, or ``output``).
@@ -139,7 +139,7 @@ def export_ir(
     opened = open_callable(fn, loaded.hook, training=training)
     traced = trace(opened, parsed)
     used = tuple(registry.fusions) if fusions else ()
-    program = fuse(flatten(traced.jaxpr), used, opset=opset, target=runtime)
+    program = fuse(flatten(traced.jaxpr), used, opset=opset)
     ctx = LoweringContext(
         opset=opset,
         target=runtime,
@@ -181,7 +181,7 @@ def export_ir(
 
 def _check_opset(opset: int) -> None:
     newest = onnx.defs.onnx_opset_version()
-    if not isinstance(opset, int) or not MIN_OPSET <= opset <= newest:
+    if not MIN_OPSET <= opset <= newest:
         msg = f"opset: {opset!r} is not supported"
         raise OpsetError(msg, remedy=f"pass an int from {MIN_OPSET} to {newest} (the newest of the installed onnx)")
 
@@ -247,7 +247,7 @@ def _graph_outputs(
         output = value
         if value in given or value.producer() is None or value in outputs:
             output = ctx.op.Identity(value)
-            output.dtype, output.shape = value.dtype, value.shape
+            output.shape = value.shape
         output.name = name
         outputs.append(output)
     return outputs

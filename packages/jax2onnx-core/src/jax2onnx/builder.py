@@ -56,7 +56,7 @@ def _signature(op_type: str, domain: str, opset: int) -> _Signature:
         tuple(o.type_str for o in schema.outputs),
         bool(schema.outputs) and schema.outputs[-1].option == variadic,
         {k: v for k, v in fixed.items() if v != ir.DataType.UNDEFINED},
-        {n: ir.AttributeType(int(a.type.value)) for n, a in schema.attributes.items()},
+        {n: ir.AttributeType[a.type.name] for n, a in schema.attributes.items()},
     )
 
 
@@ -203,7 +203,7 @@ class Ops:
         body = _subgraph_outputs(node)
         if body is not None:
             for value, inner in zip(node.outputs, body, strict=False):
-                value.dtype = inner.dtype
+                value.type = inner.type
             return
         attrs = node.attributes
         declared = attrs.get("to") or attrs.get("dtype")

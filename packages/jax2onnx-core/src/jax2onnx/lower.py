@@ -160,16 +160,12 @@ class LoweringContext:
         # A zero-size static dim makes both -1 and 0 ambiguous.
         if any(not is_symbolic(d) and int(d) == 0 for d in (*old, *new)):
             return self.shape(new)
-        codes = [0 if is_symbolic(d) and i < len(old) and old[i] is not None and _same(d, old[i]) else d for i, d in enumerate(new)]
-        left = [i for i, d in enumerate(codes) if is_symbolic(d)]
-        if len(left) == 1:
-            # -1 is only inferred if no kept dim can be zero at run time.
-            if any(c is not d for c, d in zip(codes, new, strict=True)):
-                return self.shape(new)
-            codes[left[0]] = -1
-        elif left:
+        kept = [is_symbolic(d) and i < len(old) and is_symbolic(old[i]) and d == old[i] for i, d in enumerate(new)]
+        left = [i for i, d in enumerate(new) if is_symbolic(d) and not kept[i]]
+        # -1 cannot be inferred where a kept dim may be zero at run time.
+        if len(left) > 1 or (left and any(kept)):
             return self.shape(new)
-        return self.ints(*[int(c) for c in codes])
+        return self.ints(*[-1 if i in left else 0 if kept[i] else int(d) for i, d in enumerate(new)])
 
     def cast(self, x: ir.Value, dtype: Any) -> ir.Value:
         """Cast to a numpy dtype (ONNX semantics), unless it has that dtype."""
@@ -195,7 +191,7 @@ class LoweringContext:
         """Return the flat, fused program of a closed jaxpr (flattened once per jaxpr)."""
         known = self._programs.get(id(jaxpr))
         if known is None:
-            program = fuse(flatten(jaxpr), self.fusions, opset=self.opset, target=self.target)
+            program = fuse(flatten(jaxpr), self.fusions, opset=self.opset)
             known = self._programs[id(jaxpr)] = (jaxpr, program)
         return known[1]
 
@@ -244,12 +240,11 @@ class LoweringContext:
 
     def _identity(self, value: ir.Value) -> ir.Value:
         copy = self.op.Identity(value)
-        copy.dtype, copy.shape = value.dtype, value.shape
+        copy.shape = value.shape
         return copy
 
     def _input(self, aval: Any) -> ir.Value:
-        value = ir.Value(type=ir.TensorType(ir_dtype(aval.dtype)))
-        return self.stamp(value, aval.shape)
+        return self.stamp(ir.Value(type=ir.TensorType(ir_dtype(aval.dtype))), aval.shape)
 
     # -- the driver --------------------------------------------------------------------------------------------------
 
@@ -312,7 +307,7 @@ class LoweringContext:
             inside.inputs = list(dict.fromkeys(inside.inputs))
             values = {a: v for a, v in zip(eqn.inputs, operands, strict=True) if isinstance(a, Var)}
             plain = fuse(
-                inside, self.fusions, opset=self.opset, target=self.target, exclude=frozenset({fusion.name})
+                inside, self.fusions, opset=self.opset, exclude=frozenset({fusion.name})
             )
             return self.run(plain, [values[a] for a in plain.inputs])
 
@@ -348,10 +343,6 @@ class LoweringContext:
             remedy="install a plugin that covers it (jax2onnx list-plugins shows what is loaded), or pass "
             f"lowerings={{{eqn.primitive!r}: rule}}",
         )
-
-
-def _same(a: Any, b: Any) -> bool:
-    return is_symbolic(b) and bool(a == b)
 
 
 def _array(const: Const) -> Any:

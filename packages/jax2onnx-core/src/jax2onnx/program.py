@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Var:
-    """A value computed at run time. ``aval`` is JAX's abstract value: ``.shape`` (ints or symbolic dims), ``.dtype``."""
+    """A value computed at run time; ``aval`` is JAX's: ``.shape`` (ints or symbolic dims) and ``.dtype``."""
 
     aval: Any
 

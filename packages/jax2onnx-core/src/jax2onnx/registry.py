@@ -29,7 +29,8 @@ Result = Any
 class Rule(Protocol):
     """A lowering: ONNX values in, ONNX values out; the params it uses are keyword-only."""
 
-    def __call__(self, ctx: LoweringContext, /, *operands: ir.Value, **params: Any) -> Result: ...
+    def __call__(self, ctx: LoweringContext, /, *operands: ir.Value, **params: Any) -> Result:
+        """Lower one equation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,7 @@ class Fusion:
             that reads them off the equations found.
         emit: minimum opset -> rule ``emit(ctx, *operands, **kwargs)``; it may raise
             :class:`~jax2onnx.fuse.Decline`, and then the primitives stay.
-        dtypes: names of the result dtypes for which the fusion is tried; empty for any.
+        dtypes: names of the result dtypes for which the fusion is tried; empty for any floating one.
     """
 
     name: str
@@ -235,7 +236,7 @@ class Named(Generic[T]):
 
     def __init__(self, what: str, key: Callable[[T], str]) -> None:
         self._what = what
-        self._key = key
+        self._key: Callable[[T], str] = key
         self._entries: dict[str, T] = {}
 
     def add(self, entry: T, *, override: bool = False) -> None:

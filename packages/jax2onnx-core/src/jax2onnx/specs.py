@@ -89,7 +89,7 @@ def parse_inputs(
     kwarg_tree = {k: _reader_tree(reader, spec, k) for k, spec in kwargs.items()}
     paths, tree = jax.tree_util.tree_flatten_with_path((arg_tree, kwarg_tree), is_leaf=_is_leaf)
     names = [_leaf_name(path, labels) for path, _ in paths]
-    names = _unique(list(input_names) if input_names is not None else names, len(paths), explicit=input_names is not None)
+    names = _distinct(names if input_names is None else list(input_names), len(paths))
     specs = tuple(InputSpec(n, leaf.aval, leaf.value) for n, (_, leaf) in zip(names, paths, strict=True))
     return Inputs(specs, tree, tuple(reader.symbols))
 
@@ -160,7 +160,7 @@ class _Reader:
             except TypeError as error:
                 msg = f"inputs: {where}: {dtype!r} is not a dtype"
                 raise InputSpecError(msg) from error
-        if not jax.dtypes.issubdtype(dtype, jax.dtypes.extended):
+        if not jax.numpy.issubdtype(dtype, jax.dtypes.extended):
             wanted = jax.numpy.dtype(dtype)
             if jax.dtypes.canonicalize_dtype(wanted) != wanted:
                 msg = (
@@ -215,7 +215,7 @@ class _Reader:
             raise InputSpecError(msg)
         if self._foreign is None:
             if self.symbols:
-                msg = f"inputs: {where}: mixes string dims with jax.export dims; put the jax.export dims first or use strings"
+                msg = f"inputs: {where}: string dims come before jax.export dims; put the latter first, or use strings"
                 raise InputSpecError(msg)
             self._foreign = dim.scope
         elif self._foreign is not dim.scope:
@@ -231,9 +231,8 @@ class _Reader:
 def _argument_names(fn: Callable[..., Any], count: int) -> list[str]:
     """Names of the first ``count`` positional parameters of ``fn``, made up where it has none."""
     try:
-        parameters = [
-            p for p in inspect.signature(fn).parameters.values() if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}
-        ]
+        signature = inspect.signature(fn).parameters.values()
+        parameters = [p for p in signature if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
     except (TypeError, ValueError):
         parameters = []
     names = [p.name for p in parameters[:count]]
@@ -247,15 +246,12 @@ def _leaf_name(path: Any, labels: Sequence[str]) -> str:
     return f"{label}.{tail}" if tail else label
 
 
-def _unique(names: list[str], count: int, *, explicit: bool) -> list[str]:
-    if explicit and len(names) != count:
+def _distinct(names: list[str], count: int) -> list[str]:
+    if len(names) != count:
         msg = f"input_names: {len(names)} names for {count} inputs"
         raise InputSpecError(msg)
     seen: set[str] = set()
     for name in names:
-        if not isinstance(name, str) or not name:
-            msg = f"input_names: {name!r} is not a name"
-            raise InputSpecError(msg)
         if name in seen:
             msg = f"input_names: two inputs are named {name!r}; pass input_names= with distinct names"
             raise InputSpecError(msg)

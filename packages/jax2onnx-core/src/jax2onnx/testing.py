@@ -102,7 +102,7 @@ def run(case: Case) -> onnx.ModelProto:
     if case.fusions and example.operators is not None and not case.dynamic:
         found = operators(model)
         missing = {op: (n, found.get(op, 0)) for op, n in example.operators.items() if found.get(op, 0) != n}
-        assert not missing, f"{case}: operator -> (promised, found): {missing}; the model has {found}"  # noqa: S101
+        assert not missing, f"{case}: operator -> (promised, found): {missing}; the model has {found}"
     return model
 
 
@@ -124,7 +124,7 @@ def operators(model: onnx.ModelProto) -> dict[str, int]:
 @contextlib.contextmanager
 def x64(*, enabled: bool) -> Iterator[None]:
     """Run with 64-bit types switched on or off, and put back what was before."""
-    before = jax.config.jax_enable_x64  # type: ignore[attr-defined]
+    before = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", enabled)
     try:
         yield

@@ -39,7 +39,7 @@ def _replace(node: ir.Node, value: ir.Value) -> None:
 
 
 def _merge_transposes(node: ir.Node) -> None:
-    perm = node.attributes["perm"].as_ints()
+    perm = list(node.attributes["perm"].as_ints())
     inner = node.inputs[0].producer() if node.inputs[0] is not None else None
     source = node.inputs[0]
     if inner is not None and inner.op_type == "Transpose":
@@ -48,7 +48,7 @@ def _merge_transposes(node: ir.Node) -> None:
         source = inner.inputs[0]
         node.replace_input_with(0, source)
         node.attributes["perm"] = ir.AttrInt64s("perm", perm)
-    if list(perm) == list(range(len(perm))) and not node.outputs[0].is_graph_output() and source is not None:
+    if perm == list(range(len(perm))) and not node.outputs[0].is_graph_output() and source is not None:
         _replace(node, source)
 
 
@@ -89,7 +89,7 @@ def _gemm(node: ir.Node) -> None:
             metadata_props=dict(node.metadata_props),
         )
         out, old = gemm.outputs[0], node.outputs[0]
-        out.dtype, out.shape = old.dtype, old.shape
+        out.type, out.shape = old.type, old.shape
         graph = node.graph
         if graph is None:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,13 +106,13 @@ def _decide(error: InconclusiveDimensionOperation) -> str:
 
 def _remedy(error: BaseException) -> str:
     if isinstance(error, jax.errors.NonConcreteBooleanIndexError) or "nonzero" in str(error) or "`size`" in str(error):
-        return "the result's shape depends on data; use jnp.where(mask, x, fill), or pass size= where the function takes it"
+        return "the result's shape depends on data; use jnp.where(mask, x, fill), or pass size= where it is taken"
     if isinstance(error, jax.errors.TracerArrayConversionError):
         return "a traced value met numpy; use the jax.numpy function instead"
     if isinstance(error, jax.errors.TracerBoolConversionError):
         return "a Python if/while/and/or needs a concrete value; use jnp.where, jax.lax.cond or jax.lax.while_loop"
     if isinstance(error, jax.errors.UnexpectedTracerError):
-        return "a traced value was stored outside the function (a module that changes its own state?); return it instead"
+        return "a traced value was stored outside the function (a module that changes its state?); return it instead"
     return "make the value static (functools.partial, or a closure over a Python value), or compute it with jax.numpy"
 
 
