@@ -22,5 +22,6 @@ def require_sole_owner() -> None:
         return
     raise PluginError(
         f"two distributions own the import package 'jax2onnx': jax2onnx-core and {RIVAL} {version}, and each "
-        "overwrites files of the other; run `pip uninstall jax2onnx`, then `pip install --force-reinstall --no-deps jax2onnx-core`"
+        "overwrites files of the other; run `pip uninstall jax2onnx`, then "
+        "`pip install --force-reinstall --no-deps jax2onnx-core`"
     )

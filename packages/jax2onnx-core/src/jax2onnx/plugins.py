@@ -1,7 +1,8 @@
 """Find, check and load plugins; tell what became of each.
 
 Loading has two steps. :func:`load` reads metadata and imports the plugins' light modules.
-:meth:`LoadedPlugins.registry` calls their ``register`` hooks, which import rules, hence jax; it happens at the first conversion.
+:meth:`LoadedPlugins.registry` calls their ``register`` hooks, which import rules, hence jax; it happens at the first
+conversion.
 
 A plugin that fails in either step is set aside and reported; the others work on. Plugins register in a fixed order:
 this project's own first, each after the plugins that its distribution requires, then by name. So a plugin that
@@ -87,9 +88,14 @@ class LoadedPlugins:
         """All plugins found, in the order in which they register."""
         return tuple(self._infos)
 
-    def problems(self) -> list[str]:
-        """Return one line for each plugin that is not in use."""
-        return [str(info) for info in self._infos if info.status != "ok"]
+    @property
+    def hook(self) -> Any:
+        """Pluggy's relay to the hooks of the plugins in use."""
+        return self.manager.hook
+
+    def problems(self) -> str:
+        """Tell of the plugins that are not in use; empty if all are."""
+        return "; ".join(str(info) for info in self._infos if info.status != "ok")
 
     def describe(self, name: str) -> str:
         """Return a plugin's name with its version, for messages."""
@@ -113,7 +119,11 @@ class LoadedPlugins:
 
     def _fill(self) -> Registry | None:
         """Return a filled registry, or None after setting aside whoever failed: what they left in it goes with it."""
+        from jax2onnx import targets
+
         registry = Registry()
+        known = (targets.load(name) for name in targets.names())
+        registry.targets.update({target.name: (target, "core") for target in known if target})
         for info in [i for i in self._infos if i.status == "ok"]:
             try:
                 self._register(info.name, registry)

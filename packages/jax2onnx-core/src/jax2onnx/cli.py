@@ -1,0 +1,330 @@
+"""The command line. Each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import inspect as inspection
+import json
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from jax2onnx._owner import require_sole_owner
+from jax2onnx.errors import Jax2OnnxError
+
+if TYPE_CHECKING:
+    from jax2onnx.plugins import LoadedPlugins
+    from jax2onnx.summary import Summary
+
+F = TypeVar("F", bound=Callable[..., Any])
+_PROVIDES = {
+    "jax2onnx_register_lowerings": "lowerings",
+    "jax2onnx_register_fusions": "fusions",
+    "jax2onnx_register_examples": "examples",
+    "jax2onnx_register_targets": "targets",
+    "jax2onnx_open": "objects",
+    "jax2onnx_finalize": "finalising",
+}
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 for success, 1 for failure, 2 for a wrong call."""
+    args = sys.argv[1:] if args is None else args
+    try:
+        code = cli.main(args=list(args), prog_name="jax2onnx", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = 1
+    except Exception as error:  # noqa: BLE001 - the border to the shell: a message, or with --debug the traceback
+        if "--debug" in args:
+            traceback.print_exc()
+        else:
+            kind = "" if isinstance(error, Jax2OnnxError) else f"{type(error).__name__}: "
+            click.echo(f"error: {kind}{error}", err=True)
+            if not kind:
+                click.echo("(--debug shows the traceback)", err=True)
+        code = 1
+    sys.exit(code)
+
+
+def _debug(command: F) -> F:
+    return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(command)
+
+
+def _object_options(command: F) -> F:
+    command = click.option(
+        "--call", is_flag=True, help="OBJECT is a function without arguments that makes the callable."
+    )(command)
+    return click.option("--training", is_flag=True, help="Training behaviour (default: inference).")(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(package_name="jax2onnx-core", prog_name="jax2onnx", message="%(prog)s %(version)s")
+@_debug
+def cli() -> None:
+    """Convert JAX programs to ONNX.
+
+    MODULE:OBJECT names a callable (a function, or a framework object such as a flax.nnx module): MODULE is a module
+    that can be imported from here or the path of a Python file, OBJECT a name in it, dots allowed. With --call, OBJECT
+    is a function without arguments that returns the callable.
+    """
+    require_sole_owner()
+
+
+@cli.command()
+@click.argument("source", metavar="MODULE:OBJECT")
+@click.option(
+    "-i", "--input", "inputs", multiple=True, metavar="[NAME=]DTYPE[DIMS]",
+    help="An input, e.g. x=float32[B,30]; repeat for more. It goes to the parameter NAME if there is one; "
+    "else the order counts and NAME is what the model calls it.",
+)  # fmt: skip
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+@click.option("--opset", type=int, help="Opset of ONNX (default: that of to_onnx).")
+@click.option("--target", metavar="NAME", help="Runtime to legalise for; 'onnx' for none.")
+@click.option(
+    "--constraint", "constraints", multiple=True, metavar="EXPR", help="What holds of symbolic dims, e.g. 'T >= 4'."
+)
+@click.option("--output-name", "output_names", multiple=True, metavar="NAME", help="Name of an output, in order.")
+@click.option("--no-fusions", is_flag=True, help="Keep primitives instead of whole functions such as Gelu.")
+@click.option("--check", "checked", is_flag=True, help="Run the model in onnxruntime and compare it with JAX.")
+@_object_options
+@_debug
+def export(
+    *,
+    source: str,
+    inputs: tuple[str, ...],
+    output: Path,
+    opset: int | None,
+    target: str | None,
+    constraints: tuple[str, ...],
+    output_names: tuple[str, ...],
+    no_fusions: bool,
+    checked: bool,
+    call: bool,
+    training: bool,
+) -> None:
+    """Export MODULE:OBJECT to an ONNX file."""
+    fn = _find(source, call=call)
+    specs, names = _arrange(fn, inputs)
+    from jax2onnx.api import save_onnx
+    from jax2onnx.summary import summarise
+
+    options: dict[str, Any] = {"opset": opset, "target": target}
+    options = {k: v for k, v in options.items() if v is not None}
+    start = time.perf_counter()
+    with _progress(f"exporting {source}"), _shown_warnings():
+        save_onnx(
+            fn,
+            specs,
+            output,
+            input_names=names,
+            output_names=output_names or None,
+            constraints=constraints,
+            fusions=not no_fusions,
+            training=training,
+            **options,
+        )
+    took = time.perf_counter() - start
+    click.echo(f"{output}: {_brief(summarise(output))}, {took:.1f} s")
+    if checked:
+        _check(output, fn, specs, training=training, constraints=constraints)
+
+
+@cli.command()
+@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("source", metavar="MODULE:OBJECT")
+@click.option(
+    "--constraint", "constraints", multiple=True, metavar="EXPR", help="What holds of symbolic dims, e.g. 'T >= 4'."
+)
+@_object_options
+@_debug
+def check(*, model: Path, source: str, constraints: tuple[str, ...], call: bool, training: bool) -> None:
+    """Run MODEL in onnxruntime and compare it with MODULE:OBJECT in JAX.
+
+    The inputs are those of the model: by name where the callable has parameters of these names, else in order.
+    """
+    fn = _find(source, call=call)
+    from jax2onnx.summary import summarise
+
+    specs, _ = _arrange(fn, [str(tensor).replace("?", "_") for tensor in summarise(model).inputs])
+    _check(model, fn, specs, training=training, constraints=constraints)
+
+
+@cli.command()
+@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--largest", type=click.IntRange(0), default=10, help="How many initializers to list.")
+@_debug
+def inspect(*, model: Path, as_json: bool, largest: int) -> None:
+    """Show inputs, outputs, opset, operators, size and largest initializers of MODEL."""
+    from jax2onnx.summary import summarise, told_size
+
+    summary = summarise(model)
+    if as_json:
+        click.echo(json.dumps(asdict(summary), indent=2))
+        return
+    click.echo(f"{model}: {_brief(summary)}")
+    rows = [("input", t.name, t.spec, "") for t in summary.inputs]
+    rows += [("output", t.name, t.spec, "") for t in summary.outputs]
+    rows += [("operator", name, str(count), "") for name, count in summary.operators.items()]
+    rows += [("initializer", t.name, t.spec, told_size(t.nbytes)) for t in summary.initializers[:largest]]
+    _table((), rows)
+
+
+@cli.command("list-plugins")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Also one line per lowering and fusion; this runs the plugins' registration."
+)
+@_debug
+def list_plugins(*, as_json: bool, verbose: bool) -> None:
+    """Show the plugins found, and why one is not in use."""
+    from jax2onnx.plugins import load
+
+    loaded = load()
+    entries = _entries(loaded) if verbose else []
+    if as_json:
+        report: dict[str, Any] = {"plugins": [asdict(info) for info in loaded.infos]}
+        if verbose:
+            report["entries"] = [dict(zip(("kind", "name", "plugin", "min_opset"), e, strict=True)) for e in entries]
+        click.echo(json.dumps(report, indent=2))
+        return
+    rows = [
+        (i.name, i.status, i.version, i.distribution, ", ".join(_PROVIDES[h] for h in i.hooks), i.reason)
+        for i in loaded.infos
+    ]
+    _table(("plugin", "status", "version", "distribution", "provides", "reason"), rows)
+    if verbose:
+        click.echo()
+        _table(("kind", "name", "plugin", "opset from"), entries)
+
+
+def _entries(loaded: LoadedPlugins) -> list[tuple[str, str, str, str]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the table tells what the warning would
+        registry = loaded.registry()
+    lowerings = [("lowering", entry.primitive, entry.plugin, str(entry.min_opset)) for entry in registry.lowerings]
+    fusions = [("fusion", f.name, f.plugin, str(min(f.emit))) for f in registry.fusions]
+    return lowerings + sorted(fusions)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print columns; on a terminal the header stands out."""
+    if not rows:
+        return
+    widths = [max(len(row[c]) for row in [*rows, *([header] if header else [])]) for c in range(len(rows[0]))]
+    if header:
+        click.secho(_row(header, widths), bold=True)
+    for row in rows:
+        click.echo(_row(row, widths))
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _brief(summary: Summary) -> str:
+    from jax2onnx.summary import told_operators, told_size
+
+    told = f"{summary.nodes} nodes ({told_operators(summary.operators)})" if summary.nodes else "no nodes"
+    return f"{told}, opset {summary.opset}, {told_size(summary.size)}"
+
+
+def _check(model: Path, fn: Any, specs: Any, **options: Any) -> None:
+    from jax2onnx.checking import check as compare
+
+    with _progress(f"checking {model}"), _shown_warnings():
+        report = compare(str(model), fn, specs, **options)
+    click.echo(str(report))
+
+
+def _find(source: str, *, call: bool) -> Any:
+    """Return the object that ``MODULE:OBJECT`` names."""
+    module_name, colon, path = source.rpartition(":")
+    if not colon or not module_name or not path:
+        raise click.UsageError(f"{source!r} is not of the form MODULE:OBJECT, e.g. mypackage.models:mlp")
+    found: Any = _module(module_name)
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise click.UsageError(f"{module_name} has no {path!r}")
+        found = getattr(found, part)
+    if call:
+        return found()
+    if inspection.isclass(found):
+        raise click.UsageError(f"{source} is a class; name an instance, or with --call a function that returns one")
+    return found
+
+
+def _module(name: str) -> Any:
+    if name.endswith(".py"):
+        path = Path(name).resolve()
+        if not path.is_file():
+            raise click.UsageError(f"there is no file {name}")
+        sys.path.insert(0, str(path.parent))
+        name = path.stem
+    else:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise click.UsageError(f"there is no module {name!r} (searched from {Path.cwd()})") from error
+        raise
+
+
+def _arrange(fn: Any, inputs: Sequence[str]) -> tuple[list[str] | dict[str, str], list[str] | None]:
+    """Return what ``to_onnx`` takes as ``inputs`` and ``input_names``."""
+    named = [(name.strip(), spec) for name, _, spec in (text.rpartition("=") for text in inputs)]
+    specs, names = [spec for _, spec in named], [name for name, _ in named]
+    if not any(names):
+        return specs, None
+    if not all(names) or len(set(names)) != len(names):
+        raise click.UsageError("--input: give each input a name of its own, or none")
+    try:
+        parameters = inspection.signature(fn).parameters.values()
+    except (TypeError, ValueError):
+        return specs, names
+    positions = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL and p.kind is not p.VAR_KEYWORD]
+    if not set(names) <= set(positions):
+        return specs, names
+    ordered = dict(sorted(named, key=lambda item: positions.index(item[0])))
+    if list(ordered) == positions[: len(ordered)] and all(
+        p.kind is not p.KEYWORD_ONLY for p in parameters if p.name in ordered
+    ):
+        return list(ordered.values()), list(ordered)
+    return ordered, None
+
+
+@contextlib.contextmanager
+def _progress(what: str) -> Iterator[None]:
+    """Show a spinner on a terminal, nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield
+
+
+@contextlib.contextmanager
+def _shown_warnings() -> Iterator[None]:
+    """Print warnings as one line each on stderr, without Python's source lines."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default", UserWarning)
+        try:
+            yield
+        finally:
+            for message in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)):
+                click.echo(f"warning: {message}", err=True)
