@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax
+from jax._src import config as _config
 from jax._src import core as _core
 from jax._src import source_info_util as _source_info
 from jax._src.export import shape_poly as _shape_poly
@@ -47,3 +48,8 @@ def user_frame(source: Any) -> str | None:
 def name_stack(source: Any) -> str:
     """Return the name stack (named scopes and transforms) of an equation's source info."""
     return str(source.name_stack)
+
+
+def trace_context() -> Any:
+    """Return a hashable summary of every jax setting that tracing depends on."""
+    return _config.trace_context()

@@ -1,0 +1,79 @@
+"""Equality of constants and parameters, as numbers see it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jax2onnx.flatten import flatten
+from jax2onnx.program import Const
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jax2onnx.program import Atom, Program
+
+IGNORED = frozenset({"sharding", "out_sharding", "name"})
+"""Parameters that do not change numbers on one device."""
+
+
+def same_constant(a: Const, b: Const) -> bool:
+    """Tell whether two constants have the same dtype, shape and bits (any NaN equals any other)."""
+    if a.aval.dtype != b.aval.dtype or a.aval.shape != b.aval.shape:
+        return False
+    if a.value is b.value:
+        return True
+    if jax.dtypes.issubdtype(a.aval.dtype, jax.dtypes.extended):
+        return False
+    x, y = (np.asarray(c.value).astype(c.aval.dtype, copy=False) for c in (a, b))
+    return bool(np.all((_bits(x) == _bits(y)).all(axis=1) | ((x != x) & (y != y)).reshape(-1)))  # noqa: PLR0124 - NaN
+
+
+def _bits(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(array.size, array.itemsize)
+
+
+def same_params(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Tell whether two equations' parameters mean the same."""
+    if a is b:
+        return True
+    if a.keys() != b.keys() and a.keys() - IGNORED != b.keys() - IGNORED:
+        return False
+    return all(_same(value, b[key]) for key, value in a.items() if key not in IGNORED)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if hasattr(a, "eqns") and hasattr(b, "eqns"):
+        return _same_programs(flatten(a), flatten(b))
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return np.array_equal(a, b)
+    return bool(a == b)
+
+
+def _same_programs(a: Program, b: Program) -> bool:
+    """Compare jaxprs held by parameters, equation by equation in order."""
+    if len(a.eqns) != len(b.eqns) or len(a.inputs) != len(b.inputs):
+        return False
+    if any(x.aval.shape != y.aval.shape or x.aval.dtype != y.aval.dtype for x, y in zip(a.inputs, b.inputs, strict=True)):
+        return False
+    env: dict[Atom, Atom] = dict(zip(a.inputs, b.inputs, strict=True))
+
+    def agree(xs: list[Atom], ys: list[Atom]) -> bool:
+        return len(xs) == len(ys) and all(
+            isinstance(y, Const) and same_constant(x, y) if isinstance(x, Const) else env[x] is y
+            for x, y in zip(xs, ys, strict=True)
+        )
+
+    for x, y in zip(a.eqns, b.eqns, strict=True):
+        if x.primitive != y.primitive or not agree(x.inputs, y.inputs) or not same_params(x.params, y.params):
+            return False
+        if [(o.aval.shape, o.aval.dtype) for o in x.outputs] != [(o.aval.shape, o.aval.dtype) for o in y.outputs]:
+            return False
+        env.update(zip(x.outputs, y.outputs, strict=True))
+    return agree(a.outputs, b.outputs)

@@ -1,0 +1,188 @@
+"""Unification: find a traced reference in a program, backwards from one equation, without recursion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+from jax2onnx._equal import same_constant, same_params
+from jax2onnx.program import Const
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jax2onnx._graph import Graph
+    from jax2onnx._reference import Node, Operand, Pattern
+    from jax2onnx.program import Atom, Eqn
+
+Bindings: TypeAlias = "dict[Atom, Atom]"
+"""Values of the reference -> values of the program."""
+
+Goals: TypeAlias = "tuple[Operand, Atom, Goals] | None"
+"""A linked list of pairs still to be unified."""
+
+MAX_STEPS_PER_NODE = 64
+"""Bounds the search over swapped operands, which is exponential in the worst case."""
+
+
+class Search:
+    """One attempt to find a pattern; :meth:`run` returns the bindings, or None.
+
+    Args:
+        pattern: the traced reference.
+        graph: the program.
+        exact: compare parameters, literals, shapes and dtypes too, instead of binding whatever has the structure.
+        bound: what the pattern's inputs are bound to, for an exact search.
+    """
+
+    def __init__(self, pattern: Pattern, graph: Graph, *, exact: bool, bound: Bindings | None = None) -> None:
+        self._pattern = pattern
+        self._graph = graph
+        self._exact = exact
+        self._env: Bindings = dict(bound or {})
+        self._trail: list[Atom] = []
+        self._choices: list[tuple[Goals, int]] = []
+        self.difference = ""
+
+    def run(self, anchor: Eqn) -> Bindings | None:
+        """Search backwards from an equation."""
+        node = self._pattern.anchor
+        self._bind(self._pattern.output, anchor.outputs[node.index])
+        goals = self._equation(node, anchor, None) if self._agree(node, anchor) else False
+        for _ in range(MAX_STEPS_PER_NODE * self._pattern.size):
+            if goals is False:
+                if not self._choices:
+                    return None
+                goals = self._backtrack()
+            elif goals is None:
+                return self._env
+            else:
+                operand, atom, rest = goals
+                goals = self._step(operand.atom, atom, rest)
+        return None
+
+    def plausible(self, anchor: Eqn) -> bool:
+        """Tell at a glance whether the pattern may end in an equation; depends on :meth:`Graph.kind` alone."""
+        node = self._pattern.anchor
+        return self._agree(node, anchor) and self._equation(node, anchor, None) is not False
+
+    def _backtrack(self) -> Goals:
+        goals, mark = self._choices.pop()
+        while len(self._trail) > mark:
+            del self._env[self._trail.pop()]
+        return goals
+
+    def _bind(self, reference: Atom, atom: Atom) -> None:
+        self._env[reference] = atom
+        self._trail.append(reference)
+
+    def _step(self, reference: Atom, atom: Atom, rest: Goals) -> Goals | Literal[False]:
+        """Unify one pair; return the goals that remain, or False."""
+        if isinstance(reference, Const):
+            return rest if self._constants_agree(reference, atom) else False
+        known = self._env.get(reference)
+        if known is not None:
+            if known is atom or self._same_constant(known, atom):
+                return rest
+            return self._differ("one operand of the reference is two different values")
+        node = self._pattern.nodes.get(reference)
+        if node is None:
+            self._bind(reference, atom)
+            return rest
+        index = self._graph.producer.get(atom)
+        if index is None:
+            return self._differ(f"{node.primitive}: an input stands in its place")
+        eqn = self._graph.eqns[index]
+        if not self._agree(node, eqn) or eqn.outputs[node.index] is not atom:
+            return False
+        self._bind(reference, atom)
+        return self._equation(node, eqn, rest)
+
+    def _agree(self, node: Node, eqn: Eqn) -> bool:
+        if node.primitive != eqn.primitive or len(node.operands) != len(eqn.inputs):
+            return self._differ(f"{node.primitive}: {eqn.primitive} stands in its place")
+        if not self._exact:
+            return True
+        aval = eqn.outputs[node.index].aval
+        if node.aval.dtype != aval.dtype or node.aval.shape != aval.shape:
+            return self._differ(f"{node.primitive}: {aval} where the reference has {node.aval}")
+        if not same_params(node.params, eqn.params):
+            return self._differ(f"{node.primitive}: other parameters")
+        return True
+
+    def _equation(self, node: Node, eqn: Eqn, rest: Goals) -> Goals | Literal[False]:
+        """Return the goals of an equation's operands, in the order given or swapped."""
+        inputs = eqn.inputs
+        straight = all(map(self._plausible, node.operands, inputs))
+        swapped = node.commutes and inputs[0] is not inputs[1] and all(map(self._plausible, node.operands, inputs[::-1]))
+        if straight and swapped:
+            self._choices.append((self._push(node, inputs[::-1], rest), len(self._trail)))
+        if straight:
+            return self._push(node, inputs, rest)
+        if swapped:
+            return self._push(node, inputs[::-1], rest)
+        return self._differ(f"{node.primitive}: other operands")
+
+    def _push(self, node: Node, inputs: Sequence[Atom], rest: Goals) -> Goals:
+        for operand, atom in zip(reversed(node.operands), reversed(inputs), strict=True):
+            rest = (operand, self._read(operand, atom), rest)
+        return rest
+
+    def _read(self, operand: Operand, atom: Atom) -> Atom:
+        return self._graph.scalars.get(atom, atom) if operand.scalar else atom
+
+    def _plausible(self, operand: Operand, atom: Atom) -> bool:
+        """Tell at a glance whether an operand may be the reference's; depends on :meth:`Graph.kind` alone."""
+        read = self._read(operand, atom)
+        if isinstance(operand.atom, Const):
+            return isinstance(read, Const) or (not self._exact and read in self._graph.sizes)
+        node = self._pattern.nodes.get(operand.atom)
+        if node is None:
+            return True
+        index = self._graph.producer.get(read)
+        return index is not None and self._graph.eqns[index].primitive == node.primitive
+
+    def _constants_agree(self, reference: Const, atom: Atom) -> bool:
+        if not self._exact:
+            return isinstance(atom, Const) or atom in self._graph.sizes
+        if self._same_constant(reference, atom):
+            return True
+        found = np.asarray(atom.value) if isinstance(atom, Const) else "a computed value"
+        return self._differ(f"{found} where the reference has {np.asarray(reference.value)}")
+
+    def _same_constant(self, known: Atom, atom: Atom) -> bool:
+        return isinstance(known, Const) and isinstance(atom, Const) and same_constant(known, atom)
+
+    def _differ(self, what: str) -> Literal[False]:
+        self.difference = self.difference or what
+        return False
+
+
+def interior(graph: Graph, pattern: Pattern, env: Bindings) -> tuple[set[int], set[int]]:
+    """Return the equations found, and those they read in passing: scalar broadcasts, and sizes, which may be shared."""
+    found = {graph.producer[env[v]] for v in pattern.nodes if v in env}
+    bound = {env[v] for v in pattern.inputs}
+    passed: set[int] = set()
+    pending = list(found)
+    while pending:
+        for atom in graph.eqns[pending.pop()].inputs:
+            index = graph.producer.get(atom)
+            if atom in bound or index is None or index in found or index in passed:
+                continue
+            passed.add(index)
+            pending.append(index)
+    shared = {i for i in found if all(o in graph.sizes for o in graph.eqns[i].outputs)}
+    return found - shared, passed | shared
+
+
+def escapes(graph: Graph, users: Mapping[Atom, Sequence[int]], found: set[int], anchor: int) -> bool:
+    """Tell whether a value inside is used outside."""
+    return any(
+        user not in found
+        for i in found
+        if i != anchor
+        for output in graph.eqns[i].outputs
+        for user in users.get(output, ())
+    )
+

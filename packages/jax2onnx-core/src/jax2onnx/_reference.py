@@ -1,0 +1,131 @@
+"""Traces of the references of fusions, as graphs to be found in a program; cached for the life of the process."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import jax
+
+from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic, trace_context
+from jax2onnx._graph import Graph, live
+from jax2onnx.flatten import flatten
+from jax2onnx.program import Const, Var
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from jax2onnx.program import Atom
+
+KwargsKey: TypeAlias = tuple[tuple[str, Any], ...]
+AvalKey: TypeAlias = tuple[Any, ...]
+
+REFERENCE_ERRORS: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    InconclusiveDimensionOperation,
+)
+"""What a reference may raise at shapes, dtypes or a configuration that it does not take."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operand:
+    """An operand of a reference's equation; ``scalar`` if a broadcast of it may stand in the program."""
+
+    atom: Atom
+    scalar: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """An equation of a reference, from the side of one of its outputs."""
+
+    primitive: str
+    operands: tuple[Operand, ...]
+    params: Mapping[str, Any]
+    commutes: bool
+    index: int
+    aval: Any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pattern:
+    """A traced reference. ``size`` counts its equations."""
+
+    inputs: tuple[Var, ...]
+    output: Var
+    nodes: Mapping[Var, Node]
+    size: int
+
+    @property
+    def anchor(self) -> Node:
+        """The equation that computes the output."""
+        return self.nodes[self.output]
+
+
+def kwargs_key(kwargs: Mapping[str, Any]) -> KwargsKey:
+    """Return static keyword arguments in hashable form."""
+    return tuple(sorted(kwargs.items()))
+
+
+def aval_key(aval: Any) -> AvalKey:
+    """Return what tracing depends on in an abstract value: the scopes of its dims first, then shape, dtype, weak type."""
+    scopes = tuple(id(d.scope) for d in aval.shape if is_symbolic(d))
+    return scopes, tuple(aval.shape), aval.dtype, bool(aval.weak_type)
+
+
+def structure(reference: Callable[..., Any], avals: Sequence[Any], kwargs: KwargsKey) -> Pattern | str:
+    """Trace at example inputs, for a search that ignores shapes and literals; on failure, say why."""
+    return _traced(reference, tuple(map(aval_key, avals)), kwargs, trace_context(), loose=True)
+
+
+def exact(reference: Callable[..., Any], avals: Sequence[Any], kwargs: KwargsKey) -> Pattern | str:
+    """Trace at the inputs found, for a comparison of everything; on failure, say why."""
+    return _traced(reference, tuple(map(aval_key, avals)), kwargs, trace_context(), loose=False)
+
+
+@functools.lru_cache(maxsize=4096)
+def _traced(
+    reference: Callable[..., Any],
+    avals: tuple[AvalKey, ...],
+    kwargs: KwargsKey,
+    _context: Any,
+    *,
+    loose: bool,
+) -> Pattern | str:
+    inputs = [jax.ShapeDtypeStruct(shape, dtype, weak_type=weak) for _, shape, dtype, weak in avals]
+    try:
+        jaxpr = jax.make_jaxpr(functools.partial(reference, **dict(kwargs)))(*inputs)
+    except REFERENCE_ERRORS as error:
+        return f"the reference does not trace here: {type(error).__name__}: {error}"
+    program = live(flatten(jaxpr))
+    if len(program.outputs) != 1:
+        return "the reference does not return one array"
+    (output,) = program.outputs
+    graph = Graph(program, through_converts=loose)
+    if isinstance(output, Const) or output not in graph.producer:
+        return "the reference computes nothing here"
+    nodes = {
+        var: Node(
+            eqn.primitive,
+            tuple(_operand(graph, i, atom) for atom in eqn.inputs),
+            eqn.params,
+            graph.commutes(i),
+            index,
+            var.aval,
+        )
+        for i, eqn in enumerate(program.eqns)
+        for index, var in enumerate(eqn.outputs)
+    }
+    return Pattern(tuple(program.inputs), output, nodes, len(program.eqns))
+
+
+def _operand(graph: Graph, eqn: int, atom: Atom) -> Operand:
+    resolved = graph.resolve(eqn, atom)
+    return Operand(resolved, graph.is_elementwise(eqn) and resolved.aval.shape == ())

@@ -1,0 +1,236 @@
+"""Fuse: find whole functions again in the flat program.
+
+A fusion gives the function itself. It is traced with the installed jax at example inputs, and its graph is searched for
+in the program by structure alone; that binds the function's inputs. Then it is traced again at the inputs found, and
+only if everything is equal (shapes, dtypes, literals, parameters) do its equations become one. Failing to find a
+function leaves its primitives: the model is longer, never wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import jax
+import numpy as np
+
+from jax2onnx._graph import Graph, live
+from jax2onnx._match import Search, escapes, interior
+from jax2onnx._reference import Pattern, exact, kwargs_key, structure
+from jax2onnx.program import Const, Eqn, Fused, Program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from jax2onnx.program import Atom
+    from jax2onnx.registry import Fusion
+
+
+class Decline(Exception):  # noqa: N818 - not an error: the primitives are lowered instead
+    """Raised by an emit rule that has no better form than the primitives, with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A place in the program that has a function's structure: what a fusion's ``kwargs`` reads configurations from.
+
+    Attributes:
+        inputs: abstract values (``.shape``, ``.dtype``) of what the function's inputs are bound to.
+        values: for each input, its value if it is known at conversion, else None.
+        result: the abstract value of the result.
+        equations: the equations found, in program order.
+    """
+
+    inputs: tuple[Any, ...]
+    values: tuple[np.ndarray[Any, Any] | None, ...]
+    result: Any
+    equations: tuple[Eqn, ...]
+
+    def params(self, primitive: str) -> list[dict[str, Any]]:
+        """Return the params of the equations of one primitive, in program order."""
+        return [e.params for e in self.equations if e.primitive == primitive]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A function that was found. ``equations`` counts those it replaces; ``source`` is JAX's source info."""
+
+    name: str
+    kwargs: Mapping[str, Any]
+    equations: int
+    source: Any
+
+
+@dataclass(frozen=True, slots=True)
+class NearMiss:
+    """A place that has a function's structure but is not that function. ``reason`` is the first difference."""
+
+    name: str
+    kwargs: Mapping[str, Any]
+    reason: str
+    source: Any
+
+
+Record: TypeAlias = Found | NearMiss
+
+
+def fuse(
+    program: Program,
+    fusions: Iterable[Fusion],
+    *,
+    opset: int,
+    exclude: frozenset[str] = frozenset(),
+    explain: list[Record] | None = None,
+) -> Program:
+    """Return the program with found functions as one equation each, and without dead equations.
+
+    Args:
+        program: the flat program; it is not changed.
+        fusions: what to look for; where several fit, the largest wins.
+        opset: the opset asked for; fusions that cannot be emitted with it are not tried.
+        exclude: names of fusions that are not tried.
+        explain: a list that receives what was found and what was nearly found.
+    """
+    program = live(program)
+    able = [f for f in fusions if f.name not in exclude and min(f.emit) <= opset]
+    if not able or not program.eqns:
+        return program
+    found = _Fuser(program, able, explain).run()
+    if not found:
+        return program
+    return live(Program(program.inputs, [found.get(i, e) for i, e in enumerate(program.eqns)], program.outputs))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shape:
+    """One structure to look for: a fusion's reference, traced at one example with one configuration."""
+
+    fusion: Fusion
+    pattern: Pattern
+    kwargs: Mapping[str, Any] | None
+    """The configuration it stands for; None if the fusion's ``kwargs`` reads it off the candidate."""
+
+
+class _Fuser:
+    def __init__(self, program: Program, fusions: Sequence[Fusion], explain: list[Record] | None) -> None:
+        self._program = program
+        self._fusions = fusions
+        self._explain = explain
+        self._graph = Graph(program)
+        self._users = self._graph.users(program)
+        self._kinds: dict[Atom, str] = {}
+        self._by_anchor: dict[Any, dict[str, list[_Shape]]] = {}
+        self._plausible: dict[tuple[Any, ...], list[_Shape]] = {}
+        self._consumed: set[int] = set()
+
+    def run(self) -> dict[int, Eqn]:
+        """Return the fused equations by the position of the equation they replace."""
+        found: dict[int, Eqn] = {}
+        for i in range(len(self._program.eqns) - 1, -1, -1):
+            if i in self._consumed:
+                continue
+            eqn = self._program.eqns[i]
+            for shape in self._shapes(eqn):
+                fused = self._match(shape, i)
+                if fused is not None:
+                    found[i] = fused
+                    break
+        return found
+
+    def _shapes(self, eqn: Eqn) -> list[_Shape]:
+        """Return the structures that an equation may end, largest first, by a glance at its operands."""
+        dtype = eqn.outputs[0].aval.dtype if len(eqn.outputs) == 1 else None
+        anchors = self._anchors(dtype)
+        if eqn.primitive not in anchors:
+            return []
+        key = (eqn.primitive, dtype, *map(self._kind, eqn.inputs))
+        shapes = self._plausible.get(key)
+        if shapes is None:
+            shapes = [
+                s for s in anchors[eqn.primitive] if Search(s.pattern, self._graph, exact=False).plausible(eqn)
+            ]
+            self._plausible[key] = shapes
+        return shapes
+
+    def _kind(self, atom: Atom) -> str:
+        kind = self._kinds.get(atom)
+        if kind is None:
+            kind = self._kinds[atom] = self._graph.kind(atom)
+        return kind
+
+    def _anchors(self, dtype: Any) -> dict[str, list[_Shape]]:
+        """Return the structures whose result has a dtype, by their last primitive."""
+        anchors = self._by_anchor.get(dtype)
+        if anchors is None:
+            anchors = self._by_anchor[dtype] = {}
+            shapes = [s for f in self._fusions if _tried(f, dtype) for s in _structures(f, dtype)]
+            for shape in sorted(shapes, key=lambda s: -s.pattern.size):
+                anchors.setdefault(shape.pattern.anchor.primitive, []).append(shape)
+        return anchors
+
+    def _match(self, shape: _Shape, anchor: int) -> Eqn | None:
+        eqn = self._program.eqns[anchor]
+        env = Search(shape.pattern, self._graph, exact=False).run(eqn)
+        if env is None or not all(i in env for i in shape.pattern.inputs):
+            return None
+        bound = [env[i] for i in shape.pattern.inputs]
+        avals = [a.aval for a in bound]
+        for kwargs in self._configurations(shape, bound, env, eqn):
+            pattern = exact(shape.fusion.reference, avals, kwargs_key(kwargs))
+            if isinstance(pattern, str):
+                self._missed(shape, kwargs, pattern, eqn)
+                continue
+            search = Search(
+                pattern, self._graph, exact=True, bound=dict(zip(pattern.inputs, bound, strict=True))
+            )
+            matched = search.run(eqn)
+            if matched is None:
+                self._missed(shape, kwargs, search.difference, eqn)
+                continue
+            inside, shared = interior(self._graph, pattern, matched)
+            if escapes(self._graph, self._users, inside, anchor):
+                self._missed(shape, kwargs, "a value inside is used outside", eqn)
+                continue
+            self._consumed |= inside
+            if self._explain is not None:
+                self._explain.append(Found(shape.fusion.name, kwargs, len(inside), eqn.source))
+            equations = tuple(self._program.eqns[i] for i in sorted(inside | shared))
+            fused = Fused(shape.fusion, kwargs, equations)
+            return Eqn(shape.fusion.name, bound, eqn.outputs, dict(kwargs), eqn.source, fused)
+        return None
+
+    def _configurations(
+        self, shape: _Shape, bound: Sequence[Atom], env: Mapping[Atom, Atom], eqn: Eqn
+    ) -> Iterable[Mapping[str, Any]]:
+        read = shape.fusion.kwargs
+        if shape.kwargs is not None or not callable(read):
+            return (shape.kwargs or {},)
+        inside, shared = interior(self._graph, shape.pattern, env)
+        return read(
+            Candidate(
+                tuple(a.aval for a in bound),
+                tuple(np.asarray(a.value) if isinstance(a, Const) else None for a in bound),
+                eqn.outputs[0].aval,
+                tuple(self._program.eqns[i] for i in sorted(inside | shared)),
+            )
+        )
+
+    def _missed(self, shape: _Shape, kwargs: Mapping[str, Any], reason: str, eqn: Eqn) -> None:
+        if self._explain is not None:
+            self._explain.append(NearMiss(shape.fusion.name, kwargs, reason, eqn.source))
+
+
+def _tried(fusion: Fusion, dtype: Any) -> bool:
+    if fusion.dtypes:
+        return str(dtype) in fusion.dtypes
+    return dtype is not None and jax.dtypes.issubdtype(dtype, np.floating)
+
+
+def _structures(fusion: Fusion, dtype: Any) -> Iterator[_Shape]:
+    configurations: Sequence[Mapping[str, Any] | None] = (None,) if callable(fusion.kwargs) else fusion.kwargs
+    for example in fusion.examples:
+        avals = [jax.ShapeDtypeStruct(a, dtype) if isinstance(a, tuple) else a for a in example]
+        for kwargs in configurations:
+            pattern = structure(fusion.reference, avals, kwargs_key(kwargs or {}))
+            if isinstance(pattern, Pattern) and pattern.anchor.aval.dtype == dtype:
+                yield _Shape(fusion, pattern, kwargs)
