@@ -1,0 +1,112 @@
+"""Every check of this project: `nox -s NAME`, or plain `nox` for all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types", "tests", "oldest", "quickstart", "wheels"]
+
+ROOT = Path(__file__).parent
+PACKAGES = [ROOT / "packages" / f"jax2onnx-{name}" for name in ("core", "lax", "jnp", "nnx", "examples")]
+GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
+
+
+def _runs(name: str) -> bool:
+    """Tell whether an interpreter of this name is on PATH and starts (pyenv's shims may not)."""
+    found = shutil.which(name)
+    return found is not None and subprocess.run([found, "-V"], capture_output=True, check=False).returncode == 0
+
+
+def _available(version: str) -> bool:
+    """Tell whether a Python of this version can be used, putting pyenv's on PATH if there is no other."""
+    name = f"python{version}"
+    if sys.version_info[:2] == tuple(int(part) for part in version.split(".")) or _runs(name):
+        return True
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    for folder in sorted(pyenv.glob(f"versions/{version}.*/bin"), reverse=True):
+        if (folder / name).exists():
+            os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
+            return True
+    return False
+
+
+OLDEST = "3.11"
+NEWEST = next((v for v in ("3.12", "3.13", "3.14") if _available(v)), "3.12")
+DEFAULT = next((v for v in (OLDEST, NEWEST) if _available(v)), None)
+if DEFAULT is None:
+    raise SystemExit("jax2onnx needs Python 3.11 or newer, and none was found")
+
+
+def _install(session: nox.Session, *further: str) -> None:
+    session.install(*(arg for package in PACKAGES for arg in ("-e", str(package))), *further)
+
+
+def _pytest(session: nox.Session) -> None:
+    session.run("python", "-c", "import jax, sys; print('Python', sys.version.split()[0], '- jax', jax.__version__)")
+    session.run("pytest", *(session.posargs or ["-n", "auto", "-q"]), env={"JAX_PLATFORMS": "cpu"})
+
+
+@nox.session(python=DEFAULT)
+def quickstart(session: nox.Session) -> None:
+    """Export the quick start's model, check it against JAX, leave jax_callable.onnx."""
+    _install(session)
+    session.run("python", "examples/quickstart.py")
+
+
+@nox.session(python=[OLDEST, NEWEST])
+def tests(session: nox.Session) -> None:
+    """Run the tests with the newest jax for the oldest Python, and with the newest jax of all."""
+    _install(session, *GROUPS["test"])
+    _pytest(session)
+
+
+@nox.session(python=OLDEST)
+def oldest(session: nox.Session) -> None:
+    """Run the tests with the oldest jax and onnxruntime in the support window."""
+    _install(session, *GROUPS["test"], *GROUPS["oldest"])
+    _pytest(session)
+
+
+@nox.session(python=DEFAULT)
+def lint(session: nox.Session) -> None:
+    """Run ruff: rules and format."""
+    session.install(*GROUPS["lint"])
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(python=NEWEST)
+def types(session: nox.Session) -> None:
+    """Run mypy, strict."""
+    _install(session, *GROUPS["types"])
+    session.run("mypy")
+
+
+@nox.session(python=DEFAULT)
+def wheels(session: nox.Session) -> None:
+    """Build all wheels; two of them, by name, are enough for the quick start, from another folder."""
+    dist = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    session.install("build", "hatchling")
+    for package in PACKAGES:
+        session.run("python", "-m", "build", "--no-isolation", "--outdir", str(dist), str(package), silent=True)
+    session.run("python", "-c", "import importlib.util as u; assert u.find_spec('jax2onnx') is None")
+    session.log(", ".join(sorted(wheel.name for wheel in dist.glob("*.whl"))))
+    session.install("--find-links", str(dist), "jax2onnx-core", "jax2onnx-nnx")
+    elsewhere = Path(session.create_tmp()) / "elsewhere"
+    elsewhere.mkdir(exist_ok=True)
+    shutil.copy(ROOT / "examples" / "quickstart.py", elsewhere)
+    session.chdir(elsewhere)
+    session.run("python", "quickstart.py")
+    session.run("jax2onnx", "list-plugins")
+    session.run("jax2onnx", "inspect", "jax_callable.onnx")
