@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -9,9 +10,10 @@ from jax._src import config as _config
 from jax._src import core as _core
 from jax._src import source_info_util as _source_info
 from jax._src.export import shape_poly as _shape_poly
+from jax._src.state import discharge as _discharge
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 Literal = _core.Literal
 DropVar = _core.DropVar
@@ -30,6 +32,35 @@ TRACING_ERRORS: tuple[type[Exception], ...] = (
 def open_jaxpr(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
     """Split a closed or open jaxpr of any supported jax into ``(jaxpr, consts)``."""
     return getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
+
+
+EXPANDED = frozenset({"call_hi_primitive", "run_state"})
+"""Primitives that JAX itself expands into plainer ones; :func:`expand` does."""
+
+
+def expand(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
+    """Return a jaxpr (and its constants) that computes what an equation of one of :data:`EXPANDED` does."""
+    if eqn.primitive.name == "run_state":
+        return discharge(*open_jaxpr(eqn.params["jaxpr"])) if all(eqn.params["is_initialized"]) else None
+    avals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
+    return open_jaxpr(jax.make_jaxpr(lambda *args: eqn.primitive.to_lojax(*args, **eqn.params))(*avals))
+
+
+def discharge(jaxpr: Any, consts: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
+    """Turn a jaxpr that writes to refs into a pure one; refs among its inputs become inputs and further outputs."""
+    if "consts" in inspect.signature(_discharge.discharge_state).parameters:
+        pure, pure_consts = _discharge.discharge_state(jaxpr, consts)
+        return pure, pure_consts
+    closed = _core.ClosedJaxpr(jaxpr, consts) if hasattr(_core, "ClosedJaxpr") else jaxpr
+    return open_jaxpr(_discharge.discharge_state(closed))
+
+
+def scan_counts(params: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the numbers of constants and of carried values of a ``scan`` equation."""
+    if "ft_in" in params:
+        consts, carry, _ = params["ft_in"].unpack()
+        return len(consts), len(carry)
+    return params["num_consts"], params["num_carry"]
 
 
 def is_symbolic(dim: Any) -> bool:

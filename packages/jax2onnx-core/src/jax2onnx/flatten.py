@@ -10,28 +10,36 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jax2onnx._compat import Literal, ShapedArray, open_jaxpr
+from jax2onnx._compat import EXPANDED, Literal, ShapedArray, discharge, expand, open_jaxpr
 from jax2onnx.program import Atom, Const, Eqn, Program, Var
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-CALLS: dict[str, str] = {
-    "jit": "jaxpr",
-    "pjit": "jaxpr",
-    "call": "call_jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "eval_jaxpr": "jaxpr",
-    "remat2": "jaxpr",
-    "checkpoint": "jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
-    "custom_vmap_call": "call",
-    "composite": "jaxpr",
+CALLS: dict[str, tuple[str, ...]] = {
+    "jit": ("jaxpr",),
+    "pjit": ("jaxpr",),
+    "call": ("call_jaxpr",),
+    "closed_call": ("call_jaxpr",),
+    "core_call": ("call_jaxpr",),
+    "eval_jaxpr": ("call_jaxpr", "jaxpr"),
+    "remat2": ("jaxpr",),
+    "checkpoint": ("jaxpr",),
+    "remat_opt": ("fwd_jaxpr",),
+    "custom_jvp_call": ("call_jaxpr",),
+    "custom_vjp_call": ("call_jaxpr",),
+    "custom_vjp_call_jaxpr": ("fun_jaxpr",),
+    "custom_vmap_call": ("call",),
+    "custom_dce_call": ("fun_jaxpr",),
+    "custom_partitioning": ("call",),
+    "custom_transpose_call": ("call",),
+    "linear_call": ("callee",),
+    "composite": ("call_jaxpr", "jaxpr"),
+    "compute_on": ("jaxpr",),
+    "xla_metadata_call": ("jaxpr",),
+    "cudnn_fusion": ("jaxpr",),
 }
-"""Primitives that only call a jaxpr, with the param that holds it."""
+"""Primitives that only call a jaxpr, with the params that may hold it (the name changes between jax releases)."""
 
 IDENTITIES = frozenset(
     {
@@ -74,6 +82,8 @@ class _Flattener:
         self._keep = keep
 
     def run(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[Atom]) -> list[Atom]:
+        if any(e.primitive.name == "new_ref" for e in jaxpr.eqns):
+            jaxpr, consts = discharge(jaxpr, consts)
         env: dict[Any, Atom] = dict(zip(jaxpr.invars, args, strict=True))
         env.update((v, Const(v.aval, c)) for v, c in zip(jaxpr.constvars, consts, strict=True))
         for eqn in jaxpr.eqns:
@@ -89,12 +99,20 @@ class _Flattener:
             return operands
         if name == "convert_element_type" and operands[0].aval.dtype == eqn.params["new_dtype"]:
             return [_strong(operands[0], eqn.outvars[0].aval)]
-        called = CALLS.get(name)
-        if called is not None and called in eqn.params and not (self._keep and self._keep(eqn)):
-            return self.run(*open_jaxpr(eqn.params[called]), operands)
+        called = _called(eqn)
+        if called is not None and not (self._keep and self._keep(eqn)):
+            return self.run(*called, operands)
         outputs = [Var(v.aval) for v in eqn.outvars]
         self._eqns.append(Eqn(name, operands, outputs, eqn.params, eqn.source_info))
         return outputs
+
+
+def _called(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
+    """Return the jaxpr that an equation only calls, and its constants, or None."""
+    name = eqn.primitive.name
+    if name in CALLS:
+        return next((open_jaxpr(eqn.params[p]) for p in CALLS[name] if p in eqn.params), None)
+    return expand(eqn) if name in EXPANDED else None
 
 
 def _strong(operand: Atom, aval: Any) -> Atom:
