@@ -17,6 +17,7 @@ from jax2onnx.builder import ir_dtype
 from jax2onnx.dims import find_sources
 from jax2onnx.errors import ConversionError, InputSpecError, OpsetError
 from jax2onnx.flatten import flatten
+from jax2onnx.functions import exporting, is_marked
 from jax2onnx.fuse import fuse
 from jax2onnx.legalise import legalise
 from jax2onnx.lower import LoweringContext, lower
@@ -137,9 +138,10 @@ def export_ir(
     runtime = _find_target(target, registry.targets)
     parsed = parse_inputs(fn, inputs, input_params=input_params, input_names=input_names, constraints=constraints)
     opened = open_callable(fn, loaded.hook, training=training)
-    traced = trace(opened, parsed)
+    with exporting(lambda node: loaded.hook.jax2onnx_carry(target=node)):
+        traced = trace(opened, parsed)
     used = tuple(registry.fusions) if fusions else ()
-    program = fuse(flatten(traced.jaxpr), used, opset=opset)
+    program = fuse(flatten(traced.jaxpr, keep=is_marked), used, opset=opset)
     ctx = LoweringContext(
         opset=opset,
         target=runtime,
@@ -158,10 +160,10 @@ def export_ir(
     names = _output_names(traced.output_paths, output_names, {v.name for v in graph_inputs})
     graph = ir.Graph(
         graph_inputs,
-        _graph_outputs(ctx, values, names, {*graph_inputs, *params}),
+        _graph_outputs(ctx, values, names),
         nodes=root.nodes,
         initializers=[*params, *root.initializers],
-        opset_imports={"": opset},
+        opset_imports={"": opset} | {domain: 1 for domain, _ in ctx.outliner.functions},
         name=name or opened.name,
     )
     model = ir.Model(
@@ -169,6 +171,7 @@ def export_ir(
         ir_version=onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)]),
         producer_name="jax2onnx",
         producer_version=version("jax2onnx-core"),
+        functions=list(ctx.outliner.functions.values()),
     )
     tidy(model)
     loaded.hook.jax2onnx_finalize(model=model)
@@ -239,15 +242,10 @@ def _default_output(path: str) -> str:
 
 
 def _graph_outputs(
-    ctx: LoweringContext, values: Sequence[ir.Value], names: Sequence[str], given: set[ir.Value]
+    ctx: LoweringContext, values: Sequence[ir.Value], names: Sequence[str]
 ) -> list[ir.Value]:
     """Name the outputs; one that is an input, a constant or a duplicate becomes a value of its own."""
-    outputs: list[ir.Value] = []
-    for value, name in zip(values, names, strict=True):
-        output = value
-        if value in given or value.producer() is None or value in outputs:
-            output = ctx.op.Identity(value)
-            output.shape = value.shape
+    outputs = ctx.distinct(values)
+    for output, name in zip(outputs, names, strict=True):
         output.name = name
-        outputs.append(output)
     return outputs

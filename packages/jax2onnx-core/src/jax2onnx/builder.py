@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _SMALL = 4096
 """Constants up to this many bytes are shared by content; larger ones by identity."""
+_INLINE = 256
+"""Constants up to this many bytes stand in a function's body; larger ones are passed to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def _signature(op_type: str, domain: str, opset: int) -> _Signature:
         tuple(o.type_str for o in schema.outputs),
         bool(schema.outputs) and schema.outputs[-1].option == variadic,
         {k: v for k, v in fixed.items() if v != ir.DataType.UNDEFINED},
-        {n: ir.AttributeType[a.type.name] for n, a in schema.attributes.items()},
+        {n: ir.AttributeType[str(a.type).rpartition(".")[2]] for n, a in schema.attributes.items()},
     )
 
 
@@ -85,7 +87,8 @@ class DimSource:
 class Scope:
     """One graph under construction. ``parent`` is the graph whose values it may capture; None for a root.
 
-    A root also holds what its subgraphs share: constants, computed dimensions, and the sources of symbols.
+    A root also holds what its subgraphs share: constants, computed dimensions, and the sources of symbols; the root of
+    a function also what its callers must pass besides the operands: arrays, and dimensions that no operand shows.
     """
 
     parent: Scope | None = None
@@ -96,6 +99,7 @@ class Scope:
     constants: dict[Any, ir.Value] = field(default_factory=dict)
     initializers: list[ir.Value] = field(default_factory=list)
     keep: list[Any] = field(default_factory=list)
+    hoisted: list[tuple[ir.Value, Any]] = field(default_factory=list)
 
     @property
     def root(self) -> Scope:
@@ -130,6 +134,12 @@ class Ops:
     def many(self, op_type: str, *inputs: Any, outputs: int, domain: str = "", **attributes: Any) -> list[ir.Value]:
         """Append a node with several results."""
         return list(self._node(op_type, inputs, outputs, domain, attributes).outputs)
+
+    def call(self, domain: str, name: str, inputs: Sequence[ir.Value], outputs: int) -> list[ir.Value]:
+        """Append a call of one of the model's functions; its results' types are the caller's to say."""
+        node = ir.Node(domain, name, inputs, num_outputs=outputs, metadata_props=dict(self.metadata))
+        self.scope.nodes.append(node)
+        return list(node.outputs)
 
     def _node(
         self,
@@ -174,7 +184,10 @@ class Ops:
         value = root.constants.get(key)
         if value is None:
             tensor = ir.Tensor(np.asarray(array), dtype=ir_dtype(array.dtype))
-            if root.function:
+            if root.function and tensor.nbytes > _INLINE:
+                value = ir.Value(name=f"param_{len(root.hoisted)}")
+                root.hoisted.append((value, array))
+            elif root.function:
                 node = ir.Node("", "Constant", [], [ir.AttrTensor("value", tensor)])
                 root.nodes.append(node)
                 value = node.outputs[0]

@@ -7,6 +7,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx_ir as ir
 
 from jax2onnx._compat import is_symbolic
 from jax2onnx.builder import DimSource
@@ -14,8 +15,6 @@ from jax2onnx.errors import UnsupportedCaseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    import onnx_ir as ir
 
     from jax2onnx.builder import Ops
 
@@ -84,6 +83,10 @@ class Dims:
             return self._op.constant(np.asarray([int(dim)], np.int64))
         return self._walk(_parse(_python(dim)))
 
+    def named(self, name: str) -> ir.Value:
+        """Return the dimension named by a symbol."""
+        return self._walk(_parse(name))
+
     def _walk(self, node: ast.expr) -> ir.Value:
         """Emit an expression at the root, where every subgraph can see it, unless it is there already."""
         inner = self._op.scope
@@ -131,7 +134,12 @@ class Dims:
         return value
 
     def _symbol(self, name: str) -> ir.Value:
-        source = self._op.scope.sources.get(name)
+        root = self._op.scope
+        source = root.sources.get(name)
+        if source is None and root.function:
+            value = ir.Value(name=f"dim_{name}", shape=ir.Shape([1]), type=ir.TensorType(ir.DataType.INT64))
+            root.hoisted.append((value, name))
+            return value
         if source is None:
             msg = f"no input determines the symbolic dimension {name!r}"
             raise UnsupportedCaseError(msg, remedy=f"give some input a dimension that is {name!r} or linear in it")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+    from jax2onnx.functions import Carried
     from jax2onnx.registry import (
         BoundExamples,
         BoundFusions,
@@ -49,6 +50,14 @@ def jax2onnx_open(target: Callable[..., Any], training: bool) -> Opened | None: 
     """Open a framework object: return a pure function and its named parameters, or None if it is not yours.
 
     ``training`` is True when the user asked for training behaviour; otherwise return the inference form.
+    """
+
+
+@hookspec(firstresult=True)
+def jax2onnx_carry(target: object) -> Carried | None:
+    """Open a framework object that is an argument of an ``onnx_function``, or return None if it is not yours.
+
+    Called for every node of the arguments' pytrees that is no array, scalar or built-in container; answer fast.
     """
 
 

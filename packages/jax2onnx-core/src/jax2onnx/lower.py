@@ -19,7 +19,9 @@ from jax2onnx.errors import (
     UnsupportedPrimitiveError,
 )
 from jax2onnx.flatten import flatten
+from jax2onnx.functions import JITTED, is_marked
 from jax2onnx.fuse import Decline, fuse
+from jax2onnx.outline import Outliner
 from jax2onnx.program import Atom, Const, Eqn, Fused, Program, Var
 
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ class LoweringContext:
         self.op = Ops(opset, Scope())
         self.warnings: list[str] = []
         self.eqn: Eqn = _NO_EQUATION
+        self.outliner = Outliner(self)
         self._dims = Dims(self.op)
         self._describe_plugin = describe_plugin
         self._problems = problems
@@ -127,6 +130,10 @@ class LoweringContext:
     def dim(self, dim: Any) -> ir.Value:
         """Return a dimension, static or symbolic, as int64 of shape ``[1]``."""
         return self._dims.value(dim)
+
+    def named_dim(self, name: str) -> ir.Value:
+        """Return the dimension that a symbol names as int64 of shape ``[1]``."""
+        return self._dims.named(name)
 
     def shape(self, dims: Sequence[Any]) -> ir.Value:
         """Return dimensions, static or symbolic, as an int64 vector."""
@@ -191,7 +198,7 @@ class LoweringContext:
         """Return the flat, fused program of a closed jaxpr (flattened once per jaxpr)."""
         known = self._programs.get(id(jaxpr))
         if known is None:
-            program = fuse(flatten(jaxpr), self.fusions, opset=self.opset)
+            program = fuse(flatten(jaxpr, keep=is_marked), self.fusions, opset=self.opset)
             known = self._programs[id(jaxpr)] = (jaxpr, program)
         return known[1]
 
@@ -226,22 +233,24 @@ class LoweringContext:
         inputs = [self._input(a) for a in avals]
         outer, self.op.scope = self.op.scope, scope
         try:
-            made = {id(v) for v in inputs}
-            outputs: list[ir.Value] = []
-            for value in body(inputs):
-                # A graph's outputs are distinct values that its own nodes produce.
-                own = value.producer() is not None and any(value.producer() is n for n in scope.nodes)
-                fresh = own and id(value) not in made
-                outputs.append(value if fresh else self._identity(value))
-                made.add(id(outputs[-1]))
+            outputs = self.distinct(body(inputs))
         finally:
             self.op.scope = outer
         return ir.Graph(inputs, outputs, nodes=scope.nodes, name=name)
 
-    def _identity(self, value: ir.Value) -> ir.Value:
-        copy = self.op.Identity(value)
-        copy.shape = value.shape
-        return copy
+    def distinct(self, values: Sequence[ir.Value]) -> list[ir.Value]:
+        """Return outputs for the current graph: distinct values, each produced by one of its own nodes."""
+        own = {id(v) for n in self.op.scope.nodes for v in n.outputs}
+        outputs: list[ir.Value] = []
+        for value in values:
+            if id(value) in own:
+                own.discard(id(value))
+                outputs.append(value)
+            else:
+                copy = self.op.Identity(value)
+                copy.shape = value.shape
+                outputs.append(copy)
+        return outputs
 
     def _input(self, aval: Any) -> ir.Value:
         return self.stamp(ir.Value(type=ir.TensorType(ir_dtype(aval.dtype))), aval.shape)
@@ -269,6 +278,8 @@ class LoweringContext:
     def _equation(self, eqn: Eqn, operands: list[ir.Value]) -> Sequence[ir.Value]:
         if eqn.fused is not None:
             return self._fused(eqn, eqn.fused, operands)
+        if eqn.primitive in JITTED:
+            return self.outliner.call(eqn, operands)
         entry = self.lowerings.find(eqn.primitive, self.opset)
         if entry is None:
             raise self._no_lowering(eqn)
@@ -306,9 +317,7 @@ class LoweringContext:
             inside = Program([a for a in eqn.inputs if isinstance(a, Var)], list(fused.interior), list(eqn.outputs))
             inside.inputs = list(dict.fromkeys(inside.inputs))
             values = {a: v for a, v in zip(eqn.inputs, operands, strict=True) if isinstance(a, Var)}
-            plain = fuse(
-                inside, self.fusions, opset=self.opset, exclude=frozenset({fusion.name})
-            )
+            plain = fuse(inside, self.fusions, opset=self.opset, exclude=frozenset({fusion.name}))
             return self.run(plain, [values[a] for a in plain.inputs])
 
     def _stamped(self, value: ir.Value, aval: Any) -> ir.Value:

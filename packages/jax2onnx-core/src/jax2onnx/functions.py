@@ -1,0 +1,219 @@
+"""``onnx_function``: keep a function, a method or a class as one ONNX function.
+
+While an export traces, a decorated callable runs inside a ``jax.jit`` whose name carries the mark, so every
+transformation (vmap, grad, scan, jit) acts on it as on any jitted function, and the ONNX function is built from the
+inner jaxpr that results. Outside an export the decorated callable is called as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, overload
+
+import jax
+import numpy as np
+
+JITTED = frozenset({"jit", "pjit"})
+"""Names of the primitive that ``jax.jit`` binds; where one is left in a flat program, it is marked."""
+_MARK = "onnx_function"
+_EXPORTING: ContextVar[_Export | None] = ContextVar("jax2onnx_exporting", default=None)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A framework object as an argument of an ONNX function: what is static, and its arrays.
+
+    Attributes:
+        static: hashable; equal for objects that differ in their arrays only.
+        leaves: its arrays.
+        rebuild: makes an equivalent object from arrays.
+        read: the arrays of a rebuilt object, after the call (they differ where the call changed its state).
+        write: stores changed arrays in the original object.
+    """
+
+    static: Hashable
+    leaves: Sequence[Any]
+    rebuild: Callable[[Sequence[Any]], Any]
+    read: Callable[[Any], Sequence[Any]]
+    write: Callable[[Sequence[Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the user said of an ONNX function."""
+
+    name: str
+    namespace: str
+    site: int
+
+    def __str__(self) -> str:
+        return f"{_MARK}|{self.namespace}|{self.name}|{self.site}"
+
+
+def is_marked(eqn: Any) -> bool:
+    """Tell whether a jaxpr equation stands for an ONNX function."""
+    return eqn.primitive.name in JITTED and _MARK + "|" in eqn.params["name"]
+
+
+def parse_mark(name: str) -> Mark | None:
+    """Read a mark off the name of a jitted function; transformations may have put words around it."""
+    if _MARK + "|" not in name:
+        return None
+    _, namespace, function, site = name[name.index(_MARK) :].split("|")
+    digits = "".join(c for c in site if c.isdigit())
+    return Mark(function, namespace, int(digits))
+
+
+@dataclass(slots=True, eq=False)
+class _Export:
+    """One export in progress: the jitted form of each decorated callable, and how objects are carried."""
+
+    carry: Callable[[Any], Carried | None]
+    jitted: dict[Any, Callable[..., Any]] = field(default_factory=dict)
+    sites: int = 0
+
+
+@contextlib.contextmanager
+def exporting(carry: Callable[[Any], Carried | None]) -> Iterator[None]:
+    """Let decorated callables become ONNX functions in this context (this thread)."""
+    token = _EXPORTING.set(_Export(carry))
+    try:
+        yield
+    finally:
+        _EXPORTING.reset(token)
+
+
+@overload
+def onnx_function(target: F, /) -> F: ...
+@overload
+def onnx_function(
+    *, name: str | None = None, namespace: str = "jax2onnx", unique: bool = True
+) -> Callable[[F], F]: ...
+def onnx_function(
+    target: Any = None, /, *, name: str | None = None, namespace: str = "jax2onnx", unique: bool = True
+) -> Any:
+    """Mark a function, a method or a class (its ``__call__``) to be exported as one ONNX function.
+
+    Args:
+        target: what is decorated.
+        name: the ONNX function's name (default: that of the function or class).
+        namespace: its domain.
+        unique: whether equal calls share one definition; False gives each call site its own.
+    """
+    if target is None:
+        return functools.partial(onnx_function, name=name, namespace=namespace, unique=unique)
+    if inspect.isclass(target):
+        setattr(target, "__call__", _wrap(target.__call__, name or target.__name__, namespace, unique=unique))  # noqa: B010
+        return target
+    own = str(getattr(target, "__name__", type(target).__name__))
+    return _wrap(target, name or own, namespace, unique=unique)
+
+
+def _wrap(fn: Callable[..., Any], name: str, namespace: str, *, unique: bool) -> Callable[..., Any]:
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        export = _EXPORTING.get()
+        if export is None:
+            return fn(*args, **kwargs)
+        return _call_marked(export, fn, Mark(name, namespace, 0), (args, kwargs), unique=unique)
+
+    return call
+
+
+def _call_marked(
+    export: _Export, fn: Callable[..., Any], mark: Mark, arguments: tuple[Any, Mapping[str, Any]], *, unique: bool
+) -> Any:
+    if not unique:
+        export.sites += 1
+        mark = Mark(mark.name, mark.namespace, export.sites)
+    key = (fn, mark)
+    carried: dict[int, Carried] = {}
+
+    def is_leaf(node: Any) -> bool:
+        if node is None or isinstance(node, jax.Array | np.ndarray | list | tuple | dict | str | int | float):
+            return False
+        opened = export.carry(node)
+        if opened is not None:
+            carried[id(node)] = opened
+        return opened is not None
+
+    leaves, tree = jax.tree_util.tree_flatten(arguments, is_leaf=is_leaf)
+    slots = [_slot(leaf, carried) for leaf in leaves]
+    static = _Static(tree, tuple(s.static for s in slots))
+    if key not in export.jitted:
+        export.jitted[key] = _jit(fn, mark)
+    results, states = export.jitted[key](static, [s.leaves for s in slots], _Unhashed(slots))
+    for slot, state in zip(slots, states, strict=True):
+        if slot.carried is not None and state is not None:
+            slot.carried.write(state)
+    return results
+
+
+@dataclass(frozen=True, slots=True)
+class _Static:
+    """What a call is specialised for: the arguments' tree and whatever in it is no array."""
+
+    tree: Any
+    parts: tuple[Hashable, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Slot:
+    """One leaf of the arguments: an array, a carried object, or a static value."""
+
+    static: Hashable
+    leaves: Sequence[Any]
+    rebuild: Callable[[Sequence[Any]], Any]
+    carried: Carried | None = None
+
+
+class _Unhashed:
+    """Hands the slots through ``jit`` as a static argument that never tells calls apart (``_Static`` does)."""
+
+    def __init__(self, slots: Sequence[_Slot]) -> None:
+        self.slots = slots
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Unhashed)
+
+    def __hash__(self) -> int:
+        return hash(_Unhashed)
+
+
+def _slot(leaf: Any, carried: Mapping[int, Carried]) -> _Slot:
+    opened = carried.get(id(leaf))
+    if opened is not None:
+        return _Slot(opened.static, list(opened.leaves), opened.rebuild, opened)
+    if isinstance(leaf, jax.Array | np.ndarray | np.generic):
+        return _Slot(None, [leaf], lambda leaves: leaves[0])
+    try:
+        hash(leaf)
+    except TypeError:
+        return _Slot(id(leaf), [], lambda _: leaf)
+    return _Slot((type(leaf), leaf), [], lambda _: leaf)
+
+
+def _jit(fn: Callable[..., Any], mark: Mark) -> Callable[..., Any]:
+    def call(static: _Static, leaves: Sequence[Sequence[Any]], slots: _Unhashed) -> Any:
+        values = [s.rebuild(held) for s, held in zip(slots.slots, leaves, strict=True)]
+        args, kwargs = jax.tree_util.tree_unflatten(static.tree, values)
+        result = fn(*args, **kwargs)
+        return result, [_changed(s, v, held) for s, v, held in zip(slots.slots, values, leaves, strict=True)]
+
+    call.__name__ = call.__qualname__ = str(mark)
+    return jax.jit(call, static_argnums=(0, 2))
+
+
+def _changed(slot: _Slot, value: Any, before: Sequence[Any]) -> list[Any] | None:
+    """The arrays of a carried object after the call, or None if the call changed nothing."""
+    if slot.carried is None:
+        return None
+    after = list(slot.carried.read(value))
+    return after if any(a is not b for a, b in zip(after, before, strict=True)) else None
