@@ -92,7 +92,7 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
-@nox.session(python=DEFAULT)
+@nox.session(python=DEFAULT, reuse_venv=False)
 def wheels(session: nox.Session) -> None:
     """Build all wheels; two of them, by name, are enough for the quick start, from another folder."""
     dist = Path(session.create_tmp()) / "dist"
