@@ -157,6 +157,12 @@ class LoweringContext:
         """Reshape from ``old`` to ``new``, without shape arithmetic where ``Reshape`` can infer it."""
         if tuple(old) == tuple(new):
             return x
+        if any(is_symbolic(d) for d in new):
+            added, removed = _ones(old, new), _ones(new, old)
+            if added is not None:
+                return self.stamp(self.op.Unsqueeze(x, self.ints(*added)), new)
+            if removed is not None:
+                return self.stamp(self.op.Squeeze(x, self.ints(*removed)), new)
         value = self.op.Reshape(x, self._reshape_target(old, new))
         return self.stamp(value, new)
 
@@ -352,6 +358,20 @@ class LoweringContext:
             remedy="install a plugin that covers it (jax2onnx list-plugins shows what is loaded), or pass "
             f"lowerings={{{eqn.primitive!r}: rule}}",
         )
+
+
+def _ones(short: Sequence[Any], long: Sequence[Any]) -> list[int] | None:
+    """Return where dims of size 1 stand in ``long`` that, left out, make it ``short``; None if nothing does."""
+    axes: list[int] = []
+    matched = 0
+    for axis, dim in enumerate(long):
+        if matched < len(short) and bool(dim == short[matched]):
+            matched += 1
+        elif not is_symbolic(dim) and dim == 1:
+            axes.append(axis)
+        else:
+            return None
+    return axes if matched == len(short) and axes else None
 
 
 def _array(const: Const) -> Any:

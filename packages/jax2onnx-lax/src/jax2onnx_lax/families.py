@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from jax2onnx_lax import elementwise
+from jax2onnx_lax import dot, elementwise
 
-ALL: tuple[ModuleType, ...] = (elementwise,)
+ALL: tuple[ModuleType, ...] = (dot, elementwise)
 """Modules with ``register(registry)``."""

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from jax2onnx.registry import Example
-from jax2onnx_lax.examples import elementwise
+from jax2onnx_lax.examples import dot, elementwise
 
-ALL: tuple[Example, ...] = (*elementwise.EXAMPLES,)
+ALL: tuple[Example, ...] = (*dot.EXAMPLES, *elementwise.EXAMPLES)

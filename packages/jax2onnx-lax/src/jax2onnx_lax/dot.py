@@ -1,0 +1,201 @@
+"""Contractions: ``dot_general`` and ``ragged_dot_general``."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from jax2onnx.lower import LoweringContext
+    from jax2onnx.registry import BoundLowerings
+
+Shape = tuple[Any, ...]
+DimensionNumbers = tuple[tuple[Sequence[int], Sequence[int]], tuple[Sequence[int], Sequence[int]]]
+
+_PRODUCT_DTYPES = frozenset({"bfloat16", "float16", "float32", "float64", "int32", "int64", "uint32", "uint64"})
+"""What ``MatMul`` takes."""
+
+
+def register(registry: BoundLowerings) -> None:
+    """Register the family."""
+    registry.table({"dot_general": dot_general, "ragged_dot_general": ragged_dot_general})
+
+
+def dot_general(
+    ctx: LoweringContext,
+    x: ir.Value,
+    y: ir.Value,
+    *,
+    dimension_numbers: DimensionNumbers,
+    preferred_element_type: Any,
+) -> ir.Value:
+    """Lower ``dot_general``."""
+    del preferred_element_type  # the dtype of the result says it
+    left, right = ctx.avals_in
+    dtype = ctx.aval_out.dtype
+    if any(np.dtype(d).kind == "c" for d in (left.dtype, right.dtype, dtype)):
+        raise ctx.unsupported("ONNX has no complex product", "multiply the real and imaginary parts")
+    plan = _plan(left.shape, right.shape, dimension_numbers)
+    # onnxruntime's unsigned MatMul fails on an empty contraction.
+    if any(left.shape[i] == 0 for i in dimension_numbers[0][0]):
+        return ctx.op.Expand(ctx.constant(0, dtype), ctx.shape(plan.out))
+    compute = compute_dtype(left.dtype, right.dtype, dtype)
+    x = _arrange(ctx, ctx.cast(x, compute), plan.left)
+    y = _arrange(ctx, ctx.cast(y, compute), plan.right)
+    product = ctx.stamp(ctx.op.MatMul(x, y) if plan.contracts else ctx.op.Mul(x, y), plan.product)
+    return convert(ctx, ctx.reshape(product, plan.product, plan.out), plan.out, compute, dtype)
+
+
+def compute_dtype(left: Any, right: Any, out: Any) -> np.dtype[Any]:
+    """Return the dtype in which ONNX multiplies and adds what JAX multiplies and adds into ``out``.
+
+    Operands of one dtype are converted after the product, operands of two dtypes before it.
+    """
+    dtypes: list[np.dtype[Any]] = [np.dtype(d) for d in (left, right, out)]
+    if left == right and jnp.issubdtype(left, jnp.floating) and not jnp.issubdtype(out, jnp.floating):
+        dtypes[2] = dtypes[0]
+    if not jnp.issubdtype(dtypes[2], jnp.floating):
+        return dtypes[2] if dtypes[2].name in _PRODUCT_DTYPES else np.dtype(np.int32)
+    if len(set(dtypes)) == 1 and dtypes[0].name in _PRODUCT_DTYPES:
+        return dtypes[0]
+    return np.dtype(np.float64 if np.dtype(np.float64) in dtypes else np.float32)
+
+
+def convert(ctx: LoweringContext, x: ir.Value, shape: Shape, old: Any, new: Any) -> ir.Value:
+    """Convert as JAX does: a ``Cast``, except from floats to integers, where out-of-range values saturate."""
+    if jnp.issubdtype(old, jnp.floating) and not jnp.issubdtype(new, jnp.floating):
+        aval = jax.ShapeDtypeStruct(shape, old)
+        return ctx.via_jax(lambda a: lax.convert_element_type(a, new), x, avals=[aval])  # type: ignore[no-any-return]
+    return ctx.cast(x, new)
+
+
+@dataclass(frozen=True, slots=True)
+class _Operand:
+    """How an operand is arranged for the product: a transpose, then a reshape."""
+
+    old: Shape
+    permutation: Sequence[int]
+    new: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A general dot product as one ``MatMul``, or without contracted dims one ``Mul``."""
+
+    contracts: bool
+    left: _Operand
+    right: _Operand
+    product: Shape
+    out: Shape
+
+
+def _plan(left: Shape, right: Shape, dimension_numbers: DimensionNumbers) -> _Plan:
+    (lc, rc), (lb, rb) = dimension_numbers
+    lf = [i for i in range(len(left)) if i not in {*lb, *lc}]
+    rf = [i for i in range(len(right)) if i not in {*rb, *rc}]
+    orders = [sorted(zip(lc, rc, strict=True), key=operator.itemgetter(side)) for side in (0, 1)]
+    perms = [([*lb, *lf, *(i for i, _ in o)], [*rb, *(j for _, j in o), *rf]) for o in orders]
+    left_perm, right_perm = min(perms, key=lambda p: sum(x != sorted(x) for x in p))
+    batch, m, n = [left[i] for i in lb], [left[i] for i in lf], [right[i] for i in rf]
+    k = math.prod(left[i] for i in lc)
+    out = [*batch, *m, *n]
+    if not lc:
+        a, b, product = [*batch, *m, *(1 for _ in n)], [*batch, *(1 for _ in m), *n], out
+    elif batch:
+        rows, columns = math.prod(m), math.prod(n)
+        a, b, product = [*batch, rows, k], [*batch, k, columns], [*batch, rows, columns]
+    else:
+        columns = [math.prod(n)] if n else []
+        a, b, product = [*m, k], [k, *columns], [*m, *columns]
+    return _Plan(
+        bool(lc),
+        _Operand(left, left_perm, tuple(a)),
+        _Operand(right, right_perm, tuple(b)),
+        tuple(product),
+        tuple(out),
+    )
+
+
+def _arrange(ctx: LoweringContext, x: ir.Value, operand: _Operand) -> ir.Value:
+    shape = tuple(operand.old[i] for i in operand.permutation)
+    if list(operand.permutation) != sorted(operand.permutation):
+        x = ctx.stamp(ctx.op.Transpose(x, perm=list(operand.permutation)), shape)
+    return ctx.reshape(x, shape, operand.new)
+
+
+def ragged_dot_general(
+    ctx: LoweringContext,
+    x: ir.Value,
+    y: ir.Value,
+    group_sizes: ir.Value,
+    *,
+    ragged_dot_dimension_numbers: Any,
+    preferred_element_type: Any,
+    group_offset: Any,
+) -> ir.Value:
+    """Lower ``ragged_dot_general``: every group's product, then the rows (or the sum) that belong to the group."""
+    numbers = ragged_dot_dimension_numbers
+    if group_offset is not None:
+        raise ctx.unsupported("group_offset has no ONNX form", "leave group_offset out")
+    if len(ctx.avals_in[2].shape) != 1:
+        raise ctx.unsupported("group sizes of more than one dim", "call it on one batch element at a time")
+    if numbers.lhs_ragged_dimensions[0] in numbers.dot_dimension_numbers[1][0]:
+        function = _ragged_batch
+    elif numbers.lhs_ragged_dimensions[0] in numbers.dot_dimension_numbers[0][0]:
+        function = _ragged_contraction
+    else:
+        function = _ragged_rows
+    return ctx.via_jax(  # type: ignore[no-any-return]
+        function, x, y, group_sizes, numbers=numbers, preferred_element_type=preferred_element_type
+    )
+
+
+def _groups(sizes: jax.Array, length: Any) -> jax.Array:
+    """Return which rows belong to which group: bool (groups, rows)."""
+    ends = jnp.cumsum(sizes)
+    rows = jnp.arange(length, dtype=sizes.dtype)
+    return (rows >= (ends - sizes)[:, None]) & (rows < ends[:, None])
+
+
+def _along(mask: jax.Array, rank: int, axis: int) -> jax.Array:
+    """Place the rows of a (groups, rows) mask along ``axis`` of arrays of ``rank`` dims, groups in front."""
+    shape = [mask.shape[0], *(mask.shape[1] if i == axis else 1 for i in range(rank))]
+    return lax.broadcast_in_dim(mask, shape, [0, axis + 1])
+
+
+def _ragged_batch(x: jax.Array, y: jax.Array, sizes: jax.Array, *, numbers: Any, **kwargs: Any) -> jax.Array:
+    del sizes
+    return lax.dot_general(x, y, numbers.dot_dimension_numbers, **kwargs)
+
+
+def _ragged_contraction(x: jax.Array, y: jax.Array, sizes: jax.Array, *, numbers: Any, **kwargs: Any) -> jax.Array:
+    (lc, rc), (lb, rb) = numbers.dot_dimension_numbers
+    axis = numbers.lhs_ragged_dimensions[0]
+    mask = _groups(sizes, x.shape[axis])
+    # Masked on both sides: a NaN must stay in its group.
+    x = jnp.where(_along(mask, x.ndim, axis), x, 0)
+    y = jnp.where(_along(mask, y.ndim, rc[list(lc).index(axis)]), y, 0)
+    shifted = [[i + 1 for i in dims] for dims in (lc, rc, lb, rb)]
+    return lax.dot_general(x, y, ((shifted[0], shifted[1]), ([0, *shifted[2]], [0, *shifted[3]])), **kwargs)
+
+
+def _ragged_rows(x: jax.Array, y: jax.Array, sizes: jax.Array, *, numbers: Any, **kwargs: Any) -> jax.Array:
+    (lc, _), (lb, _) = numbers.dot_dimension_numbers
+    axis, group = numbers.lhs_ragged_dimensions[0], numbers.rhs_group_dimensions[0]
+    free = [i for i in range(x.ndim) if i not in {*lb, *lc}]
+    taken = {*numbers.dot_dimension_numbers[0][1], *numbers.dot_dimension_numbers[1][1]}
+    products = lax.dot_general(x, y, numbers.dot_dimension_numbers, **kwargs)
+    place = len(lb) + len(free) + [j for j in range(y.ndim) if j not in taken].index(group)
+    products = jnp.moveaxis(products, place, 0)
+    mask = _along(_groups(sizes, x.shape[axis]), products.ndim - 1, len(lb) + free.index(axis))
+    return jnp.sum(jnp.where(mask, products, 0), axis=0, dtype=products.dtype)
