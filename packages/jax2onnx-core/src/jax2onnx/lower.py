@@ -163,7 +163,10 @@ class LoweringContext:
                 return self.stamp(self.op.Unsqueeze(x, self.ints(*added)), new)
             if removed is not None:
                 return self.stamp(self.op.Squeeze(x, self.ints(*removed)), new)
-        value = self.op.Reshape(x, self._reshape_target(old, new))
+        target = self._reshape_target(old, new)
+        # A 0 that is a size, not "copy the input's dim": a literal one, or one that a symbol may take at run time.
+        zero = target.const_value is None or any(not is_symbolic(d) and int(d) == 0 for d in new)
+        value = self.op.Reshape(x, target, allowzero=1 if zero else None)
         return self.stamp(value, new)
 
     def _reshape_target(self, old: Sequence[Any], new: Sequence[Any]) -> ir.Value:
