@@ -12,16 +12,18 @@ if TYPE_CHECKING:
     from jax2onnx import errors
     from jax2onnx.api import save_onnx, to_onnx
     from jax2onnx.checking import allclose, check
+    from jax2onnx.functions import onnx_function
     from jax2onnx.hookspecs import hookimpl
 
     __version__: str
 
-__all__ = ["__version__", "allclose", "check", "errors", "hookimpl", "save_onnx", "to_onnx"]
+__all__ = ["__version__", "allclose", "check", "errors", "hookimpl", "onnx_function", "save_onnx", "to_onnx"]
 
 _HOMES = {
     "allclose": "jax2onnx.checking",
     "check": "jax2onnx.checking",
     "hookimpl": "jax2onnx.hookspecs",
+    "onnx_function": "jax2onnx.functions",
     "save_onnx": "jax2onnx.api",
     "to_onnx": "jax2onnx.api",
 }

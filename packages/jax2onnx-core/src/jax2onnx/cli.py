@@ -26,14 +26,6 @@ if TYPE_CHECKING:
     from jax2onnx.summary import Summary
 
 F = TypeVar("F", bound=Callable[..., Any])
-_PROVIDES = {
-    "jax2onnx_register_lowerings": "lowerings",
-    "jax2onnx_register_fusions": "fusions",
-    "jax2onnx_register_examples": "examples",
-    "jax2onnx_register_targets": "targets",
-    "jax2onnx_open": "objects",
-    "jax2onnx_finalize": "finalising",
-}
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -201,13 +193,17 @@ def list_plugins(*, as_json: bool, verbose: bool) -> None:
         click.echo(json.dumps(report, indent=2))
         return
     rows = [
-        (i.name, i.status, i.version, i.distribution, ", ".join(_PROVIDES[h] for h in i.hooks), i.reason)
+        (i.name, i.status, i.version, i.distribution, ", ".join(_told_hook(h) for h in i.hooks), i.reason)
         for i in loaded.infos
     ]
     _table(("plugin", "status", "version", "distribution", "provides", "reason"), rows)
     if verbose:
         click.echo()
         _table(("kind", "name", "plugin", "opset from"), entries)
+
+
+def _told_hook(hook: str) -> str:
+    return hook.removeprefix("jax2onnx_").removeprefix("register_")
 
 
 def _entries(loaded: LoadedPlugins) -> list[tuple[str, str, str, str]]:

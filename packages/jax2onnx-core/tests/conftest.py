@@ -1,0 +1,39 @@
+"""Plugins made up for a test: a module and its distribution's metadata, put on ``sys.path`` without installing."""
+
+import sys
+import textwrap
+
+import pytest
+
+from jax2onnx import plugins
+
+HEADER = "from jax2onnx.hookspecs import hookimpl\n"
+
+
+@pytest.fixture
+def fake_plugin(tmp_path, monkeypatch):
+    """Return a function that makes a plugin ``name`` with the given module source."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    before = set(sys.modules)
+
+    def make(name, source="", *, distribution=None, requires=()):
+        distribution = distribution or f"dist-{name}"
+        module = f"fake_{distribution.replace('-', '_')}_{name}"
+        (site / f"{module}.py").write_text(HEADER + textwrap.dedent(source))
+        info = site / f"{distribution.replace('-', '_')}-1.0.dist-info"
+        info.mkdir(exist_ok=True)
+        lines = ["Metadata-Version: 2.1", f"Name: {distribution}", "Version: 1.0"]
+        (info / "METADATA").write_text("\n".join([*lines, *(f"Requires-Dist: {r}" for r in requires)]) + "\n")
+        with (info / "entry_points.txt").open("a") as file:
+            if not file.tell():
+                file.write("[jax2onnx]\n")
+            file.write(f"{name} = {module}\n")
+
+    plugins.reset()
+    yield make
+    plugins.reset()
+    for name in set(sys.modules) - before:
+        if name.startswith("fake_"):
+            del sys.modules[name]

@@ -1,0 +1,47 @@
+"""Importing jax2onnx is light, and so is listing plugins."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+HEAVY = ("jax", "jaxlib", "flax", "onnx", "onnx_ir", "onnxruntime", "numpy")
+
+
+def test_importing_imports_nothing_heavy():
+    command = [sys.executable, "-X", "importtime", "-c", "import jax2onnx"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in told.splitlines()}
+    assert "jax2onnx" in imported
+    assert imported.isdisjoint(HEAVY)
+
+
+def test_listing_plugins_imports_nothing_heavy():
+    code = (
+        "import sys; from jax2onnx.cli import cli; cli(['list-plugins'], standalone_mode=False); "
+        f"print(*(set(sys.modules) & set({HEAVY!r})))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.startswith("plugin ")
+    assert told.splitlines()[-1] == ""
+
+
+def test_listing_plugins_answers_at_once():
+    def seconds(*arguments):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+        return time.perf_counter() - start
+
+    bare = min(seconds("-c", "pass") for _ in range(3))
+    assert min(seconds("-m", "jax2onnx", "list-plugins") for _ in range(3)) - bare < 1
+
+
+def test_public_names():
+    import jax2onnx
+
+    assert set(jax2onnx.__all__) <= set(dir(jax2onnx))
+    for name in jax2onnx.__all__:
+        assert getattr(jax2onnx, name) is not None
+    with pytest.raises(AttributeError, match="to_onxx"):
+        jax2onnx.to_onxx  # noqa: B018
