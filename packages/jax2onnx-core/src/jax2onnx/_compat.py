@@ -19,6 +19,7 @@ Literal = _core.Literal
 DropVar = _core.DropVar
 ShapedArray = _core.ShapedArray
 InconclusiveDimensionOperation = _core.InconclusiveDimensionOperation
+max_dim = _core.max_dim
 DimExpr = _shape_poly._DimExpr  # noqa: SLF001 - jax offers no public type for a symbolic dimension
 TRACING_ERRORS: tuple[type[Exception], ...] = (
     jax.errors.ConcretizationTypeError,
@@ -48,11 +49,12 @@ def expand(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
 
 def discharge(jaxpr: Any, consts: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
     """Turn a jaxpr that writes to refs into a pure one; refs among its inputs become inputs and further outputs."""
-    if "consts" in inspect.signature(_discharge.discharge_state).parameters:
-        pure, pure_consts = _discharge.discharge_state(jaxpr, consts)
+    discharge_state: Any = _discharge.discharge_state
+    if "consts" in inspect.signature(discharge_state).parameters:
+        pure, pure_consts = discharge_state(jaxpr, consts)
         return pure, pure_consts
     closed = _core.ClosedJaxpr(jaxpr, consts) if hasattr(_core, "ClosedJaxpr") else jaxpr
-    return open_jaxpr(_discharge.discharge_state(closed))
+    return open_jaxpr(discharge_state(closed))
 
 
 def scan_counts(params: Mapping[str, Any]) -> tuple[int, int]:
