@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -71,11 +73,22 @@ def is_symbolic(dim: Any) -> bool:
 
 
 def user_frame(source: Any) -> str | None:
-    """Return ``file:line (function)`` of the user's own code for an equation's source info."""
-    frame = _source_info.user_frame(source.traceback)
-    if frame is None:
-        return None
-    return f"{frame.file_name}:{frame.start_line} ({frame.function_name})"
+    """Return ``file:line (function)`` of the user's own code for an equation's source info.
+
+    That is the innermost frame outside installed packages, or outside JAX if there is no such frame.
+    """
+    innermost = None
+    for frame in _source_info.user_frames(source.traceback):
+        innermost = innermost or frame
+        if not _installed(frame.file_name):
+            innermost = frame
+            break
+    return innermost and f"{innermost.file_name}:{innermost.start_line} ({innermost.function_name})"
+
+
+@functools.cache
+def _installed(file_name: str) -> bool:
+    return file_name.startswith("<") or not {"site-packages", "dist-packages"}.isdisjoint(Path(file_name).parts)
 
 
 def name_stack(source: Any) -> str:
