@@ -53,7 +53,7 @@ def _install(session: nox.Session, *further: str) -> None:
 
 def _pytest(session: nox.Session) -> None:
     session.run("python", "-c", "import jax, sys; print('Python', sys.version.split()[0], '- jax', jax.__version__)")
-    session.run("pytest", *(session.posargs or ["-n", "auto", "-q"]), env={"JAX_PLATFORMS": "cpu"})
+    session.run("pytest", *(session.posargs or ["-n", "auto", "--dist", "loadgroup", "-q"]), env={"JAX_PLATFORMS": "cpu"})
 
 
 @nox.session(python=DEFAULT)

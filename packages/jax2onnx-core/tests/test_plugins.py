@@ -168,14 +168,14 @@ def test_a_hook_with_another_signature_is_an_error(fake_plugin):
 def test_strict_makes_a_failed_import_an_error(fake_plugin, monkeypatch):
     fake_plugin("alpha", "import does_not_exist")
     monkeypatch.setenv("JAX2ONNX_STRICT_PLUGINS", "1")
-    with pytest.raises(PluginError, match="alpha .*does_not_exist"):
+    with pytest.raises(PluginError, match=r"alpha .*does_not_exist"):
         plugins.load()
 
 
 def test_strict_makes_a_failed_registration_an_error(fake_plugin, monkeypatch):
     fake_plugin("alpha", "@hookimpl\ndef jax2onnx_register_fusions(registry): 1 / 0\n")
     monkeypatch.setenv("JAX2ONNX_STRICT_PLUGINS", "1")
-    with pytest.raises(PluginError, match="alpha .*ZeroDivisionError"):
+    with pytest.raises(PluginError, match=r"alpha .*ZeroDivisionError"):
         plugins.load().registry()
 
 

@@ -1,0 +1,249 @@
+"""The command line: what it prints where, and how it exits."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import onnx
+import pytest
+
+from jax2onnx import cli
+
+MODELS = """
+    import jax.numpy as jnp
+
+    def double(x):
+        return x + x
+
+    def subtract(a, b):
+        return a - b
+
+    def scaled(x, *, factor):
+        return x * factor
+
+    def make():
+        return double
+
+    def cube(x):
+        return x * x * x
+
+    def picky(x):
+        raise ValueError("no, thanks")
+
+    class Model:
+        def __call__(self, x):
+            return jnp.exp(x)
+
+    class Holder:
+        model = Model()
+
+    text = "not callable"
+"""
+
+
+@pytest.fixture(autouse=True)
+def models(tmp_path, monkeypatch):
+    """Work in a folder with a module ``models``."""
+    (tmp_path / "models.py").write_text(textwrap.dedent(MODELS))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    sys.modules.pop("models", None)
+
+
+@pytest.fixture
+def run(capsys):
+    """Return a function that runs a command line and returns exit code, stdout and stderr."""
+
+    def command(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        told = capsys.readouterr()
+        return ended.value.code or 0, told.out, told.err
+
+    return command
+
+
+def input_names(path):
+    return [i.name for i in onnx.load(path).graph.input]
+
+
+def test_export(run, tmp_path):
+    code, out, err = run("export", "models:double", "--input", "x=float32[B,30]", "-o", "model.onnx")
+    assert (code, err) == (0, "")
+    assert out.startswith("model.onnx: 1 nodes (1 Add), opset 23, ")
+    (given,) = onnx.load("model.onnx").graph.input
+    assert given.name == "x"
+    assert [d.dim_param or d.dim_value for d in given.type.tensor_type.shape.dim] == ["B", 30]
+
+
+def test_export_and_check(run):
+    code, out, err = run("export", "models:cube", "-i", "float32[B,3]", "-o", "model.onnx", "--check")
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) > 1
+
+
+def test_options_reach_the_model(run):
+    arguments = ("--opset", "20", "--output-name", "y", "--target", "onnx")
+    assert run("export", "models:double", "-i", "x=float32[3]", "-o", "m.onnx", *arguments)[0] == 0
+    model = onnx.load("m.onnx")
+    assert model.opset_import[0].version == 20
+    assert model.graph.output[0].name == "y"
+
+
+def test_inputs_go_to_the_parameters_of_their_names(run):
+    code, _, err = run("export", "models:subtract", "-i", "b=float32[2,3]", "-i", "a=float32[3]", "-o", "m.onnx")
+    assert code == 0, err
+    shapes = {i.name: len(i.type.tensor_type.shape.dim) for i in onnx.load("m.onnx").graph.input}
+    assert shapes == {"a": 1, "b": 2}
+    assert list(shapes) == ["a", "b"]
+
+
+def test_inputs_may_be_keyword_only(run):
+    code, _, err = run("export", "models:scaled", "-i", "factor=float32[]", "-i", "x=float32[3]", "-o", "m.onnx")
+    assert code == 0, err
+    assert sorted(input_names("m.onnx")) == ["factor", "x"]
+
+
+def test_other_names_are_given_in_order(run):
+    code, _, err = run("export", "models:subtract", "-i", "left=float32[3]", "-i", "right=float32[]", "-o", "m.onnx")
+    assert code == 0, err
+    assert input_names("m.onnx") == ["left", "right"]
+
+
+@pytest.mark.parametrize("source", ["models.py:double", "models:Holder.model"])
+def test_sources(run, source):
+    code, _, err = run("export", source, "-i", "x=float32[3]", "-o", "m.onnx")
+    assert code == 0, err
+
+
+def test_call(run):
+    code, _, err = run("export", "models:make", "--call", "-i", "x=float32[3]", "-o", "m.onnx")
+    assert code == 0, err
+
+
+def test_check_agrees(run):
+    run("export", "models:subtract", "-i", "a=float32[B,3]", "-i", "b=float32[3]", "-o", "m.onnx")
+    code, out, err = run("check", "m.onnx", "models:subtract")
+    assert (code, err) == (0, "")
+    assert out
+
+
+def test_check_disagrees(run):
+    run("export", "models:double", "-i", "x=float32[B,3]", "-o", "m.onnx")
+    code, out, err = run("check", "m.onnx", "models:cube")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ")
+
+
+def test_inspect(run):
+    run("export", "models:double", "-i", "x=float32[B,30]", "-o", "m.onnx")
+    code, out, err = run("inspect", "m.onnx")
+    assert (code, err) == (0, "")
+    rows = [line.split() for line in out.splitlines()]
+    assert ["input", "x", "float32[B,30]"] in rows
+    assert ["output", "output", "float32[B,30]"] in rows
+    assert ["operator", "Add", "1"] in rows
+
+
+def test_inspect_lists_the_largest_initializers(run):
+    from onnx import TensorProto, helper, numpy_helper
+
+    stored = [
+        numpy_helper.from_array(__import__("numpy").zeros(size, "float32"), name)
+        for name, size in [("small", 2), ("large", 1000), ("middle", 10)]
+    ]
+    graph = helper.make_graph([], "g", [], [helper.make_tensor_value_info("large", TensorProto.FLOAT, [1000])], stored)
+    onnx.save(helper.make_model(graph), "m.onnx")
+    out = run("inspect", "m.onnx", "--largest", "2")[1]
+    assert [line.split() for line in out.splitlines() if line.startswith("initializer")] == [
+        ["initializer", "large", "float32[1000]", "3.9", "KiB"],
+        ["initializer", "middle", "float32[10]", "40", "B"],
+    ]
+    told = json.loads(run("inspect", "m.onnx", "--json")[1])
+    assert [t["name"] for t in told["initializers"]] == ["large", "middle", "small"]
+
+
+def test_inspect_what_is_no_model(run, tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"no model")
+    code, out, err = run("inspect", "m.onnx")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("export", "models:double"), "Missing option '-o'"),
+        (("export", "models", "-o", "m.onnx"), "not of the form MODULE:OBJECT"),
+        (("export", "nowhere:double", "-o", "m.onnx"), "there is no module 'nowhere'"),
+        (("export", "nowhere.py:double", "-o", "m.onnx"), "there is no file nowhere.py"),
+        (("export", "models:nothing", "-o", "m.onnx"), "models has no 'nothing'"),
+        (("export", "models:Model", "-o", "m.onnx"), "is a class"),
+        (("export", "models:double", "-i", "x=f", "-i", "f", "-o", "m.onnx"), "a name of its own, or none"),
+        (("inspect", "nothing.onnx"), "does not exist"),
+        (("unknown",), "No such command"),
+    ],
+)
+def test_a_wrong_call_exits_with_2(run, tmp_path, arguments, told):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert told in err
+    assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("models:double", "-i", "x=what"), "error: "),
+        (("models:double", "-i", "x=float32[3]", "--opset", "9"), "opset"),
+        (("models:picky", "-i", "x=float32[3]"), "no, thanks"),
+        (("models:text", "-i", "x=float32[3]"), "error: "),
+    ],
+)
+def test_a_failure_exits_with_1_and_no_traceback(run, tmp_path, arguments, told):
+    code, out, err = run("export", *arguments, "-o", "m.onnx")
+    assert (code, out) == (1, "")
+    assert told in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_module_that_fails_to_import(run, tmp_path):
+    (tmp_path / "failing_module.py").write_text("import does_not_exist\n")
+    code, _, err = run("export", "failing_module:f", "-o", "m.onnx")
+    assert code == 1
+    assert "No module named 'does_not_exist'" in err
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_debug_shows_the_traceback(run, place):
+    arguments = ["export", "models:picky", "-i", "x=float32[3]", "-o", "m.onnx"]
+    code, _, err = run(*(["--debug", *arguments] if place == "before" else [*arguments, "--debug"]))
+    assert code == 1
+    assert "Traceback" in err
+    assert "no, thanks" in err
+
+
+def test_list_plugins(run, fake_plugin):
+    fake_plugin("alpha", "@hookimpl\ndef jax2onnx_register_lowerings(registry): registry.add('frob', lambda ctx: ())\n")
+    fake_plugin("beta", "1 / 0")
+    code, out, err = run("list-plugins", "--verbose")
+    assert (code, err) == (0, "")
+    rows = [line.split() for line in out.splitlines()]
+    assert ["alpha", "ok", "1.0", "dist-alpha", "lowerings"] in rows
+    assert any(row[:2] == ["beta", "broken"] and "ZeroDivisionError:" in row for row in rows if row)
+    assert ["lowering", "frob", "alpha", "18"] in rows
+
+
+def test_list_plugins_as_json(run, fake_plugin):
+    fake_plugin("alpha")
+    told = json.loads(run("list-plugins", "--json")[1])
+    assert {"name": "alpha", "status": "ok", "module": "fake_dist_alpha_alpha"}.items() <= told["plugins"][-1].items()
+    assert "entries" not in told
+
+
+def test_version_in_a_process():
+    told = subprocess.run([sys.executable, "-m", "jax2onnx", "--version"], capture_output=True, text=True, check=True)
+    assert told.stdout == "jax2onnx 0.1.0\n"
