@@ -1,6 +1,6 @@
 """Measure that fusing is linear: time per equation for transformers of growing depth, cold and warm.
 
-    python benchmarks/fuse_scaling.py
+python benchmarks/fuse_scaling.py
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Block(nnx.Module):
         self.up, self.down = nnx.Linear(WIDTH, 4 * WIDTH, rngs=rngs), nnx.Linear(4 * WIDTH, WIDTH, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply the block."""
         x = x + self.attention(self.norm1(x))
         return x + self.down(jax.nn.gelu(self.up(self.norm2(x))))
 

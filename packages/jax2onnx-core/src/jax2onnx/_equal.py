@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jax2onnx.flatten import flatten
@@ -21,11 +22,11 @@ IGNORED = frozenset({"sharding", "out_sharding", "name"})
 
 def same_constant(a: Const, b: Const) -> bool:
     """Tell whether two constants have the same dtype, shape and bits (any NaN equals any other)."""
-    if a.aval.dtype != b.aval.dtype or a.aval.shape != b.aval.shape:
+    if not _same_aval(a, b):
         return False
     if a.value is b.value:
         return True
-    if jax.dtypes.issubdtype(a.aval.dtype, jax.dtypes.extended):
+    if jnp.issubdtype(a.aval.dtype, jax.dtypes.extended):
         return False
     x, y = (np.asarray(c.value).astype(c.aval.dtype, copy=False) for c in (a, b))
     return bool(np.all((_bits(x) == _bits(y)).all(axis=1) | ((x != x) & (y != y)).reshape(-1)))  # noqa: PLR0124 - NaN
@@ -56,11 +57,15 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
+def _same_aval(a: Atom, b: Atom) -> bool:
+    return bool(a.aval.dtype == b.aval.dtype and a.aval.shape == b.aval.shape)
+
+
 def _same_programs(a: Program, b: Program) -> bool:
     """Compare jaxprs held by parameters, equation by equation in order."""
     if len(a.eqns) != len(b.eqns) or len(a.inputs) != len(b.inputs):
         return False
-    if any(x.aval.shape != y.aval.shape or x.aval.dtype != y.aval.dtype for x, y in zip(a.inputs, b.inputs, strict=True)):
+    if not all(map(_same_aval, a.inputs, b.inputs)):
         return False
     env: dict[Atom, Atom] = dict(zip(a.inputs, b.inputs, strict=True))
 
@@ -73,7 +78,7 @@ def _same_programs(a: Program, b: Program) -> bool:
     for x, y in zip(a.eqns, b.eqns, strict=True):
         if x.primitive != y.primitive or not agree(x.inputs, y.inputs) or not same_params(x.params, y.params):
             return False
-        if [(o.aval.shape, o.aval.dtype) for o in x.outputs] != [(o.aval.shape, o.aval.dtype) for o in y.outputs]:
+        if len(x.outputs) != len(y.outputs) or not all(map(_same_aval, x.outputs, y.outputs)):
             return False
         env.update(zip(x.outputs, y.outputs, strict=True))
     return agree(a.outputs, b.outputs)

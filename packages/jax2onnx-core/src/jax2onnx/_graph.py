@@ -1,4 +1,4 @@
-"""A flat program seen backwards: who computes a value, who uses it, and which values are mere broadcasts of a scalar."""
+"""A flat program seen backwards: who computes a value, who uses it, which values are a scalar's broadcast."""
 
 from __future__ import annotations
 
@@ -15,8 +15,17 @@ if TYPE_CHECKING:
     from jax2onnx.program import Atom, Eqn
 
 COMMUTATIVE = frozenset({"add", "mul", "max", "min", "and", "or", "xor", "eq", "ne", "add_any"})
-ELEMENTWISE = COMMUTATIVE | {"sub", "div", "rem", "pow", "atan2", "lt", "le", "gt", "ge", "select_n", "clamp", "nextafter"}
+ELEMENTWISE = COMMUTATIVE | {
+    *("sub", "div", "rem", "pow", "atan2", "nextafter"),
+    *("lt", "le", "gt", "ge", "select_n", "clamp"),
+}
 """Primitives that read a scalar operand as if it were broadcast."""
+
+PLUMBING = ELEMENTWISE | {
+    *("broadcast_in_dim", "concatenate", "convert_element_type", "expand_dims", "iota", "neg", "pad"),
+    *("reshape", "slice", "squeeze", "transpose"),
+}
+"""Primitives that tell nothing about which function they belong to."""
 
 EFFECTS = frozenset({"debug_callback", "debug_print", "io_callback", "pure_callback", "infeed", "outfeed"})
 """Primitives that matter even if nobody reads their results."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from jax2onnx._graph import Graph
     from jax2onnx._reference import Node, Operand, Pattern
-    from jax2onnx.program import Atom, Eqn
+    from jax2onnx.program import Atom, Eqn, Var
 
 Bindings: TypeAlias = "dict[Atom, Atom]"
 """Values of the reference -> values of the program."""
@@ -45,11 +45,11 @@ class Search:
         self._choices: list[tuple[Goals, int]] = []
         self.difference = ""
 
-    def run(self, anchor: Eqn) -> Bindings | None:
-        """Search backwards from an equation."""
+    def run(self, anchor: Eqn, result: Var) -> Bindings | None:
+        """Search backwards from one result of an equation."""
         node = self._pattern.anchor
-        self._bind(self._pattern.output, anchor.outputs[node.index])
-        goals = self._equation(node, anchor, None) if self._agree(node, anchor) else False
+        self._bind(self._pattern.output, result)
+        goals = self._equation(node, anchor, None) if self._ends(node, anchor, result) else False
         for _ in range(MAX_STEPS_PER_NODE * self._pattern.size):
             if goals is False:
                 if not self._choices:
@@ -94,13 +94,17 @@ class Search:
         if index is None:
             return self._differ(f"{node.primitive}: an input stands in its place")
         eqn = self._graph.eqns[index]
-        if not self._agree(node, eqn) or eqn.outputs[node.index] is not atom:
+        if not self._ends(node, eqn, atom):
             return False
         self._bind(reference, atom)
         return self._equation(node, eqn, rest)
 
+    def _ends(self, node: Node, eqn: Eqn, result: Atom) -> bool:
+        return self._agree(node, eqn) and (eqn.outputs[node.index] is result or self._differ("another of its results"))
+
     def _agree(self, node: Node, eqn: Eqn) -> bool:
-        if node.primitive != eqn.primitive or len(node.operands) != len(eqn.inputs):
+        same = node.primitive == eqn.primitive and len(node.operands) == len(eqn.inputs)
+        if not same or node.index >= len(eqn.outputs):
             return self._differ(f"{node.primitive}: {eqn.primitive} stands in its place")
         if not self._exact:
             return True
@@ -115,13 +119,14 @@ class Search:
         """Return the goals of an equation's operands, in the order given or swapped."""
         inputs = eqn.inputs
         straight = all(map(self._plausible, node.operands, inputs))
-        swapped = node.commutes and inputs[0] is not inputs[1] and all(map(self._plausible, node.operands, inputs[::-1]))
-        if straight and swapped:
-            self._choices.append((self._push(node, inputs[::-1], rest), len(self._trail)))
+        reverse = inputs[::-1] if node.commutes and inputs[0] is not inputs[1] else None
+        swapped = reverse is not None and all(map(self._plausible, node.operands, reverse))
+        if reverse is not None and swapped:
+            if not straight:
+                return self._push(node, reverse, rest)
+            self._choices.append((self._push(node, reverse, rest), len(self._trail)))
         if straight:
             return self._push(node, inputs, rest)
-        if swapped:
-            return self._push(node, inputs[::-1], rest)
         return self._differ(f"{node.primitive}: other operands")
 
     def _push(self, node: Node, inputs: Sequence[Atom], rest: Goals) -> Goals:
@@ -159,7 +164,7 @@ class Search:
         return False
 
 
-def interior(graph: Graph, pattern: Pattern, env: Bindings) -> tuple[set[int], set[int]]:
+def interior(graph: Graph, pattern: Pattern, env: Mapping[Atom, Atom]) -> tuple[set[int], set[int]]:
     """Return the equations found, and those they read in passing: scalar broadcasts, and sizes, which may be shared."""
     found = {graph.producer[env[v]] for v in pattern.nodes if v in env}
     bound = {env[v] for v in pattern.inputs}
@@ -176,13 +181,12 @@ def interior(graph: Graph, pattern: Pattern, env: Bindings) -> tuple[set[int], s
     return found - shared, passed | shared
 
 
-def escapes(graph: Graph, users: Mapping[Atom, Sequence[int]], found: set[int], anchor: int) -> bool:
-    """Tell whether a value inside is used outside."""
+def escapes(graph: Graph, users: Mapping[Atom, Sequence[int]], found: set[int], result: Var) -> bool:
+    """Tell whether a value inside, other than the result, is used outside."""
     return any(
         user not in found
         for i in found
-        if i != anchor
         for output in graph.eqns[i].outputs
+        if output is not result
         for user in users.get(output, ())
     )
-

@@ -64,6 +64,11 @@ class Pattern:
     size: int
 
     @property
+    def primitives(self) -> set[str]:
+        """The primitives of all equations."""
+        return {n.primitive for n in self.nodes.values()}
+
+    @property
     def anchor(self) -> Node:
         """The equation that computes the output."""
         return self.nodes[self.output]
@@ -75,7 +80,7 @@ def kwargs_key(kwargs: Mapping[str, Any]) -> KwargsKey:
 
 
 def aval_key(aval: Any) -> AvalKey:
-    """Return what tracing depends on in an abstract value: the scopes of its dims first, then shape, dtype, weak type."""
+    """Return what tracing depends on in an abstract value; scopes of dims come first, as dims of two do not compare."""
     scopes = tuple(id(d.scope) for d in aval.shape if is_symbolic(d))
     return scopes, tuple(aval.shape), aval.dtype, bool(aval.weak_type)
 

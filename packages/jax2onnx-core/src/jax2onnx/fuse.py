@@ -12,17 +12,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jax2onnx._graph import Graph, live
+from jax2onnx._graph import PLUMBING, Graph, live
 from jax2onnx._match import Search, escapes, interior
-from jax2onnx._reference import Pattern, exact, kwargs_key, structure
+from jax2onnx._reference import exact, kwargs_key, structure
 from jax2onnx.program import Const, Eqn, Fused, Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
-    from jax2onnx.program import Atom
+    from jax2onnx._reference import Pattern
+    from jax2onnx.program import Atom, Var
     from jax2onnx.registry import Fusion
 
 
@@ -35,16 +38,24 @@ class Candidate:
     """A place in the program that has a function's structure: what a fusion's ``kwargs`` reads configurations from.
 
     Attributes:
-        inputs: abstract values (``.shape``, ``.dtype``) of what the function's inputs are bound to.
-        values: for each input, its value if it is known at conversion, else None.
-        result: the abstract value of the result.
+        bound: what the function's inputs are bound to.
+        result: the abstract value (``.shape``, ``.dtype``) of the result.
         equations: the equations found, in program order.
     """
 
-    inputs: tuple[Any, ...]
-    values: tuple[np.ndarray[Any, Any] | None, ...]
+    bound: tuple[Atom, ...]
     result: Any
     equations: tuple[Eqn, ...]
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """Abstract values of what the function's inputs are bound to."""
+        return tuple(a.aval for a in self.bound)
+
+    @property
+    def values(self) -> tuple[np.ndarray[Any, Any] | None, ...]:
+        """For each input, its value if it is known at conversion, else None."""
+        return tuple(np.asarray(a.value) if isinstance(a, Const) else None for a in self.bound)
 
     def params(self, primitive: str) -> list[dict[str, Any]]:
         """Return the params of the equations of one primitive, in program order."""
@@ -118,6 +129,7 @@ class _Fuser:
         self._explain = explain
         self._graph = Graph(program)
         self._users = self._graph.users(program)
+        self._present = {e.primitive for e in program.eqns}
         self._kinds: dict[Atom, str] = {}
         self._by_anchor: dict[Any, dict[str, list[_Shape]]] = {}
         self._plausible: dict[tuple[Any, ...], list[_Shape]] = {}
@@ -130,25 +142,22 @@ class _Fuser:
             if i in self._consumed:
                 continue
             eqn = self._program.eqns[i]
-            for shape in self._shapes(eqn):
-                fused = self._match(shape, i)
-                if fused is not None:
-                    found[i] = fused
-                    break
+            matches = (self._match(s, i, r) for r in eqn.outputs if r in self._users for s in self._shapes(eqn, r))
+            fused = next((m for m in matches if m is not None), None)
+            if fused is not None:
+                found[i] = fused
         return found
 
-    def _shapes(self, eqn: Eqn) -> list[_Shape]:
-        """Return the structures that an equation may end, largest first, by a glance at its operands."""
-        dtype = eqn.outputs[0].aval.dtype if len(eqn.outputs) == 1 else None
+    def _shapes(self, eqn: Eqn, result: Var) -> list[_Shape]:
+        """Return the structures that may end in a result of an equation, largest first, by a glance at its operands."""
+        dtype = result.aval.dtype
         anchors = self._anchors(dtype)
         if eqn.primitive not in anchors:
             return []
         key = (eqn.primitive, dtype, *map(self._kind, eqn.inputs))
         shapes = self._plausible.get(key)
         if shapes is None:
-            shapes = [
-                s for s in anchors[eqn.primitive] if Search(s.pattern, self._graph, exact=False).plausible(eqn)
-            ]
+            shapes = [s for s in anchors[eqn.primitive] if Search(s.pattern, self._graph, exact=False).plausible(eqn)]
             self._plausible[key] = shapes
         return shapes
 
@@ -163,32 +172,30 @@ class _Fuser:
         anchors = self._by_anchor.get(dtype)
         if anchors is None:
             anchors = self._by_anchor[dtype] = {}
-            shapes = [s for f in self._fusions if _tried(f, dtype) for s in _structures(f, dtype)]
+            shapes = [s for f in self._fusions if _tried(f, dtype) for s in _structures(f, dtype, self._present)]
             for shape in sorted(shapes, key=lambda s: -s.pattern.size):
                 anchors.setdefault(shape.pattern.anchor.primitive, []).append(shape)
         return anchors
 
-    def _match(self, shape: _Shape, anchor: int) -> Eqn | None:
+    def _match(self, shape: _Shape, anchor: int, result: Var) -> Eqn | None:
         eqn = self._program.eqns[anchor]
-        env = Search(shape.pattern, self._graph, exact=False).run(eqn)
+        env = Search(shape.pattern, self._graph, exact=False).run(eqn, result)
         if env is None or not all(i in env for i in shape.pattern.inputs):
             return None
         bound = [env[i] for i in shape.pattern.inputs]
         avals = [a.aval for a in bound]
-        for kwargs in self._configurations(shape, bound, env, eqn):
+        for kwargs in self._configurations(shape, bound, env, result):
             pattern = exact(shape.fusion.reference, avals, kwargs_key(kwargs))
             if isinstance(pattern, str):
                 self._missed(shape, kwargs, pattern, eqn)
                 continue
-            search = Search(
-                pattern, self._graph, exact=True, bound=dict(zip(pattern.inputs, bound, strict=True))
-            )
-            matched = search.run(eqn)
+            search = Search(pattern, self._graph, exact=True, bound=dict(zip(pattern.inputs, bound, strict=True)))
+            matched = search.run(eqn, result)
             if matched is None:
                 self._missed(shape, kwargs, search.difference, eqn)
                 continue
             inside, shared = interior(self._graph, pattern, matched)
-            if escapes(self._graph, self._users, inside, anchor):
+            if escapes(self._graph, self._users, inside, result):
                 self._missed(shape, kwargs, "a value inside is used outside", eqn)
                 continue
             self._consumed |= inside
@@ -196,41 +203,41 @@ class _Fuser:
                 self._explain.append(Found(shape.fusion.name, kwargs, len(inside), eqn.source))
             equations = tuple(self._program.eqns[i] for i in sorted(inside | shared))
             fused = Fused(shape.fusion, kwargs, equations)
-            return Eqn(shape.fusion.name, bound, eqn.outputs, dict(kwargs), eqn.source, fused)
+            return Eqn(shape.fusion.name, bound, [result], dict(kwargs), eqn.source, fused)
         return None
 
     def _configurations(
-        self, shape: _Shape, bound: Sequence[Atom], env: Mapping[Atom, Atom], eqn: Eqn
+        self, shape: _Shape, bound: Sequence[Atom], env: Mapping[Atom, Atom], result: Var
     ) -> Iterable[Mapping[str, Any]]:
         read = shape.fusion.kwargs
         if shape.kwargs is not None or not callable(read):
             return (shape.kwargs or {},)
         inside, shared = interior(self._graph, shape.pattern, env)
-        return read(
-            Candidate(
-                tuple(a.aval for a in bound),
-                tuple(np.asarray(a.value) if isinstance(a, Const) else None for a in bound),
-                eqn.outputs[0].aval,
-                tuple(self._program.eqns[i] for i in sorted(inside | shared)),
-            )
-        )
+        equations = tuple(self._program.eqns[i] for i in sorted(inside | shared))
+        return read(Candidate(tuple(bound), result.aval, equations))
 
     def _missed(self, shape: _Shape, kwargs: Mapping[str, Any], reason: str, eqn: Eqn) -> None:
-        if self._explain is not None:
+        if self._explain is not None and shape.pattern.size > 1:
             self._explain.append(NearMiss(shape.fusion.name, kwargs, reason, eqn.source))
 
 
 def _tried(fusion: Fusion, dtype: Any) -> bool:
     if fusion.dtypes:
         return str(dtype) in fusion.dtypes
-    return dtype is not None and jax.dtypes.issubdtype(dtype, np.floating)
+    return dtype is not None and jnp.issubdtype(dtype, np.floating)
 
 
-def _structures(fusion: Fusion, dtype: Any) -> Iterator[_Shape]:
+def _structures(fusion: Fusion, dtype: Any, present: AbstractSet[str]) -> Iterator[_Shape]:
+    """Trace a fusion's examples, unless the first one has nothing at all in common with the program."""
     configurations: Sequence[Mapping[str, Any] | None] = (None,) if callable(fusion.kwargs) else fusion.kwargs
-    for example in fusion.examples:
-        avals = [jax.ShapeDtypeStruct(a, dtype) if isinstance(a, tuple) else a for a in example]
-        for kwargs in configurations:
+    for kwargs in configurations:
+        for example in fusion.examples:
+            avals = [jax.ShapeDtypeStruct(a, dtype) if isinstance(a, tuple) else a for a in example]
             pattern = structure(fusion.reference, avals, kwargs_key(kwargs or {}))
-            if isinstance(pattern, Pattern) and pattern.anchor.aval.dtype == dtype:
+            if isinstance(pattern, str):
+                continue
+            telling = pattern.primitives - PLUMBING
+            if telling and telling.isdisjoint(present):
+                break
+            if pattern.anchor.aval.dtype == dtype and telling <= present:
                 yield _Shape(fusion, pattern, kwargs)

@@ -1,0 +1,127 @@
+"""``jax.nn``: activations and softmax as ONNX's own operators."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jax2onnx.fuse import Decline
+from jax2onnx.registry import MIN_OPSET, Fusion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import onnx_ir as ir
+
+    from jax2onnx.fuse import Candidate
+    from jax2onnx.lower import LoweringContext
+
+# An attribute is float32 in ONNX: constants of these functions would lose digits in a float64 program.
+NOT_DOUBLE = frozenset({"float32", "float16", "bfloat16"})
+ARRAY = (2, 3)
+SCALAR = ()
+
+
+def _operator(ctx: LoweringContext, op_type: str, x: ir.Value, **attributes: Any) -> ir.Value:
+    """Emit an operator, unless the target would have to narrow float64 for it."""
+    dtype = ctx.aval_out.dtype
+    if dtype == np.float64 and not ctx.supports(op_type, dtype):
+        msg = f"the target has no {op_type} in float64"
+        raise Decline(msg)
+    value: ir.Value = ctx.op.emit(op_type, x, **attributes)
+    return value
+
+
+def _activation(
+    name: str,
+    op_type: str,
+    *,
+    opset: int = MIN_OPSET,
+    dtypes: frozenset[str] = frozenset(),
+    **attributes: Any,
+) -> Fusion:
+    """Return the fusion of a function of one array that ONNX has as one operator."""
+
+    def emit(ctx: LoweringContext, x: ir.Value) -> ir.Value:
+        return _operator(ctx, op_type, x, **attributes)
+
+    return Fusion(
+        name=f"jax.nn.{name}",
+        reference=getattr(jax.nn, name),
+        examples=[[ARRAY]],
+        emit={opset: emit},
+        dtypes=dtypes,
+    )
+
+
+def _with_slope(
+    name: str, op_type: str, reference: Callable[..., Any], accept: Callable[[float], bool] = lambda _: True
+) -> Fusion:
+    """Return the fusion of a function of an array and a scalar that ONNX has as an operator with ``alpha``."""
+
+    def emit(ctx: LoweringContext, x: ir.Value, _alpha: ir.Value) -> ir.Value:
+        known = ctx.known(1)
+        alpha = None if known is None or known.shape != () else float(known.astype(ctx.avals_in[1].dtype))
+        if alpha is None or float(np.float32(alpha)) != alpha or not accept(alpha):
+            msg = f"{op_type} takes a constant alpha that is exact in float32"
+            raise Decline(msg)
+        return _operator(ctx, op_type, x, alpha=alpha)
+
+    return Fusion(name=f"jax.nn.{name}", reference=reference, examples=[[ARRAY, SCALAR]], emit={MIN_OPSET: emit})
+
+
+def _gelu(ctx: LoweringContext, x: ir.Value, *, approximate: bool) -> ir.Value:
+    return _operator(ctx, "Gelu", x, approximate="tanh" if approximate else "none")
+
+
+def _relu6(ctx: LoweringContext, x: ir.Value) -> ir.Value:
+    dtype = ctx.aval_out.dtype
+    return ctx.op.Clip(x, ctx.constant(0, dtype), ctx.constant(6, dtype))
+
+
+def _axis(candidate: Candidate) -> Sequence[Mapping[str, Any]]:
+    """Read the axis off the reduction; the operators take one only."""
+    (reduction, *_) = candidate.params("reduce_max")
+    return [{"axis": int(reduction["axes"][0])}] if len(reduction["axes"]) == 1 else []
+
+
+def _normalised(name: str, op_type: str) -> Fusion:
+    def emit(ctx: LoweringContext, x: ir.Value, *, axis: int) -> ir.Value:
+        return _operator(ctx, op_type, x, axis=axis)
+
+    return Fusion(
+        name=f"jax.nn.{name}",
+        reference=getattr(jax.nn, name),
+        examples=[[ARRAY]],
+        kwargs=_axis,
+        emit={MIN_OPSET: emit},
+    )
+
+
+FUSIONS: tuple[Fusion, ...] = (
+    Fusion(
+        name="jax.nn.gelu",
+        reference=jax.nn.gelu,
+        examples=[[ARRAY]],
+        kwargs=[{"approximate": True}, {"approximate": False}],
+        emit={20: _gelu},
+    ),
+    _normalised("softmax", "Softmax"),
+    _normalised("log_softmax", "LogSoftmax"),
+    _activation("relu", "Relu"),
+    Fusion(name="jax.nn.relu6", reference=jax.nn.relu6, examples=[[ARRAY]], emit={MIN_OPSET: _relu6}),
+    _activation("sigmoid", "Sigmoid"),
+    _activation("silu", "Swish", opset=24),
+    # Elu, Selu and Celu compute exp(x) - 1, not expm1(x): below 1e-7 in magnitude, negative values come out as zero.
+    _with_slope("elu", "Elu", jax.nn.elu),
+    _with_slope("celu", "Celu", jax.nn.celu, accept=lambda alpha: alpha > 0),
+    _activation("selu", "Selu", dtypes=NOT_DOUBLE, alpha=1.6732632423543772, gamma=1.0507009873554805),
+    _with_slope("leaky_relu", "LeakyRelu", jax.nn.leaky_relu),
+    _activation("softplus", "Softplus"),
+    _activation("mish", "Mish"),
+    _activation("hard_sigmoid", "HardSigmoid", dtypes=NOT_DOUBLE, alpha=1 / 6, beta=0.5),
+    _activation("hard_swish", "HardSwish"),
+    _activation("soft_sign", "Softsign"),
+)

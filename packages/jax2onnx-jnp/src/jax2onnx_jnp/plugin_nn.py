@@ -1,0 +1,26 @@
+"""The plugin ``nn``: whole functions and examples of ``jax.nn``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jax2onnx import hookimpl
+
+if TYPE_CHECKING:
+    from jax2onnx.registry import BoundExamples, BoundFusions
+
+
+@hookimpl
+def jax2onnx_register_fusions(registry: BoundFusions) -> None:
+    """Register activations and softmax."""
+    from jax2onnx_jnp.nn import FUSIONS
+
+    registry.add(*FUSIONS)
+
+
+@hookimpl
+def jax2onnx_register_examples(registry: BoundExamples) -> None:
+    """Register one example per function."""
+    from jax2onnx_jnp.nn_examples import EXAMPLES
+
+    registry.add(*EXAMPLES)
