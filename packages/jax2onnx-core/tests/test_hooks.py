@@ -1,0 +1,188 @@
+"""Each hook is documented, and does what its documentation says; lowerings of jax.lax come from the plugin lax."""
+
+import inspect
+import runpy
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import jax2onnx
+from jax2onnx import hookspecs, plugins
+
+ROOT = Path(__file__).parents[3]
+
+ALL = '''
+class Box:
+    """What the plugin opens: an array that adds itself to what it is given."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __call__(self, x):
+        return x + self.array
+
+
+def thrice(x):
+    return x + x * 2.0
+
+
+@hookimpl
+def jax2onnx_register_lowerings(registry):
+    registry.add("hooked", lambda ctx, x, *, times: ctx.op.Mul(x, times))
+
+
+@hookimpl
+def jax2onnx_register_fusions(registry):
+    from jax2onnx.registry import Fusion
+
+    emit = {18: lambda ctx, x: ctx.op.Mul(x, 3)}
+    registry.add(Fusion(name="thrice", reference=thrice, examples=[[(2,)]], emit=emit))
+
+
+@hookimpl
+def jax2onnx_register_examples(registry):
+    from jax2onnx.registry import Example
+
+    registry.add(
+        Example(name="thrice", context="hooked", component="thrice", make=lambda: thrice, inputs=[("B", 2)])
+    )
+
+
+@hookimpl
+def jax2onnx_register_targets(registry):
+    from jax2onnx.targets import Target
+
+    registry.add(Target("nothing", "a runtime without any kernel", None, {}))
+
+
+@hookimpl
+def jax2onnx_open(target, training):
+    from jax2onnx.registry import Opened
+
+    if isinstance(target, Box):
+        def function(params, x):
+            return x - params["array"] if training else x + params["array"]
+
+        return Opened(function=function, params={"array": target.array}, name="box")
+
+
+@hookimpl
+def jax2onnx_carry(target):
+    from jax2onnx.functions import Carried
+
+    if isinstance(target, Box):
+        return Carried(
+            static="box",
+            leaves=[target.array],
+            rebuild=lambda leaves: Box(*leaves),
+            read=lambda box: [box.array],
+            write=lambda leaves: setattr(target, "array", leaves[0]),
+        )
+
+
+@hookimpl
+def jax2onnx_finalize(model):
+    model.graph.doc_string = "finalised"
+'''
+
+
+@pytest.fixture
+def plugin(fake_plugin):
+    """The module of a plugin that implements every hook."""
+    fake_plugin("hooked", ALL)
+    return plugins.load().manager.get_plugin("hooked")
+
+
+def hook_names():
+    return {name for name in vars(hookspecs) if name.startswith("jax2onnx_")}
+
+
+def run(model, *values):
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    return session.run(None, dict(zip([i.name for i in session.get_inputs()], values, strict=True)))[0]
+
+
+def operators(model):
+    return [node.op_type for node in model.graph.node]
+
+
+X = np.array([1, -2], np.float32)
+
+
+def test_every_hook_is_implemented_here(plugin):
+    (info,) = [i for i in plugins.load().infos if i.name == "hooked"]
+    assert info.status == "ok", info.reason
+    assert set(info.hooks) == hook_names()
+
+
+def test_every_hook_is_documented():
+    for name in hook_names():
+        assert inspect.getdoc(getattr(hookspecs, name))
+
+
+def test_the_hook_reference_is_current():
+    written = runpy.run_path(str(ROOT / "scripts" / "hook_reference.py"))
+    page = written["PAGE"].read_text()
+    assert all(f"`{name}(" in page for name in hook_names())
+    assert written["updated"](page) == page, "run python scripts/hook_reference.py"
+
+
+def test_register_lowerings(plugin):
+    from jax.extend.core import Primitive
+
+    hooked_p = Primitive("hooked")
+    hooked_p.def_abstract_eval(lambda x, *, times: x)  # noqa: ARG005
+    model = jax2onnx.to_onnx(lambda x: hooked_p.bind(x, times=5.0), [(2,)])
+    np.testing.assert_array_equal(run(model, X), X * 5)
+
+
+def test_register_fusions(plugin):
+    model = jax2onnx.to_onnx(lambda x: plugin.thrice(x), [(2,)])  # noqa: PLW0108 - a function that is not the reference
+    assert operators(model) == ["Mul"]
+    np.testing.assert_array_equal(run(model, X), X * 3)
+    assert operators(jax2onnx.to_onnx(plugin.thrice, [(2,)], fusions=False)) == ["Mul", "Add"]
+
+
+def test_register_examples(plugin):
+    from jax2onnx import testing
+
+    cases = testing.cases("hooked")
+    assert sorted(map(str, cases)) == [
+        "hooked.thrice",
+        "hooked.thrice-plain",
+        "hooked.thrice_dynamic",
+        "hooked.thrice_dynamic-plain",
+    ]
+    for case in cases:
+        testing.run(case)
+
+
+def test_register_targets(plugin):
+    with pytest.raises(jax2onnx.errors.NoKernelError, match="without any kernel"):
+        jax2onnx.to_onnx(plugin.thrice, [(2,)], target="nothing")
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_open(plugin, training):
+    box = plugin.Box(np.array([10, 20], np.float32))
+    model = jax2onnx.to_onnx(box, [(2,)], training=training)
+    assert model.graph.name == "box"
+    assert [t.name for t in model.graph.initializer] == ["array"]
+    np.testing.assert_array_equal(run(model, X), X - box.array if training else X + box.array)
+
+
+def test_carry(plugin):
+    @jax2onnx.onnx_function
+    def apply(box, x):
+        return box(x) * 2
+
+    box = plugin.Box(np.array([10, 20], np.float32))
+    model = jax2onnx.to_onnx(lambda x: apply(box, x), [(2,)])
+    assert [f.name for f in model.functions] == ["apply"]
+    np.testing.assert_array_equal(run(model, X), (X + box.array) * 2)
+
+
+def test_finalize(plugin):
+    assert jax2onnx.to_onnx(plugin.thrice, [(2,)]).graph.doc_string == "finalised"

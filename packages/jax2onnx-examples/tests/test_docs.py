@@ -1,0 +1,110 @@
+"""Every code block of the README and of docs/ is run."""
+
+import re
+import sys
+import tomllib
+import warnings
+from pathlib import Path
+
+import pytest
+
+from jax2onnx import cli, plugins
+
+ROOT = Path(__file__).parents[3]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SET_UP = "python3 -m venv .venv && .venv/bin/pip install nox && .venv/bin/nox -s "
+
+
+def blocks(page):
+    return FENCE.findall(page.read_text())
+
+
+def with_blocks():
+    return [page for page in PAGES if blocks(page)]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plugins.reset()
+    before = set(sys.modules)
+    yield tmp_path
+    plugins.reset()
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] in {"mymodels", "my_plugin"}:
+            del sys.modules[name]
+
+
+def write(folder, name, source):
+    """Store a block that says which file it is, and install what a pyproject.toml describes."""
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(source)
+    if name == "pyproject.toml":
+        project = tomllib.loads(source)["project"]
+        info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            "\n".join(
+                ["Metadata-Version: 2.1", f"Name: {project['name']}", f"Version: {project['version']}"]
+                + [f"Requires-Dist: {r}" for r in project["dependencies"]]
+            )
+        )
+        ((group, entries),) = project["entry-points"].items()
+        lines = [f"{k} = {v}" for k, v in entries.items()]
+        (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines]))
+
+
+def run_python(source, namespace):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        exec(compile(source, "block", "exec"), namespace)  # noqa: S102
+    # The quick start's module is in training mode, and says so; nothing else warns.
+    expected = 1 if "nnx.BatchNorm" in source else 0
+    assert len(caught) == expected, [str(w.message) for w in caught]
+
+
+def run_shell(source, folder, capsys):
+    for line in source.splitlines():
+        if line.startswith("jax2onnx "):
+            with pytest.raises(SystemExit) as ended:
+                cli.main([word.strip("'") for word in line.split()[1:]])
+            assert not ended.value.code, capsys.readouterr().err
+        else:
+            assert line.startswith(SET_UP), f"this test does not know how to run {line!r}"
+            session = line.removeprefix(SET_UP)
+            assert f"def {session}(" in (ROOT / "noxfile.py").read_text()
+
+
+def test_pages_are_found():
+    assert {page.name for page in with_blocks()} >= {"README.md", "plugins.md"}
+
+
+@pytest.mark.parametrize("page", with_blocks(), ids=lambda page: page.name)
+def test_blocks(page, folder, capsys):
+    namespace = {"__name__": "block"}
+    first = next(source for language, source in blocks(page) if language == "python")
+    if page.name == "README.md":
+        made = first.replace("save_onnx(MLP(", "mlp = (MLP(").replace(", [('B', 30)], 'jax_callable.onnx')", ").eval()")
+        write(folder, "mymodels.py", made)
+    for language, source in blocks(page):
+        named = re.match(r"# (\S+\.(?:py|toml))\n", source)
+        if named:
+            write(folder, named[1], source)
+        elif language == "python":
+            run_python(source, namespace)
+        elif language == "sh":
+            run_shell(source, folder, capsys)
+        else:
+            pytest.fail(f"this test does not know how to run {language!r}")
+    if page.name == "README.md":
+        assert (folder / "jax_callable.onnx").stat().st_size > 0
+
+
+def test_the_readme_has_two_set_up_commands_and_ci_calls_the_second():
+    lines = [line for _, source in blocks(ROOT / "README.md") for line in source.splitlines()]
+    assert [line.removeprefix(SET_UP) for line in lines if line.startswith(SET_UP)] == ["quickstart", "tests"]
+    called = (ROOT / ".ci" / "run").read_text()
+    assert "python3 -m venv .venv && .venv/bin/pip install --quiet nox && .venv/bin/nox --no-color -s tests" in called

@@ -1,0 +1,242 @@
+"""Run JAX's own conformance cases for lax through the converter and onnxruntime; write the table of results.
+
+Each case runs in a worker process, so that a crash or a hang costs that case only. A case whose eager evaluation fails in
+JAX itself is left out. Outcomes: ``pass``; ``unconverted`` (a ConversionError); ``unloaded`` (onnxruntime refuses the
+model); ``mismatch`` (values, dtype or shape differ from JAX); ``crash`` (anything else, or a hang).
+
+Run: ``python scripts/conformance.py [--primitive NAME] [--dtype D] [--sample K] [--jobs 2] [--no-x64] [--write]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import json
+import os
+import queue
+import select
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+OUTCOMES = ("pass", "unconverted", "unloaded", "mismatch", "crash")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def work() -> None:
+    """Answer each case index on stdin with one JSON line on stdout."""
+    import warnings
+
+    import jax
+
+    from jax2onnx._compat import conformance_cases
+
+    warnings.simplefilter("ignore")
+    cases = conformance_cases()
+    print(json.dumps({"count": len(cases), "jax": jax.__version__}), flush=True)
+    for line in sys.stdin:
+        case = cases[int(line)]
+        outcome, detail = run_case(case)
+        answer = {"outcome": outcome, "detail": detail[:600], "name": case.fullname, "group": case.group_name}
+        print(json.dumps({**answer, "dtype": str(getattr(case.dtype, "__name__", case.dtype))}), flush=True)
+
+
+def run_case(case: Any) -> tuple[str, str]:
+    """Return the outcome of one case and what there is to say of it."""
+    import jax
+    import numpy as np
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    from jax2onnx import errors, to_onnx
+    from jax2onnx.checking import compare
+
+    args = case.dyn_args_maker(np.random.RandomState(0))
+    try:
+        expected = jax.tree_util.tree_leaves(case.dyn_fun(*args))
+        jax.block_until_ready(expected)
+    except Exception as error:  # noqa: BLE001 - JAX itself cannot run the case
+        return "skipped", f"{type(error).__name__}: {error}"
+    try:
+        model = to_onnx(case.dyn_fun, [jax.numpy.asarray(a) for a in args])
+    except errors.ConversionError as error:
+        return "unconverted", str(error)
+    except Exception:  # noqa: BLE001 - a converter must not fail in any other way
+        return "crash", traceback.format_exc()[-600:]
+    try:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    except (
+        state.Fail,
+        state.NotImplemented,
+        state.InvalidGraph,
+        state.InvalidArgument,
+        state.RuntimeException,
+    ) as error:
+        return "unloaded", str(error)
+    leaves = [np.asarray(jax.numpy.asarray(a)) for a in args]
+    feeds = {i.name: a for i, a in zip(session.get_inputs(), leaves, strict=True)}
+    try:
+        from jax2onnx._runtime import run  # the one way in which this project calls onnxruntime
+
+        actual = run(session, feeds)
+    except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises
+        return "unloaded", f"{type(error).__name__}: {error}"
+    try:
+        compare([np.asarray(e) for e in expected], actual, [o.name for o in session.get_outputs()])
+    except errors.CheckError as error:
+        return "mismatch", str(error)
+    return "pass", ""
+
+
+class Worker:
+    """A worker process that is replaced when it crashes or hangs."""
+
+    def __init__(self, env: dict[str, str], timeout: float) -> None:
+        self._env = env
+        self._timeout = timeout
+        self._start()
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - this script itself
+            [sys.executable, __file__, "--worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=self._env,
+        )
+        self.hello = json.loads(self._line(300) or "{}")
+
+    def _line(self, timeout: float) -> str:
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], timeout)
+        return self._process.stdout.readline() if ready else ""
+
+    def run(self, index: int) -> dict[str, str]:
+        """Run one case."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{index}\n")
+        self._process.stdin.flush()
+        line = self._line(self._timeout)
+        if line:
+            return json.loads(line)  # type: ignore[no-any-return]
+        self.close()
+        self._start()
+        return {
+            "outcome": "crash",
+            "detail": "the process died or hung",
+            "name": str(index),
+            "group": "?",
+            "dtype": "?",
+        }
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+
+
+def run_all(indices: list[int], *, jobs: int, x64: bool, timeout: float) -> Iterator[dict[str, str]]:
+    """Yield the answer to each case, from ``jobs`` workers."""
+    env = {**os.environ, "JAX_ENABLE_X64": "1" if x64 else "0", "JAX_PLATFORMS": "cpu"}
+    todo: queue.SimpleQueue[int] = queue.SimpleQueue()
+    done: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
+    for index in indices:
+        todo.put(index)
+
+    def serve() -> None:
+        worker = Worker(env, timeout)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                done.put(worker.run(todo.get_nowait()))
+        worker.close()
+
+    for _ in range(jobs):
+        threading.Thread(target=serve, daemon=True).start()
+    for _ in indices:
+        yield done.get()
+
+
+def select_cases(args: argparse.Namespace) -> list[int]:
+    """Return the indices of the cases asked for; a sample takes every so-manieth case of each primitive."""
+    os.environ["JAX_ENABLE_X64"] = "0" if args.no_x64 else "1"
+    from jax2onnx._compat import conformance_cases
+
+    groups: dict[str, list[int]] = collections.defaultdict(list)
+    for index, case in enumerate(conformance_cases()):
+        dtype = str(getattr(case.dtype, "__name__", case.dtype))
+        if args.primitive in {None, case.group_name} and args.dtype in {None, dtype} and args.case in case.fullname:
+            groups[case.group_name].append(index)
+    if args.sample is None:
+        return [i for group in groups.values() for i in group]
+    return [i for group in groups.values() for i in group[:: max(1, len(group) // args.sample)][: args.sample]]
+
+
+def table(answers: list[dict[str, str]]) -> str:
+    """Return the results as a Markdown table, one row per primitive and dtype."""
+    rows: dict[tuple[str, str], collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for answer in answers:
+        rows[answer["group"], answer["dtype"]][answer["outcome"]] += 1
+    lines = [
+        "| primitive | dtype | cases | " + " | ".join(OUTCOMES) + " |",
+        "|---|---|" + "---:|" * (len(OUTCOMES) + 1),
+    ]
+    for (group, dtype), counts in sorted(rows.items()):
+        cells = [str(counts[o] or "") for o in OUTCOMES]
+        lines.append(f"| {group} | {dtype} | {sum(counts.values())} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run the cases asked for; exit with 1 if any mismatches, does not load or crashes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--primitive")
+    parser.add_argument("--dtype")
+    parser.add_argument("--case", default="", help="only cases whose name contains this")
+    parser.add_argument("--sample", type=int, help="at most so many cases per primitive")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--timeout", type=float, default=120)
+    parser.add_argument("--no-x64", action="store_true")
+    parser.add_argument("--write", action="store_true", help="write docs/coverage/lax-<jax>.md")
+    parser.add_argument("--failures", type=Path, help="write the failures to this file, a JSON line each")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        work()
+        return 0
+    indices = select_cases(args)
+    answers = []
+    for answer in run_all(indices, jobs=args.jobs, x64=not args.no_x64, timeout=args.timeout):
+        if answer["outcome"] == "skipped":
+            continue
+        answers.append(answer)
+        if answer["outcome"] != "pass" and len(indices) <= 300:
+            print(f"{answer['outcome']:12} {answer['name']} {answer['dtype']}\n    {answer['detail']}", file=sys.stderr)
+        if sys.stderr.isatty():
+            print(f"\r{len(answers)}/{len(indices)}", end="", file=sys.stderr)
+    if args.failures:
+        args.failures.write_text("".join(json.dumps(a) + "\n" for a in answers if a["outcome"] != "pass"))
+    counts = collections.Counter(a["outcome"] for a in answers)
+    summary = ", ".join(f"{counts[o]} {o}" for o in OUTCOMES)
+    print(f"{len(answers)} cases: {summary}")
+    if args.write:
+        import jax
+        import onnx
+        import onnxruntime
+
+        path = ROOT / "docs" / "coverage" / f"lax-jax-{jax.__version__}.md"
+        versions = f"jax {jax.__version__}, onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}"
+        head = "# Conformance of lax\n\nWritten by `nox -s conformance`; the cases are JAX's own.\n"
+        path.write_text(f"{head}\n{versions}, x64 {'off' if args.no_x64 else 'on'}\n\n{summary}\n\n{table(answers)}\n")
+    return int(any(counts[o] for o in ("unloaded", "mismatch", "crash")))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
