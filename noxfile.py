@@ -52,7 +52,7 @@ def _install(session: nox.Session, *further: str) -> None:
 
 
 def _pytest(session: nox.Session) -> None:
-    session.run("python", "-c", "import jax, sys; print('Python', sys.version.split()[0], '- jax', jax.__version__)")
+    session.run("python", "-c", "import jax, platform as p; print('Python', p.python_version(), 'jax', jax.__version__)")
     session.run("pytest", *(session.posargs or ["-n", "auto", "--dist", "loadgroup", "-q"]), env={"JAX_PLATFORMS": "cpu"})
 
 

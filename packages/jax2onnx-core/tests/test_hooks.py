@@ -133,7 +133,7 @@ def test_register_lowerings(plugin):
     from jax.extend.core import Primitive
 
     hooked_p = Primitive("hooked")
-    hooked_p.def_abstract_eval(lambda x, *, times: x)  # noqa: ARG005
+    hooked_p.def_abstract_eval(lambda x, *, times: x)
     model = jax2onnx.to_onnx(lambda x: hooked_p.bind(x, times=5.0), [(2,)])
     np.testing.assert_array_equal(run(model, X), X * 5)
 

@@ -60,7 +60,7 @@ def write(folder, name, source):
 def run_python(source, namespace):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        exec(compile(source, "block", "exec"), namespace)  # noqa: S102
+        exec(compile(source, "block", "exec"), namespace)
     # The quick start's module is in training mode, and says so; nothing else warns.
     expected = 1 if "nnx.BatchNorm" in source else 0
     assert len(caught) == expected, [str(w.message) for w in caught]
