@@ -50,10 +50,9 @@ def run_case(case: Any) -> tuple[str, str]:
     """Return the outcome of one case and what there is to say of it."""
     import jax
     import numpy as np
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     from jax2onnx import errors, to_onnx
+    from jax2onnx._runtime import Runner
     from jax2onnx.checking import compare
 
     args = case.dyn_args_maker(np.random.RandomState(0))
@@ -69,27 +68,12 @@ def run_case(case: Any) -> tuple[str, str]:
     except Exception:  # noqa: BLE001 - a converter must not fail in any other way
         return "crash", traceback.format_exc()[-600:]
     try:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-    except (
-        state.Fail,
-        state.NotImplemented,
-        state.InvalidGraph,
-        state.InvalidArgument,
-        state.RuntimeException,
-    ) as error:
-        return "unloaded", str(error)
-    leaves = [np.asarray(jax.numpy.asarray(a)) for a in args]
-    feeds = {i.name: a for i, a in zip(session.get_inputs(), leaves, strict=True)}
-    try:
-        from jax2onnx._runtime import run  # the one way in which this project calls onnxruntime
-
-        actual = run(session, feeds)
+        runner = Runner(model)
+        actual = runner.run([np.asarray(jax.numpy.asarray(a)) for a in args])
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises
         return "unloaded", f"{type(error).__name__}: {error}"
     try:
-        compare([np.asarray(e) for e in expected], actual, [o.name for o in session.get_outputs()])
+        compare([np.asarray(e) for e in expected], actual, runner.output_names)
     except errors.CheckError as error:
         return "mismatch", str(error)
     return "pass", ""

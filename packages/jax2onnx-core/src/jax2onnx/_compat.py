@@ -99,3 +99,10 @@ def name_stack(source: Any) -> str:
 def trace_context() -> Any:
     """Return a hashable summary of every jax setting that tracing depends on."""
     return _config.trace_context()
+
+
+def conformance_cases() -> Sequence[Any]:
+    """Return the cases that JAX ships for its own lax primitives (``jax._src.internal_test_util.test_harnesses``)."""
+    from jax._src.internal_test_util import test_harnesses  # noqa: PLC0415 - heavy
+
+    return [h for h in test_harnesses.all_harnesses if h.filter("cpu")]
