@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from jax2onnx_lax import dot, elementwise
+from jax2onnx_lax import control, conv, dot, dynamic, effects, elementwise, gather, shape
 
-ALL: tuple[ModuleType, ...] = (dot, elementwise)
+ALL: tuple[ModuleType, ...] = (control, conv, dot, dynamic, effects, elementwise, gather, shape)
 """Modules with ``register(registry)``."""

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from jax2onnx.registry import Example
-from jax2onnx_lax.examples import dot, elementwise
+from jax2onnx_lax.examples import control, conv, dot, elementwise
 
-ALL: tuple[Example, ...] = (*dot.EXAMPLES, *elementwise.EXAMPLES)
+ALL: tuple[Example, ...] = (*control.EXAMPLES, *conv.EXAMPLES, *dot.EXAMPLES, *elementwise.EXAMPLES,)
