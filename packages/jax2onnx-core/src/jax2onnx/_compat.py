@@ -22,6 +22,7 @@ DropVar = _core.DropVar
 ShapedArray = _core.ShapedArray
 InconclusiveDimensionOperation = _core.InconclusiveDimensionOperation
 max_dim = _core.max_dim
+evaluate = _core.eval_jaxpr
 DimExpr = _shape_poly._DimExpr  # noqa: SLF001 - jax offers no public type for a symbolic dimension
 TRACING_ERRORS: tuple[type[Exception], ...] = (
     jax.errors.ConcretizationTypeError,
