@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import onnx_ir as ir
+from onnx_ir.passes.common import NameFixPass
 
 from jax2onnx import plugins
 from jax2onnx._compat import is_symbolic
@@ -177,9 +178,17 @@ def export_ir(
     loaded.hook.jax2onnx_finalize(model=model)
     if runtime is not None:
         legalise(model, runtime)
+    _unique_names(model)
     for message in dict.fromkeys(ctx.warnings):
         warnings.warn(message, UserWarning, stacklevel=3)
     return model
+
+
+def _unique_names(model: ir.Model) -> None:
+    """Let no name of a subgraph shadow one of an enclosing graph."""
+    nodes = (n for g in (model.graph, *(f.graph for f in model.functions.values())) for n in g)
+    if any(a.type in {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS} for n in nodes for a in n.attributes.values()):
+        NameFixPass()(model)
 
 
 def _check_opset(opset: int) -> None:

@@ -378,11 +378,11 @@ def _ones(short: Sequence[Any], long: Sequence[Any]) -> list[int] | None:
 
 
 def _array(const: Const) -> Any:
-    """The constant as an array of its aval's dtype (Python scalars are literals too)."""
+    """The constant as an array of its aval's dtype (Python scalars, typed by JAX or not, are literals too)."""
     value = const.value
-    if getattr(value, "dtype", None) != const.aval.dtype:
-        return np.asarray(value, const.aval.dtype)
-    return value
+    if isinstance(value, np.ndarray | np.generic | jax.Array) and value.dtype == const.aval.dtype:
+        return value
+    return np.asarray(value, const.aval.dtype)
 
 
 def _sequence(result: Any) -> Sequence[ir.Value]:

@@ -5,4 +5,4 @@ from __future__ import annotations
 from jax2onnx.registry import Example
 from jax2onnx_lax.examples import control, conv, dot, elementwise
 
-ALL: tuple[Example, ...] = (*control.EXAMPLES, *conv.EXAMPLES, *dot.EXAMPLES, *elementwise.EXAMPLES,)
+ALL: tuple[Example, ...] = (*control.EXAMPLES, *conv.EXAMPLES, *dot.EXAMPLES, *elementwise.EXAMPLES)

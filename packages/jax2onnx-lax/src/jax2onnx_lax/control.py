@@ -1,0 +1,284 @@
+"""Control flow: cond, while and scan, a linear solve's solver, and the choice by platform."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+import onnx_ir as ir
+
+from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic, scan_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jax2onnx.lower import LoweringContext
+    from jax2onnx.registry import BoundLowerings
+
+_BOOL = jax.ShapeDtypeStruct((), np.dtype(np.bool_))
+_SCALAR = ir.Shape([])
+_INT64 = jax.ShapeDtypeStruct((), np.dtype(np.int64))
+
+
+def register(registry: BoundLowerings) -> None:
+    """Register the family."""
+    registry.table(
+        {
+            "cond": cond,
+            "while": while_loop,
+            "scan": scan,
+            "custom_linear_solve": custom_linear_solve,
+            "platform_index": platform_index,
+        }
+    )
+
+
+def cond(
+    ctx: LoweringContext, index: ir.Value, *operands: ir.Value, branches: Sequence[Any], branches_platforms: Any = None
+) -> Sequence[ir.Value]:
+    """Lower ``cond`` to nested ``If``; an index out of range takes the last branch."""
+    del branches_platforms
+    if index.const_value is not None:
+        chosen = int(index.const_value.numpy())
+        return ctx.inline(branches[chosen if 0 <= chosen < len(branches) else -1], *operands)
+    if len(branches) == 2:
+        return _if(ctx, _nonzero(ctx, index), branches[1], [branches[0]], index, operands)
+    return _switch(ctx, branches, 0, index, operands)
+
+
+def _switch(
+    ctx: LoweringContext, branches: Sequence[Any], first: int, index: ir.Value, operands: Sequence[ir.Value]
+) -> Sequence[ir.Value]:
+    if len(branches) == 1:
+        return ctx.inline(branches[0], *operands)
+    predicate = _scalar(ctx.op.Equal(index, first))
+    return _if(ctx, predicate, branches[0], branches[1:], index, operands, first + 1)
+
+
+def _if(
+    ctx: LoweringContext,
+    predicate: ir.Value,
+    branch: Any,
+    others: Sequence[Any],
+    index: ir.Value,
+    operands: Sequence[ir.Value],
+    first: int = 0,
+) -> Sequence[ir.Value]:
+    then = ctx.subgraph("then", [], lambda _: ctx.inline(branch, *operands))
+    otherwise = ctx.subgraph("else", [], lambda _: _switch(ctx, others, first, index, operands))
+    if not ctx.avals_out:
+        return []
+    outputs = ctx.op.many("If", predicate, outputs=len(ctx.avals_out), then_branch=then, else_branch=otherwise)
+    return [ctx.stamp(v, a.shape) for v, a in zip(outputs, ctx.avals_out, strict=True)]
+
+
+def _nonzero(ctx: LoweringContext, index: ir.Value) -> ir.Value:
+    """Return the index as bool: the predicate it was converted from, where there is one."""
+    node = index.producer()
+    source = node.inputs[0] if node is not None and node.op_type == "Cast" else None
+    if source is not None and source.dtype == ir.DataType.BOOL:
+        return source
+    return ctx.cast(index, np.bool_)
+
+
+def while_loop(
+    ctx: LoweringContext,
+    *operands: ir.Value,
+    cond_nconsts: int,
+    cond_jaxpr: Any,
+    body_nconsts: int,
+    body_jaxpr: Any,
+) -> Sequence[ir.Value]:
+    """Lower ``while`` to ``Loop``; a batched predicate freezes the lanes that have ended."""
+    cond_consts, rest = operands[:cond_nconsts], operands[cond_nconsts:]
+    body_consts, init = rest[:body_nconsts], rest[body_nconsts:]
+    lanes = ctx.program(cond_jaxpr).outputs[0].aval
+    avals = ctx.avals_out
+    if not init:
+        return []
+
+    def test(carry: Sequence[ir.Value]) -> ir.Value:
+        return ctx.inline(cond_jaxpr, *cond_consts, *carry)[0]
+
+    def step(state: list[ir.Value]) -> list[ir.Value]:
+        carry = state[2:]
+        new = ctx.inline(body_jaxpr, *body_consts, *carry)
+        return [test(new), *new]
+
+    def batched_step(state: list[ir.Value]) -> list[ir.Value]:
+        _, _, running, *carry = state
+        new = ctx.inline(body_jaxpr, *body_consts, *carry)
+        kept = [_select(ctx, running, lanes.shape, n, o, a.shape) for n, o, a in zip(new, carry, avals, strict=True)]
+        running = test(kept)
+        return [_any(ctx, running), running, *kept]
+
+    predicate = test(init)
+    if not lanes.shape:
+        return _loop(ctx, None, predicate, init, avals, [], step)
+    return _loop(ctx, None, _any(ctx, predicate), [predicate, *init], [lanes, *avals], [], batched_step)[1:]
+
+
+def _select(
+    ctx: LoweringContext, running: ir.Value, lanes: Sequence[Any], new: ir.Value, old: ir.Value, shape: Sequence[Any]
+) -> ir.Value:
+    """Return ``new`` in the lanes that run and ``old`` in the others; lanes are the leading dims."""
+    mask = ctx.reshape(running, lanes, (*lanes, *[1] * (len(shape) - len(lanes))))
+    return ctx.stamp(ctx.op.Where(mask, new, old), shape)
+
+
+def _any(ctx: LoweringContext, lanes: ir.Value) -> ir.Value:
+    count = _scalar(ctx.op.ReduceSum(ctx.cast(lanes, np.int32), keepdims=0))
+    return _scalar(ctx.op.Greater(count, 0))
+
+
+def _scalar(value: ir.Value) -> ir.Value:
+    value.shape = _SCALAR
+    return value
+
+
+def scan(
+    ctx: LoweringContext,
+    *operands: ir.Value,
+    jaxpr: Any,
+    length: Any,
+    reverse: bool,
+    unroll: Any = 1,
+    num_consts: int = 0,
+    num_carry: int = 0,
+    ft_in: Any = None,
+    ft_out: Any = None,
+    _split_transpose: bool = False,
+) -> Sequence[ir.Value]:
+    """Lower ``scan`` to ``Scan`` (half the cost of ``Loop`` in onnxruntime), or to ``Loop`` where it may be empty."""
+    del num_consts, num_carry, ft_in, ft_out, unroll, _split_transpose
+    constants, carries = scan_counts(ctx.eqn.params)
+    consts, init, xs = operands[:constants], operands[constants : constants + carries], operands[constants + carries :]
+    loop = _ScanLoop(ctx, jaxpr, consts, carries, length, reverse=reverse)
+    if not is_symbolic(length) and length == 0:
+        return [*init, *[ctx.op.Expand(ctx.constant(0, a.dtype), ctx.shape(a.shape)) for a in loop.stacked]]
+    if not is_symbolic(length) and length == 1:
+        return loop.once(init, xs)
+    if xs and _never_empty(length):
+        return loop.scan(init, xs)
+    return loop.loop(init, xs)
+
+
+def _never_empty(length: Any) -> bool:
+    try:
+        return bool(length >= 1)
+    except InconclusiveDimensionOperation:
+        return False
+
+
+class _ScanLoop:
+    """The ways to emit one ``scan``; each takes initial carries and scanned inputs, returns carries and stacked outputs."""
+
+    def __init__(
+        self, ctx: LoweringContext, jaxpr: Any, consts: Sequence[ir.Value], carries: int, length: Any, *, reverse: bool
+    ) -> None:
+        self._ctx = ctx
+        self._jaxpr = jaxpr
+        self._consts = consts
+        self._length = length
+        self._reverse = reverse
+        program = ctx.program(jaxpr)
+        self._carried = ctx.avals_out[:carries]
+        self._scanned = [v.aval for v in program.inputs[len(consts) + carries :]]
+        self._emitted = [v.aval for v in program.outputs[carries:]]
+        self.stacked = ctx.avals_out[carries:]
+
+    def _body(self, carry: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
+        return self._ctx.inline(self._jaxpr, *self._consts, *carry, *xs)
+
+    def once(self, init: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
+        """Inline the body of a single iteration."""
+        ctx = self._ctx
+        first = [ctx.reshape(x, (1, *a.shape), a.shape) for x, a in zip(xs, self._scanned, strict=True)]
+        results = self._body(init, first)
+        count = len(self._carried)
+        ys = [ctx.reshape(y, a.shape[1:], a.shape) for y, a in zip(results[count:], self.stacked, strict=True)]
+        return [*results[:count], *ys]
+
+    def scan(self, init: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
+        """Emit ``Scan``, which onnxruntime refuses to run on empty inputs."""
+        ctx, count = self._ctx, len(self._carried)
+        body = ctx.subgraph(
+            "scan", [*self._carried, *self._scanned], lambda values: self._body(values[:count], values[count:])
+        )
+        direction = {}
+        if self._reverse:
+            direction["scan_input_directions"] = [1] * len(xs)
+            if self.stacked:
+                direction["scan_output_directions"] = [1] * len(self.stacked)
+        return ctx.op.many(
+            "Scan", *init, *xs, outputs=len(ctx.avals_out), body=body, num_scan_inputs=len(xs), **direction
+        )
+
+    def loop(self, init: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
+        """Emit ``Loop`` with a trip count."""
+        ctx = self._ctx
+        trips = _scalar(ctx.op.Squeeze(ctx.dim(self._length), ctx.ints(0)))
+        last = _scalar(ctx.op.Sub(trips, 1)) if self._reverse and xs else None
+
+        def step(state: list[ir.Value]) -> list[ir.Value]:
+            i, going, *carry = state
+            at = i if last is None else _scalar(ctx.op.Sub(last, i))
+            xs_i = [
+                ctx.stamp(ctx.op.Gather(x, at, axis=0), a.shape) for x, a in zip(xs, self._scanned, strict=True)
+            ]
+            return [going, *self._body(carry, xs_i)]
+
+        results = _loop(ctx, trips, None, init, self._carried, self._emitted, step)
+        count = len(self._carried)
+        return [*results[:count], *[self._finish(y, a) for y, a in zip(results[count:], self.stacked, strict=True)]]
+
+    def _finish(self, y: ir.Value, aval: Any) -> ir.Value:
+        ctx = self._ctx
+        if self._reverse:
+            y = ctx.op.Slice(y, ctx.ints(-1), ctx.ints(np.iinfo(np.int64).min), ctx.ints(0), ctx.ints(-1))
+        if is_symbolic(self._length) and any(is_symbolic(d) for d in aval.shape[1:]):
+            # After no iteration at all onnxruntime takes the body's unknown dims for 0.
+            y = ctx.op.Reshape(y, ctx.shape(aval.shape), allowzero=1)
+        return y
+
+
+def _loop(
+    ctx: LoweringContext,
+    trips: ir.Value | None,
+    predicate: ir.Value | None,
+    init: Sequence[ir.Value],
+    avals: Sequence[Any],
+    emitted: Sequence[Any],
+    step: Callable[[list[ir.Value]], Sequence[ir.Value]],
+) -> list[ir.Value]:
+    """Emit ``Loop``; ``step`` maps iteration, condition and carries to condition, carries and scan outputs."""
+    body = ctx.subgraph("loop", [_INT64, _BOOL, *avals], step)
+    outputs = ctx.op.many("Loop", trips, predicate, *init, outputs=len(init) + len(emitted), body=body)
+    for value, aval in zip(outputs, avals, strict=False):
+        ctx.stamp(value, aval.shape)
+    return outputs
+
+
+def custom_linear_solve(
+    ctx: LoweringContext, *operands: ir.Value, const_lengths: Any, jaxprs: Any
+) -> Sequence[ir.Value]:
+    """Lower ``custom_linear_solve`` to its solver; operands are the constants of four functions, then the right side."""
+    start = const_lengths.matvec + const_lengths.vecmat
+    end = start + const_lengths.solve
+    right = end + const_lengths.transpose_solve
+    return ctx.inline(jaxprs.solve, *operands[start:end], *operands[right:])
+
+
+def platform_index(ctx: LoweringContext, *, platforms: Sequence[Sequence[str] | None]) -> ir.Value:
+    """Lower ``platform_index`` to the index of the default branch, or of the CPU's where there is no default."""
+    for index, names in enumerate(platforms):
+        if names is None:
+            return ctx.constant(index, ctx.aval_out.dtype)
+    for index, names in enumerate(platforms):
+        if names is not None and "cpu" in names:
+            return ctx.constant(index, ctx.aval_out.dtype)
+    raise ctx.unsupported(
+        f"no branch is for the CPU or the default; they are for {platforms}",
+        "pass default= to jax.lax.platform_dependent",
+    )
