@@ -1,0 +1,99 @@
+"""Slices whose place is computed at run time; the start is clamped so that the whole slice fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jax2onnx._compat import is_symbolic
+from jax2onnx_lax.indexing import as_index
+from jax2onnx_lax.shape import TO_END, cut
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from jax2onnx.lower import LoweringContext
+    from jax2onnx.registry import BoundLowerings
+
+
+def register(registry: BoundLowerings) -> None:
+    """Register the family."""
+    registry.table({"dynamic_slice": dynamic_slice, "dynamic_update_slice": dynamic_update_slice})
+
+
+def dynamic_slice(ctx: LoweringContext, x: ir.Value, *starts: ir.Value, slice_sizes: Sequence[Any]) -> ir.Value:
+    """Lower ``dynamic_slice``."""
+    shape = list(ctx.avals_in[0].shape)
+    if len(starts) != len(shape):
+        raise ctx.unsupported("sizes that are computed at run time", "use symbolic dimensions in inputs=")
+    fixed: dict[int, tuple[Any, Any]] = {}
+    moving: list[int] = []
+    for axis, (size, full) in enumerate(zip(slice_sizes, shape, strict=True)):
+        if size == full:
+            continue
+        start = _known_start(ctx, 1 + axis, full, size)
+        if start is None:
+            moving.append(axis)
+        else:
+            fixed[axis] = (start, start + size)
+            shape[axis] = size
+    x = cut(ctx, x, fixed, shape)
+    if not moving:
+        return x
+    begin = [_start(ctx, starts[axis], 1 + axis, shape[axis], slice_sizes[axis]) for axis in moving]
+    if len(moving) == 1 and slice_sizes[moving[0]] == 1:
+        return ctx.op.Gather(x, begin[0], axis=moving[0])
+    first = begin[0] if len(begin) == 1 else ctx.op.Concat(*begin, axis=0)
+    last = ctx.op.Add(first, ctx.shape([slice_sizes[axis] for axis in moving]))
+    return ctx.op.Slice(x, first, last, ctx.ints(*moving))
+
+
+def dynamic_update_slice(ctx: LoweringContext, x: ir.Value, update: ir.Value, *starts: ir.Value) -> ir.Value:
+    """Lower ``dynamic_update_slice``: axis by axis, what lies before, the update, what lies after."""
+    shape, part = ctx.avals_in[0].shape, ctx.avals_in[1].shape
+    if any(not is_symbolic(d) and d == 0 for d in part):
+        return x
+    axes = [axis for axis, (full, size) in enumerate(zip(shape, part, strict=True)) if size != full]
+    return _updated(ctx, x, update, starts, axes)
+
+
+def _updated(
+    ctx: LoweringContext, x: ir.Value, update: ir.Value, starts: Sequence[ir.Value], axes: Sequence[int]
+) -> ir.Value:
+    if not axes:
+        return update
+    axis, *rest = axes
+    full, size = ctx.avals_in[0].shape[axis], ctx.avals_in[1].shape[axis]
+    known = _known_start(ctx, 2 + axis, full, size)
+    if known is not None:
+        begin, end = ctx.shape([known]), ctx.shape([known + size])
+    else:
+        begin = _start(ctx, starts[axis], 2 + axis, full, size)
+        end = ctx.op.Add(begin, ctx.dim(size))
+    on = ctx.ints(axis)
+    middle = _updated(ctx, ctx.op.Slice(x, begin, end, on), update, starts, rest) if rest else update
+    parts = [middle]
+    if known is None or known != 0:
+        parts.insert(0, ctx.op.Slice(x, ctx.ints(0), begin, on))
+    if known is None or known + size != full:
+        parts.append(ctx.op.Slice(x, end, ctx.ints(TO_END), on))
+    return ctx.op.Concat(*parts, axis=axis)
+
+
+def _known_start(ctx: LoweringContext, operand: int, full: Any, size: Any) -> int | None:
+    """Return a constant start, clamped, if that can be said at conversion."""
+    value = ctx.known(operand)
+    if value is None or is_symbolic(full) or is_symbolic(size):
+        return None
+    return int(np.clip(int(value), 0, full - size))
+
+
+def _start(ctx: LoweringContext, start: ir.Value, operand: int, full: Any, size: Any) -> ir.Value:
+    """Return a clamped start as int64 of shape ``[1]``."""
+    index = ctx.reshape(ctx.cast(as_index(ctx, start, ctx.avals_in[operand].dtype), np.int64), (), (1,))
+    room = full - size
+    if not is_symbolic(room):
+        return ctx.op.Clip(index, np.asarray(0, np.int64), np.asarray(room, np.int64))
+    return ctx.op.Max(ctx.op.Min(index, ctx.dim(room)), ctx.ints(0))

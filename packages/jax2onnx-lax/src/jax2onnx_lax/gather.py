@@ -1,0 +1,166 @@
+"""Gather: windows of an array at the places that index vectors name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.lax import GatherScatterMode
+
+from jax2onnx._compat import is_symbolic
+from jax2onnx_lax.indexing import Label, arranged, clamped, components, in_bounds, spread, vectors
+from jax2onnx_lax.shape import cut, expand, filled, transposed
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from jax.lax import GatherDimensionNumbers
+
+    from jax2onnx.lower import LoweringContext
+    from jax2onnx.registry import BoundLowerings
+
+
+def register(registry: BoundLowerings) -> None:
+    """Register the family."""
+    registry.table({"gather": gather})
+
+
+def gather(
+    ctx: LoweringContext,
+    x: ir.Value,
+    indices: ir.Value,
+    *,
+    dimension_numbers: GatherDimensionNumbers,
+    slice_sizes: Sequence[Any],
+    mode: Any,
+    fill_value: Any,
+) -> ir.Value:
+    """Lower ``gather`` to the plainest of Gather, GatherElements and GatherND that says it."""
+    shape, dtype = ctx.aval_out.shape, ctx.aval_out.dtype
+    if any(not is_symbolic(d) and d == 0 for d in shape):
+        return filled(ctx, 0, shape, dtype)
+    mode = GatherScatterMode.from_any(mode)
+    if mode == GatherScatterMode.ONE_HOT:
+        raise ctx.unsupported(f"mode {mode}", "use mode='clip' or mode='fill'")
+    window = _Window(ctx, dimension_numbers, slice_sizes)
+    indices = vectors(ctx, indices, 1)
+    # ONNX refuses indices out of bounds (and wraps negative ones); JAX clamps them also where they are promised not to be.
+    within = clamped(ctx, indices, window.limits)
+    value, labels, sizes = window.take(x, within)
+    value = arranged(ctx, value, sizes, labels, window.wanted)
+    if mode == GatherScatterMode.FILL_OR_DROP and window.limits:
+        valid = in_bounds(ctx, indices, within, len(window.limits))
+        places = [i for i, label in enumerate(window.wanted) if label[0] == "window"]
+        valid = ctx.op.Unsqueeze(valid, ctx.ints(*places)) if places else valid
+        fill = _default_fill(dtype) if fill_value is None else fill_value
+        value = ctx.op.Where(valid, value, ctx.constant(fill, dtype))
+    return value
+
+
+def _default_fill(dtype: Any) -> Any:
+    if jnp.issubdtype(dtype, np.inexact):
+        return np.nan
+    if dtype == np.bool_:
+        return True
+    return jnp.iinfo(dtype).min if jnp.issubdtype(dtype, np.signedinteger) else jnp.iinfo(dtype).max
+
+
+class _Window:
+    """A gather's dimension numbers, said by axis: ``("batch", i)`` of the indices, ``("window", d)`` of the operand."""
+
+    def __init__(self, ctx: LoweringContext, numbers: GatherDimensionNumbers, sizes: Sequence[Any]) -> None:
+        self._ctx = ctx
+        self._shape = list(ctx.avals_in[0].shape)
+        self._sizes = sizes
+        self._start = [int(d) for d in numbers.start_index_map]
+        self._batching = [int(d) for d in numbers.operand_batching_dims]
+        self._index_batching = [int(d) for d in numbers.start_indices_batching_dims]
+        self._index_shape = list(ctx.avals_in[1].shape[:-1])
+        rank = len(self._shape)
+        gone = {int(d) for d in numbers.collapsed_slice_dims} | set(self._batching)
+        kept = iter([d for d in range(rank) if d not in gone])
+        batch = iter(range(len(self._index_shape)))
+        offset = {int(d) for d in numbers.offset_dims}
+        self.limits = [self._shape[d] - sizes[d] for d in self._start]
+        """The last start, for each component of an index vector, at which the window still fits."""
+        self.wanted: list[tuple[str, int]] = [
+            ("window", next(kept)) if i in offset else ("batch", next(batch)) for i in range(len(ctx.aval_out.shape))
+        ]
+        """The axes of the result."""
+
+    def take(self, x: ir.Value, indices: ir.Value) -> tuple[ir.Value, list[Label], list[Any]]:
+        """Gather; return the value and its axes, with their sizes, in whatever order they came out."""
+        ctx, sizes = self._ctx, self._sizes
+        # A window that is not as large as its dim, and that no index moves, starts at 0.
+        still = [d for d in range(len(self._shape)) if d not in self._start and d not in self._batching]
+        bounds = {d: (0, sizes[d]) for d in still if sizes[d] != self._shape[d]}
+        shape = [sizes[d] if d in bounds else n for d, n in enumerate(self._shape)]
+        x = cut(ctx, x, bounds, shape)
+        moved = [(k, d) for k, d in enumerate(self._start) if sizes[d] != shape[d]]
+        axes = [d for _, d in moved]
+        partial = [d for d in axes if sizes[d] != 1]
+        labels: list[Label] = [("batch", i) for i in range(len(self._index_shape))]
+        labels += [("window", d) for d in partial]
+        points = self._index_shape + [sizes[d] for d in partial]
+        if not axes:
+            return self._repeated(x, shape)
+        indices = components(ctx, indices, [k for k, _ in moved], len(self._start))
+        columns = [axes.index(d) for d in partial]
+        indices = spread(ctx, indices, len(self._index_shape), [sizes[d] for d in partial], columns, len(axes))
+        if not self._batching and len(axes) == 1:
+            axis = axes[0]
+            value = ctx.op.Gather(x, indices, axis=axis)
+            labels = [*_windows(range(axis)), *labels, *_windows(range(axis + 1, len(shape)))]
+            return value, labels, [*shape[:axis], *points, *shape[axis + 1 :]]
+        if len(axes) == 1 and len(shape) == len(self._batching) + 1 and len(points) <= len(shape):
+            return self._elements(x, indices, shape, axes[0], labels, points)
+        return self._vectors(x, indices, shape, axes, labels, points)
+
+    def _repeated(self, x: ir.Value, shape: list[Any]) -> tuple[ir.Value, list[Label], list[Any]]:
+        """Nothing is indexed: every index vector gets the same windows."""
+        ctx = self._ctx
+        own: list[Label] = [
+            ("batch", self._index_batching[self._batching.index(d)]) if d in self._batching else ("window", d)
+            for d in range(len(shape))
+        ]
+        sizes = dict(zip(own, shape, strict=True))
+        lead = [("batch", i) for i in range(len(self._index_shape))]
+        order: list[Label] = [*lead, *[label for label in own if label not in lead]]
+        x = arranged(ctx, x, shape, own, order)
+        sizes_now = [sizes.get(label, 1) for label in order]
+        full = [*self._index_shape, *sizes_now[len(lead) :]]
+        return expand(ctx, x, sizes_now, full), order, full
+
+    def _elements(
+        self, x: ir.Value, indices: ir.Value, shape: list[Any], axis: int, labels: list[Label], points: list[Any]
+    ) -> tuple[ir.Value, list[Label], list[Any]]:
+        """One axis is indexed and all others are batched: GatherElements."""
+        ctx = self._ctx
+        order: list[Label] = [("batch", self._index_batching[self._batching.index(d)]) if d in self._batching else None
+                              for d in range(len(shape))]
+        free = [label for label in labels if label not in order]
+        order[axis] = free[0] if free else ("window", axis)
+        value = ctx.op.GatherElements(x, arranged(ctx, indices, points, labels, order), axis=axis)
+        sizes = dict(zip(labels, points, strict=True))
+        return value, order, [sizes.get(label, 1) for label in order]
+
+    def _vectors(
+        self, x: ir.Value, indices: ir.Value, shape: list[Any], axes: list[int], labels: list[Label], points: list[Any]
+    ) -> tuple[ir.Value, list[Label], list[Any]]:
+        """Several axes are indexed, or some are batched: GatherND, batched and indexed axes first."""
+        ctx = self._ctx
+        rest = [d for d in range(len(shape)) if d not in self._batching and d not in axes]
+        x = transposed(ctx, x, shape, [*self._batching, *axes, *rest])
+        order: list[Label] = [("batch", i) for i in self._index_batching]
+        order += [label for label in labels if label not in order]
+        if len(axes) == 1:
+            indices = ctx.op.Unsqueeze(indices, ctx.ints(-1))
+        indices = arranged(ctx, indices, [*points, len(axes)], [*labels, "vector"], [*order, "vector"])
+        value = ctx.op.GatherND(x, ctx.cast(indices, np.int64), batch_dims=len(self._batching))
+        sizes = dict(zip(labels, points, strict=True))
+        return value, [*order, *_windows(rest)], [*[sizes[label] for label in order], *[shape[d] for d in rest]]
+
+
+def _windows(dims: Sequence[int]) -> list[Label]:
+    return [("window", d) for d in dims]
