@@ -213,9 +213,7 @@ def _narrow(value: ir.Value, carrier: Carrier) -> tuple[ir.Value, list[ir.Node]]
     cast = _cast(shift[-1].outputs[0] if shift else value, value.dtype)
     narrow = cast.outputs[0]
     inside = {*shift, cast}
-    value.dtype = carrier.dtype
-    if shift:
-        shift[-1].outputs[0].dtype = carrier.dtype
+    value.type = ir.TensorType(carrier.dtype)
     for user, index in value.uses():
         if user not in inside:
             user.replace_input_with(index, narrow)

@@ -11,7 +11,7 @@ import functools
 import json
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
@@ -79,8 +79,8 @@ class Target:
 
     def executes(self, found: Schema, bound: Mapping[str, ir.DataType]) -> bool:
         """Tell whether there is a kernel of its own for an operator with its type parameters bound to dtypes."""
-        if self.kernels is None:
-            return True
+        if self.kernels is None or not found.allows(bound):
+            return self.kernels is None
         for kernel in self.kernels.get((found.domain, found.name), ()):
             if kernel.serves(found.version) and all(
                 bound[key] in allowed
@@ -106,7 +106,11 @@ SPECIFICATION = Target("onnx", "the ONNX specification", None, None)
 
 def read(path: Traversable) -> Target:
     """Return the target that a file written by ``python -m jax2onnx.targets.generate`` describes."""
-    table = json.loads(path.read_text())
+    return from_table(json.loads(path.read_text()))
+
+
+def from_table(table: Mapping[str, Any]) -> Target:
+    """Return the target that a table describes: ``name``, ``runtime``, ``max_opset``, ``kernels``."""
     kernels = {
         (domain, op_type): tuple(
             Kernel(since, until, {name: _dtypes(types) for name, types in restricted.items()})
@@ -138,4 +142,4 @@ def names() -> list[str]:
     return [*_TABLES, SPECIFICATION.name]
 
 
-__all__ = ["DEFAULT", "SPECIFICATION", "Kernel", "Target", "load", "names", "read"]
+__all__ = ["DEFAULT", "SPECIFICATION", "Kernel", "Target", "from_table", "load", "names", "read"]

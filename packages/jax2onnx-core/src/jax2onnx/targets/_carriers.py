@@ -65,12 +65,11 @@ _FAMILIES = {
         Identity OneHot Pad Reshape ReverseSequence ScatterElements ScatterND Shape Size Slice SpaceToDepth Split
         Squeeze Tile Transpose Trilu Unsqueeze Where""",
     Family.RING: """
-        Add BitwiseAnd BitwiseNot BitwiseOr BitwiseXor CumProd CumSum Einsum MatMul Mul Neg ReduceProd ReduceSum
-        ReduceSumSquare Sub Sum""",
+        Add BitwiseAnd BitwiseNot BitwiseOr BitwiseXor CumProd CumSum Einsum MatMul Mul Neg Sub Sum""",
     Family.ORDER: "ArgMax ArgMin Clip Max MaxPool Min ReduceMax ReduceMin TopK",
     Family.EQUALITY: "Equal NonZero",
     Family.COMPARE: "Greater GreaterOrEqual Less LessOrEqual",
-    Family.NUMBER: "Abs BitShift Div Mod Relu Sign",
+    Family.NUMBER: "Abs BitShift Div Mod ReduceSum Relu Sign",
 }
 _FAMILY = {name: family for family, names in _FAMILIES.items() for name in names.split()}
 _REDUCTIONS = {"none": Family.MOVE, "add": Family.RING, "mul": Family.RING, "max": Family.ORDER, "min": Family.ORDER}
@@ -124,12 +123,19 @@ def carriers(dtype: DataType, what: Kind) -> tuple[Carrier, ...]:
         return (Carrier(DataType.FLOAT),) if what.family not in {Family.RING, Family.NUMBER, Family.OTHER} else ()
     if what.family is Family.OTHER:
         return ()
+    # Over no elements these return the carrier's bound, which wraps to another number.
     if what.op_type in {"ReduceMax", "ReduceMin"} and dtype in {DataType.INT8, DataType.INT16}:
-        return ()  # Over no elements they return the carrier's bound, which wraps to another number.
-    return tuple(c for c in _INTEGER_CARRIERS.get(dtype, ()) if _fits(dtype, c, what.family))
+        return ()
+    return tuple(c for c in _INTEGER_CARRIERS.get(dtype, ()) if _fits(dtype, c, what))
 
 
-def _fits(dtype: DataType, carrier: Carrier, family: Family) -> bool:
+def _fits(dtype: DataType, carrier: Carrier, what: Kind) -> bool:
+    family = what.family
+    if carrier.dtype == DataType.INT64 and what.op_type in _WRONG_IN_INT64:
+        return False
+    # onnxruntime 1.31 sums int32 with saturation.
+    if carrier.dtype != DataType.INT64 and what.op_type == "ReduceSum":
+        return False
     counts = family in {Family.RING, Family.NUMBER}
     if dtype == DataType.BOOL and counts:
         return False
@@ -137,6 +143,10 @@ def _fits(dtype: DataType, carrier: Carrier, family: Family) -> bool:
         ordered = family in {Family.ORDER, Family.COMPARE}
         return family is not Family.NUMBER and ordered == (carrier.encoding is Encoding.OFFSET)
     return not (counts and carrier.dtype in {DataType.FLOAT, DataType.DOUBLE})
+
+
+_WRONG_IN_INT64 = frozenset({"Clip", "Max", "Min", "ReduceMax", "ReduceMin", "Sign"})
+"""onnxruntime compares int64 by halves here, the lower ones as signed: the maximum of 2**32 - 1 and 100 is 100."""
 
 
 def _carriers(*names: str) -> tuple[Carrier, ...]:

@@ -22,6 +22,7 @@ class Schema:
 
     Attributes:
         version: the opset in which this version appeared.
+        allowed: type parameter -> the names of the types that ONNX allows for it.
         parameters: formal parameter -> its type parameter, for the parameters that have one.
         has_body: whether the specification gives the operator as a function of other operators.
         formal_inputs: type parameter of each formal input; None where the type is fixed or heterogeneous.
@@ -34,6 +35,7 @@ class Schema:
     name: str
     version: int
     opset: int
+    allowed: Mapping[str, frozenset[str]]
     parameters: Mapping[str, str]
     has_body: bool
     formal_inputs: tuple[str | None, ...]
@@ -48,6 +50,10 @@ class Schema:
     def outputs(self, count: int) -> tuple[str | None, ...]:
         """Return the type parameters of ``count`` actual outputs."""
         return _stretch(self.formal_outputs, count, self.variadic_output)
+
+    def allows(self, bound: Mapping[str, ir.DataType]) -> bool:
+        """Tell whether ONNX itself allows these dtypes."""
+        return all(f"tensor({dtype.name.lower()})" in self.allowed[name] for name, dtype in bound.items())
 
     def bind(
         self, inputs: Sequence[ir.DataType | None], outputs: Sequence[ir.DataType | None]
@@ -85,6 +91,7 @@ def schema(domain: str, op_type: str, opset: int) -> Schema | None:
         op_type,
         found.since_version,
         opset,
+        {c.type_param_str: frozenset(c.allowed_type_strs) for c in found.type_constraints},
         {p.name: p.type_str for p in (*found.inputs, *found.outputs) if p.type_str in variables},
         _has_body(found),
         tuple(parameter(p) for p in found.inputs),

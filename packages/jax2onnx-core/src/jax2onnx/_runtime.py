@@ -1,0 +1,65 @@
+"""Run a model in onnxruntime on arrays of any dtype that JAX has, bfloat16 and float8 included."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Array = np.ndarray[Any, Any]
+
+_PROVIDERS = ["CPUExecutionProvider"]
+_SEVERE = 3
+
+
+class Runner:
+    """An onnxruntime session on the CPU, with onnxruntime's default optimisations.
+
+    Args:
+        model: a model, or the path of one (needed above 2 GiB and for external data).
+    """
+
+    def __init__(self, model: onnx.ModelProto | str | os.PathLike[str]) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _SEVERE
+        source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else os.fspath(model)
+        self._session = onnxruntime.InferenceSession(source, options, providers=_PROVIDERS)
+        self.input_names = [i.name for i in self._session.get_inputs()]
+        self.output_names = [o.name for o in self._session.get_outputs()]
+
+    def run(self, arrays: Sequence[Array]) -> list[Array]:
+        """Return the outputs for the inputs given in the model's order."""
+        feeds = {name: _to_ort(a) for name, a in zip(self.input_names, arrays, strict=True)}
+        return [_to_numpy(v) for v in self._session.run_with_ort_values(self.output_names, feeds)]
+
+
+def _to_ort(array: Array) -> Any:
+    array = np.ascontiguousarray(array) if array.ndim else array
+    if _native(array.dtype):
+        return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+    bits = array.view(f"u{array.itemsize}")
+    element = int(ir.DataType.from_numpy(array.dtype))
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, element)
+
+
+def _to_numpy(value: Any) -> Array:
+    dtype = ir.DataType[value.data_type().removeprefix("tensor(").removesuffix(")").upper()].numpy()
+    if _native(dtype):
+        native: Array = value.numpy()
+        return native
+    # onnxruntime hands out no array of a dtype that numpy itself lacks, only the address of its bytes.
+    raw = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
+    return np.frombuffer(raw, dtype).reshape(value.shape()).copy()
+
+
+def _native(dtype: np.dtype[Any]) -> bool:
+    """Tell whether the dtype is numpy's own, not one of ml_dtypes'."""
+    return dtype.isbuiltin == 1
