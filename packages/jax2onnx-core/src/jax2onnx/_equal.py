@@ -29,7 +29,10 @@ def same_constant(a: Const, b: Const) -> bool:
     if jnp.issubdtype(a.aval.dtype, jax.dtypes.extended):
         return False
     x, y = (np.asarray(c.value).astype(c.aval.dtype, copy=False) for c in (a, b))
-    return bool(np.all((_bits(x) == _bits(y)).all(axis=1) | ((x != x) & (y != y)).reshape(-1)))  # noqa: PLR0124 - NaN
+    if x.tobytes() == y.tobytes():
+        return True
+    nans = (x != x) & (y != y)  # noqa: PLR0124 - NaN, in every dtype
+    return bool(np.any(nans)) and bool(np.all((_bits(x) == _bits(y)).all(axis=1) | nans.reshape(-1)))
 
 
 def _bits(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -27,7 +27,7 @@ PLUMBING = ELEMENTWISE | {
 }
 """Primitives that tell nothing about which function they belong to."""
 
-EFFECTS = frozenset({"debug_callback", "debug_print", "io_callback", "pure_callback", "infeed", "outfeed"})
+EFFECTS = frozenset({"debug_callback", "debug_print", "io_callback", "infeed", "outfeed"})
 """Primitives that matter even if nobody reads their results."""
 
 OUTPUT = -1

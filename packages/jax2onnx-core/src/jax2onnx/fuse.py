@@ -154,7 +154,7 @@ class _Fuser:
         anchors = self._anchors(dtype)
         if eqn.primitive not in anchors:
             return []
-        key = (eqn.primitive, dtype, *map(self._kind, eqn.inputs))
+        key = (eqn.primitive, len(eqn.outputs), dtype, *map(self._kind, eqn.inputs))
         shapes = self._plausible.get(key)
         if shapes is None:
             shapes = [s for s in anchors[eqn.primitive] if Search(s.pattern, self._graph, exact=False).plausible(eqn)]

@@ -25,10 +25,10 @@ SCALAR = ()
 
 
 def _operator(ctx: LoweringContext, op_type: str, x: ir.Value, **attributes: Any) -> ir.Value:
-    """Emit an operator, unless the target would have to narrow float64 for it."""
-    dtype = ctx.aval_out.dtype
-    if dtype == np.float64 and not ctx.supports(op_type, dtype):
-        msg = f"the target has no {op_type} in float64"
+    """Emit an operator, unless the target lacks it in float64, or for smaller dtypes in float32."""
+    dtype = np.promote_types(ctx.aval_out.dtype, np.float32)
+    if not ctx.supports(op_type, dtype):
+        msg = f"the target has no {op_type} in {dtype}"
         raise Decline(msg)
     value: ir.Value = ctx.op.emit(op_type, x, **attributes)
     return value

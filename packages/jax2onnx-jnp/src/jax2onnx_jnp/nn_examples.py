@@ -76,7 +76,7 @@ EXAMPLES: tuple[Example, ...] = (
     _example("relu6", jax.nn.relu6, {"Clip": 1}),
     _example("sigmoid", jax.nn.sigmoid, {"Sigmoid": 1}),
     _example("silu", jax.nn.silu, {"Sigmoid": 1, "Mul": 1}),
-    _example("silu_opset_24", jax.nn.silu, {"Swish": 1}, component="jax.nn.silu", options={"opset": 24}),
+    _example("silu_opset_24", jax.nn.silu, {"Sigmoid": 1, "Mul": 1}, component="jax.nn.silu", options={"opset": 24}),
     _example("elu", jax.nn.elu, {"Elu": 1}),
     _example("elu_alpha", functools.partial(jax.nn.elu, alpha=0.25), {"Elu": 1}, component="jax.nn.elu"),
     _example("elu_alpha_input", jax.nn.elu, {"Elu": 0}, [("B", 5), ()], component="jax.nn.elu"),
