@@ -179,7 +179,7 @@ def export_ir(
     if runtime is not None:
         legalise(model, runtime)
     _unique_names(model)
-    for message in dict.fromkeys(ctx.warnings):
+    for message in dict.fromkeys((*opened.warnings, *ctx.warnings)):
         warnings.warn(message, UserWarning, stacklevel=3)
     return model
 

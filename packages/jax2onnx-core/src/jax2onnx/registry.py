@@ -221,11 +221,13 @@ class Opened:
         function: pure function ``function(params, *args, **kwargs)``.
         params: the parameters: a flat mapping from readable path (``linear1.kernel``) to array.
         name: a name for the graph.
+        warnings: messages to show the user who exports it.
     """
 
     function: Callable[..., Any]
     params: Mapping[str, Any]
     name: str
+    warnings: tuple[str, ...] = ()
 
 
 T = TypeVar("T", Fusion, Example)
