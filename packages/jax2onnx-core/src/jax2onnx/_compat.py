@@ -12,10 +12,11 @@ from jax._src import config as _config
 from jax._src import core as _core
 from jax._src import source_info_util as _source_info
 from jax._src.export import shape_poly as _shape_poly
+from jax._src.lax import special as _special
 from jax._src.state import discharge as _discharge
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 Literal = _core.Literal
 DropVar = _core.DropVar
@@ -107,3 +108,16 @@ def conformance_cases() -> Sequence[Any]:
     from jax._src.internal_test_util import test_harnesses  # noqa: PLC0415 - heavy
 
     return [h for h in test_harnesses.all_harnesses if h.filter("cpu")]
+
+
+def special_function(name: str) -> Callable[..., Any]:
+    """Return JAX's own definition, in plainer primitives, of a special function of float32 or float64 operands.
+
+    Args:
+        name: ``igamma``, ``igammac``, ``igamma_grad_a``, ``random_gamma_grad``, ``regularized_incomplete_beta``
+            or ``bessel_i0e``.
+    """
+    function: Callable[..., Any] = getattr(_special, f"{name}_impl")
+    if "dtype" not in inspect.signature(function).parameters:
+        return function
+    return lambda *operands: function(*operands, dtype=operands[0].dtype)

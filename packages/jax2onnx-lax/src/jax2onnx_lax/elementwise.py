@@ -1,10 +1,14 @@
-"""Elementwise arithmetic, exponentials, trigonometry, comparison and logic."""
+"""Elementwise arithmetic, rounding, powers, comparison and logic."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jax import lax
+
+from jax2onnx_lax.dtypes import info, is_bool, is_float, is_integer, is_unsigned
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -16,26 +20,10 @@ OPERATORS = {
     "add": "Add",
     "add_any": "Add",
     "sub": "Sub",
-    "neg": "Neg",
     "abs": "Abs",
-    "exp": "Exp",
-    "log": "Log",
-    "sqrt": "Sqrt",
-    "tanh": "Tanh",
-    "sin": "Sin",
-    "cos": "Cos",
-    "tan": "Tan",
-    "asin": "Asin",
-    "acos": "Acos",
-    "atan": "Atan",
-    "logistic": "Sigmoid",
+    "sign": "Sign",
     "floor": "Floor",
     "ceil": "Ceil",
-    "erf": "Erf",
-    "lt": "Less",
-    "le": "LessOrEqual",
-    "gt": "Greater",
-    "ge": "GreaterOrEqual",
     "eq": "Equal",
 }
 """Primitives for which ONNX has exactly the operator."""
@@ -44,7 +32,33 @@ OPERATORS = {
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
     registry.table(OPERATORS)
-    registry.table({"mul": mul, "div": div, "integer_pow": integer_pow, "square": square})
+    registry.table(
+        {
+            "mul": mul,
+            "mulhi": mulhi,
+            "div": div,
+            "rem": rem,
+            "neg": neg,
+            "square": square,
+            "one_minus_square": one_minus_square,
+            "integer_pow": integer_pow,
+            "pow": power,
+            "round": round_,
+            "max": extremum("Max", "Or"),
+            "min": extremum("Min", "And"),
+            "ne": not_equal,
+            "lt": comparison("Less"),
+            "le": comparison("LessOrEqual"),
+            "gt": comparison("Greater"),
+            "ge": comparison("GreaterOrEqual"),
+            "and": logical("And", "BitwiseAnd"),
+            "or": logical("Or", "BitwiseOr"),
+            "xor": logical("Xor", "BitwiseXor"),
+            "not": logical("Not", "BitwiseNot"),
+            "is_finite": is_finite,
+            "nextafter": nextafter,
+        }
+    )
 
 
 def mul(ctx: LoweringContext, x: ir.Value, y: ir.Value, *, out_dtype: Any = None) -> ir.Value:
@@ -54,16 +68,175 @@ def mul(ctx: LoweringContext, x: ir.Value, y: ir.Value, *, out_dtype: Any = None
     return ctx.op.Mul(x, y)
 
 
+def mulhi(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
+    """Lower ``mulhi``, the upper half of the double-width product, from products of half words."""
+    op, dtype = ctx.op, ctx.aval_out.dtype
+    bits = info(dtype).bits
+    unsigned = np.dtype(f"uint{bits}")
+    half, mask = np.asarray(bits // 2, unsigned), np.asarray((1 << bits // 2) - 1, unsigned)
+    u, v = ctx.cast(x, unsigned), ctx.cast(y, unsigned)
+    u0, v0 = op.BitwiseAnd(u, mask), op.BitwiseAnd(v, mask)
+    u1, v1 = _shift_right(ctx, u, half), _shift_right(ctx, v, half)
+    middle = op.Add(op.Mul(u1, v0), _shift_right(ctx, op.Mul(u0, v0), half))
+    carry = op.Add(op.Mul(u0, v1), op.BitwiseAnd(middle, mask))
+    high = op.Add(op.Mul(u1, v1), op.Add(_shift_right(ctx, middle, half), _shift_right(ctx, carry, half)))
+    if is_unsigned(dtype):
+        return high
+    high = ctx.cast(high, dtype)
+    for negative, other in ((x, y), (y, x)):
+        high = op.Sub(high, op.Where(op.Less(negative, 0), other, np.zeros((), dtype)))
+    return high
+
+
+def _shift_right(ctx: LoweringContext, x: ir.Value, by: np.ndarray[Any, Any]) -> ir.Value:
+    return ctx.op.BitShift(x, by, direction="RIGHT")
+
+
 def div(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
     """Lower ``div``."""
-    return ctx.op.Div(x, y)
+    dtype = ctx.aval_out.dtype
+    if not is_integer(dtype):
+        return ctx.op.Div(x, y)
+    divisor = ctx.known(1)
+    if divisor is not None and _harmless(divisor):
+        return ctx.op.Div(x, y)
+    # In JAX x / 0 is -1 (all bits set) and INT_MIN / -1 is INT_MIN; ONNX leaves both open, and onnxruntime traps.
+    op = ctx.op
+    zero = op.Equal(y, 0)
+    if is_unsigned(dtype):
+        return op.Where(zero, info(dtype).max, op.Div(x, op.Where(zero, 1, y)))
+    minus = op.Equal(y, -1)
+    quotient = op.Div(x, op.Where(op.Or(zero, minus), 1, y))
+    return op.Where(zero, np.asarray(-1, dtype), op.Where(minus, op.Neg(x), quotient))
 
 
-def integer_pow(ctx: LoweringContext, x: ir.Value, *, y: int) -> ir.Value:
-    """Lower ``integer_pow``."""
-    return ctx.op.Pow(x, np.asarray(y, ctx.aval_out.dtype))
+def rem(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
+    """Lower ``rem``, whose sign is the dividend's."""
+    op, dtype = ctx.op, ctx.aval_out.dtype
+    if not is_integer(dtype):
+        return op.Mod(x, y, fmod=1)
+    # onnxruntime computes the C remainder of 64-bit integers in float64: a quotient is exact.
+    divisor = ctx.known(1)
+    if divisor is not None and _harmless(divisor):
+        return op.Sub(x, op.Mul(op.Div(x, y), y))
+    zero = op.Equal(y, 0)
+    trivial = zero if is_unsigned(dtype) else op.Or(zero, op.Equal(y, -1))
+    safe = op.Where(trivial, 1, y)
+    remainder = op.Sub(x, op.Mul(op.Div(x, safe), safe))
+    return op.Where(zero, x, remainder)
+
+
+def _harmless(divisor: np.ndarray[Any, Any]) -> bool:
+    return not bool(np.any((divisor == 0) | (divisor == -1)))
+
+
+def neg(ctx: LoweringContext, x: ir.Value) -> ir.Value:
+    """Lower ``neg``."""
+    dtype = ctx.aval_out.dtype
+    if is_unsigned(dtype):
+        return ctx.op.Sub(np.zeros((), dtype), x)
+    return ctx.op.Neg(x)
 
 
 def square(ctx: LoweringContext, x: ir.Value) -> ir.Value:
     """Lower ``square``."""
     return ctx.op.Mul(x, x)
+
+
+def one_minus_square(ctx: LoweringContext, x: ir.Value) -> ir.Value:
+    """Lower ``one_minus_square``, factored to keep its digits near one."""
+    one = np.ones((), ctx.aval_out.dtype)
+    return ctx.op.Mul(ctx.op.Add(x, one), ctx.op.Sub(one, x))
+
+
+def integer_pow(ctx: LoweringContext, x: ir.Value, *, y: int) -> ir.Value:
+    """Lower ``integer_pow`` by repeated squaring, as JAX does; ``Pow`` saturates integers instead of wrapping."""
+    dtype = ctx.aval_out.dtype
+    if y == 0:
+        return ctx.op.Expand(np.ones((), dtype), ctx.shape(ctx.aval_out.shape))
+    result: ir.Value | None = None
+    factor, left = x, abs(y)
+    while left:
+        if left & 1:
+            result = factor if result is None else ctx.op.Mul(result, factor)
+        left >>= 1
+        factor = ctx.op.Mul(factor, factor) if left else factor
+    assert result is not None
+    return ctx.op.Div(np.ones((), dtype), result) if y < 0 else result
+
+
+def power(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
+    """Lower ``pow``; an integer exponent is converted first, as JAX does."""
+    return ctx.op.Pow(x, ctx.cast(y, ctx.aval_out.dtype))
+
+
+def round_(ctx: LoweringContext, x: ir.Value, *, rounding_method: lax.RoundingMethod) -> ir.Value:
+    """Lower ``round``; ONNX's ``Round`` takes ties to even."""
+    if rounding_method == lax.RoundingMethod.TO_NEAREST_EVEN:
+        return ctx.op.Round(x)
+    op = ctx.op
+    size = op.Abs(x)
+    below = op.Floor(size)
+    up = op.GreaterOrEqual(op.Sub(size, below), 0.5)
+    # The product with the sign keeps NaN and the sign of zero.
+    return op.Mul(op.Where(up, op.Add(below, 1.0), below), op.Sign(x))
+
+
+def extremum(number: str, truth: str) -> Callable[..., Any]:
+    """Return the rule of ``max`` or ``min``, which on booleans are ``or`` and ``and``."""
+
+    def rule(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
+        return ctx.op.emit(truth if is_bool(ctx.aval_out.dtype) else number, x, y)
+
+    return rule
+
+
+def comparison(op_type: str) -> Callable[..., Any]:
+    """Return the rule of a comparison; ONNX does not order booleans."""
+
+    def rule(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
+        if is_bool(ctx.avals_in[0].dtype):
+            x, y = ctx.cast(x, np.uint8), ctx.cast(y, np.uint8)
+        return ctx.op.emit(op_type, x, y)
+
+    return rule
+
+
+def not_equal(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
+    """Lower ``ne``."""
+    return ctx.op.Not(ctx.op.Equal(x, y))
+
+
+def logical(truth: str, bits: str) -> Callable[..., Any]:
+    """Return the rule of a logical operation, which on integers is bitwise."""
+
+    def rule(ctx: LoweringContext, *operands: ir.Value) -> ir.Value:
+        return ctx.op.emit(truth if is_bool(ctx.aval_out.dtype) else bits, *operands)
+
+    return rule
+
+
+def is_finite(ctx: LoweringContext, x: ir.Value) -> ir.Value:
+    """Lower ``is_finite``."""
+    return ctx.op.Less(ctx.op.Abs(x), np.asarray(np.inf, ctx.avals_in[0].dtype))
+
+
+def nextafter(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
+    """Lower ``nextafter``.
+
+    ONNX has no such operator. ``x + sign * (u (1 + 2u) |x| + smallest)``, rounded to nearest, is the neighbour of x,
+    where u is half the spacing at one (Rump, Zimmermann, Boldo and Melquiond, 2009).
+    """
+    op, dtype = ctx.op, ctx.aval_out.dtype
+    assert is_float(dtype)
+    kind = info(dtype)
+    u = float(kind.eps) / 2
+    largest = np.asarray(kind.max, dtype)
+    step = op.Add(op.Mul(op.Abs(x), np.asarray(u * (1 + 2 * u), dtype)), np.asarray(kind.smallest_subnormal, dtype))
+    up, down = op.Add(op.Max(x, op.Neg(largest)), step), op.Sub(op.Min(x, largest), step)
+    infinite = op.Equal(op.Abs(x), np.asarray(np.inf, dtype))
+    inward = op.Mul(op.Sign(x), largest)
+    moved = op.Where(infinite, inward, op.Where(op.Less(x, y), up, down))
+    # The sum is NaN if either is; equal operands give the second one, which decides the sign of zero.
+    nan = op.Or(op.IsNaN(x), op.IsNaN(y))
+    return op.Where(nan, np.asarray(np.nan, dtype), op.Where(op.Equal(x, y), y, moved))

@@ -4,7 +4,45 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from jax2onnx_lax import control, conv, dot, dynamic, effects, elementwise, gather, scatter, shape
+from jax2onnx_lax import (
+    bits,
+    control,
+    conv,
+    convert,
+    cumulative,
+    dot,
+    dynamic,
+    effects,
+    elementwise,
+    gather,
+    integer,
+    reduce,
+    scatter,
+    select,
+    shape,
+    sort,
+    special,
+    transcendental,
+)
 
-ALL: tuple[ModuleType, ...] = (control, conv, dot, dynamic, effects, elementwise, gather, scatter, shape)
+ALL: tuple[ModuleType, ...] = (
+    bits,
+    control,
+    conv,
+    convert,
+    cumulative,
+    dot,
+    dynamic,
+    effects,
+    elementwise,
+    gather,
+    integer,
+    reduce,
+    scatter,
+    select,
+    shape,
+    sort,
+    special,
+    transcendental,
+)
 """Modules with ``register(registry)``."""

@@ -1,0 +1,232 @@
+"""The bits of numbers: reinterpreting them, rounding them away, and the total order of floats.
+
+ONNX has ``BitCast`` since opset 26 only. Before that, the bits of a float are computed from its exponent and mantissa,
+and back; every step is exact. A NaN has the bits of the canonical quiet NaN then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+
+from jax2onnx.builder import ir_dtype
+from jax2onnx_lax.dtypes import info, is_float, is_integer
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from jax2onnx.lower import LoweringContext
+    from jax2onnx.registry import BoundLowerings
+
+
+def register(registry: BoundLowerings) -> None:
+    """Register the family."""
+    registry.table(
+        {
+            "bitcast_convert_type": bitcast_convert_type,
+            "reduce_precision": reduce_precision,
+            "eq_to": total_order("Equal"),
+            "lt_to": total_order("Less"),
+            "le_to": total_order("LessOrEqual"),
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """A binary floating-point format, and the dtype in which its numbers are taken apart."""
+
+    width: int
+    mantissa: int
+    carrier: np.dtype[Any]
+
+    @property
+    def bias(self) -> int:
+        """The exponent of the largest power of two."""
+        return int((1 << (self.width - self.mantissa - 2)) - 1)
+
+    @property
+    def lowest(self) -> int:
+        """The exponent of the smallest normal number."""
+        return 1 - self.bias
+
+    @property
+    def unsigned(self) -> np.dtype[Any]:
+        """The integer dtype of the same width."""
+        return np.dtype(f"uint{self.width}")
+
+    def powers(self, exponents: Any) -> Any:
+        """Return powers of two in the carrier."""
+        return np.ldexp(np.ones((), self.carrier), exponents).astype(self.carrier)
+
+
+def _format(dtype: Any) -> _Format:
+    kind = info(dtype)
+    return _Format(kind.bits, kind.nmant, np.dtype(np.float64 if kind.bits == 64 else np.float32))
+
+
+def bitcast_convert_type(ctx: LoweringContext, x: ir.Value, *, new_dtype: Any) -> ir.Value:
+    """Lower ``bitcast_convert_type``; between widths, the last axis holds the parts, lowest bits first."""
+    old, new = np.dtype(ctx.avals_in[0].dtype), np.dtype(new_dtype)
+    if old == new:
+        return x
+    for dtype in (old, new):
+        if not (is_integer(dtype) or is_float(dtype)) or info(dtype).bits != 8 * dtype.itemsize or _is_float8(dtype):
+            raise ctx.unsupported(f"the bits of {old} as {new}", "use an integer or a float dtype of 16 to 64 bits")
+    bits = _to_bits(ctx, x, old)
+    narrow, wide = sorted((8 * old.itemsize, 8 * new.itemsize))
+    parts = np.arange(0, wide, narrow)
+    to = np.dtype(f"uint{8 * new.itemsize}")
+    if old.itemsize > new.itemsize:
+        whole = np.dtype(f"uint{8 * old.itemsize}")
+        bits = ctx.op.BitShift(ctx.op.Unsqueeze(bits, ctx.ints(-1)), parts.astype(whole), direction="RIGHT")
+        bits = ctx.cast(bits, to)
+    elif old.itemsize < new.itemsize:
+        bits = _joined(ctx, ctx.cast(bits, to), parts.astype(to))
+    return _from_bits(ctx, bits, new)
+
+
+def _is_float8(dtype: np.dtype[Any]) -> bool:
+    return is_float(dtype) and dtype.itemsize == 1
+
+
+def _joined(ctx: LoweringContext, parts: ir.Value, shifts: Any) -> ir.Value:
+    shifted = ctx.op.BitShift(parts, shifts, direction="LEFT")
+    value = ctx.op.Gather(shifted, ctx.constant(0, np.int64), axis=-1)
+    for i in range(1, len(shifts)):
+        value = ctx.op.BitwiseOr(value, ctx.op.Gather(shifted, ctx.constant(i, np.int64), axis=-1))
+    return value
+
+
+def _to_bits(ctx: LoweringContext, x: ir.Value, dtype: np.dtype[Any]) -> ir.Value:
+    unsigned = np.dtype(f"uint{8 * dtype.itemsize}")
+    if not is_float(dtype):
+        return ctx.cast(x, unsigned)
+    if _native(ctx, dtype):
+        return ctx.op.BitCast(x, to=int(ir_dtype(unsigned)))
+    if dtype == ml_dtypes.bfloat16:
+        upper = ctx.op.BitShift(encode(ctx, ctx.cast(x, np.float32), _format(np.float32)), 16, direction="RIGHT")
+        return ctx.cast(upper, unsigned)
+    return encode(ctx, x, _format(dtype))
+
+
+def _from_bits(ctx: LoweringContext, bits: ir.Value, dtype: np.dtype[Any]) -> ir.Value:
+    if not is_float(dtype):
+        return ctx.cast(bits, dtype)
+    if _native(ctx, dtype):
+        return ctx.op.BitCast(bits, to=int(ir_dtype(dtype)))
+    if dtype == ml_dtypes.bfloat16:
+        upper = ctx.op.BitShift(ctx.cast(bits, np.uint32), 16, direction="LEFT")
+        return ctx.cast(decode(ctx, upper, _format(np.float32)), dtype)
+    return ctx.cast(decode(ctx, bits, _format(dtype)), dtype)
+
+
+def _native(ctx: LoweringContext, dtype: Any) -> bool:
+    return ctx.opset >= 26 and ctx.supports("BitCast", dtype)
+
+
+def decode(ctx: LoweringContext, bits: ir.Value, kind: _Format) -> ir.Value:
+    """Return the number with these bits, in the format's carrier."""
+    op, m, unsigned = ctx.op, kind.mantissa, kind.unsigned
+    top = (1 << (kind.width - m - 1)) - 1
+    exponent = op.BitwiseAnd(op.BitShift(bits, m, direction="RIGHT"), top)
+    fraction = op.BitwiseAnd(bits, (1 << m) - 1)
+    implicit = op.Where(op.Equal(exponent, 0), np.asarray(0, unsigned), np.asarray(1 << m, unsigned))
+    scales = kind.powers(np.maximum(np.arange(top + 1), 1) - kind.bias - m)
+    scales[top] = np.inf
+    scale = op.Gather(scales, ctx.cast(exponent, np.int64), axis=0)
+    size = op.Mul(ctx.cast(op.Add(fraction, implicit), kind.carrier), scale)
+    nan = op.And(op.Equal(exponent, top), op.Greater(fraction, 0))
+    size = op.Where(nan, np.asarray(np.nan, kind.carrier), size)
+    return op.Where(op.Greater(bits, (1 << (kind.width - 1)) - 1), op.Neg(size), size)
+
+
+def encode(ctx: LoweringContext, x: ir.Value, kind: _Format) -> ir.Value:
+    """Return the bits of a number that has the format, as an unsigned integer."""
+    op, m, unsigned = ctx.op, kind.mantissa, kind.unsigned
+    x = ctx.cast(x, kind.carrier)
+    scaled, step = _split(ctx, x, kind)
+    bits = op.Add(ctx.cast(scaled, unsigned), op.BitShift(ctx.cast(step, unsigned), m, direction="LEFT"))
+    infinity = ((1 << (kind.width - m - 1)) - 1) << m
+    bits = op.Where(op.Equal(op.Abs(x), np.inf), np.asarray(infinity, unsigned), bits)
+    bits = op.Where(op.Equal(x, 0.0), np.asarray(0, unsigned), bits)
+    negative = op.Or(op.Less(x, 0.0), op.Less(op.Reciprocal(x), 0.0))
+    bits = op.Where(negative, op.BitwiseOr(bits, 1 << (kind.width - 1)), bits)
+    return op.Where(op.IsNaN(x), np.asarray(infinity | 1 << (m - 1), unsigned), bits)
+
+
+def _split(ctx: LoweringContext, x: ir.Value, kind: _Format) -> tuple[ir.Value, ir.Value]:
+    """Take the finite non-zero elements apart.
+
+    Returns the size as a multiple of the spacing at its exponent (below two to the mantissa's width plus one), and the
+    exponent less the lowest one as an int64. For other elements both are those of one.
+    """
+    op, m = ctx.op, kind.mantissa
+    size = op.Abs(x)
+    size = op.Where(op.And(op.Greater(size, 0.0), op.Less(size, np.inf)), size, 1.0)
+    guess = op.Floor(op.Div(op.Log(size), np.log(2)))
+    guess = op.Sub(op.Clip(guess, kind.carrier.type(kind.lowest), kind.carrier.type(kind.bias)), float(kind.lowest))
+    step = ctx.cast(guess, np.int64)
+    scaled = size
+    for scale in _halves(kind, m - np.arange(kind.lowest, kind.bias + 1)):
+        scaled = op.Mul(scaled, op.Gather(scale, step, axis=0))
+    # The logarithm is rounded: the exponent may be one off.
+    high = op.And(op.Less(scaled, float(1 << m)), op.Greater(step, 0))
+    scaled, step = op.Where(high, op.Mul(scaled, 2.0), scaled), op.Where(high, op.Sub(step, 1), step)
+    low = op.GreaterOrEqual(scaled, float(2 << m))
+    return op.Where(low, op.Mul(scaled, 0.5), scaled), op.Where(low, op.Add(step, 1), step)
+
+
+def _halves(kind: _Format, exponents: Any) -> tuple[Any, Any]:
+    """Two factors for each power of two, which itself may be out of range."""
+    half = exponents // 2
+    return kind.powers(half), kind.powers(exponents - half)
+
+
+def reduce_precision(ctx: LoweringContext, x: ir.Value, *, exponent_bits: int, mantissa_bits: int) -> ir.Value:
+    """Lower ``reduce_precision``: round to the mantissa, overflow to infinity, flush what is below normal to zero."""
+    op, dtype = ctx.op, np.dtype(ctx.aval_out.dtype)
+    own = _format(dtype)
+    if exponent_bits >= own.width - own.mantissa - 1 and mantissa_bits >= own.mantissa:
+        return x
+    kind = _format(own.carrier)
+    wide = ctx.cast(x, kind.carrier)
+    scaled, step = _split(ctx, wide, kind)
+    drop = max(kind.mantissa - mantissa_bits, 0)
+    size = op.Mul(op.Round(op.Mul(scaled, 2.0**-drop)), 2.0**drop)
+    for scale in _halves(kind, np.arange(kind.lowest, kind.bias + 1) - kind.mantissa):
+        size = op.Mul(size, op.Gather(scale, step, axis=0))
+    bias = min((1 << (exponent_bits - 1)) - 1, kind.bias)
+    largest = float(kind.powers(bias)) * (2 - 2.0**-mantissa_bits)
+    size = op.Where(op.Greater(size, np.asarray(largest, kind.carrier)), np.asarray(np.inf, kind.carrier), size)
+    size = op.Where(op.Less(size, np.asarray(kind.powers(1 - bias))), np.asarray(0, kind.carrier), size)
+    value = op.Mul(size, op.Sign(wide))
+    plain = op.Less(op.Abs(wide), np.asarray(np.inf, kind.carrier))
+    return ctx.cast(op.Where(op.And(plain, op.Not(op.Equal(wide, 0.0))), value, wide), dtype)
+
+
+def total_order(op_type: str) -> Callable[..., Any]:
+    """Return the rule of a comparison in the total order of floats, where -0 < 0 and NaN is at the ends."""
+
+    def rule(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
+        dtype = np.dtype(ctx.avals_in[0].dtype)
+        if not is_float(dtype):
+            return ctx.op.emit(op_type, x, y)
+        return ctx.op.emit(op_type, *[_order_key(ctx, v, dtype) for v in (x, y)])
+
+    return rule
+
+
+def _order_key(ctx: LoweringContext, x: ir.Value, dtype: np.dtype[Any]) -> ir.Value:
+    """The bits as a signed integer, reversed for negative numbers."""
+    if not _native(ctx, dtype):
+        what = "the total order of floats asks for the sign of NaN, which no operator tells before opset 26"
+        raise ctx.unsupported(what, "pass opset=26 and a target that has BitCast, or compare with <")
+    signed = np.dtype(f"int{8 * dtype.itemsize}")
+    bits = ctx.op.BitCast(x, to=int(ir_dtype(signed)))
+    flipped = ctx.op.BitwiseXor(bits, np.iinfo(signed).max)
+    return ctx.op.Where(ctx.op.Less(bits, 0), flipped, bits)

@@ -1,0 +1,54 @@
+"""Questions about dtypes that rules ask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from jax2onnx.lower import LoweringContext
+
+
+def is_bool(dtype: Any) -> bool:
+    """Tell whether the dtype is bool."""
+    return bool(dtype == np.bool_)
+
+
+def is_float(dtype: Any) -> bool:
+    """Tell whether the dtype is a real floating one (float8, float16 and bfloat16 included)."""
+    return bool(jnp.issubdtype(dtype, jnp.floating))
+
+
+def is_integer(dtype: Any) -> bool:
+    """Tell whether the dtype is an integer one (not bool)."""
+    return bool(jnp.issubdtype(dtype, jnp.integer))
+
+
+def is_unsigned(dtype: Any) -> bool:
+    """Tell whether the dtype is an unsigned integer."""
+    return bool(jnp.issubdtype(dtype, jnp.unsignedinteger))
+
+
+def is_narrow(dtype: Any) -> bool:
+    """Tell whether the dtype is a float of fewer than 32 bits."""
+    return is_float(dtype) and np.dtype(dtype).itemsize < np.dtype(np.float32).itemsize
+
+
+def info(dtype: Any) -> Any:
+    """Return ``iinfo`` or ``finfo`` of the dtype."""
+    limits: Any = jnp.iinfo if is_integer(dtype) else jnp.finfo
+    return limits(dtype)
+
+
+def needs_double(ctx: LoweringContext, op_type: str) -> bool:
+    """Tell whether the equation is in float64 and the target lacks the operator in it."""
+    return bool(ctx.aval_out.dtype == np.float64) and not ctx.supports(op_type, np.float64)
+
+
+def widened(ctx: LoweringContext, *operands: ir.Value) -> list[ir.Value]:
+    """Cast floats of fewer than 32 bits to float32, in which a composition keeps its digits."""
+    return [ctx.cast(x, np.float32) if is_narrow(a.dtype) else x for x, a in zip(operands, ctx.avals_in, strict=True)]

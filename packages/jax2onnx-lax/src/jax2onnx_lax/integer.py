@@ -1,0 +1,100 @@
+"""Shifts and bit counts of integers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jax import lax
+
+from jax2onnx_lax.dtypes import info
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from jax2onnx.lower import LoweringContext
+    from jax2onnx.registry import BoundLowerings
+
+
+def register(registry: BoundLowerings) -> None:
+    """Register the family."""
+    registry.table(
+        {
+            "shift_left": shift("LEFT"),
+            "shift_right_logical": shift("RIGHT"),
+            "shift_right_arithmetic": shift_right_arithmetic,
+        }
+    )
+    registry.via_jax({"population_count": population_count, "clz": count_leading_zeros})
+
+
+def shift(direction: str) -> Callable[..., Any]:
+    """Return the rule of a shift that moves in zeros."""
+
+    def rule(ctx: LoweringContext, x: ir.Value, by: ir.Value) -> ir.Value:
+        return ctx.cast(_shift(ctx, x, by, direction), ctx.aval_out.dtype)
+
+    return rule
+
+
+def shift_right_arithmetic(ctx: LoweringContext, x: ir.Value, by: ir.Value) -> ir.Value:
+    """Lower ``shift_right_arithmetic``: a negative number is shifted as its complement, which moves in ones."""
+    op, dtype = ctx.op, ctx.aval_out.dtype
+    signed = np.dtype(f"int{info(dtype).bits}")
+    x = ctx.cast(x, signed)
+    flip = op.Where(op.Less(x, 0), np.asarray(-1, signed), np.asarray(0, signed))
+    shifted = ctx.cast(_shift(ctx, op.BitwiseXor(x, flip), by, "RIGHT"), signed)
+    return ctx.cast(op.BitwiseXor(shifted, flip), dtype)
+
+
+def _shift(ctx: LoweringContext, x: ir.Value, by: ir.Value, direction: str) -> ir.Value:
+    """Shift the bits, as an unsigned integer.
+
+    ONNX shifts unsigned integers only, and leaves open what a shift by the width or more yields; in JAX it is zero, and
+    a negative amount counts as a large one.
+    """
+    op = ctx.op
+    bits = info(ctx.aval_out.dtype).bits
+    unsigned = np.dtype(f"uint{bits}")
+    x, by = ctx.cast(x, unsigned), ctx.cast(by, unsigned)
+    amount = ctx.known(1)
+    if amount is not None and bool(np.all((amount >= 0) & (amount < bits))):
+        return op.BitShift(x, by, direction=direction)
+    inside = op.Less(by, bits)
+    return op.Where(inside, op.BitShift(x, op.Where(inside, by, 0), direction=direction), 0)
+
+
+def population_count(x: Any) -> Any:
+    """Count the set bits, by adding neighbouring fields of growing width."""
+    bits = info(x.dtype).bits
+    unsigned = np.dtype(f"uint{bits}")
+    count = x.astype(unsigned)
+    width = 1
+    while width < bits:
+        mask = _fields(width, bits)
+        count = (count & mask) + (lax.shift_right_logical(count, _full(count, width)) & mask)
+        width *= 2
+    return count.astype(x.dtype)
+
+
+def count_leading_zeros(x: Any) -> Any:
+    """Count the zeros above the highest set bit, which is copied into every lower bit."""
+    bits = info(x.dtype).bits
+    unsigned = np.dtype(f"uint{bits}")
+    filled = x.astype(unsigned)
+    width = 1
+    while width < bits:
+        filled |= lax.shift_right_logical(filled, _full(filled, width))
+        width *= 2
+    return population_count(~filled).astype(x.dtype)
+
+
+def _fields(width: int, bits: int) -> Any:
+    """A mask of alternating fields of zeros and ones, ones lowest."""
+    ones = (1 << width) - 1
+    return np.asarray(sum(ones << low for low in range(0, bits, 2 * width)), f"uint{bits}")
+
+
+def _full(like: Any, value: int) -> Any:
+    return lax.full_like(like, value)

@@ -1,0 +1,94 @@
+"""Prefix combinations and reductions by any associative function, in logarithmically many steps of a ``Loop``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jax2onnx._compat import is_symbolic
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from jax2onnx.lower import LoweringContext
+
+Combine = Callable[[Sequence["ir.Value"], Sequence["ir.Value"], Sequence[Any]], Sequence["ir.Value"]]
+"""``combine(left, right, avals)``: combine arrays of the same shapes elementwise; ``avals`` describes either."""
+
+_END = np.iinfo(np.int64).max
+
+
+def operation(ctx: LoweringContext, op_type: str) -> Combine:
+    """Return the combination of single arrays by a binary operator."""
+
+    def combine(left: Sequence[ir.Value], right: Sequence[ir.Value], avals: Sequence[Any]) -> Sequence[ir.Value]:
+        del avals
+        return [ctx.op.emit(op_type, left[0], right[0])]
+
+    return combine
+
+
+def prefixes(
+    ctx: LoweringContext, values: Sequence[ir.Value], avals: Sequence[Any], axis: int, combine: Combine
+) -> list[ir.Value]:
+    """Combine each element with all before it along ``axis``, in order.
+
+    In step s every element takes in the combination that ends 2**s before it (Hillis and Steele, 1986).
+    """
+    size = avals[0].shape[axis]
+    if not is_symbolic(size) and size < 2:
+        return list(values)
+    op = ctx.op
+    length = ctx.dim(size)
+    places = [1] * len(avals[0].shape)
+    places[axis] = -1
+    zero, one = ctx.constant(0, np.int64), ctx.constant(1, np.int64)
+    index = op.Reshape(op.Range(zero, op.Squeeze(length), one), ctx.ints(*places))
+    scalar = jax.ShapeDtypeStruct((), np.int64)
+    vector = jax.ShapeDtypeStruct((1,), np.int64)
+    flag = jax.ShapeDtypeStruct((), np.bool_)
+
+    def body(inputs: list[ir.Value]) -> list[ir.Value]:
+        _, _, shift, *current = inputs
+        moved = [_rolled(ctx, x, a, axis, shift) for x, a in zip(current, avals, strict=True)]
+        first = op.Less(index, shift)
+        combined = combine(moved, current, avals)
+        new = [ctx.stamp(op.Where(first, x, y), a.shape) for x, y, a in zip(current, combined, avals, strict=True)]
+        doubled = ctx.stamp(op.Add(shift, shift), (1,))
+        return [ctx.stamp(op.Squeeze(op.Less(doubled, length)), ()), doubled, *new]
+
+    graph = ctx.subgraph("prefixes", [scalar, flag, vector, *avals], body)
+    start = ctx.ints(1)
+    go = op.Squeeze(op.Less(start, length))
+    results = op.many("Loop", None, go, start, *values, outputs=1 + len(values), body=graph)
+    return [ctx.stamp(x, a.shape) for x, a in zip(results[1:], avals, strict=True)]
+
+
+def _rolled(ctx: LoweringContext, x: ir.Value, aval: Any, axis: int, shift: ir.Value) -> ir.Value:
+    """Move the elements along the axis by ``shift`` (an int64 of shape ``[1]``), the last ones to the front."""
+    op, axes = ctx.op, ctx.ints(axis)
+    back = op.Neg(shift)
+    last = op.Slice(x, back, ctx.ints(_END), axes)
+    rest = op.Slice(x, ctx.ints(0), back, axes)
+    return ctx.stamp(op.Concat(last, rest, axis=axis), aval.shape)
+
+
+def reduce_last(
+    ctx: LoweringContext,
+    values: Sequence[ir.Value],
+    avals: Sequence[Any],
+    *,
+    initial: Sequence[ir.Value],
+    combine: Combine,
+) -> list[ir.Value]:
+    """Combine the scalars ``initial`` and then all elements along the last axis, in order."""
+    op = ctx.op
+    kept = avals[0].shape[:-1]
+    longer = [jax.ShapeDtypeStruct((*kept, a.shape[-1] + 1), a.dtype) for a in avals]
+    starts = [op.Expand(i, ctx.shape((*kept, 1))) for i in initial]
+    whole = [ctx.stamp(op.Concat(s, x, axis=-1), a.shape) for s, x, a in zip(starts, values, longer, strict=True)]
+    results = prefixes(ctx, whole, longer, len(kept), combine)
+    return [op.Gather(x, ctx.constant(-1, np.int64), axis=-1) for x in results]
