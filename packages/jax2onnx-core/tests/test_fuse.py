@@ -114,7 +114,7 @@ def evaluate(program: Program, table: Mapping[str, Any], values: Sequence[Any]) 
 
 @pytest.mark.parametrize("name", [*UNARY, *SLOPED, "gelu", "softmax", "log_softmax"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("how", ["plain", "jit", "vmap", "remat", "symbolic", "scalar"])
+@pytest.mark.parametrize("how", ["plain", "jit", "vmap", "remat", "symbolic", "vector", "scalar"])
 def test_finds_function(name: str, dtype: str, how: str) -> None:
     function = getattr(jax.nn, name)
     shape: tuple[Any, ...] = (4, 5)
@@ -127,6 +127,8 @@ def test_finds_function(name: str, dtype: str, how: str) -> None:
             function = jax.checkpoint(function)
         case "symbolic":
             shape = jax.export.symbolic_shape("B, 5")
+        case "vector":
+            shape = (5,)
         case "scalar":
             if "softmax" in name:
                 return
@@ -154,6 +156,19 @@ def test_reads_configuration(approximate: bool) -> None:  # noqa: FBT001 - a tes
 def test_softmax_under_vmap_takes_the_axis_of_the_whole_array(name: str, inner: int, outer: int) -> None:
     function = functools.partial(getattr(jax.nn, name), axis=inner)
     assert found(fused(jax.vmap(function), array(6, 4, 5))) == [(name, {"axis": outer})]
+
+
+def test_shared_broadcast_of_a_scalar_inside() -> None:
+    """A broadcast of an inner scalar belongs to the function, unless it is read outside too."""
+
+    def softmax(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        top = jnp.broadcast_to(jnp.max(x), (3,))
+        shifted = jnp.exp(x - top)
+        return shifted / jnp.broadcast_to(jnp.sum(shifted), (3,)), top
+
+    private = [fusion("private", lambda x: softmax(x)[0])]
+    assert names(lambda x: softmax(x)[0], array(3), fusions=private) == ["private"]
+    assert names(softmax, array(3), fusions=private) == []
 
 
 def test_softmax_over_several_axes_stays() -> None:

@@ -69,7 +69,7 @@ def test_operator_on_edge_values(name: str, rows: int) -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_float64(name: str) -> None:
-    """Nothing is narrowed: an operator without a float64 kernel, or with float32 attributes, gives way to primitives."""
+    """Nothing is narrowed: an operator without a float64 kernel or with float32 attributes gives way to primitives."""
     function, _ = FUNCTIONS[name]
     x = np.random.default_rng(0).normal(size=(5, 4)) * 3
     with x64(enabled=True):

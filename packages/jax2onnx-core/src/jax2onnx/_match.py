@@ -164,11 +164,16 @@ class Search:
         return False
 
 
-def interior(graph: Graph, pattern: Pattern, env: Mapping[Atom, Atom]) -> tuple[set[int], set[int]]:
-    """Return the equations found, and those they read in passing: scalar broadcasts, and sizes, which may be shared."""
+def interior(
+    graph: Graph, users: Mapping[Atom, Sequence[int]], pattern: Pattern, env: Mapping[Atom, Atom]
+) -> tuple[set[int], set[int]]:
+    """Return the equations found, and those that the rest of the program shares with them.
+
+    Shared are broadcasts of scalars and sizes: whoever needs them may compute them anew.
+    """
     found = {graph.producer[env[v]] for v in pattern.nodes if v in env}
     bound = {env[v] for v in pattern.inputs}
-    passed: set[int] = set()
+    passed = {i for i in found if all(o in graph.sizes for o in graph.eqns[i].outputs)}
     pending = list(found)
     while pending:
         for atom in graph.eqns[pending.pop()].inputs:
@@ -177,16 +182,18 @@ def interior(graph: Graph, pattern: Pattern, env: Mapping[Atom, Atom]) -> tuple[
                 continue
             passed.add(index)
             pending.append(index)
-    shared = {i for i in found if all(o in graph.sizes for o in graph.eqns[i].outputs)}
-    return found - shared, passed | shared
+    found -= passed
+    for i in sorted(passed, reverse=True):
+        if not _read_outside(graph, users, found, i):
+            found.add(i)
+    return found, passed - found
 
 
-def escapes(graph: Graph, users: Mapping[Atom, Sequence[int]], found: set[int], result: Var) -> bool:
+def _read_outside(graph: Graph, users: Mapping[Atom, Sequence[int]], found: set[int], eqn: int) -> bool:
+    return any(user not in found for output in graph.eqns[eqn].outputs for user in users.get(output, ()))
+
+
+def escapes(graph: Graph, users: Mapping[Atom, Sequence[int]], found: set[int], anchor: int, result: Var) -> bool:
     """Tell whether a value inside, other than the result, is used outside."""
-    return any(
-        user not in found
-        for i in found
-        for output in graph.eqns[i].outputs
-        if output is not result
-        for user in users.get(output, ())
-    )
+    others = (o for o in graph.eqns[anchor].outputs if o is not result)
+    return any(o in users for o in others) or any(_read_outside(graph, users, found, i) for i in found if i != anchor)

@@ -194,8 +194,8 @@ class _Fuser:
             if matched is None:
                 self._missed(shape, kwargs, search.difference, eqn)
                 continue
-            inside, shared = interior(self._graph, pattern, matched)
-            if escapes(self._graph, self._users, inside, result):
+            inside, shared = interior(self._graph, self._users, pattern, matched)
+            if escapes(self._graph, self._users, inside, anchor, result):
                 self._missed(shape, kwargs, "a value inside is used outside", eqn)
                 continue
             self._consumed |= inside
@@ -212,7 +212,7 @@ class _Fuser:
         read = shape.fusion.kwargs
         if shape.kwargs is not None or not callable(read):
             return (shape.kwargs or {},)
-        inside, shared = interior(self._graph, shape.pattern, env)
+        inside, shared = interior(self._graph, self._users, shape.pattern, env)
         equations = tuple(self._program.eqns[i] for i in sorted(inside | shared))
         return read(Candidate(tuple(bound), result.aval, equations))
 
