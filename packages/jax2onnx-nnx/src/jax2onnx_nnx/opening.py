@@ -1,0 +1,183 @@
+"""Open flax.nnx modules: a pure function over named parameters, in inference or in training mode.
+
+The user's modules are never changed: a clone is made that shares their arrays, its mode is set, and each call works on
+modules merged for that call alone, so that state they touch (statistics, counters, caches) goes no further.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jax2onnx.registry import Opened
+
+_LISTED = 12
+"""How many layers the warning names before it counts the rest."""
+
+
+def open_modules(target: Any, *, training: bool) -> Opened | None:
+    """Return what a callable over modules does as a pure function, or None if no module is in it.
+
+    Args:
+        target: a module, a bound method of one, or a ``functools.partial`` whose function or arguments hold modules.
+        training: whether to keep training behaviour; otherwise the modules are put in evaluation mode, with a warning
+            that names the layers whose behaviour that changes.
+    """
+    call = _Call.of(target)
+    leaves, tree = jax.tree_util.tree_flatten((call.args, call.kwargs), is_leaf=_is_module)
+    places = [i for i, leaf in enumerate(leaves) if _is_module(leaf)]
+    if not places:
+        return None
+    modules = nnx.clone(tuple(leaves[i] for i in places), graph=True)
+    before = _modes(modules)
+    for module in modules:
+        module.train() if training else module.eval()
+    graph, state = nnx.split(modules, graph=True)
+    variables = _Variables.of(state, single=len(modules) == 1)
+
+    def function(params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        merged = nnx.merge(graph, variables.state(params))
+        filled = list(leaves)
+        for place, module in zip(places, merged, strict=True):
+            filled[place] = module
+        own_args, own_kwargs = jax.tree_util.tree_unflatten(tree, filled)
+        return call.function(*own_args, *args, **{**own_kwargs, **kwargs})
+
+    changed = [] if training else _changed(before, _modes(modules))
+    return Opened(
+        function=function,
+        params=variables.params,
+        name=call.name,
+        warnings=(_warning(changed),) if changed else (),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A callable taken apart into a plain function and the arguments that it holds already."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    name: str
+
+    @classmethod
+    def of(cls, target: Any) -> _Call:
+        match target:
+            case nnx.Module():
+                return cls(type(target).__call__, (target,), {}, type(target).__name__)
+            case types.MethodType():
+                return cls(target.__func__, (target.__self__,), {}, target.__func__.__name__)
+            case functools.partial():
+                inner = cls.of(target.func)
+                return cls(
+                    inner.function, (*inner.args, *target.args), {**inner.kwargs, **target.keywords}, inner.name
+                )
+        return cls(target, (), {}, getattr(target, "__name__", type(target).__name__))
+
+
+@dataclass(frozen=True, slots=True)
+class _Variables:
+    """The state of modules, flattened.
+
+    Attributes:
+        leaves: all arrays (and other leaves), in the order of ``tree``.
+        names: for each leaf its parameter's name; None for one that is no parameter (random keys and counters).
+        tree: the structure of the state.
+    """
+
+    leaves: Sequence[Any]
+    names: Sequence[str | None]
+    tree: Any
+
+    @classmethod
+    def of(cls, state: Any, *, single: bool) -> _Variables:
+        leaves, names = [], []
+        for path, variable in jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_variable)[0]:
+            steps = [_step(key) for key in path]
+            name = ".".join(steps[1:] if single else steps)
+            for inner, leaf in jax.tree_util.tree_flatten_with_path(variable)[0]:
+                within = [_step(key) for key in inner if _step(key) != "value"]
+                leaves.append(leaf)
+                names.append(".".join([name, *within]) if _is_parameter(variable, leaf) else None)
+        return cls(leaves, names, jax.tree_util.tree_structure(state))
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {name: leaf for name, leaf in zip(self.names, self.leaves, strict=True) if name is not None}
+
+    def state(self, params: Mapping[str, Any]) -> Any:
+        """Return the state with ``params`` in place; its variables are new ones."""
+        leaves = [leaf if name is None else params[name] for name, leaf in zip(self.names, self.leaves, strict=True)]
+        return jax.tree_util.tree_unflatten(self.tree, leaves)
+
+
+def _is_module(node: Any) -> bool:
+    return isinstance(node, nnx.Module)
+
+
+def _is_variable(node: Any) -> bool:
+    return isinstance(node, nnx.Variable)
+
+
+def _is_parameter(variable: Any, leaf: Any) -> bool:
+    return (
+        not isinstance(variable, nnx.RngState)
+        and isinstance(leaf, jax.Array | np.ndarray)
+        and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
+    )
+
+
+def _step(key: Any) -> str:
+    return jax.tree_util.keystr((key,), simple=True).removeprefix(".")
+
+
+_Modes = dict[str, tuple[str, dict[str, bool]]]
+"""For each module, by path: its class, and its switches."""
+
+
+def _modes(modules: Sequence[nnx.Module]) -> _Modes:
+    return {
+        path: (type(m).__name__, {k: v for k, v in vars(m).items() if isinstance(v, bool) and not _inert(m, k)})
+        for path, m in _walk(modules)
+    }
+
+
+def _walk(modules: Sequence[nnx.Module]) -> Iterator[tuple[str, nnx.Module]]:
+    for i, root in enumerate(modules):
+        prefix = [] if len(modules) == 1 else [str(i)]
+        for path, module in nnx.iter_modules(root, graph=True):
+            yield ".".join([*prefix, *map(str, path)]), module
+
+
+def _inert(module: nnx.Module, switch: str) -> bool:
+    """Tell of dropout that drops nothing in any mode."""
+    match module, switch:
+        case (nnx.Dropout(rate=rate) | nnx.MultiHeadAttention(dropout_rate=rate)), "deterministic":
+            return bool(rate == 0)
+    return False
+
+
+def _changed(before: _Modes, after: _Modes) -> list[str]:
+    return [
+        f"{path} ({name})" if path else f"the {name} itself"
+        for path, (name, switches) in before.items()
+        if switches != {k: v for k, v in after[path][1].items() if k in switches}
+    ]
+
+
+def _warning(layers: Sequence[str]) -> str:
+    listed = ", ".join(layers[:_LISTED])
+    if len(layers) > _LISTED:
+        listed += f" and {len(layers) - _LISTED} more"
+    return (
+        f"not in evaluation mode, exported as their inference selves (on a copy; your object is unchanged): {listed}. "
+        "Call model.eval() first to silence this warning, or pass training=True to export training behaviour."
+    )
