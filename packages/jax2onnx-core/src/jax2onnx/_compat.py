@@ -90,7 +90,9 @@ def user_frame(source: Any) -> str | None:
 
 @functools.cache
 def _installed(file_name: str) -> bool:
-    return file_name.startswith("<") or not {"site-packages", "dist-packages"}.isdisjoint(Path(file_name).parts)
+    path = Path(file_name)
+    library = not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
+    return file_name.startswith("<") or library or Path(__file__).parent in path.parents
 
 
 def name_stack(source: Any) -> str:

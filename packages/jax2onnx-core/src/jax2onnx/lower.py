@@ -80,6 +80,7 @@ class LoweringContext:
         self.op = Ops(opset, Scope())
         self.warnings: list[str] = []
         self.eqn: Eqn = _NO_EQUATION
+        self._said_in_jax: Eqn | None = None
         self.outliner = Outliner(self)
         self._dims = Dims(self.op)
         self._describe_plugin = describe_plugin
@@ -106,7 +107,8 @@ class LoweringContext:
     @property
     def where(self) -> str | None:
         """The user's source line of the current equation."""
-        return user_frame(self.eqn.source) if self.eqn.source is not None else None
+        source = (self._said_in_jax or self.eqn).source
+        return user_frame(source) if source is not None else None
 
     def known(self, operand: int) -> np.ndarray[Any, Any] | None:
         """Return the value of the equation's operand if it is a constant, else None."""
@@ -225,7 +227,11 @@ class LoweringContext:
         avals = self.avals_in if avals is None else avals
         specs = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
         jaxpr, shape = jax.make_jaxpr(lambda *args: function(*args, **kwargs), return_shape=True)(*specs)
-        values = self.inline(jaxpr, *operands)
+        outer, self._said_in_jax = self._said_in_jax, self._said_in_jax or self.eqn
+        try:
+            values = self.inline(jaxpr, *operands)
+        finally:
+            self._said_in_jax = outer
         return values if isinstance(shape, tuple | list) else values[0]
 
     def subgraph(
@@ -342,10 +348,11 @@ class LoweringContext:
 
     def _metadata(self, eqn: Eqn, plugin: str) -> dict[str, str]:
         metadata = {"jax2onnx.plugin": plugin}
-        if eqn.source is not None:
-            if stack := name_stack(eqn.source):
+        source = (self._said_in_jax or eqn).source
+        if source is not None:
+            if stack := name_stack(source):
                 metadata["jax2onnx.name_stack"] = stack
-            if frame := user_frame(eqn.source):
+            if frame := user_frame(source):
                 metadata["jax2onnx.source"] = frame
         return metadata
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -98,10 +99,35 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n", 1)[0]
 
 
+_COMPARISON = re.compile(r"'(?P<left>[^']*)' (?P<operator>[<>]=?|==) '(?P<right>[^']*)'")
+_REMAINDER = re.compile(r"mod\((?P<left>[^,]+), (?:- )?(?P<right>\d+)\)")
+
+
 def _decide(error: InconclusiveDimensionOperation) -> str:
-    comparison = str(error).split("'")[1] if "'" in str(error) else ""
-    example = f"constraints=[{comparison!r}]" if any(c in comparison for c in ("<", ">", "=")) else "constraints=[...]"
-    return f"pass {example} if that always holds, or give the dimension as an int"
+    """Name the constraints that would decide the comparison, in the grammar of ``jax.export`` (>=, <=, ==)."""
+    message = str(error)
+    if match := _COMPARISON.search(message):
+        left, right = match["left"], match["right"]
+        more, less = (1, 0) if match["operator"] in {">", "<="} else (0, 1)
+        greater = f"constraints=['{left} >= {_plus(right, more)}']"
+        smaller = f"constraints=['{left} <= {_plus(right, -less)}']"
+        equal = f"constraints=['{left} == {right}'], " if match["operator"] == "==" else ""
+        return f"pass {equal}{greater} or {smaller}, whichever always holds, or give the dimension as an int"
+    if match := _REMAINDER.search(message):
+        left, right = match["left"], match["right"]
+        multiple = f"or write the dimension as '{right}*n' in the spec, or give it as an int"
+        return f"pass constraints=['mod({left}, {right}) == 0'] if that always holds, {multiple}"
+    if "requires a constant" in message:
+        return "compute with the dimension as it is (jnp.arange(x.shape[0]) works), or give it as an int"
+    return "pass constraints=[...] that decide it, or give the dimension as an int"
+
+
+def _plus(expression: str, step: int) -> str:
+    if step == 0:
+        return expression
+    if expression.lstrip("-").isdecimal():
+        return str(int(expression) + step)
+    return f"{expression} {'+' if step > 0 else '-'} {abs(step)}"
 
 
 def _remedy(error: BaseException) -> str:

@@ -1,0 +1,92 @@
+"""What a user is told when a program cannot be converted: what, where in their code, and the remedy."""
+
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax2onnx import errors, to_onnx
+
+unknown_p = jax.extend.core.Primitive("test_unknown")
+unknown_p.def_abstract_eval(lambda x: x)
+
+
+def python_if(x):
+    if x.sum() > 0:  # the line to be named
+        return x
+    return -x
+
+
+def data_dependent(x):
+    return x[x > 0]  # the line to be named
+
+
+def nonzero(x):
+    return jnp.nonzero(x)[0]  # the line to be named
+
+
+def to_numpy(x):
+    return np.sin(np.asarray(x))  # the line to be named
+
+
+def python_int(x):
+    return jnp.zeros(int(x.sum()))  # the line to be named
+
+
+def compares_dims(x):
+    return x[:3] if x.shape[0] > 3 else x  # the line to be named
+
+
+def unknown(x):
+    return unknown_p.bind(x)  # the line to be named
+
+
+CASES = [
+    (python_if, errors.TraceError, "jax.lax.cond"),
+    (data_dependent, errors.TraceError, "depends on data"),
+    (nonzero, errors.TraceError, "depends on data"),
+    (to_numpy, errors.TraceError, "jax.numpy"),
+    (python_int, errors.TraceError, "static"),
+    (unknown, errors.UnsupportedPrimitiveError, "lowerings={'test_unknown': rule}"),
+]
+
+
+@pytest.mark.parametrize(("fn", "error", "remedy"), CASES, ids=lambda p: getattr(p, "__name__", ""))
+def test_the_error_names_the_users_line_and_a_remedy(fn, error, remedy):
+    with pytest.raises(error) as raised:
+        to_onnx(fn, [(4,)])
+    first = fn.__code__.co_firstlineno
+    assert any(f"{__file__}:{line} ({fn.__name__})" in str(raised.value) for line in (first + 1,))
+    assert remedy in str(raised.value)
+
+
+def test_an_undecided_comparison_names_the_constraint_that_decides_it():
+    with pytest.raises(errors.DimensionError) as raised:
+        to_onnx(compares_dims, [("B",)])
+    assert "constraints=['B >= 4']" in str(raised.value)
+    assert f"{__file__}:{compares_dims.__code__.co_firstlineno + 1}" in str(raised.value)
+    to_onnx(compares_dims, [("B",)], constraints=["B >= 4"])
+
+
+@pytest.mark.parametrize("opset", [17, 1000])
+def test_an_opset_out_of_range(opset):
+    with pytest.raises(errors.OpsetError, match="pass an int from 18"):
+        to_onnx(jnp.tanh, [(3,)], opset=opset)
+
+
+def test_an_unknown_target():
+    with pytest.raises(errors.InputSpecError, match="known are onnx, onnxruntime-cpu"):
+        to_onnx(jnp.tanh, [(3,)], target="toaster")
+
+
+def test_what_is_not_callable():
+    with pytest.raises(errors.InputSpecError, match="neither callable"):
+        to_onnx(3, [(3,)])
+
+
+def test_output_names_must_fit():
+    with pytest.raises(errors.InputSpecError, match="2 names for 1"):
+        to_onnx(jnp.tanh, [(3,)], output_names=["a", "b"])
+    with pytest.raises(errors.InputSpecError, match="also the name"):
+        to_onnx(jnp.tanh, [(3,)], input_names=["a"], output_names=["a"])
