@@ -76,7 +76,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def oldest(session: nox.Session) -> None:
-    """Run the tests with the oldest jax and onnxruntime in the support window."""
+    """Run the tests with the oldest of every dependency: the lower bounds."""
     _install(session, *GROUPS["test"], *GROUPS["oldest"])
     _pytest(session)
 

@@ -247,3 +247,26 @@ def test_list_plugins_as_json(run, fake_plugin):
 def test_version_in_a_process():
     told = subprocess.run([sys.executable, "-m", "jax2onnx", "--version"], capture_output=True, text=True, check=True)
     assert told.stdout == "jax2onnx 0.1.0\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are a thing of POSIX")
+def test_progress_on_a_terminal():
+    import os
+    import pty
+
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "jax2onnx", "export", "models:double", "-i", "x=float32[3]", "-o", "m.onnx"]
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    told = b""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=follower, env=environment) as process:
+        os.close(follower)
+        while True:
+            try:
+                told += os.read(leader, 4096)
+            except OSError:  # the other end is closed
+                break
+        out = process.stdout.read().decode()
+    os.close(leader)
+    assert process.returncode == 0, told
+    assert b"exporting models:double" in told
+    assert out.startswith("m.onnx: ")
