@@ -29,9 +29,10 @@ REFERENCE_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
     TypeError,
     ValueError,
+    Warning,
     InconclusiveDimensionOperation,
 )
-"""What a reference may raise at shapes, dtypes or a configuration that it does not take."""
+"""What a reference may raise at shapes, dtypes or a configuration that it does not take (warnings made errors too)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

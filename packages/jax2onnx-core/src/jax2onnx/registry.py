@@ -160,8 +160,8 @@ class Fusion:
         reference: the function itself: arrays positionally, static configuration as keywords, one array out.
         examples: for each structure that the function takes, its positional inputs: shapes (in the dtype of the
             result) or ``jax.ShapeDtypeStruct``.
-        kwargs: the static configurations to try: mappings, or a function of the :class:`~jax2onnx.fuse.Candidate`
-            that reads them off the equations found.
+        kwargs: the static configurations to try (hashable values): mappings, or a function of the
+            :class:`~jax2onnx.fuse.Candidate` that reads them off the equations found.
         emit: minimum opset -> rule ``emit(ctx, *operands, **kwargs)``; it may raise
             :class:`~jax2onnx.fuse.Decline`, and then the primitives stay.
         dtypes: names of the result dtypes for which the fusion is tried; empty for any floating one.
