@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
 import inspect as inspection
@@ -11,7 +10,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,11 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from jax2onnx._owner import require_sole_owner
+from jax2onnx._terminal import brief, progress, shown_warnings, table
+from jax2onnx.cli_examples import examples
 from jax2onnx.errors import Jax2OnnxError
 
 if TYPE_CHECKING:
     from jax2onnx.plugins import LoadedPlugins
-    from jax2onnx.summary import Summary
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -115,7 +115,7 @@ def export(
     options: dict[str, Any] = {"opset": opset, "target": target}
     options = {k: v for k, v in options.items() if v is not None}
     start = time.perf_counter()
-    with _progress(f"exporting {source}"), _shown_warnings():
+    with progress(f"exporting {source}"), shown_warnings():
         save_onnx(
             fn,
             specs,
@@ -128,7 +128,7 @@ def export(
             **options,
         )
     took = time.perf_counter() - start
-    click.echo(f"{output}: {_brief(summarise(output))}, {took:.1f} s")
+    click.echo(f"{output}: {brief(summarise(output))}, {took:.1f} s")
     if checked:
         _check(output, fn, specs, training=training, constraints=constraints)
 
@@ -166,12 +166,12 @@ def inspect(*, model: Path, as_json: bool, largest: int) -> None:
     if as_json:
         click.echo(json.dumps(asdict(summary), indent=2))
         return
-    click.echo(f"{model}: {_brief(summary)}")
+    click.echo(f"{model}: {brief(summary)}")
     rows = [("input", t.name, t.spec, "") for t in summary.inputs]
     rows += [("output", t.name, t.spec, "") for t in summary.outputs]
     rows += [("operator", name, str(count), "") for name, count in summary.operators.items()]
     rows += [("initializer", t.name, t.spec, told_size(t.nbytes)) for t in summary.initializers[:largest]]
-    _table((), rows)
+    table((), rows)
 
 
 @cli.command("list-plugins")
@@ -196,10 +196,13 @@ def list_plugins(*, as_json: bool, verbose: bool) -> None:
         (i.name, i.status, i.version, i.distribution, ", ".join(_told_hook(h) for h in i.hooks), i.reason)
         for i in loaded.infos
     ]
-    _table(("plugin", "status", "version", "distribution", "provides", "reason"), rows)
+    table(("plugin", "status", "version", "distribution", "provides", "reason"), rows)
     if verbose:
         click.echo()
-        _table(("kind", "name", "plugin", "opset from"), entries)
+        table(("kind", "name", "plugin", "opset from"), entries)
+
+
+cli.add_command(examples)
 
 
 def _told_hook(hook: str) -> str:
@@ -215,32 +218,10 @@ def _entries(loaded: LoadedPlugins) -> list[tuple[str, str, str, str]]:
     return lowerings + sorted(fusions)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns; on a terminal the header stands out."""
-    if not rows:
-        return
-    widths = [max(len(row[c]) for row in [*rows, *([header] if header else [])]) for c in range(len(rows[0]))]
-    if header:
-        click.secho(_row(header, widths), bold=True)
-    for row in rows:
-        click.echo(_row(row, widths))
-
-
-def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-
-
-def _brief(summary: Summary) -> str:
-    from jax2onnx.summary import told_operators, told_size
-
-    told = f"{summary.nodes} nodes ({told_operators(summary.operators)})" if summary.nodes else "no nodes"
-    return f"{told}, opset {summary.opset}, {told_size(summary.size)}"
-
-
 def _check(model: Path, fn: Any, specs: Any, **options: Any) -> None:
     from jax2onnx.checking import check as compare
 
-    with _progress(f"checking {model}"), _shown_warnings():
+    with progress(f"checking {model}"), shown_warnings():
         report = compare(str(model), fn, specs, **options)
     click.echo(str(report))
 
@@ -300,27 +281,3 @@ def _arrange(fn: Any, inputs: Sequence[str]) -> tuple[list[str] | dict[str, str]
     ):
         return list(ordered.values()), list(ordered)
     return ordered, None
-
-
-@contextlib.contextmanager
-def _progress(what: str) -> Iterator[None]:
-    """Show a spinner on a terminal, nothing in a pipe."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(what):
-        yield
-
-
-@contextlib.contextmanager
-def _shown_warnings() -> Iterator[None]:
-    """Print warnings as one line each on stderr, without Python's source lines."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default", UserWarning)
-        try:
-            yield
-        finally:
-            for message in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)):
-                click.echo(f"warning: {message}", err=True)

@@ -45,6 +45,11 @@ class Case:
         """The name of the case: that of the example, with ``_dynamic`` where dims stay symbolic."""
         return f"{self.example.name}_dynamic" if self.dynamic else self.example.name
 
+    @property
+    def inputs(self) -> list[Any]:
+        """The input specs."""
+        return list(self.example.inputs) if self.dynamic else static(self.example.inputs)
+
     def __str__(self) -> str:
         return f"{self.example.context}.{self.name}" + ("" if self.fusions else "-plain")
 
@@ -91,7 +96,7 @@ def run(case: Case) -> onnx.ModelProto:
     example = case.example
     with x64(enabled=example.x64):
         fn = example.make()
-        inputs = list(example.inputs) if case.dynamic else static(example.inputs)
+        inputs = case.inputs
         model = to_onnx(fn, inputs, fusions=case.fusions, **example.options)
         onnx.checker.check_model(model, full_check=True)
         values = example.values() if example.values is not None and not case.dynamic else None
