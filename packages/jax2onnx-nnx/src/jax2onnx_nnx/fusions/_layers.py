@@ -1,0 +1,56 @@
+"""What the references and rules of several layers share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jax2onnx.fuse import Decline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import onnx_ir as ir
+
+    from jax2onnx.lower import LoweringContext
+
+NOT_DOUBLE = frozenset({"float32", "float16", "bfloat16"})
+"""Result dtypes for operators with a float32 attribute (epsilon), which would lose digits of a float64 program."""
+
+
+class NoRandom:
+    """Stands for ``nnx.Rngs`` where a layer's parameters are given, so that nothing is drawn."""
+
+    def __getattr__(self, stream: str) -> Callable[[], None]:
+        if stream.startswith("__"):
+            raise AttributeError(stream)
+        return lambda: None
+
+
+def given(array: Any) -> Callable[..., Any]:
+    """Return the initializer that yields a given array."""
+    return lambda *_: array
+
+
+def known_scalar(ctx: LoweringContext, operand: int) -> float:
+    """Return the operand's value, as an attribute needs it."""
+    value = ctx.known(operand)
+    if value is None or value.shape != ():
+        msg = "an attribute needs a constant scalar"
+        raise Decline(msg)
+    return float(value.astype(ctx.avals_in[operand].dtype))
+
+
+def channels_first(
+    ctx: LoweringContext, x: ir.Value, shape: Sequence[Any], emit: Callable[[ir.Value], ir.Value]
+) -> ir.Value:
+    """Apply to a channels-last array of any rank an operator that takes channels second."""
+    rank = len(shape)
+    if rank == 2:
+        return emit(x)
+    to = [0, rank - 1, *range(1, rank - 1)]
+    back = [0, *range(2, rank), 1]
+    moved = ctx.stamp(ctx.op.Transpose(x, perm=to), [shape[i] for i in to])
+    result = emit(moved)
+    if result.shape is None:
+        ctx.stamp(result, [shape[i] for i in to])
+    return ctx.op.Transpose(result, perm=back)

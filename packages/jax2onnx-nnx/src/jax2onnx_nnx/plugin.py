@@ -1,0 +1,39 @@
+"""The hooks of jax2onnx-nnx."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from jax2onnx.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jax2onnx.registry import BoundExamples, BoundFusions, Opened
+
+
+@hookimpl
+def jax2onnx_open(target: Callable[..., Any], training: bool) -> Opened | None:  # noqa: FBT001 - a hook's signature
+    """Open a module, a method bound to one, or a ``functools.partial`` over modules."""
+    if "flax.nnx" not in sys.modules:
+        return None
+    from jax2onnx_nnx import opening
+
+    return opening.open_modules(target, training=training)
+
+
+@hookimpl
+def jax2onnx_register_fusions(registry: BoundFusions) -> None:
+    """Register the layers for which ONNX has an operator."""
+    from jax2onnx_nnx import fusions
+
+    registry.add(*fusions.ALL)
+
+
+@hookimpl
+def jax2onnx_register_examples(registry: BoundExamples) -> None:
+    """Register an example or more for each layer and activation."""
+    from jax2onnx_nnx import examples
+
+    registry.add(*examples.ALL)
