@@ -10,9 +10,27 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+RUNTIME_ERRORS: tuple[type[Exception], ...] = (
+    native.EPFail,
+    native.EngineError,
+    native.Fail,
+    native.InvalidArgument,
+    native.InvalidGraph,
+    native.InvalidProtobuf,
+    native.ModelLoaded,
+    native.NoModel,
+    native.NoSuchFile,
+    native.NotFound,
+    native.NotImplemented,
+    native.RuntimeException,
+    ValueError,
+)
+"""What onnxruntime raises: its exceptions have no base of their own."""
 
 Array = np.ndarray[Any, Any]
 
@@ -39,6 +57,11 @@ class Runner:
         """Return the outputs for the inputs given in the model's order."""
         feeds = {name: _to_ort(a) for name, a in zip(self.input_names, arrays, strict=True)}
         return [_to_numpy(v) for v in self._session.run_with_ort_values(self.output_names, feeds)]
+
+
+def runtime_name() -> str:
+    """Return the name and version of the runtime, for reports."""
+    return f"onnxruntime {onnxruntime.__version__}"
 
 
 def _to_ort(array: Array) -> Any:
