@@ -1,8 +1,8 @@
 """Importing jax2onnx is light, and so is listing plugins."""
 
+import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -29,12 +29,14 @@ def test_listing_plugins_imports_nothing_heavy():
 
 def test_listing_plugins_answers_at_once():
     def seconds(*arguments):
-        start = time.perf_counter()
+        """Processor time, which other work on the machine hardly changes."""
+        before = os.times()
         subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
-        return time.perf_counter() - start
+        after = os.times()
+        return after.children_user + after.children_system - before.children_user - before.children_system
 
     bare = min(seconds("-c", "pass") for _ in range(3))
-    assert min(seconds("-m", "jax2onnx", "list-plugins") for _ in range(3)) - bare < 1
+    assert 0 < min(seconds("-m", "jax2onnx", "list-plugins") for _ in range(3)) - bare < 0.7
 
 
 def test_public_names():
