@@ -23,6 +23,7 @@ from jax2onnx_lax import (
     sort,
     special,
     transcendental,
+    window,
 )
 
 ALL: tuple[ModuleType, ...] = (
@@ -44,5 +45,6 @@ ALL: tuple[ModuleType, ...] = (
     sort,
     special,
     transcendental,
+    window,
 )
 """Modules with ``register(registry)``."""

@@ -10,7 +10,7 @@ import numpy as np
 from jax.lax import GatherScatterMode
 
 from jax2onnx._compat import is_symbolic
-from jax2onnx_lax.indexing import Label, arranged, clamped, components, in_bounds, spread, vectors
+from jax2onnx_lax.indexing import Label, arranged, clamped, components, in_bounds, spread, surely_in_bounds, vectors
 from jax2onnx_lax.shape import cut, expand, filled, transposed
 
 if TYPE_CHECKING:
@@ -46,10 +46,11 @@ def gather(
     window = _Window(ctx, dimension_numbers, slice_sizes)
     indices = vectors(ctx, indices, 1)
     # ONNX refuses indices out of bounds (and wraps negative ones); JAX clamps them also where they are promised not to be.
-    within = clamped(ctx, indices, window.limits)
+    safe = not window.limits or surely_in_bounds(indices, window.limits)
+    within = indices if safe else clamped(ctx, indices, window.limits)
     value, labels, sizes = window.take(x, within)
     value = arranged(ctx, value, sizes, labels, window.wanted)
-    if mode == GatherScatterMode.FILL_OR_DROP and window.limits:
+    if mode == GatherScatterMode.FILL_OR_DROP and not safe:
         valid = in_bounds(ctx, indices, within, len(window.limits))
         places = [i for i, label in enumerate(window.wanted) if label[0] == "window"]
         valid = ctx.op.Unsqueeze(valid, ctx.ints(*places)) if places else valid

@@ -52,6 +52,14 @@ def clamped(ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any]) -> i
     return ctx.op.Max(ctx.op.Min(indices, upper), np.asarray(0, dtype))
 
 
+def surely_in_bounds(indices: ir.Value, limits: Sequence[Any]) -> bool:
+    """Tell whether index vectors are constants that all lie in ``[0, limit]``."""
+    if indices.producer() is not None or indices.const_value is None or any(is_symbolic(limit) for limit in limits):
+        return False
+    values = indices.const_value.numpy()
+    return bool(np.all((values >= 0) & (values <= np.asarray(limits))))
+
+
 def in_bounds(ctx: LoweringContext, indices: ir.Value, within: ir.Value, count: int) -> ir.Value:
     """Tell of each index vector of ``count`` components whether clamping left it alone."""
     same = ctx.op.Equal(indices, within)

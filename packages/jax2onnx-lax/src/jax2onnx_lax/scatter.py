@@ -14,7 +14,7 @@ from jax import lax
 from jax.lax import GatherScatterMode
 
 from jax2onnx._compat import evaluate, is_symbolic, open_jaxpr
-from jax2onnx_lax.indexing import Label, arranged, clamped, components, in_bounds, vectors
+from jax2onnx_lax.indexing import Label, arranged, clamped, components, in_bounds, surely_in_bounds, vectors
 from jax2onnx_lax.shape import arange, cut, expand, filled, transposed
 
 if TYPE_CHECKING:
@@ -139,22 +139,24 @@ class _Scatter:
         if any(not is_symbolic(d) and d == 0 for d in (*self._update_shape, *self._shape)):
             return x
         indices = vectors(ctx, indices, 1)
-        within = clamped(ctx, indices, self._limits)
+        safe = not self._limits or surely_in_bounds(indices, self._limits)
+        within = indices if safe else clamped(ctx, indices, self._limits)
         points = [*self._index_shape, *[self._sizes[d] for d in self._partial]]
-        line = expand(ctx, self._linear(within), (), points) if points else self._linear(within)
+        spots = points or [1]
+        line = ctx.reshape(self._linear(within, points), points, spots)
         x, before, count, after, perm = self._merged(x)
         size = count
-        if mode != GatherScatterMode.CLIP and self._limits:
+        if mode != GatherScatterMode.CLIP and not safe:
             # JAX drops updates that do not fit; ONNX refuses them. They go to one element more, cut off below.
             valid = in_bounds(ctx, indices, within, len(self._limits))
-            lone = range(len(self._index_shape), len(points))
+            lone = range(len(self._index_shape), len(spots))
             valid = ctx.op.Unsqueeze(valid, ctx.ints(*lone)) if lone else valid
-            line = ctx.op.Where(valid, line, ctx.op.Squeeze(ctx.dim(count), ctx.ints(0)))
+            line = ctx.op.Where(valid, line, ctx.dim(count))
             assert x.dtype is not None
             x = ctx.op.Concat(x, filled(ctx, 0, [*before, 1, *after], x.dtype.numpy()), axis=len(before))
             size = count + 1
         total = math.prod(points)
-        line = ctx.reshape(ctx.stamp(line, points), points, (total,))
+        line = ctx.reshape(ctx.stamp(line, spots), spots, (total,))
         rest = [d for d in range(len(self._shape)) if d not in self._addressed]
         wanted: list[Label] = [("window", d) for d in rest[: len(before)]]
         wanted += [("batch", i) for i in range(len(self._index_shape))] + [("window", d) for d in self._partial]
@@ -189,8 +191,8 @@ class _Scatter:
         count = math.prod(middle)
         return ctx.reshape(x, shape, [*before, count, *after]), before, count, after, perm
 
-    def _linear(self, within: ir.Value) -> ir.Value:
-        """Return the linear index, as int64, of every point of the updates; it may lack axes of size 1 in front."""
+    def _linear(self, within: ir.Value, points: Sequence[Any]) -> ir.Value:
+        """Return the linear index, as int64, of every point of the updates."""
         ctx = self._ctx
         strides, stride = {}, 1
         for d in reversed(self._addressed):
@@ -215,7 +217,8 @@ class _Scatter:
             step = self._scaled(arange(ctx, size, np.int64), strides[d])
             others = [a for a in range(axes) if a != axis]
             parts.append(ctx.op.Unsqueeze(step, ctx.ints(*others)) if others else step)
-        return functools.reduce(ctx.op.Add, parts) if parts else ctx.constant(0, np.int64)
+        line = functools.reduce(ctx.op.Add, parts) if parts else ctx.constant(0, np.int64)
+        return line if moved or not points else expand(ctx, line, (), points)
 
     def _scaled(self, index: ir.Value, stride: Any) -> ir.Value:
         if not is_symbolic(stride) and stride == 1:

@@ -1,0 +1,121 @@
+"""Sorting and the largest elements, all said with TopK, which is stable: of equal elements the first comes first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jax2onnx._compat import is_symbolic
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from jax2onnx.lower import LoweringContext
+    from jax2onnx.registry import BoundLowerings
+
+
+def register(registry: BoundLowerings) -> None:
+    """Register the family."""
+    registry.table({"sort": sort, "top_k": top_k, "approx_top_k": approx_top_k})
+
+
+def sort(ctx: LoweringContext, *xs: ir.Value, dimension: int, num_keys: int) -> list[ir.Value]:
+    """Lower ``sort``: by the last key first, each further key keeping the order of what it finds equal."""
+    size = ctx.avals_in[0].shape[dimension]
+    if not is_symbolic(size) and size <= 1:
+        return list(xs)
+    order: ir.Value | None = None
+    for operand in reversed(range(num_keys)):
+        for key in reversed(_keys(ctx, xs[operand], ctx.avals_in[operand].dtype)):
+            values, order = _ranked(ctx, key, order, size, dimension, largest=False)
+            if len(xs) == 1 and key is xs[0]:
+                return [values]
+    assert order is not None
+    return [ctx.op.GatherElements(x, order, axis=dimension) for x in xs]
+
+
+def _ranked(
+    ctx: LoweringContext, key: ir.Value, order: ir.Value | None, size: Any, axis: int, *, largest: bool
+) -> tuple[ir.Value, ir.Value]:
+    """Refine an order by one key; return the sorted key and the new order."""
+    if order is not None:
+        key = ctx.op.GatherElements(key, order, axis=axis)
+    values, ranks = ctx.op.many("TopK", key, ctx.dim(size), outputs=2, axis=axis, largest=int(largest))
+    return values, ranks if order is None else ctx.op.GatherElements(order, ranks, axis=axis)
+
+
+def _keys(ctx: LoweringContext, x: ir.Value, dtype: Any) -> list[ir.Value]:
+    """Return numbers that TopK orders as JAX orders ``x``: NaN after infinity, all NaN alike, -0.0 and 0.0 alike."""
+    if jnp.issubdtype(dtype, np.floating):
+        if dtype == np.float64:
+            return [ctx.cast(ctx.op.IsNaN(x), np.int32), ctx.op.Where(ctx.op.IsNaN(x), np.asarray(np.inf), x)]
+        return [_above_infinity(ctx, x)]
+    return [_orderable(ctx, x, dtype)]
+
+
+def _above_infinity(ctx: LoweringContext, x: ir.Value) -> ir.Value:
+    """Make room for NaN above infinity, in float64: infinity becomes a number that only float64 has, NaN infinity."""
+    wide = ctx.op.Min(ctx.cast(x, np.float64), np.asarray(1e300))
+    return ctx.op.Where(ctx.op.IsNaN(x), np.asarray(np.inf), wide)
+
+
+def _orderable(ctx: LoweringContext, x: ir.Value, dtype: Any) -> ir.Value:
+    """Return integers of a type that TopK takes, in the same order."""
+    if dtype == np.bool_:
+        return ctx.cast(x, np.int32)
+    if dtype == np.uint64:
+        # No signed type holds all of uint64; shifted down by 2^63 it fits.
+        return ctx.op.BitwiseXor(ctx.cast(x, np.int64), np.asarray(np.iinfo(np.int64).min))
+    return x
+
+
+def top_k(ctx: LoweringContext, x: ir.Value, *, k: Any, axis: int) -> list[ir.Value]:
+    """Lower ``top_k``: NaN is the largest, 0.0 is larger than -0.0."""
+    return _top(ctx, x, k, axis, largest=True)
+
+
+def approx_top_k(
+    ctx: LoweringContext,
+    x: ir.Value,
+    *,
+    k: int,
+    reduction_dimension: int,
+    recall_target: float,
+    is_max_k: bool,
+    reduction_input_size_override: int,
+    aggregate_to_topk: bool,
+) -> list[ir.Value]:
+    """Lower ``approx_top_k`` to the exact result, whose recall is 1."""
+    del recall_target, reduction_input_size_override
+    axis = reduction_dimension % len(ctx.avals_in[0].shape)
+    if not aggregate_to_topk and ctx.avals_out[0].shape[axis] != k:
+        raise ctx.unsupported("aggregate_to_topk=False", "leave aggregate_to_topk=True")
+    return _top(ctx, x, k, axis, largest=is_max_k)
+
+
+def _top(ctx: LoweringContext, x: ir.Value, k: Any, axis: int, *, largest: bool) -> list[ir.Value]:
+    dtype = ctx.avals_in[0].dtype
+    order: ir.Value | None = None
+    size = ctx.avals_in[0].shape[axis]
+    *refining, first = reversed(_total_keys(ctx, x, dtype, largest=largest))
+    for key in refining:
+        _, order = _ranked(ctx, key, order, size, axis, largest=largest)
+    values, order = _ranked(ctx, first, order, k, axis, largest=largest)
+    if first is not x or refining:
+        values = ctx.op.GatherElements(x, order, axis=axis)
+    return [values, ctx.cast(order, ctx.avals_out[1].dtype)]
+
+
+def _total_keys(ctx: LoweringContext, x: ir.Value, dtype: Any, *, largest: bool) -> list[ir.Value]:
+    """Return the keys of :func:`_keys`; for the largest elements with 0.0 above -0.0."""
+    if not (largest and jnp.issubdtype(dtype, np.floating)):
+        return _keys(ctx, x, dtype)
+    below = ctx.op.Equal(ctx.op.Reciprocal(x), np.asarray(-np.inf, dtype))
+    if dtype == np.float64:
+        below = ctx.op.And(below, ctx.op.Equal(x, np.asarray(0.0, dtype)))
+        return [*_keys(ctx, x, dtype), ctx.cast(ctx.op.Not(below), np.int32)]
+    # Smaller in size than any float32, and so between 0.0 and the negative numbers.
+    zero = ctx.op.And(below, ctx.op.Equal(x, np.asarray(0.0, dtype)))
+    return [ctx.op.Where(zero, np.asarray(-1e-300), _above_infinity(ctx, x))]
