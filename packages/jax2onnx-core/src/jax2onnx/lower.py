@@ -283,7 +283,10 @@ class LoweringContext:
         try:
             for eqn in program.eqns:
                 self.eqn = eqn
-                values = self._equation(eqn, [read(a) for a in eqn.inputs])
+                if eqn.primitive in JITTED:
+                    values = self.outliner.call(eqn, read)
+                else:
+                    values = self._equation(eqn, [read(a) for a in eqn.inputs])
                 for var, value in zip(eqn.outputs, values, strict=True):
                     env[var] = self._stamped(value, var.aval)
         finally:
@@ -293,8 +296,6 @@ class LoweringContext:
     def _equation(self, eqn: Eqn, operands: list[ir.Value]) -> Sequence[ir.Value]:
         if eqn.fused is not None:
             return self._fused(eqn, eqn.fused, operands)
-        if eqn.primitive in JITTED:
-            return self.outliner.call(eqn, operands)
         entry = self.lowerings.find(eqn.primitive, self.opset)
         if entry is None:
             raise self._no_lowering(eqn)

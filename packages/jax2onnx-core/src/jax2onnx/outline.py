@@ -9,14 +9,14 @@ import onnx_ir as ir
 
 from jax2onnx.builder import Scope, ir_dtype
 from jax2onnx.dims import find_sources
-from jax2onnx.functions import Mark, parse_mark
-from jax2onnx.program import Program, Var
+from jax2onnx.functions import JITTED, Mark, parse_mark
+from jax2onnx.program import Program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from jax2onnx.lower import LoweringContext
-    from jax2onnx.program import Eqn
+    from jax2onnx.program import Atom, Eqn
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class Outliner:
         self._by_body: dict[Any, ir.Function] = {}
         self.functions: dict[tuple[str, str], ir.Function] = {}
 
-    def call(self, eqn: Eqn, operands: Sequence[ir.Value]) -> Sequence[ir.Value]:
-        """Emit the call of the function that a marked equation stands for."""
+    def call(self, eqn: Eqn, read: Callable[[Atom], ir.Value]) -> Sequence[ir.Value]:
+        """Emit the call of the function that a marked equation stands for; only operands that it uses are read."""
         jaxpr = eqn.params["jaxpr"]
         program = self._ctx.program(jaxpr)
         mark = parse_mark(eqn.params["name"])
@@ -48,16 +48,14 @@ class Outliner:
         if definition is None:
             definition = self._by_jaxpr[key] = self._define(mark, program)
         op = self._ctx.op
-        passed = [operands[i] for i in definition.used]
+        passed = [read(eqn.inputs[i]) for i in definition.used]
         passed += [self._ctx.named_dim(h) if isinstance(h, str) else op.constant(h) for h in definition.hoisted]
         function = definition.function
         return op.call(function.domain, function.name, passed, len(eqn.outputs))
 
     def _define(self, mark: Mark, program: Program) -> _Definition:
         ctx = self._ctx
-        used_vars = {a for e in program.eqns for a in e.inputs if isinstance(a, Var)}
-        used_vars |= {a for a in program.outputs if isinstance(a, Var)}
-        used = tuple(i for i, v in enumerate(program.inputs) if v in used_vars)
+        used = self._used(program)
         inputs = [
             ctx.stamp(
                 ir.Value(name=f"input_{i}", type=ir.TensorType(ir_dtype(program.inputs[i].aval.dtype))),
@@ -77,6 +75,16 @@ class Outliner:
         inputs += [value for value, _ in scope.hoisted]
         function = self._share(mark, inputs, outputs, scope.nodes)
         return _Definition(function, used, tuple(what for _, what in scope.hoisted))
+
+    def _used(self, program: Program) -> tuple[int, ...]:
+        """Which inputs of a program matter, seen through the calls in it."""
+        read: set[Atom] = set(program.outputs)
+        for eqn in program.eqns:
+            if eqn.primitive in JITTED:
+                read.update(eqn.inputs[i] for i in self._used(self._ctx.program(eqn.params["jaxpr"])))
+            else:
+                read.update(eqn.inputs)
+        return tuple(i for i, v in enumerate(program.inputs) if v in read)
 
     def _share(
         self, mark: Mark, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], nodes: Sequence[ir.Node]

@@ -10,6 +10,7 @@ from jax2onnx.hookspecs import hookimpl
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jax2onnx.functions import Carried
     from jax2onnx.registry import BoundExamples, BoundFusions, Opened
 
 
@@ -21,6 +22,16 @@ def jax2onnx_open(target: Callable[..., Any], training: bool) -> Opened | None: 
     from jax2onnx_nnx import opening
 
     return opening.open_modules(target, training=training)
+
+
+@hookimpl
+def jax2onnx_carry(target: object) -> Carried | None:
+    """Take a module that is an argument of an ``onnx_function`` apart."""
+    if "flax.nnx" not in sys.modules:
+        return None
+    from jax2onnx_nnx import carrying
+
+    return carrying.carry(target)
 
 
 @hookimpl
