@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import NameFixPass
 
 from jax2onnx import plugins
 from jax2onnx._compat import is_symbolic
@@ -100,9 +99,7 @@ def to_onnx(
     return ir.to_proto(model)
 
 
-def save_onnx(
-    fn: Any, inputs: Sequence[Any] | Mapping[str, Any], path: str | os.PathLike[str], **options: Any
-) -> None:
+def save_onnx(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], path: str | os.PathLike[str], **options: Any) -> None:
     """Convert a JAX callable and write the model to ``path``; options are those of :func:`to_onnx`.
 
     Large weights are written beside the model, to ``<path>.data``. A failed export leaves no file, and an existing file
@@ -154,9 +151,7 @@ def export_ir(
     params = _parameters(traced)
     graph_inputs = _graph_inputs(parsed)
     root = ctx.op.scope
-    root.sources.update(
-        find_sources([(v, s.aval.shape) for v, s in zip(graph_inputs, parsed.specs, strict=True)])
-    )
+    root.sources.update(find_sources([(v, s.aval.shape) for v, s in zip(graph_inputs, parsed.specs, strict=True)]))
     values = lower(ctx, program, [*params, *graph_inputs])
     names = _output_names(traced.output_paths, output_names, {v.name for v in graph_inputs})
     graph = ir.Graph(
@@ -185,10 +180,21 @@ def export_ir(
 
 
 def _unique_names(model: ir.Model) -> None:
-    """Let no name of a subgraph shadow one of an enclosing graph."""
-    nodes = (n for g in (model.graph, *(f.graph for f in model.functions.values())) for n in g)
-    if any(a.type in {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS} for n in nodes for a in n.attributes.values()):
-        NameFixPass()(model)
+    """Give values of subgraphs names that no other graph uses; onnxruntime wants that even where none shadows."""
+    for root in (model.graph, *(f.graph for f in model.functions.values())):
+        inner = [g for g in root.subgraphs() if g is not root]
+        if not inner:
+            continue
+        taken = {v.name for v in (*root.inputs, *root.initializers.values())}
+        taken.update(v.name for node in root for v in node.outputs)
+        for graph in inner:
+            for value in (*graph.inputs, *(v for node in graph for v in node.outputs)):
+                name = value.name or "value"
+                count = 1
+                while value.name is None or value.name in taken:
+                    value.name = f"{name}_{count}"
+                    count += 1
+                taken.add(value.name)
 
 
 def _check_opset(opset: int) -> None:
@@ -212,9 +218,7 @@ def _parameters(traced: Traced) -> list[ir.Value]:
     for name, array in traced.params.items():
         held = np.asarray(array)
         tensor = ir.Tensor(held, dtype=ir_dtype(held.dtype), name=name)
-        values.append(
-            ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-        )
+        values.append(ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor))
     return values
 
 
@@ -250,9 +254,7 @@ def _default_output(path: str) -> str:
     return f"output_{path}" if path[0].isdigit() else path
 
 
-def _graph_outputs(
-    ctx: LoweringContext, values: Sequence[ir.Value], names: Sequence[str]
-) -> list[ir.Value]:
+def _graph_outputs(ctx: LoweringContext, values: Sequence[ir.Value], names: Sequence[str]) -> list[ir.Value]:
     """Name the outputs; one that is an input, a constant or a duplicate becomes a value of its own."""
     outputs = ctx.distinct(values)
     for output, name in zip(outputs, names, strict=True):

@@ -128,7 +128,9 @@ def _emit(ctx: LoweringContext, conv: _Conv) -> ir.Value:
     if native and _is_transposed(conv):
         return _conv_transpose(ctx, conv)
     spread = [1, 1, *conv.lhs_dilation]
-    conv.x, conv.shape = windows.dilate(ctx, conv.x, conv.shape, dtype=conv.dtype, dilation=spread, fill=0)
+    conv.x, conv.shape = windows.dilate(
+        ctx, conv.x, conv.shape, dtype=conv.dtype, dilation=spread, fill=ctx.constant(0, conv.dtype)
+    )
     return _conv(ctx, conv) if native else _unfolded(ctx, conv)
 
 
@@ -137,29 +139,14 @@ def _conv(ctx: LoweringContext, conv: _Conv) -> ir.Value:
     if windows.known(*conv.kernel_shape[2:]):
         attributes["kernel_shape"] = list(conv.kernel_shape[2:])
     x = conv.x
-    if _is_same(conv):
+    plain = all(d == 1 for d in conv.rhs_dilation)
+    if plain and windows.is_same(conv.shape[2:], conv.kernel_shape[2:], conv.strides, conv.padding):
         attributes["auto_pad"] = "SAME_UPPER"
     elif all(windows.known(low, high) and min(low, high) >= 0 for low, high in conv.padding):
-        attributes["pads"] = _pads(conv.padding)
+        attributes["pads"] = windows.onnx_pads(conv.padding)
     else:
         x, _ = windows.pad(ctx, x, conv.shape, [(0, 0), (0, 0), *conv.padding], 0)
     return ctx.op.Conv(x, conv.kernel, group=conv.groups, **attributes)
-
-
-def _pads(padding: Sequence[tuple[Any, Any]]) -> list[int]:
-    return [*(int(low) for low, _ in padding), *(int(high) for _, high in padding)]
-
-
-def _is_same(conv: _Conv) -> bool:
-    """Tell whether symbolic padding is JAX's SAME, where ONNX and onnxruntime compute it alike."""
-    kernel = conv.kernel_shape[2:]
-    flat = [p for pair in conv.padding for p in pair]
-    if windows.known(*flat) or not windows.known(*kernel) or any(d != 1 for d in conv.rhs_dilation):
-        return False
-    if any(k < s for k, s in zip(kernel, conv.strides, strict=True)):
-        return False
-    same = lax.padtype_to_pads(conv.shape[2:], kernel, conv.strides, "SAME")
-    return all(bool(a == b) for a, b in zip(flat, [p for pair in same for p in pair], strict=True))
 
 
 def _is_transposed(conv: _Conv) -> bool:

@@ -1,0 +1,153 @@
+"""ONNX's pooling operators, for the windows that they cover."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jax import lax
+
+from jax2onnx_lax import windows
+from jax2onnx_lax.dtypes import info, is_float, is_integer, is_narrow
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from jax2onnx.lower import LoweringContext
+
+_DILATED_AVERAGE_OPSET = 19
+"""The first opset whose ``AveragePool`` takes dilations."""
+
+
+def window_sum(ctx: LoweringContext, x: ir.Value, window: windows.Window) -> ir.Value | None:
+    """Sum over windows by ``AveragePool``; None where that does not do it."""
+    dtype = ctx.aval_out.dtype
+    compute = _compute_dtype(dtype)
+    if not is_float(dtype) or not ctx.supports("AveragePool", compute):
+        return None
+    pool = _plan(ctx, window)
+    if pool is None or ("dilations" in pool.attributes and ctx.opset < _DILATED_AVERAGE_OPSET):
+        return None
+    padded = 1 if {"pads", "auto_pad"} & pool.attributes.keys() else None
+    count = np.asarray(math.prod(pool.attributes["kernel_shape"]), compute)
+
+    def emit(x: ir.Value) -> ir.Value:
+        y = ctx.op.AveragePool(x, count_include_pad=padded, **pool.attributes)
+        return ctx.op.Mul(ctx.stamp(y, pool.window.out), count)
+
+    return ctx.cast(_pooled(ctx, ctx.cast(x, compute), pool, emit), dtype)
+
+
+def window_extremum(ctx: LoweringContext, x: ir.Value, window: windows.Window, *, is_max: bool) -> ir.Value | None:
+    """Find the maximum (or minimum) of windows by ``MaxPool``; None where that does not do it."""
+    dtype = ctx.aval_out.dtype
+    compute = _compute_dtype(dtype)
+    if not (is_max or is_float(dtype)) or not ctx.supports("MaxPool", compute):
+        return None
+    pool = _plan(ctx, window)
+    if pool is None:
+        return None
+
+    def emit(x: ir.Value) -> ir.Value:
+        if not is_max:
+            x = ctx.stamp(ctx.op.Neg(x), pool.shape)
+        y = ctx.stamp(ctx.op.MaxPool(x, **pool.attributes), pool.window.out)
+        # onnxruntime's MaxPool passes over NaN, and starts from the smallest finite number.
+        if ctx.target is not None and is_float(dtype):
+            y = ctx.stamp(_guarded(ctx, x, y, pool, compute), pool.window.out)
+        return y if is_max else ctx.op.Neg(y)
+
+    return ctx.cast(_pooled(ctx, ctx.cast(x, compute), pool, emit), dtype)
+
+
+def bound(dtype: Any, *, is_max: bool) -> np.ndarray[Any, Any]:
+    """Return what never wins a maximum (or minimum), as a scalar array."""
+    if dtype == np.bool_:
+        return np.asarray(not is_max)
+    if is_integer(dtype):
+        return np.asarray(info(dtype).min if is_max else info(dtype).max, dtype)
+    return np.asarray(-np.inf if is_max else np.inf, dtype)
+
+
+def _compute_dtype(dtype: Any) -> np.dtype[Any]:
+    return np.dtype(np.float32) if is_narrow(dtype) else np.dtype(dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """Windows as ONNX's pools have them: over the last one to three dims of (N, C, spatial…)."""
+
+    permutation: Sequence[int]
+    shape: windows.Shape
+    window: windows.Window
+    attributes: dict[str, Any]
+
+
+def _plan(ctx: LoweringContext, window: windows.Window) -> _Pool | None:
+    """Return how a pool operator does it, if one does and onnxruntime's agrees with JAX."""
+    shape, out = ctx.avals_in[0].shape, window.out
+    spatial = [a for a in range(len(shape)) if not window.is_whole(a)]
+    others = [a for a in range(len(shape)) if a not in spatial]
+    sizes = [d for d in (*shape, *out) if windows.known(d)]
+    if not 1 <= len(spatial) <= 3 or 0 in sizes or any(d != 1 for d in window.base_dilation):
+        return None
+
+    def inner(values: Sequence[Any]) -> list[Any]:
+        return [values[a] for a in spatial]
+
+    size, padding = inner(window.size), inner(window.padding)
+    attributes: dict[str, Any] = {"strides": inner(window.strides)}
+    dilated = any(d != 1 for d in inner(window.dilation))
+    if not windows.known(*size):
+        return None
+    if any(p != 0 for pair in padding for p in pair):
+        # A window that lies in the padding altogether has no value in onnxruntime.
+        if dilated:
+            return None
+        if windows.is_same(inner(shape), size, inner(window.strides), padding):
+            attributes["auto_pad"] = "SAME_UPPER"
+        elif all(windows.known(p) and 0 <= p < s for pair, s in zip(padding, size, strict=True) for p in pair):
+            attributes["pads"] = windows.onnx_pads(padding)
+        else:
+            return None
+    if dilated:
+        attributes["dilations"] = inner(window.dilation)
+
+    def outer(values: Sequence[Any]) -> windows.Shape:
+        kept = [values[a] for a in others]
+        return (math.prod(kept[:-1]), kept[-1] if kept else 1, *inner(values))
+
+    attributes["kernel_shape"] = size
+    moved = windows.Window(
+        [1, 1, *size],
+        [1, 1, *inner(window.strides)],
+        [(0, 0), (0, 0), *padding],
+        [1] * (2 + len(spatial)),
+        [1, 1, *inner(window.dilation)],
+        outer(out),
+    )
+    return _Pool([*others, *spatial], outer(shape), moved, attributes)
+
+
+def _pooled(ctx: LoweringContext, x: ir.Value, pool: _Pool, emit: Callable[[ir.Value], ir.Value]) -> ir.Value:
+    """Bring the array into the form (N, C, spatial…) for ``emit``, and its result back."""
+    x, shape = windows.transpose(ctx, x, ctx.avals_in[0].shape, pool.permutation)
+    y = ctx.stamp(emit(ctx.reshape(x, shape, pool.shape)), pool.window.out)
+    permuted = tuple(ctx.aval_out.shape[a] for a in pool.permutation)
+    inverse = [pool.permutation.index(a) for a in range(len(permuted))]
+    return windows.transpose(ctx, ctx.reshape(y, pool.window.out, permuted), permuted, inverse)[0]
+
+
+def _guarded(ctx: LoweringContext, x: ir.Value, y: ir.Value, pool: _Pool, dtype: Any) -> ir.Value:
+    """Return ``y``, the maximum over windows of ``x``, computed otherwise if ``x`` is not all finite."""
+    total = ctx.stamp(ctx.op.ReduceSum(x, keepdims=0), ())
+    finite = ctx.stamp(ctx.op.Less(ctx.stamp(ctx.op.Abs(total), ()), np.asarray(np.inf, dtype)), ())
+    operand = windows.Operand(x, windows.aval(pool.shape, dtype), ctx.constant(bound(dtype, is_max=True)))
+    exact = ctx.subgraph(
+        "exact", [], lambda _: windows.reduce(ctx, [operand], pool.window, windows.single(lax.reduce_max))
+    )
+    pooled = ctx.subgraph("pooled", [], lambda _: [y])
+    return ctx.op.emit("If", finite, then_branch=pooled, else_branch=exact)
