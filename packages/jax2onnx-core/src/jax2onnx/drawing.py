@@ -222,7 +222,7 @@ def _mixed(array: Array, edges: Sequence[Any], rng: np.random.Generator) -> Arra
     flat = array.reshape(-1).copy()
     count = min(len(edges), max(1, flat.size // 2))
     where = rng.permutation(flat.size)[:count]
-    flat[where] = np.asarray(rng.permutation(np.asarray(edges, object))[:count].tolist()).astype(array.dtype)
+    flat[where] = np.asarray(rng.permutation(np.asarray(edges, object))[:count].tolist(), array.dtype)
     return flat.reshape(array.shape)
 
 
