@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import nox
@@ -99,8 +100,7 @@ def types(session: nox.Session) -> None:
 @nox.session(python=DEFAULT, reuse_venv=False)
 def wheels(session: nox.Session) -> None:
     """Build all wheels; two of them, by name, are enough for the quick start, from another folder."""
-    dist = Path(session.create_tmp()) / "dist"
-    shutil.rmtree(dist, ignore_errors=True)
+    dist = Path(tempfile.mkdtemp())  # a folder never seen before: uv caches by path what it finds in one
     session.install("build", "hatchling")
     for package in PACKAGES:
         session.run("python", "-m", "build", "--no-isolation", "--outdir", str(dist), str(package), silent=True)
@@ -114,3 +114,4 @@ def wheels(session: nox.Session) -> None:
     session.run("python", "quickstart.py")
     session.run("jax2onnx", "list-plugins")
     session.run("jax2onnx", "inspect", "jax_callable.onnx")
+    shutil.rmtree(dist)

@@ -84,10 +84,9 @@ def write_plugin(folder, name, modules):
 class Environment:
     """A virtual environment; commands run in an empty folder, without this process's Python paths."""
 
-    def __init__(self, folder, dist):
+    def __init__(self, folder):
         self.folder = folder
         self.bin = folder / "env" / ("Scripts" if os.name == "nt" else "bin")
-        self.dist = dist
         self.elsewhere = folder / "elsewhere"
         self.elsewhere.mkdir()
         subprocess.run([sys.executable, "-m", "virtualenv", "-q", str(folder / "env")], check=True)
@@ -95,7 +94,7 @@ class Environment:
     def install(self, *what):
         python = str(self.bin / "python")
         pip = ["uv", "pip", "install", "--python", python] if shutil.which("uv") else [python, "-m", "pip", "install"]
-        subprocess.run([*pip, "-q", "--find-links", str(self.dist), *what], check=True)
+        subprocess.run([*pip, "-q", *map(str, what)], check=True)
 
     def run(self, command, *arguments, **variables):
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "JAX2ONNX", "VIRTUAL_ENV"))}
@@ -126,8 +125,8 @@ def environment(tmp_path_factory):
     ]
     for project in projects:
         build(project, dist)
-    made = Environment(folder, dist)
-    made.install("jax2onnx-core", "jax2onnx-lax", *(f"other-{n}" for n in ("frobnicate", "broken", "left", "right")))
+    made = Environment(folder)
+    made.install(*dist.glob("*.whl"))
     return made
 
 
