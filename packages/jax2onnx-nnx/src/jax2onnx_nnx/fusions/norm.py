@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,7 +122,7 @@ def _layer_norm(*, scale: bool, bias: bool, fast: bool) -> Fusion:
         )
 
     shapes = _Arrays.shapes(scale=scale, bias=bias)
-    examples = [[(2, *_C), *shapes], [(2, 5, *_C), *shapes]]
+    examples = [[(2, *_C), *shapes], [(2, 5, *_C), *shapes], [_C, *shapes]]
     return _fusion(
         "LayerNorm", reference, examples, _reduced, emit, use_scale=scale, use_bias=bias, use_fast_variance=fast
     )
@@ -198,16 +199,13 @@ def _group_norm(*, scale: bool, bias: bool, fast: bool) -> Fusion:
 
     def emit(ctx: LoweringContext, x: ir.Value, *arrays: ir.Value, groups: int) -> ir.Value:
         epsilon, size = known_scalar(ctx, len(arrays)), _features(ctx)
-        shape = ctx.avals_in[0].shape
-        if not ctx.supports("GroupNormalization", np.float32) or len(shape) < 3:
-            msg = "the target has no GroupNormalization for this rank"
-            raise Decline(msg)
-        weight, offset = _Arrays(arrays, scale=scale, bias=bias).values(ctx, size, ctx.aval_out.dtype)
+        taken = _Arrays(arrays, scale=scale, bias=bias)
+        operator = _grouped if ctx.target is not None or ctx.opset < 21 else _group_operator
 
-        def operator(value: ir.Value) -> ir.Value:
-            return ctx.op.GroupNormalization(value, weight, offset, epsilon=epsilon, num_groups=groups)
+        def emit_channels_first(value: ir.Value) -> ir.Value:
+            return operator(ctx, value, taken, size, epsilon=epsilon, groups=groups)
 
-        return channels_first(ctx, x, shape, operator)
+        return channels_first(ctx, x, ctx.aval_out.shape, emit_channels_first)
 
     shapes = _Arrays.shapes(scale=scale, bias=bias)
     return _fusion(
@@ -216,11 +214,37 @@ def _group_norm(*, scale: bool, bias: bool, fast: bool) -> Fusion:
         [[(2, 5, *_C), *shapes], [(2, *_C), *shapes]],
         _groups,
         emit,
-        opset=21,
         use_scale=scale,
         use_bias=bias,
         use_fast_variance=fast,
     )
+
+
+def _group_operator(
+    ctx: LoweringContext, x: ir.Value, arrays: _Arrays, size: int, *, epsilon: float, groups: int
+) -> ir.Value:
+    weight, offset = arrays.values(ctx, size, ctx.aval_out.dtype)
+    return ctx.op.GroupNormalization(x, weight, offset, epsilon=epsilon, num_groups=groups)
+
+
+def _grouped(ctx: LoweringContext, x: ir.Value, arrays: _Arrays, size: int, *, epsilon: float, groups: int) -> ir.Value:
+    """Normalise each group as an instance.
+
+    Where a runtime expands GroupNormalization by its definition, the variance is E[x^2] - E[x]^2 and can come out
+    negative; JAX clips it.
+    """
+    batch, *dims = ctx.aval_out.shape
+    moved = (batch, size, *dims[:-1])
+    grouped = (batch, groups, math.prod(dims) // groups)
+    wide = ctx.cast(x, np.float32)
+    ones, zeros = ctx.constant(np.ones(groups, np.float32)), ctx.constant(np.zeros(groups, np.float32))
+    value = ctx.op.InstanceNormalization(ctx.reshape(wide, moved, grouped), ones, zeros, epsilon=epsilon)
+    value = ctx.reshape(ctx.stamp(value, grouped), grouped, moved)
+    for array, combine in ((arrays.scale, ctx.op.Mul), (arrays.bias, ctx.op.Add)):
+        if array is not None:
+            per_channel = ctx.reshape(ctx.cast(array, np.float32), (size,), (size, *[1] * (len(moved) - 2)))
+            value = ctx.stamp(combine(value, per_channel), moved)
+    return ctx.cast(value, ctx.aval_out.dtype)
 
 
 FUSIONS: tuple[Fusion, ...] = (
