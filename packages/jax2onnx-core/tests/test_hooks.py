@@ -58,12 +58,12 @@ def jax2onnx_register_targets(registry):
 
 
 @hookimpl
-def jax2onnx_open(target, training):
+def jax2onnx_open(target, opening):
     from jax2onnx.registry import Opened
 
     if isinstance(target, Box):
         def function(params, x):
-            return x - params["array"] if training else x + params["array"]
+            return x - params["array"] if opening.training else x + params["array"]
 
         return Opened(function=function, params={"array": target.array}, name="box")
 

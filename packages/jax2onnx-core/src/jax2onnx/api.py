@@ -5,14 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import jax
 import numpy as np
 import onnx
 import onnx_ir as ir
 
 from jax2onnx import plugins
-from jax2onnx._compat import is_symbolic
 from jax2onnx.builder import ir_dtype
 from jax2onnx.dims import find_sources
 from jax2onnx.errors import ConversionError, InputSpecError, OpsetError
@@ -21,9 +21,9 @@ from jax2onnx.functions import exporting, is_marked
 from jax2onnx.fuse import fuse
 from jax2onnx.legalise import legalise
 from jax2onnx.lower import LoweringContext, lower
-from jax2onnx.registry import MIN_OPSET
+from jax2onnx.registry import MIN_OPSET, Opening
 from jax2onnx.save import preflight, save
-from jax2onnx.specs import Inputs, parse_inputs
+from jax2onnx.specs import InputSpec, parse_inputs
 from jax2onnx.tidy import tidy
 from jax2onnx.trace import Traced, open_callable, trace
 
@@ -49,6 +49,8 @@ def to_onnx(
     target: str | None = DEFAULT_TARGET,
     lowerings: Mapping[str, Callable[..., Any]] | None = None,
     fusions: bool = True,
+    functions: Literal["marked", "modules"] = "marked",
+    state: Literal["drop", "io"] = "drop",
     training: bool = False,
     name: str | None = None,
 ) -> onnx.ModelProto:
@@ -68,6 +70,10 @@ def to_onnx(
         target: the runtime to legalise for; ``'onnx'`` or None keeps the form that the ONNX spec allows.
         lowerings: primitive name -> rule; beats every plugin.
         fusions: whether to emit whole functions (gelu, softmax, …) as ONNX's own operators.
+        functions: ``'marked'`` keeps what ``onnx_function`` marks as ONNX functions; ``'modules'`` every submodule of a
+            framework's module too.
+        state: ``'drop'`` drops the updates that a module makes to its own state; ``'io'`` exports a pure step: each
+            updated variable is a further input and, as ``<name>.next``, a further output.
         training: export training behaviour (batch statistics, dropout) instead of inference.
         name: the graph's name.
 
@@ -89,6 +95,8 @@ def to_onnx(
         target=target,
         lowerings=lowerings,
         fusions=fusions,
+        functions=functions,
+        state=state,
         training=training,
         name=name,
     )
@@ -126,6 +134,8 @@ def export_ir(
     target: str | None = DEFAULT_TARGET,
     lowerings: Mapping[str, Callable[..., Any]] | None = None,
     fusions: bool = True,
+    functions: Literal["marked", "modules"] = "marked",
+    state: Literal["drop", "io"] = "drop",
     training: bool = False,
     name: str | None = None,
 ) -> ir.Model:
@@ -135,7 +145,7 @@ def export_ir(
     registry = loaded.registry()
     runtime = _find_target(target, registry.targets)
     parsed = parse_inputs(fn, inputs, input_params=input_params, input_names=input_names, constraints=constraints)
-    opened = open_callable(fn, loaded.hook, training=training)
+    opened = open_callable(fn, loaded.hook, Opening(training=training, functions=functions, state=state))
     with exporting(lambda node: loaded.hook.jax2onnx_carry(target=node)):
         traced = trace(opened, parsed)
     used = tuple(registry.fusions) if fusions else ()
@@ -149,11 +159,13 @@ def export_ir(
         problems=loaded.problems,
     )
     params = _parameters(traced)
-    graph_inputs = _graph_inputs(parsed)
+    specs = (*parsed.specs, *(InputSpec(n, jax.typeof(a)) for n, a in traced.state.items()))
+    graph_inputs = [ctx.input(s.aval, s.name) for s in specs]
     root = ctx.op.scope
-    root.sources.update(find_sources([(v, s.aval.shape) for v, s in zip(graph_inputs, parsed.specs, strict=True)]))
+    root.sources.update(find_sources([(v, s.aval.shape) for v, s in zip(graph_inputs, specs, strict=True)]))
     values = lower(ctx, program, [*params, *graph_inputs])
     names = _output_names(traced.output_paths, output_names, {v.name for v in graph_inputs})
+    names += [f"{n}.next" for n in traced.state]
     graph = ir.Graph(
         graph_inputs,
         _graph_outputs(ctx, values, names),
@@ -220,17 +232,6 @@ def _parameters(traced: Traced) -> list[ir.Value]:
         tensor = ir.Tensor(held, dtype=ir_dtype(held.dtype), name=name)
         values.append(ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor))
     return values
-
-
-def _graph_inputs(inputs: Inputs) -> list[ir.Value]:
-    return [
-        ir.Value(name=s.name, shape=_ir_shape(s.aval.shape), type=ir.TensorType(ir_dtype(s.aval.dtype)))
-        for s in inputs.specs
-    ]
-
-
-def _ir_shape(shape: Sequence[Any]) -> ir.Shape:
-    return ir.Shape([str(d) if is_symbolic(d) else int(d) for d in shape])
 
 
 def _output_names(paths: Sequence[str], wanted: Sequence[str] | None, taken: set[str | None]) -> list[str]:

@@ -37,6 +37,7 @@ from jax2onnx import plugins
 from jax2onnx._runtime import RUNTIME_ERRORS, Runner, runtime_name
 from jax2onnx.drawing import Batch, draw, finfo, nudged
 from jax2onnx.errors import CheckError, InputSpecError
+from jax2onnx.registry import Opening
 from jax2onnx.specs import Inputs, parse_inputs
 from jax2onnx.trace import open_callable
 
@@ -134,7 +135,7 @@ def check(
         InputSpecError: an argument is not of an accepted form.
     """
     parsed = parse_inputs(fn, inputs, input_params=input_params, constraints=constraints)
-    opened = open_callable(fn, plugins.load().hook, training=training)
+    opened = open_callable(fn, plugins.load().hook, Opening(training=training))
     comparison = _Comparison(opened.function, opened.params, parsed, rtol, atol)
     runner = _runner(model, parsed)
     if values is not None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         BoundLowerings,
         BoundTargets,
         Opened,
+        Opening,
     )
 
 PROJECT = "jax2onnx"
@@ -46,10 +47,10 @@ def jax2onnx_register_examples(registry: BoundExamples) -> None:
 
 
 @hookspec(firstresult=True)
-def jax2onnx_open(target: Callable[..., Any], training: bool) -> Opened | None:  # noqa: FBT001 - hooks take plain args
+def jax2onnx_open(target: Callable[..., Any], opening: Opening) -> Opened | None:
     """Open a framework object: return a pure function and its named parameters, or None if it is not yours.
 
-    ``training`` is True when the user asked for training behaviour; otherwise return the inference form.
+    ``opening`` says how: in inference or training form, with which functions, with or without its state.
     """
 
 

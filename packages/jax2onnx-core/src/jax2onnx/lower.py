@@ -245,7 +245,7 @@ class LoweringContext:
             body: gets the graph's inputs, returns its outputs.
         """
         scope = Scope(parent=self.op.scope)
-        inputs = [self._input(a) for a in avals]
+        inputs = [self.input(a) for a in avals]
         outer, self.op.scope = self.op.scope, scope
         try:
             outputs = self.distinct(body(inputs))
@@ -267,8 +267,9 @@ class LoweringContext:
                 outputs.append(copy)
         return outputs
 
-    def _input(self, aval: Any) -> ir.Value:
-        return self.stamp(ir.Value(type=ir.TensorType(ir_dtype(aval.dtype))), aval.shape)
+    def input(self, aval: Any, name: str | None = None) -> ir.Value:
+        """Return a value for an input of a graph."""
+        return self.stamp(ir.Value(name=name, type=ir.TensorType(ir_dtype(aval.dtype))), aval.shape)
 
     # -- the driver --------------------------------------------------------------------------------------------------
 

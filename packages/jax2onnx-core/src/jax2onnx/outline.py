@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
-from jax2onnx.builder import Scope, ir_dtype
+from jax2onnx.builder import Scope
 from jax2onnx.dims import find_sources
 from jax2onnx.functions import JITTED, Mark, parse_mark
 from jax2onnx.program import Program
@@ -56,13 +56,7 @@ class Outliner:
     def _define(self, mark: Mark, program: Program) -> _Definition:
         ctx = self._ctx
         used = self._used(program)
-        inputs = [
-            ctx.stamp(
-                ir.Value(name=f"input_{i}", type=ir.TensorType(ir_dtype(program.inputs[i].aval.dtype))),
-                program.inputs[i].aval.shape,
-            )
-            for i in used
-        ]
+        inputs = [ctx.input(program.inputs[i].aval, f"input_{i}") for i in used]
         scope = Scope(function=True)
         shapes = [(v, program.inputs[i].aval.shape) for v, i in zip(inputs, used, strict=True)]
         scope.sources.update(find_sources(shapes))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from jax2onnx.errors import PluginConflictError
 
@@ -214,19 +214,37 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """How the user asked for a framework object to be opened.
+
+    Attributes:
+        training: keep training behaviour instead of the inference form.
+        functions: ``modules`` to export every submodule as an ONNX function, not only what is marked.
+        state: ``io`` to make the state that a call updates inputs and outputs, instead of dropping the updates.
+    """
+
+    training: bool = False
+    functions: Literal["marked", "modules"] = "marked"
+    state: Literal["drop", "io"] = "drop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
     """A framework object, opened.
 
     Attributes:
-        function: pure function ``function(params, *args, **kwargs)``.
+        function: pure function ``function(params, *args, **kwargs)``; where there is ``state``, ``params`` holds it too,
+            and the function returns ``(result, new_state)``, the latter a mapping with the names of ``state``.
         params: the parameters: a flat mapping from readable path (``linear1.kernel``) to array.
         name: a name for the graph.
+        state: the initial state, by name; each is an input of the model and, as ``<name>.next``, an output.
         warnings: messages to show the user who exports it.
     """
 
     function: Callable[..., Any]
     params: Mapping[str, Any]
     name: str
+    state: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 

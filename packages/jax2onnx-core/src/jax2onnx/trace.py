@@ -14,7 +14,7 @@ import jax
 
 from jax2onnx._compat import TRACING_ERRORS, InconclusiveDimensionOperation
 from jax2onnx.errors import DimensionError, InputSpecError, TraceError
-from jax2onnx.registry import Opened
+from jax2onnx.registry import Opened, Opening
 
 if TYPE_CHECKING:
     from jax2onnx.specs import Inputs
@@ -25,28 +25,31 @@ class Traced:
     """A traced callable.
 
     Attributes:
-        jaxpr: closed jaxpr whose inputs are the parameters, then the flattened inputs.
+        jaxpr: closed jaxpr; its inputs are the parameters, the flattened inputs and the state, its outputs the
+            flattened outputs and the new state.
         params: parameter name -> array, in the order of the jaxpr's inputs.
+        state: name -> initial array, in the order of the jaxpr's inputs and outputs.
         output_paths: for each flattened output, its path in the returned pytree (empty for a lone array).
     """
 
     jaxpr: Any
     params: Mapping[str, Any]
+    state: Mapping[str, Any]
     output_paths: tuple[str, ...]
 
 
-def open_callable(fn: Any, hook: Any, *, training: bool = False) -> Opened:
+def open_callable(fn: Any, hook: Any, opening: Opening) -> Opened:
     """Return the pure function and the named parameters of a callable.
 
     Args:
         fn: a function or a framework object.
         hook: the plugins' hook relay.
-        training: whether the user asked for training behaviour.
+        opening: how the user asked for it.
 
     Raises:
         InputSpecError: ``fn`` is not callable and no plugin opens it.
     """
-    opened = hook.jax2onnx_open(target=fn, training=training)
+    opened = hook.jax2onnx_open(target=fn, opening=opening)
     if opened is not None:
         return opened  # type: ignore[no-any-return]
     if not callable(fn):
@@ -67,13 +70,20 @@ def trace(opened: Opened, inputs: Inputs) -> Traced:
         TraceError: JAX could not trace the function.
         DimensionError: a comparison of symbolic dims could not be decided.
     """
-    names = list(opened.params)
-    avals = [jax.typeof(opened.params[n]) for n in names]
-    abstract = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals] + [s.aval for s in inputs.specs]
+    names = [n for n in opened.params if n not in opened.state]
+    held = {**{n: opened.params[n] for n in names}, **opened.state}
+    avals = [jax.typeof(a) for a in held.values()]
+    abstract = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
+    abstract[len(names) : len(names)] = [s.aval for s in inputs.specs]
 
     def flat(*leaves: Any) -> Any:
-        params = dict(zip(names, leaves[: len(names)], strict=True))
-        return inputs.call(functools.partial(opened.function, params), leaves[len(names) :])
+        given = leaves[len(names) : len(names) + len(inputs.specs)]
+        own = (*leaves[: len(names)], *leaves[len(names) + len(inputs.specs) :])
+        result = inputs.call(functools.partial(opened.function, dict(zip(held, own, strict=True))), given)
+        if not opened.state:
+            return result, []
+        result, state = result
+        return result, [state[n] for n in opened.state]
 
     try:
         jaxpr, shape = jax.make_jaxpr(flat, return_shape=True)(*abstract)
@@ -87,10 +97,11 @@ def trace(opened: Opened, inputs: Inputs) -> Traced:
         raise TraceError(
             f"JAX cannot trace the callable: {_first_line(error)}", where=_user_line(error), remedy=_remedy(error)
         ) from error
-    paths = jax.tree_util.tree_flatten_with_path(shape)[0]
+    paths = jax.tree_util.tree_flatten_with_path(shape[0])[0]
     return Traced(
         jaxpr,
-        opened.params,
+        {n: opened.params[n] for n in names},
+        opened.state,
         tuple(jax.tree_util.keystr(p, simple=True, separator=".") for p, _ in paths),
     )
 

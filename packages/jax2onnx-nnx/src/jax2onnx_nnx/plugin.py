@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jax2onnx.functions import Carried
-    from jax2onnx.registry import BoundExamples, BoundFusions, Opened
+    from jax2onnx.registry import BoundExamples, BoundFusions, Opened, Opening
 
 
 @hookimpl
-def jax2onnx_open(target: Callable[..., Any], training: bool) -> Opened | None:  # noqa: FBT001 - a hook's signature
+def jax2onnx_open(target: Callable[..., Any], opening: Opening) -> Opened | None:
     """Open a module, a method bound to one, or a ``functools.partial`` over modules."""
     if "flax.nnx" not in sys.modules:
         return None
-    from jax2onnx_nnx import opening
+    from jax2onnx_nnx.opening import open_modules
 
-    return opening.open_modules(target, training=training)
+    return open_modules(target, training=opening.training)
 
 
 @hookimpl

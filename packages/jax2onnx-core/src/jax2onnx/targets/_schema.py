@@ -183,6 +183,8 @@ def _as_model(
                 copy.attribute[-1].name = attribute.name
         copy.input[:] = [n if n not in function.input or n in present else "" for n in copy.input]
         nodes.append(copy)
+    # The body of an operator with optional outputs lacks what the call does not ask for.
+    produced = {name for node in nodes for name in node.output}
     graph = helper.make_graph(
         nodes,
         "body",
@@ -191,7 +193,7 @@ def _as_model(
             for name, dtype in zip(function.input, dtypes, strict=False)
             if dtype is not None
         ],
-        [onnx.ValueInfoProto(name=name) for name in function.output],
+        [onnx.ValueInfoProto(name=name) for name in function.output if name in produced],
     )
     opsets = list(function.opset_import) or [helper.make_opsetid(found.domain, found.opset)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)
