@@ -1,0 +1,25 @@
+"""Every example of the plugin, static and dynamic, with fusions and without; and that none of the seed's is missing."""
+
+import pytest
+
+from jax2onnx.testing import Case, cases, run
+
+SEED = """
+    avg_pool avg_pool_same_padding avg_pool_default_padding batch_norm batch_norm_2 batch_norm_3d batch_norm_float64
+    batch_norm_single_batch conv_dynamic conv conv_2 conv_3 conv_4 conv_transpose_valid_padding
+    conv_transpose_circular_padding dot_product_attention dropout_inference elu gelu gelu_1 gelu_2 gelu_3 group_norm
+    group_norm_2 layer_norm layer_norm_multiaxis leaky_relu linear_2d linear_dynamic linear linear_general_dynamic
+    linear_general linear_general_2 linear_general_3 linear_general_4 log_softmax max_pool max_pool_same_padding relu
+    relu_2 rms_norm rms_norm_2 sigmoid softmax softplus tanh
+""".split()
+"""The cases of flax.nnx that the project carries forward."""
+
+
+@pytest.mark.parametrize("case", cases("nnx"), ids=str)
+def test_example(case: Case) -> None:
+    run(case)
+
+
+def test_every_case_carried_forward_is_here() -> None:
+    assert len(SEED) == 46
+    assert set(SEED) <= {case.name for case in cases("nnx", contexts=["nnx"])}
