@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 import tempfile
@@ -217,6 +218,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument("--collect", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    os.environ["JAX2ONNX_STRICT_PLUGINS"] = "1"  # a table that silently lacks a plugin would be wrong
     own = collect(arguments.jobs)
     if arguments.collect:
         arguments.collect.write_text(json.dumps(asdict(own)))

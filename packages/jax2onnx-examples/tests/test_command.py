@@ -76,7 +76,7 @@ def test_check_reports_what_failed_and_goes_on(run, monkeypatch):
     ("arguments", "said"),
     [
         (("export", "nothing_like_it"), "no example is called 'nothing_like_it'"),
-        (("check", "softmax"), "'softmax' may mean nn.softmax, nnx.softmax"),
+        (("check", "add"), "'add' may mean jnp.add, lax.add"),
         (("list", "--context", "lex"), "no example is of lex; known are "),
     ],
 )
