@@ -14,9 +14,10 @@ float8    2 eps    eps**2
 ========  =======  ========
 
 Where a result does not, JAX itself decides what the inputs determine: it is evaluated again on inputs (and parameters)
-moved by two units in the last place. An element that JAX itself moves is *ill-conditioned* there, and is accepted
-within a small multiple of that movement; the report counts such elements. So a rounding difference before a threshold
-or a cancellation is no error, and a coarse formula for a well-conditioned function is one.
+moved by two units in the last place (multiples of one half stay: ties, poles and bounds lie there). An element that JAX
+itself moves is *ill-conditioned*, and is accepted within a small multiple of that movement; the report counts such
+elements. So a rounding difference before a threshold or a cancellation is no error, and a coarse formula for a
+well-conditioned function is one.
 
 JAX flushes subnormal numbers to zero on the CPU and onnxruntime does not: numbers below the smallest normal one are
 equal.
@@ -35,7 +36,7 @@ import numpy as np
 
 from jax2onnx import plugins
 from jax2onnx._runtime import RUNTIME_ERRORS, Runner, runtime_name
-from jax2onnx.drawing import Batch, draw, finfo, nudged
+from jax2onnx.drawing import KINDS, Batch, draw, finfo, nudged
 from jax2onnx.errors import CheckError, InputSpecError
 from jax2onnx.registry import Opening
 from jax2onnx.specs import Inputs, parse_inputs
@@ -109,6 +110,7 @@ def check(
     training: bool = False,
     rtol: float | None = None,
     atol: float | None = None,
+    kinds: Sequence[str] = KINDS,
     seed: int = 0,
 ) -> CheckReport:
     """Run an exported model in onnxruntime and compare it with JAX.
@@ -125,6 +127,7 @@ def check(
         training: as ``to_onnx`` got it.
         rtol: relative tolerance instead of the dtype's.
         atol: absolute tolerance instead of the dtype's.
+        kinds: the kinds of inputs to draw, of ``ordinary``, ``large`` and ``special``.
         seed: seed of the drawn inputs.
 
     Returns:
@@ -141,7 +144,7 @@ def check(
     if values is not None:
         batches = [_given(batch, parsed) for batch in values]
     else:
-        batches = draw([s.aval for s in parsed.specs], sizes, constraints=constraints, seed=seed)
+        batches = draw([s.aval for s in parsed.specs], sizes, constraints=constraints, kinds=kinds, seed=seed)
         if any(s.value is not None for s in parsed.specs):
             batches.insert(0, _with_concrete(batches[0], parsed))
     if not batches:

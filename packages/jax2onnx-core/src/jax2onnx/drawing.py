@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
+KINDS = ("ordinary", "large", "special")
+"""Kinds of batches that can be drawn."""
+
 SIZES = (1, 3, 7)
 """Sizes that symbolic dims take."""
+
+_EXACT = 1024
 
 _HIGHEST_SIZE = 64
 """Up to here sizes are tried until the constraints hold."""
@@ -57,20 +62,26 @@ def draw(
     sizes: Sequence[int] | Sequence[Mapping[str, int]] | None = None,
     *,
     constraints: Sequence[str] = (),
+    kinds: Sequence[str] = KINDS,
     seed: int = 0,
 ) -> list[Batch]:
-    """Return batches of inputs: ordinary ones at each size, large and special ones at the last.
+    """Return batches of inputs: the first kind (ordinary ones) at each size, the others at the last size.
 
     Args:
         avals: shape (ints or symbolic dims) and dtype of each input.
         sizes: sizes that every symbol takes in turn, or mappings from symbol to size; default :data:`SIZES`.
         constraints: what must hold between symbols, as ``to_onnx`` takes it.
+        kinds: which of :data:`KINDS` to draw.
         seed: the same seed draws the same inputs.
     """
+    unknown = [k for k in kinds if k not in KINDS]
+    if unknown or not kinds:
+        msg = f"kinds: expected some of {', '.join(KINDS)}, got {list(kinds)!r}"
+        raise InputSpecError(msg)
     rng = np.random.default_rng(seed)
     environments = assignments(avals, sizes, constraints)
-    batches = [_batch("ordinary", avals, env, rng) for env in environments]
-    return batches + [_batch(kind, avals, environments[-1], rng) for kind in ("large", "special")]
+    batches = [_batch(kinds[0], avals, env, rng) for env in environments]
+    return batches + [_batch(kind, avals, environments[-1], rng) for kind in kinds[1:]]
 
 
 def _batch(kind: str, avals: Sequence[Any], env: Mapping[str, int], rng: np.random.Generator) -> Batch:
@@ -211,7 +222,7 @@ def _floats(kind: str, dtype: np.dtype[Any], shape: tuple[int, ...], rng: np.ran
     if kind == "large":
         widest = min(6.0, float(np.log10(float(info.max))) / 2)
         values = values * 10.0 ** rng.uniform(-widest, widest, shape)
-    array = np.asarray(values).astype(dtype)
+    array = np.where(np.abs(values) < float(info.tiny), 0, values).astype(dtype)
     return _mixed(array, (np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0), rng) if kind == "special" else array
 
 
@@ -226,14 +237,23 @@ def _mixed(array: Array, edges: Sequence[Any], rng: np.random.Generator) -> Arra
     return flat.reshape(array.shape)
 
 
-def nudged(arrays: Sequence[Any], seed: int) -> Iterator[Any]:
-    """Yield the arrays with every float moved by about two units of its last place, up or down."""
-    rng = np.random.default_rng(seed)
+def nudged(arrays: Sequence[Any], index: int) -> Iterator[Any]:
+    """Yield the arrays with every float moved by two units of its last place.
+
+    Multiples of one half (up to 1024) stay, as they may be meant exactly: poles, ties and bounds lie there.
+
+    Args:
+        arrays: inputs or parameters.
+        index: 0 moves all numbers away from zero, 1 towards it, any other each at random.
+    """
+    rng = np.random.default_rng(index)
     for array in arrays:
         dtype = array.dtype
         if jax.numpy.issubdtype(dtype, jax.dtypes.extended) or not jax.numpy.issubdtype(dtype, np.floating):
             yield array
             continue
-        step = 2 * float(finfo(dtype).eps) * np.sign(rng.standard_normal(array.shape))
+        x = np.asarray(array).astype(np.float64)
+        signs = {0: 1.0, 1: -1.0}.get(index, np.sign(rng.standard_normal(x.shape)))
         with np.errstate(invalid="ignore", over="ignore"):
-            yield (np.asarray(array).astype(np.float64) * (1 + step)).astype(dtype)
+            exact = (np.floor(2 * x) == 2 * x) & (np.abs(x) <= _EXACT)
+            yield np.where(exact, x, x * (1 + 2 * float(finfo(dtype).eps) * signs)).astype(dtype)
