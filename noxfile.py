@@ -57,9 +57,7 @@ def _pytest(session: nox.Session) -> None:
     session.run(
         "python", "-c", "import jax, platform as p; print('Python', p.python_version(), 'jax', jax.__version__)"
     )
-    session.run(
-        "pytest", *(session.posargs or ["-n", "auto", "--dist", "loadgroup", "-q"]), env={"JAX_PLATFORMS": "cpu"}
-    )
+    session.run("pytest", *(session.posargs or ["-n", "auto", "--dist", "loadgroup"]), env={"JAX_PLATFORMS": "cpu"})
 
 
 @nox.session(python=DEFAULT)
