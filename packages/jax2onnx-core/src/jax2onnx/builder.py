@@ -193,7 +193,7 @@ class Ops:
                 value = node.outputs[0]
                 value.const_value = tensor
             else:
-                value = ir.Value(name=f"const_{len(root.constants)}", const_value=tensor)
+                value = ir.Value(name=f"const_{len(root.initializers)}", const_value=tensor)
                 tensor.name = value.name
                 root.initializers.append(value)
             value.dtype = tensor.dtype
@@ -210,7 +210,12 @@ class Ops:
         if dtype is None:
             msg = f"{op_type}: the dtype of the scalar {operand!r} does not follow from the other operands"
             raise TypeError(msg)
-        return self.constant(np.asarray(operand, dtype.numpy()))
+        # By its text, since 0.0 and -0.0, or 1 and True, are equal.
+        key = (dtype, repr(operand))
+        scalars = self.scope.root.constants
+        if key not in scalars:
+            scalars[key] = self.constant(np.asarray(operand, dtype.numpy()))
+        return scalars[key]
 
     def _type_outputs(self, node: ir.Node, signature: _Signature, bound: dict[str, ir.DataType]) -> None:
         body = _subgraph_outputs(node)
