@@ -137,8 +137,8 @@ def check(
         CheckError: they disagree, or onnxruntime refuses the model; the message shows the worst element.
         InputSpecError: an argument is not of an accepted form.
     """
-    parsed = parse_inputs(fn, inputs, input_params=input_params, constraints=constraints)
     opened = open_callable(fn, plugins.load().hook, Opening(training=training))
+    parsed = parse_inputs(opened.signature or fn, inputs, input_params=input_params, constraints=constraints)
     comparison = _Comparison(opened.function, opened.params, parsed, rtol, atol)
     runner = _runner(model, parsed)
     if values is not None:

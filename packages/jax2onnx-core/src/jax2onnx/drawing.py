@@ -253,7 +253,7 @@ def nudged(arrays: Sequence[Any], index: int) -> Iterator[Any]:
             yield array
             continue
         x = np.asarray(array).astype(np.float64)
-        signs = {0: 1.0, 1: -1.0}.get(index, np.sign(rng.standard_normal(x.shape)))
+        signs = 1.0 - 2 * index if index in {0, 1} else np.sign(rng.standard_normal(x.shape))
         with np.errstate(invalid="ignore", over="ignore"):
             exact = (np.floor(2 * x) == 2 * x) & (np.abs(x) <= _EXACT)
             yield np.where(exact, x, x * (1 + 2 * float(finfo(dtype).eps) * signs)).astype(dtype)
