@@ -79,7 +79,7 @@ LAYERS: tuple[Example, ...] = (
     _layer("linear_general", nnx.LinearGeneral, ((8, 32), 256), [("B", 4, 8, 32)], axis=(-2, -1)),
     _layer("linear_general_2", nnx.LinearGeneral, (256, (8, 32)), [(2, 4, 256)]),
     _layer("linear_general_3", nnx.LinearGeneral, ((8, 32), 256), [(2, 4, 8, 32)], axis=(-2, -1), use_bias=False),
-    _layer("linear_general_4", nnx.LinearGeneral, ((4, 3), (5, 2)), [(3, 6, 4)], axis=(-1, 0)),
+    _layer("linear_general_4", nnx.LinearGeneral, ((3, 4), (5, 2)), [(3, 6, 4)], axis=(0, -1)),
     _layer("einsum", nnx.Einsum, ("nta,hab->nthb", (8, 2, 4), (8, 4)), [("B", 11, 2)]),
     _layer("embed", nnx.Embed, (10, 4), ["int32[3,7]"], values=lambda: _ids(3, 7, size=10)),
     # -- convolution
@@ -115,7 +115,7 @@ LAYERS: tuple[Example, ...] = (
         param_dtype=jnp.float64,
         x64=True,
     ),
-    _layer("group_norm", nnx.GroupNorm, (64,), [("B", 28, 28, 64)], num_groups=8),
+    _layer("group_norm", nnx.GroupNorm, (64,), [("B", 7, 7, 64)], num_groups=8, operators={"InstanceNormalization": 1}),
     _layer("group_norm_2", nnx.GroupNorm, (12,), [(2, 5, 12)], num_groups=3, use_bias=False),
     _layer("layer_norm", nnx.LayerNorm, (32,), [("B", 20, 32)], operators={"LayerNormalization": 1}),
     _layer("layer_norm_multiaxis", nnx.LayerNorm, (3,), [("B", 20, 32, 3)], reduction_axes=(1, 2, 3)),

@@ -16,19 +16,21 @@ import jax
 import numpy as np
 from flax import nnx
 
+from jax2onnx.functions import outlined
 from jax2onnx.registry import Opened
 
 _LISTED = 12
 """How many layers the warning names before it counts the rest."""
 
 
-def open_modules(target: Any, *, training: bool) -> Opened | None:
+def open_modules(target: Any, *, training: bool, outline: bool = False) -> Opened | None:
     """Return what a callable over modules does as a pure function, or None if no module is in it.
 
     Args:
         target: a module, a bound method of one, or a ``functools.partial`` whose function or arguments hold modules.
         training: whether to keep training behaviour; otherwise the modules are put in evaluation mode, with a warning
             that names the layers whose behaviour that changes.
+        outline: whether every submodule becomes an ONNX function.
     """
     call = _Call.of(target)
     leaves, tree = jax.tree_util.tree_flatten((call.args, call.kwargs), is_leaf=_is_module)
@@ -44,6 +46,8 @@ def open_modules(target: Any, *, training: bool) -> Opened | None:
 
     def function(params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         merged = nnx.merge(graph, variables.state(params))
+        if outline:
+            _outline(merged)
         filled = list(leaves)
         for place, module in zip(places, merged, strict=True):
             filled[place] = module
@@ -155,6 +159,14 @@ def _walk(modules: Sequence[nnx.Module]) -> Iterator[tuple[str, nnx.Module]]:
         prefix = [] if len(modules) == 1 else [str(i)]
         for path, module in nnx.iter_modules(root, graph=True):
             yield ".".join([*prefix, *map(str, path)]), module
+
+
+def _outline(roots: Sequence[nnx.Module]) -> None:
+    """Make the calls of all submodules ONNX functions; a module passed to the call keeps its own."""
+    for root in roots:
+        for _, module in nnx.iter_modules(root, graph=True):
+            if module is not root:
+                object.__setattr__(module, "__class__", outlined(type(module)))
 
 
 def _inert(module: nnx.Module, switch: str) -> bool:
