@@ -144,8 +144,14 @@ def export_ir(
     loaded = plugins.load()
     registry = loaded.registry()
     runtime = _find_target(target, registry.targets)
-    parsed = parse_inputs(fn, inputs, input_params=input_params, input_names=input_names, constraints=constraints)
     opened = open_callable(fn, loaded.hook, Opening(training=training, functions=functions, state=state))
+    parsed = parse_inputs(
+        opened.signature or fn,
+        inputs,
+        input_params=input_params,
+        input_names=input_names,
+        constraints=constraints,
+    )
     with exporting(lambda node: loaded.hook.jax2onnx_carry(target=node)):
         traced = trace(opened, parsed)
     used = tuple(registry.fusions) if fusions else ()

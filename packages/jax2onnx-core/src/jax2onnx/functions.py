@@ -21,6 +21,7 @@ import numpy as np
 JITTED = frozenset({"jit", "pjit"})
 """Names of the primitive that ``jax.jit`` binds; where one is left in a flat program, it is marked."""
 _MARK = "onnx_function"
+_ATTRIBUTE = "__onnx_function__"
 _EXPORTING: ContextVar[_Export | None] = ContextVar("jax2onnx_exporting", default=None)
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -116,6 +117,24 @@ def onnx_function(
     return _wrap(target, name or own, namespace, unique=unique)
 
 
+def marked_name(name: str, namespace: str = "jax2onnx") -> str:
+    """Return the name that marks a function given to ``jax.jit`` (or a framework's own jit) as an ONNX function."""
+    return str(Mark(name, namespace, 0))
+
+
+@functools.cache
+def outlined(cls: type) -> type:
+    """Return a subclass whose ``__call__`` is an ONNX function, for copies of a framework's modules.
+
+    It is ``cls`` itself where that is one already, or has no ``__call__``; equal for equal classes.
+    """
+    call = getattr(cls, "__call__", None)  # noqa: B004 - the function, not whether there is one
+    if call is None or hasattr(call, _ATTRIBUTE):
+        return cls
+    own = {"__call__": onnx_function(call, name=cls.__name__), "__module__": cls.__module__, "__doc__": cls.__doc__}
+    return type(cls)(cls.__name__, (cls,), {**own, "__qualname__": cls.__qualname__})
+
+
 def _wrap(fn: Callable[..., Any], name: str, namespace: str, *, unique: bool) -> Callable[..., Any]:
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -124,6 +143,7 @@ def _wrap(fn: Callable[..., Any], name: str, namespace: str, *, unique: bool) ->
             return fn(*args, **kwargs)
         return _call_marked(export, fn, Mark(name, namespace, 0), (args, kwargs), unique=unique)
 
+    setattr(call, _ATTRIBUTE, True)
     return call
 
 

@@ -239,6 +239,7 @@ class Opened:
         name: a name for the graph.
         state: the initial state, by name; each is an input of the model and, as ``<name>.next``, an output.
         warnings: messages to show the user who exports it.
+        signature: the callable whose parameters name the inputs; None for the target itself.
     """
 
     function: Callable[..., Any]
@@ -246,6 +247,7 @@ class Opened:
     name: str
     state: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    signature: Callable[..., Any] | None = None
 
 
 T = TypeVar("T", Fusion, Example)
