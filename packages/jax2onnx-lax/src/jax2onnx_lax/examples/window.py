@@ -28,10 +28,9 @@ def _window(
     *rest: Any,
 ) -> Callable[..., Any]:
     """Reduce windows; ``rest`` are strides, padding, base dilation and window dilation, as far as they are given."""
-    strides, padding, base, dilation = [*rest, *[(1,) * len(size), "VALID", None, None][len(rest) :]]
-    return lambda x: lax.reduce_window(
-        x, np.asarray(initial).astype(x.dtype), reducer, size, strides, padding, base, dilation
-    )
+    defaults: list[Any] = [(1,) * len(size), "VALID", None, None]
+    arguments = [*rest, *defaults[len(rest) :]]
+    return lambda x: lax.reduce_window(x, np.asarray(initial).astype(x.dtype), reducer, size, *arguments)
 
 
 def _make(*arguments: Any) -> _Make:
@@ -86,8 +85,8 @@ def _float_examples(name: str, reducer: Callable[..., Any], initial: float) -> l
         ("_whole_image", ((1, 9, 8, 1),), _IMAGE, {pool: 0}),
         ("_up_to_here", ((1, 9, 1, 1), (1, 1, 1, 1), ((0, 0), (8, 0), (0, 0), (0, 0))), _IMAGE, {pool: 0}),
         ("_from_here", ((1, 9, 1, 1), (1, 1, 1, 1), ((0, 0), (0, 8), (0, 0), (0, 0))), _IMAGE, {pool: 0}),
-        ("_vector", ((3,),), ("L",), one),
-        ("_matrix", ((1, 3),), ("B", "L"), one),
+        ("_vector", ((3,), (1,), ((1, 1),)), ("L",), one),
+        ("_matrix", ((1, 3), (1, 1), ((0, 0), (1, 1))), ("B", "L"), one),
         ("_empty", ((1, 2, 2, 1),), (0, 9, 8, 3), {pool: 0}),
     ]
     return [
