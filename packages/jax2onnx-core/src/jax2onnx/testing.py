@@ -12,6 +12,7 @@ A plugin's test file is three lines::
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 STATIC_SIZE = 3
 """The size that a symbolic dim takes in the static variant of an example."""
+
+_COMPARED: set[tuple[str, str, bytes]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,8 @@ def _static(spec: Any) -> Any:
 def run(case: Case) -> onnx.ModelProto:
     """Export a case, check the model with onnx's full checker and compare it with JAX in onnxruntime.
 
+    A case without fusions whose export is, byte for byte, the one with fusions is not compared again.
+
     Raises:
         CheckError: the model disagrees with JAX.
         AssertionError: an operator that the example promises is missing.
@@ -98,12 +103,16 @@ def run(case: Case) -> onnx.ModelProto:
         fn = example.make()
         inputs = case.inputs
         model = to_onnx(fn, inputs, fusions=case.fusions, **example.options)
+        if not case.fusions and model == to_onnx(fn, inputs, **example.options):
+            return model
         onnx.checker.check_model(model, full_check=True)
-        values = example.values() if example.values is not None and not case.dynamic else None
-        if values is not None:
-            check(model, fn, inputs, values=values, rtol=example.rtol, atol=example.atol)
-        if example.draw:
-            check(model, fn, inputs, rtol=example.rtol, atol=example.atol)
+        compared = (example.context, case.name, hashlib.sha256(model.SerializeToString(deterministic=True)).digest())
+        if compared not in _COMPARED:
+            if example.values is not None and not (case.dynamic and example.draw):
+                check(model, fn, inputs, values=example.values(), rtol=example.rtol, atol=example.atol)
+            if example.draw:
+                check(model, fn, inputs, rtol=example.rtol, atol=example.atol)
+            _COMPARED.add(compared)
     if case.fusions and example.operators is not None and not case.dynamic:
         found = operators(model)
         missing = {op: (n, found.get(op, 0)) for op, n in example.operators.items() if found.get(op, 0) != n}
