@@ -39,14 +39,15 @@ def live(program: Program) -> Program:
     wanted: set[Atom] = set(program.outputs)
     kept: list[Eqn] = []
     for eqn in reversed(program.eqns):
-        if not wanted.isdisjoint(eqn.outputs) or _has_effect(eqn):
+        if not wanted.isdisjoint(eqn.outputs) or has_effect(eqn):
             wanted.update(eqn.inputs)
             kept.append(eqn)
     kept.reverse()
     return Program(program.inputs, kept, program.outputs)
 
 
-def _has_effect(eqn: Eqn) -> bool:
+def has_effect(eqn: Eqn) -> bool:
+    """Tell whether an equation matters even if nobody reads its results."""
     return not eqn.outputs or eqn.primitive in EFFECTS or not all(isinstance(a.aval, ShapedArray) for a in eqn.inputs)
 
 

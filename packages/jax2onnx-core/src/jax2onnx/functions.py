@@ -94,9 +94,7 @@ def exporting(carry: Callable[[Any], Carried | None]) -> Iterator[None]:
 @overload
 def onnx_function(target: F, /) -> F: ...
 @overload
-def onnx_function(
-    *, name: str | None = None, namespace: str = "jax2onnx", unique: bool = True
-) -> Callable[[F], F]: ...
+def onnx_function(*, name: str | None = None, namespace: str = "jax2onnx", unique: bool = True) -> Callable[[F], F]: ...
 def onnx_function(
     target: Any = None, /, *, name: str | None = None, namespace: str = "jax2onnx", unique: bool = True
 ) -> Any:

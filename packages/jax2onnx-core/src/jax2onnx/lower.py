@@ -19,9 +19,9 @@ from jax2onnx.errors import (
     UnsupportedPrimitiveError,
 )
 from jax2onnx.flatten import flatten
-from jax2onnx.functions import JITTED, is_marked
+from jax2onnx.functions import is_marked
 from jax2onnx.fuse import Decline, fuse
-from jax2onnx.outline import Outliner
+from jax2onnx.outline import CALL, Outliner
 from jax2onnx.program import Atom, Const, Eqn, Fused, Program, Var
 
 if TYPE_CHECKING:
@@ -282,12 +282,10 @@ class LoweringContext:
 
         outer_eqn, outer_metadata = self.eqn, self.op.metadata
         try:
-            for eqn in program.eqns:
+            for eqn in self.outliner.prune(program).eqns:
                 self.eqn = eqn
-                if eqn.primitive in JITTED:
-                    values = self.outliner.call(eqn, read)
-                else:
-                    values = self._equation(eqn, [read(a) for a in eqn.inputs])
+                operands = [read(a) for a in eqn.inputs]
+                values = self.outliner.call(eqn, operands) if eqn.primitive == CALL else self._equation(eqn, operands)
                 for var, value in zip(eqn.outputs, values, strict=True):
                     env[var] = self._stamped(value, var.aval)
         finally:

@@ -7,25 +7,37 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
+from jax2onnx._graph import has_effect, live
 from jax2onnx.builder import Scope
 from jax2onnx.dims import find_sources
 from jax2onnx.functions import JITTED, Mark, parse_mark
-from jax2onnx.program import Program
+from jax2onnx.program import Eqn, Program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from jax2onnx.lower import LoweringContext
-    from jax2onnx.program import Atom, Eqn
+    from jax2onnx.program import Atom
+
+
+CALL = "onnx_function"
+"""The primitive of equations that call a function: ``name`` is its mark, ``program`` its flat program."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Definition:
-    """A function of the model, and what a call passes: which operands, then arrays and named dimensions."""
+    """A function of the model, and what a call passes after its operands: arrays and named dimensions."""
 
     function: ir.Function
-    used: tuple[int, ...]
     hoisted: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pruned:
+    """What is left of a function of which a caller reads some results: its program, and which operands it takes."""
+
+    program: Program
+    used: tuple[int, ...]
 
 
 class Outliner:
@@ -33,52 +45,75 @@ class Outliner:
 
     def __init__(self, ctx: LoweringContext) -> None:
         self._ctx = ctx
-        self._by_jaxpr: dict[int, _Definition] = {}
+        self._pruned: dict[tuple[int, tuple[bool, ...]], _Pruned] = {}
+        self._by_program: dict[int, _Definition] = {}
         self._by_body: dict[Any, ir.Function] = {}
         self.functions: dict[tuple[str, str], ir.Function] = {}
 
-    def call(self, eqn: Eqn, read: Callable[[Atom], ir.Value]) -> Sequence[ir.Value]:
-        """Emit the call of the function that a marked equation stands for; only operands that it uses are read."""
-        jaxpr = eqn.params["jaxpr"]
-        program = self._ctx.program(jaxpr)
+    def prune(self, program: Program) -> Program:
+        """Return the program with marked calls that take only operands they use and give only results that are read.
+
+        So a state that a framework's module hands through its functions costs nothing where nobody reads it.
+        """
+        if not any(e.primitive in JITTED for e in program.eqns):
+            return program
+        wanted: set[Atom] = set(program.outputs)
+        kept: list[Eqn] = []
+        for eqn in reversed(program.eqns):
+            if eqn.primitive in JITTED:
+                call = self._call(eqn, tuple(v in wanted for v in eqn.outputs))
+            else:
+                call = eqn if not wanted.isdisjoint(eqn.outputs) or has_effect(eqn) else None
+            if call is not None:
+                wanted.update(call.inputs)
+                kept.append(call)
+        return Program(program.inputs, kept[::-1], program.outputs)
+
+    def _call(self, eqn: Eqn, read: tuple[bool, ...]) -> Eqn | None:
+        """A call of the function with only the results that are read, or None if none is."""
+        if not any(read):
+            return None
+        inner = self._ctx.program(eqn.params["jaxpr"])
+        key = (id(inner), read)
+        if key not in self._pruned:
+            outputs = [o for o, r in zip(inner.outputs, read, strict=True) if r]
+            program = self.prune(live(Program(inner.inputs, inner.eqns, outputs)))
+            needed: set[Atom] = {*program.outputs, *(a for e in program.eqns for a in e.inputs)}
+            used = tuple(i for i, v in enumerate(inner.inputs) if v in needed)
+            self._pruned[key] = _Pruned(Program([inner.inputs[i] for i in used], program.eqns, outputs), used)
+        pruned = self._pruned[key]
+        results = [v for v, r in zip(eqn.outputs, read, strict=True) if r]
+        operands = [eqn.inputs[i] for i in pruned.used]
+        params = {"name": eqn.params["name"], "program": pruned.program}
+        return Eqn(CALL, operands, results, params, eqn.source)
+
+    def call(self, eqn: Eqn, operands: Sequence[ir.Value]) -> Sequence[ir.Value]:
+        """Emit the call of a function, defining it where it is new."""
+        program = eqn.params["program"]
         mark = parse_mark(eqn.params["name"])
         assert mark is not None
-        key = id(program)
-        definition = self._by_jaxpr.get(key)
+        definition = self._by_program.get(id(program))
         if definition is None:
-            definition = self._by_jaxpr[key] = self._define(mark, program)
+            definition = self._by_program[id(program)] = self._define(mark, program)
         op = self._ctx.op
-        passed = [read(eqn.inputs[i]) for i in definition.used]
-        passed += [self._ctx.named_dim(h) if isinstance(h, str) else op.constant(h) for h in definition.hoisted]
+        extra = [self._ctx.named_dim(h) if isinstance(h, str) else op.constant(h) for h in definition.hoisted]
         function = definition.function
-        return op.call(function.domain, function.name, passed, len(eqn.outputs))
+        return op.call(function.domain, function.name, [*operands, *extra], len(eqn.outputs))
 
     def _define(self, mark: Mark, program: Program) -> _Definition:
         ctx = self._ctx
-        used = self._used(program)
-        inputs = [ctx.input(program.inputs[i].aval, f"input_{i}") for i in used]
+        inputs = [ctx.input(v.aval, f"input_{i}") for i, v in enumerate(program.inputs)]
         scope = Scope(function=True)
-        shapes = [(v, program.inputs[i].aval.shape) for v, i in zip(inputs, used, strict=True)]
+        shapes = [(value, v.aval.shape) for value, v in zip(inputs, program.inputs, strict=True)]
         scope.sources.update(find_sources(shapes))
         outer, ctx.op.scope = ctx.op.scope, scope
         try:
-            body = Program([program.inputs[i] for i in used], program.eqns, program.outputs)
-            outputs = ctx.distinct(ctx.run(body, inputs))
+            outputs = ctx.distinct(ctx.run(program, inputs))
         finally:
             ctx.op.scope = outer
         inputs += [value for value, _ in scope.hoisted]
         function = self._share(mark, inputs, outputs, scope.nodes)
-        return _Definition(function, used, tuple(what for _, what in scope.hoisted))
-
-    def _used(self, program: Program) -> tuple[int, ...]:
-        """Which inputs of a program matter, seen through the calls in it."""
-        read: set[Atom] = set(program.outputs)
-        for eqn in program.eqns:
-            if eqn.primitive in JITTED:
-                read.update(eqn.inputs[i] for i in self._used(self._ctx.program(eqn.params["jaxpr"])))
-            else:
-                read.update(eqn.inputs)
-        return tuple(i for i, v in enumerate(program.inputs) if v in read)
+        return _Definition(function, tuple(what for _, what in scope.hoisted))
 
     def _share(
         self, mark: Mark, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], nodes: Sequence[ir.Node]
@@ -143,4 +178,3 @@ def _body_key(inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], nodes: It
 def _rank(value: ir.Value) -> Any:
     shape = value.shape
     return None if shape is None else tuple(d if isinstance(d, int) else -1 for d in shape)
-
