@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,13 +74,15 @@ def cases(*plugins: str, contexts: Sequence[str] = ()) -> list[Case]:
 
 
 def static(inputs: Sequence[Any]) -> list[Any]:
-    """Replace the string dims of shape tuples by :data:`STATIC_SIZE`."""
+    """Replace the symbolic dims of input specs by :data:`STATIC_SIZE`."""
     return [_static(spec) for spec in inputs]
 
 
 def _static(spec: Any) -> Any:
     if type(spec) is tuple:
         return tuple(STATIC_SIZE if isinstance(d, str) and d.isidentifier() else _static(d) for d in spec)
+    if isinstance(spec, str):
+        return re.sub(r"(?<=[\[,])\s*[A-Za-z_]\w*\s*(?=[\],])", str(STATIC_SIZE), spec)
     if isinstance(spec, jax.ShapeDtypeStruct):
         return jax.ShapeDtypeStruct(_static(spec.shape), spec.dtype)
     if isinstance(spec, dict):

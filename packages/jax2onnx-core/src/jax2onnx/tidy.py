@@ -23,10 +23,14 @@ def tidy(model: ir.Model) -> None:
 
 
 def _common(model: ir.Model) -> None:
+    shapes = [v.shape for v in model.graph.outputs]
     Sequential(
         passes.RemoveUnusedNodesPass(),
         passes.CommonSubexpressionEliminationPass(),
     )(model)
+    # The earlier of two equal values stays, which may be an intermediate one without a shape.
+    for value, shape in zip(model.graph.outputs, shapes, strict=True):
+        value.shape = value.shape or shape
 
 
 def _keep(node: ir.Node) -> None:

@@ -6,6 +6,7 @@ and back; every step is exact. A NaN has the bits of the canonical quiet NaN the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -168,7 +169,7 @@ def _split(ctx: LoweringContext, x: ir.Value, kind: _Format) -> tuple[ir.Value, 
     op, m = ctx.op, kind.mantissa
     size = op.Abs(x)
     size = op.Where(op.And(op.Greater(size, 0.0), op.Less(size, np.inf)), size, 1.0)
-    guess = op.Floor(op.Div(op.Log(size), np.log(2)))
+    guess = op.Floor(op.Div(op.Log(size), math.log(2)))
     guess = op.Sub(op.Clip(guess, kind.carrier.type(kind.lowest), kind.carrier.type(kind.bias)), float(kind.lowest))
     step = ctx.cast(guess, np.int64)
     scaled = size
@@ -188,22 +189,23 @@ def _halves(kind: _Format, exponents: Any) -> tuple[Any, Any]:
 
 
 def reduce_precision(ctx: LoweringContext, x: ir.Value, *, exponent_bits: int, mantissa_bits: int) -> ir.Value:
-    """Lower ``reduce_precision``: round to the mantissa, overflow to infinity, flush what is below normal to zero."""
+    """Lower ``reduce_precision``: round to the mantissa; with fewer bits of exponent, overflow and flush to zero."""
     op, dtype = ctx.op, np.dtype(ctx.aval_out.dtype)
-    own = _format(dtype)
-    if exponent_bits >= own.width - own.mantissa - 1 and mantissa_bits >= own.mantissa:
+    kind = _format(dtype)
+    narrower = exponent_bits < kind.width - kind.mantissa - 1
+    if not narrower and mantissa_bits >= kind.mantissa:
         return x
-    kind = _format(own.carrier)
     wide = ctx.cast(x, kind.carrier)
     scaled, step = _split(ctx, wide, kind)
     drop = max(kind.mantissa - mantissa_bits, 0)
     size = op.Mul(op.Round(op.Mul(scaled, 2.0**-drop)), 2.0**drop)
     for scale in _halves(kind, np.arange(kind.lowest, kind.bias + 1) - kind.mantissa):
         size = op.Mul(size, op.Gather(scale, step, axis=0))
-    bias = min((1 << (exponent_bits - 1)) - 1, kind.bias)
-    largest = float(kind.powers(bias)) * (2 - 2.0**-mantissa_bits)
-    size = op.Where(op.Greater(size, np.asarray(largest, kind.carrier)), np.asarray(np.inf, kind.carrier), size)
-    size = op.Where(op.Less(size, np.asarray(kind.powers(1 - bias))), np.asarray(0, kind.carrier), size)
+    if narrower:
+        bias = (1 << (exponent_bits - 1)) - 1
+        largest = float(kind.powers(bias)) * (2 - 2.0**-mantissa_bits)
+        size = op.Where(op.Greater(size, largest), np.asarray(np.inf, kind.carrier), size)
+        size = op.Where(op.Less(size, float(kind.powers(1 - bias))), np.asarray(0, kind.carrier), size)
     value = op.Mul(size, op.Sign(wide))
     plain = op.Less(op.Abs(wide), np.asarray(np.inf, kind.carrier))
     return ctx.cast(op.Where(op.And(plain, op.Not(op.Equal(wide, 0.0))), value, wide), dtype)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
+from jax2onnx_lax.elementwise import emit_extremum
 from jax2onnx_lax.monoids import Combine, operation, prefixes
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ def register(registry: BoundLowerings) -> None:
         {
             "cumsum": cumsum,
             "cumprod": cumulative(lambda ctx: operation(ctx, "Mul")),
-            "cummax": cumulative(lambda ctx: operation(ctx, "Max")),
-            "cummin": cumulative(lambda ctx: operation(ctx, "Min")),
+            "cummax": cumulative(_extremum("Max")),
+            "cummin": cumulative(_extremum("Min")),
             "cumlogsumexp": cumulative(_log_add_exp),
         }
     )
@@ -53,6 +54,16 @@ def cumulative(combination: Callable[[LoweringContext], Combine]) -> Callable[..
 def _reversed(ctx: LoweringContext, x: ir.Value, aval: Any, axis: int) -> ir.Value:
     value = ctx.op.Slice(x, ctx.ints(-1), ctx.ints(_LOWEST), ctx.ints(axis), ctx.ints(-1))
     return ctx.stamp(value, aval.shape)
+
+
+def _extremum(op_type: str) -> Callable[[LoweringContext], Combine]:
+    def combination(ctx: LoweringContext) -> Combine:
+        def combine(left: Sequence[ir.Value], right: Sequence[ir.Value], avals: Sequence[Any]) -> Sequence[ir.Value]:
+            return [emit_extremum(ctx, op_type, left[0], right[0], avals[0].dtype)]
+
+        return combine
+
+    return combination
 
 
 def _log_add_exp(ctx: LoweringContext) -> Combine:

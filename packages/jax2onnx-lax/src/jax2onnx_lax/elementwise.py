@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jax import lax
 
-from jax2onnx_lax.dtypes import info, is_bool, is_float, is_integer, is_unsigned
+from jax2onnx_lax.dtypes import info, is_bool, is_float, is_integer, is_unsigned, widened
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -21,7 +22,6 @@ OPERATORS = {
     "add_any": "Add",
     "sub": "Sub",
     "abs": "Abs",
-    "sign": "Sign",
     "floor": "Floor",
     "ceil": "Ceil",
     "eq": "Equal",
@@ -32,6 +32,7 @@ OPERATORS = {
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
     registry.table(OPERATORS)
+    registry.via_jax({"polynomial": horner})
     registry.table(
         {
             "mul": mul,
@@ -39,6 +40,7 @@ def register(registry: BoundLowerings) -> None:
             "div": div,
             "rem": rem,
             "neg": neg,
+            "sign": sign,
             "square": square,
             "one_minus_square": one_minus_square,
             "integer_pow": integer_pow,
@@ -138,6 +140,14 @@ def neg(ctx: LoweringContext, x: ir.Value) -> ir.Value:
     return ctx.op.Neg(x)
 
 
+def sign(ctx: LoweringContext, x: ir.Value) -> ir.Value:
+    """Lower ``sign``; onnxruntime takes the sign of a float16 NaN for zero, and mistakes that of some int64."""
+    op, dtype = ctx.op, ctx.aval_out.dtype
+    if dtype == np.int64:
+        return op.Sub(ctx.cast(op.Greater(x, 0), dtype), ctx.cast(op.Less(x, 0), dtype))
+    return ctx.cast(ctx.op.Sign(widened(ctx, x)[0]), ctx.aval_out.dtype)
+
+
 def square(ctx: LoweringContext, x: ir.Value) -> ir.Value:
     """Lower ``square``."""
     return ctx.op.Mul(x, x)
@@ -186,9 +196,19 @@ def extremum(number: str, truth: str) -> Callable[..., Any]:
     """Return the rule of ``max`` or ``min``, which on booleans are ``or`` and ``and``."""
 
     def rule(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
-        return ctx.op.emit(truth if is_bool(ctx.aval_out.dtype) else number, x, y)
+        if is_bool(ctx.aval_out.dtype):
+            return ctx.op.emit(truth, x, y)
+        return emit_extremum(ctx, number, x, y, ctx.aval_out.dtype)
 
     return rule
+
+
+def emit_extremum(ctx: LoweringContext, op_type: str, x: ir.Value, y: ir.Value, dtype: Any) -> ir.Value:
+    """Emit ``Max`` or ``Min``; onnxruntime's kernels compare the halves of 64-bit integers wrongly."""
+    if is_integer(dtype) and info(dtype).bits == 64:
+        first = ctx.op.Greater(x, y) if op_type == "Max" else ctx.op.Less(x, y)
+        return ctx.op.Where(first, x, y)
+    return ctx.op.emit(op_type, x, y)
 
 
 def comparison(op_type: str) -> Callable[..., Any]:
@@ -214,6 +234,12 @@ def logical(truth: str, bits: str) -> Callable[..., Any]:
         return ctx.op.emit(truth if is_bool(ctx.aval_out.dtype) else bits, *operands)
 
     return rule
+
+
+def horner(x: Any, *coefficients: Any, unroll: int | None = None) -> Any:
+    """Return the polynomial in x with these coefficients, lowest power first."""
+    del unroll
+    return functools.reduce(lambda value, c: value * x + c, coefficients[-2::-1], coefficients[-1])
 
 
 def is_finite(ctx: LoweringContext, x: ir.Value) -> ir.Value:

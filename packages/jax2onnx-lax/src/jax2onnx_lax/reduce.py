@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
+from jax2onnx._compat import is_symbolic
 from jax2onnx_lax.dtypes import info, is_bool, is_float, is_integer
 from jax2onnx_lax.monoids import Combine, operation, reduce_last
 
@@ -43,14 +44,17 @@ def _emit(ctx: LoweringContext, op_type: str, x: ir.Value, axes: Sequence[int]) 
 
 
 def reduce_sum(ctx: LoweringContext, x: ir.Value, *, axes: Sequence[int]) -> ir.Value:
-    """Lower ``reduce_sum``; onnxruntime adds integers in float64 and saturates, so there a product with ones adds."""
+    """Lower ``reduce_sum``; onnxruntime adds integers in float64 and saturates, but not in a cumulative sum."""
     if not axes:
         return x
     if ctx.target is None or not is_integer(ctx.aval_out.dtype):
         return _emit(ctx, "ReduceSum", x, axes)
     last, aval = _to_last(ctx, x, ctx.avals_in[0], axes)
-    ones = ctx.op.Expand(np.ones((1,), aval.dtype), ctx.dim(aval.shape[-1]))
-    return ctx.op.MatMul(last, ones)
+    # The zero in front is the sum of no elements.
+    before = [0] * (len(aval.shape) - 1)
+    longer = ctx.op.Pad(last, ctx.ints(*before, 1, *before, 0), np.zeros((), aval.dtype))
+    sums = ctx.op.CumSum(longer, ctx.constant(-1, np.int64))
+    return ctx.op.Gather(sums, ctx.constant(-1, np.int64), axis=-1)
 
 
 def reduce_prod(ctx: LoweringContext, x: ir.Value, *, axes: Sequence[int]) -> ir.Value:
@@ -69,20 +73,28 @@ def reduce_extremum(op_type: str, pair: str) -> Callable[..., Any]:
         op, dtype = ctx.op, ctx.aval_out.dtype
         if not axes:
             return x
+        if _empty(ctx, axes):
+            return _filled(ctx, _lowest(dtype) if pair == "Max" else _highest(dtype))
         if is_bool(dtype):
             return _truth(ctx, op_type, x, axes)
         if is_float(dtype):
             # onnxruntime's kernels pass over NaN.
             nan = _truth(ctx, "ReduceMax", op.IsNaN(x), axes)
             return op.Where(nan, np.asarray(np.nan, dtype), _emit(ctx, op_type, x, axes))
-        if ctx.supports(op_type, dtype) or dtype not in {np.dtype(np.int8), np.dtype(np.int16)}:
-            return _emit(ctx, op_type, x, axes)
-        # Over no elements the wider dtype has another bound than this one.
-        bound = info(dtype).min if op_type == "ReduceMax" else info(dtype).max
-        wide = _emit(ctx, op_type, ctx.cast(x, np.int32), axes)
-        return ctx.cast(op.emit(pair, wide, np.asarray(bound, np.int32)), dtype)
+        if dtype in {np.dtype(np.int64), np.dtype(np.uint64)}:
+            return _indexed(ctx, f"Arg{pair}", x, axes)
+        if dtype == np.int16:
+            return ctx.cast(_emit(ctx, op_type, ctx.cast(x, np.int32), axes), dtype)
+        return _emit(ctx, op_type, x, axes)
 
     return rule
+
+
+def _indexed(ctx: LoweringContext, op_type: str, x: ir.Value, axes: Sequence[int]) -> ir.Value:
+    """Take the extremum at its index; onnxruntime's kernels for 64-bit extrema compare the halves wrongly."""
+    last, _ = _to_last(ctx, x, ctx.avals_in[0], axes)
+    index = ctx.op.emit(op_type, last, axis=-1, keepdims=1)
+    return ctx.op.Squeeze(ctx.op.GatherElements(last, index, axis=-1), ctx.ints(-1))
 
 
 def _truth(ctx: LoweringContext, op_type: str, x: ir.Value, axes: Sequence[int]) -> ir.Value:
@@ -92,6 +104,24 @@ def _truth(ctx: LoweringContext, op_type: str, x: ir.Value, axes: Sequence[int])
     return ctx.cast(_emit(ctx, op_type, ctx.cast(x, np.uint8), axes), np.bool_)
 
 
+def _empty(ctx: LoweringContext, axes: Sequence[int]) -> bool:
+    """Tell whether no elements are reduced, for which runtimes differ or fail."""
+    sizes = [ctx.avals_in[0].shape[a] for a in axes]
+    return any(not is_symbolic(s) and s == 0 for s in sizes)
+
+
+def _filled(ctx: LoweringContext, value: Any) -> ir.Value:
+    return ctx.op.Expand(np.asarray(value, ctx.aval_out.dtype), ctx.shape(ctx.aval_out.shape))
+
+
+def _lowest(dtype: Any) -> Any:
+    return -np.inf if is_float(dtype) else False if is_bool(dtype) else info(dtype).min
+
+
+def _highest(dtype: Any) -> Any:
+    return np.inf if is_float(dtype) else True if is_bool(dtype) else info(dtype).max
+
+
 def reduce_logical(truth: str, bits: str, identity: int) -> Callable[..., Any]:
     """Return the rule of ``reduce_and`` or ``reduce_or``, which on integers are bitwise."""
 
@@ -99,7 +129,7 @@ def reduce_logical(truth: str, bits: str, identity: int) -> Callable[..., Any]:
         if not axes:
             return x
         if is_bool(ctx.aval_out.dtype):
-            return _truth(ctx, truth, x, axes)
+            return _filled(ctx, bool(identity)) if _empty(ctx, axes) else _truth(ctx, truth, x, axes)
         return _reduced(ctx, x, axes, identity, bits)
 
     return rule

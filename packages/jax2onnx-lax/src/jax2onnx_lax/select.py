@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jax2onnx_lax.dtypes import is_bool, is_integer
+from jax2onnx_lax.dtypes import is_bool, is_float, is_integer
+from jax2onnx_lax.elementwise import emit_extremum
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -38,7 +39,9 @@ def clamp(ctx: LoweringContext, low: ir.Value, x: ir.Value, high: ir.Value) -> i
     if is_bool(ctx.aval_out.dtype):
         return op.And(op.Or(x, low), high)
     bounds = [ctx.known(0), ctx.known(2)]
-    integers = is_integer(ctx.aval_out.dtype)
-    if all(b is not None and b.ndim == 0 and (integers or not np.isnan(b)) for b in bounds):
-        return op.Clip(x, low, high)
-    return op.Min(op.Max(x, low), high)
+    dtype = ctx.aval_out.dtype
+    if dtype.itemsize < 8 or is_float(dtype):
+        number = [b is not None and b.ndim == 0 and (is_integer(dtype) or not np.isnan(b)) for b in bounds]
+        if all(number):
+            return op.Clip(x, low, high)
+    return emit_extremum(ctx, "Min", emit_extremum(ctx, "Max", x, low, dtype), high, dtype)

@@ -124,23 +124,23 @@ def _stirling(z: Any) -> Any:
 
 
 def digamma(x: Any) -> Any:
-    """Return the derivative of lgamma; NaN at the poles but zero, where JAX has an infinity."""
+    """Return the derivative of lgamma; at zero that is minus infinity, at the other poles NaN."""
     reflected = x < 0.5
     z = jnp.where(reflected, 1 - x, x)
-    shifted = z < _SHIFT
+    steps = _SHIFT if x.dtype == jnp.float64 else _SHIFT // 2
+    shifted = z < steps
     start = jnp.where(shifted, z, 1.0)
-    sums = functools.reduce(lambda s, k: s + 1 / (start + k), range(1, _SHIFT), 1 / start)
-    far = jnp.where(shifted, z + _SHIFT, z)
+    sums = functools.reduce(lambda s, k: s + 1 / (start + k), range(1, steps), 1 / start)
+    far = jnp.where(shifted, z + steps, z)
     r = 1 / far
     terms = [b / (2 * k) for k, b in enumerate(_BERNOULLI[:7], 1)]
     value = lax.log(far) - r / 2 - r * r * polynomial(r * r, terms[::-1]) - jnp.where(shifted, sums, 0.0)
-    part = x - lax.floor(x)
-    # cot has the period of the poles: the operand is brought to [-1/2, 1/2] first.
-    part = jnp.where(part > 0.5, part - 1, part)
+    # The cotangent has the period of the poles.
+    part = x - lax.round(x, lax.RoundingMethod.TO_NEAREST_EVEN)
     cot = lax.cos(math.pi * part) / lax.sin(math.pi * jnp.where(part == 0, 0.5, part))
     value = jnp.where(reflected, value - math.pi * cot, value)
     value = jnp.where((x < 0) & (part == 0), jnp.nan, value)
-    return jnp.where(x == 0, -1 / x, value)
+    return jnp.where(x == 0, -jnp.inf, value)
 
 
 def zeta(x: Any, q: Any) -> Any:
@@ -156,11 +156,13 @@ def zeta(x: Any, q: Any) -> Any:
         tail += b / math.factorial(2 * k) * factor
         factor = factor * (x + 2 * k - 1) * (x + 2 * k) / square
     value = total + jnp.where(power == 0, 0.0, tail)
-    pole = (q <= 0) & (q == lax.floor(q))
-    value = jnp.where(pole, jnp.inf, value)
-    value = jnp.where(x == 1, jnp.inf, value)
-    outside = (x < 1) | ((q <= 0) & ~pole & (x != lax.floor(x)))
-    return jnp.where(outside, jnp.nan, value)
+    whole = x == lax.floor(x)
+    outside = (x < 1) | (lax.abs(x) == jnp.inf) | (q == jnp.inf) | ((q <= 0) & ~whole)
+    value = jnp.where(outside, jnp.nan, value)
+    # At the poles JAX has no sign to choose but for even powers.
+    even = whole & (x == 2 * lax.floor(x / 2)) & (lax.abs(x) < jnp.inf)
+    value = jnp.where((q <= 0) & (q == lax.floor(q)), jnp.where(even, jnp.inf, jnp.nan), value)
+    return jnp.where(x == 1, jnp.inf, value)
 
 
 def polygamma(n: Any, x: Any) -> Any:

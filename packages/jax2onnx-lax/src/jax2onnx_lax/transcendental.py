@@ -219,7 +219,8 @@ def acosh64(x: Any) -> Any:
     """Return the inverse hyperbolic cosine."""
     large = x > 1e100
     t = jnp.where(large, 1.0, x) - 1
-    return jnp.where(large, lax.log(x) + LN2, lax.log1p(t + lax.sqrt(t * (t + 2))))
+    value = jnp.where(large, lax.log(x) + LN2, lax.log1p(t + lax.sqrt(t * (t + 2))))
+    return jnp.where(x < 1, jnp.nan, value)
 
 
 # Rational approximations, fitted for this project in 90-digit arithmetic; relative errors 2e-9 (32) and 2e-17 (64).

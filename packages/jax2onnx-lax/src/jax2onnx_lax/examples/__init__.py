@@ -6,21 +6,27 @@ from jax2onnx.registry import Example
 from jax2onnx_lax.examples import (
     control,
     conv,
+    convert,
     dot,
     elementwise,
     indexing,
+    reduce,
     shape,
     sort,
+    transcendental,
     window,
 )
 
 ALL: tuple[Example, ...] = (
     *control.EXAMPLES,
     *conv.EXAMPLES,
+    *convert.EXAMPLES,
     *dot.EXAMPLES,
     *elementwise.EXAMPLES,
     *indexing.EXAMPLES,
+    *reduce.EXAMPLES,
     *shape.EXAMPLES,
     *sort.EXAMPLES,
+    *transcendental.EXAMPLES,
     *window.EXAMPLES,
 )
