@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,11 +37,14 @@ def open_modules(target: Any, *, training: bool, outline: bool = False) -> Opene
     places = [i for i, leaf in enumerate(leaves) if _is_module(leaf)]
     if not places:
         return None
-    modules = nnx.clone(tuple(leaves[i] for i in places), graph=True)
-    before = _modes(modules)
-    for module in modules:
-        module.train() if training else module.eval()
-    graph, state = nnx.split(modules, graph=True)
+    graph, state = nnx.split(tuple(leaves[i] for i in places), graph=True)
+    modules = nnx.merge(graph, state)
+    walked = list(_walk(modules))
+    before = _modes(walked)
+    if not all(_settled(module, training=training) for _, module in walked):
+        for module in modules:
+            module.train() if training else module.eval()
+        graph, state = nnx.split(modules, graph=True)
     variables = _Variables.of(state, single=len(modules) == 1)
 
     def function(params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
@@ -54,7 +57,7 @@ def open_modules(target: Any, *, training: bool, outline: bool = False) -> Opene
         own_args, own_kwargs = jax.tree_util.tree_unflatten(tree, filled)
         return call.function(*own_args, *args, **{**own_kwargs, **kwargs})
 
-    changed = [] if training else _changed(before, _modes(modules))
+    changed = [] if training else _changed(before, _modes(walked))
     return Opened(
         function=function,
         params=variables.params,
@@ -147,18 +150,49 @@ _Modes = dict[str, tuple[str, dict[str, bool]]]
 """For each module, by path: its class, and its switches."""
 
 
-def _modes(modules: Sequence[nnx.Module]) -> _Modes:
+def _modes(walked: Sequence[tuple[str, nnx.Module]]) -> _Modes:
     return {
         path: (type(m).__name__, {k: v for k, v in vars(m).items() if isinstance(v, bool) and not _inert(m, k)})
-        for path, m in _walk(modules)
+        for path, m in walked
     }
 
 
+def _settled(module: nnx.Module, *, training: bool) -> bool:
+    """Tell whether flax's own switching of modes would leave a module as it is."""
+    kind = type(module)
+    if kind.train is not nnx.Module.train or kind.eval is not nnx.Module.eval:
+        return False
+    wanted = not training
+    return all(getattr(module, switch, wanted) is wanted for switch in ("deterministic", "use_running_average"))
+
+
 def _walk(modules: Sequence[nnx.Module]) -> Iterator[tuple[str, nnx.Module]]:
+    """Yield every module below the given ones once, with its path."""
+    seen: set[int] = set()
+
+    def visit(node: Any, path: tuple[str, ...]) -> Iterator[tuple[str, nnx.Module]]:
+        items: Iterable[tuple[Any, Any]]
+        match node:
+            case nnx.Variable():
+                return
+            case nnx.Pytree():
+                if id(node) in seen:
+                    return
+                seen.add(id(node))
+                if isinstance(node, nnx.Module):
+                    yield ".".join(path), node
+                items = vars(node).items()
+            case list() | tuple():
+                items = enumerate(node)
+            case dict():
+                items = node.items()
+            case _:
+                return
+        for key, child in items:
+            yield from visit(child, (*path, str(key)))
+
     for i, root in enumerate(modules):
-        prefix = [] if len(modules) == 1 else [str(i)]
-        for path, module in nnx.iter_modules(root, graph=True):
-            yield ".".join([*prefix, *map(str, path)]), module
+        yield from visit(root, () if len(modules) == 1 else (str(i),))
 
 
 def _outline(roots: Sequence[nnx.Module]) -> None:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from jax2onnx.registry import Fusion
-from jax2onnx_nnx.fusions import linear, norm
+from jax2onnx_nnx.fusions import attention, linear, norm, pool
 
-ALL: tuple[Fusion, ...] = (*linear.FUSIONS, *norm.FUSIONS)
+ALL: tuple[Fusion, ...] = (*attention.FUSIONS, *linear.FUSIONS, *norm.FUSIONS, *pool.FUSIONS)

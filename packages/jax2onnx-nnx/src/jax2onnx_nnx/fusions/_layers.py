@@ -41,16 +41,26 @@ def known_scalar(ctx: LoweringContext, operand: int) -> float:
 
 
 def channels_first(
-    ctx: LoweringContext, x: ir.Value, shape: Sequence[Any], emit: Callable[[ir.Value], ir.Value]
+    ctx: LoweringContext,
+    x: ir.Value,
+    shape: Sequence[Any],
+    emit: Callable[[ir.Value], ir.Value],
+    result_shape: Sequence[Any] | None = None,
 ) -> ir.Value:
-    """Apply to a channels-last array of any rank an operator that takes channels second."""
+    """Apply to a channels-last array of any rank an operator that takes channels second.
+
+    Args:
+        ctx: the lowering context.
+        x: the array.
+        shape: its shape.
+        emit: emits the operator.
+        result_shape: the shape of the result, channels last; None for that of ``x``.
+    """
     rank = len(shape)
     if rank == 2:
         return emit(x)
     to = [0, rank - 1, *range(1, rank - 1)]
     back = [0, *range(2, rank), 1]
     moved = ctx.stamp(ctx.op.Transpose(x, perm=to), [shape[i] for i in to])
-    result = emit(moved)
-    if result.shape is None:
-        ctx.stamp(result, [shape[i] for i in to])
-    return ctx.op.Transpose(result, perm=back)
+    after = shape if result_shape is None else result_shape
+    return ctx.op.Transpose(ctx.stamp(emit(moved), [after[i] for i in to]), perm=back)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax
+import numpy as np
 from flax import nnx
 
+from jax2onnx.fuse import Decline
 from jax2onnx.registry import MIN_OPSET, Fusion
 from jax2onnx_nnx.fusions._layers import NoRandom, given
 
@@ -25,11 +28,36 @@ def _emit_linear(ctx: LoweringContext, x: ir.Value, kernel: ir.Value, bias: ir.V
     return ctx.op.Add(product, bias)
 
 
+def _embed(ids: Any, table: Any) -> Any:
+    return nnx.Embed(*table.shape, embedding_init=given(table), rngs=NoRandom())(ids)
+
+
+def _emit_embed(ctx: LoweringContext, ids: ir.Value, table: ir.Value) -> ir.Value:
+    """Look up rows; beyond the table, which the runtime refuses and ONNX leaves open, JAX has NaN."""
+    shape, (rows, _) = ctx.avals_in[0].shape, ctx.avals_in[1].shape
+    if not isinstance(rows, int) or ctx.avals_in[0].dtype not in (np.int32, np.int64):
+        msg = "the bounds of the table are not constants of the ids' dtype"
+        raise Decline(msg)
+    inside = ctx.stamp(ctx.op.Clip(ids, -rows, rows - 1), shape)
+    known = ctx.stamp(ctx.op.Equal(ids, inside), shape)
+    found = ctx.stamp(ctx.op.Gather(table, inside, axis=0), ctx.aval_out.shape)
+    column = ctx.stamp(ctx.op.Unsqueeze(known, ctx.ints(-1)), (*shape, 1))
+    return ctx.op.Where(column, found, np.asarray(np.nan, ctx.aval_out.dtype))
+
+
+_IDS = np.dtype(np.int32)
+
 FUSIONS: tuple[Fusion, ...] = (
     Fusion(
         name="flax.nnx.Linear",
         reference=_linear,
         examples=[[(2, 3), (3, 5), (5,)], [(2, 2, 3), (3, 5), (5,)], [(3,), (3, 5), (5,)]],
         emit={MIN_OPSET: _emit_linear},
+    ),
+    Fusion(
+        name="flax.nnx.Embed",
+        reference=_embed,
+        examples=[[jax.ShapeDtypeStruct((2, 3), _IDS), (5, 4)], [jax.ShapeDtypeStruct((), _IDS), (5, 4)]],
+        emit={MIN_OPSET: _emit_embed},
     ),
 )

@@ -1,0 +1,81 @@
+"""Average pooling; max pooling is one primitive already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flax import nnx
+
+from jax2onnx.fuse import Decline
+from jax2onnx.registry import MIN_OPSET, Fusion
+from jax2onnx_nnx.fusions._layers import channels_first
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import onnx_ir as ir
+
+    from jax2onnx.fuse import Candidate
+    from jax2onnx.lower import LoweringContext
+
+_NONE = (0, 0)
+
+
+def _window(candidate: Candidate) -> Sequence[Mapping[str, Any]]:
+    """Read the window off the sum over it: spatial dims between batch and channels."""
+    params = candidate.params("reduce_window_sum")[0]
+    window, strides, padding = (tuple(params[n]) for n in ("window_dimensions", "window_strides", "padding"))
+    if len(window) < 3 or (window[0], window[-1]) != (1, 1) or (padding[0], padding[-1]) != (_NONE, _NONE):
+        return []
+    return [
+        {
+            "window_shape": tuple(map(int, window[1:-1])),
+            "strides": tuple(map(int, strides[1:-1])),
+            "padding": tuple(padding[1:-1]),
+        }
+    ]
+
+
+def _avg_pool(*, count_include_pad: bool) -> Fusion:
+    def reference(
+        x: Any, *, window_shape: Sequence[int] = (2, 2), strides: Sequence[int] = (1, 1), padding: Any = "VALID"
+    ) -> Any:
+        return nnx.avg_pool(x, window_shape, strides, padding, count_include_pad=count_include_pad)
+
+    def emit(
+        ctx: LoweringContext, x: ir.Value, *, window_shape: Sequence[int], strides: Sequence[int], padding: Any
+    ) -> ir.Value:
+        shape = ctx.avals_in[0].shape
+        pads = [*[low for low, _ in padding], *[high for _, high in padding]]
+        if (
+            not ctx.supports("AveragePool", ctx.aval_out.dtype)
+            or len(window_shape) > 3
+            or not all(isinstance(p, int) for p in pads)
+            or any(not 0 <= p < w for pair, w in zip(padding, window_shape, strict=True) for p in pair)
+        ):
+            msg = "AveragePool takes paddings smaller than its window, over one to three dims"
+            raise Decline(msg)
+        return channels_first(
+            ctx,
+            x,
+            shape,
+            lambda value: ctx.op.AveragePool(
+                value,
+                kernel_shape=list(window_shape),
+                strides=list(strides),
+                pads=pads,
+                count_include_pad=int(count_include_pad),
+            ),
+            ctx.aval_out.shape,
+        )
+
+    return Fusion(
+        name="flax.nnx.avg_pool" + ("" if count_include_pad else "(count_include_pad=False)"),
+        reference=reference,
+        examples=[[(2, 6, 6, 3)]],
+        kwargs=_window,
+        emit={MIN_OPSET: emit},
+    )
+
+
+FUSIONS: tuple[Fusion, ...] = (_avg_pool(count_include_pad=True), _avg_pool(count_include_pad=False))
