@@ -5,6 +5,8 @@ those of the export with fusions, by the newest jax that runs it. Give further i
 installed, to cover more jax releases:
 
     python scripts/coverage_table.py [--python OTHER/bin/python ...] [--jobs 2]
+
+or run each by itself, with --collect FILE, and then put the files together with --reports FILE ...
 """
 
 from __future__ import annotations
@@ -216,18 +218,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", action="append", default=[], help="a further interpreter; may repeat")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
-    parser.add_argument("--collect", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--collect", type=Path, metavar="FILE", help="only run, and write the outcomes to FILE")
+    parser.add_argument(
+        "--reports", type=Path, nargs="+", metavar="FILE", help="run nothing; take what --collect wrote to these files"
+    )
     arguments = parser.parse_args()
     os.environ["JAX2ONNX_STRICT_PLUGINS"] = "1"  # a table that silently lacks a plugin would be wrong
-    own = collect(arguments.jobs)
     if arguments.collect:
-        arguments.collect.write_text(json.dumps(asdict(own)))
+        arguments.collect.write_text(json.dumps(asdict(collect(arguments.jobs))))
         return
-    reports = [own, *(collect_elsewhere(python, arguments.jobs) for python in arguments.python)]
+    if arguments.reports:
+        reports = [load_report(path) for path in arguments.reports]
+    else:
+        others = [collect_elsewhere(python, arguments.jobs) for python in arguments.python]
+        reports = [collect(arguments.jobs), *others]
     PAGE.parent.mkdir(parents=True, exist_ok=True)
     PAGE.write_text(render(reports, promised_cases()))
     wrong = sum(bool(o.error) for r in reports for o in r.outcomes)
-    print(f"{PAGE.relative_to(ROOT)}: {sum(len(r.outcomes) for r in reports)} cases run, {wrong} failed")
+    print(f"{PAGE.relative_to(ROOT)}: {sum(len(r.outcomes) for r in reports)} cases, {wrong} failed")
     sys.exit(1 if wrong else 0)
 
 
