@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jax2onnx._compat import is_symbolic
-from jax2onnx_lax.indexing import as_index
+from jax2onnx_lax.indexing import as_index, clamped
 from jax2onnx_lax.shape import TO_END, cut
 
 if TYPE_CHECKING:
@@ -92,8 +92,5 @@ def _known_start(ctx: LoweringContext, operand: int, full: Any, size: Any) -> in
 
 def _start(ctx: LoweringContext, start: ir.Value, operand: int, full: Any, size: Any) -> ir.Value:
     """Return a clamped start as int64 of shape ``[1]``."""
-    index = ctx.reshape(ctx.cast(as_index(ctx, start, ctx.avals_in[operand].dtype), np.int64), (), (1,))
-    room = full - size
-    if not is_symbolic(room):
-        return ctx.op.Clip(index, np.asarray(0, np.int64), np.asarray(room, np.int64))
-    return ctx.op.Max(ctx.op.Min(index, ctx.dim(room)), ctx.ints(0))
+    index = as_index(ctx, start, ctx.avals_in[operand].dtype)
+    return ctx.reshape(ctx.cast(clamped(ctx, index, [full - size]), np.int64), (), (1,))

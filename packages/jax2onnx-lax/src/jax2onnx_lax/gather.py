@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 from jax.lax import GatherScatterMode
 
@@ -45,7 +46,7 @@ def gather(
         raise ctx.unsupported(f"mode {mode}", "use mode='clip' or mode='fill'")
     window = _Window(ctx, dimension_numbers, slice_sizes)
     indices = vectors(ctx, indices, 1)
-    # ONNX refuses indices out of bounds (and wraps negative ones); JAX clamps them also where they are promised not to be.
+    # ONNX refuses indices out of bounds and wraps negative ones; JAX clamps them, promised to be in bounds or not.
     safe = not window.limits or surely_in_bounds(indices, window.limits)
     within = indices if safe else clamped(ctx, indices, window.limits)
     value, labels, sizes = window.take(x, within)
@@ -64,7 +65,8 @@ def _default_fill(dtype: Any) -> Any:
         return np.nan
     if dtype == np.bool_:
         return True
-    return jnp.iinfo(dtype).min if jnp.issubdtype(dtype, np.signedinteger) else jnp.iinfo(dtype).max
+    limits = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]
+    return limits.min if jnp.issubdtype(dtype, np.signedinteger) else limits.max
 
 
 class _Window:
@@ -85,7 +87,7 @@ class _Window:
         offset = {int(d) for d in numbers.offset_dims}
         self.limits = [self._shape[d] - sizes[d] for d in self._start]
         """The last start, for each component of an index vector, at which the window still fits."""
-        self.wanted: list[tuple[str, int]] = [
+        self.wanted: list[Label] = [
             ("window", next(kept)) if i in offset else ("batch", next(batch)) for i in range(len(ctx.aval_out.shape))
         ]
         """The axes of the result."""
@@ -101,22 +103,22 @@ class _Window:
         moved = [(k, d) for k, d in enumerate(self._start) if sizes[d] != shape[d]]
         axes = [d for _, d in moved]
         partial = [d for d in axes if sizes[d] != 1]
-        labels: list[Label] = [("batch", i) for i in range(len(self._index_shape))]
-        labels += [("window", d) for d in partial]
-        points = self._index_shape + [sizes[d] for d in partial]
+        points: dict[Label, Any] = {("batch", i): size for i, size in enumerate(self._index_shape)}
+        points.update({("window", d): sizes[d] for d in partial})
         if not axes:
             return self._repeated(x, shape)
         indices = components(ctx, indices, [k for k, _ in moved], len(self._start))
         columns = [axes.index(d) for d in partial]
-        indices = spread(ctx, indices, len(self._index_shape), [sizes[d] for d in partial], columns, len(axes))
+        window = [sizes[d] for d in partial]
+        indices = spread(ctx, indices, len(self._index_shape), window, columns=columns, count=len(axes))
         if not self._batching and len(axes) == 1:
             axis = axes[0]
             value = ctx.op.Gather(x, indices, axis=axis)
-            labels = [*_windows(range(axis)), *labels, *_windows(range(axis + 1, len(shape)))]
-            return value, labels, [*shape[:axis], *points, *shape[axis + 1 :]]
+            labels = [*_windows(range(axis)), *points, *_windows(range(axis + 1, len(shape)))]
+            return value, labels, [*shape[:axis], *points.values(), *shape[axis + 1 :]]
         if len(axes) == 1 and len(shape) == len(self._batching) + 1 and len(points) <= len(shape):
-            return self._elements(x, indices, shape, axes[0], labels, points)
-        return self._vectors(x, indices, shape, axes, labels, points)
+            return self._elements(x, indices, points, axes[0])
+        return self._vectors(x, indices, points, axes, shape)
 
     def _repeated(self, x: ir.Value, shape: list[Any]) -> tuple[ir.Value, list[Label], list[Any]]:
         """Nothing is indexed: every index vector gets the same windows."""
@@ -134,33 +136,32 @@ class _Window:
         return expand(ctx, x, sizes_now, full), order, full
 
     def _elements(
-        self, x: ir.Value, indices: ir.Value, shape: list[Any], axis: int, labels: list[Label], points: list[Any]
+        self, x: ir.Value, indices: ir.Value, points: Mapping[Label, Any], axis: int
     ) -> tuple[ir.Value, list[Label], list[Any]]:
         """One axis is indexed and all others are batched: GatherElements."""
         ctx = self._ctx
-        order: list[Label] = [("batch", self._index_batching[self._batching.index(d)]) if d in self._batching else None
-                              for d in range(len(shape))]
-        free = [label for label in labels if label not in order]
-        order[axis] = free[0] if free else ("window", axis)
-        value = ctx.op.GatherElements(x, arranged(ctx, indices, points, labels, order), axis=axis)
-        sizes = dict(zip(labels, points, strict=True))
-        return value, order, [sizes.get(label, 1) for label in order]
+        order: list[Label] = [("batch", i) for _, i in sorted(zip(self._batching, self._index_batching, strict=True))]
+        free = [label for label in points if label not in order]
+        order.insert(axis, free[0] if free else ("window", axis))
+        indices = arranged(ctx, indices, list(points.values()), list(points), order)
+        return ctx.op.GatherElements(x, indices, axis=axis), order, [points.get(label, 1) for label in order]
 
     def _vectors(
-        self, x: ir.Value, indices: ir.Value, shape: list[Any], axes: list[int], labels: list[Label], points: list[Any]
+        self, x: ir.Value, indices: ir.Value, points: Mapping[Label, Any], axes: list[int], shape: list[Any]
     ) -> tuple[ir.Value, list[Label], list[Any]]:
         """Several axes are indexed, or some are batched: GatherND, batched and indexed axes first."""
         ctx = self._ctx
         rest = [d for d in range(len(shape)) if d not in self._batching and d not in axes]
         x = transposed(ctx, x, shape, [*self._batching, *axes, *rest])
         order: list[Label] = [("batch", i) for i in self._index_batching]
-        order += [label for label in labels if label not in order]
+        order += [label for label in points if label not in order]
         if len(axes) == 1:
             indices = ctx.op.Unsqueeze(indices, ctx.ints(-1))
-        indices = arranged(ctx, indices, [*points, len(axes)], [*labels, "vector"], [*order, "vector"])
+        indices = arranged(
+            ctx, indices, [*points.values(), len(axes)], [*points, ("vector", 0)], [*order, ("vector", 0)]
+        )
         value = ctx.op.GatherND(x, ctx.cast(indices, np.int64), batch_dims=len(self._batching))
-        sizes = dict(zip(labels, points, strict=True))
-        return value, [*order, *_windows(rest)], [*[sizes[label] for label in order], *[shape[d] for d in rest]]
+        return value, [*order, *_windows(rest)], [*[points[label] for label in order], *[shape[d] for d in rest]]
 
 
 def _windows(dims: Sequence[int]) -> list[Label]:

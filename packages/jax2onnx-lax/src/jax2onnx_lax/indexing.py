@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -42,14 +42,19 @@ def clamped(ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any]) -> i
         return indices
     assert indices.dtype is not None
     dtype = indices.dtype.numpy()
-    if not any(is_symbolic(limit) for limit in limits):
-        if len(set(limits)) == 1:
-            return ctx.op.Clip(indices, np.asarray(0, dtype), np.asarray(limits[0], dtype))
-        upper = ctx.constant(limits, dtype)
-    else:
+    zero = np.asarray(0, dtype)
+    if any(is_symbolic(limit) for limit in limits):
         upper = ctx.cast(ctx.shape(limits), dtype)
         upper = ctx.op.Squeeze(upper, ctx.ints(0)) if len(limits) == 1 else upper
-    return ctx.op.Max(ctx.op.Min(indices, upper), np.asarray(0, dtype))
+    else:
+        upper = ctx.constant(limits if len(set(limits)) > 1 else limits[0], dtype)
+        if dtype == np.int32 and len(set(limits)) == 1:
+            return ctx.op.Clip(indices, zero, upper)
+    if dtype == np.int32:
+        return ctx.op.Max(ctx.op.Min(indices, upper), zero)
+    # onnxruntime's Min, Max and Clip of int64 are wrong beyond 31 bits.
+    below = ctx.op.Where(ctx.op.Greater(indices, upper), upper, indices)
+    return ctx.op.Where(ctx.op.Less(below, zero), zero, below)
 
 
 def surely_in_bounds(indices: ir.Value, limits: Sequence[Any]) -> bool:
@@ -78,7 +83,7 @@ def components(ctx: LoweringContext, indices: ir.Value, columns: Sequence[int], 
 
 
 def spread(
-    ctx: LoweringContext, indices: ir.Value, rank: int, sizes: Sequence[Any], columns: Sequence[int], count: int
+    ctx: LoweringContext, indices: ir.Value, rank: int, sizes: Sequence[Any], *, columns: Sequence[int], count: int
 ) -> ir.Value:
     """Return the index vectors of every element of the windows that start at ``indices`` (of ``rank`` axes).
 
@@ -99,25 +104,24 @@ def spread(
 
 def _offsets(ctx: LoweringContext, sizes: Sequence[Any], columns: Sequence[int], count: int, dtype: Any) -> ir.Value:
     """Return the index vectors inside a window: shape ``[*sizes, count]``, or ``sizes`` if ``count`` is 1."""
-    unit = np.eye(count, dtype=dtype)
     if not any(is_symbolic(size) for size in sizes):
-        grid = sum(
-            np.expand_dims(np.arange(size, dtype=dtype), [a for a in range(len(sizes) + 1) if a != axis]) * unit[column]
-            for axis, (size, column) in enumerate(zip(sizes, columns, strict=True))
-        )
-        return ctx.constant(grid[..., 0] if count == 1 else grid, dtype)
+        grid = np.zeros([*sizes, count], dtype)
+        for axis, (size, column) in enumerate(zip(sizes, columns, strict=True)):
+            grid[..., column] = np.arange(size).reshape([-1 if a == axis else 1 for a in range(len(sizes))])
+        return ctx.constant(grid[..., 0] if count == 1 else grid)
     total: ir.Value | None = None
     for axis, column in enumerate(columns):
         others = [a for a in range(len(sizes) + (count > 1)) if a != axis]
         part = arange(ctx, sizes[axis], dtype)
         part = ctx.op.Unsqueeze(part, ctx.ints(*others)) if others else part
-        part = ctx.op.Mul(part, unit[column]) if count > 1 else part
+        part = ctx.op.Mul(part, np.eye(count, dtype=dtype)[column]) if count > 1 else part
         total = part if total is None else ctx.op.Add(total, part)
     assert total is not None
     return total
 
 
-Label = Hashable
+Label: TypeAlias = "tuple[str, int]"
+"""Names an axis: ``(\"batch\", i)`` of the index vectors, ``(\"window\", d)`` of the operand."""
 
 
 def arranged(

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from jax2onnx.lower import LoweringContext
     from jax2onnx.registry import BoundLowerings
 
-REDUCTIONS = {"scatter-add": "add", "scatter-sub": "add", "scatter-mul": "mul", "scatter-min": "min", "scatter-max": "max"}
+REDUCTIONS = {
+    "scatter-add": "add",
+    "scatter-sub": "add",
+    "scatter-mul": "mul",
+    "scatter-min": "min",
+    "scatter-max": "max",
+}
 """ONNX's name of what each primitive does with a value and its update."""
 
 
@@ -80,8 +86,6 @@ def scatter_reduce(
     reduction = REDUCTIONS[ctx.eqn.primitive]
     carrier = np.dtype(np.float32) if jnp.issubdtype(dtype, np.floating) and dtype.itemsize < 4 else dtype
     if dtype == np.bool_:
-        if reduction not in ("min", "max"):
-            raise ctx.unsupported("bool", "use int32")
         carrier = np.dtype(np.int32)
     x, updates = ctx.cast(x, carrier), ctx.cast(updates, carrier)
     if ctx.eqn.primitive == "scatter-sub":
@@ -258,4 +262,5 @@ def _one_by_one(
         fits = jnp.ones((), bool) if clip else jnp.all(start == indices[i])
         return lax.dynamic_update_slice(x, jnp.where(fits, new, old), starts)
 
-    return lax.fori_loop(0, count, step, x)
+    result: jax.Array = lax.fori_loop(0, count, step, x)
+    return result

@@ -167,17 +167,17 @@ def rev(ctx: LoweringContext, x: ir.Value, *, dimensions: Sequence[int]) -> ir.V
     n = len(dimensions)
     if not n:
         return x
-    return ctx.op.Slice(
-        x, ctx.ints(*[-1] * n), ctx.ints(*[_TO_START] * n), ctx.ints(*dimensions), ctx.ints(*[-1] * n)
-    )
+    return ctx.op.Slice(x, ctx.ints(*[-1] * n), ctx.ints(*[_TO_START] * n), ctx.ints(*dimensions), ctx.ints(*[-1] * n))
 
 
-def pad(ctx: LoweringContext, x: ir.Value, value: ir.Value, *, padding_config: Sequence[tuple[Any, Any, Any]]) -> ir.Value:
+def pad(
+    ctx: LoweringContext, x: ir.Value, value: ir.Value, *, padding_config: Sequence[tuple[Any, Any, Any]]
+) -> ir.Value:
     """Lower ``pad``: interior elements first, then what is added at the edges, then what is taken away."""
     shape = list(ctx.avals_in[0].shape)
     for axis, (_, _, interior) in enumerate(padding_config):
         if interior != 0 and shape[axis] != 1:
-            x = _dilated(ctx, x, value, shape, axis, int(interior))
+            x = _dilated(ctx, x, value, shape, axis=axis, interior=int(interior))
             # A dilated empty axis stays empty: (n - 1) * (k + 1) + 1 holds from n = 1 only.
             n = shape[axis]
             shape[axis] = 0 if not is_symbolic(n) and n == 0 else n + (n - 1) * int(interior)
@@ -215,7 +215,7 @@ def _positive_part(amount: Any) -> Any:
 
 
 def _dilated(
-    ctx: LoweringContext, x: ir.Value, value: ir.Value, shape: Sequence[Any], axis: int, interior: int
+    ctx: LoweringContext, x: ir.Value, value: ir.Value, shape: Sequence[Any], *, axis: int, interior: int
 ) -> ir.Value:
     """Put ``interior`` elements after each one on ``axis``, and drop those after the last."""
     between = [*shape[: axis + 1], interior, *shape[axis + 1 :]]
@@ -254,9 +254,7 @@ def _parts(ctx: LoweringContext, x: ir.Value, sizes: Sequence[Any], axis: int) -
         return [x] * len(sizes)
     shape = ctx.avals_in[0].shape
     parts = ctx.op.many("Split", x, ctx.shape(sizes), outputs=len(sizes), axis=int(axis))
-    return [
-        ctx.stamp(part, [*shape[:axis], size, *shape[axis + 1 :]]) for part, size in zip(parts, sizes, strict=True)
-    ]
+    return [ctx.stamp(part, [*shape[:axis], size, *shape[axis + 1 :]]) for part, size in zip(parts, sizes, strict=True)]
 
 
 def tile(ctx: LoweringContext, x: ir.Value, *, reps: Sequence[Any]) -> ir.Value:
@@ -293,4 +291,3 @@ def empty(ctx: LoweringContext, *, dtype: Any, shape: Sequence[Any] = (), memory
     """Lower ``empty`` and ``empty2``: JAX leaves the contents open; they are zeros here."""
     del memory_space, shape
     return filled(ctx, 0, ctx.aval_out.shape, dtype)
-

@@ -213,9 +213,7 @@ GATHER = [
         _gather(GatherDimensionNumbers((1, 2), (), (2, 1), (0,), (1,)), (1, 3, 2)),
         [(3, 7, 5), _int(2, 3, 2)],
     ),
-    _example(
-        "gather_no_indices", "jax.lax.gather", _gather(ROWS, (1, None)), [(5, 3), _int(0, 1)]
-    ),
+    _example("gather_no_indices", "jax.lax.gather", _gather(ROWS, (1, None)), [(5, 3), _int(0, 1)]),
     _example("gather_getitem", "jax.lax.gather", lambda x, i: x[:, i, None, ::2], [("B", 4, 6), _int(3)]),
     _example("gather_take", "jax.numpy.take", lambda x, i: jnp.take(x, i, axis=1), [("B", 4), _int(2, 3)]),
     _example(
@@ -285,7 +283,7 @@ SCATTER = [
     _example(
         "scatter_bool",
         "jax.lax.scatter",
-        lambda x, i: x.at[i].set(True),  # noqa: FBT003 - the value that is written
+        lambda x, i: x.at[i].set(True),
         [_int("B", dtype=bool), _int(2)],
     ),
     _example("scatter_static", "jax.lax.scatter", lambda x: x.at[1].set(7.0).at[:, 2].add(1.0), [(5, 4)]),
@@ -307,7 +305,9 @@ SCATTER = [
         "jax.lax.scatter_add",
         _scatter(lax.scatter_add, ScatterDimensionNumbers((), (0,), (0,))),
         [(4,), _int(60000, 1), (60000,)],
-        values=lambda: [[np.zeros(4, np.float32), np.arange(60000, dtype=np.int32)[:, None] % 4, np.ones(60000, "float32")]],
+        values=lambda: [
+            [np.zeros(4, np.float32), np.arange(60000, dtype=np.int32)[:, None] % 4, np.ones(60000, "float32")]
+        ],
         draw=False,
     ),
     _example(

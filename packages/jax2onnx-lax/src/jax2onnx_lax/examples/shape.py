@@ -71,7 +71,9 @@ RESHAPE = [
     _example("squeeze", "squeeze", lambda x: lax.squeeze(x, (0,)), [(1, 3)], {"Squeeze": 1}),
     _example("squeeze_symbolic", "squeeze", lambda x: lax.squeeze(x, (1, 3)), [("B", 1, "T", 1)]),
     _example("transpose_basic", "transpose", lambda x: lax.transpose(x, (1, 0)), [(2, 3)], {"Transpose": 1}),
-    _example("transpose_bfloat16", "transpose", lambda x: lax.transpose(x, (2, 0, 1)), [_typed(("B", 3, 4), jnp.bfloat16)]),
+    _example(
+        "transpose_bfloat16", "transpose", lambda x: lax.transpose(x, (2, 0, 1)), [_typed(("B", 3, 4), jnp.bfloat16)]
+    ),
     _example("transpose_rank_0", "transpose", lambda x: lax.transpose(x, ()), [()]),
     _example("rev", "rev", lambda x: lax.rev(x, (0, 2)), [("B", 3, 4)], {"Slice": 1}),
 ]
@@ -106,17 +108,13 @@ SLICE = [
 ]
 
 JOIN = [
-    _example(
-        "concatenate", "concatenate", lambda x, y: lax.concatenate((x, y), 0), [(3,), (3,)], {"Concat": 1}
-    ),
+    _example("concatenate", "concatenate", lambda x, y: lax.concatenate((x, y), 0), [(3,), (3,)], {"Concat": 1}),
     _example("concatenate_axis1", "concatenate", lambda x, y: lax.concatenate((x, y), 1), [("B", 3), ("B", 4)]),
     _example("concatenate_dynamic", "concatenate", lambda x, y: lax.concatenate((x, y), 1), [("B", 10), ("B", 20)]),
     _example("concatenate_3d", "concatenate", lambda x, y: lax.concatenate((x, y), 1), [(2, 3, 4), (2, 5, 4)]),
     _example("concatenate_symbolic", "concatenate", lambda x, y: lax.concatenate((x, y, x), 0), [("B", 3), ("B", 3)]),
     _example("concatenate_empty", "concatenate", lambda x, y: lax.concatenate((x, y), 0), [(0, 3), (2, 3)]),
-    _example(
-        "concatenate_bool", "concatenate", lambda x, y: lax.concatenate((x, y), 0), [_typed((3,), bool)] * 2
-    ),
+    _example("concatenate_bool", "concatenate", lambda x, y: lax.concatenate((x, y), 0), [_typed((3,), bool)] * 2),
     _example("split", "split", lambda x: lax.split(x, (1, 0, 3), axis=1), [("B", 4)], {"Split": 1}),
     _example("split_one", "split", lambda x: lax.split(x, (4,), axis=1), [("B", 4)], {"Split": 0}),
     _example("tile", "tile", lambda x: jnp.tile(x, (2, 1, 3)), [("B", 4)]),

@@ -73,9 +73,15 @@ SORT = [
     _example("sort_uint64", "jax.lax.sort", _sort, [_typed((2, 11), np.uint64)], values=_extremes(np.uint64), x64=True),
     _example("sort_bool", "jax.lax.sort", _sort, [_typed(("B", 5), bool)]),
     _example("argsort", "jax.numpy.argsort", jnp.argsort, [(3, 13)], values=_special()),
-    _example("argsort_float16", "jax.numpy.argsort", jnp.argsort, [_typed((3, 13), np.float16)], values=_special(np.float16)),
     _example(
-        "argsort_bfloat16", "jax.numpy.argsort", jnp.argsort, [_typed((3, 13), jnp.bfloat16)], values=_special(jnp.bfloat16)
+        "argsort_float16", "jax.numpy.argsort", jnp.argsort, [_typed((3, 13), np.float16)], values=_special(np.float16)
+    ),
+    _example(
+        "argsort_bfloat16",
+        "jax.numpy.argsort",
+        jnp.argsort,
+        [_typed((3, 13), jnp.bfloat16)],
+        values=_special(jnp.bfloat16),
     ),
     _example(
         "argsort_float64",
@@ -121,8 +127,12 @@ TOP = [
     ),
     _example("top_k_none", "jax.lax.top_k", lambda x: lax.top_k(x, 0), [(3, 4)]),
     # JAX compares with > here, which leaves the order of NaN open.
-    _example("approx_max_k", "jax.lax.approx_max_k", lambda x: lax.approx_max_k(x, 3), [("B", 10)], values=_ten, draw=False),
-    _example("approx_min_k", "jax.lax.approx_min_k", lambda x: lax.approx_min_k(x, 3), [("B", 10)], values=_ten, draw=False),
+    _example(
+        "approx_max_k", "jax.lax.approx_max_k", lambda x: lax.approx_max_k(x, 3), [("B", 10)], values=_ten, draw=False
+    ),
+    _example(
+        "approx_min_k", "jax.lax.approx_min_k", lambda x: lax.approx_min_k(x, 3), [("B", 10)], values=_ten, draw=False
+    ),
 ]
 
 EXAMPLES: list[Example] = [*SORT, *TOP]

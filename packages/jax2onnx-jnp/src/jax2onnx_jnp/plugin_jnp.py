@@ -1,0 +1,18 @@
+"""The hooks of the plugin ``jnp``: examples of ``jax.numpy``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jax2onnx.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from jax2onnx.registry import BoundExamples
+
+
+@hookimpl
+def jax2onnx_register_examples(registry: BoundExamples) -> None:
+    """Register the examples of ``jax.numpy``."""
+    from jax2onnx_jnp import examples
+
+    registry.add(*examples.EXAMPLES)

@@ -1,0 +1,10 @@
+"""Every example of ``jax.numpy``, static and dynamic, with fusions and without."""
+
+import pytest
+
+from jax2onnx.testing import Case, cases, run
+
+
+@pytest.mark.parametrize("case", cases("jnp"), ids=str)
+def test_example(case: Case) -> None:
+    run(case)

@@ -1,0 +1,197 @@
+"""Gather and scatter by their dimension numbers: every arrangement, mode and dtype, against JAX."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.lax import GatherDimensionNumbers, GatherScatterMode, ScatterDimensionNumbers
+
+from jax2onnx.api import to_onnx
+from jax2onnx.checking import check
+from jax2onnx.errors import UnsupportedCaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Dims = tuple[int, ...]
+MODES = ("clip", "fill", "promise_in_bounds")
+DTYPES = ("float32", "float16", "bfloat16", "int8", "uint8", "int16", "uint16", "int32", "uint32", "bool")
+
+
+def draw(shape: Dims, dtype: Any = "float32") -> np.ndarray[Any, Any]:
+    """Small numbers, all different as far as the dtype goes, none of them zero."""
+    return (np.arange(np.prod(shape)) - 3.5).reshape(shape).astype("float32").astype(jnp.dtype(dtype))
+
+
+def places(shape: Dims, seed: int = 0) -> np.ndarray[Any, Any]:
+    """Index vectors of which some lie before and some after the array."""
+    return np.random.default_rng(seed).integers(-2, 9, shape).astype(np.int32)
+
+
+def specs(arrays: Sequence[Any], shapes: Sequence[tuple[Any, ...] | None]) -> list[jax.ShapeDtypeStruct]:
+    return [jax.ShapeDtypeStruct(s or a.shape, a.dtype) for a, s in zip(arrays, shapes, strict=True)]
+
+
+def compare(fn: Callable[..., Any], arrays: Sequence[Any], shapes: Sequence[tuple[Any, ...] | None]) -> None:
+    inputs = specs(arrays, shapes)
+    constraints = ["B >= 3"] if any("B" in s.shape for s in inputs) else []
+    model = to_onnx(fn, inputs, constraints=constraints)
+    check(model, fn, inputs, values=[list(arrays)], constraints=constraints)
+
+
+# name: operand, indices, numbers, slice sizes (None: the whole dim), symbolic operand, symbolic indices
+GATHERS: dict[str, tuple[Dims, Dims, Any, Any, Any, Any]] = {
+    "row": ((5, 4), (1,), ((0,), (0,), (0,)), (1, None), None, None),
+    "rows": ((5, 4), (3, 1), ((1,), (0,), (0,)), (1, None), ("B", 4), ("N", 1)),
+    "columns": ((5, 4), (3, 1), ((0,), (1,), (1,)), (None, 1), ("B", 4), None),
+    "between": ((5, 4, 3), (2, 3, 1), ((0, 3), (1,), (1,)), (None, 1, None), None, None),
+    "moved": ((5, 4, 3), (2, 3, 1), ((2, 3), (1,), (1,)), (None, 1, None), None, None),
+    "kept": ((5, 4), (3, 1), ((1, 2), (), (0,)), (1, None), None, None),
+    "window": ((5, 4), (3, 1), ((1, 2), (), (0,)), (2, None), ("B", 4), None),
+    "window_1d": ((7,), (3, 1), ((1,), (), (0,)), (3,), None, None),
+    "windows": ((5, 6), (3, 2), ((0, 2), (), (0, 1)), (2, 3), ("B", 6), None),
+    "windows_swapped": ((5, 6), (3, 2), ((1, 2), (), (1, 0)), (2, 3), None, None),
+    "window_not_indexed": ((5, 6), (3, 1), ((1, 2), (), (0,)), (2, 3), None, None),
+    "window_symbolic": ((5, 7), (3, 2), ((1, 2), (), (0, 1)), (None, 3), ("B", 7), None),
+    "points": ((5, 6, 2), (3, 2), ((1,), (0, 1), (0, 1)), (1, 1, None), ("B", 6, 2), None),
+    "points_behind": ((2, 5, 6), (3, 2), ((0,), (1, 2), (1, 2)), (None, 1, 1), None, None),
+    "points_around": ((5, 2, 6), (3, 2), ((1,), (0, 2), (0, 2)), (1, None, 1), None, None),
+    "point_and_window": ((5, 2, 6), (3, 2), ((1, 2), (0,), (0, 2)), (1, None, 4), None, None),
+    "index_without_room": ((5, 6), (3, 2), ((0,), (0,), (0, 1)), (1, None), None, None),
+    "only_without_room": ((5, 6), (3, 1), ((0, 1), (), (1,)), (None, None), None, None),
+    "collapsed_not_indexed": ((5, 6), (3, 1), ((), (0, 1), (1,)), (1, 1), None, None),
+    "no_components": ((5, 6), (3, 0), ((1, 2), (), ()), (None, None), None, None),
+    "along": ((3, 4), (3, 2, 1), ((), (1,), (1,), (0,), (0,)), (1, 1), ("B", 4), ("B", 2, 1)),
+    "along_first": ((4, 3), (3, 2, 1), ((), (0,), (0,), (1,), (0,)), (1, 1), None, None),
+    "along_one": ((3, 4), (3, 1), ((), (1,), (1,), (0,), (0,)), (1, 1), None, None),
+    "along_two": ((3, 4), (2, 3, 5, 1), ((), (1,), (1,), (0,), (1,)), (1, 1), None, None),
+    "batched_window": ((3, 7), (3, 1), ((1,), (), (1,), (0,), (0,)), (1, 4), ("B", 7), ("B", 1)),
+    "batched_windows": ((3, 7, 5), (2, 3, 2), ((1, 2), (), (2, 1), (0,), (1,)), (1, 3, 2), None, None),
+    "batched_without_room": ((3, 7), (3, 2, 1), ((2,), (), (1,), (0,), (0,)), (1, None), None, None),
+    "batched_twice": (
+        (3, 2, 7, 5),
+        (2, 3, 4, 1),
+        ((3,), (2,), (2,), (0, 1), (1, 0)),
+        (1, 1, 1, None),
+        ("B", 2, 7, 5),
+        (2, "B", 4, 1),
+    ),
+    "no_indices": ((5, 4), (0, 1), ((1,), (0,), (0,)), (1, None), None, ("N", 1)),
+    "empty_window": ((5, 4), (3, 1), ((1, 2), (), (0,)), (0, None), None, None),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", GATHERS)
+def test_gather(name: str, mode: str) -> None:
+    operand, indices, numbers, sizes, *symbolic = GATHERS[name]
+    dims = GatherDimensionNumbers(*numbers)
+
+    def fn(x: jax.Array, i: jax.Array) -> jax.Array:
+        full = [n if s is None else s for n, s in zip(x.shape, sizes, strict=True)]
+        return lax.gather(x, i, dims, full, mode=mode)
+
+    arrays = draw(operand), places(indices)
+    compare(fn, arrays, (None, None))
+    if any(symbolic):
+        compare(fn, arrays, symbolic)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gather_fills_with_the_default_of_each_dtype(dtype: str) -> None:
+    dims = GatherDimensionNumbers((1,), (0, 1), (0, 1))
+
+    def fn(x: jax.Array, i: jax.Array) -> jax.Array:
+        return lax.gather(x, i, dims, (1, 1, 2), mode="fill")
+
+    compare(fn, (draw((5, 6, 2), dtype), places((7, 2))), (None, None))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "uint32"])
+def test_indices_of_any_integer_dtype(dtype: str) -> None:
+    indices = np.append(places((6, 1)), [[0x7FFFFFFF], [-1]], axis=0).astype(dtype)
+    compare(
+        lambda x, i: lax.gather(x, i, GatherDimensionNumbers((1,), (0,), (0,)), (1, 4)),
+        (draw((5, 4)), indices),
+        (None, None),
+    )
+
+
+KINDS: dict[str, Callable[..., Any]] = {
+    "set": lax.scatter,
+    "add": lax.scatter_add,
+    "mul": lax.scatter_mul,
+    "min": lax.scatter_min,
+    "max": lax.scatter_max,
+}
+
+# name: operand, indices, updates, numbers, symbolic shapes of the three
+SCATTERS: dict[str, tuple[Dims, Dims, Dims, Any, Any]] = {
+    "row": ((5, 4), (1,), (4,), ((0,), (0,), (0,)), None),
+    "rows": ((5, 4), (3, 1), (3, 4), ((1,), (0,), (0,)), [("B", 4), ("N", 1), ("N", 4)]),
+    "columns": ((5, 4), (3, 1), (5, 3), ((0,), (1,), (1,)), [("B", 4), None, ("B", 3)]),
+    "between": ((5, 4, 2), (3, 6, 1), (5, 2, 3, 6), ((0, 1), (1,), (1,)), None),
+    "points": ((5, 4), (7, 2), (7,), ((), (0, 1), (0, 1)), [("B", 4), None, None]),
+    "points_swapped": ((5, 4), (7, 2), (7,), ((), (0, 1), (1, 0)), None),
+    "points_before": ((5, 4, 2), (7, 2), (7, 2), ((1,), (0, 1), (0, 1)), None),
+    "points_around": ((5, 2, 4), (7, 2), (7, 2), ((1,), (0, 2), (0, 2)), [("B", 2, 4), None, None]),
+    "points_behind": ((2, 5, 4), (7, 2), (2, 7), ((0,), (1, 2), (1, 2)), None),
+    "window": ((7, 4), (3, 1), (3, 2, 4), ((1, 2), (), (0,)), [("B", 4), None, None]),
+    "one_window": ((7, 4), (1,), (2, 4), ((0, 1), (), (0,)), [("B", 4), None, None]),
+    "windows": ((7, 6), (3, 2), (2, 3, 3), ((0, 2), (), (1, 0)), None),
+    "window_not_indexed": ((7, 6), (3, 1), (3, 2, 3), ((1, 2), (), (0,)), None),
+    "window_symbolic": ((5, 4), (3, 1), (3, 5, 2), ((1, 2), (), (1,)), [("B", 4), None, (3, "B", 2)]),
+    "without_room": ((5, 4), (1,), (5, 4), ((0, 1), (), (0,)), None),
+    "no_components": ((5, 4), (0,), (5, 4), ((0, 1), (), ()), None),
+    "inserted_not_indexed": ((5, 4), (0,), (4,), ((0,), (0,), ()), None),
+    "batched": ((3, 5), (3, 2, 1), (3, 2), ((), (1,), (1,), (0,), (0,)), [("B", 5), ("B", 2, 1), ("B", 2)]),
+    "batched_rows": ((3, 5, 4), (3, 2, 1), (3, 2, 4), ((2,), (1,), (1,), (0,), (0,)), None),
+    "batched_twice": ((3, 5, 2, 4), (2, 6, 3, 2), (2, 6, 3), ((), (1, 3), (3, 1), (0, 2), (2, 0)), None),
+    "batched_window": ((5, 3), (2, 3, 1), (2, 3, 4), ((2,), (), (0,), (1,), (1,)), None),
+    "no_indices": ((5, 4), (0, 1), (0, 4), ((1,), (0,), (0,)), [None, ("N", 1), ("N", 4)]),
+}
+
+
+def scatter(kind: str, numbers: Any, mode: str, **options: Any) -> Callable[..., Any]:
+    dims, parsed = ScatterDimensionNumbers(*numbers), GatherScatterMode.from_any(mode)
+    return lambda x, i, updates: KINDS[kind](x, i, updates, dims, mode=parsed, **options)
+
+
+@pytest.mark.parametrize(("kind", "mode"), [*[("set", m) for m in MODES], ("add", "clip"), ("max", "fill")])
+@pytest.mark.parametrize("name", SCATTERS)
+def test_scatter(name: str, kind: str, mode: str) -> None:
+    operand, indices, updates, numbers, symbolic = SCATTERS[name]
+    arrays = draw(operand), places(indices), -draw(updates)
+    compare(scatter(kind, numbers, mode), arrays, (None, None, None))
+    if symbolic:
+        compare(scatter(kind, numbers, mode), arrays, symbolic)
+
+
+# JAX adds and multiplies no booleans.
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [(k, d) for k in KINDS for d in DTYPES if d != "bool" or k in ("set", "min", "max")]
+)
+def test_scatter_dtypes(kind: str, dtype: str) -> None:
+    fn = scatter(kind, ((), (0, 1), (0, 1)), "fill")
+    arrays = draw((5, 4), dtype), places((6, 2)), draw((6,), dtype)
+    compare(fn, arrays, (None, None, None))
+
+
+def test_an_update_function_under_vmap_is_refused() -> None:
+    def fn(x: jax.Array, i: jax.Array) -> jax.Array:
+        return jax.vmap(lambda v, j: v.at[j].apply(jnp.sin))(x, i)
+
+    with pytest.raises(UnsupportedCaseError, match="batching"):
+        to_onnx(fn, [(3, 4), jax.ShapeDtypeStruct((3, 2), jnp.int32)])
+
+
+def test_repeated_places_keep_every_addition() -> None:
+    fn = scatter("add", ((), (0,), (0,)), "promise_in_bounds")
+    count = 200_000
+    arrays = np.zeros(4, np.int32), (np.arange(count, dtype=np.int32) % 4)[:, None], np.ones(count, np.int32)
+    compare(fn, arrays, (None, None, None))
