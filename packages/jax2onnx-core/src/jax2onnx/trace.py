@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import reprlib
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def open_callable(fn: Any, hook: Any, opening: Opening) -> Opened:
     if opened is not None:
         return opened  # type: ignore[no-any-return]
     if not callable(fn):
-        msg = f"fn: {fn!r} is neither callable nor an object that a loaded plugin opens"
+        msg = f"fn: {reprlib.repr(fn)} is neither callable nor an object that a loaded plugin opens"
         raise InputSpecError(msg)
 
     @functools.wraps(fn, updated=())

@@ -1,0 +1,238 @@
+"""Open flax.linen modules: a pure function over named variables.
+
+The module is called through ``apply``, so it means what it means in linen: its mode is the user's arguments
+(``deterministic``, ``use_running_average``), and variables are immutable unless ``mutable`` says otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import types
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import flax.errors
+import jax
+import numpy as np
+from flax import linen as nn
+from flax.core.scope import in_filter
+
+from jax2onnx.errors import InputSpecError, TraceError
+from jax2onnx.registry import Opened, Opening
+from jax2onnx_linen.outlining import Outline
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+Path = tuple[str, ...]
+
+_MODE = (
+    "training=True changes nothing in a flax.linen module, whose mode is its own arguments: pass or bind "
+    "use_running_average=False, deterministic=False or whatever the module takes, with mutable= and rngs= as it needs."
+)
+
+
+def open_module(target: Any, opening: Opening) -> Opened | None:
+    """Return what a callable over a module and its variables does as a pure function, or None if it is none.
+
+    Args:
+        target: ``(module, variables)``, a bound module, a method of one, or a ``functools.partial`` of these or of
+            ``module.apply`` with the variables.
+        opening: with ``functions="modules"`` the calls of submodules become ONNX functions; with ``state="io"`` the
+            mutable collections (``mutable=``; if not given, all but ``params``) become state.
+
+    Raises:
+        InputSpecError: the module comes without variables.
+    """
+    call = _Call.of(target)
+    if call is None:
+        return None
+    variables = _Variables.of(call.variables)
+    mutable = call.options.get("mutable", False)
+    if opening.state == "io" and not mutable:
+        mutable = [c for c in call.variables if c != "params"]
+    is_step = opening.state == "io" and bool(mutable)
+    options = {**call.options, "mutable": mutable}
+
+    def function(params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        held = variables.filled(params)
+        with _intercepting(opening), _explaining():
+            result = call.module.apply(held, *call.args, *args, **{**options, **call.kwargs, **kwargs})
+        if is_step:
+            result, updates = result
+            return result, {n: a for n, a in variables.named(updates).items() if n in state}
+        return result[0] if call.drops and mutable else result
+
+    params = variables.params
+    state = {n: a for n, a in params.items() if is_step and in_filter(mutable, variables.collections[n])}
+    return Opened(
+        function=function,
+        params=params,
+        name=call.name,
+        state=state,
+        warnings=(_MODE,) if opening.training else (),
+        signature=call.signature,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A callable over a module, taken apart.
+
+    Attributes:
+        module: the module, without variables.
+        variables: its variables, by collection.
+        options: keyword arguments of ``apply`` that a bound module, or a partial of ``apply``, holds.
+        args: positional arguments that a partial holds.
+        kwargs: keyword arguments that a partial holds.
+        drops: whether the result is what the module returns even if collections are mutable, as of a bound module.
+    """
+
+    module: nn.Module
+    variables: Mapping[str, Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    drops: bool = False
+
+    @classmethod
+    def of(cls, target: Any) -> _Call | None:
+        match target:
+            case (nn.Module() as module, Mapping() as variables):
+                return cls(module, variables)
+            case nn.Module():
+                return cls._bound(target, {})
+            case types.MethodType(__self__=nn.Module() as module) if module.scope is not None:
+                return cls._bound(module, {"method": target.__func__})
+            case functools.partial():
+                return cls._partial(target.func, target.args, target.keywords)
+        return None
+
+    @classmethod
+    def _bound(cls, module: nn.Module, options: Mapping[str, Any]) -> _Call:
+        if module.scope is None:
+            msg = f"fn: the flax.linen module {type(module).__name__} comes without variables; pass (module, variables)"
+            raise InputSpecError(msg)
+        rngs = {name: key.as_jax_rng() for name, key in module.scope.rngs.items()}
+        own = {"mutable": module.scope.mutable, **({"rngs": rngs} if rngs else {})}
+        unbound, variables = module.unbind()
+        return cls(unbound, variables, {**own, **options}, drops=True)
+
+    @classmethod
+    def _partial(cls, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Call | None:
+        match function:
+            case types.MethodType(__self__=nn.Module() as module, __func__=nn.Module.apply) if module.scope is None:
+                rest = dict(kwargs)
+                variables, *args_ = args if args else (rest.pop("variables", None),)
+                options = {k: rest.pop(k) for k in ("rngs", "method", "mutable", "capture_intermediates") if k in rest}
+                if isinstance(variables, Mapping):
+                    return cls(module, variables, options, tuple(args_), rest)
+                return None
+        inner = cls.of(function)
+        if inner is None:
+            return None
+        kwargs = {**inner.kwargs, **kwargs}
+        return cls(inner.module, inner.variables, inner.options, (*inner.args, *args), kwargs, inner.drops)
+
+    @property
+    def method(self) -> Callable[..., Any]:
+        """What is called, as a method of the module without variables."""
+        method = self.options.get("method")
+        if method is None or isinstance(method, str):
+            found: Callable[..., Any] = getattr(self.module, method or "__call__")
+            return found
+        return types.MethodType(getattr(method, "__func__", method), self.module)
+
+    @property
+    def name(self) -> str:
+        name = str(getattr(self.method, "__name__", "__call__"))
+        return type(self.module).__name__ if name == "__call__" else name
+
+    @property
+    def signature(self) -> Callable[..., Any]:
+        return functools.partial(self.method, *self.args)
+
+
+@dataclass(frozen=True, slots=True)
+class _Variables:
+    """The variables of a module, flattened.
+
+    Attributes:
+        leaves: all arrays (and other leaves), by path.
+        names: for each path of a parameter its name.
+        tree: the structure.
+    """
+
+    leaves: Mapping[Path, Any]
+    names: Mapping[Path, str]
+    tree: Any
+
+    @classmethod
+    def of(cls, variables: Mapping[str, Any]) -> _Variables:
+        leaves = {path: _canonical(leaf) for path, leaf in _flat(variables)}
+        held = [path for path, leaf in leaves.items() if _is_parameter(leaf)]
+        short = Counter(path[1:] for path in held)
+        names = {path: ".".join(path[1:] if short[path[1:]] == 1 and path[1:] else path) for path in held}
+        return cls(leaves, names, jax.tree_util.tree_structure(variables))
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {name: self.leaves[path] for path, name in self.names.items()}
+
+    @property
+    def collections(self) -> dict[str, str]:
+        return {name: path[0] for path, name in self.names.items()}
+
+    def filled(self, params: Mapping[str, Any]) -> Any:
+        """Return the variables with ``params`` in place."""
+        leaves = [params[self.names[p]] if p in self.names else leaf for p, leaf in self.leaves.items()]
+        return jax.tree_util.tree_unflatten(self.tree, leaves)
+
+    def named(self, updates: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the leaves of some of the collections by parameter name; what is no parameter is left out."""
+        return {self.names[path]: leaf for path, leaf in _flat(updates) if path in self.names}
+
+
+def _flat(variables: Any) -> list[tuple[Path, Any]]:
+    """Flatten variables; the ``value`` of a box that carries metadata has the box's path."""
+    flat = jax.tree_util.tree_flatten_with_path(variables)[0]
+    boxed = jax.tree_util.GetAttrKey("value")
+    return [(tuple(_step(key) for key in path if key != boxed), leaf) for path, leaf in flat]
+
+
+def _step(key: Any) -> str:
+    return jax.tree_util.keystr((key,), simple=True).removeprefix(".")
+
+
+def _is_parameter(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray) and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
+
+
+def _canonical(leaf: Any) -> Any:
+    """A numpy array in the dtype that JAX gives it."""
+    return leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype), copy=False) if isinstance(leaf, np.ndarray) else leaf
+
+
+def _intercepting(opening: Opening) -> AbstractContextManager[Any]:
+    if opening.functions == "modules":
+        return nn.intercept_methods(Outline())
+    return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _explaining() -> Any:
+    """Say what to do where a module updates variables that are immutable."""
+    try:
+        yield
+    except flax.errors.ModifyScopeVariableError as error:
+        raise TraceError(
+            str(error).split(" (https:", 1)[0],
+            remedy="pass state='io' to make the state inputs and outputs, or export "
+            "functools.partial(module.apply, variables, mutable=[...]), which returns the updates too",
+        ) from error
+
+
+__all__: Sequence[str] = ["open_module"]
