@@ -1,0 +1,1 @@
+"""``equinox`` modules, opened for export."""

@@ -1,0 +1,225 @@
+"""Open equinox modules: a pure function over their arrays, in inference or in training mode.
+
+Modules are immutable pytrees: their arrays become parameters, everything else stays as it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from jax2onnx.errors import UnsupportedCaseError
+from jax2onnx.functions import outlined
+from jax2onnx.registry import Opened, Opening
+
+_LISTED = 12
+"""How many layers the warning names before it counts the rest."""
+_WRAPPERS = frozenset({"__self__", "_fun", "_fn", "fn", "__wrapped__"})
+"""Fields through which bound methods and equinox's transformations hold what they call."""
+
+
+def open_modules(target: Any, opening: Opening) -> Opened | None:
+    """Return what a callable over modules does as a pure function, or None if no module is in it.
+
+    Args:
+        target: a module, a bound method of one (or an equinox transformation of these, such as ``eqx.filter_vmap``),
+            or a ``functools.partial`` whose function or arguments hold modules.
+        opening: in inference form all ``inference`` flags are set, with a warning that names the layers that this
+            changes. With ``functions="modules"`` the calls of submodules become ONNX functions. With ``state="io"`` an
+            ``eqx.nn.State`` that a partial holds becomes state, and leaves the result.
+
+    Raises:
+        UnsupportedCaseError: ``state="io"``, and a call returns no state.
+    """
+    call = _Call.of(target)
+    held = (call.function, call.args, dict(call.kwargs))
+    if not any(_is_module(n) for n in jax.tree_util.tree_leaves(held, is_leaf=_is_module)):
+        return None
+    moded = eqx.nn.inference_mode(held, value=not opening.training)
+    changed = [] if opening.training else _changed(held, moded)
+    is_step = opening.state == "io" and any(_is_state(n) for n in jax.tree_util.tree_leaves(moded, is_leaf=_is_state))
+    leaves = _Leaves.of(moded)
+
+    def function(params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        own, own_args, own_kwargs = leaves.filled(params)
+        if opening.functions == "modules":
+            own, own_args, own_kwargs = _outlined((own, own_args, own_kwargs))
+        result = own(*own_args, *args, **{**own_kwargs, **kwargs})
+        return _split(result, leaves.state) if is_step else result
+
+    return Opened(
+        function=function,
+        params=leaves.params,
+        name=call.name,
+        state={n: leaves.params[n] for n in leaves.state} if is_step else {},
+        warnings=(_warning(changed),) if changed else (),
+        signature=functools.partial(call.function, *call.args),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A callable taken apart into a pytree that is called and the arguments that it holds already."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, target: Any) -> _Call:
+        match target:
+            case functools.partial() | eqx.Partial():
+                inner = cls.of(target.func)
+                return cls(inner.function, (*inner.args, *target.args), {**inner.kwargs, **target.keywords})
+            case types.MethodType(__self__=eqx.Module() as module):
+                return cls(target.__func__, (module,), {})
+        return cls(target, (), {})
+
+    @property
+    def name(self) -> str:
+        return str(getattr(self.function, "__name__", type(self.function).__name__))
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaves:
+    """The leaves of what is opened.
+
+    Attributes:
+        leaves: all of them.
+        names: for each leaf its parameter's name; None for one that is no array.
+        tree: their structure.
+        state: names of those that belong to an ``eqx.nn.State``.
+    """
+
+    leaves: list[Any]
+    names: list[str | None]
+    tree: Any
+    state: tuple[str, ...]
+
+    @classmethod
+    def of(cls, held: Any) -> _Leaves:
+        flat, tree = jax.tree_util.tree_flatten_with_path(held)
+        names = _named([path for path, leaf in flat if _is_parameter(leaf)])
+        given = iter(names)
+        own = [next(given) if _is_parameter(leaf) else None for _, leaf in flat]
+        return cls([_canonical(leaf) for _, leaf in flat], own, tree, _state_names(held, own))
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {name: leaf for name, leaf in zip(self.names, self.leaves, strict=True) if name is not None}
+
+    def filled(self, params: Mapping[str, Any]) -> Any:
+        """Return the pytree with ``params`` in place."""
+        leaves = [leaf if name is None else params[name] for name, leaf in zip(self.names, self.leaves, strict=True)]
+        return jax.tree_util.tree_unflatten(self.tree, leaves)
+
+
+def _named(paths: list[Any]) -> list[str]:
+    """Names of paths into ``(function, args, kwargs)``: without the place if they are still distinct."""
+    steps = [[_step(key) for key in path] for path in paths]
+    short = [".".join(s for s in way[_places(way) :] if s not in _WRAPPERS) for way in steps]
+    if "" not in short and len(set(short)) == len(short):
+        return short
+    return [".".join(way) for way in steps]
+
+
+def _places(way: list[str]) -> int:
+    """How many steps of a path only lead to the function, or to an argument."""
+    return 1 if way[0] == "0" else 2
+
+
+def _state_names(held: Any, names: list[str | None]) -> tuple[str, ...]:
+    found: list[str] = []
+    place = 0
+    for node in jax.tree_util.tree_leaves(held, is_leaf=_is_state):
+        size = len(jax.tree_util.tree_leaves(node))
+        if _is_state(node):
+            found += [n for n in names[place : place + size] if n is not None]
+        place += size
+    return tuple(found)
+
+
+def _split(result: Any, names: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
+    """Take the state out of ``(result, state)``."""
+    match result:
+        case (*rest, eqx.nn.State() as state):
+            arrays = [leaf for leaf in jax.tree_util.tree_leaves(state) if eqx.is_array(leaf)]
+            return rest[0] if len(rest) == 1 else tuple(rest), dict(zip(names, arrays, strict=True))
+    msg = "state='io': the call does not return its eqx.nn.State as the last of a tuple"
+    raise UnsupportedCaseError(msg, remedy="return (result, state), or leave state= at 'drop'")
+
+
+def _is_module(node: Any) -> bool:
+    return isinstance(node, eqx.Module)
+
+
+def _is_state(node: Any) -> bool:
+    return isinstance(node, eqx.nn.State)
+
+
+def _is_parameter(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray) and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
+
+
+def _canonical(leaf: Any) -> Any:
+    """A numpy array in the dtype that JAX gives it."""
+    return leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype), copy=False) if isinstance(leaf, np.ndarray) else leaf
+
+
+def _step(key: Any) -> str:
+    return jax.tree_util.keystr((key,), simple=True).removeprefix(".")
+
+
+def _outlined(held: Any) -> Any:
+    """Make the calls of all submodules ONNX functions; the roots stay as they are.
+
+    ``held`` was made for this call alone, so its modules may change their class.
+    """
+    roots = jax.tree_util.tree_leaves(held, is_leaf=_is_module)
+    for root in roots:
+        if _is_module(root):
+            for _, module in _walk(root):
+                if module is not root:
+                    object.__setattr__(module, "__class__", outlined(type(module)))
+    return held
+
+
+def _walk(root: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the modules of a pytree with their paths, outer ones first."""
+    if _is_module(root):
+        yield path, root
+    children = jax.tree_util.tree_flatten_with_path(root, is_leaf=lambda n: n is not root and _is_module(n))[0]
+    for way, child in children:
+        if child is not root and _is_module(child):
+            yield from _walk(child, (*path, *map(_step, way)))
+
+
+def _changed(before: Any, after: Any) -> list[str]:
+    """Name the layers whose ``inference`` flag differs, but for dropout that drops nothing in any mode."""
+    layers = []
+    for (path, old), (_, new) in zip(_walk(before), _walk(after), strict=True):
+        if not hasattr(old, "inference") or bool(old.inference) == bool(new.inference):
+            continue
+        if isinstance(old, eqx.nn.Dropout) and old.p == 0:
+            continue
+        name = ".".join(s for s in path[_places(list(path)) :] if s not in _WRAPPERS)
+        layers.append(f"{name} ({type(old).__name__})" if name else f"the {type(old).__name__} itself")
+    return layers
+
+
+def _warning(layers: list[str]) -> str:
+    listed = ", ".join(layers[:_LISTED])
+    if len(layers) > _LISTED:
+        listed += f" and {len(layers) - _LISTED} more"
+    return (
+        f"not in inference mode, exported as their inference selves (on a copy; your object is unchanged): {listed}. "
+        "Call equinox.nn.inference_mode(model) first to silence this warning, or pass training=True to export "
+        "training behaviour."
+    )
