@@ -1,0 +1,245 @@
+"""Local rewrites: nodes that do nothing, chains of reshapes, products with a bias."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from jax2onnx._anywhere import BROADCASTING, REDUCTIONS
+from jax2onnx._initializers import Home, constant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_RESHAPES = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
+
+
+def simplify(graph: ir.Graph, home: Home) -> None:
+    """Remove nodes that do nothing, and make chains of reshapes one."""
+    for node in list(graph):
+        if node.domain or len(node.outputs) != 1 or not node.inputs or node.inputs[0] is None:
+            continue
+        source = node.inputs[0]
+        if node.op_type in _RESHAPES:
+            source = _keep_dims(node, _merge_reshapes(node, source, home))
+        elif node.op_type in BROADCASTING:
+            _skip_expands(node)
+        elif node.op_type == "Pad":
+            _pad_all_axes(node, home)
+        if node.op_type in _IDLE and _IDLE[node.op_type](node, source):
+            _drop(graph, node, source)
+
+
+def _drop(graph: ir.Graph, node: ir.Node, source: ir.Value) -> None:
+    """Let every user of a node's result use ``source``, unless the result has to be a value of its own."""
+    out = node.outputs[0]
+    if out.is_graph_output():
+        producer = source.producer()
+        if producer is None or producer.graph is not graph or source.is_graph_output():
+            return
+        out.replace_all_uses_with(source, replace_graph_outputs=True)
+        source.name, out.name = out.name, source.name
+    else:
+        out.replace_all_uses_with(source)
+    graph.remove(node, safe=True)
+
+
+def _same_shape(a: ir.Value, b: ir.Value) -> bool:
+    """Tell whether the shapes are known to be equal."""
+    if a.shape is None or b.shape is None or len(a.shape) != len(b.shape):
+        return False
+    pairs = zip(a.shape, b.shape, strict=True)
+    return all(x == y and (isinstance(x, int) or x.value is not None) for x, y in pairs)
+
+
+def _reshapes_nothing(node: ir.Node, source: ir.Value) -> bool:
+    return _same_shape(node.outputs[0], source)
+
+
+def _is_same_cast(node: ir.Node, source: ir.Value) -> bool:
+    return source.dtype is not None and node.attributes["to"].as_int() == source.dtype
+
+
+def _permutes_nothing(node: ir.Node, source: ir.Value) -> bool:
+    perm = node.attributes.get("perm")
+    del source
+    return perm is not None and list(perm.as_ints()) == sorted(perm.as_ints())
+
+
+def _takes_everything(node: ir.Node, source: ir.Value) -> bool:
+    steps = constant(node.inputs[4]) if len(node.inputs) > 4 else [1]
+    return steps is not None and all(s == 1 for s in steps) and _same_shape(node.outputs[0], source)
+
+
+def _pads_nothing(node: ir.Node, source: ir.Value) -> bool:
+    del source
+    return not any(constant(node.inputs[1]) or [1])
+
+
+def _has_one_input(node: ir.Node, source: ir.Value) -> bool:
+    del source
+    return len(node.inputs) == 1
+
+
+def _by_one(node: ir.Node, source: ir.Value) -> bool:
+    other = node.inputs[1].const_value if node.inputs[1] is not None else None
+    if other is None or other.size != 1 or not _same_shape(node.outputs[0], source):
+        return False
+    return bool(np.all(other.numpy() == 1))
+
+
+_IDLE: dict[str, Callable[[ir.Node, ir.Value], bool]] = {
+    "Cast": _is_same_cast,
+    "Concat": _has_one_input,
+    "Div": _by_one,
+    "Expand": _reshapes_nothing,
+    "Flatten": _reshapes_nothing,
+    "Identity": _has_one_input,
+    "Max": _has_one_input,
+    "Min": _has_one_input,
+    "Mul": _by_one,
+    "Pad": _pads_nothing,
+    "Reshape": _reshapes_nothing,
+    "Slice": _takes_everything,
+    "Squeeze": _reshapes_nothing,
+    "Transpose": _permutes_nothing,
+    "Unsqueeze": _reshapes_nothing,
+}
+
+
+def _merge_reshapes(node: ir.Node, source: ir.Value, home: Home) -> ir.Value:
+    """Let a reshape start from what the reshapes before it started from; return what it starts from."""
+    first = source
+    while (before := first.producer()) is not None and before.op_type in _RESHAPES and not before.domain:
+        if before.inputs[0] is None or before.graph is not node.graph:
+            break
+        first = before.inputs[0]
+    shape = node.outputs[0].shape
+    if first is source or shape is None or _has_zero(first.shape) or _has_zero(shape):
+        return source
+    if _same_shape(first, node.outputs[0]):
+        node.replace_input_with(0, first)
+        return first
+    if sum(not isinstance(d, int) for d in shape) > 1 or node.op_type != "Reshape":
+        return source
+    node.replace_input_with(0, first)
+    node.replace_input_with(1, home.ints([d if isinstance(d, int) else -1 for d in shape]))
+    allow_zero = node.attributes.get("allowzero")
+    if allow_zero is not None:
+        del node.attributes["allowzero"]
+    return first
+
+
+def _keep_dims(node: ir.Node, source: ir.Value) -> ir.Value:
+    """Let a reduction keep the dims that a reshape after it brings back; return what the reshape starts from."""
+    reduction, shape = source.producer(), node.outputs[0].shape
+    if reduction is None or reduction.op_type not in REDUCTIONS or len(reduction.inputs) < 2 or shape is None:
+        return source
+    keepdims, axes = reduction.attributes.get("keepdims"), constant(reduction.inputs[1])
+    whole = reduction.inputs[0].shape if reduction.inputs[0] is not None else None
+    if keepdims is None or keepdims.as_int() == 1 or not axes or whole is None or len(source.uses()) != 1:
+        return source
+    kept = ir.Shape([1 if i in {a % len(whole) for a in axes} else d for i, d in enumerate(whole)])
+    if kept != shape or source.is_graph_output():
+        return source
+    reduction.attributes["keepdims"] = ir.AttrInt64("keepdims", 1)
+    source.shape = kept
+    return source
+
+
+def _skip_expands(node: ir.Node) -> None:
+    """Let an operator that broadcasts do what an ``Expand`` before it does, if another operand has the full shape."""
+    for index, value in enumerate(node.inputs):
+        expand = value.producer() if value is not None else None
+        if expand is None or expand.op_type != "Expand" or expand.domain:
+            continue
+        others = [v for i, v in enumerate(node.inputs) if i != index and v is not None]
+        if any(_same_shape(v, node.outputs[0]) and not _is_expanded(v) for v in others):
+            node.replace_input_with(index, expand.inputs[0])
+
+
+def _is_expanded(value: ir.Value) -> bool:
+    producer = value.producer()
+    return producer is not None and producer.op_type == "Expand"
+
+
+def _pad_all_axes(node: ir.Node, home: Home) -> None:
+    """Say padding for all axes: onnxruntime's own layout pass mistakes the ``axes`` input."""
+    if len(node.inputs) < 4 or node.inputs[3] is None or node.outputs[0].shape is None:
+        return
+    pads, axes, rank = constant(node.inputs[1]), constant(node.inputs[3]), len(node.outputs[0].shape)
+    if pads is None or axes is None:
+        return
+    full = [0] * (2 * rank)
+    for place, axis in enumerate(axes):
+        full[axis % rank], full[rank + axis % rank] = pads[place], pads[len(axes) + place]
+    node.replace_input_with(1, home.ints(full))
+    node.resize_inputs(3 if node.inputs[2] is not None else 2)
+
+
+def _has_zero(shape: ir.Shape | None) -> bool:
+    return shape is None or any(d == 0 for d in shape)
+
+
+def merge_biases(graph: ir.Graph, home: Home) -> None:
+    """Make a product or convolution and the addition of a bias one node."""
+    for node in list(graph):
+        if node.op_type != "Add" or node.domain or None in node.inputs:
+            continue
+        for product, bias in (node.inputs, node.inputs[::-1]):
+            assert product is not None
+            assert bias is not None
+            producer = product.producer()
+            if (
+                producer is None
+                or producer.graph is not graph
+                or len(product.uses()) != 1
+                or product.is_graph_output()
+                or not _same_shape(product, node.outputs[0])
+            ):
+                continue
+            merge = {"MatMul": _gemm, "Conv": _conv, "ConvTranspose": _conv}.get(producer.op_type)
+            inputs = merge(producer, bias, home) if merge is not None and not producer.domain else None
+            if inputs is not None:
+                _replace(graph, node, producer, inputs)
+                break
+
+
+def _gemm(matmul: ir.Node, bias: ir.Value, home: Home) -> list[ir.Value | None] | None:
+    del home
+    ranks = [v.shape.rank() if v is not None and v.shape is not None else None for v in (*matmul.inputs, bias)]
+    if ranks not in ([2, 2, 1], [2, 2, 2]) or bias.dtype not in _GEMM_DTYPES:
+        return None
+    if ranks[2] == 2 and (bias.shape is None or bias.shape[0] != 1):
+        return None
+    return [*matmul.inputs, bias]
+
+
+def _conv(conv: ir.Node, bias: ir.Value, home: Home) -> list[ir.Value | None] | None:
+    """A constant that differs only between channels is a bias."""
+    out = conv.outputs[0].shape
+    if len(conv.inputs) > 2 or out is None or bias.shape is None or not home.holds(bias):
+        return None
+    shape = [1] * (len(out) - len(bias.shape)) + list(bias.shape)
+    channels = out[1]
+    if not isinstance(channels, int) or shape != [1 if i != 1 else channels for i in range(len(out))]:
+        return None
+    return [*conv.inputs, home.derive(bias, lambda a: np.reshape(a, (channels,)), [channels])]
+
+
+def _replace(graph: ir.Graph, node: ir.Node, producer: ir.Node, inputs: Sequence[ir.Value | None]) -> None:
+    """Put what ``producer`` computes from ``inputs`` in the place of ``node``."""
+    op_type = "Gemm" if producer.op_type == "MatMul" else producer.op_type
+    metadata = dict(producer.metadata_props)
+    merged = ir.Node("", op_type, inputs, list(producer.attributes.values()), metadata_props=metadata)
+    new, old = merged.outputs[0], node.outputs[0]
+    new.type, new.shape = old.type, old.shape
+    graph.insert_after(node, merged)
+    old.replace_all_uses_with(new, replace_graph_outputs=True)
+    new.name, old.name = old.name, new.name
+    graph.remove(node, safe=True)
+
+
+_GEMM_DTYPES = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16}
