@@ -278,7 +278,11 @@ class LoweringContext:
         env: dict[Var, ir.Value] = dict(zip(program.inputs, operands, strict=True))
 
         def read(atom: Atom) -> ir.Value:
-            return env[atom] if isinstance(atom, Var) else self.op.constant(_array(atom))
+            if isinstance(atom, Var):
+                return env[atom]
+            if jax.dtypes.issubdtype(atom.aval.dtype, jax.dtypes.extended):
+                raise self.unsupported("a random key has no ONNX form", "pass random numbers in as an input")
+            return self.op.constant(_array(atom))
 
         outer_eqn, outer_metadata = self.eqn, self.op.metadata
         try:

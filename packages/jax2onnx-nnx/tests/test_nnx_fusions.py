@@ -1,0 +1,191 @@
+"""Layers as whole functions: every variant is found, agrees with JAX, and is left alone where it would not."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jax2onnx import check, to_onnx
+from jax2onnx.testing import operators
+
+FLAGS = list(itertools.product((True, False), repeat=2))
+
+
+def trained(layer: nnx.Module) -> nnx.Module:
+    rng = np.random.default_rng(3)
+    graph, state = nnx.split(layer)
+    draw = lambda a: jnp.asarray(0.3 + rng.random(a.shape), a.dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a
+    layer = nnx.merge(graph, jax.tree.map(draw, state))
+    layer.eval()
+    return layer
+
+
+def exported(fn, inputs, **options):
+    """Export, check against JAX, and return the counts of the operators."""
+    model = to_onnx(fn, inputs, **options)
+    check(model, fn, inputs)
+    return operators(model)
+
+
+def spec(*shape, dtype):
+    return jax.ShapeDtypeStruct(shape, np.dtype(dtype))
+
+
+def rngs() -> nnx.Rngs:
+    return nnx.Rngs(0)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize(("scale", "bias"), FLAGS)
+def test_layer_norm(scale, bias, fast) -> None:
+    layer = trained(nnx.LayerNorm(6, use_scale=scale, use_bias=bias, use_fast_variance=fast, rngs=rngs()))
+    assert exported(layer, [("B", 5, 6)]) == {"LayerNormalization": 1}
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize(("scale", "bias"), FLAGS)
+def test_group_norm(scale, bias, fast) -> None:
+    options = {"use_scale": scale, "use_bias": bias, "use_fast_variance": fast}
+    layer = trained(nnx.GroupNorm(6, num_groups=3, rngs=rngs(), **options))
+    counts = exported(layer, [("B", 4, 5, 6)])
+    assert counts["InstanceNormalization"] == 1
+    assert (counts.get("Mul", 0), counts.get("Add", 0)) == (int(scale), int(bias))
+
+
+def test_group_norm_of_the_specification_is_one_operator() -> None:
+    layer = trained(nnx.GroupNorm(6, num_groups=3, rngs=rngs()))
+    model = to_onnx(layer, [("B", 4, 5, 6)], target="onnx")
+    assert operators(model) == {"Transpose": 2, "GroupNormalization": 1}
+
+
+def test_group_norm_of_equal_large_values_has_no_nan() -> None:
+    layer = trained(nnx.GroupNorm(4, num_groups=2, rngs=rngs()))
+    model = to_onnx(layer, [(2, 3, 4)])
+    check(model, layer, [(2, 3, 4)], values=[[np.full((2, 3, 4), v, np.float32)] for v in (0, 1000.1, -3e4)], atol=1e-4)
+
+
+@pytest.mark.parametrize(("scale", "bias"), FLAGS)
+@pytest.mark.parametrize(("shape", "axis", "transposes"), [(("B", 6), -1, 0), (("B", 4, 6), -1, 2), (("B", 6, 4), 1, 0)])
+def test_batch_norm(scale, bias, shape, axis, transposes) -> None:
+    layer = trained(nnx.BatchNorm(6, axis=axis, use_scale=scale, use_bias=bias, rngs=rngs()))
+    counts = exported(layer, [shape])
+    assert counts.pop("Transpose", 0) == transposes
+    assert counts == {"BatchNormalization": 1}
+
+
+@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize("opset", [22, 23])
+def test_rms_norm(scale, opset) -> None:
+    layer = trained(nnx.RMSNorm(6, use_scale=scale, rngs=rngs()))
+    counts = exported(layer, [("B", 5, 6)], opset=opset)
+    assert counts.get("RMSNormalization", 0) == (opset >= 23)
+
+
+@pytest.mark.parametrize("axes", [(1, 2), (2,), (1, 2, 3)])
+def test_layer_norm_over_several_axes(axes) -> None:
+    layer = trained(nnx.LayerNorm(6, reduction_axes=axes, rngs=rngs()))
+    counts = exported(layer, [("B", 4, "T", 6)])
+    assert counts.get("LayerNormalization", 0) == (axes == (1, 2, 3))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    ("make", "operator"),
+    [
+        (nnx.LayerNorm, "LayerNormalization"),
+        (nnx.RMSNorm, "RMSNormalization"),
+        (nnx.BatchNorm, "BatchNormalization"),
+        (functools.partial(nnx.GroupNorm, num_groups=3), "InstanceNormalization"),
+    ],
+)
+def test_small_floats(make, operator, dtype) -> None:
+    layer = trained(make(6, dtype=jnp.dtype(dtype), rngs=rngs()))
+    assert exported(layer, [spec("B", 4, 6, dtype=dtype)])[operator] == 1
+
+
+@pytest.mark.parametrize("shape", [("B", 6), ("B", "T", 6), (6,)])
+def test_linear(shape) -> None:
+    layer = trained(nnx.Linear(6, 4, rngs=rngs()))
+    counts = exported(layer, [shape])
+    assert counts in ({"Gemm": 1}, {"MatMul": 1, "Add": 1})
+
+
+@pytest.mark.parametrize("shape", [("B", "T"), (3,), ()])
+def test_embed(shape) -> None:
+    layer = trained(nnx.Embed(10, 4, rngs=rngs()))
+    assert exported(layer, [spec(*shape, dtype=np.int32)]) == {
+        "Clip": 1, "Gather": 1, "Equal": 1, "Unsqueeze": 1, "Where": 1
+    }
+
+
+def test_embed_of_ids_that_cannot_hold_the_bounds() -> None:
+    layer = trained(nnx.Embed(300, 4, rngs=rngs()))
+    exported(layer, [spec(3, dtype=np.int8)])
+
+
+HEADS = ("B", 8, 4, 16)
+
+
+@pytest.mark.parametrize("opset", [18, 23])
+@pytest.mark.parametrize("attend", [nnx.dot_product_attention, jax.nn.dot_product_attention])
+def test_attention(attend, opset) -> None:
+    counts = exported(attend, [HEADS] * 3, opset=opset)
+    if opset >= 23:
+        assert counts == {"Transpose": 4, "Attention": 1}
+    else:
+        assert counts == {"Transpose": 4, "MatMul": 2, "Mul": 1, "Softmax": 1}
+
+
+@pytest.mark.parametrize("keys", [8, 9, "S"])
+def test_causal_attention(keys) -> None:
+    attend = functools.partial(nnx.dot_product_attention, is_causal=True)
+    counts = exported(attend, [HEADS, ("B", keys, 4, 16), ("B", keys, 4, 16)])
+    assert (counts["MatMul"], counts["Softmax"], counts["Where"]) == (2, 1, 1)
+    assert "Attention" not in counts
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 8, 8), ("B", 1, 8, 8), ("B", 4, 8, 8), ("B", 1, 1, 8)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_masked_attention(shape, bias) -> None:
+    def attend(q, k, v, mask, *more):
+        return nnx.dot_product_attention(q, k, v, mask=mask, bias=more[0] if more else None)
+
+    counts = exported(attend, [HEADS] * 3 + [spec(*shape, dtype=bool)] + [(1, 4, 8, 8)] * bias)
+    assert (counts["MatMul"], counts["Softmax"], counts["Where"], counts.get("Add", 0)) == (2, 1, 1, int(bias))
+
+
+def test_a_row_that_is_masked_entirely_attends_to_all_keys_alike() -> None:
+    def attend(q, k, v, mask):
+        return nnx.dot_product_attention(q, k, v, mask=mask)
+
+    rng = np.random.default_rng(0)
+    inputs = [(1, 3, 2, 4)] * 3 + [spec(1, 1, 3, 3, dtype=bool)]
+    mask = np.array([[[[True, False, True], [False, False, False], [True, True, True]]]])
+    values = [[*[rng.standard_normal((1, 3, 2, 4)).astype(np.float32) for _ in range(3)], mask]]
+    check(to_onnx(attend, inputs), attend, inputs, values=values)
+
+
+def test_shared_heads_stay_primitive() -> None:
+    counts = exported(nnx.dot_product_attention, [HEADS, ("B", 8, 2, 16), ("B", 8, 2, 16)])
+    assert "Attention" not in counts
+
+
+@pytest.mark.parametrize("include", [True, False])
+@pytest.mark.parametrize(
+    ("shape", "window", "strides", "padding"),
+    [
+        (("B", 7, 8, 3), (2, 2), None, "VALID"),
+        (("B", 7, 8, 3), (3, 2), (2, 1), "SAME"),
+        (("B", 7, 3), (3,), (2,), ((1, 2),)),
+        (("B", 5, 4, 4, 3), (2, 2, 2), (2, 2, 2), "VALID"),
+    ],
+)
+def test_avg_pool(shape, window, strides, padding, include) -> None:
+    pool = functools.partial(
+        nnx.avg_pool, window_shape=window, strides=strides, padding=padding, count_include_pad=include
+    )
+    assert exported(pool, [shape]) == {"Transpose": 2, "AveragePool": 1}

@@ -1,0 +1,231 @@
+"""Opening modules: named parameters, inference form, one warning, and the user's object as it was."""
+
+import functools
+import subprocess
+import sys
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+import pytest
+from flax import nnx
+
+from jax2onnx import check, to_onnx
+from jax2onnx.errors import UnsupportedCaseError
+from jax2onnx.testing import operators
+
+
+class MLP(nnx.Module):
+    """The quick start's model."""
+
+    def __init__(self, din: int, dmid: int, dout: int, *, rngs: nnx.Rngs, rate: float = 0.1) -> None:
+        self.linear1 = nnx.Linear(din, dmid, rngs=rngs)
+        self.dropout = nnx.Dropout(rate=rate, rngs=rngs)
+        self.bn = nnx.BatchNorm(dmid, rngs=rngs)
+        self.linear2 = nnx.Linear(dmid, dout, rngs=rngs)
+
+    def __call__(self, x):
+        return self.linear2(nnx.gelu(self.dropout(self.bn(self.linear1(x)))))
+
+    def encode(self, x, scale=1.0):
+        return self.linear1(x) * scale
+
+
+def mlp(**options):
+    return MLP(30, 20, 10, rngs=nnx.Rngs(0), **options)
+
+
+def evaluated() -> MLP:
+    model = mlp()
+    model.eval()
+    return model
+
+
+def initializers(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    return {i.name: tuple(i.dims) for i in model.graph.initializer}
+
+
+def inference(model: onnx.ModelProto, *inputs) -> np.ndarray:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, dict(zip([i.name for i in session.get_inputs()], inputs, strict=True)))[0]
+
+
+def test_quick_start_in_the_words_of_onnx() -> None:
+    with pytest.warns(UserWarning, match="evaluation mode"):
+        model = to_onnx(mlp(), [("B", 30)], opset=23)
+    counts = operators(model)
+    assert counts.pop("Gemm", 0) * 2 + counts.pop("MatMul", 0) + counts.pop("Add", 0) == 4
+    assert counts == {"BatchNormalization": 1, "Gelu": 1}
+    assert initializers(model) == {
+        "linear1.kernel": (30, 20),
+        "linear1.bias": (20,),
+        "bn.scale": (20,),
+        "bn.bias": (20,),
+        "bn.mean": (20,),
+        "bn.var": (20,),
+        "linear2.kernel": (20, 10),
+        "linear2.bias": (10,),
+    }
+    check(model, evaluated(), [("B", 30)])
+
+
+def test_one_warning_names_the_layers_and_the_remedies() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        to_onnx(mlp(), [("B", 30)])
+    (warning,) = caught
+    assert warning.category is UserWarning
+    assert warning.filename == __file__
+    for said in ("bn (BatchNorm)", "dropout (Dropout)", "model.eval()", "training=True"):
+        assert said in str(warning.message)
+    assert "linear" not in str(warning.message)
+
+
+def test_evaluation_mode_and_dropout_of_nothing_are_silent() -> None:
+    model = mlp(rate=0.0)
+    model.bn.use_running_average = True
+    to_onnx(model, [("B", 30)])
+    to_onnx(evaluated(), [("B", 30)])
+
+
+def test_a_warning_of_many_layers_counts_them() -> None:
+    class Deep(nnx.Module):
+        def __init__(self) -> None:
+            self.layers = nnx.List([nnx.Dropout(0.5, rngs=nnx.Rngs(i)) for i in range(20)])
+
+        def __call__(self, x):
+            for layer in self.layers:
+                x = layer(x)
+            return x
+
+    with pytest.warns(UserWarning, match=r"layers\.0 \(Dropout\), .* and 8 more"):
+        to_onnx(Deep(), [("B", 3)])
+
+
+def test_the_module_stays_as_it_was() -> None:
+    model = mlp()
+    leaves = jax.tree.leaves(nnx.state(model, nnx.Not(nnx.RngKey)))
+    with pytest.warns(UserWarning):
+        to_onnx(model, [("B", 30)])
+    to_onnx(model.bn, [(3, 20)], training=True)
+    assert not model.dropout.deterministic
+    assert not model.bn.use_running_average
+    assert all(a is b for a, b in zip(leaves, jax.tree.leaves(nnx.state(model, nnx.Not(nnx.RngKey))), strict=True))
+    assert int(model.dropout.rngs.count[...]) == 0
+    model(jnp.ones((2, 30)))
+
+
+def test_random_keys_are_refused_by_name() -> None:
+    with pytest.raises(UnsupportedCaseError, match=r"(?s)random key.*test_opening.py"):
+        to_onnx(mlp(), [(3, 30)], training=True)
+
+
+def test_training_uses_the_statistics_of_the_batch() -> None:
+    layer = nnx.BatchNorm(4, rngs=nnx.Rngs(0))
+    x = np.random.default_rng(0).normal(3, 2, (6, 4)).astype(np.float32)
+    model = to_onnx(layer, [("B", 4)], training=True)
+    assert initializers(model).keys().isdisjoint({"mean", "var"})
+    expected = nnx.clone(layer)(x)
+    np.testing.assert_allclose(inference(model, x), expected, rtol=1e-5, atol=1e-5)
+    layer.eval()
+    np.testing.assert_allclose(inference(to_onnx(layer, [("B", 4)]), x), layer(x), rtol=1e-5, atol=1e-5)
+    assert np.abs(np.asarray(layer(x)) - np.asarray(expected)).max() > 1
+
+
+def test_bound_method() -> None:
+    model = evaluated()
+    exported = to_onnx(model.encode, [("B", 30)])
+    assert initializers(exported).keys() >= {"linear1.kernel", "linear1.bias"}
+    assert [i.name for i in exported.graph.input] == ["x"]
+    check(exported, model.encode, [("B", 30)])
+
+
+def test_partial_over_a_method_and_over_modules() -> None:
+    model = evaluated()
+    doubled = functools.partial(model.encode, scale=2.0)
+    check(to_onnx(doubled, [("B", 30)]), doubled, [("B", 30)])
+
+    def both(first, second, x):
+        return second(first.encode(x))
+
+    pair = functools.partial(both, model, nnx.Linear(20, 5, rngs=nnx.Rngs(1)))
+    exported = to_onnx(pair, [("B", 30)])
+    assert {n for n in initializers(exported) if n.endswith("kernel")} == {"0.linear1.kernel", "1.kernel"}
+    check(exported, pair, [("B", 30)])
+
+
+def test_jitted_methods_and_functions() -> None:
+    class Jitted(nnx.Module):
+        def __init__(self) -> None:
+            self.linear = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
+
+        @nnx.jit
+        def __call__(self, x):
+            return self.linear(x)
+
+        @nnx.jit
+        def method(self, x):
+            return self.linear(x) + 1
+
+    model = Jitted()
+    for fn in (model, model.method, functools.partial(nnx.jit(lambda m, x: m.linear(x) * 2), model)):
+        exported = to_onnx(fn, [("B", 3)])
+        assert "linear.kernel" in initializers(exported)
+        check(exported, fn, [("B", 3)])
+    model(jnp.ones((1, 3)))
+
+
+def test_shared_and_nested_modules_are_named_once() -> None:
+    class Tied(nnx.Module):
+        def __init__(self) -> None:
+            self.layers = nnx.List([nnx.Linear(3, 3, rngs=nnx.Rngs(0)), nnx.Linear(3, 3, rngs=nnx.Rngs(1))])
+            self.again = self.layers[0]
+
+        def __call__(self, x):
+            return self.again(self.layers[1](self.layers[0](x)))
+
+    model = Tied()
+    exported = to_onnx(model, [("B", 3)])
+    kernels = {n for n in initializers(exported) if n.endswith("kernel")}
+    assert kernels in ({"layers.0.kernel", "layers.1.kernel"}, {"again.kernel", "layers.1.kernel"})
+    check(exported, model, [("B", 3)])
+
+
+@pytest.mark.parametrize("cell", [nnx.LSTMCell, nnx.GRUCell, nnx.SimpleCell])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_recurrent_modules(cell, reverse) -> None:
+    model = nnx.RNN(cell(3, 4, rngs=nnx.Rngs(0)), reverse=reverse, keep_order=True)
+    check(to_onnx(model, [("B", 5, 3)]), model, [("B", 5, 3)])
+
+
+def test_a_decoding_cache_is_touched_on_a_copy() -> None:
+    attention = nnx.MultiHeadAttention(num_heads=2, in_features=4, qkv_features=4, decode=True, rngs=nnx.Rngs(0))
+    attention.init_cache((2, 5, 4))
+    exported = to_onnx(attention, [(2, 1, 4)])
+    assert int(attention.cache_index[...]) == 0
+    assert "cached_key" in initializers(exported)
+    x = np.random.default_rng(0).standard_normal((2, 1, 4)).astype(np.float32)
+    np.testing.assert_allclose(inference(exported, x), nnx.clone(attention)(x), rtol=1e-5, atol=1e-5)
+
+
+def test_functions_without_modules_are_left_alone() -> None:
+    from jax2onnx_nnx.opening import open_modules
+
+    assert open_modules(jnp.sin, training=False) is None
+    assert open_modules([1].append, training=False) is None
+    assert open_modules(functools.partial(jnp.add, 1), training=False) is None
+
+
+def test_flax_is_not_imported_for_a_function() -> None:
+    program = """
+import sys
+import jax.numpy as jnp
+from jax2onnx_nnx import plugin
+assert plugin.jax2onnx_open(jnp.sin, False) is None
+assert "flax" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,88 @@
+"""Exporting leaves the process as it was, whatever other threads do meanwhile."""
+
+import threading
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jax2onnx import to_onnx
+
+MODULES = (jax, jax.numpy, jax.lax, jax.nn, nnx)
+
+
+def attributes() -> dict[tuple[str, str], object]:
+    return {(module.__name__, name): value for module in MODULES for name, value in vars(module).items()}
+
+
+class Block(nnx.Module):
+    def __init__(self) -> None:
+        rngs = nnx.Rngs(0)
+        self.norm = nnx.LayerNorm(8, rngs=rngs)
+        self.attention = nnx.MultiHeadAttention(num_heads=2, in_features=8, decode=False, rngs=rngs)
+        self.out = nnx.Linear(8, 8, rngs=rngs)
+
+    def __call__(self, x):
+        return x + nnx.gelu(self.out(self.attention(self.norm(x))))
+
+
+def function(x: jax.Array) -> jax.Array:
+    return jax.lax.fori_loop(0, 3, lambda _, v: jnp.sin(v) @ jnp.ones((4, 4)), jax.nn.softmax(x))
+
+
+@jax.jit
+def step(x: jax.Array) -> jax.Array:
+    return jnp.tanh(x * 1.5 + 1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_three_threads_export_while_a_fourth_runs() -> None:
+    before = attributes()
+    config = jax.config.values.copy()
+    expected = np.asarray(step(jnp.ones((8, 8))))
+    done = threading.Event()
+    failures: list[BaseException] = []
+    models: dict[str, list[bytes]] = {"module": [], "function": [], "jitted": []}
+    runs = 0
+
+    def export(name: str, make: Callable[[], object], shape: tuple[object, ...]) -> None:
+        try:
+            models[name].extend(to_onnx(make(), [shape]).SerializeToString() for _ in range(3))
+        except BaseException as error:  # noqa: BLE001 - the main thread reports it
+            failures.append(error)
+
+    def run() -> None:
+        nonlocal runs
+        try:
+            while not done.is_set():
+                np.testing.assert_array_equal(step(jnp.ones((8, 8))), expected)
+                # New shapes make JAX trace and compile while the others export.
+                jax.jit(function)(jnp.ones((runs % 5 + 1, 4))).block_until_ready()
+                runs += 1
+        except BaseException as error:  # noqa: BLE001 - the main thread reports it
+            failures.append(error)
+
+    block = Block()
+    exporters = [
+        threading.Thread(target=export, args=("module", lambda: block, ("B", 5, 8))),
+        threading.Thread(target=export, args=("function", lambda: function, ("B", 4))),
+        threading.Thread(target=export, args=("jitted", lambda: step, ("B", 4))),
+    ]
+    runner = threading.Thread(target=run)
+    for thread in (*exporters, runner):
+        thread.start()
+    for thread in exporters:
+        thread.join()
+    done.set()
+    runner.join()
+    assert not failures
+    assert runs > 0
+    assert all(len(m) == 3 and len(set(m)) == 1 for m in models.values())
+    after = attributes()
+    assert before.keys() <= after.keys()
+    assert [key for key, value in before.items() if after[key] is not value] == []
+    assert config == jax.config.values
+    np.testing.assert_array_equal(step(jnp.ones((8, 8))), expected)
