@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx._compat import is_symbolic, name_stack, user_frame
+from jax2onnx._constants import fold
 from jax2onnx.builder import Ops, Scope, ir_dtype
 from jax2onnx.dims import Dims
 from jax2onnx.errors import (
@@ -286,7 +287,8 @@ class LoweringContext:
 
         outer_eqn, outer_metadata = self.eqn, self.op.metadata
         try:
-            for eqn in self.outliner.prune(program).eqns:
+            program = fold(self.outliner.prune(program))
+            for eqn in program.eqns:
                 self.eqn = eqn
                 operands = [read(a) for a in eqn.inputs]
                 values = self.outliner.call(eqn, operands) if eqn.primitive == CALL else self._equation(eqn, operands)
