@@ -1,5 +1,6 @@
 """Which ONNX functions the models define: one for each distinct block, however often it is called."""
 
+import re
 from collections import Counter
 
 import jax
@@ -9,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from flax import nnx
 
-from jax2onnx import onnx_function, to_onnx
+from jax2onnx import check, onnx_function, to_onnx
 from jax2onnx.testing import cases
 from jax2onnx_examples.models.transformer import TransformerBlock
 
@@ -98,3 +99,22 @@ def test_twelve_blocks_share_one_function_and_the_file_is_no_larger():
 def test_blocks_of_different_configuration_are_different_functions():
     _, model = export(Block, [4, 8, 4])
     assert sorted(functions(model).values()) == [1, 2]
+
+
+def test_every_module_as_a_function_shows_the_module_tree():
+    (case,) = (c for c in cases("examples") if c.name == "vit_patch_embedding_dynamic" and c.fusions)
+    vit = case.example.make()
+    model = to_onnx(vit, case.inputs, functions="modules")
+    onnx.checker.check_model(model, full_check=True)
+
+    def called(nodes):
+        return {re.sub(r"_\d+$", "", n.op_type) for n in nodes if n.domain} - {"Dropout"}
+
+    tree = {f.name: called(f.node) for f in model.functions}
+    assert called(model.graph.node) == {"PatchEmbedding", "TransformerStack", "LayerNorm", "Linear"}
+    assert tree["PatchEmbedding"] == {"Linear"}
+    assert tree["TransformerStack"] == {"TransformerBlock"}
+    assert tree["TransformerBlock"] == {"LayerNorm", "MultiHeadAttention", "MLPBlock"}
+    assert tree["MultiHeadAttention"] == {"LinearGeneral"}
+    assert tree["MLPBlock"] == {"Linear"}
+    check(model, vit, case.inputs)
