@@ -75,12 +75,12 @@ class Home:
         return value
 
 
-def fold(home: Home) -> None:
-    """Replace the nodes that rearrange an initializer, in subgraphs too, by an initializer arranged so."""
-    for node in list(home.graph.all_nodes()):
-        rearrange = _REARRANGE.get(node.op_type)
+def fold(graphs: Sequence[ir.Graph], home: Home) -> None:
+    """Replace the nodes that rearrange an initializer by an initializer arranged so."""
+    for node in [n for g in graphs for n in g if n.op_type in _REARRANGE]:
+        rearrange = _REARRANGE[node.op_type]
         source = node.inputs[0] if node.inputs else None
-        if rearrange is None or node.domain or source is None or not home.holds(source):
+        if node.domain or source is None or not home.holds(source):
             continue
         out = node.outputs[0]
         function, shape = rearrange(node), out.shape

@@ -128,6 +128,8 @@ class _Planner:
         self.regions[node.outputs[0]] = region
 
     def _choose(self, node: ir.Node, existing: set[tuple[ir.Value | None, Perm]]) -> Perm | None:
+        if self.views.keys().isdisjoint(node.inputs):
+            return None
         inputs = [v for i in drivers(node) if (v := node.inputs[i]) is not None]
         options = list(dict.fromkeys(self.views[v][1] for v in inputs if v in self.views))
         options = [p for p in options if not _identity(p)]
@@ -215,6 +217,9 @@ class _Rewriter:
         for index, value in enumerate(self.graph.outputs):
             if value in self.views:
                 self._output(index, value)
+        for node in reversed([n for n in self.plan if _is_transpose(n)]):
+            if not node.outputs[0].uses() and not node.outputs[0].is_graph_output():
+                self.graph.remove(node, safe=True)
 
     def _output(self, index: int, value: ir.Value) -> None:
         base, perm = self.views[value]

@@ -13,6 +13,7 @@ from jax2onnx._initializers import Home, constant
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+_WITH_BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _RESHAPES = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 
 
@@ -30,6 +31,18 @@ def simplify(graph: ir.Graph, home: Home) -> None:
             _pad_all_axes(node, home)
         if node.op_type in _IDLE and _IDLE[node.op_type](node, source):
             _drop(graph, node, source)
+
+
+def remove_dead(graph: ir.Graph) -> None:
+    """Remove the nodes whose results nothing uses, in subgraphs too."""
+    for node in reversed(graph):
+        if any(v.uses() or v.is_graph_output() for v in node.outputs):
+            if node.op_type in _WITH_BODIES:
+                for attribute in node.attributes.values():
+                    if attribute.type == ir.AttributeType.GRAPH:
+                        remove_dead(attribute.as_graph())
+        else:
+            graph.remove(node, safe=True)
 
 
 def _drop(graph: ir.Graph, node: ir.Node, source: ir.Value) -> None:

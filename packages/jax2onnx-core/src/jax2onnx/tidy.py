@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onnx_ir.passes import common as passes
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
 from jax2onnx._initializers import Home, fold, restore_names, share
 from jax2onnx._layout import settle
-from jax2onnx._simplify import merge_biases, simplify
+from jax2onnx._simplify import merge_biases, remove_dead, simplify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import onnx_ir as ir
 
 
@@ -22,23 +20,22 @@ def tidy(model: ir.Model) -> None:
     Dead and repeated nodes, nodes that do nothing, chains of reshapes and transposes of weights go; products with a
     bias become ``Gemm`` or ``Conv`` with a bias; regions between transposes run in the layout that needs fewest.
     """
-    passes.RemoveUnusedNodesPass()(model)
-    passes.CommonSubexpressionEliminationPass()(model)
-    share(model.graph)
     functions = [Home(f.graph, is_function=True) for f in model.functions.values()]
-    for home in (Home(model.graph, is_function=False), *functions):
-        for graph in _graphs(home.graph):
+    homes = [Home(model.graph, is_function=False), *functions]
+    share(model.graph)
+    for home in homes:
+        remove_dead(home.graph)
+    CommonSubexpressionEliminationPass()(model)
+    for home in homes:
+        graphs = [home.graph, *home.graph.subgraphs()]
+        for graph in graphs:
             simplify(graph, home)
-        fold(home)
-        for graph in _graphs(home.graph):
+        remove_dead(home.graph)
+        fold(graphs, home)
+        for graph in graphs:
             settle(graph, home)
-        fold(home)
-        for graph in _graphs(home.graph):
+        fold(graphs, home)
+        for graph in graphs:
             merge_biases(graph, home)
-    passes.RemoveUnusedNodesPass()(model)
+        remove_dead(home.graph)
     restore_names(model.graph)
-
-
-def _graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
-    yield graph
-    yield from graph.subgraphs()
