@@ -9,6 +9,7 @@ import ml_dtypes
 import numpy as np
 
 from jax2onnx.builder import ir_dtype
+from jax2onnx.errors import OpsetError
 from jax2onnx_lax.dtypes import info, is_float, is_integer, is_narrow
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def convert(ctx: LoweringContext, x: ir.Value, old: Any, new: Any) -> ir.Value:
 
     Raises:
         UnsupportedCaseError: a dtype is complex.
+        OpsetError: a dtype is float8, and the opset has none.
     """
     old, new = np.dtype(old), np.dtype(new)
     if old == new:
@@ -46,6 +48,9 @@ def convert(ctx: LoweringContext, x: ir.Value, old: Any, new: Any) -> ir.Value:
     if any(jnp.issubdtype(d, jnp.complexfloating) for d in (old, new)):
         what = f"{old} to {new}: ONNX has next to no complex operators"
         raise ctx.unsupported(what, "convert real and imaginary parts")
+    if ctx.opset < 19 and any(is_float(d) and d.itemsize == 1 for d in (old, new)):
+        msg = f"{old} to {new}: ONNX has float8 since opset 19; opset={ctx.opset} was asked for"
+        raise OpsetError(msg, where=ctx.where, remedy="pass opset=19 or a newer one")
     if is_float(old) and old.itemsize == 1:
         # onnxruntime decodes a float8 infinity as the largest number, and takes -0 for true.
         return _from_float8(ctx, x, old, new)
