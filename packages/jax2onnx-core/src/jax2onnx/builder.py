@@ -160,6 +160,9 @@ class Ops:
                 bound.setdefault(type_str, ir_dtype(operand.dtype))
         first = next((o.dtype for o in inputs if isinstance(o, ir.Value)), None)
         values = [self._operand(o, bound.get(s, first), op_type) for o, s in zip(inputs, strs, strict=True)]
+        # onnxruntime crashes on some operators whose last optional inputs are there by an empty name.
+        while values and values[-1] is None:
+            values.pop()
         attrs = [
             v if isinstance(v, ir.Attr) else convert_attribute(k, v, signature.attributes[k])
             for k, v in attributes.items()
