@@ -170,8 +170,8 @@ CASES = {
     ),
     "nodes that do nothing": (
         (
-            "(float[N,4] x) => (float[N,4] y) <float one = {1.0}, int64[1] z = {0}, int64[1] big = {9}, int64[1] ax = {1},"
-            " int64[4] none = {0, 0, 0, 0}> {"
+            "(float[N,4] x) => (float[N,4] y) <float one = {1.0}, int64[1] z = {0}, int64[1] big = {9},"
+            " int64[1] ax = {1}, int64[4] none = {0, 0, 0, 0}> {"
             " a = Identity(x) c = Cast<to = 1>(a) d = Mul(c, one) e = Div(d, one) f = Slice(e, z, big, ax)"
             " g = Pad(f, none) h = Concat<axis = 0>(g) i = Max(h) j = Transpose<perm = [0, 1]>(i) y = Relu(j) }"
         ),
@@ -179,8 +179,8 @@ CASES = {
     ),
     "a slice of all elements in reverse does something": (
         (
-            "(float[N,4] x) => (float[N,4] y) <int64[1] s = {-1}, int64[1] e = {-9223372036854775807}, int64[1] a = {1}> {"
-            " c = Slice(x, s, e, a, s) y = Relu(c) }"
+            "(float[N,4] x) => (float[N,4] y) <int64[1] s = {-1}, int64[1] e = {-9223372036854775807},"
+            " int64[1] a = {1}> { c = Slice(x, s, e, a, s) y = Relu(c) }"
         ),
         {"Slice": 1},
     ),
