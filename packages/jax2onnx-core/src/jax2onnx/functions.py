@@ -126,10 +126,9 @@ def outlined(cls: type) -> type:
 
     It is ``cls`` itself where that is one already, or has no ``__call__``; equal for equal classes.
     """
-    call = getattr(cls, "__call__", None)  # noqa: B004 - the function, not whether there is one
-    if call is None or hasattr(call, _ATTRIBUTE):
+    if not any("__call__" in vars(base) for base in cls.__mro__) or hasattr(cls.__call__, _ATTRIBUTE):
         return cls
-    own = {"__call__": onnx_function(call, name=cls.__name__), "__module__": cls.__module__, "__doc__": cls.__doc__}
+    own = {"__call__": onnx_function(cls.__call__, name=cls.__name__), "__module__": cls.__module__, "__doc__": cls.__doc__}
     return type(cls)(cls.__name__, (cls,), {**own, "__qualname__": cls.__qualname__})
 
 

@@ -6,6 +6,7 @@ Modules are immutable pytrees: their arrays become parameters, everything else s
 from __future__ import annotations
 
 import functools
+import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from jax2onnx.errors import UnsupportedCaseError
 from jax2onnx.functions import outlined
 from jax2onnx.registry import Opened, Opening
 
+_JitWrapper: Any = type(eqx.filter_jit(lambda: None))
 _LISTED = 12
 """How many layers the warning names before it counts the rest."""
 _WRAPPERS = frozenset({"__self__", "_fun", "_fn", "fn", "__wrapped__"})
@@ -78,13 +80,16 @@ class _Call:
             case functools.partial() | eqx.Partial():
                 inner = cls.of(target.func)
                 return cls(inner.function, (*inner.args, *target.args), {**inner.kwargs, **target.keywords})
+            case _JitWrapper(__wrapped__=wrapped):
+                return cls.of(wrapped)
             case types.MethodType(__self__=eqx.Module() as module):
                 return cls(target.__func__, (module,), {})
         return cls(target, (), {})
 
     @property
     def name(self) -> str:
-        return str(getattr(self.function, "__name__", type(self.function).__name__))
+        called = inspect.unwrap(self.function)
+        return str(getattr(called, "__name__", type(called).__name__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +136,8 @@ def _named(paths: list[Any]) -> list[str]:
 
 
 def _places(way: list[str]) -> int:
-    """How many steps of a path only lead to the function, or to an argument."""
-    return 1 if way[0] == "0" else 2
+    """How many steps of a path only lead to the function, or to a positional argument."""
+    return 2 if way[0] == "1" else 1
 
 
 def _state_names(held: Any, names: list[str | None]) -> tuple[str, ...]:
