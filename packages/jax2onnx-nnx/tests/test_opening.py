@@ -213,11 +213,12 @@ def test_a_decoding_cache_is_touched_on_a_copy() -> None:
 
 
 def test_functions_without_modules_are_left_alone() -> None:
-    from jax2onnx_nnx.opening import open_modules
+    from jax2onnx.registry import Opening
+from jax2onnx_nnx.opening import open_modules
 
-    assert open_modules(jnp.sin, training=False) is None
-    assert open_modules([1].append, training=False) is None
-    assert open_modules(functools.partial(jnp.add, 1), training=False) is None
+    assert open_modules(jnp.sin, Opening()) is None
+    assert open_modules([1].append, Opening()) is None
+    assert open_modules(functools.partial(jnp.add, 1), Opening()) is None
 
 
 def test_flax_is_not_imported_for_a_function() -> None:

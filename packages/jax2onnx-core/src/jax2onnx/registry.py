@@ -237,7 +237,8 @@ class Opened:
             and the function returns ``(result, new_state)``, the latter a mapping with the names of ``state``.
         params: the parameters: a flat mapping from readable path (``linear1.kernel``) to array.
         name: a name for the graph.
-        state: the initial state, by name; each is an input of the model and, as ``<name>.next``, an output.
+        state: the initial state, by name; what a call changes of it is an input of the model and, as ``<name>.next``,
+            an output; the rest are parameters.
         warnings: messages to show the user who exports it.
         signature: the callable whose parameters name the inputs; None for the target itself.
     """

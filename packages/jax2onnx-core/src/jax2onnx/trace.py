@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from jax2onnx._compat import TRACING_ERRORS, InconclusiveDimensionOperation
+from jax2onnx._compat import TRACING_ERRORS, InconclusiveDimensionOperation, open_jaxpr
 from jax2onnx.errors import DimensionError, InputSpecError, TraceError
 from jax2onnx.registry import Opened, Opening
 
@@ -30,12 +30,14 @@ class Traced:
             flattened outputs and the new state.
         params: parameter name -> array, in the order of the jaxpr's inputs.
         state: name -> initial array, in the order of the jaxpr's inputs and outputs.
+        updated: names of the state that the callable changes.
         output_paths: for each flattened output, its path in the returned pytree (empty for a lone array).
     """
 
     jaxpr: Any
     params: Mapping[str, Any]
     state: Mapping[str, Any]
+    updated: frozenset[str]
     output_paths: tuple[str, ...]
 
 
@@ -103,8 +105,18 @@ def trace(opened: Opened, inputs: Inputs) -> Traced:
         jaxpr,
         {n: opened.params[n] for n in names},
         opened.state,
+        _updated(jaxpr, list(opened.state)),
         tuple(jax.tree_util.keystr(p, simple=True, separator=".") for p, _ in paths),
     )
+
+
+def _updated(jaxpr: Any, names: list[str]) -> frozenset[str]:
+    """Names of the state whose output is not just its input."""
+    if not names:
+        return frozenset()
+    inner, _ = open_jaxpr(jaxpr)
+    pairs = zip(names, inner.invars[-len(names) :], inner.outvars[-len(names) :], strict=True)
+    return frozenset(name for name, before, after in pairs if before is not after)
 
 
 def _first_line(error: BaseException) -> str:

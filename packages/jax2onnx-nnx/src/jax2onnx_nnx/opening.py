@@ -17,21 +17,22 @@ import numpy as np
 from flax import nnx
 
 from jax2onnx.functions import outlined
-from jax2onnx.registry import Opened
+from jax2onnx.registry import Opened, Opening
 
 _LISTED = 12
 """How many layers the warning names before it counts the rest."""
 
 
-def open_modules(target: Any, *, training: bool, outline: bool = False) -> Opened | None:
+def open_modules(target: Any, opening: Opening) -> Opened | None:
     """Return what a callable over modules does as a pure function, or None if no module is in it.
 
     Args:
         target: a module, a bound method of one, or a ``functools.partial`` whose function or arguments hold modules.
-        training: whether to keep training behaviour; otherwise the modules are put in evaluation mode, with a warning
-            that names the layers whose behaviour that changes.
-        outline: whether every submodule becomes an ONNX function.
+        opening: whether to keep training behaviour (otherwise the modules are put in evaluation mode, with a warning
+            that names the layers whose behaviour that changes), whether every submodule becomes an ONNX function, and
+            whether the function also returns the variables as they are after the call.
     """
+    training = opening.training
     call = _Call.of(target)
     leaves, tree = jax.tree_util.tree_flatten((call.args, call.kwargs), is_leaf=_is_module)
     places = [i for i, leaf in enumerate(leaves) if _is_module(leaf)]
@@ -45,23 +46,29 @@ def open_modules(target: Any, *, training: bool, outline: bool = False) -> Opene
         for module in modules:
             module.train() if training else module.eval()
         graph, state = nnx.split(modules, graph=True)
-    variables = _Variables.of(state, single=len(modules) == 1)
+    explicit = opening.state == "io"
+    variables = _Variables.of(state, single=len(modules) == 1, counters=explicit)
 
     def function(params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         merged = nnx.merge(graph, variables.state(params))
-        if outline:
+        if opening.functions == "modules":
             _outline(merged)
         filled = list(leaves)
         for place, module in zip(places, merged, strict=True):
             filled[place] = module
         own_args, own_kwargs = jax.tree_util.tree_unflatten(tree, filled)
-        return call.function(*own_args, *args, **{**own_kwargs, **kwargs})
+        result = call.function(*own_args, *args, **{**own_kwargs, **kwargs})
+        if not explicit:
+            return result
+        after = _Variables.of(nnx.split(merged, graph=True)[1], single=len(merged) == 1, counters=True)
+        return result, {name: after.params.get(name, params[name]) for name in variables.params}
 
     changed = [] if training else _changed(before, _modes(walked))
     return Opened(
         function=function,
         params=variables.params,
         name=call.name,
+        state=variables.params if explicit else {},
         warnings=(_warning(changed),) if changed else (),
     )
 
@@ -96,7 +103,8 @@ class _Variables:
 
     Attributes:
         leaves: all arrays (and other leaves), in the order of ``tree``.
-        names: for each leaf its parameter's name; None for one that is no parameter (random keys and counters).
+        names: for each leaf its parameter's name; None for one that is no parameter (random keys, and counters unless
+            they are asked for).
         tree: the structure of the state.
     """
 
@@ -105,7 +113,7 @@ class _Variables:
     tree: Any
 
     @classmethod
-    def of(cls, state: Any, *, single: bool) -> _Variables:
+    def of(cls, state: Any, *, single: bool, counters: bool) -> _Variables:
         leaves, names = [], []
         for path, variable in jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_variable)[0]:
             steps = [_step(key) for key in path]
@@ -113,7 +121,7 @@ class _Variables:
             for inner, leaf in jax.tree_util.tree_flatten_with_path(variable)[0]:
                 within = [_step(key) for key in inner if _step(key) != "value"]
                 leaves.append(leaf)
-                names.append(".".join([name, *within]) if _is_parameter(variable, leaf) else None)
+                names.append(".".join([name, *within]) if _is_named(variable, leaf, counters=counters) else None)
         return cls(leaves, names, jax.tree_util.tree_structure(state))
 
     @property
@@ -134,9 +142,9 @@ def _is_variable(node: Any) -> bool:
     return isinstance(node, nnx.Variable)
 
 
-def _is_parameter(variable: Any, leaf: Any) -> bool:
+def _is_named(variable: Any, leaf: Any, *, counters: bool) -> bool:
     return (
-        not isinstance(variable, nnx.RngState)
+        (not isinstance(variable, nnx.RngState) or (counters and isinstance(variable, nnx.RngCount)))
         and isinstance(leaf, jax.Array | np.ndarray)
         and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
     )

@@ -21,7 +21,7 @@ def jax2onnx_open(target: Callable[..., Any], opening: Opening) -> Opened | None
         return None
     from jax2onnx_nnx.opening import open_modules
 
-    return open_modules(target, training=opening.training, outline=opening.functions == "modules")
+    return open_modules(target, opening)
 
 
 @hookimpl
