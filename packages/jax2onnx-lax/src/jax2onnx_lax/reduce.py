@@ -179,10 +179,10 @@ def arg_extremum(op_type: str) -> Callable[..., Any]:
 
 
 def reduce(
-    ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, dimensions: Sequence[int], **params: Any
+    ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, dimensions: Sequence[int], computation: Any
 ) -> Sequence[ir.Value]:
     """Lower the generic ``reduce`` of one or more arrays by any associative computation."""
-    del params  # The computation again, as a Python function.
+    del computation  # The jaxpr again, as a Python function.
     count = len(operands) // 2
     avals = ctx.avals_in[:count]
     moved = [_to_last(ctx, x, a, dimensions) for x, a in zip(operands[:count], avals, strict=True)]

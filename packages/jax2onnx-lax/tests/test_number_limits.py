@@ -1,0 +1,67 @@
+"""What the rules of numbers refuse, and what they emit for a runtime other than the default one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+import pytest
+from jax import lax
+
+from jax2onnx import to_onnx
+from jax2onnx.errors import OpsetError, UnsupportedCaseError
+from jax2onnx.testing import operators
+
+
+def test_float8_needs_opset_19():
+    def function(x):
+        return x.astype(jnp.float8_e5m2)
+
+    with pytest.raises(OpsetError, match="since opset 19"):
+        to_onnx(function, [(3,)], opset=18)
+    assert to_onnx(function, [(3,)], opset=19)
+
+
+def test_bits_of_float8_are_refused():
+    with pytest.raises(UnsupportedCaseError, match="the bits of uint8 as float8_e5m2"):
+        to_onnx(lambda x: lax.bitcast_convert_type(x, jnp.float8_e5m2), ["uint8[3]"])
+
+
+def test_bitcast_is_one_operator_where_the_opset_has_it():
+    def function(x):
+        return lax.bitcast_convert_type(x, jnp.float32)
+
+    newest = to_onnx(function, ["uint32[3]"], opset=26, target="onnx")
+    assert operators(newest) == {"BitCast": 1}
+    older = operators(to_onnx(function, ["uint32[3]"], opset=23, target="onnx"))
+    assert "BitCast" not in older
+
+
+@pytest.mark.parametrize(
+    ("function", "spec", "expected"),
+    [
+        (lambda x: jnp.sum(x, 0), "int32[3,4]", {"ReduceSum": 1}),
+        (lambda x: jnp.prod(x, 0), "int32[3,4]", {"ReduceProd": 1}),
+        (lax.erf, "float32[3]", {"Erf": 1}),
+        (lax.logistic, "float32[3]", {"Sigmoid": 1}),
+    ],
+)
+def test_plain_onnx_keeps_the_operator(function, spec, expected):
+    assert operators(to_onnx(function, [spec], target="onnx")) == expected
+
+
+def test_a_reduction_over_nothing_yields_its_identity():
+    model = to_onnx(lambda x: (lax.reduce_max(x, (0,)), lax.reduce_and(x > 0, (0,))), [(0, 2)])
+    session = pytest.importorskip("onnxruntime").InferenceSession(model.SerializeToString())
+    largest, every = session.run(None, {model.graph.input[0].name: np.zeros((0, 2), np.float32)})
+    assert largest.tolist() == [-np.inf, -np.inf]
+    assert every.tolist() == [True, True]
+
+
+def test_generic_reduction_accepts_any_length():
+    model = to_onnx(lambda x: lax.reduce(x, np.float32(0), lambda a, b: a + b - a * b, (1,)), [("B", "T")])
+    onnx.checker.check_model(model, full_check=True)
+    session = pytest.importorskip("onnxruntime").InferenceSession(model.SerializeToString())
+    for length in (1, 2, 7, 8):
+        x = np.linspace(0, 0.9, 2 * length, dtype=np.float32).reshape(2, length)
+        (result,) = session.run(None, {model.graph.input[0].name: x})
+        np.testing.assert_allclose(result, 1 - jax.numpy.prod(1 - x, 1), rtol=1e-5)
