@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import importlib.util
 import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,3 +125,36 @@ def special_function(name: str) -> Callable[..., Any]:
     if "dtype" not in inspect.signature(function).parameters:
         return function
     return lambda *operands: function(*operands, dtype=operands[0].dtype)
+
+
+def key_implementation(dtype: Any) -> Any:
+    """Return the implementation behind a dtype of random keys: functions of uint32 arrays of its ``key_shape``."""
+    return dtype._impl  # noqa: SLF001 - jax offers no public way
+
+
+def sample_gamma(keys: Any, shape: Any, *, log_space: bool) -> Any:
+    """Sample as the primitive ``random_gamma`` does."""
+    module = _first_module("jax._src.random.core", "jax._src.random")
+    return module._gamma_impl(keys, shape, log_space=log_space, use_vmap=True)  # noqa: SLF001
+
+
+def bit_hashes() -> Mapping[str, Callable[..., Any]]:
+    """Return JAX's own definitions, in plainer primitives, of the hashes that random keys are put through."""
+    module = _first_module("jax._src.random.threefry2x32", "jax._src.prng")
+    hashes = {"threefry2x32": functools.partial(module._threefry2x32_lowering, use_rolled_loops=False)}  # noqa: SLF001
+    for name in ("threefry4x32", "philox2x32", "philox4x32"):
+        if _has_module(f"jax._src.random.{name}"):
+            hashes[name] = getattr(importlib.import_module(f"jax._src.random.{name}"), f"_{name}_lowering")
+    return hashes
+
+
+def _first_module(*names: str) -> Any:
+    """Import the first of the modules that the installed jax has; jax moved them in 0.9."""
+    return importlib.import_module(next(n for n in names if _has_module(n)))
+
+
+def _has_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # its parent is a module, not a package
+        return False

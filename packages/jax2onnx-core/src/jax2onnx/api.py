@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
-import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -22,10 +21,11 @@ from jax2onnx.fuse import fuse
 from jax2onnx.legalise import legalise
 from jax2onnx.lower import LoweringContext, lower
 from jax2onnx.registry import MIN_OPSET, Opening
+from jax2onnx.represent import form, represented
 from jax2onnx.save import preflight, save
 from jax2onnx.specs import InputSpec, parse_inputs
 from jax2onnx.tidy import tidy
-from jax2onnx.trace import Traced, open_callable, trace
+from jax2onnx.trace import open_callable, trace
 
 if TYPE_CHECKING:
     import os
@@ -164,19 +164,24 @@ def export_ir(
         describe_plugin=loaded.describe,
         problems=loaded.problems,
     )
-    params = _parameters(traced)
-    specs = (*parsed.specs, *(InputSpec(n, jax.typeof(a)) for n, a in traced.state.items()))
-    graph_inputs = [ctx.input(s.aval, s.name) for s in specs]
+    params = _parameters(traced.params)
+    held = _parameters({n: a for n, a in traced.state.items() if n not in traced.updated})
+    specs = (*parsed.specs, *(InputSpec(n, jax.typeof(traced.state[n])) for n in traced.state if n in traced.updated))
+    graph_inputs = [ctx.input(form(s.aval), s.name) for s in specs]
     root = ctx.op.scope
     root.sources.update(find_sources([(v, s.aval.shape) for v, s in zip(graph_inputs, specs, strict=True)]))
-    values = lower(ctx, program, [*params, *graph_inputs])
+    by_name = {v.name: v for v in (*held, *graph_inputs[len(parsed.specs) :])}
+    states = [by_name[n] for n in traced.state]
+    values = lower(ctx, program, [*params, *graph_inputs[: len(parsed.specs)], *states])
+    results = len(traced.output_paths)
+    values[results:] = [v for n, v in zip(traced.state, values[results:], strict=True) if n in traced.updated]
     names = _output_names(traced.output_paths, output_names, {v.name for v in graph_inputs})
-    names += [f"{n}.next" for n in traced.state]
+    names += [f"{n}.next" for n in traced.state if n in traced.updated]
     graph = ir.Graph(
         graph_inputs,
         _graph_outputs(ctx, values, names),
         nodes=root.nodes,
-        initializers=[*params, *root.initializers],
+        initializers=[*params, *held, *root.initializers],
         opset_imports={"": opset} | {domain: 1 for domain, _ in ctx.outliner.functions},
         name=name or opened.name,
     )
@@ -231,10 +236,10 @@ def _find_target(name: str | None, targets: Mapping[str, tuple[Target, str]]) ->
     return targets[name][0]
 
 
-def _parameters(traced: Traced) -> list[ir.Value]:
+def _parameters(params: Mapping[str, Any]) -> list[ir.Value]:
     values = []
-    for name, array in traced.params.items():
-        held = np.asarray(array)
+    for name, array in params.items():
+        held = represented(array)
         tensor = ir.Tensor(held, dtype=ir_dtype(held.dtype), name=name)
         values.append(ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor))
     return values

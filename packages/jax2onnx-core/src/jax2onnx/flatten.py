@@ -6,12 +6,15 @@ dropped, and functions that the user marked are kept as one equation.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import jax
 import numpy as np
 
-from jax2onnx._compat import EXPANDED, Literal, ShapedArray, discharge, expand, open_jaxpr
+from jax2onnx._compat import EXPANDED, Literal, ShapedArray, discharge, expand, open_jaxpr, user_frame
+from jax2onnx.errors import ConversionError
 from jax2onnx.program import Atom, Const, Eqn, Program, Var
+from jax2onnx.represent import BORDERS, Complex, concerns, form, is_complex, represented, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,41 +73,99 @@ def flatten(jaxpr: Any, *, keep: Callable[[Any], bool] | None = None) -> Program
         keep: tells of a call-like equation whether it stays one equation instead of being inlined.
     """
     inner, consts = open_jaxpr(jaxpr)
-    inputs = [Var(v.aval) for v in inner.invars]
-    program = Program(inputs)
-    program.outputs = _Flattener(program.eqns, keep).run(inner, consts, inputs)
+    program = Program([Var(form(v.aval)) for v in inner.invars])
+    flattener = _Flattener(program.eqns, keep)
+    operands = [flattener.enter(a, v.aval) for a, v in zip(program.inputs, inner.invars, strict=True)]
+    program.outputs = [flattener.leave(v) for v in flattener.run(inner, consts, operands)]
     return program
+
+
+Value: TypeAlias = Atom | Complex
+"""A value of the jaxpr: a complex one is two atoms, any other is one."""
 
 
 class _Flattener:
     def __init__(self, eqns: list[Eqn], keep: Callable[[Any], bool] | None) -> None:
         self._eqns = eqns
         self._keep = keep
+        self._source: Any = None
 
-    def run(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[Atom]) -> list[Atom]:
+    def run(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[Value]) -> list[Value]:
         if any(e.primitive.name == "new_ref" for e in jaxpr.eqns):
             jaxpr, consts = discharge(jaxpr, consts)
-        env: dict[Any, Atom] = dict(zip(jaxpr.invars, args, strict=True))
-        env.update((v, Const(v.aval, c)) for v, c in zip(jaxpr.constvars, consts, strict=True))
+        env: dict[Any, Value] = dict(zip(jaxpr.invars, args, strict=True))
+        env.update((v, _const(v.aval, c)) for v, c in zip(jaxpr.constvars, consts, strict=True))
         for eqn in jaxpr.eqns:
-            operands: list[Atom] = [
-                Const(a.aval, a.val) if isinstance(a, Literal) else env[a] for a in eqn.invars
-            ]
+            operands = [_const(a.aval, a.val) if isinstance(a, Literal) else env[a] for a in eqn.invars]
             env.update(zip(eqn.outvars, self._equation(eqn, operands), strict=True))
-        return [Const(a.aval, a.val) if isinstance(a, Literal) else env[a] for a in jaxpr.outvars]
+        return [_const(a.aval, a.val) if isinstance(a, Literal) else env[a] for a in jaxpr.outvars]
 
-    def _equation(self, eqn: Any, operands: list[Atom]) -> Sequence[Atom]:
+    def _equation(self, eqn: Any, values: list[Value]) -> Sequence[Value]:
         name = eqn.primitive.name
         if name in IDENTITIES:
-            return operands
-        if name == "convert_element_type" and operands[0].aval.dtype == eqn.params["new_dtype"]:
-            return [_strong(operands[0], eqn.outvars[0].aval)]
+            return values
+        if name == "convert_element_type" and eqn.invars[0].aval.dtype == eqn.params["new_dtype"]:
+            return [_strong(values[0], eqn.outvars[0].aval)]
         called = _called(eqn)
         if called is not None and not (self._keep and self._keep(eqn)):
-            return self.run(*called, operands)
-        outputs = [Var(v.aval) for v in eqn.outvars]
-        self._eqns.append(Eqn(name, operands, outputs, eqn.params, eqn.source_info))
-        return outputs
+            return self.run(*called, values)
+        if concerns(eqn) and name not in BORDERS:
+            return self._represented(eqn, values)
+        operands = [self.leave(v) for v in values]
+        outputs = [Var(form(v.aval)) for v in eqn.outvars]
+        self._eqns.append(Eqn(name, operands, outputs, eqn.params, self._source or eqn.source_info))
+        return [self.enter(a, v.aval) for a, v in zip(outputs, eqn.outvars, strict=True)]
+
+    def _represented(self, eqn: Any, values: Sequence[Value]) -> Sequence[Value]:
+        """Replace an equation on keys or complex numbers by what its rule does."""
+        outer, self._source = self._source, self._source or eqn.source_info
+        try:
+            result = self._trace(rule(eqn), *values)
+        except ConversionError as error:
+            error.where = error.where or user_frame(self._source)
+            raise
+        finally:
+            self._source = outer
+        return result if eqn.primitive.multiple_results else [result]
+
+    def _trace(self, function: Callable[..., Any], *values: Value) -> Any:
+        """Trace a function of representations and flatten it in place."""
+        atoms, arguments = jax.tree_util.tree_flatten(values)
+        avals = [jax.ShapeDtypeStruct(a.aval.shape, a.aval.dtype) for a in atoms]
+        specs = jax.tree_util.tree_unflatten(arguments, avals)
+        jaxpr, result = jax.make_jaxpr(function, return_shape=True)(*specs)
+        outputs = self.run(*open_jaxpr(jaxpr), atoms)
+        return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(result), outputs)
+
+    def enter(self, atom: Atom, aval: Any) -> Value:
+        """Return the value that an atom at a border stands for; ``aval`` is what it is to JAX."""
+        return self._trace(_parts, atom) if _has_dtype(aval) and is_complex(aval) else atom
+
+    def leave(self, value: Value) -> Atom:
+        """Return the atom that stands for a value at a border."""
+        return self._trace(_together, value) if isinstance(value, Complex) else value
+
+
+def _has_dtype(aval: Any) -> bool:
+    return hasattr(aval, "dtype")
+
+
+def _parts(pairs: jax.Array) -> Complex:
+    return Complex(*[jax.lax.index_in_dim(pairs, i, pairs.ndim - 1, keepdims=False) for i in (0, 1)])
+
+
+def _together(value: Complex) -> jax.Array:
+    return jax.numpy.stack(value, -1)
+
+
+def _const(aval: Any, value: Any) -> Value:
+    if not _has_dtype(aval) or form(aval) is aval:
+        return Const(aval, value)
+    array = represented(value)
+    if not is_complex(aval):
+        return Const(form(aval), array)
+    part = ShapedArray(aval.shape, array.dtype)
+    return Complex(Const(part, array[..., 0]), Const(part, array[..., 1]))
 
 
 def _called(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
@@ -115,7 +176,7 @@ def _called(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
     return expand(eqn) if name in EXPANDED else None
 
 
-def _strong(operand: Atom, aval: Any) -> Atom:
+def _strong(operand: Value, aval: Any) -> Value:
     """A scalar literal keeps its value and takes the converted (not weakly typed) aval."""
     return Const(aval, operand.value) if isinstance(operand, Const) else operand
 
