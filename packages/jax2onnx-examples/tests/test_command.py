@@ -35,7 +35,7 @@ def test_list_of_one_context(run):
 
 
 def test_export_keeps_symbolic_dims_where_the_name_says_so(run):
-    code, out, _ = run("export", "autoencoder_dynamic")
+    code, out, _ = run("export", "examples.nnx.autoencoder_dynamic")
     assert code == 0
     assert out.startswith("autoencoder_dynamic.onnx: 7 nodes (4 Gemm, 2 Relu, 1 Sigmoid)")
     (given,) = onnx.load("autoencoder_dynamic.onnx").graph.input
@@ -52,7 +52,10 @@ def test_export_static_elsewhere_without_fusions(run):
 
 
 def test_check_one(run):
-    assert run("check", "mlp")[:2] == (0, "ok      examples.nnx.mlp\nok      examples.nnx.mlp-plain\n2 ok, 0 failed\n")
+    assert run("check", "examples.nnx.mlp")[:2] == (
+        0,
+        "ok      examples.nnx.mlp\nok      examples.nnx.mlp-plain\n2 ok, 0 failed\n",
+    )
 
 
 def test_check_reports_what_failed_and_goes_on(run, monkeypatch):
@@ -63,7 +66,7 @@ def test_check_reports_what_failed_and_goes_on(run, monkeypatch):
             raise ArithmeticError("not today")
 
     monkeypatch.setattr(kit, "run", fail)
-    code, out, _ = run("check", "autoencoder")
+    code, out, _ = run("check", "examples.nnx.autoencoder")
     assert code == 1
     assert out.splitlines() == [
         "FAILED  examples.nnx.autoencoder: ArithmeticError: not today",
