@@ -14,6 +14,7 @@ from jax.lax import GatherDimensionNumbers, GatherScatterMode, ScatterDimensionN
 from jax2onnx.api import to_onnx
 from jax2onnx.checking import check
 from jax2onnx.errors import UnsupportedCaseError
+from jax2onnx.testing import operators
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -195,3 +196,34 @@ def test_repeated_places_keep_every_addition() -> None:
     count = 200_000
     arrays = np.zeros(4, np.int32), (np.arange(count, dtype=np.int32) % 4)[:, None], np.ones(count, np.int32)
     compare(fn, arrays, (None, None, None))
+
+
+PLAIN: dict[str, tuple[Callable[..., Any], dict[str, int]]] = {
+    "first": (lambda x: x[:, 0], {"Gather": 1}),
+    "last": (lambda x: x[..., -1], {"Gather": 1}),
+    "tail": (lambda x: x[:, 1:], {"Slice": 1}),
+    "strided": (lambda x: x[..., ::2], {"Gather": 1}),
+    "head": (lambda x: x[: x.shape[0] - 1, :, 1:3], {"Slice": 1}),
+    "picked": (lambda x: x[:, :, jnp.asarray([3, 0, -1])], {"Gather": 1}),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_constant_places_leave_one_node(name: str) -> None:
+    fn, expected = PLAIN[name]
+    inputs = [("B", "T", 4)]
+    model = to_onnx(fn, inputs)
+    check(model, fn, inputs)
+    found = operators(model)
+    assert {k: v for k, v in found.items() if k not in ("Shape", "Sub", "Concat")} == expected
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "uint32"])
+def test_constant_indices_of_any_integer_dtype(dtype: str) -> None:
+    indices = np.asarray([[2], [250], [-1]]).astype(dtype)
+    dims = GatherDimensionNumbers((1,), (0,), (0,))
+
+    def fn(x: jax.Array) -> jax.Array:
+        return lax.gather(x, jnp.asarray(indices), dims, (1, 4), mode="fill")
+
+    compare(fn, (draw((5, 4)),), (None,))

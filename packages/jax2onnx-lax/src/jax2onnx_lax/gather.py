@@ -11,8 +11,18 @@ import numpy as np
 from jax.lax import GatherScatterMode
 
 from jax2onnx._compat import is_symbolic
-from jax2onnx_lax.indexing import Label, arranged, clamped, components, in_bounds, spread, surely_in_bounds, vectors
-from jax2onnx_lax.shape import cut, expand, filled, transposed
+from jax2onnx_lax.indexing import (
+    Label,
+    arranged,
+    clamped,
+    components,
+    constant,
+    in_bounds,
+    spread,
+    surely_in_bounds,
+    vectors,
+)
+from jax2onnx_lax.shape import TO_END, cut, expand, filled, transposed
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -108,6 +118,8 @@ class _Window:
         if not axes:
             return self._repeated(x, shape)
         indices = components(ctx, indices, [k for k, _ in moved], len(self._start))
+        if partial and not self._index_shape:
+            return self._sliced(x, indices, shape, axes)
         columns = [axes.index(d) for d in partial]
         window = [sizes[d] for d in partial]
         indices = spread(ctx, indices, len(self._index_shape), window, columns=columns, count=len(axes))
@@ -134,6 +146,31 @@ class _Window:
         sizes_now = [sizes.get(label, 1) for label in order]
         full = [*self._index_shape, *sizes_now[len(lead) :]]
         return expand(ctx, x, sizes_now, full), order, full
+
+    def _sliced(
+        self, x: ir.Value, indices: ir.Value, shape: list[Any], axes: list[int]
+    ) -> tuple[ir.Value, list[Label], list[Any]]:
+        """There is one window: Slice."""
+        ctx = self._ctx
+        sizes = [self._sizes[d] for d in axes]
+        known = constant(indices)
+        if known is not None:
+            starts = [int(start) for start in known.reshape(-1)]
+            ends = [start + size for start, size in zip(starts, sizes, strict=True)]
+            bounds = {
+                d: (start, TO_END if end == shape[d] else end) for d, start, end in zip(axes, starts, ends, strict=True)
+            }
+            shape = [self._sizes[d] if d in axes else size for d, size in enumerate(shape)]
+            return cut(ctx, x, bounds, shape), _windows(range(len(shape))), shape
+        first = ctx.cast(indices, np.int64)
+        first = ctx.reshape(first, (), (1,)) if len(axes) == 1 else first
+        last = ctx.op.Add(first, ctx.shape(sizes))
+        cells = dict(zip(axes, sizes, strict=True))
+        return (
+            ctx.op.Slice(x, first, last, ctx.ints(*axes)),
+            _windows(range(len(shape))),
+            [cells.get(d, size) for d, size in enumerate(shape)],
+        )
 
     def _elements(
         self, x: ir.Value, indices: ir.Value, points: Mapping[Label, Any], axis: int

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from jax2onnx._compat import is_symbolic
+from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic
 from jax2onnx_lax.shape import arange, transposed
 
 if TYPE_CHECKING:
@@ -32,8 +32,17 @@ def as_index(ctx: LoweringContext, x: ir.Value, dtype: Any) -> ir.Value:
 def vectors(ctx: LoweringContext, indices: ir.Value, operand: int) -> ir.Value:
     """Return the equation's index vectors in a dtype that ONNX takes; vectors of one component as scalars."""
     aval = ctx.avals_in[operand]
+    value = constant(indices)
+    if value is not None:
+        value = value if value.dtype in INT_TYPES else np.minimum(value.astype(object), 2**62).astype(np.int64)
+        return ctx.constant(value[..., 0] if aval.shape[-1] == 1 else value)
     indices = as_index(ctx, indices, aval.dtype)
     return ctx.reshape(indices, aval.shape, aval.shape[:-1]) if aval.shape[-1] == 1 else indices
+
+
+def constant(x: ir.Value) -> np.ndarray[Any, Any] | None:
+    """Return the value of a constant, or None."""
+    return x.const_value.numpy() if x.producer() is None and x.const_value is not None else None
 
 
 def clamped(ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any]) -> ir.Value:
@@ -59,10 +68,23 @@ def clamped(ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any]) -> i
 
 def surely_in_bounds(indices: ir.Value, limits: Sequence[Any]) -> bool:
     """Tell whether index vectors are constants that all lie in ``[0, limit]``."""
-    if indices.producer() is not None or indices.const_value is None or any(is_symbolic(limit) for limit in limits):
+    value = constant(indices)
+    if value is None:
         return False
-    values = indices.const_value.numpy()
-    return bool(np.all((values >= 0) & (values <= np.asarray(limits))))
+    values = value.reshape(-1, len(limits))
+    return bool(np.all(values >= 0)) and all(
+        at_most(int(values[:, k].max(initial=0)), limit) for k, limit in enumerate(limits)
+    )
+
+
+def at_most(value: int, limit: Any) -> bool:
+    """Tell whether a number is provably no larger than a dimension; 0 never is, as no window is larger than its dim."""
+    if not is_symbolic(limit):
+        return bool(value <= limit)
+    try:
+        return value == 0 or bool(value <= limit)
+    except InconclusiveDimensionOperation:
+        return False
 
 
 def in_bounds(ctx: LoweringContext, indices: ir.Value, within: ir.Value, count: int) -> ir.Value:
