@@ -15,10 +15,11 @@ nox.needs_version = ">=2024.4.15"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "types", "tests", "oldest", "quickstart", "wheels"]
+nox.options.sessions = ["lint", "types", "tests", "oldest", "frameworks", "quickstart", "wheels"]
 
 ROOT = Path(__file__).parent
-PACKAGES = [ROOT / "packages" / f"jax2onnx-{name}" for name in ("core", "lax", "jnp", "nnx", "examples")]
+NAMES = ("core", "lax", "jnp", "nnx", "linen", "equinox", "examples")
+PACKAGES = [ROOT / "packages" / f"jax2onnx-{name}" for name in NAMES]
 STRICT = {"JAX2ONNX_STRICT_PLUGINS": "1"}  # a plugin that is set aside fails the session
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 
@@ -79,6 +80,13 @@ def oldest(session: nox.Session) -> None:
     """Run the tests with the oldest of every dependency: the lower bounds."""
     _install(session, *GROUPS["test"], *GROUPS["oldest"])
     _pytest(session)
+
+
+@nox.session(python=NEWEST)
+def frameworks(session: nox.Session) -> None:
+    """Run the tests of libraries that need no plugin: haiku, and keras on jax."""
+    _install(session, *GROUPS["test"], *GROUPS["frameworks"])
+    session.run("pytest", *(session.posargs or ["-q"]), "tests/frameworks", env={**STRICT, "JAX_PLATFORMS": "cpu"})
 
 
 @nox.session(python=DEFAULT)

@@ -39,7 +39,9 @@ from jax2onnx.registry import (
 
 GROUP = "jax2onnx"
 CORE = "jax2onnx-core"
-FIRST_PARTY = frozenset({"jax2onnx-lax", "jax2onnx-jnp", "jax2onnx-nnx", "jax2onnx-examples"})
+FIRST_PARTY = frozenset(
+    f"jax2onnx-{name}" for name in ("lax", "jnp", "nnx", "linen", "equinox", "examples")
+)
 
 _loading = threading.RLock()
 
