@@ -59,11 +59,37 @@ def open_callable(fn: Any, hook: Any, opening: Opening) -> Opened:
         msg = f"fn: {reprlib.repr(fn)} is neither callable nor an object that a loaded plugin opens"
         raise InputSpecError(msg)
 
+    if isinstance(fn, functools.partial):
+        return _open_partial(fn)
+
     @functools.wraps(fn, updated=())
     def pure(_params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         return fn(*args, **kwargs)
 
     return Opened(function=pure, params={}, name=getattr(fn, "__name__", type(fn).__name__))
+
+
+def _open_partial(fn: functools.partial[Any]) -> Opened:
+    """Make parameters of the arrays in containers (as of a model's weights) that a partial holds."""
+    flat, tree = jax.tree_util.tree_flatten_with_path((fn.args, fn.keywords))
+    held = [i for i, (path, leaf) in enumerate(flat) if len(path) > 2 and _is_parameter(leaf)]
+    steps = [flat[i][0] for i in held]
+    names = [jax.tree_util.keystr(path[2:], simple=True, separator=".") for path in steps]
+    if len(set(names)) < len(names):
+        names = [jax.tree_util.keystr(path[1:], simple=True, separator=".") for path in steps]
+    places = dict(zip(held, names, strict=True))
+
+    def pure(params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        leaves = [params[places[i]] if i in places else leaf for i, (_, leaf) in enumerate(flat)]
+        own_args, own_kwargs = jax.tree_util.tree_unflatten(tree, leaves)
+        return fn.func(*own_args, *args, **{**own_kwargs, **kwargs})
+
+    params = {name: flat[i][1] for i, name in places.items()}
+    return Opened(function=pure, params=params, name=getattr(fn.func, "__name__", type(fn.func).__name__))
+
+
+def _is_parameter(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
 
 
 def trace(opened: Opened, inputs: Inputs) -> Traced:

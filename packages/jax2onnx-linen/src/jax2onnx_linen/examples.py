@@ -116,7 +116,7 @@ class ScannedEncoder(nn.Module):
 def _initialised(module: nn.Module, *inputs: jax.Array) -> tuple[nn.Module, Mapping[str, Any]]:
     """Return a module and variables; statistics differ from one another as after training."""
     rng = np.random.default_rng(3)
-    variables = dict(module.init(jax.random.key(0), *inputs))
+    variables = dict(jax.jit(module.init)(jax.random.key(0), *inputs))
     if "batch_stats" in variables:
         variables["batch_stats"] = jax.tree.map(
             lambda a: jnp.asarray(0.3 + rng.random(a.shape), a.dtype), variables["batch_stats"]
@@ -158,18 +158,26 @@ def _tokens() -> list[list[np.ndarray[Any, Any]]]:
 
 ALL: tuple[Example, ...] = (
     _model("mlp", MLP(8, 3), (1, 5), [("B", 5)], operators={"Gemm": 2, "Gelu": 1}),
-    _model("resnet", ResNet(), (1, 32, 32, 3), [("B", 32, 32, 3)]),
+    _model("resnet", ResNet(), (1, 16, 16, 3), [("B", 16, 16, 3)], operators={"MaxPool": 1, "Gemm": 1}),
     _model(
         "resnet_functions", ResNet(widths=(4,)), (1, 16, 16, 3), [("B", 16, 16, 3)], options={"functions": "modules"}
     ),
     _model("lstm", LSTMTagger(), (1, 6), ["int32[3,6]"], dtype=jnp.int32, values=_tokens),
     _model("lstm_functions", nn.RNN(nn.LSTMCell(4)), (1, 6, 3), [("B", 6, 3)], options={"functions": "modules"}),
     _model("gru", nn.RNN(nn.GRUCell(4), reverse=True), (1, 6, 3), [("B", 6, 3)]),
-    _model("scan_of_layers", ScannedEncoder(), (1, 5, 8), [("B", 5, 8)]),
+    _model("scan_of_layers", ScannedEncoder(), (1, 5, 8), [(2, 5, 8)], operators={"Scan": 1, "LayerNormalization": 2}),
     _model("scan_of_layers_functions", ScannedEncoder(), (1, 5, 8), [(2, 5, 8)], options={"functions": "modules"}),
     _model("conv", nn.Conv(4, (3, 3), 2), (1, 9, 9, 3), [("B", 9, 9, 3)], operators={"Conv": 1}),
     _model("layer_norm", nn.LayerNorm(), (1, 6), [("B", 6)], operators={"LayerNormalization": 1}),
-    _model("group_norm", nn.GroupNorm(2), (1, 5, 5, 4), [("B", 5, 5, 4)]),
+    _model("rms_norm", nn.RMSNorm(), (1, 5, 6), [(2, 5, 6)], operators={"RMSNormalization": 1}),
+    _model(
+        "batch_norm",
+        nn.BatchNorm(use_running_average=True),
+        (1, 6),
+        [("B", 6)],
+        operators={"BatchNormalization": 1, "Transpose": 0},
+    ),
+    _model("group_norm", nn.GroupNorm(2), (1, 5, 5, 4), [(2, 5, 5, 4)], operators={"InstanceNormalization": 1}),
     Example(name="bound", context="linen", component="flax.linen.Module.bind", make=_bound, inputs=[("B", 5)]),
     Example(
         name="apply_partial", context="linen", component="flax.linen.Module.apply", make=_partial, inputs=[(2, 6, 6, 4)]

@@ -10,7 +10,7 @@ from jax2onnx.hookspecs import hookimpl
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jax2onnx.registry import BoundExamples, Opened, Opening
+    from jax2onnx.registry import BoundExamples, BoundFusions, Opened, Opening
 
 
 @hookimpl
@@ -21,6 +21,14 @@ def jax2onnx_open(target: Callable[..., Any], opening: Opening) -> Opened | None
     from jax2onnx_linen.opening import open_module
 
     return open_module(target, opening)
+
+
+@hookimpl
+def jax2onnx_register_fusions(registry: BoundFusions) -> None:
+    """Register the normalisation layers."""
+    from jax2onnx_linen import fusions
+
+    registry.add(*fusions.ALL)
 
 
 @hookimpl
