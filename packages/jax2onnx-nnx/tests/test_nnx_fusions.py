@@ -18,7 +18,11 @@ FLAGS = list(itertools.product((True, False), repeat=2))
 def trained(layer: nnx.Module) -> nnx.Module:
     rng = np.random.default_rng(3)
     graph, state = nnx.split(layer)
-    draw = lambda a: jnp.asarray(0.3 + rng.random(a.shape), a.dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a
+
+    def draw(leaf):
+        floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+        return jnp.asarray(0.3 + rng.random(leaf.shape), leaf.dtype) if floating else leaf
+
     layer = nnx.merge(graph, jax.tree.map(draw, state))
     layer.eval()
     return layer
@@ -69,7 +73,9 @@ def test_group_norm_of_equal_large_values_has_no_nan() -> None:
 
 
 @pytest.mark.parametrize(("scale", "bias"), FLAGS)
-@pytest.mark.parametrize(("shape", "axis", "transposes"), [(("B", 6), -1, 0), (("B", 4, 6), -1, 2), (("B", 6, 4), 1, 0)])
+@pytest.mark.parametrize(
+    ("shape", "axis", "transposes"), [(("B", 6), -1, 0), (("B", 4, 6), -1, 2), (("B", 6, 4), 1, 0)]
+)
 def test_batch_norm(scale, bias, shape, axis, transposes) -> None:
     layer = trained(nnx.BatchNorm(6, axis=axis, use_scale=scale, use_bias=bias, rngs=rngs()))
     counts = exported(layer, [shape])
@@ -98,7 +104,7 @@ def test_layer_norm_over_several_axes(axes) -> None:
     [
         (nnx.LayerNorm, "LayerNormalization"),
         (nnx.RMSNorm, "RMSNormalization"),
-        (nnx.BatchNorm, "BatchNormalization"),
+        (nnx.BatchNorm, "Sub"),  # flax rounds after each of its steps: no operator does
         (functools.partial(nnx.GroupNorm, num_groups=3), "InstanceNormalization"),
     ],
 )
@@ -118,7 +124,11 @@ def test_linear(shape) -> None:
 def test_embed(shape) -> None:
     layer = trained(nnx.Embed(10, 4, rngs=rngs()))
     assert exported(layer, [spec(*shape, dtype=np.int32)]) == {
-        "Clip": 1, "Gather": 1, "Equal": 1, "Unsqueeze": 1, "Where": 1
+        "Clip": 1,
+        "Gather": 1,
+        "Equal": 1,
+        "Unsqueeze": 1,
+        "Where": 1,
     }
 
 

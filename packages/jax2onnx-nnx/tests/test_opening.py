@@ -109,7 +109,7 @@ def test_a_warning_of_many_layers_counts_them() -> None:
 def test_the_module_stays_as_it_was() -> None:
     model = mlp()
     leaves = jax.tree.leaves(nnx.state(model, nnx.Not(nnx.RngKey)))
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="evaluation mode"):
         to_onnx(model, [("B", 30)])
     to_onnx(model.bn, [(3, 20)], training=True)
     assert not model.dropout.deterministic
@@ -214,7 +214,7 @@ def test_a_decoding_cache_is_touched_on_a_copy() -> None:
 
 def test_functions_without_modules_are_left_alone() -> None:
     from jax2onnx.registry import Opening
-from jax2onnx_nnx.opening import open_modules
+    from jax2onnx_nnx.opening import open_modules
 
     assert open_modules(jnp.sin, Opening()) is None
     assert open_modules([1].append, Opening()) is None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import onnx_ir as ir
 
@@ -281,7 +282,7 @@ class LoweringContext:
         def read(atom: Atom) -> ir.Value:
             if isinstance(atom, Var):
                 return env[atom]
-            if jax.dtypes.issubdtype(atom.aval.dtype, jax.dtypes.extended):
+            if jnp.issubdtype(atom.aval.dtype, jax.dtypes.extended):
                 raise self.unsupported("a random key has no ONNX form", "pass random numbers in as an input")
             return self.op.constant(_array(atom))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import numpy as np
@@ -11,13 +13,12 @@ import onnx_ir as ir
 from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic, scan_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from jax2onnx.lower import LoweringContext
     from jax2onnx.registry import BoundLowerings
 
 _BOOL = jax.ShapeDtypeStruct((), np.dtype(np.bool_))
 _SCALAR = ir.Shape([])
+_Body: TypeAlias = Callable[[], Sequence[ir.Value]]
 _INT64 = jax.ShapeDtypeStruct((), np.dtype(np.int64))
 
 
@@ -42,31 +43,23 @@ def cond(
     if index.const_value is not None:
         chosen = int(index.const_value.numpy())
         return ctx.inline(branches[chosen if 0 <= chosen < len(branches) else -1], *operands)
-    if len(branches) == 2:
-        return _if(ctx, _nonzero(ctx, index), branches[1], [branches[0]], index, operands)
-    return _switch(ctx, branches, 0, index, operands)
+    bodies = [functools.partial(ctx.inline, branch, *operands) for branch in branches]
+    if len(bodies) == 2:
+        return _if(ctx, _nonzero(ctx, index), bodies[1], bodies[0])
+    return _switch(ctx, index, bodies, 0)
 
 
-def _switch(
-    ctx: LoweringContext, branches: Sequence[Any], first: int, index: ir.Value, operands: Sequence[ir.Value]
-) -> Sequence[ir.Value]:
-    if len(branches) == 1:
-        return ctx.inline(branches[0], *operands)
+def _switch(ctx: LoweringContext, index: ir.Value, bodies: Sequence[_Body], first: int) -> Sequence[ir.Value]:
+    """Choose among the bodies from ``first`` on."""
+    if first == len(bodies) - 1:
+        return bodies[first]()
     predicate = _scalar(ctx.op.Equal(index, first))
-    return _if(ctx, predicate, branches[0], branches[1:], index, operands, first + 1)
+    return _if(ctx, predicate, bodies[first], lambda: _switch(ctx, index, bodies, first + 1))
 
 
-def _if(
-    ctx: LoweringContext,
-    predicate: ir.Value,
-    branch: Any,
-    others: Sequence[Any],
-    index: ir.Value,
-    operands: Sequence[ir.Value],
-    first: int = 0,
-) -> Sequence[ir.Value]:
-    then = ctx.subgraph("then", [], lambda _: ctx.inline(branch, *operands))
-    otherwise = ctx.subgraph("else", [], lambda _: _switch(ctx, others, first, index, operands))
+def _if(ctx: LoweringContext, predicate: ir.Value, yes: _Body, no: _Body) -> Sequence[ir.Value]:
+    then = ctx.subgraph("then", [], lambda _: yes())
+    otherwise = ctx.subgraph("else", [], lambda _: no())
     if not ctx.avals_out:
         return []
     outputs = ctx.op.many("If", predicate, outputs=len(ctx.avals_out), then_branch=then, else_branch=otherwise)
@@ -109,21 +102,23 @@ def while_loop(
     def batched_step(state: list[ir.Value]) -> list[ir.Value]:
         _, _, running, *carry = state
         new = ctx.inline(body_jaxpr, *body_consts, *carry)
-        kept = [_select(ctx, running, lanes.shape, n, o, a.shape) for n, o, a in zip(new, carry, avals, strict=True)]
+        going = running, lanes.shape
+        kept = [_select(ctx, going, n, o, a.shape) for n, o, a in zip(new, carry, avals, strict=True)]
         running = test(kept)
         return [_any(ctx, running), running, *kept]
 
     predicate = test(init)
     if not lanes.shape:
-        return _loop(ctx, None, predicate, init, avals, [], step)
-    return _loop(ctx, None, _any(ctx, predicate), [predicate, *init], [lanes, *avals], [], batched_step)[1:]
+        return _loop(ctx, (None, predicate), init, avals, step)
+    return _loop(ctx, (None, _any(ctx, predicate)), [predicate, *init], [lanes, *avals], batched_step)[1:]
 
 
 def _select(
-    ctx: LoweringContext, running: ir.Value, lanes: Sequence[Any], new: ir.Value, old: ir.Value, shape: Sequence[Any]
+    ctx: LoweringContext, running: tuple[ir.Value, Sequence[Any]], new: ir.Value, old: ir.Value, shape: Sequence[Any]
 ) -> ir.Value:
     """Return ``new`` in the lanes that run and ``old`` in the others; lanes are the leading dims."""
-    mask = ctx.reshape(running, lanes, (*lanes, *[1] * (len(shape) - len(lanes))))
+    value, lanes = running
+    mask = ctx.reshape(value, lanes, (*lanes, *[1] * (len(shape) - len(lanes))))
     return ctx.stamp(ctx.op.Where(mask, new, old), shape)
 
 
@@ -172,7 +167,7 @@ def _never_empty(length: Any) -> bool:
 
 
 class _ScanLoop:
-    """The ways to emit one ``scan``; each takes initial carries and scanned inputs, returns carries and stacked outputs."""
+    """The ways to emit one ``scan``: from initial carries and scanned inputs to carries and stacked outputs."""
 
     def __init__(
         self, ctx: LoweringContext, jaxpr: Any, consts: Sequence[ir.Value], carries: int, length: Any, *, reverse: bool
@@ -185,7 +180,6 @@ class _ScanLoop:
         program = ctx.program(jaxpr)
         self._carried = ctx.avals_out[:carries]
         self._scanned = [v.aval for v in program.inputs[len(consts) + carries :]]
-        self._emitted = [v.aval for v in program.outputs[carries:]]
         self.stacked = ctx.avals_out[carries:]
 
     def _body(self, carry: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
@@ -206,7 +200,7 @@ class _ScanLoop:
         body = ctx.subgraph(
             "scan", [*self._carried, *self._scanned], lambda values: self._body(values[:count], values[count:])
         )
-        direction = {}
+        direction: dict[str, Any] = {}
         if self._reverse:
             direction["scan_input_directions"] = [1] * len(xs)
             if self.stacked:
@@ -224,12 +218,10 @@ class _ScanLoop:
         def step(state: list[ir.Value]) -> list[ir.Value]:
             i, going, *carry = state
             at = i if last is None else _scalar(ctx.op.Sub(last, i))
-            xs_i = [
-                ctx.stamp(ctx.op.Gather(x, at, axis=0), a.shape) for x, a in zip(xs, self._scanned, strict=True)
-            ]
+            xs_i = [ctx.stamp(ctx.op.Gather(x, at, axis=0), a.shape) for x, a in zip(xs, self._scanned, strict=True)]
             return [going, *self._body(carry, xs_i)]
 
-        results = _loop(ctx, trips, None, init, self._carried, self._emitted, step)
+        results = _loop(ctx, (trips, None), init, self._carried, step, emitted=len(self.stacked))
         count = len(self._carried)
         return [*results[:count], *[self._finish(y, a) for y, a in zip(results[count:], self.stacked, strict=True)]]
 
@@ -245,16 +237,19 @@ class _ScanLoop:
 
 def _loop(
     ctx: LoweringContext,
-    trips: ir.Value | None,
-    predicate: ir.Value | None,
+    bounds: tuple[ir.Value | None, ir.Value | None],
     init: Sequence[ir.Value],
     avals: Sequence[Any],
-    emitted: Sequence[Any],
     step: Callable[[list[ir.Value]], Sequence[ir.Value]],
+    *,
+    emitted: int = 0,
 ) -> list[ir.Value]:
-    """Emit ``Loop``; ``step`` maps iteration, condition and carries to condition, carries and scan outputs."""
+    """Emit ``Loop``, bounded by trip count and condition.
+
+    ``step`` maps iteration, condition and carries to condition, carries and ``emitted`` scan outputs.
+    """
     body = ctx.subgraph("loop", [_INT64, _BOOL, *avals], step)
-    outputs = ctx.op.many("Loop", trips, predicate, *init, outputs=len(init) + len(emitted), body=body)
+    outputs = ctx.op.many("Loop", *bounds, *init, outputs=len(init) + emitted, body=body)
     for value, aval in zip(outputs, avals, strict=False):
         ctx.stamp(value, aval.shape)
     return outputs
@@ -263,7 +258,7 @@ def _loop(
 def custom_linear_solve(
     ctx: LoweringContext, *operands: ir.Value, const_lengths: Any, jaxprs: Any
 ) -> Sequence[ir.Value]:
-    """Lower ``custom_linear_solve`` to its solver; operands are the constants of four functions, then the right side."""
+    """Lower ``custom_linear_solve`` to its solver; operands are constants of four functions, then the right side."""
     start = const_lengths.matvec + const_lengths.vecmat
     end = start + const_lengths.solve
     right = end + const_lengths.transpose_solve

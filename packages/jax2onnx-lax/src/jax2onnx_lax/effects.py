@@ -86,7 +86,7 @@ def pallas_call(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, **params:
 def check(ctx: LoweringContext, *operands: ir.Value, **params: Any) -> Sequence[ir.Value]:
     """Refuse a check that ``jax.experimental.checkify`` has not turned into values."""
     del operands, params
-    raise ctx.unsupported("a model cannot raise an error", "export checkify.checkify(fn), or the function without checks")
+    raise ctx.unsupported("a model cannot raise errors", "export checkify.checkify(fn), or the function without checks")
 
 
 def collective(ctx: LoweringContext, *operands: ir.Value, **params: Any) -> Sequence[ir.Value]:

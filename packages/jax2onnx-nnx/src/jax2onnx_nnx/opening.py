@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -91,9 +92,7 @@ class _Call:
                 return cls(target.__func__, (target.__self__,), {}, target.__func__.__name__)
             case functools.partial():
                 inner = cls.of(target.func)
-                return cls(
-                    inner.function, (*inner.args, *target.args), {**inner.kwargs, **target.keywords}, inner.name
-                )
+                return cls(inner.function, (*inner.args, *target.args), {**inner.kwargs, **target.keywords}, inner.name)
         return cls(target, (), {}, getattr(target, "__name__", type(target).__name__))
 
 
@@ -146,7 +145,7 @@ def _is_named(variable: Any, leaf: Any, *, counters: bool) -> bool:
     return (
         (not isinstance(variable, nnx.RngState) or (counters and isinstance(variable, nnx.RngCount)))
         and isinstance(leaf, jax.Array | np.ndarray)
-        and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
+        and not jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
     )
 
 
@@ -214,7 +213,7 @@ def _outline(roots: Sequence[nnx.Module]) -> None:
 def _inert(module: nnx.Module, switch: str) -> bool:
     """Tell of dropout that drops nothing in any mode."""
     match module, switch:
-        case (nnx.Dropout(rate=rate) | nnx.MultiHeadAttention(dropout_rate=rate)), "deterministic":
+        case ((nnx.Dropout(rate=rate) | nnx.MultiHeadAttention(dropout_rate=rate)), "deterministic"):
             return bool(rate == 0)
     return False
 

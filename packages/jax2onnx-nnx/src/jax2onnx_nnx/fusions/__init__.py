@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from jax2onnx.registry import Fusion
+from typing import TYPE_CHECKING
+
 from jax2onnx_nnx.fusions import attention, linear, norm, pool
+
+if TYPE_CHECKING:
+    from jax2onnx.registry import Fusion
 
 ALL: tuple[Fusion, ...] = (*attention.FUSIONS, *linear.FUSIONS, *norm.FUSIONS, *pool.FUSIONS)

@@ -17,13 +17,17 @@ NOT_DOUBLE = frozenset({"float32", "float16", "bfloat16"})
 """Result dtypes for operators with a float32 attribute (epsilon), which would lose digits of a float64 program."""
 
 
-class NoRandom:
+class _NoRandom:
     """Stands for ``nnx.Rngs`` where a layer's parameters are given, so that nothing is drawn."""
 
     def __getattr__(self, stream: str) -> Callable[[], None]:
         if stream.startswith("__"):
             raise AttributeError(stream)
         return lambda: None
+
+
+NO_RANDOM: Any = _NoRandom()
+"""The ``rngs`` of a layer whose parameters are given."""
 
 
 def given(array: Any) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ from flax import nnx
 
 from jax2onnx.fuse import Decline
 from jax2onnx.registry import MIN_OPSET, Fusion
-from jax2onnx_nnx.fusions._layers import NoRandom, given
+from jax2onnx_nnx.fusions._layers import NO_RANDOM, given
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _linear(x: Any, kernel: Any, bias: Any) -> Any:
-    layer = nnx.Linear(*kernel.shape, kernel_init=given(kernel), bias_init=given(bias), rngs=NoRandom())
+    layer = nnx.Linear(*kernel.shape, kernel_init=given(kernel), bias_init=given(bias), rngs=NO_RANDOM)
     return layer(x)
 
 
@@ -29,7 +29,7 @@ def _emit_linear(ctx: LoweringContext, x: ir.Value, kernel: ir.Value, bias: ir.V
 
 
 def _embed(ids: Any, table: Any) -> Any:
-    return nnx.Embed(*table.shape, embedding_init=given(table), rngs=NoRandom())(ids)
+    return nnx.Embed(*table.shape, embedding_init=given(table), rngs=NO_RANDOM)(ids)
 
 
 def _emit_embed(ctx: LoweringContext, ids: ir.Value, table: ir.Value) -> ir.Value:

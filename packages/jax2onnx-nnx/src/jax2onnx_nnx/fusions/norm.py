@@ -11,10 +11,10 @@ from flax import nnx
 
 from jax2onnx.fuse import Decline
 from jax2onnx.registry import MIN_OPSET, Fusion
-from jax2onnx_nnx.fusions._layers import NOT_DOUBLE, NoRandom, channels_first, given, known_scalar
+from jax2onnx_nnx.fusions._layers import NO_RANDOM, NOT_DOUBLE, channels_first, given, known_scalar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import onnx_ir as ir
 
@@ -29,10 +29,11 @@ def _fusion(
     layer: str,
     reference: Callable[..., Any],
     examples: Sequence[Any],
-    kwargs: Callable[[Candidate], Sequence[Mapping[str, Any]]],
+    kwargs: Callable[[Candidate], Iterable[Mapping[str, Any]]],
     emit: Callable[..., Any],
     *,
     opset: int = MIN_OPSET,
+    dtypes: frozenset[str] = NOT_DOUBLE,
     **switches: bool,
 ) -> Fusion:
     """Return the fusion of one variant of a layer, named by how it is switched from the default."""
@@ -43,12 +44,12 @@ def _fusion(
         examples=examples,
         kwargs=kwargs,
         emit={opset: emit},
-        dtypes=NOT_DOUBLE,
+        dtypes=dtypes,
     )
 
 
 class _Arrays:
-    """Takes the positional inputs ``x, *fixed, [scale], [bias], epsilon`` of a variant apart, and fills what it lacks."""
+    """Takes a variant's inputs ``*fixed, [scale], [bias], epsilon`` apart, and fills what it lacks."""
 
     def __init__(self, arrays: Sequence[Any], *, fixed: int = 0, scale: bool, bias: bool) -> None:
         rest = list(arrays[fixed:])
@@ -64,7 +65,7 @@ class _Arrays:
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of a layer's constructor that give it these arrays."""
-        options: dict[str, Any] = {"epsilon": self.epsilon, "rngs": NoRandom()}
+        options: dict[str, Any] = {"epsilon": self.epsilon, "rngs": NO_RANDOM}
         for name, array in (("scale", self.scale), ("bias", self.bias)):
             options |= {f"use_{name}": False} if array is None else {f"{name}_init": given(array)}
         return options
@@ -180,9 +181,16 @@ def _batch_norm(*, scale: bool, bias: bool) -> Fusion:
 
         return operator(x) if axis == 1 else channels_first(ctx, x, shape, operator)
 
-    shapes = _Arrays.shapes(fixed=2, scale=scale, bias=bias)
+    # In smaller dtypes flax rounds after each step, where an operator rounds once.
     return _fusion(
-        "BatchNorm", reference, [[(2, *_C), *shapes]], _feature_axis, emit, use_scale=scale, use_bias=bias
+        "BatchNorm",
+        reference,
+        [[(2, *_C), *_Arrays.shapes(fixed=2, scale=scale, bias=bias)]],
+        _feature_axis,
+        emit,
+        dtypes=frozenset({"float32"}),
+        use_scale=scale,
+        use_bias=bias,
     )
 
 
