@@ -39,6 +39,7 @@ from jax2onnx._runtime import RUNTIME_ERRORS, Runner, runtime_name
 from jax2onnx.drawing import KINDS, Batch, draw, finfo, nudged
 from jax2onnx.errors import CheckError, InputSpecError
 from jax2onnx.registry import Opening
+from jax2onnx.represent import represented
 from jax2onnx.specs import Inputs, parse_inputs
 from jax2onnx.trace import open_callable
 
@@ -354,11 +355,8 @@ def _array(value: Any) -> Any:
 
 
 def plain(value: Any) -> Array:
-    """Return an array as a model sees it: a random key is its words."""
-    array = jax.numpy.asarray(value)
-    if jax.numpy.issubdtype(array.dtype, jax.dtypes.extended):
-        array = jax.random.key_data(array)
-    return np.asarray(array)
+    """Return an array as a model sees it: a random key is its words, a complex number two reals."""
+    return represented(value)
 
 
 def _runner(model: onnx.ModelProto | str | os.PathLike[str], inputs: Inputs) -> Runner:
