@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import functools
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -232,13 +233,17 @@ def test_arranged_weights_keep_their_names() -> None:
     assert {i.name: tuple(i.dims) for i in after.graph.initializer} == {"w": (4, 5), "c": (5,)}
 
 
-def test_large_weights_are_arranged_when_written() -> None:
-    model = weights_model(np.ones((300, 200), np.float32), uses=1)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_large_weights_are_arranged_when_written(tmp_path, dtype) -> None:
+    array = np.arange(60_000).reshape(300, 200).astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    model = weights_model(array, uses=1)
     tidy(model)
     (weight,) = model.graph.initializers.values()
     assert isinstance(weight.const_value, ir.LazyTensor)
     assert weight.shape == (200, 300)
-    assert weight.const_value.numpy().shape == (200, 300)
+    with (tmp_path / "data").open("wb") as file:
+        weight.const_value.tofile(file)
+    assert (tmp_path / "data").read_bytes() == array.T.tobytes()
 
 
 def test_large_weights_used_elsewhere_are_not_stored_twice() -> None:
@@ -270,9 +275,9 @@ def test_initializers_that_view_the_same_memory_are_shared() -> None:
 
 
 def weights_model(array: np.ndarray, uses: int) -> ir.Model:
-    x = ir.Value(name="x", shape=ir.Shape(["N", 200]), type=ir.TensorType(ir.DataType.FLOAT))
     tensor = ir.Tensor(array, name="w")
-    w = ir.Value(name="w", shape=tensor.shape, type=ir.TensorType(ir.DataType.FLOAT), const_value=tensor)
+    x = ir.Value(name="x", shape=ir.Shape(["N", 200]), type=ir.TensorType(tensor.dtype))
+    w = ir.Value(name="w", shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
     turned = ir.Node("", "Transpose", [w], [ir.AttrInt64s("perm", [1, 0])])
     turned.outputs[0].type, turned.outputs[0].shape = x.type, ir.Shape([200, 300])
     product = ir.Node("", "MatMul", [x, turned.outputs[0]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,23 @@ if TYPE_CHECKING:
 
 _LAZY = 1 << 16
 """Rearranged tensors of more bytes are computed when they are written, and not kept."""
+
+_BLOCK = 1 << 24
+"""How many bytes are written at once."""
+
+
+class _Rearranged(ir.Tensor[Any]):
+    """A tensor whose array is a view of another one's: written in blocks, without a copy of all of it."""
+
+    def tofile(self, file: Any) -> None:
+        """Write the tensor's bytes to a file."""
+        array = self.numpy()
+        if array.ndim == 0 or self.dtype.bitwidth < 8 or sys.byteorder != "little":
+            super().tofile(file)
+            return
+        rows = max(1, _BLOCK * len(array) // max(1, array.nbytes))
+        for start in range(0, len(array), rows):
+            file.write(np.ascontiguousarray(array[start : start + rows]).view(np.uint8).data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +71,7 @@ class Home:
             made = ir.Tensor(function(tensor.numpy()), dtype=to)
         else:
             made = ir.LazyTensor(
-                lambda: ir.Tensor(function(tensor.numpy()), dtype=to),
+                lambda: _Rearranged(function(tensor.numpy()), dtype=to),
                 dtype=to,
                 shape=ir.Shape(shape),
             )
@@ -150,7 +168,12 @@ def _cast(node: ir.Node) -> Callable[[Any], Any] | None:
     value = source.const_value.numpy()
     if value.size != 1 or (not np.can_cast(value.dtype, to, "same_kind") and value.dtype.kind not in "iub"):
         return None
-    return lambda a: a.astype(to)
+
+    def cast(array: Any) -> Any:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return array.astype(to)
+
+    return cast
 
 
 def _slice(node: ir.Node) -> Callable[[Any], Any] | None:

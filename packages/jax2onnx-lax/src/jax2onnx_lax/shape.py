@@ -181,14 +181,12 @@ def pad(
             # A dilated empty axis stays empty: (n - 1) * (k + 1) + 1 holds from n = 1 only.
             n = shape[axis]
             shape[axis] = 0 if not is_symbolic(n) and n == 0 else n + (n - 1) * int(interior)
-    added = {
-        axis: (_positive_part(lo), _positive_part(hi))
-        for axis, (lo, hi, _) in enumerate(padding_config)
-        if not (_at_most_zero(lo) and _at_most_zero(hi))
-    }
-    if added:
-        amounts = [low for low, _ in added.values()] + [high for _, high in added.values()]
-        x = ctx.op.Pad(x, ctx.shape(amounts), value, ctx.ints(*added))
+    if any(not (_at_most_zero(lo) and _at_most_zero(hi)) for lo, hi, _ in padding_config):
+        amounts = [_positive_part(lo) for lo, _, _ in padding_config] + [
+            _positive_part(hi) for _, hi, _ in padding_config
+        ]
+        # No ``axes``: onnxruntime mistakes them when it moves a transpose past the node.
+        x = ctx.op.Pad(x, ctx.shape(amounts), value)
     size = ctx.aval_out.shape
     bounds = {}
     for axis, (lo, hi, _) in enumerate(padding_config):

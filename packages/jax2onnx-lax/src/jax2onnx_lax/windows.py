@@ -99,7 +99,9 @@ def dilate(
     config = [(0, 0, d - 1) for d in dilation]
     avals = [aval(shape, dtype), aval((), dtype)]
     value = ctx.via_jax(lambda a, b: lax.pad(a, b, config), x, fill, avals=avals)
-    return value, tuple((s - 1) * d + 1 if d != 1 else s for s, d in zip(shape, dilation, strict=True))
+    return value, tuple(
+        (s - 1) * d + 1 if d != 1 and not (known(s) and s == 0) else s for s, d in zip(shape, dilation, strict=True)
+    )
 
 
 def is_same(
