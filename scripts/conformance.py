@@ -53,7 +53,7 @@ def run_case(case: Any) -> tuple[str, str]:
 
     from jax2onnx import errors, to_onnx
     from jax2onnx._runtime import Runner
-    from jax2onnx.checking import compare
+    from jax2onnx.checking import compare, plain
 
     args = case.dyn_args_maker(np.random.RandomState(0))
     try:
@@ -69,11 +69,11 @@ def run_case(case: Any) -> tuple[str, str]:
         return "crash", traceback.format_exc()[-600:]
     try:
         runner = Runner(model)
-        actual = runner.run([np.asarray(jax.numpy.asarray(a)) for a in args])
+        actual = runner.run([plain(a) for a in args])
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises
         return "unloaded", f"{type(error).__name__}: {error}"
     try:
-        compare([np.asarray(e) for e in expected], actual, runner.output_names)
+        compare([plain(e) for e in expected], actual, runner.output_names)
     except errors.CheckError as error:
         return "mismatch", str(error)
     return "pass", ""

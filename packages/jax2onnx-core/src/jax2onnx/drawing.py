@@ -18,7 +18,7 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from jax2onnx._compat import is_symbolic
+from jax2onnx._compat import is_symbolic, key_implementation
 from jax2onnx.errors import InputSpecError
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _evaluate(text: str, env: Mapping[str, int]) -> int:
 
 def _array(kind: str, dtype: Any, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
     if jax.numpy.issubdtype(dtype, jax.dtypes.extended):
-        key = jax.random.key(int(rng.integers(2**31)), impl=str(dtype)[len("key<") : -1])
+        key = jax.random.key(int(rng.integers(2**31)), impl=key_implementation(dtype).name)
         return jax.random.split(key, shape) if shape else key
     dtype = np.dtype(dtype)
     if dtype.kind == "b":

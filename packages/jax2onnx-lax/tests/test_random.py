@@ -1,0 +1,94 @@
+"""Random keys: words in, the same words and bits out; samplers agree with JAX's own numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax, random
+
+from jax2onnx import check, to_onnx
+from jax2onnx._runtime import Runner
+from jax2onnx.errors import UnsupportedCaseError
+from jax2onnx.represent import represented
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BITS: dict[str, Callable[[Any], Any]] = {
+    "bernoulli": lambda k: random.bernoulli(k, 0.3, (20,)),
+    "bits": lambda k: random.bits(k, (5,)),
+    "choice": lambda k: random.choice(k, 7, (5,), replace=False),
+    "fold_in": lambda k: random.fold_in(k, 7),
+    "fori_loop": lambda k: lax.fori_loop(0, 3, lambda i, c: random.fold_in(c, i), k),
+    "moved": lambda k: jnp.concatenate([random.split(k, 4)[::-1], random.split(k, 2)]).reshape(3, 2).T,
+    "permutation": lambda k: random.permutation(k, 10),
+    "randint": lambda k: random.randint(k, (20,), -5, 17),
+    "scan": lambda k: lax.scan(lambda c, _: (random.split(c)[0], random.uniform(c, (2,))), k, None, length=4),
+    "set": lambda k: random.split(k, 4).at[1].set(k),
+    "split": lambda k: random.split(k, (2, 3)),
+    "uniform": lambda k: random.uniform(k, (5, 3)),
+    "vmap": lambda k: jax.vmap(lambda one: random.uniform(one, (3,)))(random.split(k, 4)),
+    "words": lambda k: random.wrap_key_data(random.key_data(k) + 1),
+}
+"""Functions of a key whose results JAX and the model must have in common to the last bit."""
+
+FLOATS: dict[str, Callable[[Any], Any]] = {
+    "categorical": lambda k: random.categorical(k, jnp.arange(12.0).reshape(3, 4)),
+    "exponential": lambda k: random.exponential(k, (8,)),
+    "gamma": lambda k: random.gamma(k, jnp.array([0.5, 2.0, 7.0])),
+    "gumbel": lambda k: random.gumbel(k, (8,)),
+    "laplace": lambda k: random.laplace(k, (8,)),
+    "normal": lambda k: random.normal(k, (50,)),
+    "truncated_normal": lambda k: random.truncated_normal(k, -1.0, 2.0, (20,)),
+}
+"""Functions of a key whose last step is a floating-point function."""
+
+
+def _results(function: Callable[..., Any], *args: Any) -> tuple[list[Any], list[Any]]:
+    model = to_onnx(function, [jnp.asarray(a) for a in args])
+    expected = [represented(leaf) for leaf in jax.tree_util.tree_leaves(function(*args))]
+    return expected, Runner(model).run([represented(a) for a in args])
+
+
+@pytest.mark.parametrize("name", BITS)
+def test_bits(name: str) -> None:
+    expected, actual = _results(BITS[name], random.key(42))
+    for want, got in zip(expected, actual, strict=True):
+        np.testing.assert_array_equal(got, want, strict=True)
+
+
+@pytest.mark.parametrize("name", FLOATS)
+def test_floats(name: str) -> None:
+    check(to_onnx(FLOATS[name], [random.key(7)]), FLOATS[name], [random.key(7)])
+
+
+@pytest.mark.parametrize("implementation", ["rbg", "unsafe_rbg"])
+@pytest.mark.parametrize("name", ["bits", "fold_in", "split"])
+def test_implementations(name: str, implementation: str) -> None:
+    expected, actual = _results(BITS[name], random.key(3, impl=implementation))
+    np.testing.assert_array_equal(actual[0], expected[0], strict=True)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
+@pytest.mark.parametrize("word", [0, 5, 2**32 - 1])
+def test_generator(dtype: Any, word: int) -> None:
+    state = np.array([word, 2, word, word], np.uint32)
+    expected, actual = _results(lambda s: lax.rng_bit_generator(s, (3, 3), dtype=dtype), state)
+    for want, got in zip(expected, actual, strict=True):
+        np.testing.assert_array_equal(got, want, strict=True)
+
+
+def test_other_algorithm_is_refused() -> None:
+    algorithm = lax.RandomAlgorithm.RNG_THREE_FRY
+    with pytest.raises(UnsupportedCaseError, match="RNG_THREE_FRY"):
+        to_onnx(lambda s: lax.rng_bit_generator(s, (3,), algorithm=algorithm), ["uint32[4]"])
+
+
+def test_key_is_an_input_of_words() -> None:
+    model = to_onnx(lambda k: random.uniform(k, (2,)), [random.split(random.key(0), 3)[0]])
+    (key,) = model.graph.input
+    assert [d.dim_value for d in key.type.tensor_type.shape.dim] == [2]
