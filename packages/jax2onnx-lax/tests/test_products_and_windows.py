@@ -1,0 +1,58 @@
+"""What products, convolutions and windows become for a runtime, and what they refuse."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from jax import lax
+
+from jax2onnx import to_onnx
+from jax2onnx.errors import UnsupportedCaseError
+from jax2onnx.testing import operators, x64
+
+
+def max_pool(x):
+    return lax.reduce_window(x, -np.inf, lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
+
+
+def test_max_pool_is_guarded_against_nan_only_where_the_runtime_loses_it() -> None:
+    inputs = [("B", 3, 8, 8)]
+    assert operators(to_onnx(max_pool, inputs, target="onnx")) == {"MaxPool": 1}
+    assert operators(to_onnx(max_pool, inputs))["If"] == 1
+
+
+def test_float64_convolution_is_native_where_the_target_has_it() -> None:
+    specs = [jax.ShapeDtypeStruct(s, "float32") for s in ((2, 3, 8, 8), (4, 3, 3, 3))]
+    assert operators(to_onnx(lambda x, w: lax.conv(x, w, (1, 1), "SAME"), specs)) == {"Conv": 1}
+    with x64(enabled=True):
+        wide = [jax.ShapeDtypeStruct(s.shape, "float64") for s in specs]
+        model = to_onnx(lambda x, w: lax.conv(x, w, (1, 1), "SAME"), wide, target="onnx")
+        assert operators(model) == {"Conv": 1}
+        assert "Conv" not in operators(to_onnx(lambda x, w: lax.conv(x, w, (1, 1), "SAME"), wide))
+
+
+def test_bfloat16_convolution_needs_a_new_opset() -> None:
+    specs = [jax.ShapeDtypeStruct(s, "bfloat16") for s in ((2, 3, 8, 8), (4, 3, 3, 3))]
+    old = to_onnx(lambda x, w: lax.conv(x, w, (1, 1), "SAME"), specs, target="onnx", opset=18)
+    new = to_onnx(lambda x, w: lax.conv(x, w, (1, 1), "SAME"), specs, target="onnx", opset=22)
+    assert (operators(old), operators(new)) == ({"Cast": 3, "Conv": 1}, {"Conv": 1})
+
+
+def test_a_channel_last_layer_has_a_bias_and_one_transpose_at_each_end() -> None:
+    w, b = np.ones((3, 3, 3, 4), "float32"), np.ones(4, "float32")
+
+    def layer(x):
+        return jax.nn.relu(
+            lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")) + b
+        )
+
+    assert operators(to_onnx(layer, [("B", 8, 8, 3)])) == {"Transpose": 2, "Conv": 1, "Relu": 1}
+
+
+def test_the_gradient_of_a_pool_over_a_symbolic_window_is_refused() -> None:
+    def gradient(x):
+        return jax.grad(lambda v: lax.reduce_window(v, -np.inf, lax.max, x.shape, x.shape, "VALID").sum())(x)
+
+    with pytest.raises(UnsupportedCaseError, match="symbolic size"):
+        to_onnx(gradient, [("H",)])
