@@ -1,4 +1,4 @@
-"""Functions that haiku transformed convert as plain callables, their parameters held by a partial or given as inputs."""
+"""Functions that haiku transformed convert as plain callables; their parameters are weights, or inputs."""
 
 import functools
 
@@ -62,12 +62,14 @@ def test_what_the_mlp_is_made_of():
 def test_parameters_as_inputs():
     apply, params = transformed(mlp, 1, 4)
     model = exported(apply, [params, ("B", 4)])
-    assert [i.name for i in model.graph.input][0] == "params.mlp/~/linear_0.b"
+    assert model.graph.input[0].name == "params.mlp/~/linear_0.b"
     assert not model.graph.initializer
 
 
 def test_state_is_a_pytree():
-    pair = hk.transform_with_state(lambda x: hk.BatchNorm(True, True, 0.9)(hk.Linear(3)(x), is_training=True))
+    pair = hk.transform_with_state(
+        lambda x: hk.BatchNorm(create_scale=True, create_offset=True, decay_rate=0.9)(hk.Linear(3)(x), is_training=True)
+    )
     params, state = pair.init(jax.random.key(0), jnp.ones((6, 4)))
 
     def step(state, x):

@@ -33,7 +33,9 @@ def recurrent():
 
 
 @pytest.mark.parametrize(
-    ("build", "shape"), [(functional, (4,)), (convolutional, (8, 8, 3)), (recurrent, (5, 3))], ids=["mlp", "cnn", "lstm"]
+    ("build", "shape"),
+    [(functional, (4,)), (convolutional, (8, 8, 3)), (recurrent, (5, 3))],
+    ids=["mlp", "cnn", "lstm"],
 )
 def test_model(build, shape):
     assert keras.backend.backend() == "jax"

@@ -13,7 +13,6 @@ import pytest
 from flax import nnx
 
 from jax2onnx import check, to_onnx
-from jax2onnx.errors import UnsupportedCaseError
 from jax2onnx.testing import operators
 
 
@@ -119,9 +118,12 @@ def test_the_module_stays_as_it_was() -> None:
     model(jnp.ones((2, 30)))
 
 
-def test_random_keys_are_refused_by_name() -> None:
-    with pytest.raises(UnsupportedCaseError, match=r"(?s)random key.*test_opening.py"):
-        to_onnx(mlp(), [(3, 30)], training=True)
+def test_training_drops_what_the_module_would_drop() -> None:
+    layer = nnx.Dropout(0.5, rngs=nnx.Rngs(3))
+    x = np.random.default_rng(0).standard_normal((4, 30)).astype(np.float32)
+    model = to_onnx(layer, [(4, 30)], training=True)
+    np.testing.assert_array_equal(inference(model, x), nnx.clone(layer)(x))
+    assert int(layer.rngs.count[...]) == 0
 
 
 def test_training_uses_the_statistics_of_the_batch() -> None:
@@ -230,3 +232,23 @@ assert plugin.jax2onnx_open(jnp.sin, False) is None
 assert "flax" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_submodules_as_functions_show_the_tree() -> None:
+    model = evaluated()
+    exported = to_onnx(model, [("B", 30)], functions="modules")
+    onnx.checker.check_model(exported, full_check=True)
+    check(exported, model, [("B", 30)])
+    assert [n.op_type for n in exported.graph.node] == ["Linear", "BatchNorm", "Dropout", "Gelu", "Linear_1"]
+    assert {f.name for f in exported.functions} == {"Linear", "BatchNorm", "Dropout", "Linear_1"}
+    assert type(model.linear1) is nnx.Linear
+
+
+def test_state_of_submodules_that_are_functions_costs_nothing_where_it_is_dropped() -> None:
+    model = nnx.Sequential(nnx.RNN(nnx.LSTMCell(3, 4, rngs=nnx.Rngs(0))), nnx.Linear(4, 2, rngs=nnx.Rngs(1)))
+    exported = to_onnx(model, [(2, 5, 3)], functions="modules")
+    onnx.checker.check_model(exported, full_check=True)
+    check(exported, model, [(2, 5, 3)])
+    assert [n.op_type for n in exported.graph.node] == ["RNN", "Linear_2"]
+    assert {"LSTMCell", "RNN"} <= {f.name for f in exported.functions}
+    assert all(len(f.output) == 1 for f in exported.functions if f.name != "LSTMCell")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import types
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -121,15 +122,20 @@ def marked_name(name: str, namespace: str = "jax2onnx") -> str:
 
 
 @functools.cache
-def outlined(cls: type) -> type:
+def outlined(cls: type[Any]) -> type[Any]:
     """Return a subclass whose ``__call__`` is an ONNX function, for copies of a framework's modules.
 
     It is ``cls`` itself where that is one already, or has no ``__call__``; equal for equal classes.
     """
     if not any("__call__" in vars(base) for base in cls.__mro__) or hasattr(cls.__call__, _ATTRIBUTE):
         return cls
-    own = {"__call__": onnx_function(cls.__call__, name=cls.__name__), "__module__": cls.__module__, "__doc__": cls.__doc__}
-    return type(cls)(cls.__name__, (cls,), {**own, "__qualname__": cls.__qualname__})
+    own = {
+        "__call__": onnx_function(name=cls.__name__)(cls.__call__),
+        "__module__": cls.__module__,
+        "__qualname__": cls.__qualname__,
+        "__doc__": cls.__doc__,
+    }
+    return types.new_class(cls.__name__, (cls,), exec_body=lambda body: body.update(own))
 
 
 def _wrap(fn: Callable[..., Any], name: str, namespace: str, *, unique: bool) -> Callable[..., Any]:

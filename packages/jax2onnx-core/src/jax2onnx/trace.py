@@ -89,7 +89,7 @@ def _open_partial(fn: functools.partial[Any]) -> Opened:
 
 
 def _is_parameter(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
+    return isinstance(leaf, jax.Array) and not jax.numpy.issubdtype(leaf.dtype, jax.dtypes.extended)
 
 
 def trace(opened: Opened, inputs: Inputs) -> Traced:

@@ -102,13 +102,11 @@ class Normed(eqx.Module):
         return self.norm(self.linear(x), state)
 
 
-def _mlp() -> eqx.Module:
+def _mlp() -> eqx.nn.MLP:
     return eqx.nn.MLP(4, 2, 8, depth=2, key=_key())
 
 
-def _example(
-    name: str, component: str, make: Callable[[], Any], inputs: Sequence[Any], **more: Any
-) -> Example:
+def _example(name: str, component: str, make: Callable[[], Any], inputs: Sequence[Any], **more: Any) -> Example:
     return Example(name=name, context="equinox", component=f"equinox.{component}", make=make, inputs=inputs, **more)
 
 

@@ -170,7 +170,7 @@ def _is_state(node: Any) -> bool:
 
 
 def _is_parameter(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | np.ndarray) and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
+    return isinstance(leaf, jax.Array | np.ndarray) and not jax.numpy.issubdtype(leaf.dtype, jax.dtypes.extended)
 
 
 def _canonical(leaf: Any) -> Any:
@@ -192,7 +192,8 @@ def _outlined(held: Any) -> Any:
         if _is_module(root):
             for _, module in _walk(root):
                 if module is not root:
-                    object.__setattr__(module, "__class__", outlined(type(module)))
+                    own: Any = type(module)
+                    object.__setattr__(module, "__class__", outlined(own))
     return held
 
 

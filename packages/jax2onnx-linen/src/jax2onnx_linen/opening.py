@@ -10,7 +10,7 @@ import contextlib
 import functools
 import types
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 Path = tuple[str, ...]
+
+_OPTIONS: tuple[str, ...] = ("rngs", "method", "mutable", "capture_intermediates")
+"""Keyword arguments of ``apply`` that are not the module's."""
 
 _MODE = (
     "training=True changes nothing in a flax.linen module, whose mode is its own arguments: pass or bind "
@@ -126,8 +129,8 @@ class _Call:
         match function:
             case types.MethodType(__self__=nn.Module() as module, __func__=nn.Module.apply) if module.scope is None:
                 rest = dict(kwargs)
-                variables, *args_ = args if args else (rest.pop("variables", None),)
-                options = {k: rest.pop(k) for k in ("rngs", "method", "mutable", "capture_intermediates") if k in rest}
+                variables, *args_ = args or (rest.pop("variables", None),)
+                options = {k: rest.pop(k) for k in _OPTIONS if k in rest}
                 if isinstance(variables, Mapping):
                     return cls(module, variables, options, tuple(args_), rest)
                 return None
@@ -208,7 +211,7 @@ def _step(key: Any) -> str:
 
 
 def _is_parameter(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | np.ndarray) and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
+    return isinstance(leaf, jax.Array | np.ndarray) and not jax.numpy.issubdtype(leaf.dtype, jax.dtypes.extended)
 
 
 def _canonical(leaf: Any) -> Any:
@@ -223,7 +226,7 @@ def _intercepting(opening: Opening) -> AbstractContextManager[Any]:
 
 
 @contextlib.contextmanager
-def _explaining() -> Any:
+def _explaining() -> Iterator[None]:
     """Say what to do where a module updates variables that are immutable."""
     try:
         yield
@@ -233,6 +236,3 @@ def _explaining() -> Any:
             remedy="pass state='io' to make the state inputs and outputs, or export "
             "functools.partial(module.apply, variables, mutable=[...]), which returns the updates too",
         ) from error
-
-
-__all__: Sequence[str] = ["open_module"]

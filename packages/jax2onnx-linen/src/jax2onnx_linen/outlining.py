@@ -53,7 +53,7 @@ class Outline:
             own_args, own_kwargs = _Parts(leaves, tree).filled(arrays)
             self.running.append(here)
             try:
-                result = type(inner).__call__(inner, *own_args, **own_kwargs)  # type: ignore[operator]
+                result = type(inner).__call__(inner, *own_args, **own_kwargs)
             finally:
                 self.running.pop()
             returned.append(_Parts(*jax.tree_util.tree_flatten(result)))
