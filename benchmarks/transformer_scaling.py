@@ -1,7 +1,7 @@
 """Export time against tracing time for transformers of growing depth.
 
-Prints, for each depth, the number of equations, the time ``jax.make_jaxpr`` takes and the time the whole export takes in
-the same process, their ratio and the time per equation. Processor time, best of a few rounds, alternating the two.
+Prints, for each depth, the number of equations, the time ``jax.make_jaxpr`` takes and the time the whole export takes
+in the same process, their ratio and the time per equation. Processor time, best of a few rounds, alternating the two.
 
 Run: ``python benchmarks/transformer_scaling.py [--blocks 12 48 96] [--rounds 3]``
 """
@@ -70,10 +70,10 @@ def main() -> None:
         trace_s, export_s = [], []
         for _ in range(args.rounds):
             jax.clear_caches()
-            trace_s.append(timed(lambda m=model: jax.make_jaxpr(lambda x: m(x))(spec)))
+            trace_s.append(timed(lambda m=model: jax.make_jaxpr(m.__call__)(spec)))
             jax.clear_caches()
             export_s.append(timed(lambda m=model: export_ir(m, [spec])))
-        equations = len(flatten(jax.make_jaxpr(lambda x, m=model: m(x))(spec)).eqns)
+        equations = len(flatten(jax.make_jaxpr(model.__call__)(spec)).eqns)
         nodes = sum(1 for _ in export_ir(model, [spec]).graph)
         trace_best, export_best = min(trace_s), min(export_s)
         print(

@@ -1,8 +1,8 @@
 """Run JAX's own conformance cases for lax through the converter and onnxruntime; write the table of results.
 
-Each case runs in a worker process, so that a crash or a hang costs that case only. A case whose eager evaluation fails in
-JAX itself is left out. Outcomes: ``pass``; ``unconverted`` (a ConversionError); ``unloaded`` (onnxruntime refuses the
-model); ``mismatch`` (values, dtype or shape differ from JAX); ``crash`` (anything else, or a hang).
+Each case runs in a worker process, so that a crash or a hang costs that case only. A case whose eager evaluation fails
+in JAX itself is left out. Outcomes: ``pass``; ``unconverted`` (a ConversionError); ``unloaded`` (onnxruntime refuses
+the model); ``mismatch`` (values, dtype or shape differ from JAX); ``crash`` (anything else, or a hang).
 
 Run: ``python scripts/conformance.py [--primitive NAME] [--dtype D] [--sample K] [--jobs 2] [--no-x64] [--write]``
 """

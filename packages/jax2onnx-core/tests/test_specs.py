@@ -1,6 +1,6 @@
 """Input specs: what is accepted, how it is named, and what is said of the rest."""
 
-import collections
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,10 @@ from jax import export
 from jax2onnx.errors import InputSpecError
 from jax2onnx.specs import parse_inputs
 
-Point = collections.namedtuple("Point", "row column")
+
+class Point(NamedTuple):
+    row: Any
+    column: Any
 
 
 def f(x, y=None, *, scale=1.0):

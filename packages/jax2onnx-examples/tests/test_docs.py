@@ -87,7 +87,8 @@ def test_blocks(page, folder, capsys):
     namespace = {"__name__": "block"}
     first = next(source for language, source in blocks(page) if language == "python")
     if page.name == "README.md":
-        made = first.replace("save_onnx(MLP(", "mlp = (MLP(").replace(", [('B', 30)], 'jax_callable.onnx')", ")\nmlp.eval()")
+        made = first.replace("save_onnx(MLP(", "mlp = (MLP(")
+        made = made.replace(", [('B', 30)], 'jax_callable.onnx')", ")\nmlp.eval()")
         write(folder, "mymodels.py", made)
     for language, source in blocks(page):
         named = re.match(r"# (\S+\.(?:py|toml))\n", source)

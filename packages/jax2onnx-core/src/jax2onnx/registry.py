@@ -233,8 +233,8 @@ class Opened:
     """A framework object, opened.
 
     Attributes:
-        function: pure function ``function(params, *args, **kwargs)``; where there is ``state``, ``params`` holds it too,
-            and the function returns ``(result, new_state)``, the latter a mapping with the names of ``state``.
+        function: pure function ``function(params, *args, **kwargs)``; where there is ``state``, ``params`` holds it
+            too, and the function returns ``(result, new_state)``, the latter a mapping with the names of ``state``.
         params: the parameters: a flat mapping from readable path (``linear1.kernel``) to array.
         name: a name for the graph.
         state: the initial state, by name; what a call changes of it is an input of the model and, as ``<name>.next``,

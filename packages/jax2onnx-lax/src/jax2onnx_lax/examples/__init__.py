@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from jax2onnx.registry import Example
+from typing import TYPE_CHECKING
+
 from jax2onnx_lax.examples import (
     control,
     conv,
@@ -16,6 +17,9 @@ from jax2onnx_lax.examples import (
     transcendental,
     window,
 )
+
+if TYPE_CHECKING:
+    from jax2onnx.registry import Example
 
 ALL: tuple[Example, ...] = (
     *control.EXAMPLES,
