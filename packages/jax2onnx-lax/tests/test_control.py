@@ -223,7 +223,7 @@ def host_sine(x):
 REFUSED = {
     "pure_callback": (lambda x: jax.pure_callback(host_sine, VECTOR, x), "host_sine"),
     "io_callback": (lambda x: jax.experimental.io_callback(host_sine, VECTOR, x), "host_sine"),
-    "ffi_call": (lambda x: jax.ffi.ffi_call("some_target", VECTOR)(x), "some_target"),
+    "ffi_call": (lambda x: jax.ffi.ffi_call("some_target", VECTOR)(x), "some_target"),  # noqa: PLW0108 - a line of the user's
     "pallas_call": (_pallas, "_kernel"),
 }
 
@@ -239,7 +239,7 @@ def test_what_a_model_cannot_hold_is_refused_by_name(name) -> None:
 
 
 def test_communication_between_devices_is_refused_by_axis() -> None:
-    mesh = jax.make_mesh((1,), ("i",))
+    mesh = jax.make_mesh((1,), ("i",), axis_types=(jax.sharding.AxisType.Explicit,))
     spec = jax.sharding.PartitionSpec("i")
     fn = jax.shard_map(lambda x: lax.psum(x, "i"), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
     with jax.set_mesh(mesh), pytest.raises(UnsupportedCaseError, match="between devices"):
