@@ -98,6 +98,8 @@ def test_blocks(page, folder, capsys):
             run_python(source, namespace)
         elif language == "sh":
             run_shell(source, folder, capsys)
+        elif language == "py":
+            assert page.name == "frameworks.md"  # needs libraries that tests/frameworks has
         else:
             pytest.fail(f"this test does not know how to run {language!r}")
     if page.name == "README.md":
