@@ -123,11 +123,17 @@ class Graph:
 
 _SCALAR_READERS = frozenset({"broadcast_in_dim", "convert_element_type"})
 _FLOATS = frozenset({"bfloat16", "float16", "float32", "float64"})
+_INTS = frozenset({"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"})
+_EXACT = 2**8
+"""All integers up to this are exact in every floating dtype of :data:`_FLOATS`."""
 
 
 def _converted(scalar: Const, aval: ShapedArray) -> Const | None:
-    """Fold a conversion between floating dtypes that numpy rounds as JAX does."""
+    """Fold a conversion between floating dtypes that numpy rounds as JAX does, or one from an integer that is exact."""
     source, target = str(scalar.aval.dtype), str(aval.dtype)
+    if source in _INTS and target in _FLOATS:
+        whole = np.asarray(scalar.value)
+        return Const(aval, whole.astype(aval.dtype)) if abs(int(whole)) <= _EXACT else None
     if source not in _FLOATS or target not in _FLOATS or (source == "float64" and target != "float32"):
         return None
     return Const(aval, np.asarray(scalar.value).astype(scalar.aval.dtype).astype(aval.dtype))

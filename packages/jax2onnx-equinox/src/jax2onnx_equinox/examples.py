@@ -138,6 +138,14 @@ ALL: tuple[Example, ...] = (
         options={"functions": "modules"},
     ),
     _example("method", "Module", lambda: Encoder(8, 2, _key()).encode, [("T", 8)]),
+    _example("layer_norm", "nn.LayerNorm", lambda: eqx.nn.LayerNorm(6), [(6,)], operators={"LayerNormalization": 1}),
+    _example(
+        "layer_norm_batched",
+        "nn.LayerNorm",
+        lambda: eqx.filter_vmap(eqx.nn.LayerNorm((4, 6), use_bias=False)),
+        [("B", 4, 6)],
+        operators={"LayerNormalization": 1},
+    ),
     _example("gru", "nn.GRUCell", lambda: Recurrent(_key()), [("T", 3)]),
     _example("batch_norm", "nn.BatchNorm", _partial_of_state, [(4,)]),
 )

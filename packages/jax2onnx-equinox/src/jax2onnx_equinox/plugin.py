@@ -10,7 +10,7 @@ from jax2onnx.hookspecs import hookimpl
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jax2onnx.registry import BoundExamples, Opened, Opening
+    from jax2onnx.registry import BoundExamples, BoundFusions, Opened, Opening
 
 
 @hookimpl
@@ -21,6 +21,14 @@ def jax2onnx_open(target: Callable[..., Any], opening: Opening) -> Opened | None
     from jax2onnx_equinox.opening import open_modules
 
     return open_modules(target, opening)
+
+
+@hookimpl
+def jax2onnx_register_fusions(registry: BoundFusions) -> None:
+    """Register the normalisation layers."""
+    from jax2onnx_equinox import fusions
+
+    registry.add(*fusions.ALL)
 
 
 @hookimpl

@@ -1,0 +1,83 @@
+"""The normalisation layers of equinox as whole functions.
+
+A layer is made for one example; mapped over a batch (``jax.vmap``) it is an operator over the trailing axes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from jax2onnx.fuse import Decline
+from jax2onnx.registry import MIN_OPSET, Fusion
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from jax2onnx.fuse import Candidate
+    from jax2onnx.lower import LoweringContext
+
+_SWITCHES = tuple(itertools.product((True, False), repeat=2))
+_NOT_DOUBLE = frozenset({"float32", "float16", "bfloat16"})
+_C = (6,)
+
+
+def _axes(candidate: Candidate) -> Sequence[Mapping[str, Any]]:
+    """Read the normalised axes off the first sum; a layer normalises trailing ones."""
+    axes = tuple(sorted(candidate.params("reduce_sum")[0]["axes"]))
+    rank = len(candidate.result.shape)
+    return [{"count": len(axes)}] if axes == tuple(range(rank - len(axes), rank)) else []
+
+
+def _mapped(layer: Callable[[Any], Any], x: Any, count: int) -> Any:
+    """Map a layer over all axes of ``x`` but the last ``count``."""
+    for _ in range(x.ndim - count):
+        layer = jax.vmap(layer)
+    return layer(x)
+
+
+def _epsilon(ctx: LoweringContext, operand: int) -> float:
+    value = ctx.known(operand)
+    if value is None or value.shape != ():
+        msg = "an attribute needs a constant scalar"
+        raise Decline(msg)
+    return float(value)
+
+
+def _layer_norm(*, weight: bool, bias: bool) -> Fusion:
+    def reference(x: Any, *arrays: Any, count: int = 1) -> Any:
+        *held, epsilon = arrays
+        layer = eqx.nn.LayerNorm(x.shape[x.ndim - count :], use_weight=weight, use_bias=bias)
+        for name in [n for n, used in (("weight", weight), ("bias", bias)) if used]:
+            layer = eqx.tree_at(lambda tree, name=name: getattr(tree, name), layer, held.pop(0))
+        object.__setattr__(layer, "eps", epsilon)  # static, and the constructor warns of arrays there
+        return _mapped(layer, x, count)
+
+    def emit(ctx: LoweringContext, x: ir.Value, *arrays: ir.Value, count: int) -> ir.Value:
+        epsilon = _epsilon(ctx, len(arrays))
+        shape = ctx.avals_in[0].shape[-count:]
+        if not all(isinstance(size, int) for size in shape):
+            msg = "the normalised sizes are not known at conversion"
+            raise Decline(msg)
+        held = list(arrays[:-1])
+        scale = held.pop(0) if weight else ctx.constant(np.ones(shape, ctx.aval_out.dtype))
+        return ctx.op.LayerNormalization(x, scale, *held, axis=-count, epsilon=epsilon)
+
+    examples = [[(*batch, *_C), *[_C] * (weight + bias), ()] for batch in ((), (2,), (2, 5))]
+    changed = ", ".join(f"use_{n}=False" for n, used in (("weight", weight), ("bias", bias)) if not used)
+    return Fusion(
+        name="equinox.nn.LayerNorm" + (f"({changed})" if changed else ""),
+        reference=reference,
+        examples=examples,
+        kwargs=_axes,
+        emit={MIN_OPSET: emit},
+        dtypes=_NOT_DOUBLE,
+    )
+
+
+ALL: tuple[Fusion, ...] = tuple(_layer_norm(weight=w, bias=b) for w, b in _SWITCHES)
