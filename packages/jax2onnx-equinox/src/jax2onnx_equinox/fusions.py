@@ -6,6 +6,7 @@ A layer is made for one example; mapped over a batch (``jax.vmap``) it is an ope
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ def _layer_norm(*, weight: bool, bias: bool) -> Fusion:
         *held, epsilon = arrays
         layer = eqx.nn.LayerNorm(x.shape[x.ndim - count :], use_weight=weight, use_bias=bias)
         for name in [n for n, used in (("weight", weight), ("bias", bias)) if used]:
-            layer = eqx.tree_at(lambda tree, name=name: getattr(tree, name), layer, held.pop(0))
+            layer = eqx.tree_at(operator.attrgetter(name), layer, held.pop(0))
         object.__setattr__(layer, "eps", epsilon)  # static, and the constructor warns of arrays there
         return _mapped(layer, x, count)
 
