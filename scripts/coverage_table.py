@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -95,9 +94,8 @@ def collect(jobs: int) -> Report:
 
     examples = list(load().registry().examples)
     outcomes: list[Outcome] = []
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=spawn, max_tasks_per_child=200) as pool:
-        for done, some in enumerate(pool.map(run_example, range(len(examples))), start=1):
+    with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=200) as pool:
+        for done, some in enumerate(pool.imap(run_example, range(len(examples))), start=1):
             outcomes += some
             if done % 50 == 0 or done == len(examples):
                 print(f"jax {version('jax')}: {done} of {len(examples)} examples", file=sys.stderr)
