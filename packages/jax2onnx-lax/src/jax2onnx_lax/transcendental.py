@@ -112,15 +112,15 @@ def expm1(ctx: LoweringContext, x: ir.Value) -> ir.Value:
 
 
 def log1p(ctx: LoweringContext, x: ir.Value) -> ir.Value:
-    """Lower ``log1p``: for small x the error that ``u = 1 + x`` makes is undone by the factor ``x / (u - 1)``."""
+    """Lower ``log1p``: ``x`` times what ``log(u)`` is to ``u - 1``, which undoes the error that ``u = 1 + x`` makes."""
     op = ctx.op
     u = op.Add(x, 1.0)
-    log = op.Log(u)
-    small = op.Less(op.Abs(x), 0.5)
     moved = op.Sub(u, 1.0)
-    exact = op.Equal(moved, 0.0)
-    corrected = op.Mul(log, op.Div(x, op.Where(exact, 1.0, moved)))
-    return op.Where(exact, x, op.Where(small, corrected, log))
+    small = op.Less(op.Abs(x), 0.5)
+    # A product, since onnxruntime's Where makes 0 of -0, and log(u) / log1p(-0) is then infinite the wrong way.
+    one = op.Or(op.Equal(moved, 0.0), op.Equal(x, math.inf))
+    divisor = op.Where(small, moved, x)
+    return op.Mul(x, op.Where(one, 1.0, op.Div(op.Log(u), op.Where(one, 1.0, divisor))))
 
 
 def log2(ctx: LoweringContext, x: ir.Value) -> ir.Value:
