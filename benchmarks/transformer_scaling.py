@@ -9,6 +9,7 @@ Run: ``python benchmarks/transformer_scaling.py [--blocks 12 48 96] [--rounds 3]
 from __future__ import annotations
 
 import argparse
+import gc
 import time
 from collections.abc import Callable
 
@@ -49,7 +50,8 @@ class Transformer(nnx.Module):
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Return the seconds of processor time one call takes."""
+    """Return the seconds of processor time one call takes, from a heap without garbage of earlier ones."""
+    gc.collect()
     start = time.process_time()
     work()
     return time.process_time() - start
