@@ -8,6 +8,7 @@ import pytest
 from jax import lax
 
 from jax2onnx import to_onnx
+from jax2onnx._runtime import Runner
 from jax2onnx.errors import OpsetError, UnsupportedCaseError
 from jax2onnx.testing import operators
 
@@ -65,3 +66,12 @@ def test_generic_reduction_accepts_any_length():
         x = np.linspace(0, 0.9, 2 * length, dtype=np.float32).reshape(2, length)
         (result,) = session.run(None, {model.graph.input[0].name: x})
         np.testing.assert_allclose(result, 1 - jax.numpy.prod(1 - x, 1), rtol=1e-5)
+
+
+def test_log1p_keeps_the_sign_of_zero():
+    def function(x):
+        return -1.0 / lax.log1p(x)
+
+    x = np.array([-0.0, 0.0], np.float32)
+    (result,) = Runner(to_onnx(function, [(2,)])).run([x])
+    np.testing.assert_array_equal(result, function(x))

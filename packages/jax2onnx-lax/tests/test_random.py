@@ -41,6 +41,7 @@ FLOATS: dict[str, Callable[[Any], Any]] = {
     "exponential": lambda k: random.exponential(k, (8,)),
     "gamma": lambda k: random.gamma(k, jnp.array([0.5, 2.0, 7.0])),
     "gumbel": lambda k: random.gumbel(k, (8,)),
+    "multinomial": lambda k: random.multinomial(k, 10, jnp.array([0.2, 0.3, 0.5])),
     "laplace": lambda k: random.laplace(k, (8,)),
     "normal": lambda k: random.normal(k, (50,)),
     "truncated_normal": lambda k: random.truncated_normal(k, -1.0, 2.0, (20,)),
