@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -177,6 +178,7 @@ def export_ir(
     values[results:] = [v for n, v in zip(traced.state, values[results:], strict=True) if n in traced.updated]
     names = _output_names(traced.output_paths, output_names, {v.name for v in graph_inputs})
     names += [f"{n}.next" for n in traced.state if n in traced.updated]
+    _set_apart(params, {*names, *(v.name for v in graph_inputs)})
     graph = ir.Graph(
         graph_inputs,
         _graph_outputs(ctx, values, names),
@@ -243,6 +245,16 @@ def _parameters(params: Mapping[str, Any]) -> list[ir.Value]:
         tensor = ir.Tensor(held, dtype=ir_dtype(held.dtype), name=name)
         values.append(ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor))
     return values
+
+
+def _set_apart(params: Sequence[ir.Value], taken: AbstractSet[str | None]) -> None:
+    """Rename parameters named as an input, whose value an initializer of that name would be, or as an output."""
+    used = {*taken, *(p.name for p in params)}
+    for value in params:
+        if value.name in taken:
+            while value.name in used:
+                value.name = f"params.{value.name}"
+            used.add(value.name)
 
 
 def _output_names(paths: Sequence[str], wanted: Sequence[str] | None, taken: set[str | None]) -> list[str]:
