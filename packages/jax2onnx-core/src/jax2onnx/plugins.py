@@ -39,9 +39,7 @@ from jax2onnx.registry import (
 
 GROUP = "jax2onnx"
 CORE = "jax2onnx-core"
-FIRST_PARTY = frozenset(
-    f"jax2onnx-{name}" for name in ("lax", "jnp", "nnx", "linen", "equinox", "examples")
-)
+FIRST_PARTY = frozenset(f"jax2onnx-{name}" for name in ("lax", "jnp", "nnx", "linen", "equinox", "examples"))
 
 _loading = threading.RLock()
 

@@ -25,7 +25,9 @@ def tidy(model: ir.Model) -> None:
     share(model.graph)
     for home in homes:
         remove_dead(home.graph)
+    declared = [output.shape for home in homes for output in home.graph.outputs]
     CommonSubexpressionEliminationPass()(model)
+    _keep_shapes(homes, declared)
     for home in homes:
         graphs = [home.graph, *home.graph.subgraphs()]
         for graph in graphs:
@@ -39,3 +41,11 @@ def tidy(model: ir.Model) -> None:
             merge_biases(graph, home)
         remove_dead(home.graph)
     restore_names(model.graph)
+
+
+def _keep_shapes(homes: list[Home], declared: list[ir.Shape | None]) -> None:
+    """Give outputs that are now an equal value of earlier on, which may have none, the shapes declared before."""
+    outputs = [output for home in homes for output in home.graph.outputs]
+    for output, shape in zip(outputs, declared, strict=True):
+        if output.shape is None:
+            output.shape = shape

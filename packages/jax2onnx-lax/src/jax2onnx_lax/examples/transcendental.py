@@ -55,6 +55,8 @@ def _unary(name: str, points: Sequence[float], dtype: str) -> Example:
         make=lambda: getattr(lax, name),
         inputs=[f"{dtype}[{len(points)}]"],
         values=lambda: [[np.asarray(points, dtype)]],
+        # What is drawn has zeros in it, where digamma is one thing or another by the release of JAX.
+        draw=name != "digamma",
         x64=bool(suffix),
     )
 
