@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
-import numpy as np
 
 from jax2onnx._compat import EXPANDED, Literal, ShapedArray, discharge, expand, open_jaxpr, user_frame
 from jax2onnx.errors import ConversionError
@@ -179,9 +178,3 @@ def _called(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
 def _strong(operand: Value, aval: Any) -> Value:
     """A scalar literal keeps its value and takes the converted (not weakly typed) aval."""
     return Const(aval, operand.value) if isinstance(operand, Const) else operand
-
-
-def scalar_const(value: Any, dtype: Any) -> Const:
-    """Return a constant of rank 0."""
-    array = np.asarray(value, dtype)
-    return Const(ShapedArray((), array.dtype), array)
