@@ -42,8 +42,7 @@ def work() -> None:
     for line in sys.stdin:
         case = cases[int(line)]
         outcome, detail = run_case(case)
-        answer = {"outcome": outcome, "detail": detail[:600], "name": case.fullname, "group": case.group_name}
-        print(json.dumps({**answer, "dtype": str(getattr(case.dtype, "__name__", case.dtype))}), flush=True)
+        print(json.dumps({"outcome": outcome, "detail": detail[:600]}), flush=True)
 
 
 def run_case(case: Any) -> tuple[str, str]:
@@ -104,22 +103,20 @@ class Worker:
         return self._process.stdout.readline() if ready else ""
 
     def run(self, index: int) -> dict[str, str]:
-        """Run one case."""
+        """Run one case; return its outcome and detail."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{index}\n")
         self._process.stdin.flush()
         line = self._line(self._timeout)
         if line:
             return json.loads(line)  # type: ignore[no-any-return]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
+        code = self._process.returncode
         self.close()
         self._start()
-        return {
-            "outcome": "crash",
-            "detail": "the process died or hung",
-            "name": str(index),
-            "group": "?",
-            "dtype": "?",
-        }
+        detail = f"no answer within {self._timeout:g} s" if code is None else f"the process ended with {code}"
+        return {"outcome": "crash", "detail": detail}
 
     def close(self) -> None:
         """End the process."""
@@ -127,40 +124,44 @@ class Worker:
         self._process.wait()
 
 
-def run_all(indices: list[int], *, jobs: int, x64: bool, timeout: float) -> Iterator[dict[str, str]]:
-    """Yield the answer to each case, from ``jobs`` workers."""
+def run_all(chosen: dict[int, dict[str, str]], *, jobs: int, x64: bool, timeout: float) -> Iterator[dict[str, str]]:
+    """Yield the description of each case with its outcome, from ``jobs`` workers."""
     env = {**os.environ, "JAX_ENABLE_X64": "1" if x64 else "0", "JAX_PLATFORMS": "cpu"}
     todo: queue.SimpleQueue[int] = queue.SimpleQueue()
     done: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
-    for index in indices:
+    for index in chosen:
         todo.put(index)
 
     def serve() -> None:
         worker = Worker(env, timeout)
         with contextlib.suppress(queue.Empty):
             while True:
-                done.put(worker.run(todo.get_nowait()))
+                index = todo.get_nowait()
+                done.put({**chosen[index], **worker.run(index)})
         worker.close()
 
     for _ in range(jobs):
         threading.Thread(target=serve, daemon=True).start()
-    for _ in indices:
+    for _ in chosen:
         yield done.get()
 
 
-def select_cases(args: argparse.Namespace) -> list[int]:
-    """Return the indices of the cases asked for; a sample takes every so-manieth case of each primitive."""
+def select_cases(args: argparse.Namespace) -> dict[int, dict[str, str]]:
+    """Describe the cases asked for, by index; a sample takes every so-manieth case of each primitive."""
     os.environ["JAX_ENABLE_X64"] = "0" if args.no_x64 else "1"
     from jax2onnx._compat import conformance_cases
 
-    groups: dict[str, list[int]] = collections.defaultdict(list)
+    groups: dict[str, dict[int, dict[str, str]]] = collections.defaultdict(dict)
     for index, case in enumerate(conformance_cases()):
         dtype = str(getattr(case.dtype, "__name__", case.dtype))
-        if args.primitive in {None, case.group_name} and args.dtype in {None, dtype} and args.case in case.fullname:
-            groups[case.group_name].append(index)
-    if args.sample is None:
-        return [i for group in groups.values() for i in group]
-    return [i for group in groups.values() for i in group[:: max(1, len(group) // args.sample)][: args.sample]]
+        wanted = not args.primitive or case.group_name in args.primitive
+        if wanted and args.dtype in {None, dtype} and args.case in case.fullname:
+            groups[case.group_name][index] = {"name": case.fullname, "group": case.group_name, "dtype": dtype}
+    chosen: dict[int, dict[str, str]] = {}
+    for group in groups.values():
+        step = max(1, len(group) // args.sample) if args.sample else 1
+        chosen.update(list(group.items())[::step][: args.sample])
+    return chosen
 
 
 def table(answers: list[dict[str, str]]) -> str:
@@ -181,7 +182,7 @@ def table(answers: list[dict[str, str]]) -> str:
 def main() -> int:
     """Run the cases asked for; exit with 1 if any mismatches, does not load or crashes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--primitive")
+    parser.add_argument("--primitive", action="append", help="only cases of this primitive (may be repeated)")
     parser.add_argument("--dtype")
     parser.add_argument("--case", default="", help="only cases whose name contains this")
     parser.add_argument("--sample", type=int, help="at most so many cases per primitive")
@@ -189,24 +190,26 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=120)
     parser.add_argument("--no-x64", action="store_true")
     parser.add_argument("--write", action="store_true", help="write docs/coverage/lax-<jax>.md")
-    parser.add_argument("--failures", type=Path, help="write the failures to this file, a JSON line each")
+    parser.add_argument("--failures", type=Path, help="write the failures to this file, a JSON line each, not to stderr")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
         work()
         return 0
-    indices = select_cases(args)
+    chosen = select_cases(args)
     answers = []
-    for answer in run_all(indices, jobs=args.jobs, x64=not args.no_x64, timeout=args.timeout):
-        if answer["outcome"] == "skipped":
-            continue
-        answers.append(answer)
-        if answer["outcome"] != "pass" and len(indices) <= 300:
-            print(f"{answer['outcome']:12} {answer['name']} {answer['dtype']}\n    {answer['detail']}", file=sys.stderr)
-        if sys.stderr.isatty():
-            print(f"\r{len(answers)}/{len(indices)}", end="", file=sys.stderr)
-    if args.failures:
-        args.failures.write_text("".join(json.dumps(a) + "\n" for a in answers if a["outcome"] != "pass"))
+    failures = args.failures.open("w") if args.failures else contextlib.nullcontext()
+    with failures as file:
+        for answer in run_all(chosen, jobs=args.jobs, x64=not args.no_x64, timeout=args.timeout):
+            if answer["outcome"] == "skipped":
+                continue
+            answers.append(answer)
+            if answer["outcome"] == "pass":
+                continue
+            if file is not None:
+                print(json.dumps(answer), file=file, flush=True)
+            else:
+                print(f"{answer['outcome']:12} {answer['name']}\n    {answer['detail']}", file=sys.stderr)
     counts = collections.Counter(a["outcome"] for a in answers)
     summary = ", ".join(f"{counts[o]} {o}" for o in OUTCOMES)
     print(f"{len(answers)} cases: {summary}")

@@ -236,7 +236,7 @@ def _difference(a: Array, b: Array) -> Array:
     """The distance of each pair of elements: 0 if both are NaN or the same infinity, infinite if only one is."""
     x, y = _wide(a), _wide(b)
     if x.dtype.kind not in "fc":
-        return np.abs(x - y).astype(np.float64)
+        return np.asarray(np.abs(x - y), np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         distance = np.abs(x - y)
     same = (x == y) | (np.isnan(x) & np.isnan(y))
@@ -265,7 +265,7 @@ def _report(name: str, want: Array, got: Array, atol: float, ill_conditioned: in
     distance = _difference(want, got)
     finite = np.isfinite(distance)
     distance = np.where(finite, distance, 0.0)
-    size = np.abs(_wide(want)).astype(np.float64)
+    size = np.asarray(np.abs(_wide(want)), np.float64)
     relevant = np.isfinite(size) & (size > atol)
     relative = np.where(relevant, distance, 0.0) / np.where(relevant, size, 1.0)
     return OutputReport(
