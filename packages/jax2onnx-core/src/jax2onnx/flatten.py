@@ -13,7 +13,7 @@ import jax
 from jax2onnx._compat import EXPANDED, Literal, ShapedArray, discharge, expand, open_jaxpr, user_frame
 from jax2onnx.errors import ConversionError
 from jax2onnx.program import Atom, Const, Eqn, Program, Var
-from jax2onnx.represent import BORDERS, Complex, concerns, form, is_complex, represented, rule
+from jax2onnx.represent import BORDERS, Complex, concerns, form, is_complex, lacks_rule, represented, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -108,11 +108,14 @@ class _Flattener:
         called = _called(eqn)
         if called is not None and not (self._keep and self._keep(eqn)):
             return self.run(*called, values)
-        if concerns(eqn) and name not in BORDERS:
+        paired = lacks_rule(eqn)
+        if concerns(eqn) and name not in BORDERS and not paired:
             return self._represented(eqn, values)
         operands = [self.leave(v) for v in values]
         outputs = [Var(form(v.aval)) for v in eqn.outvars]
-        self._eqns.append(Eqn(name, operands, outputs, eqn.params, self._source or eqn.source_info))
+        new = Eqn(name, operands, outputs, eqn.params, self._source or eqn.source_info)
+        new.paired = tuple(v.aval for v in eqn.invars) if paired else None
+        self._eqns.append(new)
         return [self.enter(a, v.aval) for a, v in zip(outputs, eqn.outvars, strict=True)]
 
     def _represented(self, eqn: Any, values: Sequence[Value]) -> Sequence[Value]:

@@ -25,6 +25,7 @@ from jax2onnx.functions import is_marked
 from jax2onnx.fuse import Decline, fuse
 from jax2onnx.outline import CALL, Outliner
 from jax2onnx.program import Atom, Const, Eqn, Fused, Program, Var
+from jax2onnx.represent import on_pairs
 
 if TYPE_CHECKING:
     from jax2onnx.legalise import Target
@@ -304,7 +305,7 @@ class LoweringContext:
             return self._fused(eqn, eqn.fused, operands)
         entry = self.lowerings.find(eqn.primitive, self.opset)
         if entry is None:
-            raise self._no_lowering(eqn)
+            raise self._no_lowering(eqn) if eqn.paired is None else self._no_complex(eqn)
         self.op.metadata = self._metadata(eqn, entry.plugin)
         try:
             return _sequence(self._call(entry, eqn, operands))
@@ -324,7 +325,10 @@ class LoweringContext:
                 raise UnsupportedCaseError(msg, remedy="update the plugin; this jax is newer than it")
             params = {k: params[k] for k in entry.params if k in params}
         if entry.via_jax:
-            return self.via_jax(entry.rule, *operands, **params)
+            function = entry.rule if eqn.paired is None else on_pairs(entry.rule, eqn.paired)
+            return self.via_jax(function, *operands, **params)
+        if eqn.paired is not None:
+            raise self._no_complex(eqn)
         return entry.rule(self, *operands, **params)
 
     def _fused(self, eqn: Eqn, fused: Fused, operands: list[ir.Value]) -> Sequence[ir.Value]:
@@ -362,6 +366,11 @@ class LoweringContext:
             if frame := user_frame(source):
                 metadata["jax2onnx.source"] = frame
         return metadata
+
+    def _no_complex(self, eqn: Eqn) -> ConversionError:
+        what = f"{eqn.primitive}: complex numbers"
+        remedy = "compute with the real and imaginary parts, or outside the model"
+        return UnsupportedCaseError(what, where=self.where, remedy=remedy)
 
     def _no_lowering(self, eqn: Eqn) -> ConversionError:
         needed = self.lowerings.needed_opset(eqn.primitive)

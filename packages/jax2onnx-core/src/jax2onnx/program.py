@@ -44,7 +44,11 @@ class Fused:
 
 @dataclass(slots=True, eq=False)
 class Eqn:
-    """One operation. ``source`` is JAX's source info; ``fused`` is set on equations that stand for a whole function."""
+    """One operation.
+
+    ``source`` is JAX's source info; ``fused`` is set on equations that stand for a whole function; ``paired``, where
+    complex numbers take part, holds what the operands are to JAX (they and the results take the form of a border).
+    """
 
     primitive: str
     inputs: list[Atom]
@@ -52,6 +56,7 @@ class Eqn:
     params: dict[str, Any]
     source: Any
     fused: Fused | None = None
+    paired: tuple[Any, ...] | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -18,7 +18,7 @@ from jax2onnx._keys import KEYS, per_word
 from jax2onnx.errors import UnsupportedCaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 BORDERS = frozenset({"while", "cond", "scan", "jit", "pjit", "custom_linear_solve"})
 """Primitives that stay one equation: their operands and results take the form that the inner jaxprs' borders have."""
@@ -64,6 +64,36 @@ def represented(value: Any) -> np.ndarray[Any, Any]:
     return np.stack([held.real, held.imag], -1) if is_complex(held) else held
 
 
+def _takes_complex(eqn: Any) -> bool:
+    return any(_has_complex_dtype(v.aval) for v in (*eqn.invars, *eqn.outvars))
+
+
+def _has_complex_dtype(aval: Any) -> bool:
+    return _special(aval) and is_complex(aval)
+
+
+def lacks_rule(eqn: Any) -> bool:
+    """Tell whether an equation takes or returns complex numbers and only a lowering may know what to do with them."""
+    return eqn.primitive.name not in COMPLEX and eqn.primitive.name not in BORDERS and _takes_complex(eqn)
+
+
+def on_pairs(function: Callable[..., Any], avals: Sequence[Any]) -> Callable[..., Any]:
+    """Return what a JAX function of operands of ``avals`` does, on their forms at a border."""
+
+    def paired(*operands: Any, **params: Any) -> Any:
+        whole = [
+            jax.lax.complex(o[..., 0], o[..., 1]) if _has_complex_dtype(a) else o
+            for o, a in zip(operands, avals, strict=True)
+        ]
+        return jax.tree_util.tree_map(_form_of, function(*whole, **params))
+
+    return paired
+
+
+def _form_of(array: jax.Array) -> jax.Array:
+    return jax.numpy.stack([array.real, array.imag], -1) if is_complex(array) else array
+
+
 def rule(eqn: Any) -> Callable[..., Any]:
     """Return the JAX function that does an equation's work on representations.
 
@@ -73,12 +103,8 @@ def rule(eqn: Any) -> Callable[..., Any]:
         UnsupportedCaseError: none is known.
     """
     name = eqn.primitive.name
-    avals = [v.aval for v in (*eqn.invars, *eqn.outvars)]
-    if any(is_complex(a) for a in avals):
-        if name in COMPLEX:
-            return COMPLEX[name](eqn)
-        what = f"{name}: complex numbers"
-        raise UnsupportedCaseError(what, remedy="compute with the real and imaginary parts, or outside the model")
+    if _takes_complex(eqn):
+        return COMPLEX[name](eqn)
     if name in KEYS:
         return KEYS[name](eqn)
     if any(is_key(v.aval) for v in eqn.outvars):
@@ -87,4 +113,15 @@ def rule(eqn: Any) -> Callable[..., Any]:
     raise UnsupportedCaseError(what, remedy="compute with jax.random.key_data(keys)")
 
 
-__all__ = ["BORDERS", "Complex", "concerns", "form", "is_complex", "is_key", "represented", "rule"]
+__all__ = [
+    "BORDERS",
+    "Complex",
+    "concerns",
+    "form",
+    "is_complex",
+    "is_key",
+    "lacks_rule",
+    "on_pairs",
+    "represented",
+    "rule",
+]
