@@ -15,7 +15,9 @@ from jax2onnx_lax import (
     effects,
     elementwise,
     gather,
+    householder,
     integer,
+    lu,
     random,
     reduce,
     scatter,
@@ -24,6 +26,7 @@ from jax2onnx_lax import (
     sort,
     special,
     transcendental,
+    triangular,
     window,
 )
 
@@ -38,7 +41,9 @@ ALL: tuple[ModuleType, ...] = (
     effects,
     elementwise,
     gather,
+    householder,
     integer,
+    lu,
     random,
     reduce,
     scatter,
@@ -47,6 +52,7 @@ ALL: tuple[ModuleType, ...] = (
     sort,
     special,
     transcendental,
+    triangular,
     window,
 )
 """Modules with ``register(registry)``."""

@@ -1,0 +1,157 @@
+"""Reductions by Householder reflections: QR, Hessenberg and tridiagonal form; loops over columns, said in JAX."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+
+from jax2onnx_lax.matrices import Array, adjoint, column, columns, eye, product, reflector, rows, steps
+
+if TYPE_CHECKING:
+    from jax2onnx.registry import BoundLowerings
+
+
+def register(registry: BoundLowerings) -> None:
+    """Register the family."""
+    registry.via_jax(
+        {
+            "geqp3": geqp3,
+            "geqrf": geqrf,
+            "hessenberg": hessenberg,
+            "householder_product": householder_product,
+            "ormqr": ormqr,
+            "qr": qr,
+            "tridiagonal": tridiagonal,
+        }
+    )
+
+
+def geqrf(a: Array) -> tuple[Array, Array]:
+    """Return ``r`` with the reflections' vectors below it, and their factors."""
+    j = columns(a)
+    count = min(a.shape[-2:])
+    order = jnp.arange(count)
+
+    def reflect(k: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        a, taus = state
+        a, tau = _eliminate(a, k, j)
+        return a, jnp.where(order == k, tau[..., 0], taus)
+
+    return steps(count, reflect, (a, jnp.zeros((*a.shape[:-2], count), a.dtype)))
+
+
+def _eliminate(a: Array, k: Any, j: Array) -> tuple[Array, Array]:
+    """Reflect column ``k`` and those after it; keep the vector in place of the zeros."""
+    x = column(a, k)
+    v, tau, beta = reflector(x, k)
+    reflected = a - jnp.conj(tau) * v * product(adjoint(v), a)
+    i = rows(a)
+    packed = jnp.where(i > k, v, jnp.where(i == k, beta, x))
+    return jnp.where(j > k, reflected, jnp.where(j == k, packed, a)), tau
+
+
+def geqp3(a: Array, jpvt: Array, *, use_magma: Any = None) -> tuple[Array, Array, Array]:
+    """As :func:`geqrf`, moving columns: first those with a nonzero ``jpvt``, then always the longest one left.
+
+    The order of the columns counts from 1.
+    """
+    del use_magma
+    permutation = jnp.argsort(jpvt == 0, axis=-1, stable=True).astype(jpvt.dtype)
+    first = jnp.sum(jpvt != 0, axis=-1, keepdims=True)
+    a = jnp.take_along_axis(a, permutation[..., None, :], axis=-1)
+    a, permutation, taus = _pivoted(a, permutation, first)
+    return a, permutation + 1, taus
+
+
+def _pivoted(a: Array, permutation: Array, first: Any) -> tuple[Array, Array, Array]:
+    i, j = rows(a), columns(a)
+    count = min(a.shape[-2:])
+    order = jnp.arange(count)
+
+    def reflect(k: Any, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        a, taus, permutation = state
+        left = jnp.where(i >= k, a, 0)
+        sizes = jnp.sum((left * jnp.conj(left)).real, axis=-2)
+        longest = jnp.argmax(jnp.where(j >= k, sizes, -1), axis=-1, keepdims=True).astype(jnp.int32)
+        chosen = jnp.where(k < first, k, longest)
+        there = j == chosen
+        theirs = jnp.take_along_axis(permutation, chosen, axis=-1, mode="promise_in_bounds")
+        permutation = jnp.where(j == k, theirs, jnp.where(there, column(permutation, k), permutation))
+        taken = jnp.take_along_axis(a, chosen[..., None], axis=-1, mode="promise_in_bounds")
+        a = jnp.where(j == k, taken, jnp.where(there[..., None, :], column(a, k), a))
+        a, tau = _eliminate(a, k, j)
+        return a, jnp.where(order == k, tau[..., 0], taus), permutation
+
+    a, taus, permutation = steps(count, reflect, (a, jnp.zeros((*a.shape[:-2], count), a.dtype), permutation))
+    return a, permutation, taus
+
+
+def _vector(a: Array, k: Any) -> Array:
+    """Return the vector that the packed column ``k`` holds."""
+    i = rows(a)
+    return jnp.where(i > k, column(a, k), (i == k).astype(a.dtype))
+
+
+def householder_product(a: Array, taus: Array) -> Array:
+    """Return the first columns of the product of the packed reflections, as many as ``a`` has."""
+    m, n = a.shape[-2:]
+    return ormqr(a, taus, eye(a, m)[..., :n], left=True, transpose=False)
+
+
+def ormqr(a: Array, taus: Array, c: Array, *, left: bool, transpose: bool) -> Array:
+    """Multiply ``c`` by the product of the packed reflections or its adjoint."""
+    if not left:
+        return adjoint(ormqr(a, taus, adjoint(c), left=True, transpose=not transpose))
+    count = taus.shape[-1]
+
+    def reflect(step: Any, c: Array) -> Array:
+        k = step if transpose else count - 1 - step
+        v, tau = _vector(a, k), column(taus, k)[..., None]
+        return c - (jnp.conj(tau) if transpose else tau) * v * product(adjoint(v), c)
+
+    return steps(count, reflect, c)
+
+
+def qr(a: Array, *, pivoting: bool, full_matrices: bool, use_magma: Any = None) -> tuple[Array, ...]:
+    """Return ``q``, ``r`` and, with pivoting, the order of the columns."""
+    del use_magma
+    m, n = a.shape[-2:]
+    size = m if full_matrices else min(m, n)
+    natural = jnp.broadcast_to(columns(a), (*a.shape[:-2], n))
+    packed, *order, taus = _pivoted(a, natural, 0) if pivoting else geqrf(a)
+    if m == 0:
+        order = [jnp.zeros_like(o) for o in order]
+    q = ormqr(packed, taus, eye(a, m)[..., :size], left=True, transpose=False)
+    return q, jnp.triu(packed[..., :size, :]), *order
+
+
+def hessenberg(a: Array) -> tuple[Array, Array]:
+    """Return the Hessenberg form with the reflections' vectors below it, and their factors."""
+    n = a.shape[-1]
+    i, j = rows(a), columns(a)
+    order = jnp.arange(max(n - 1, 0))
+
+    def reflect(k: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        a, taus = state
+        x = column(a, k)
+        v, tau, beta = reflector(x, k + 1)
+        packed = jnp.where(i > k + 1, v, jnp.where(i == k + 1, beta, x))
+        inner = a - jnp.conj(tau) * v * product(adjoint(v), a)
+        inner = inner - tau * product(inner, v) * adjoint(v)
+        return jnp.where(j > k, inner, jnp.where(j == k, packed, a)), jnp.where(order == k, tau[..., 0], taus)
+
+    return steps(n - 1, reflect, (a, jnp.zeros((*a.shape[:-2], max(n - 1, 0)), a.dtype)))
+
+
+def tridiagonal(a: Array, *, lower: bool) -> tuple[Array, Array, Array, Array]:
+    """Return the tridiagonal form with the reflections' vectors beside it, both diagonals, and the factors."""
+    if not lower:
+        packed, *rest = tridiagonal(jnp.flip(a, (-2, -1)), lower=True)
+        return jnp.flip(packed, (-2, -1)), *[jnp.flip(x, -1) for x in rest]
+    below = jnp.tril(a, -1)
+    diagonal = jnp.where(rows(a) == columns(a), a.real, 0)
+    packed, taus = hessenberg(below + diagonal + adjoint(below))
+    d = jnp.diagonal(packed, 0, -2, -1).real
+    e = jnp.diagonal(packed, -1, -2, -1).real
+    return jnp.where(rows(a) >= columns(a), packed, a), d, e, taus

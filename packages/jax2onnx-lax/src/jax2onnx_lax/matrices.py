@@ -1,0 +1,103 @@
+"""What the rules of linear algebra share: rows and columns of batches of matrices, and reflections of their columns.
+
+Everything here takes arrays of shape ``(..., m, n)`` whose leading dims may be symbolic.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Array: TypeAlias = jax.Array
+
+
+def rows(a: Array) -> Array:
+    """Return the row indices, of shape ``[m, 1]``."""
+    return jnp.arange(a.shape[-2], dtype=jnp.int32)[:, None]
+
+
+def columns(a: Array) -> Array:
+    """Return the column indices, of shape ``[n]``."""
+    return jnp.arange(a.shape[-1], dtype=jnp.int32)
+
+
+def row(a: Array, k: Any) -> Array:
+    """Return row ``k``, of shape ``[..., 1, n]``."""
+    return lax.dynamic_slice_in_dim(a, k, 1, axis=a.ndim - 2, allow_negative_indices=False)
+
+
+def column(a: Array, k: Any) -> Array:
+    """Return column ``k``, of shape ``[..., m, 1]``."""
+    return lax.dynamic_slice_in_dim(a, k, 1, axis=a.ndim - 1, allow_negative_indices=False)
+
+
+def transpose(a: Array) -> Array:
+    """Return the transposed matrices."""
+    return jnp.swapaxes(a, -1, -2)
+
+
+def adjoint(a: Array) -> Array:
+    """Return the conjugate transposed matrices."""
+    return transpose(jnp.conj(a) if is_complex(a) else a)
+
+
+def is_complex(a: Array) -> bool:
+    """Tell whether an array is complex."""
+    return jnp.issubdtype(a.dtype, jnp.complexfloating)
+
+
+def product(a: Array, b: Array) -> Array:
+    """Return the matrix product, as precise as the dtype."""
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
+def eye(a: Array, n: int) -> Array:
+    """Return identity matrices, one for each matrix of ``a``."""
+    return jnp.broadcast_to(jnp.eye(n, dtype=a.dtype), (*a.shape[:-2], n, n))
+
+
+def steps(n: int, body: Any, init: Any) -> Any:
+    """Return ``init`` after ``body(k, state)`` for each k below ``n``; the loop stays a loop."""
+    return lax.fori_loop(0, n, body, init) if n else init
+
+
+def nan_unless(ok: Array, *arrays: Array) -> tuple[Array, ...]:
+    """Replace whole matrices or vectors by NaN where ``ok``, of the leading dims, is false."""
+    return tuple(
+        jnp.where(lax.expand_dims(ok, range(ok.ndim, x.ndim)), x, jnp.asarray(jnp.nan, x.dtype)) for x in arrays
+    )
+
+
+def all_finite(a: Array) -> Array:
+    """Tell of each matrix whether it is finite."""
+    parts = jnp.isfinite(a.real) & jnp.isfinite(a.imag) if is_complex(a) else jnp.isfinite(a)
+    return jnp.all(parts, axis=(-2, -1))
+
+
+def reflector(x: Array, k: Any) -> tuple[Array, Array, Array]:
+    """Return what reflects a column onto its entry ``k``, leaving the entries above alone.
+
+    Returns:
+        ``v`` of shape ``[..., m, 1]``, zero above ``k`` and one at ``k``; ``tau`` and ``beta`` of shape
+        ``[..., 1, 1]``, such that ``(1 - conj(tau) v v^H) x`` is ``beta`` at ``k`` and zero below. The signs are
+        LAPACK's.
+    """
+    i = rows(x)
+    alpha = row(x, k)
+    below = jnp.where(i > k, x, 0)
+    active = jnp.where(i >= k, x, 0)
+    largest = jnp.max(jnp.abs(active), axis=-2, keepdims=True)
+    scale = jnp.where((largest > 0) & (largest < jnp.inf), largest, 1)
+    scaled = active / scale
+    squares = (scaled * jnp.conj(scaled)).real if is_complex(x) else scaled * scaled
+    norm = scale * jnp.sqrt(jnp.sum(squares, axis=-2, keepdims=True))
+    done = jnp.all(below == 0, axis=-2, keepdims=True)
+    if is_complex(x):
+        done = done & (alpha.imag == 0)
+    beta = jnp.where(alpha.real >= 0, -norm, norm).astype(x.dtype)
+    tau = jnp.where(done, 0, (beta - alpha) / jnp.where(done, 1, beta))
+    v = jnp.where(i == k, 1, below / jnp.where(done, 1, alpha - beta))
+    return v, tau, jnp.where(done, alpha, beta)

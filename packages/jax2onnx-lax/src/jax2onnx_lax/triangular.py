@@ -1,0 +1,135 @@
+"""Triangular and tridiagonal systems, and Cholesky factors: loops over rows or columns, said in JAX."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+from jax import lax
+
+from jax2onnx_lax.matrices import Array, adjoint, column, columns, is_complex, nan_unless, product, row, rows, steps
+from jax2onnx_lax.matrices import transpose as transposed
+
+if TYPE_CHECKING:
+    from jax2onnx.registry import BoundLowerings
+
+
+def register(registry: BoundLowerings) -> None:
+    """Register the family."""
+    registry.via_jax(
+        {
+            "cholesky": cholesky,
+            "cholesky_update": cholesky_update,
+            "symmetric_product": symmetric_product,
+            "triangular_solve": triangular_solve,
+            "tridiagonal_solve": tridiagonal_solve,
+        }
+    )
+
+
+def triangular_solve(
+    a: Array, b: Array, *, left_side: bool, lower: bool, transpose_a: bool, conjugate_a: bool, unit_diagonal: bool
+) -> Array:
+    """Solve ``op(a) x = b`` or ``x op(a) = b`` by substitution, one row of ``x`` at a time."""
+    if conjugate_a and is_complex(a):
+        a = jnp.conj(a)
+    if not left_side:
+        b = transposed(b)
+    if transpose_a == left_side:
+        a, lower = transposed(a), not lower
+    x = _substitute(a, b, lower=lower, unit_diagonal=unit_diagonal)
+    return x if left_side else transposed(x)
+
+
+def _substitute(a: Array, b: Array, *, lower: bool, unit_diagonal: bool) -> Array:
+    n = a.shape[-1]
+    i, j = rows(a), columns(a)
+    strict = jnp.where(i > j if lower else i < j, a, 0)
+
+    def solve_row(step: Any, x: Array) -> Array:
+        k = step if lower else n - 1 - step
+        value = row(b, k) - product(row(strict, k), x)
+        if not unit_diagonal:
+            value = value / column(row(a, k), k)
+        return jnp.where(i == k, value, x)
+
+    return steps(n, solve_row, jnp.zeros_like(b))
+
+
+def cholesky(a: Array) -> Array:
+    """Return the lower factors, column by column, above them what ``a`` holds there; NaN unless positive definite."""
+    i, j = rows(a), columns(a)
+
+    def add_column(k: Any, factor: Array) -> Array:
+        left = column(a, k) - product(factor, adjoint(row(factor, k)))
+        pivot = row(left, k).real
+        return jnp.where(j == k, jnp.where(i >= k, left / jnp.sqrt(pivot).astype(a.dtype), 0), factor)
+
+    factor = steps(a.shape[-1], add_column, jnp.zeros_like(a))
+    ok = jnp.all((factor.real > 0) | (i != j), axis=(-2, -1))
+    return nan_unless(ok, jnp.where(i >= j, factor, a))[0]
+
+
+def cholesky_update(factor: Array, vector: Array) -> Array:
+    """Return the upper factor of ``factor^T factor + vector vector^T`` by one rotation per row."""
+    i = rows(factor)
+
+    def rotate(k: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        factor, z = state
+        top = row(factor, k)
+        x, y = column(top, k), column(z, k)
+        size = jnp.maximum(jnp.abs(x), jnp.abs(y))
+        size = jnp.where(y == 0, 1, size)
+        length = jnp.sqrt((x / size) ** 2 + (y / size) ** 2)
+        c = jnp.where(y == 0, 1, x / size / jnp.where(y == 0, 1, length))
+        s = jnp.where(y == 0, 0, y / size / jnp.where(y == 0, 1, length))
+        return jnp.where(i == k, c * top + s * z, factor), c * z - s * top
+
+    return steps(factor.shape[-1], rotate, (factor, vector[None, :]))[0]
+
+
+def symmetric_product(a: Array, c: Array, *, alpha: Any, beta: Any) -> Array:
+    """Return ``alpha a a^T + beta c``."""
+    return alpha * product(a, transposed(a)) + beta * c
+
+
+def tridiagonal_solve(dl: Array, d: Array, du: Array, b: Array, *, perturb_singular: bool = False) -> Array:
+    """Solve tridiagonal systems by elimination, exchanging neighbouring rows where the lower one's pivot is larger."""
+    if perturb_singular:
+        raise NotImplementedError
+    if d.shape[-1] == 0:
+        return b
+    xs = [jnp.moveaxis(x, -1, 0) for x in (dl, d, du)] + [jnp.moveaxis(b, -2, 0)]
+    following = [jnp.concatenate([x[1:], jnp.zeros_like(x[:1])]) for x in xs]
+    one = jnp.ones_like(following[1][-1:])
+    following[1] = jnp.concatenate([following[1][:-1], one])
+    zero = jnp.zeros_like(xs[1][0])
+
+    def eliminate(current: Any, below: Any) -> Any:
+        pivot, next_, right = current
+        low, middle, high, right_below = below
+        swap = _size(low) > _size(pivot)
+        first = [jnp.where(swap, x, y) for x, y in ((low, pivot), (middle, next_), (high, zero))]
+        second = [jnp.where(swap, x, y) for x, y in ((pivot, low), (next_, middle), (zero, high))]
+        right_1 = jnp.where(swap[..., None], right_below, right)
+        right_2 = jnp.where(swap[..., None], right, right_below)
+        factor = jnp.where(low == 0, 0, second[0] / first[0])
+        current = second[1] - factor * first[1], second[2] - factor * first[2], right_2 - factor[..., None] * right_1
+        return current, (*first, right_1)
+
+    start = xs[1][0], xs[2][0], xs[3][0]
+    _, upper = lax.scan(eliminate, start, tuple(following))
+
+    def substitute(known: tuple[Array, Array], equation: Any) -> Any:
+        pivot, first, second, right = equation
+        x = (right - first[..., None] * known[0] - second[..., None] * known[1]) / pivot[..., None]
+        return (x, known[0]), x
+
+    nothing = jnp.zeros_like(start[2])
+    _, solution = lax.scan(substitute, (nothing, nothing), upper, reverse=True)
+    singular = jnp.any(upper[0] == 0, axis=0)
+    return nan_unless(~singular, jnp.moveaxis(solution, 0, -2))[0]
+
+
+def _size(x: Array) -> Array:
+    return jnp.abs(x.real) + jnp.abs(x.imag) if is_complex(x) else jnp.abs(x)
