@@ -39,14 +39,16 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
     places = [i for i, leaf in enumerate(leaves) if _is_module(leaf)]
     if not places:
         return None
-    graph, state = nnx.split(tuple(leaves[i] for i in places), graph=True)
-    modules = nnx.merge(graph, state)
-    walked = list(_walk(modules))
-    before = _modes(walked)
-    if not all(_settled(module, training=training) for _, module in walked):
+    modules: Sequence[nnx.Module] = [leaves[i] for i in places]
+    graph, state = nnx.split(tuple(modules), graph=True)
+    changed: list[str] = []
+    if not all(_settled(module, training=training) for _, module in _walk(modules)):
+        modules = nnx.merge(graph, state)
+        before = _modes(_walk(modules))
         for module in modules:
             module.train() if training else module.eval()
-        graph, state = nnx.split(modules, graph=True)
+        graph, state = nnx.split(tuple(modules), graph=True)
+        changed = [] if training else _changed(before, _modes(_walk(modules)))
     explicit = opening.state == "io"
     variables = _Variables.of(state, single=len(modules) == 1, counters=explicit)
 
@@ -64,7 +66,6 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
         after = _Variables.of(nnx.split(merged, graph=True)[1], single=len(merged) == 1, counters=True)
         return result, {name: after.params.get(name, params[name]) for name in variables.params}
 
-    changed = [] if training else _changed(before, _modes(walked))
     return Opened(
         function=function,
         params=variables.params,
@@ -157,7 +158,7 @@ _Modes = dict[str, tuple[str, dict[str, bool]]]
 """For each module, by path: its class, and its switches."""
 
 
-def _modes(walked: Sequence[tuple[str, nnx.Module]]) -> _Modes:
+def _modes(walked: Iterable[tuple[str, nnx.Module]]) -> _Modes:
     return {
         path: (type(m).__name__, {k: v for k, v in vars(m).items() if isinstance(v, bool) and not _inert(m, k)})
         for path, m in walked
@@ -176,30 +177,26 @@ def _settled(module: nnx.Module, *, training: bool) -> bool:
 def _walk(modules: Sequence[nnx.Module]) -> Iterator[tuple[str, nnx.Module]]:
     """Yield every module below the given ones once, with its path."""
     seen: set[int] = set()
-
-    def visit(node: Any, path: tuple[str, ...]) -> Iterator[tuple[str, nnx.Module]]:
+    pending: list[tuple[str, Any]] = [("" if len(modules) == 1 else str(i), m) for i, m in enumerate(modules)]
+    pending.reverse()
+    while pending:
+        path, node = pending.pop()
         items: Iterable[tuple[Any, Any]]
-        match node:
-            case nnx.Variable():
-                return
-            case nnx.Pytree():
-                if id(node) in seen:
-                    return
-                seen.add(id(node))
-                if isinstance(node, nnx.Module):
-                    yield ".".join(path), node
-                items = vars(node).items()
-            case list() | tuple():
-                items = enumerate(node)
-            case dict():
-                items = node.items()
-            case _:
-                return
-        for key, child in items:
-            yield from visit(child, (*path, str(key)))
+        if isinstance(node, nnx.Pytree):
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            if isinstance(node, nnx.Module):
+                yield path, node
+            items = vars(node).items()
+        else:
+            items = node.items() if isinstance(node, dict) else enumerate(node)
+        below = [(k, v) for k, v in items if isinstance(v, _BRANCHES) and not isinstance(v, nnx.Variable)]
+        pending.extend((f"{path}.{key}" if path else str(key), child) for key, child in reversed(below))
 
-    for i, root in enumerate(modules):
-        yield from visit(root, () if len(modules) == 1 else (str(i),))
+
+_BRANCHES = (nnx.Pytree, list, tuple, dict)
+"""What modules may be found in."""
 
 
 def _outline(roots: Sequence[nnx.Module]) -> None:
