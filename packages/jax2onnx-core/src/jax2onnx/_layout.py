@@ -225,8 +225,10 @@ class _Rewriter:
         base, perm = self.views[value]
         if base is value and _identity(perm):
             return
-        made = self.written.get((base, perm))
-        if _identity(perm) or made is None or made.is_graph_output():
+        producer = base.producer()
+        own = _identity(perm) and producer is not None and producer.graph is self.graph
+        made = base if own else self.written.get((base, perm))
+        if (_identity(perm) and not own) or made is None or made.is_graph_output():
             made = self._node("Identity", base, None) if _identity(perm) else self._node("Transpose", base, perm)
         self.graph.outputs[index] = made
         made.name, value.name = value.name, made.name

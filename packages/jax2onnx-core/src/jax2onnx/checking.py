@@ -29,16 +29,17 @@ import functools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import numpy as np
 
-from jax2onnx import plugins
+from jax2onnx import channels, plugins
 from jax2onnx._runtime import RUNTIME_ERRORS, Runner, runtime_name
 from jax2onnx.drawing import KINDS, Batch, draw, finfo, nudged
 from jax2onnx.errors import CheckError, InputSpecError
-from jax2onnx.registry import Opening
+from jax2onnx.naming import state_of
+from jax2onnx.registry import Opened, Opening
 from jax2onnx.represent import represented
 from jax2onnx.specs import Inputs, parse_inputs
 from jax2onnx.trace import open_callable
@@ -107,7 +108,10 @@ def check(
     values: Sequence[Any] | None = None,
     sizes: Sequence[int] | Sequence[Mapping[str, int]] | None = None,
     input_params: Mapping[str, Any] | None = None,
+    inputs_as_nchw: Sequence[str] | bool = (),
+    outputs_as_nchw: Sequence[str] | bool = (),
     constraints: Sequence[str] = (),
+    state: Literal["drop", "io"] = "drop",
     training: bool = False,
     rtol: float | None = None,
     atol: float | None = None,
@@ -124,7 +128,11 @@ def check(
             argument, or a mapping of keyword arguments.
         sizes: sizes of the symbolic dims, e.g. ``(1, 3, 7)`` (the default) or ``[{'B': 2, 'T': 5}]``.
         input_params: as ``to_onnx`` got them.
+        inputs_as_nchw: as ``to_onnx`` got it.
+        outputs_as_nchw: as ``to_onnx`` got it.
         constraints: as ``to_onnx`` got them.
+        state: as ``to_onnx`` got it; with ``'io'`` the model steps from the state that ``fn`` has now, and its new
+            state is compared too.
         training: as ``to_onnx`` got it.
         rtol: relative tolerance instead of the dtype's.
         atol: absolute tolerance instead of the dtype's.
@@ -138,10 +146,10 @@ def check(
         CheckError: they disagree, or onnxruntime refuses the model; the message shows the worst element.
         InputSpecError: an argument is not of an accepted form.
     """
-    opened = open_callable(fn, plugins.load().hook, Opening(training=training))
+    opened = open_callable(fn, plugins.load().hook, Opening(training=training, state=state))
     parsed = parse_inputs(opened.signature or fn, inputs, input_params=input_params, constraints=constraints)
-    comparison = _Comparison(opened.function, opened.params, parsed, rtol, atol)
-    runner = _runner(model, parsed)
+    runner, stepped = _runner(model, parsed, opened.state)
+    comparison = _Comparison(opened, parsed, stepped, (inputs_as_nchw, outputs_as_nchw), (rtol, atol))
     if values is not None:
         batches = [_given(batch, parsed) for batch in values]
     else:
@@ -303,35 +311,52 @@ def _disagreement(
 
 
 class _Comparison:
-    """JAX's side: a pure function with its parameters, and how to call it."""
+    """JAX's side: a pure function with its parameters, how to call it, and how the model has what it takes and gives.
+
+    Args:
+        opened: the function.
+        inputs: its inputs.
+        stepped: names of the state that the model takes and gives, in its order.
+        images: which inputs and outputs the model has channels-first.
+        tolerances: rtol and atol; None for those of the dtype.
+    """
 
     def __init__(
         self,
-        function: Callable[..., Any],
-        params: Mapping[str, Any],
+        opened: Opened,
         inputs: Inputs,
-        rtol: float | None,
-        atol: float | None,
+        stepped: Sequence[str],
+        images: tuple[Sequence[str] | bool, Sequence[str] | bool],
+        tolerances: tuple[float | None, float | None],
     ) -> None:
-        self._function = function
-        self._params = params
+        self._opened = opened
+        self._params = {**opened.params, **opened.state}
         self._inputs = inputs
-        self._rtol = rtol
-        self._atol = atol
+        self._stepped = stepped
+        self._images = images
+        self._rtol, self._atol = tolerances
 
-    def _evaluate(self, params: Mapping[str, Any], arrays: Sequence[Any]) -> list[Array]:
+    def _evaluate(self, params: Mapping[str, Any], arrays: Sequence[Any], names: Sequence[str]) -> list[Array]:
         leaves = [jax.numpy.asarray(a) for a in arrays]
-        result = self._inputs.call(functools.partial(self._function, params), leaves)
-        return [plain(leaf) for leaf in jax.tree_util.tree_leaves(result)]
+        result = self._inputs.call(functools.partial(self._opened.function, params), leaves)
+        after: Mapping[str, Any] = {}
+        if self._opened.state:
+            result, after = result
+        own = _bordered("outputs_as_nchw", self._images[1], names, jax.tree_util.tree_leaves(result))
+        return own + [plain(after[n]) for n in self._stepped]
 
-    def _nudged(self, arrays: Sequence[Any], seed: int) -> list[Array]:
+    def _feeds(self, arrays: Sequence[Any], names: Sequence[str]) -> list[Array]:
+        own = _bordered("inputs_as_nchw", self._images[0], names, [jax.numpy.asarray(a) for a in arrays])
+        return own + [plain(self._params[n]) for n in self._stepped]
+
+    def _nudged(self, arrays: Sequence[Any], names: Sequence[str], seed: int) -> list[Array]:
         params = dict(zip(self._params, nudged(list(map(_array, self._params.values())), seed), strict=True))
-        return self._evaluate(params, list(nudged(arrays, seed)))
+        return self._evaluate(params, list(nudged(arrays, seed)), names)
 
     def batch(self, runner: Runner, batch: Batch, label: str) -> list[OutputReport]:
         """Compare on one batch."""
-        expected = self._evaluate(self._params, batch.arrays)
-        feeds = [plain(a) for a in batch.arrays]
+        expected = self._evaluate(self._params, batch.arrays, runner.output_names)
+        feeds = self._feeds(batch.arrays, runner.input_names)
         try:
             actual = runner.run(feeds)
         except RUNTIME_ERRORS as error:
@@ -343,7 +368,7 @@ class _Comparison:
                 runner.output_names,
                 rtol=self._rtol,
                 atol=self._atol,
-                nudge=lambda: [self._nudged(batch.arrays, k) for k in range(_NUDGES)],
+                nudge=lambda: [self._nudged(batch.arrays, runner.output_names, k) for k in range(_NUDGES)],
                 inputs=dict(zip(runner.input_names, feeds, strict=True)),
             )
         except CheckError as error:
@@ -359,17 +384,33 @@ def plain(value: Any) -> Array:
     return represented(value)
 
 
-def _runner(model: onnx.ModelProto | str | os.PathLike[str], inputs: Inputs) -> Runner:
+def _bordered(option: str, images: Sequence[str] | bool, names: Sequence[str], arrays: Sequence[Any]) -> list[Array]:  # noqa: FBT001
+    """Return arrays of the program as the model has them."""
+    ranks = [(name, array.ndim) for name, array in zip(names, arrays, strict=False)]
+    flags = channels.chosen(option, images, ranks)
+    own = [plain(a) for a in arrays]
+    for i, (array, image) in enumerate(zip(arrays, flags, strict=False)):
+        if image:
+            own[i] = np.ascontiguousarray(own[i].transpose(channels.to_first(array.ndim, own[i].ndim)))
+    return own
+
+
+def _runner(
+    model: onnx.ModelProto | str | os.PathLike[str], inputs: Inputs, state: Mapping[str, Any]
+) -> tuple[Runner, list[str]]:
+    """Load the model; return also the names of the state that it takes after the inputs."""
     try:
         runner = Runner(model)
     except RUNTIME_ERRORS as error:
         raise CheckError(f"onnxruntime cannot load the model: {error}") from error
-    if len(runner.input_names) != len(inputs.specs):
+    stepped = [state_of(n, state) for n in runner.input_names[len(inputs.specs) :]]
+    if len(runner.input_names) < len(inputs.specs) or not set(stepped) <= state.keys():
         raise CheckError(
             f"the model has the inputs {', '.join(runner.input_names)}; "
             f"the specs describe {', '.join(s.name for s in inputs.specs)}"
+            + ("" if state else " (pass state='io' if it was exported so)")
         )
-    return runner
+    return runner, stepped
 
 
 def _with_concrete(batch: Batch, inputs: Inputs) -> Batch:

@@ -24,6 +24,7 @@ from jax2onnx.errors import Jax2OnnxError
 
 if TYPE_CHECKING:
     from jax2onnx.plugins import LoadedPlugins
+    from jax2onnx.summary import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,6 +56,11 @@ def _debug(command: F) -> F:
 
 
 def _object_options(command: F) -> F:
+    for option, what in (("--nchw-output", "outputs"), ("--nchw-input", "inputs")):
+        command = click.option(
+            option, f"{what}_as_nchw", multiple=True, metavar="NAME",
+            help=f"One of the {what} that is channels-last in JAX and channels-first in the model; may repeat.",
+        )(command)  # fmt: skip
     command = click.option(
         "--call", is_flag=True, help="OBJECT is a function without arguments that makes the callable."
     )(command)
@@ -104,7 +110,7 @@ def export(
     no_fusions: bool,
     checked: bool,
     call: bool,
-    training: bool,
+    **shared: Any,
 ) -> None:
     """Export MODULE:OBJECT to an ONNX file."""
     fn = _find(source, call=call)
@@ -124,13 +130,13 @@ def export(
             output_names=output_names or None,
             constraints=constraints,
             fusions=not no_fusions,
-            training=training,
+            **shared,
             **options,
         )
     took = time.perf_counter() - start
     click.echo(f"{output}: {brief(summarise(output))}, {took:.1f} s")
     if checked:
-        _check(output, fn, specs, training=training, constraints=constraints)
+        _check(output, fn, specs, constraints=constraints, **shared)
 
 
 @cli.command()
@@ -141,7 +147,7 @@ def export(
 )
 @_object_options
 @_debug
-def check(*, model: Path, source: str, constraints: tuple[str, ...], call: bool, training: bool) -> None:
+def check(*, model: Path, source: str, constraints: tuple[str, ...], call: bool, **shared: Any) -> None:
     """Run MODEL in onnxruntime and compare it with MODULE:OBJECT in JAX.
 
     The inputs are those of the model: by name where the callable has parameters of these names, else in order.
@@ -149,8 +155,9 @@ def check(*, model: Path, source: str, constraints: tuple[str, ...], call: bool,
     fn = _find(source, call=call)
     from jax2onnx.summary import summarise
 
-    specs, _ = _arrange(fn, [str(tensor).replace("?", "_") for tensor in summarise(model).inputs])
-    _check(model, fn, specs, training=training, constraints=constraints)
+    tensors = [_as_in_jax(tensor, shared["inputs_as_nchw"]) for tensor in summarise(model).inputs]
+    specs, _ = _arrange(fn, [text.replace("?", "_") for text in tensors])
+    _check(model, fn, specs, constraints=constraints, **shared)
 
 
 @cli.command()
@@ -216,6 +223,15 @@ def _entries(loaded: LoadedPlugins) -> list[tuple[str, str, str, str]]:
     lowerings = [("lowering", entry.primitive, entry.plugin, str(entry.min_opset)) for entry in registry.lowerings]
     fusions = [("fusion", f.name, f.plugin, str(min(f.emit))) for f in registry.fusions]
     return lowerings + sorted(fusions)
+
+
+def _as_in_jax(tensor: Tensor, images: Sequence[str]) -> str:
+    """Return NAME=DTYPE[DIMS] of a model's input; the dims of an image in the order that they have in JAX."""
+    dtype, _, dims = tensor.spec.rstrip("]").partition("[")
+    first, *rest = dims.split(",")
+    if tensor.name in images and len(rest) > 1:
+        return f"{tensor.name}={dtype}[{','.join([first, *rest[1:], rest[0]])}]"
+    return str(tensor)
 
 
 def _check(model: Path, fn: Any, specs: Any, **options: Any) -> None:

@@ -51,6 +51,11 @@ class Inputs:
     tree: Any
     symbols: tuple[str, ...] = field(default=())
 
+    @property
+    def switches(self) -> tuple[int, ...]:
+        """Which inputs are a scalar bool."""
+        return tuple(i for i, s in enumerate(self.specs) if s.aval.dtype == np.bool_ and not s.aval.shape)
+
     def call(self, fn: Callable[..., Any], leaves: Sequence[Any]) -> Any:
         """Call ``fn`` with the flat ``leaves`` arranged as its positional and keyword arguments."""
         args, kwargs = jax.tree_util.tree_unflatten(self.tree, leaves)

@@ -1,20 +1,25 @@
-"""Trace: from a callable and input specs to one jaxpr, with the model's parameters as named inputs."""
+"""Trace: from a callable and input specs to one flat program, with the model's parameters as named inputs."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import reprlib
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 
-from jax2onnx._compat import TRACING_ERRORS, InconclusiveDimensionOperation, open_jaxpr
+from jax2onnx._compat import TRACING_ERRORS, InconclusiveDimensionOperation
+from jax2onnx.branching import branch
 from jax2onnx.errors import DimensionError, InputSpecError, TraceError
+from jax2onnx.flatten import flatten
+from jax2onnx.functions import is_marked
+from jax2onnx.program import Program
 from jax2onnx.registry import Opened, Opening
 
 if TYPE_CHECKING:
@@ -26,19 +31,19 @@ class Traced:
     """A traced callable.
 
     Attributes:
-        jaxpr: closed jaxpr; its inputs are the parameters, the flattened inputs and the state, its outputs the
-            flattened outputs and the new state.
-        params: parameter name -> array, in the order of the jaxpr's inputs.
-        state: name -> initial array, in the order of the jaxpr's inputs and outputs.
-        updated: names of the state that the callable changes.
-        output_paths: for each flattened output, its path in the returned pytree (empty for a lone array).
+        program: flat program; its inputs are the parameters, the flattened inputs and the updated state, its outputs
+            the flattened outputs and the new state.
+        params: parameter name -> array; state that the callable does not change is among them.
+        updated: name -> initial array of the state that it changes.
+        outputs: for each flattened output, its path in the returned pytree (empty for a lone array).
+        avals: for each flattened output, its abstract value in JAX.
     """
 
-    jaxpr: Any
+    program: Program
     params: Mapping[str, Any]
-    state: Mapping[str, Any]
-    updated: frozenset[str]
-    output_paths: tuple[str, ...]
+    updated: Mapping[str, Any]
+    outputs: tuple[str, ...]
+    avals: tuple[Any, ...]
 
 
 def open_callable(fn: Any, hook: Any, opening: Opening) -> Opened:
@@ -93,26 +98,54 @@ def _is_parameter(leaf: Any) -> bool:
 
 
 def trace(opened: Opened, inputs: Inputs) -> Traced:
-    """Trace a pure function once, at the abstract values of its parameters and inputs.
+    """Trace a pure function at the abstract values of its parameters and inputs.
+
+    A scalar bool input that the function uses as a Python bool becomes a ``lax.cond`` over both of its values.
 
     Raises:
         TraceError: JAX could not trace the function.
         DimensionError: a comparison of symbolic dims could not be decided.
     """
-    names = [n for n in opened.params if n not in opened.state]
-    held = {**{n: opened.params[n] for n in names}, **opened.state}
+    try:
+        return _trace(opened, inputs, ())
+    except TraceError as error:
+        switches = inputs.switches
+        if not switches or not _is_switching(error):
+            raise
+        try:
+            traced = _trace(opened, inputs, switches)
+        except TraceError as other:
+            if _is_switching(other):
+                raise error from error.__cause__
+            raise
+    if len(switches) > 1:
+        for switch in switches:
+            fewer = tuple(s for s in switches if s != switch)
+            with contextlib.suppress(TraceError):
+                traced, switches = _trace(opened, inputs, fewer), fewer
+    return traced
+
+
+def _is_switching(error: TraceError) -> bool:
+    return isinstance(error.__cause__, jax.errors.TracerBoolConversionError)
+
+
+def _trace(opened: Opened, inputs: Inputs, switches: Sequence[int]) -> Traced:
+    held = {**{n: a for n, a in opened.params.items() if n not in opened.state}, **opened.state}
     avals = [jax.typeof(a) for a in held.values()]
-    abstract = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
-    abstract[len(names) : len(names)] = [s.aval for s in inputs.specs]
+    abstract = [*(s.aval for s in inputs.specs), *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals)]
 
     def flat(*leaves: Any) -> Any:
-        given = leaves[len(names) : len(names) + len(inputs.specs)]
-        own = (*leaves[: len(names)], *leaves[len(names) + len(inputs.specs) :])
-        result = inputs.call(functools.partial(opened.function, dict(zip(held, own, strict=True))), given)
-        if not opened.state:
-            return result, []
-        result, state = result
-        return result, [state[n] for n in opened.state]
+        own = dict(zip(held, leaves[len(inputs.specs) :], strict=True))
+
+        def call(given: Sequence[Any]) -> Any:
+            result = inputs.call(functools.partial(opened.function, own), given)
+            if not opened.state:
+                return result, []
+            result, state = result
+            return result, [state[n] for n in opened.state]
+
+        return branch(call, leaves[: len(inputs.specs)], switches, [s.name for s in inputs.specs])
 
     try:
         jaxpr, shape = jax.make_jaxpr(flat, return_shape=True)(*abstract)
@@ -127,22 +160,26 @@ def trace(opened: Opened, inputs: Inputs) -> Traced:
             f"JAX cannot trace the callable: {_first_line(error)}", where=_user_line(error), remedy=_remedy(error)
         ) from error
     paths = jax.tree_util.tree_flatten_with_path(shape[0])[0]
-    return Traced(
-        jaxpr,
-        {n: opened.params[n] for n in names},
-        opened.state,
-        _updated(jaxpr, list(opened.state)),
-        tuple(jax.tree_util.keystr(p, simple=True, separator=".") for p, _ in paths),
+    names = tuple(jax.tree_util.keystr(p, simple=True, separator=".") for p, _ in paths)
+    return _arranged(jaxpr, held, tuple(opened.state), names, tuple(aval for _, aval in paths))
+
+
+def _arranged(
+    jaxpr: Any, held: Mapping[str, Any], state: Sequence[str], outputs: tuple[str, ...], avals: tuple[Any, ...]
+) -> Traced:
+    """Tell apart the state that is updated, whose output is not just its input, and let the rest be parameters."""
+    program = flatten(jaxpr, keep=is_marked)
+    first = len(program.inputs) - len(held)
+    variables = dict(zip(held, program.inputs[first:], strict=True))
+    after = dict(zip(state, program.outputs[len(outputs) :], strict=True))
+    updated = [n for n in state if after[n] is not variables[n]]
+    params = [n for n in held if n not in updated]
+    arranged = Program(
+        [*(variables[n] for n in params), *program.inputs[:first], *(variables[n] for n in updated)],
+        program.eqns,
+        [*program.outputs[: len(outputs)], *(after[n] for n in updated)],
     )
-
-
-def _updated(jaxpr: Any, names: list[str]) -> frozenset[str]:
-    """Names of the state whose output is not just its input."""
-    if not names:
-        return frozenset()
-    inner, _ = open_jaxpr(jaxpr)
-    pairs = zip(names, inner.invars[-len(names) :], inner.outvars[-len(names) :], strict=True)
-    return frozenset(name for name, before, after in pairs if before is not after)
+    return Traced(arranged, {n: held[n] for n in params}, {n: held[n] for n in updated}, outputs, avals)
 
 
 def _first_line(error: BaseException) -> str:

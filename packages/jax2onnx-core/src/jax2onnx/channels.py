@@ -1,0 +1,47 @@
+"""Channels: images that the model has channels-first (N, C, spatial dims) and the JAX program channels-last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jax2onnx.errors import InputSpecError
+
+
+def chosen(option: str, wanted: Sequence[str] | bool, ranks: Sequence[tuple[str, int]]) -> list[bool]:  # noqa: FBT001
+    """Tell which arrays an option means.
+
+    Args:
+        option: its name, for the message.
+        wanted: names of arrays, or True for all of rank 3 and above.
+        ranks: name and rank of every array there is.
+
+    Raises:
+        InputSpecError: a name is not there, or is that of an array of rank below 3.
+    """
+    if isinstance(wanted, bool):
+        return [wanted and rank >= 3 for _, rank in ranks]
+    if isinstance(wanted, str) or not isinstance(wanted, Sequence):
+        raise InputSpecError(f"{option}: expected a list of names, or True for every image, got {wanted!r}")
+    known = dict(ranks)
+    for name in wanted:
+        if name not in known:
+            raise InputSpecError(f"{option}: {name!r} is none of {', '.join(known) or 'the arrays (there are none)'}")
+        if known[name] < 3:
+            raise InputSpecError(f"{option}: {name!r} has rank {known[name]}; an image has rank 3 or more")
+    return [name in wanted for name, _ in ranks]
+
+
+def to_first(rank: int, total: int | None = None) -> tuple[int, ...]:
+    """Return the permutation from channels-last to channels-first; dims from ``rank`` up to ``total`` stay last."""
+    return (0, rank - 1, *range(1, rank - 1), *range(rank, total or rank))
+
+
+def to_last(rank: int, total: int | None = None) -> tuple[int, ...]:
+    """Return the permutation from channels-first to channels-last; dims from ``rank`` up to ``total`` stay last."""
+    return (0, *range(2, rank), 1, *range(rank, total or rank))
+
+
+def moved(shape: Sequence[Any], permutation: Sequence[int]) -> tuple[Any, ...]:
+    """Return the shape of an array whose dims are permuted."""
+    return tuple(shape[i] for i in permutation)

@@ -1,0 +1,79 @@
+"""Naming: outputs, state and initializers, so that no two values of a model share a name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from jax2onnx.errors import InputSpecError
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+NEXT = ".next"
+"""What the name of an output that is new state adds to that of the input."""
+STATE = "state."
+"""What the name of state has before it where it would be that of another input."""
+
+
+def state_of(name: str, state: Collection[str]) -> str:
+    """Return the state that an input of this name is."""
+    while name not in state and name.startswith(STATE):
+        name = name.removeprefix(STATE)
+    return name
+
+
+def apart(names: Sequence[str], taken: Collection[str], prefix: str) -> list[str]:
+    """Return the names, with ``prefix`` before those that are taken."""
+    used = {*taken, *names}
+    found = []
+    for given in names:
+        name = given
+        if name in taken:
+            while name in used:
+                name = f"{prefix}{name}"
+            used.add(name)
+        found.append(name)
+    return found
+
+
+def output_names(paths: Sequence[str], wanted: Sequence[str] | None, taken: Collection[str]) -> list[str]:
+    """Return a name for each output: what the user wants, or its path in the result.
+
+    Raises:
+        InputSpecError: the wanted names are too many, too few, repeated or taken.
+    """
+    if wanted is not None:
+        names = list(wanted)
+        if len(names) != len(paths):
+            raise InputSpecError(f"output_names: {len(names)} names for {len(paths)} outputs")
+        repeated = [n for n in names if n in taken or names.count(n) > 1]
+        if repeated:
+            raise InputSpecError(f"output_names: {repeated[0]!r} is also the name of an input or of another output")
+        return names
+    return apart([_default_output(p) for p in paths], taken, "output_")
+
+
+def unique_names(model: ir.Model) -> None:
+    """Give values of subgraphs names that no other graph uses; onnxruntime wants that even where none shadows."""
+    for root in (model.graph, *(f.graph for f in model.functions.values())):
+        inner = [g for g in root.subgraphs() if g is not root]
+        if not inner:
+            continue
+        taken = {v.name for v in (*root.inputs, *root.initializers.values())}
+        taken.update(v.name for node in root for v in node.outputs)
+        for graph in inner:
+            for value in (*graph.inputs, *(v for node in graph for v in node.outputs)):
+                name = value.name or "value"
+                count = 1
+                while value.name is None or value.name in taken:
+                    value.name = f"{name}_{count}"
+                    count += 1
+                taken.add(value.name)
+
+
+def _default_output(path: str) -> str:
+    if not path:
+        return "output"
+    return f"output_{path}" if path[0].isdigit() else path
