@@ -1,0 +1,207 @@
+"""Eigenvalues of Hermitian matrices and singular values: Jacobi's rotations in parallel, said in JAX.
+
+A round rotates row k against row k + h for every k below h, half their number, and then moves the rows as in a
+round-robin tournament; after 2 h - 1 rounds (a sweep) each pair has met once and every row is back at its place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+from jax import lax
+
+from jax2onnx_lax.householder import qr
+from jax2onnx_lax.matrices import (
+    Array,
+    adjoint,
+    all_finite,
+    columns,
+    eye,
+    is_complex,
+    nan_unless,
+    product,
+    rows,
+    steps,
+    transpose,
+)
+
+if TYPE_CHECKING:
+    from jax2onnx.registry import BoundLowerings
+
+_MOST_SWEEPS = 30
+
+
+def register(registry: BoundLowerings) -> None:
+    """Register the family."""
+    registry.via_jax({"eigh": eigh, "svd": svd})
+
+
+def eigh(
+    a: Array, *, lower: bool, sort_eigenvalues: bool, subset_by_index: Any = None, algorithm: Any = None
+) -> tuple[Array, Array]:
+    """Return eigenvectors and ascending eigenvalues of the Hermitian matrices that one triangle of ``a`` gives."""
+    del sort_eigenvalues, algorithm
+    n = a.shape[-1]
+    if subset_by_index not in (None, (0, n)):
+        raise NotImplementedError
+    part = jnp.tril(a, -1) if lower else jnp.triu(a, 1)
+    diagonal = jnp.where(rows(a) == columns(a), a.real, 0)
+    if n < 2:
+        return eye(a, n), diagonal[..., 0].real
+    finite = all_finite(part + diagonal)
+    a = part + adjoint(part) + diagonal
+    a = jnp.where(finite[..., None, None], a, 0)
+    scale = jnp.max(jnp.abs(a), axis=(-2, -1))
+    scale = jnp.where(scale > 0, scale, 1)
+    w, v = _diagonalised(a / scale[..., None, None])
+    order = jnp.argsort(w, axis=-1)
+    w = jnp.take_along_axis(w, order, axis=-1) * scale[..., None]
+    v = jnp.take_along_axis(v, order[..., None, :], axis=-1)
+    return nan_unless(finite, v, w)
+
+
+def _diagonalised(a: Array) -> tuple[Array, Array]:
+    """Return eigenvalues and eigenvectors of Hermitian matrices of width 2 or more, whose entries are at most 1."""
+    n = a.shape[-1]
+    a = _even(a)
+    width = a.shape[-1]
+    half = width // 2
+    places = jnp.arange(half) * (width + 1)
+
+    def entries(a: Array, places: Array) -> Array:
+        return _at(lax.reshape(a, (*a.shape[:-2], width * width)), places)
+
+    def rotate(_: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        a, v = state
+        p, q, pq = [entries(a, places + start) for start in (0, half * (width + 1), half)]
+        rotation = _rotation(p.real, q.real, pq)
+        return _rotated(adjoint(_rotated(a, rotation)), rotation), _rotated(v, rotation)
+
+    def sweep(state: tuple[Any, Array, Array]) -> tuple[Any, Array, Array]:
+        a, v = steps(width - 1, rotate, state[1:])
+        return state[0] + 1, (a + adjoint(a)) / 2, v
+
+    target = jnp.sqrt(jnp.sum(_square(a), axis=(-2, -1))) * jnp.finfo(a.dtype).eps
+
+    def unfinished(state: tuple[Any, Array, Array]) -> Array:
+        off = jnp.where(rows(a) == columns(a), 0, _square(state[1]))
+        return (state[0] < _MOST_SWEEPS) & jnp.any(jnp.sqrt(jnp.sum(off, axis=(-2, -1))) > target)
+
+    _, a, v = lax.while_loop(unfinished, sweep, (0, a, eye(a, width)))
+    return entries(a, jnp.arange(n) * (width + 1)).real, adjoint(v[..., :n, :n])
+
+
+def _square(x: Array) -> Array:
+    return (x * jnp.conj(x)).real
+
+
+def _even(a: Array) -> Array:
+    """Append a row and a column of zeros where the width is odd."""
+    extra = a.shape[-1] % 2
+    return jnp.pad(a, [(0, 0)] * (a.ndim - 2) + [(0, extra)] * 2) if extra else a
+
+
+def _at(x: Array, indices: Array) -> Array:
+    return x.at[..., indices].get(mode="promise_in_bounds")
+
+
+def _rotation(p: Array, q: Array, pq: Array) -> tuple[Array, Array, Array | None]:
+    """Return the rotation that makes ``[[p, pq], [conj(pq), q]]`` diagonal.
+
+    It is the sine, the tangent of half the angle (a cosine near 1 would have lost the angle to rounding) and, of
+    complex numbers, the phase.
+    """
+    limits = jnp.finfo(pq.dtype)
+    size = jnp.abs(pq) if is_complex(pq) else pq
+    # The phase of a subnormal number would not have modulus 1.
+    none = jnp.abs(size) < limits.tiny / limits.eps
+    size = jnp.where(none, 0, size)
+    phase = jnp.where(none, 1, pq / jnp.where(none, 1, size)) if is_complex(pq) else None
+    gap = q - p
+    length = jnp.abs(gap) + jnp.sqrt(gap * gap + 4 * size * size)
+    tangent = jnp.where(gap < 0, -2, 2) * size / jnp.where(length == 0, 1, length)
+    cosine = 1 / jnp.sqrt(tangent * tangent + 1)
+    sine = cosine * tangent
+    return sine, sine / (1 + cosine), phase
+
+
+def _rotated(x: Array, rotation: tuple[Array, Array, Array | None]) -> Array:
+    """Rotate row k against row k + h and move the rows: the first stays, the others go round."""
+    sine, slope, phase = [None if r is None else r[..., None] for r in rotation]
+    half = x.shape[-2] // 2
+    upper, lower = x[..., :half, :], x[..., half:, :]
+    if phase is not None:
+        lower = lower * phase
+    upper, lower = upper - sine * (lower + slope * upper), lower + sine * (upper - slope * lower)
+    if half == 1:
+        return jnp.concatenate([upper, lower], axis=-2)
+    last = half - 1
+    parts = [upper[..., :1, :], lower[..., :1, :], upper[..., 1:last, :], lower[..., 1:, :], upper[..., last:, :]]
+    return jnp.concatenate(parts, axis=-2)
+
+
+def svd(
+    a: Array, *, full_matrices: bool, compute_uv: bool, subset_by_index: Any = None, algorithm: Any = None
+) -> tuple[Array, ...]:
+    """Return singular values and, with ``compute_uv``, left and right singular vectors."""
+    del algorithm
+    m, n = a.shape[-2:]
+    if subset_by_index not in (None, (0, min(m, n))):
+        raise NotImplementedError
+    if m < n:
+        s, *uv = svd(transpose(a), full_matrices=full_matrices, compute_uv=compute_uv)
+        return s, *[transpose(x) for x in reversed(uv)]
+    if n == 0:
+        s = jnp.zeros((*a.shape[:-1], 0), a.real.dtype)[..., 0, :] if m else jnp.zeros(a.shape[:-1], a.real.dtype)
+        u = eye(a, m) if full_matrices else a
+        return (s, u, jnp.zeros((*a.shape[:-2], 0, 0), a.dtype)) if compute_uv else (s,)
+    finite = all_finite(a)
+    a = jnp.where(finite[..., None, None], a, 0)
+    scale = jnp.max(jnp.abs(a), axis=(-2, -1))
+    scale = jnp.where(scale > 0, scale, 1)
+    q, r = qr(a / scale[..., None, None], pivoting=False, full_matrices=full_matrices)
+    turned, v = _orthogonalised(r[..., :n, :], vectors=compute_uv)
+    s = jnp.sqrt(jnp.sum(_square(turned), axis=-1))
+    order = jnp.argsort(-s, axis=-1)
+    s = jnp.take_along_axis(s, order, axis=-1) * scale[..., None]
+    if not compute_uv:
+        return nan_unless(finite, s)
+    turned, v = [jnp.take_along_axis(x, order[..., None], axis=-2) for x in (turned, v)]
+    # Reflections give orthonormal vectors for the singular values of zero, too.
+    right, r = qr(adjoint(turned), pivoting=False, full_matrices=False)
+    signs = jnp.diagonal(r, 0, -2, -1)
+    right = right * jnp.where(signs == 0, 1, jnp.sign(signs))[..., None, :]
+    u = jnp.concatenate([product(q[..., :n], adjoint(v)), q[..., n:]], axis=-1)
+    return nan_unless(finite, s, u, adjoint(right))
+
+
+def _orthogonalised(a: Array, *, vectors: bool) -> tuple[Array, Array]:
+    """Return unitary matrices times square ones, such that the rows are orthogonal; and, if asked, the unitary ones."""
+    n = a.shape[-1]
+    start = _even(a)
+    width = start.shape[-1]
+    half = width // 2
+
+    def rotate(_: Any, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        a, v, largest = state
+        upper, lower = a[..., :half, :], a[..., half:, :]
+        p, q = [jnp.sum(_square(x), axis=-1) for x in (upper, lower)]
+        pq = jnp.sum(upper * jnp.conj(lower), axis=-1)
+        size = jnp.sqrt(p) * jnp.sqrt(q)
+        cosines = jnp.where(size == 0, 0, jnp.abs(pq) / jnp.where(size == 0, 1, size))
+        rotation = _rotation(p, q, pq)
+        v = _rotated(v, rotation) if vectors else v
+        return _rotated(a, rotation), v, jnp.maximum(largest, jnp.max(cosines))
+
+    def sweep(state: tuple[Any, Array, Array, Array]) -> tuple[Any, Array, Array, Array]:
+        return state[0] + 1, *steps(width - 1, rotate, (*state[1:3], jnp.zeros_like(state[3])))
+
+    tolerance = 4 * n**0.5 * jnp.finfo(a.dtype).eps
+
+    def unfinished(state: tuple[Any, Array, Array, Array]) -> Array:
+        return (state[0] < _MOST_SWEEPS) & (state[3] > tolerance)
+
+    v = eye(a, width if vectors else 0)
+    _, a, v, _ = lax.while_loop(unfinished, sweep, (0, start, v, jnp.asarray(1, a.real.dtype)))
+    return a[..., :n, :n], v[..., :n, :n]
