@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
+from jax2onnx._compat import evaluate, is_symbolic, open_jaxpr
+from jax2onnx._complex_functions import (
+    ELEMENTARY,
+    Array,
+    Complex,
+    add,
+    exponential,
+    integer_power,
+    logarithm,
+    maximum,
+    minimum,
+    multiply,
+)
 from jax2onnx._fourier import transform
-
-Array: TypeAlias = jax.Array
-
-
-class Complex(NamedTuple):
-    """A complex array."""
-
-    re: Any
-    im: Any
-
+from jax2onnx.errors import UnsupportedCaseError
 
 Maker: TypeAlias = Callable[[Any], Callable[..., Any]]
 
@@ -41,13 +47,22 @@ def _each_part(eqn: Any) -> Callable[..., Any]:
 
 def _bilinear(eqn: Any) -> Callable[..., Any]:
     params = dict(eqn.params)
+    part = np.empty(0, eqn.outvars[0].aval.dtype).real.dtype
+    mixed = eqn.invars[0].aval.dtype != eqn.invars[1].aval.dtype
     if params.get("preferred_element_type") is not None:
-        params["preferred_element_type"] = np.empty(0, params["preferred_element_type"]).real.dtype
+        params["preferred_element_type"] = part
 
     def product(x: Array, y: Array) -> Any:
-        return eqn.primitive.bind(x, y, **params)
+        return eqn.primitive.bind(*([x.astype(part), y.astype(part)] if mixed else [x, y]), **params)
 
-    return lambda x, y: Complex(product(x.re, y.re) - product(x.im, y.im), product(x.re, y.im) + product(x.im, y.re))
+    def function(x: Any, y: Any) -> Complex:
+        if not isinstance(x, Complex):
+            return Complex(product(x, y.re), product(x, y.im))
+        if not isinstance(y, Complex):
+            return Complex(product(x.re, y), product(x.im, y))
+        return Complex(product(x.re, y.re) - product(x.im, y.im), product(x.re, y.im) + product(x.im, y.re))
+
+    return function
 
 
 def _convert(eqn: Any) -> Callable[..., Any]:
@@ -61,97 +76,159 @@ def _convert(eqn: Any) -> Callable[..., Any]:
     return function
 
 
-def _conjugate(x: Any) -> Complex:
-    return Complex(x.re, -x.im) if isinstance(x, Complex) else Complex(x, jnp.zeros_like(x))
+def _bits(eqn: Any) -> Callable[..., Any]:
+    """Reinterpret complex numbers as those of the same dtype; ONNX has the bits of real numbers only."""
+    old, new = eqn.invars[0].aval.dtype, eqn.params["new_dtype"]
+    if old != new:
+        what = f"bitcast_convert_type: {old} as {new}"
+        raise UnsupportedCaseError(what, remedy="take the bits of the real and of the imaginary part")
+    return lambda x: x
 
 
-def _multiply(x: Complex, y: Complex) -> Complex:
-    return Complex(x.re * y.re - x.im * y.im, x.re * y.im + x.im * y.re)
+def _iota(eqn: Any) -> Callable[..., Any]:
+    params = {**eqn.params, "dtype": np.empty(0, eqn.params["dtype"]).real.dtype}
 
-
-def _divide(x: Complex, y: Complex) -> Complex:
-    scale = jnp.maximum(jnp.abs(y.re), jnp.abs(y.im))
-    c, d = y.re / scale, y.im / scale
-    size = c * c + d * d
-    return Complex((x.re * c + x.im * d) / size / scale, (x.im * c - x.re * d) / size / scale)
-
-
-def _one(x: Complex) -> Complex:
-    return Complex(jnp.ones_like(x.re), jnp.zeros_like(x.im))
-
-
-def _integer_power(eqn: Any) -> Callable[..., Any]:
-    exponent = eqn.params["y"]
-
-    def function(x: Complex) -> Complex:
-        result, factor, left = _one(x), x, abs(exponent)
-        while left:
-            if left & 1:
-                result = _multiply(result, factor)
-            left >>= 1
-            if left:
-                factor = _multiply(factor, factor)
-        return _divide(_one(x), result) if exponent < 0 else result
+    def function(*sizes: Any) -> Complex:
+        re = eqn.primitive.bind(*sizes, **params)
+        return Complex(re, jnp.zeros_like(re))
 
     return function
 
 
-def _absolute(x: Complex) -> Array:
-    a, b = jnp.abs(x.re), jnp.abs(x.im)
-    large, small = jnp.maximum(a, b), jnp.minimum(a, b)
-    ratio = small / jnp.where(large == 0, 1, large)
-    size = large * jnp.sqrt(1 + ratio * ratio)
-    return jnp.where(jnp.isinf(a) | jnp.isinf(b), jnp.inf, size)
+def _together(x: Complex) -> Any:
+    return lax.complex(x.re, x.im)
 
 
-def _sign(x: Complex) -> Complex:
-    size = _absolute(x)
-    zero = size == 0
-    size = jnp.where(zero, 1, size)
-    return Complex(jnp.where(zero, x.re, x.re / size), jnp.where(zero, x.im, x.im / size))
+def _apart(x: Any) -> list[Any]:
+    return [lax.real(x), lax.imag(x)] if jnp.iscomplexobj(x) else [x]
 
 
-def _exponential(x: Complex) -> Complex:
-    size = jnp.exp(x.re)
-    return Complex(jnp.where(x.im == 0, size, size * jnp.cos(x.im)), jnp.where(x.im == 0, x.im, size * jnp.sin(x.im)))
+def _pairwise(reduce: Callable[..., Any], operands: Sequence[Any], starts: Sequence[Any], combine: Any) -> list[Any]:
+    """Reduce by a function of complex (or real) scalars, the parts being arrays of their own.
+
+    ``reduce(parts, starts, function)`` reduces real arrays by a function of two tuples; ``combine`` takes two lists.
+    """
+    kinds = [isinstance(x, Complex) for x in operands]
+
+    def joined(parts: Sequence[Any]) -> list[Any]:
+        left = iter(parts)
+        return [_together(Complex(next(left), next(left))) if k else next(left) for k in kinds]
+
+    def function(x: Sequence[Any], y: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(part for value in combine(joined(x), joined(y)) for part in _apart(value))
+
+    results = iter(reduce(jax.tree_util.tree_leaves(operands), jax.tree_util.tree_leaves(starts), function))
+    return [Complex(next(results), next(results)) if k else next(results) for k in kinds]
 
 
-def _logarithm(x: Complex) -> Complex:
-    a, b = jnp.abs(x.re), jnp.abs(x.im)
-    large, small = jnp.maximum(a, b), jnp.minimum(a, b)
-    # Near the unit circle log(|x|) has lost the digits that |x| does not hold.
-    near = 0.5 * jnp.log1p((large - 1) * (large + 1) + small * small)
-    size = _absolute(x)
-    return Complex(jnp.where((size > 0.5) & (size < 2), near, jnp.log(size)), jnp.arctan2(x.im, x.re))
+def _reducing(operation: Callable[[Any, Any], Any], start: complex) -> Maker:
+    """Reduce over axes by an operation of two complex numbers."""
+
+    def maker(eqn: Any) -> Callable[..., Any]:
+        axes = tuple(eqn.params["axes"])
+
+        def function(x: Complex) -> Complex:
+            initial = Complex(*[np.asarray(s, x.re.dtype) for s in (start.real, start.imag)])
+            reduce = functools.partial(_reduce, dimensions=axes)
+            return _pairwise(reduce, [x], [initial], lambda a, b: [operation(a[0], b[0])])[0]  # type: ignore[no-any-return]
+
+        return function
+
+    return maker
 
 
-def _square_root(x: Complex) -> Complex:
-    root = jnp.sqrt((_absolute(x) / 2) + jnp.abs(x.re) / 2)
-    other = jnp.abs(x.im) / jnp.where(root == 0, 1, 2 * root)
-    right = x.re >= 0
-    return Complex(jnp.where(right, root, other), jnp.where(x.im < 0, -1, 1) * jnp.where(right, other, root))
+def _reduce(parts: Sequence[Any], starts: Sequence[Any], function: Any, *, dimensions: Sequence[int]) -> Any:
+    return lax.reduce(tuple(parts), tuple(starts), function, dimensions)
 
 
-def _hyperbolic_tangent(x: Complex) -> Complex:
-    outside = jnp.abs(x.re) > 20
-    a = jnp.where(outside, 0, x.re)
-    sinh, cosh, sin, cos = jnp.sinh(a), jnp.cosh(a), jnp.sin(x.im), jnp.cos(x.im)
-    size = sinh * sinh + cos * cos
-    return Complex(
-        jnp.where(outside, jnp.sign(x.re), sinh * cosh / size), jnp.where(outside, 0 * x.im, sin * cos / size)
-    )
+def _generic(eqn: Any) -> Callable[..., Any]:
+    """Do ``reduce`` and ``reduce_window``, which hold a jaxpr of scalars."""
+    params = eqn.params
+    consts = params.get("consts", ())
+    if eqn.primitive.name == "reduce":
+        reduce: Any = functools.partial(_reduce, dimensions=params["dimensions"])
+    else:
+        reduce = functools.partial(_reduce_window, params=params)
+
+    def combine(x: Sequence[Any], y: Sequence[Any]) -> Any:
+        jaxpr, held = open_jaxpr(params["jaxpr"])
+        return evaluate(jaxpr, held or consts, *x, *y)
+
+    def function(*operands: Any) -> Any:
+        count = len(operands) // 2
+        return _pairwise(reduce, operands[:count], operands[count:], combine)
+
+    return function
 
 
-def _tangent(x: Complex) -> Complex:
-    turned = _hyperbolic_tangent(Complex(-x.im, x.re))
-    return Complex(turned.im, -turned.re)
+_WINDOW = ("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation")
 
 
-def _power(x: Complex, y: Complex) -> Complex:
-    result = _exponential(_multiply(y, _logarithm(x)))
-    zero = (x.re == 0) & (x.im == 0)
-    at_zero = jnp.where((y.re == 0) & (y.im == 0), 1.0, 0.0).astype(x.re.dtype)
-    return Complex(jnp.where(zero, at_zero, result.re), jnp.where(zero, 0, result.im))
+def _reduce_window(parts: Sequence[Any], starts: Sequence[Any], function: Any, *, params: Mapping[str, Any]) -> Any:
+    return lax.reduce_window(tuple(parts), tuple(starts), function, *[params[p] for p in _WINDOW])
+
+
+def _windowed(operation: Callable[[Any, Any], Any], start: complex) -> Maker:
+    """Reduce windows by an operation of two complex numbers."""
+
+    def maker(eqn: Any) -> Callable[..., Any]:
+        reduce = functools.partial(_reduce_window, params=eqn.params)
+
+        def function(x: Complex) -> Complex:
+            initial = Complex(*[np.asarray(s, x.re.dtype) for s in (start.real, start.imag)])
+            return _pairwise(reduce, [x], [initial], lambda a, b: [operation(a[0], b[0])])[0]  # type: ignore[no-any-return]
+
+        return function
+
+    return maker
+
+
+def _cumulative(operation: Callable[[Complex, Complex], Complex], start: complex) -> Maker:
+    """Combine each element with all before it, in logarithmically many steps if there is a number of them."""
+
+    def maker(eqn: Any) -> Callable[..., Any]:
+        axis, reverse = eqn.params["axis"], eqn.params["reverse"]
+
+        def step(carry: Complex, x: Complex) -> tuple[Complex, Complex]:
+            value = operation(carry, x)
+            return value, value
+
+        def function(x: Complex) -> Any:
+            if not is_symbolic(x.re.shape[axis]):
+                return lax.associative_scan(operation, x, reverse=reverse, axis=axis)
+            moved = Complex(*[jnp.moveaxis(part, axis, 0) for part in x])
+            first = Complex(*[lax.full(moved.re.shape[1:], s, x.re.dtype) for s in (start.real, start.imag)])
+            _, result = lax.scan(step, first, moved, reverse=reverse)
+            return Complex(*[jnp.moveaxis(part, 0, axis) for part in result])
+
+        return function
+
+    return maker
+
+
+def _log_add_exp(x: Complex, y: Complex) -> Complex:
+    top = jnp.maximum(x.re, y.re)
+    top = jnp.where(jnp.isfinite(top), top, 0)
+    total = add(*[exponential(Complex(v.re - top, v.im)) for v in (x, y)])
+    log = logarithm(total)
+    return Complex(log.re + top, log.im)
+
+
+def _sort(eqn: Any) -> Callable[..., Any]:
+    """Sort by the real and then by the imaginary part of a complex key."""
+    params = eqn.params
+
+    def function(*operands: Any) -> list[Any]:
+        keys = operands[: params["num_keys"]]
+        parts = jax.tree_util.tree_leaves(operands)
+        sorted_parts = lax.sort(
+            parts, dimension=params["dimension"], is_stable=params["is_stable"],
+            num_keys=len(jax.tree_util.tree_leaves(keys)),
+        )  # fmt: skip
+        result: list[Any] = jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(list(operands)), sorted_parts)
+        return result
+
+    return function
 
 
 def _always(function: Callable[..., Any]) -> Maker:
@@ -160,42 +237,36 @@ def _always(function: Callable[..., Any]) -> Maker:
 
 _LINEAR = (
     "add", "add_any", "broadcast_in_dim", "concatenate", "cumsum", "dynamic_slice", "dynamic_update_slice",
-    "expand_dims", "gather", "neg", "pad", "reduce_sum", "reshape", "rev", "select_n", "slice", "split", "squeeze",
-    "stack", "sub", "tile", "transpose", "unstack",
+    "expand_dims", "gather", "neg", "pad", "reduce_sum", "reduce_window_sum", "reshape", "rev", "scatter",
+    "scatter-add", "scatter-sub", "select_n", "slice", "split", "squeeze", "stack", "sub", "tile", "transpose",
+    "unstack",
 )  # fmt: skip
 """Primitives that treat the real and the imaginary part alike."""
 
+_LOWEST, _HIGHEST = complex(-np.inf, -np.inf), complex(np.inf, np.inf)
+
 COMPLEX: dict[str, Maker] = {
+    **{name: _always(function) for name, function in ELEMENTARY.items()},
     **dict.fromkeys(_LINEAR, _each_part),
-    "abs": _always(_absolute),
-    "complex": _always(Complex),
-    "conj": _always(_conjugate),
+    "bitcast_convert_type": _bits,
+    "complex": _always(lambda re, im: Complex(*jnp.broadcast_arrays(re, im))),
     "conv_general_dilated": _bilinear,
     "convert_element_type": _convert,
-    "cos": _always(lambda x: Complex(jnp.cos(x.re) * jnp.cosh(x.im), -jnp.sin(x.re) * jnp.sinh(x.im))),
-    "cosh": _always(lambda x: Complex(jnp.cosh(x.re) * jnp.cos(x.im), jnp.sinh(x.re) * jnp.sin(x.im))),
-    "div": _always(_divide),
+    "cumlogsumexp": _cumulative(_log_add_exp, complex(-np.inf, 0)),
+    "cummax": _cumulative(maximum, _LOWEST),
+    "cummin": _cumulative(minimum, _HIGHEST),
+    "cumprod": _cumulative(multiply, 1 + 0j),
     "dot_general": _bilinear,
-    "eq": _always(lambda x, y: (x.re == y.re) & (x.im == y.im)),
-    "exp": _always(_exponential),
     "fft": lambda eqn: lambda x: transform(x, Complex, eqn),
-    "imag": _always(lambda x: x.im),
-    "integer_pow": _integer_power,
-    "log": _always(_logarithm),
-    "logistic": _always(
-        lambda x: _divide(_one(x), Complex(*map(jnp.add, _one(x), _exponential(Complex(-x.re, -x.im)))))
-    ),
-    "mul": _always(_multiply),
-    "ne": _always(lambda x, y: (x.re != y.re) | (x.im != y.im)),
-    "pow": _always(_power),
-    "real": _always(lambda x: x.re),
-    "rsqrt": _always(lambda x: _divide(_one(x), _square_root(x))),
-    "sign": _always(_sign),
-    "sin": _always(lambda x: Complex(jnp.sin(x.re) * jnp.cosh(x.im), jnp.cos(x.re) * jnp.sinh(x.im))),
-    "sinh": _always(lambda x: Complex(jnp.sinh(x.re) * jnp.cos(x.im), jnp.cosh(x.re) * jnp.sin(x.im))),
-    "sqrt": _always(_square_root),
-    "square": _always(lambda x: _multiply(x, x)),
-    "tan": _always(_tangent),
-    "tanh": _always(_hyperbolic_tangent),
+    "integer_pow": lambda eqn: functools.partial(integer_power, exponent=eqn.params["y"]),
+    "iota": _iota,
+    "reduce": _generic,
+    "reduce_max": _reducing(lax.max, _LOWEST),
+    "reduce_min": _reducing(lax.min, _HIGHEST),
+    "reduce_prod": _reducing(lax.mul, 1),
+    "reduce_window": _generic,
+    "reduce_window_max": _windowed(lax.max, _LOWEST),
+    "reduce_window_min": _windowed(lax.min, _HIGHEST),
+    "sort": _sort,
 }
 """Primitive name -> what makes, from an equation, the function of parts that does its work."""

@@ -1,20 +1,26 @@
-"""Discrete Fourier transforms of parts, as products with a matrix."""
+"""Discrete Fourier transforms of parts, as products with matrices."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jax2onnx._compat import is_symbolic
-from jax2onnx.errors import UnsupportedCaseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LONGEST = 2048
-"""The longest axis that is transformed; its matrix has the square of it."""
+Parts: TypeAlias = tuple[Any, Any]
+"""The real and the imaginary part."""
+
+_SPLIT = 256
+"""From this length on an axis is transformed by factors of its length."""
+_DIRECT = 2048
+"""The longest prime length that is one product with a matrix, which has the square of it."""
 
 
 def transform(x: Any, make: Callable[[Any, Any], Any], eqn: Any) -> Any:
@@ -24,53 +30,113 @@ def transform(x: Any, make: Callable[[Any, Any], Any], eqn: Any) -> Any:
         x: the parts of a complex array, or a real array.
         make: makes a complex array of its parts.
         eqn: the equation.
-
-    Raises:
-        UnsupportedCaseError: an axis is too long or symbolic.
     """
     lengths = eqn.params["fft_lengths"]
-    for n in lengths:
-        if is_symbolic(n) or n > LONGEST:
-            what = f"fft: an axis of length {n}"
-            raise UnsupportedCaseError(what, remedy=f"transform axes of a static length up to {LONGEST}")
     kind = str(getattr(eqn.params["fft_type"], "name", eqn.params["fft_type"]))
-    first = -len(lengths)
+    sign = 1 if kind in {"IFFT", "IRFFT"} else -1
+    last = lengths[-1]
     if kind == "RFFT":
-        re, im = _apply(x, None, _matrix(lengths[-1], -1)[:, : lengths[-1] // 2 + 1], -1)
-    elif kind == "IRFFT":
-        re, im = x
+        re, im = (part[..., : last // 2 + 1] for part in _real(x, last))
     else:
-        re, im = x
-        re, im = _apply(re, im, _direction(kind, lengths[-1]), -1)
-    for axis in range(first, -1):
-        re, im = _apply(re, im, _direction(kind, lengths[axis]), axis)
-    if kind != "IRFFT":
+        re, im = x if kind == "IRFFT" else _last(*x, last, sign)
+    for axis in range(-len(lengths), -1):
+        moved = _last(jnp.moveaxis(re, axis, -1), jnp.moveaxis(im, axis, -1), lengths[axis], sign)
+        re, im = (jnp.moveaxis(part, -1, axis) for part in moved)
+    if kind == "IRFFT":
+        return _from_half(re, im, last) / _number(math.prod(lengths), re.dtype)
+    if sign < 0:
         return make(re, im)
-    n = lengths[-1]
-    weights = np.full(n // 2 + 1, 2.0)
-    weights[0] = 1
-    if n % 2 == 0:
-        weights[-1] = 1
-    return _apply(re, im, weights[:, None] * _direction(kind, n)[: n // 2 + 1], -1)[0]
+    size = _number(math.prod(lengths), re.dtype)
+    return make(re / size, im / size)
 
 
-def _direction(kind: str, n: int) -> np.ndarray[Any, Any]:
-    return _matrix(n, 1) / n if kind in {"IFFT", "IRFFT"} else _matrix(n, -1)
+def _number(n: Any, dtype: Any) -> Any:
+    return jnp.asarray(n).astype(dtype) if is_symbolic(n) else np.asarray(n, dtype)
 
 
-def _matrix(n: int, sign: int) -> np.ndarray[Any, Any]:
-    """The roots of unity ``exp(sign * 2j pi j k / n)``."""
-    order = np.outer(np.arange(n), np.arange(n)) % max(n, 1)
-    return np.exp(sign * 2j * np.pi * order / max(n, 1))
+def _real(x: Any, n: Any) -> Parts:
+    """Transform the last axis of a real array."""
+    if is_symbolic(n) or n < _SPLIT:
+        cos, sin = _matrix(n, -1, x.dtype)
+        return _times(x, cos), _times(x, sin)
+    return _last(x, jnp.zeros_like(x), n, -1)
 
 
-def _apply(re: Any, im: Any, matrix: np.ndarray[Any, Any], axis: int) -> tuple[Any, Any]:
-    """Multiply an axis with a complex matrix; ``im`` is None for a real operand."""
-    real, imaginary = (jnp.asarray(m, re.dtype) for m in (matrix.real, matrix.imag))
+def _from_half(re: Any, im: Any, n: Any) -> Any:
+    """Transform back to a real array from the first half of its transform, whose other half is its conjugate."""
+    half = n // 2 + 1
+    index = jnp.arange(half)
+    twice = (2 - (index == 0) - (2 * index == n)).astype(re.dtype)
+    re, im = re * twice, im * twice
+    if is_symbolic(n) or n < _SPLIT:
+        cos, sin = (m[:half] for m in _matrix(n, 1, re.dtype))
+        return _times(re, cos) - _times(im, sin)
+    zeros = jnp.zeros((*re.shape[:-1], n - half), re.dtype)
+    return _last(jnp.concatenate([re, zeros], -1), jnp.concatenate([im, zeros], -1), n, 1)[0]
 
-    def times(x: Any, m: Any) -> Any:
-        return jnp.moveaxis(jnp.matmul(jnp.moveaxis(x, axis, -1), m, precision="highest"), -1, axis)
 
-    if im is None:
-        return times(re, real), times(re, imaginary)
-    return times(re, real) - times(im, imaginary), times(re, imaginary) + times(im, real)
+def _last(re: Any, im: Any, n: Any, sign: int) -> Parts:
+    """Transform the last axis, of length ``n``."""
+    if is_symbolic(n) or n < _SPLIT:
+        return _product(re, im, *_matrix(n, sign, re.dtype))
+    rows = next(d for d in range(math.isqrt(n), 0, -1) if n % d == 0)
+    if rows > 1:
+        return _by_factors(re, im, (rows, n // rows), sign)
+    return _product(re, im, *_matrix(n, sign, re.dtype)) if n <= _DIRECT else _chirped(re, im, n, sign)
+
+
+def _by_factors(re: Any, im: Any, shape: tuple[int, int], sign: int) -> Parts:
+    """Transform the columns and then the rows of the axis seen as a matrix (Cooley and Tukey, 1965)."""
+    rows, columns = shape
+    re, im = (jnp.swapaxes(part.reshape((*part.shape[:-1], rows, columns)), -1, -2) for part in (re, im))
+    re, im = _last(re, im, rows, sign)
+    twist = _roots(np.outer(np.arange(columns), np.arange(rows)), rows * columns, sign, re.dtype)
+    re, im = (jnp.swapaxes(part, -1, -2) for part in _multiplied(re, im, *twist))
+    re, im = _last(re, im, columns, sign)
+    re, im = (jnp.swapaxes(part, -1, -2) for part in (re, im))
+    return re.reshape((*re.shape[:-2], rows * columns)), im.reshape((*im.shape[:-2], rows * columns))
+
+
+def _chirped(re: Any, im: Any, n: int, sign: int) -> Parts:
+    """Transform an axis of any length by a convolution with a chirp (Bluestein, 1970)."""
+    dtype = re.dtype
+    length = 1 << (2 * n - 1).bit_length()
+    chirp = np.exp(sign * 1j * np.pi * (np.arange(n, dtype=np.int64) ** 2 % (2 * n)) / n)
+    kernel = np.zeros(length, np.complex128)
+    kernel[:n] = chirp.conj()
+    kernel[length - n + 1 :] = chirp[:0:-1].conj()
+    kernel = np.fft.fft(kernel) / length
+    front = jnp.asarray(chirp.real, dtype), jnp.asarray(chirp.imag, dtype)
+    zeros = jnp.zeros((*re.shape[:-1], length - n), dtype)
+    re, im = (jnp.concatenate([part, zeros], -1) for part in _multiplied(re, im, *front))
+    re, im = _last(re, im, length, -1)
+    re, im = _multiplied(re, im, jnp.asarray(kernel.real, dtype), jnp.asarray(kernel.imag, dtype))
+    re, im = _last(re, im, length, 1)
+    return _multiplied(re[..., :n], im[..., :n], *front)
+
+
+def _matrix(n: Any, sign: int, dtype: Any) -> Parts:
+    """The parts of the matrix of roots of unity ``exp(sign * 2j pi j k / n)``."""
+    if not is_symbolic(n):
+        return _roots(np.outer(np.arange(n), np.arange(n)), n, sign, dtype)
+    index = lax.iota(np.int32, n)
+    order = lax.rem(index[:, None] * index, jnp.broadcast_to(jnp.asarray(n).astype(np.int32), (n, n)))
+    angle = order.astype(dtype) * (2 * math.pi / _number(n, dtype))
+    return jnp.cos(angle), sign * jnp.sin(angle)
+
+
+def _roots(order: Any, n: int, sign: int, dtype: Any) -> Parts:
+    roots = np.exp(sign * 2j * np.pi * (order % max(n, 1)) / max(n, 1))
+    return jnp.asarray(roots.real, dtype), jnp.asarray(roots.imag, dtype)
+
+
+def _times(x: Any, matrix: Any) -> Any:
+    return jnp.matmul(x, matrix, precision=lax.Precision.HIGHEST)
+
+
+def _product(re: Any, im: Any, real: Any, imaginary: Any) -> Parts:
+    return _times(re, real) - _times(im, imaginary), _times(re, imaginary) + _times(im, real)
+
+
+def _multiplied(re: Any, im: Any, real: Any, imaginary: Any) -> Parts:
+    return re * real - im * imaginary, re * imaginary + im * real

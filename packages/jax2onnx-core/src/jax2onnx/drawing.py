@@ -249,11 +249,23 @@ def nudged(arrays: Sequence[Any], index: int) -> Iterator[Any]:
     rng = np.random.default_rng(index)
     for array in arrays:
         dtype = array.dtype
-        if jax.numpy.issubdtype(dtype, jax.dtypes.extended) or not jax.numpy.issubdtype(dtype, np.floating):
+        if jax.numpy.issubdtype(dtype, jax.dtypes.extended) or not jax.numpy.issubdtype(dtype, np.inexact):
             yield array
             continue
-        x = np.asarray(array).astype(np.float64)
-        signs = 1.0 - 2 * index if index in {0, 1} else np.sign(rng.standard_normal(x.shape))
-        with np.errstate(invalid="ignore", over="ignore"):
-            exact = (np.floor(2 * x) == 2 * x) & (np.abs(x) <= _EXACT)
-            yield np.where(exact, x, x * (1 + 2 * float(finfo(dtype).eps) * signs)).astype(dtype)
+        if np.issubdtype(dtype, np.complexfloating):
+            parts = np.asarray(array)
+            nearby = np.empty_like(parts)
+            nearby.real, nearby.imag = (_moved(p, index, rng) for p in (parts.real, parts.imag))
+            yield nearby
+        else:
+            yield _moved(np.asarray(array), index, rng)
+
+
+def _moved(array: np.ndarray[Any, Any], index: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    """Move every number by two units of its last place, but those that may be meant exactly."""
+    x = array.astype(np.float64)
+    signs = 1.0 - 2 * index if index in {0, 1} else np.sign(rng.standard_normal(x.shape))
+    with np.errstate(invalid="ignore", over="ignore"):
+        exact = (np.floor(2 * x) == 2 * x) & (np.abs(x) <= _EXACT)
+        moved: np.ndarray[Any, Any] = np.where(exact, x, x * (1 + 2 * float(finfo(array.dtype).eps) * signs))
+        return moved.astype(array.dtype)

@@ -50,6 +50,9 @@ def dot_general(
     if any(left.shape[i] == 0 for i in dimension_numbers[0][0]):
         return ctx.op.Expand(ctx.constant(0, dtype), ctx.shape(plan.out))
     compute = compute_dtype(left.dtype, right.dtype, dtype)
+    if left.dtype != right.dtype:
+        x = convert(ctx, x, left.shape, left.dtype, dtype)
+        y = convert(ctx, y, right.shape, right.dtype, dtype)
     x = _arrange(ctx, ctx.cast(x, compute), plan.left)
     y = _arrange(ctx, ctx.cast(y, compute), plan.right)
     product = ctx.stamp(ctx.op.MatMul(x, y) if plan.contracts else ctx.op.Mul(x, y), plan.product)

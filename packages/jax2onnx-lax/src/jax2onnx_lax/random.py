@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx._compat import bit_hashes
+from jax2onnx._compat import bit_hashes, is_symbolic
 from jax2onnx.errors import UnsupportedCaseError
 
 if TYPE_CHECKING:
@@ -46,35 +46,59 @@ def _size(primitive: str, shape: Sequence[Any]) -> Any:
 def rng_bit_generator(
     state: jax.Array, *, shape: Sequence[Any], dtype: Any, algorithm: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Say ``rng_bit_generator`` in JAX; on a CPU, XLA's default algorithm is Philox with a 128-bit counter.
-
-    The state's low 64 bits are the key and the counter's high half, the others the counter's low half.
-    """
-    if int(algorithm) == int(lax.RandomAlgorithm.RNG_THREE_FRY):
-        what = "rng_bit_generator: the algorithm RNG_THREE_FRY"
-        raise UnsupportedCaseError(what, remedy="use RNG_PHILOX, or jax.random with a threefry2x32 key")
-    size = _size("rng_bit_generator", shape)
-    bits = np.dtype(dtype).itemsize * 8
-    per_block = 2 if bits == 64 else 4
-    blocks = (size + per_block - 1) // per_block
+    """Say ``rng_bit_generator`` in JAX; on a CPU, XLA's default algorithm is Philox."""
     words = state if state.dtype == _U32 else _halves(state)
+    threefry = int(algorithm) == int(lax.RandomAlgorithm.RNG_THREE_FRY)
+    generate = _threefry_bits if threefry else _philox_bits
+    new, values = generate(words, tuple(shape), np.dtype(dtype).itemsize * 8)
+    if state.dtype != _U32:
+        wide = new.reshape((2, 2)).astype(state.dtype)
+        new = wide[:, 0] | (wide[:, 1] << 32)
+    return new, lax.convert_element_type(values, dtype)
+
+
+def _philox_bits(words: jax.Array, shape: tuple[Any, ...], width: int) -> tuple[jax.Array, jax.Array]:
+    """Return new state and bits; the low 64 bits of the state are the key and the counter's high half."""
+    size = _size("rng_bit_generator", shape)
+    per_block = 2 if width == 64 else 4
+    blocks = (size + per_block - 1) // per_block
     count = lax.iota(_U32, blocks)
     low, high = _add(words[2], words[3], count)
     carried = (high < words[3]) | ((high == words[3]) & (low < words[2]))
     top = _add(words[0], words[1], carried.astype(_U32))
     block = jnp.stack(_philox((low, high, *top), words[:2]), -1)
-    if bits == 64:
-        pairs = block.reshape((-1, 2)).astype(dtype)
-        values = pairs[:, 0] | (pairs[:, 1] << 32)
-    else:
-        values = block.reshape((-1,))
-    values = lax.convert_element_type(values[:size].reshape(tuple(shape)), dtype)
+    values = _joined(block.reshape((-1, 2))) if width == 64 else block.reshape((-1,))
     low, high = _add(words[2], words[3], jnp.asarray(blocks, _U32))
-    new = jnp.stack([words[0], words[1], low, high])
-    if state.dtype != _U32:
-        wide = new.reshape((2, 2)).astype(state.dtype)
-        new = wide[:, 0] | (wide[:, 1] << 32)
-    return new, values
+    return jnp.stack([words[0], words[1], low, high]), values[:size].reshape(shape)
+
+
+def _threefry_bits(words: jax.Array, shape: tuple[Any, ...], width: int) -> tuple[jax.Array, jax.Array]:
+    """Return new state and bits; the low 64 bits of the state are the key, the others the counter.
+
+    A hash has 64 bits. For narrower numbers, its halves lie next to each other along the first even dimension, or
+    along the first of the largest if all are odd.
+    """
+    if any(is_symbolic(d) for d in shape):
+        what = "rng_bit_generator: a symbolic shape with the algorithm RNG_THREE_FRY"
+        raise UnsupportedCaseError(what, remedy="use RNG_PHILOX, or give the shape in numbers")
+    dims = shape or (1,)
+    split = next((i for i, d in enumerate(dims) if d % 2 == 0), int(np.argmax(dims)))
+    half = dims if width == 64 else (*dims[:split], (dims[split] + 1) // 2, *dims[split + 1 :])
+    count = _size("rng_bit_generator", half)
+    low, high = _add(words[2], words[3], lax.iota(_U32, count))
+    pair = [x.reshape(half) for x in bit_hashes()["threefry2x32"](words[0], words[1], low, high)]
+    if width == 64:
+        values = _joined(jnp.stack(pair, -1))
+    else:
+        values = jnp.stack(pair, split + 1).reshape((*dims[:split], 2 * half[split], *dims[split + 1 :]))
+        values = lax.slice_in_dim(values, 0, dims[split], axis=split)
+    low, high = _add(words[2], words[3], jnp.asarray(count, _U32))
+    return jnp.stack([words[0], words[1], low, high]), values.reshape(shape)
+
+
+def _joined(pairs: jax.Array) -> jax.Array:
+    wide = pairs.astype(np.uint64)
+    return wide[..., 0] | (wide[..., 1] << 32)
 
 
 def _halves(state: jax.Array) -> jax.Array:
