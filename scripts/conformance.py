@@ -1,9 +1,9 @@
 """Run JAX's own conformance cases for lax through the converter and onnxruntime; write the table of results.
 
 Each case runs in a worker process, so that a crash or a hang costs that case only. A case whose eager evaluation fails
-in JAX itself is left out. Outcomes: ``pass`` (within the tolerances of
-``jax2onnx.check``, or where JAX itself moves as far on inputs moved by two units of their last place); ``unconverted`` (a ConversionError); ``unloaded`` (onnxruntime refuses
-the model); ``mismatch`` (values, dtype or shape differ from JAX); ``crash`` (anything else, or a hang).
+in JAX itself is left out. Outcomes: ``pass`` (within the tolerances of ``jax2onnx.check``, or where JAX itself moves as
+far on inputs moved by two units of their last place); ``unconverted`` (a ConversionError); ``unloaded`` (onnxruntime
+refuses the model); ``mismatch`` (values, dtype or shape differ from JAX); ``crash`` (anything else, or a hang).
 
 Run: ``python scripts/conformance.py [--primitive NAME] [--dtype D] [--sample K] [--jobs 2] [--no-x64] [--write]``
 """

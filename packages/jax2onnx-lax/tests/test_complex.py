@@ -90,9 +90,8 @@ def test_unknown_case_is_refused() -> None:
 
 
 @pytest.mark.parametrize("length", [300, 509, 2053, 4096, "N"])
-@pytest.mark.parametrize("inverse", [False, True])
-def test_transform_of_any_length(length: int | str, inverse: bool) -> None:
-    function = jnp.fft.ifft if inverse else jnp.fft.fft
+@pytest.mark.parametrize("function", [jnp.fft.fft, jnp.fft.ifft])
+def test_transform_of_any_length(length: int | str, function: Callable[[Any], Any]) -> None:
     specs = [f"complex64[2,{length}]"]
     rng = np.random.default_rng(4)
     x = rng.standard_normal((2, 7 if isinstance(length, str) else length, 2)) @ [1, 1j]

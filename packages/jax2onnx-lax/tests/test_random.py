@@ -37,6 +37,7 @@ BITS: dict[str, Callable[[Any], Any]] = {
 """Functions of a key whose results JAX and the model must have in common to the last bit."""
 
 FLOATS: dict[str, Callable[[Any], Any]] = {
+    "choice": lambda k: random.choice(k, 7, (5,), p=jnp.array([0.1, 0.2, 0.3, 0.1, 0.1, 0.1, 0.1])),
     "categorical": lambda k: random.categorical(k, jnp.arange(12.0).reshape(3, 4)),
     "exponential": lambda k: random.exponential(k, (8,)),
     "gamma": lambda k: random.gamma(k, jnp.array([0.5, 2.0, 7.0])),
@@ -83,10 +84,20 @@ def test_generator(dtype: Any, word: int) -> None:
         np.testing.assert_array_equal(got, want, strict=True)
 
 
-def test_other_algorithm_is_refused() -> None:
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
+@pytest.mark.parametrize("shape", [(), (3,), (4,), (5, 7), (3, 6), (3, 3), (5, 2, 3)])
+def test_threefry_generator(shape: tuple[int, ...], dtype: Any) -> None:
+    state = np.array([3, 2**32 - 1, 2**32 - 2, 7], np.uint32)
+    algorithm = lax.RandomAlgorithm.RNG_THREE_FRY
+    expected, actual = _results(lambda s: lax.rng_bit_generator(s, shape, dtype=dtype, algorithm=algorithm), state)
+    for want, got in zip(expected, actual, strict=True):
+        np.testing.assert_array_equal(got, want, strict=True)
+
+
+def test_threefry_generator_of_symbolic_shape_is_refused() -> None:
     algorithm = lax.RandomAlgorithm.RNG_THREE_FRY
     with pytest.raises(UnsupportedCaseError, match="RNG_THREE_FRY"):
-        to_onnx(lambda s: lax.rng_bit_generator(s, (3,), algorithm=algorithm), ["uint32[4]"])
+        to_onnx(lambda s, x: lax.rng_bit_generator(s, x.shape, algorithm=algorithm), ["uint32[4]", "float32[B]"])
 
 
 def test_key_is_an_input_of_words() -> None:

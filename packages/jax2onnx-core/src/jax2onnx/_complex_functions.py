@@ -183,7 +183,7 @@ def integer_power(x: Complex, exponent: int) -> Complex:
     return divide(one(x), result) if exponent < 0 else result
 
 
-def less(x: Complex, y: Complex) -> Array:
+def less(x: Complex, y: Complex) -> Any:
     """Tell which is less by its real part, and by its imaginary part if those are equal."""
     return (x.re < y.re) | ((x.re == y.re) & (x.im < y.im))
 

@@ -38,7 +38,9 @@ def transform(x: Any, make: Callable[[Any, Any], Any], eqn: Any) -> Any:
     if kind == "RFFT":
         re, im = (part[..., : last // 2 + 1] for part in _real(x, last))
     else:
-        re, im = x if kind == "IRFFT" else _last(*x, last, sign)
+        re, im = x
+        if kind != "IRFFT":
+            re, im = _last(re, im, last, sign)
     for axis in range(-len(lengths), -1):
         moved = _last(jnp.moveaxis(re, axis, -1), jnp.moveaxis(im, axis, -1), lengths[axis], sign)
         re, im = (jnp.moveaxis(part, -1, axis) for part in moved)

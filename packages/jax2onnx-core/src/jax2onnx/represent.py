@@ -13,7 +13,8 @@ import jax
 import numpy as np
 
 from jax2onnx._compat import ShapedArray, key_implementation
-from jax2onnx._complex import COMPLEX, Complex
+from jax2onnx._complex import COMPLEX
+from jax2onnx._complex_functions import Complex
 from jax2onnx._keys import KEYS, per_word
 from jax2onnx.errors import UnsupportedCaseError
 

@@ -30,9 +30,9 @@ def register(registry: BoundLowerings) -> None:
         {
             "bitcast_convert_type": bitcast_convert_type,
             "reduce_precision": reduce_precision,
-            "eq_to": total_order("Equal"),
-            "lt_to": total_order("Less"),
-            "le_to": total_order("LessOrEqual"),
+            "eq_to": total_order(_same, "Equal"),
+            "lt_to": total_order(_before, "Less"),
+            "le_to": total_order(_not_after, "LessOrEqual"),
         }
     )
 
@@ -211,24 +211,50 @@ def reduce_precision(ctx: LoweringContext, x: ir.Value, *, exponent_bits: int, m
     return ctx.cast(op.Where(op.And(plain, op.Not(op.Equal(wide, 0.0))), value, wide), dtype)
 
 
-def total_order(op_type: str) -> Callable[..., Any]:
+def total_order(rule: Callable[[LoweringContext, ir.Value, ir.Value], ir.Value], op_type: str) -> Callable[..., Any]:
     """Return the rule of a comparison in the total order of floats, where -0 < 0 and NaN is at the ends."""
 
-    def rule(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
+    def lowered(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
         dtype = np.dtype(ctx.avals_in[0].dtype)
         if not is_float(dtype):
             return ctx.op.emit(op_type, x, y)
-        return ctx.op.emit(op_type, *[_order_key(ctx, v, dtype) for v in (x, y)])
+        if _native(ctx, dtype):
+            return ctx.op.emit(op_type, *[_order_key(ctx, v, dtype) for v in (x, y)])
+        return rule(ctx, x, y)
 
-    return rule
+    return lowered
 
 
 def _order_key(ctx: LoweringContext, x: ir.Value, dtype: np.dtype[Any]) -> ir.Value:
     """The bits as a signed integer, reversed for negative numbers."""
-    if not _native(ctx, dtype):
-        what = "the total order of floats asks for the sign of NaN, which no operator tells before opset 26"
-        raise ctx.unsupported(what, "pass opset=26 and a target that has BitCast, or compare with <")
     signed = np.dtype(f"int{8 * dtype.itemsize}")
     bits = ctx.op.BitCast(x, to=int(ir_dtype(signed)))
     flipped = ctx.op.BitwiseXor(bits, np.iinfo(signed).max)
     return ctx.op.Where(ctx.op.Less(bits, 0), flipped, bits)
+
+
+# Before BitCast no operator tells the sign of NaN: every NaN is the largest number then, as JAX makes it before it
+# sorts or searches.
+
+
+def _before(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
+    """Tell whether x comes before y."""
+    op = ctx.op
+    zeros = op.And(_is_minus_zero(ctx, x), op.And(op.Equal(y, x), op.Not(_is_minus_zero(ctx, y))))
+    return op.Or(op.Or(op.Less(x, y), zeros), op.And(op.Not(op.IsNaN(x)), op.IsNaN(y)))
+
+
+def _not_after(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
+    """Tell whether x does not come after y."""
+    return ctx.op.Not(_before(ctx, y, x))
+
+
+def _same(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
+    """Tell whether x and y have one place in the order."""
+    op = ctx.op
+    signs = op.Equal(_is_minus_zero(ctx, x), _is_minus_zero(ctx, y))
+    return op.Or(op.And(op.Equal(x, y), signs), op.And(op.IsNaN(x), op.IsNaN(y)))
+
+
+def _is_minus_zero(ctx: LoweringContext, x: ir.Value) -> ir.Value:
+    return ctx.op.And(ctx.op.Equal(x, 0.0), ctx.op.Less(ctx.op.Reciprocal(x), 0.0))

@@ -283,9 +283,11 @@ def select_and_scatter_add(
     index = windows.reduce(ctx, operands, window, select)[0]
 
     def add(values: jax.Array, places: jax.Array) -> jax.Array:
-        zeros = jnp.zeros((size,), values.dtype)
-        total = zeros.at[lax.reshape(places, (count,))].add(lax.reshape(values, (count,)), mode="drop")
-        return lax.reshape(total, aval.shape)
+        # Booleans add up to whether any is true.
+        numbers = values.astype(np.int32) if values.dtype == np.bool_ else values
+        zeros = jnp.zeros((size,), numbers.dtype)
+        total = zeros.at[lax.reshape(places, (count,))].add(lax.reshape(numbers, (count,)), mode="drop")
+        return lax.reshape(total, aval.shape).astype(values.dtype)
 
     avals = [given, windows.aval(given.shape, np.int32)]
     return ctx.via_jax(add, source, index, avals=avals)  # type: ignore[no-any-return]
