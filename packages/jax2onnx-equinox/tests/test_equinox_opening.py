@@ -166,3 +166,17 @@ def test_state_that_is_not_returned_is_refused(step):
 
     with pytest.raises(UnsupportedCaseError, match="does not return its eqx"):
         to_onnx(functools.partial(Forgetful(module), state=state), [(5, 4)], state="io", training=True)
+
+
+@pytest.mark.parametrize("form", ["lambda", "vmap", "jit"])
+def test_closures_over_modules(form):
+    mlp = eqx.nn.MLP(4, 2, 8, depth=1, key=jax.random.key(0))
+    fn, name = {
+        "lambda": (lambda x: jax.vmap(lambda row: mlp(row) * 2)(x) + 1, "mlp"),
+        "vmap": (jax.vmap(mlp), "fun"),
+        "jit": (jax.jit(lambda x: jax.vmap(mlp)(x) + 1), "mlp"),
+    }[form]
+    model = to_onnx(fn, [("B", 4)])
+    assert {f"{name}.layers.{i}.weight" for i in range(2)} <= {t.name for t in model.graph.initializer}
+    check(model, fn, [("B", 4)])
+    assert not isinstance(mlp.layers[0].weight, jax.core.Tracer)

@@ -8,7 +8,7 @@ import re
 import reprlib
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import jax
 
 from jax2onnx._compat import TRACING_ERRORS, InconclusiveDimensionOperation
 from jax2onnx.branching import branch
+from jax2onnx.closures import expose
 from jax2onnx.errors import DimensionError, InputSpecError, TraceError
 from jax2onnx.flatten import flatten
 from jax2onnx.functions import is_marked
@@ -57,9 +58,14 @@ def open_callable(fn: Any, hook: Any, opening: Opening) -> Opened:
     Raises:
         InputSpecError: ``fn`` is not callable and no plugin opens it.
     """
-    opened = hook.jax2onnx_open(target=fn, opening=opening)
+
+    def recognised(value: Any) -> bool:
+        return hook.jax2onnx_open(target=functools.partial(_holding, value), opening=opening) is not None
+
+    exposed, hidden = expose(fn, recognised)
+    opened: Opened | None = hook.jax2onnx_open(target=exposed, opening=opening)
     if opened is not None:
-        return opened  # type: ignore[no-any-return]
+        return replace(opened, warnings=(*opened.warnings, *hidden))
     if not callable(fn):
         msg = f"fn: {reprlib.repr(fn)} is neither callable nor an object that a loaded plugin opens"
         raise InputSpecError(msg)
@@ -71,7 +77,12 @@ def open_callable(fn: Any, hook: Any, opening: Opening) -> Opened:
     def pure(_params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         return fn(*args, **kwargs)
 
-    return Opened(function=pure, params={}, name=getattr(fn, "__name__", type(fn).__name__))
+    name = getattr(fn, "__name__", type(fn).__name__)
+    return Opened(function=pure, params={}, name=name, warnings=tuple(hidden))
+
+
+def _holding(*_values: Any) -> None:
+    """Stand for a function that is held with the values that plugins are asked about."""
 
 
 def _open_partial(fn: functools.partial[Any]) -> Opened:

@@ -35,22 +35,24 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
     """
     training = opening.training
     call = _Call.of(target)
-    leaves, tree = jax.tree_util.tree_flatten((call.args, call.kwargs), is_leaf=_is_module)
+    flat, tree = jax.tree_util.tree_flatten_with_path((call.args, call.kwargs), is_leaf=_is_module)
+    leaves = [leaf for _, leaf in flat]
     places = [i for i, leaf in enumerate(leaves) if _is_module(leaf)]
     if not places:
         return None
+    roots = _roots([flat[i][0] for i in places])
     modules: Sequence[nnx.Module] = [leaves[i] for i in places]
     graph, state = nnx.split(tuple(modules), graph=True)
     changed: list[str] = []
-    if not all(_settled(module, training=training) for _, module in _walk(modules)):
+    if not all(_settled(module, training=training) for _, module in _walk(modules, roots)):
         modules = nnx.merge(graph, state)
-        before = _modes(_walk(modules))
+        before = _modes(_walk(modules, roots))
         for module in modules:
             module.train() if training else module.eval()
         graph, state = nnx.split(tuple(modules), graph=True)
-        changed = [] if training else _changed(before, _modes(_walk(modules)))
+        changed = [] if training else _changed(before, _modes(_walk(modules, roots)))
     explicit = opening.state == "io"
-    variables = _Variables.of(state, single=len(modules) == 1, counters=explicit)
+    variables = _Variables.of(state, roots, counters=explicit)
 
     def function(params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         merged = nnx.merge(graph, variables.state(params))
@@ -63,7 +65,7 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
         result = call.function(*own_args, *args, **{**own_kwargs, **kwargs})
         if not explicit:
             return result
-        after = _Variables.of(nnx.split(merged, graph=True)[1], single=len(merged) == 1, counters=True)
+        after = _Variables.of(nnx.split(merged, graph=True)[1], roots, counters=True)
         return result, {name: after.params.get(name, params[name]) for name in variables.params}
 
     return Opened(
@@ -113,11 +115,11 @@ class _Variables:
     tree: Any
 
     @classmethod
-    def of(cls, state: Any, *, single: bool, counters: bool) -> _Variables:
+    def of(cls, state: Any, roots: Sequence[str], *, counters: bool) -> _Variables:
         leaves, names = [], []
         for path, variable in jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_variable)[0]:
             steps = [_step(key) for key in path]
-            name = ".".join(steps[1:] if single else steps)
+            name = ".".join(filter(None, [roots[int(steps[0])], *steps[1:]]))
             for inner, leaf in jax.tree_util.tree_flatten_with_path(variable)[0]:
                 within = [_step(key) for key in inner if _step(key) != "value"]
                 leaves.append(leaf)
@@ -132,6 +134,14 @@ class _Variables:
         """Return the state with ``params`` in place; its variables are new ones."""
         leaves = [leaf if name is None else params[name] for name, leaf in zip(self.names, self.leaves, strict=True)]
         return jax.tree_util.tree_unflatten(self.tree, leaves)
+
+
+def _roots(paths: Sequence[Any]) -> list[str]:
+    """Name the modules that a call holds: by the path in a container, else by number if there are several."""
+    names = [".".join(_step(key) for key in path[2:]) for path in paths]
+    if len(paths) > 1:
+        names = [name or str(i) for i, name in enumerate(names)]
+    return names if len(set(names)) == len(names) else [str(i) for i in range(len(names))]
 
 
 def _is_module(node: Any) -> bool:
@@ -174,11 +184,10 @@ def _settled(module: nnx.Module, *, training: bool) -> bool:
     return all(getattr(module, switch, wanted) is wanted for switch in ("deterministic", "use_running_average"))
 
 
-def _walk(modules: Sequence[nnx.Module]) -> Iterator[tuple[str, nnx.Module]]:
+def _walk(modules: Sequence[nnx.Module], roots: Sequence[str]) -> Iterator[tuple[str, nnx.Module]]:
     """Yield every module below the given ones once, with its path."""
     seen: set[int] = set()
-    pending: list[tuple[str, Any]] = [("" if len(modules) == 1 else str(i), m) for i, m in enumerate(modules)]
-    pending.reverse()
+    pending: list[tuple[str, Any]] = list(zip(roots, modules, strict=True))[::-1]
     while pending:
         path, node = pending.pop()
         items: Iterable[tuple[Any, Any]]
