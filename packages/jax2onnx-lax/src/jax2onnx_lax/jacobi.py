@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 from jax import lax
 
+from jax2onnx.errors import UnsupportedCaseError
 from jax2onnx_lax.householder import qr
 from jax2onnx_lax.matrices import (
     Array,
@@ -43,12 +44,11 @@ def eigh(
     """Return eigenvectors and ascending eigenvalues of the Hermitian matrices that one triangle of ``a`` gives."""
     del sort_eigenvalues, algorithm
     n = a.shape[-1]
-    if subset_by_index not in (None, (0, n)):
-        raise NotImplementedError
+    _refuse_subset("eigh", subset_by_index, n)
     part = jnp.tril(a, -1) if lower else jnp.triu(a, 1)
     diagonal = jnp.where(rows(a) == columns(a), a.real, 0)
     if n < 2:
-        return eye(a, n), diagonal[..., 0].real
+        return eye(a, n), jnp.sum(diagonal.real, axis=-1)
     finite = all_finite(part + diagonal)
     a = part + adjoint(part) + diagonal
     a = jnp.where(finite[..., None, None], a, 0)
@@ -59,6 +59,11 @@ def eigh(
     w = jnp.take_along_axis(w, order, axis=-1) * scale[..., None]
     v = jnp.take_along_axis(v, order[..., None, :], axis=-1)
     return nan_unless(finite, v, w)
+
+
+def _refuse_subset(name: str, subset: Any, count: int) -> None:
+    if subset not in (None, (0, count)):
+        raise UnsupportedCaseError(f"{name}: subset_by_index", remedy="compute all and slice")
 
 
 def _diagonalised(a: Array) -> tuple[Array, Array]:
@@ -147,8 +152,7 @@ def svd(
     """Return singular values and, with ``compute_uv``, left and right singular vectors."""
     del algorithm
     m, n = a.shape[-2:]
-    if subset_by_index not in (None, (0, min(m, n))):
-        raise NotImplementedError
+    _refuse_subset("svd", subset_by_index, min(m, n))
     if m < n:
         s, *uv = svd(transpose(a), full_matrices=full_matrices, compute_uv=compute_uv)
         return s, *[transpose(x) for x in reversed(uv)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 from jax import lax
 
+from jax2onnx.errors import UnsupportedCaseError
 from jax2onnx_lax.matrices import Array, adjoint, column, columns, is_complex, nan_unless, product, row, rows, steps
 from jax2onnx_lax.matrices import transpose as transposed
 
@@ -96,7 +97,8 @@ def symmetric_product(a: Array, c: Array, *, alpha: Any, beta: Any) -> Array:
 def tridiagonal_solve(dl: Array, d: Array, du: Array, b: Array, *, perturb_singular: bool = False) -> Array:
     """Solve tridiagonal systems by elimination, exchanging neighbouring rows where the lower one's pivot is larger."""
     if perturb_singular:
-        raise NotImplementedError
+        what = "tridiagonal_solve: perturb_singular"
+        raise UnsupportedCaseError(what, remedy="add a small multiple of the identity to the matrix")
     if d.shape[-1] == 0:
         return b
     xs = [jnp.moveaxis(x, -1, 0) for x in (dl, d, du)] + [jnp.moveaxis(b, -2, 0)]
