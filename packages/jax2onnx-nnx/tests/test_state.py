@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jax2onnx import to_onnx
+from jax2onnx import check, to_onnx
 from jax2onnx._runtime import Runner
+from jax2onnx.errors import CheckError
 
 
 class Counter(nnx.Module):
@@ -79,6 +80,53 @@ def test_without_asking_the_state_stays_as_it_is():
     for _ in range(2):
         np.testing.assert_array_equal(runner.run([x])[0], 7 * np.arange(3, dtype=np.float32))
     assert int(module.count[...]) == 0
+
+
+@pytest.mark.parametrize("make", [counter, normalised, decoder])
+def test_a_check_compares_the_state_too(make):
+    module, options, spec, _, names = make()
+    model = to_onnx(module, [spec], state="io", **options)
+    before = {name: read(module, name) for name in names}
+    report = check(model, module, [spec], state="io", kinds=("ordinary", "large"), **options)
+    assert {o.name for o in report.outputs} == {"output", *(f"{n}.next" for n in names)}
+    for name, value in before.items():
+        np.testing.assert_array_equal(read(module, name), value)
+
+
+def test_a_check_steps_from_the_state_of_now_and_sees_a_wrong_one():
+    module, _, spec, shape, _ = counter()
+    model = to_onnx(module, [spec], state="io")
+    module(jnp.ones(shape))
+    check(model, module, [spec], state="io", kinds=("ordinary",))
+
+    class Wrong(Counter):
+        def __call__(self, x):
+            result = super().__call__(x)
+            self.total[...] += 1
+            return result
+
+    with pytest.raises(CheckError, match=r"total\.next"):
+        check(to_onnx(Wrong(), [spec], state="io"), module, [spec], state="io")
+    with pytest.raises(CheckError, match="state='io' if it was exported so"):
+        check(model, module, [spec])
+
+
+def test_state_and_parameters_that_have_the_name_of_an_input():
+    class Named(nnx.Module):
+        def __init__(self):
+            self.x = nnx.Variable(jnp.zeros(3))
+            self.y = nnx.Variable(jnp.arange(3.0))
+            self.output = nnx.Param(jnp.ones(3))
+
+        def __call__(self, x, y):
+            self.x[...] += x
+            return self.x[...] * self.output[...] + self.y[...] * y
+
+    model = to_onnx(Named(), [(3,), (3,)], state="io")
+    assert [i.name for i in model.graph.input] == ["x", "y", "state.x"]
+    assert [o.name for o in model.graph.output] == ["output", "state.x.next"]
+    assert {t.name for t in model.graph.initializer} == {"params.output", "params.y"}
+    check(model, Named(), [(3,), (3,)], state="io")
 
 
 def read(module, name):

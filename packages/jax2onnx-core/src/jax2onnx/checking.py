@@ -350,7 +350,8 @@ class _Comparison:
         return own + [plain(self._params[n]) for n in self._stepped]
 
     def _nudged(self, arrays: Sequence[Any], names: Sequence[str], seed: int) -> list[Array]:
-        params = dict(zip(self._params, nudged(list(map(_array, self._params.values())), seed), strict=True))
+        moved = map(jax.numpy.asarray, nudged(list(map(_array, self._params.values())), seed))
+        params = dict(zip(self._params, moved, strict=True))
         return self._evaluate(params, list(nudged(arrays, seed)), names)
 
     def batch(self, runner: Runner, batch: Batch, label: str) -> list[OutputReport]:

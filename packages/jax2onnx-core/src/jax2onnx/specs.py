@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,6 +88,7 @@ def parse_inputs(
     args: tuple[Any, ...] = () if isinstance(inputs, Mapping) else tuple(inputs)
     kwargs = dict(inputs) if isinstance(inputs, Mapping) else {}
     kwargs.update(input_params or {})
+    _check_keywords(fn, kwargs, "inputs" if isinstance(inputs, Mapping) else "input_params")
     reader = _Reader(constraints)
     labels = _argument_names(fn, len(args))
     arg_tree = tuple(_reader_tree(reader, spec, label) for spec, label in zip(args, labels, strict=True))
@@ -231,6 +232,20 @@ class _Reader:
 
     def _note(self, dim: Any) -> None:
         self.symbols.update(dict.fromkeys(re.findall(r"[A-Za-z_]\w*(?!\w*\s*\()", str(dim))))
+
+
+def _check_keywords(fn: Callable[..., Any], names: Iterable[str], option: str) -> None:
+    try:
+        parameters = inspect.signature(fn).parameters.values()
+    except (TypeError, ValueError):
+        return
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return
+    accepted = [p.name for p in parameters if p.kind in {p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD}]
+    for name in names:
+        if name not in accepted:
+            msg = f"{option}: {name!r} is no parameter of the callable, which takes {', '.join(accepted) or 'none'}"
+            raise InputSpecError(msg)
 
 
 def _argument_names(fn: Callable[..., Any], count: int) -> list[str]:
