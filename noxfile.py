@@ -97,6 +97,13 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
+@nox.session(python=[OLDEST, NEWEST])
+def conformance(session: nox.Session) -> None:
+    """Run JAX's own cases for lax with its oldest and its newest release; write docs/coverage/ (15 minutes each)."""
+    _install(session, *(GROUPS["oldest"] if session.python == OLDEST else []))
+    session.run("python", "scripts/conformance.py", *(session.posargs or ["--write"]))
+
+
 @nox.session(python=NEWEST)
 def types(session: nox.Session) -> None:
     """Run mypy, strict."""
