@@ -61,14 +61,17 @@ def cholesky(a: Array) -> Array:
     """Return the lower factors, column by column, above them what ``a`` holds there; NaN unless positive definite."""
     i, j = rows(a), columns(a)
 
-    def add_column(k: Any, factor: Array) -> Array:
+    def add_column(k: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        factor, failed = state
         left = column(a, k) - product(factor, adjoint(row(factor, k)))
         pivot = row(left, k).real
-        return jnp.where(j == k, jnp.where(i >= k, left / jnp.sqrt(pivot).astype(a.dtype), 0), factor)
+        below = jnp.where(i >= k, left / jnp.sqrt(pivot).astype(a.dtype), 0)
+        # LAPACK goes on after NaN.
+        return jnp.where(j == k, below, factor), failed | (pivot <= 0)
 
-    factor = steps(a.shape[-1], add_column, jnp.zeros_like(a))
-    ok = jnp.all((factor.real > 0) | (i != j), axis=(-2, -1))
-    return nan_unless(ok, jnp.where(i >= j, factor, a))[0]
+    start = jnp.zeros_like(a), jnp.zeros((*a.shape[:-2], 1, 1), bool)
+    factor, failed = steps(a.shape[-1], add_column, start)
+    return nan_unless(~failed[..., 0, 0], jnp.where(i >= j, factor, a))[0]
 
 
 def cholesky_update(factor: Array, vector: Array) -> Array:
