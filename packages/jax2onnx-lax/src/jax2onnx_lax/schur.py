@@ -1,0 +1,202 @@
+"""Eigenvalues of general matrices: the QR algorithm on complex Hessenberg matrices, said in JAX."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+from jax import lax
+
+from jax2onnx.errors import UnsupportedCaseError
+from jax2onnx_lax.householder import hessenberg, householder_product
+from jax2onnx_lax.matrices import (
+    Array,
+    adjoint,
+    all_finite,
+    column,
+    columns,
+    eye,
+    is_complex,
+    nan_unless,
+    product,
+    row,
+    rows,
+    steps,
+)
+
+if TYPE_CHECKING:
+    from jax2onnx.registry import BoundLowerings
+
+_MOST_STEPS = 30
+"""QR steps for each eigenvalue; about 2 are needed."""
+_EXCEPTIONAL = 10
+"""Every so many steps the shift is another one, lest a symmetric matrix cycles."""
+
+
+def register(registry: BoundLowerings) -> None:
+    """Register the family."""
+    registry.via_jax({"eig": eig, "schur": schur})
+
+
+def schur(a: Array, *, compute_schur_vectors: bool, sort_eig_vals: bool, select_callable: Any = None) -> Any:
+    """Return the triangular Schur forms of complex matrices and, if asked, the unitary matrices."""
+    del select_callable
+    if sort_eig_vals:
+        raise UnsupportedCaseError("schur: sort_eig_vals", remedy="sort outside the model")
+    if not is_complex(a):
+        raise UnsupportedCaseError("schur: the form of real matrices", remedy="pass output='complex'")
+    finite = all_finite(a)
+    t, z = _triangular(jnp.where(finite[..., None, None], a, 0))
+    return nan_unless(finite, t, z) if compute_schur_vectors else nan_unless(finite, t)
+
+
+def eig(
+    a: Array,
+    *,
+    compute_left_eigenvectors: bool,
+    compute_right_eigenvectors: bool,
+    enable_eigvec_derivs: Any = None,
+    implementation: Any = None,
+) -> tuple[Array, ...]:
+    """Return eigenvalues and, if asked, left and right eigenvectors of length 1."""
+    del enable_eigvec_derivs, implementation
+    finite = all_finite(a)
+    real = not is_complex(a)
+    a = jnp.where(finite[..., None, None], a, 0)
+    whole = lax.complex(a, jnp.zeros_like(a)) if real else a
+    t, z = _triangular(whole)
+    w = jnp.diagonal(t, 0, -2, -1)
+    on_axis = jnp.zeros(w.shape, bool)
+    if real:
+        size = jnp.sqrt(jnp.sum(a * a, axis=(-2, -1)))[..., None]
+        on_axis = jnp.abs(w.imag) <= 10 * jnp.finfo(a.dtype).eps * size
+        w = lax.complex(w.real, jnp.where(on_axis, 0, w.imag))
+    results = [w]
+    if compute_left_eigenvectors:
+        flipped = jnp.flip(adjoint(t), (-2, -1))
+        left = jnp.flip(_null_vectors(flipped), (-2, -1))
+        results.append(_normalised(product(z, left), on_axis))
+    if compute_right_eigenvectors:
+        results.append(_normalised(product(z, _null_vectors(t)), on_axis))
+    return nan_unless(finite, *results)
+
+
+def _triangular(a: Array) -> tuple[Array, Array]:
+    """Return Schur form and vectors of finite complex matrices."""
+    n = a.shape[-1]
+    if n < 2:
+        return a, eye(a, n)
+    scale = jnp.max(jnp.abs(a), axis=(-2, -1), keepdims=True)
+    scale = jnp.where(scale > 0, scale, 1)
+    packed, taus = hessenberg(a / scale)
+    inner = householder_product(packed[..., 1:, :-1], taus)
+    start = jnp.pad(inner, [(0, 0)] * (a.ndim - 2) + [(1, 0), (1, 0)]) + _corner(a)
+    form = _deflated(jnp.triu(packed, -1))
+
+    def unfinished(state: tuple[Any, Array, Array]) -> Array:
+        step, t, _ = state
+        return (step < _MOST_STEPS * n) & jnp.any(jnp.diagonal(t, -1, -2, -1) != 0)
+
+    def improve(state: tuple[Any, Array, Array]) -> tuple[Any, Array, Array]:
+        step, t, z = state
+        left = _rotations(t - _shift(t, step)[..., None] * jnp.eye(n, dtype=t.dtype))
+        q = adjoint(left)
+        return step + 1, _deflated(jnp.triu(product(product(left, t), q), -1)), product(z, q)
+
+    _, t, z = lax.while_loop(unfinished, improve, (0, form, start))
+    return jnp.triu(t) * scale, z
+
+
+def _corner(a: Array) -> Array:
+    """Return matrices of zeros with a one at the upper left."""
+    return ((rows(a) == 0) & (columns(a) == 0)).astype(a.dtype)
+
+
+def _deflated(t: Array) -> Array:
+    """Replace negligible entries below the diagonal by zero; the largest entries are about 1."""
+    eps = jnp.finfo(t.dtype).eps
+    sizes = jnp.abs(jnp.diagonal(t, 0, -2, -1))
+    limits = eps * jnp.maximum(sizes[..., 1:] + sizes[..., :-1], eps)
+    # The limit of each entry (k + 1, k), in row k + 1.
+    limits = jnp.pad(limits, [(0, 0)] * (limits.ndim - 1) + [(1, 0)])[..., None]
+    return jnp.where((rows(t) == columns(t) + 1) & (jnp.abs(t) <= limits), 0, t)
+
+
+def _shift(t: Array, step: Any) -> Array:
+    """Return the eigenvalue, of shape ``[..., 1]``, nearest to the corner of the last 2 x 2 block not yet triangular."""
+    n = t.shape[-1]
+    diagonal, above, below = [jnp.diagonal(t, k, -2, -1) for k in (0, 1, -1)]
+    last = jnp.max(jnp.where(below != 0, jnp.arange(1, n, dtype=jnp.int32), 0), axis=-1, keepdims=True)
+    before = jnp.maximum(last - 1, 0)
+
+    def at(x: Array, index: Array) -> Array:
+        return jnp.take_along_axis(x, index, axis=-1, mode="promise_in_bounds")
+
+    corner = at(diagonal, last)
+    off = at(below, before)
+    half = (at(diagonal, before) - corner) / 2
+    both = off * at(above, before)
+    root = jnp.sqrt(half * half + both)
+    root = jnp.where((half * jnp.conj(root)).real < 0, -root, root)
+    far = half + root
+    nearest = corner - jnp.where(far == 0, root, both / jnp.where(far == 0, 1, far))
+    exceptional = corner + jnp.abs(off)
+    shift = jnp.where(step % _EXCEPTIONAL == _EXCEPTIONAL - 1, exceptional, nearest)
+    return jnp.where(last == 0, 0, shift)
+
+
+def _rotations(t: Array) -> Array:
+    """Return unitary matrices whose products with Hessenberg matrices are triangular."""
+    n = t.shape[-1]
+    wide = jnp.moveaxis(jnp.concatenate([t, eye(t, n)], axis=-1), -2, 0)
+
+    def rotate(upper: Array, xs: tuple[Array, Array]) -> tuple[Array, Array]:
+        k, lower = xs
+        x, y = column(upper, k), column(lower, k)
+        a, b = jnp.abs(x), jnp.abs(y)
+        largest = jnp.maximum(a, b)
+        largest = jnp.where(b == 0, 1, largest)
+        length = jnp.sqrt((a / largest) ** 2 + (b / largest) ** 2)
+        length = largest * jnp.where(b == 0, 1, length)
+        c = jnp.where(b == 0, 1, x / length)
+        s = jnp.where(b == 0, 0, y / length)
+        return c * lower - s * upper, jnp.conj(c) * upper + jnp.conj(s) * lower
+
+    last, others = lax.scan(rotate, wide[0], (jnp.arange(n - 1, dtype=jnp.int32), wide[1:]))
+    return jnp.moveaxis(jnp.concatenate([others, last[None]]), 0, -2)[..., n:]
+
+
+def _null_vectors(t: Array) -> Array:
+    """Return in column k what ``t - t[k, k]``, upper triangular, maps to zero, for every k."""
+    n = t.shape[-1]
+    i, j = rows(t), columns(t)
+    w = jnp.diagonal(t, 0, -2, -1)[..., None, :]
+    limits = jnp.finfo(t.dtype)
+    sizes = jnp.max(jnp.abs(t), axis=(-2, -1), keepdims=True)
+    least = jnp.maximum(limits.eps * sizes, limits.tiny)
+    strict = jnp.where(i < j, t, 0)
+
+    def add_row(step: Any, x: Array) -> Array:
+        k = n - 1 - step
+        gap = column(w, k) - w
+        gap = jnp.where(jnp.abs(gap) < least, least.astype(t.dtype), gap)
+        entry = -product(row(strict, k), x) / gap
+        x = jnp.where(i == k, jnp.where(j > k, entry, (j == k).astype(t.dtype)), x)
+        # A defective matrix makes them grow without bound.
+        size = jnp.abs(row(x, k))
+        return x / jnp.where(size > 1 / limits.eps, size, 1)
+
+    return steps(n, add_row, jnp.zeros_like(t))
+
+
+def _normalised(v: Array, on_axis: Array) -> Array:
+    """Scale columns to length 1 and turn their largest entries real; those ``on_axis`` become real."""
+    sizes = jnp.abs(v)
+    largest = jnp.max(sizes, axis=-2, keepdims=True)
+    v = v / largest
+    sizes = jnp.abs(v)
+    length = jnp.sqrt(jnp.sum(sizes * sizes, axis=-2, keepdims=True))
+    place = jnp.argmax(sizes, axis=-2, keepdims=True).astype(jnp.int32)
+    turn = jnp.conj(jnp.take_along_axis(v, place, axis=-2, mode="promise_in_bounds"))
+    v = v * (turn / jnp.abs(turn)) / length
+    return lax.complex(v.real, jnp.where((rows(v) == place) | on_axis[..., None, :], 0, v.imag))
