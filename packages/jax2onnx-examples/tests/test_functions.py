@@ -118,3 +118,41 @@ def test_every_module_as_a_function_shows_the_module_tree():
     assert tree["MultiHeadAttention"] == {"LinearGeneral"}
     assert tree["MLPBlock"] == {"Linear"}
     check(model, vit, case.inputs)
+
+
+def inputs_of(model):
+    return {f.name: list(f.input) for f in model.functions}
+
+
+def test_inputs_of_functions_are_named_by_parameter_and_path():
+    @onnx_function
+    def mixed(batch, param_0, *rest, scale):
+        table = np.arange(300, dtype=np.float32)
+        return batch["a"] * param_0 + batch["b"][1] * scale + rest[0] + table[:3] + table.sum()
+
+    def fn(x):
+        return jax.vmap(lambda row: mixed({"a": row, "b": [row, row + 1]}, row, row, scale=row))(x)
+
+    model = to_onnx(fn, [("B", 3)])
+    names = inputs_of(model)["mixed"]
+    assert names[:5] == ["batch.a", "batch.b.1", "param_0", "rest.0", "scale"]
+    assert len(set(names)) == len(names)
+    check(model, fn, [("B", 3)])
+
+
+def test_weights_of_functions_are_named_by_path():
+    _, model = export(Block, [4, 4])
+    names = inputs_of(model)["Block"]
+    assert {"attention.value.kernel", "attention.key.bias", "mlp.up.kernel", "norm1.scale", "x"} <= set(names)
+    assert names[-1] == "x"
+
+
+def test_a_gradient_of_a_function_has_inputs_by_number():
+    @onnx_function
+    def square(x):
+        return x * x
+
+    grad = jax.grad(lambda x: square(x).sum())
+    model = to_onnx(grad, [(3,)])
+    assert all(name.startswith("input_") for f in model.functions for name in f.input)
+    check(model, grad, [(3,)])

@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import re
 import types
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -18,6 +20,8 @@ from typing import Any, TypeVar, overload
 
 import jax
 import numpy as np
+
+from jax2onnx._compat import open_jaxpr
 
 JITTED = frozenset({"jit", "pjit"})
 """Names of the primitive that ``jax.jit`` binds; where one is left in a flat program, it is marked."""
@@ -38,6 +42,7 @@ class Carried:
         rebuild: makes an equivalent object from arrays.
         read: the arrays of a rebuilt object, after the call (they differ where the call changed its state).
         write: stores changed arrays in the original object.
+        names: the paths of its arrays, for the names of the function's inputs; empty if it has none.
     """
 
     static: Hashable
@@ -45,6 +50,7 @@ class Carried:
     rebuild: Callable[[Sequence[Any]], Any]
     read: Callable[[Any], Sequence[Any]]
     write: Callable[[Sequence[Any]], None]
+    names: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,51 @@ def marked_name(name: str, namespace: str = "jax2onnx") -> str:
     return str(Mark(name, namespace, 0))
 
 
+def argument_names(fn: Callable[..., Any], paths: Sequence[Any]) -> list[str]:
+    """Name the leaves of ``(args, kwargs)`` by the parameters of ``fn`` and the paths below them, without ``self``."""
+    try:
+        parameters = list(inspect.signature(fn).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    positional = [p.name for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
+    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "input")
+    names = []
+    for kind, place, *below in paths:
+        if kind.idx:
+            label = str(place.key)
+        elif place.idx < len(positional):
+            label = positional[place.idx]
+        else:
+            label = f"{rest}.{place.idx - len(positional)}"
+        path = jax.tree_util.keystr(tuple(below), simple=True, separator=".")
+        names.append(".".join(filter(None, ("" if label == "self" else label, path))))
+    return names
+
+
+def named(names: Sequence[str], leaves: Sequence[Any]) -> OrderedDict[str, Any]:
+    """Return arrays under distinct names, as an argument of a function that ``jax.jit`` traces."""
+    found: OrderedDict[str, Any] = OrderedDict()
+    for name, leaf in zip(names, leaves, strict=True):
+        label, count = name or "input", 1
+        while label in found:
+            label = f"{name or 'input'}_{count}"
+            count += 1
+        found[label] = leaf
+    return found
+
+
+def input_names(jaxpr: Any) -> list[str]:
+    """Name the inputs of a marked function's jaxpr as :func:`named` did, by number where a transformation forgot it."""
+    info = open_jaxpr(jaxpr)[0].debug_info
+    paths = (info and info.arg_names) or ()
+    names = [".".join(re.findall(r"\['(.*?)'\]", str(path))) for path in paths]
+    count = len(open_jaxpr(jaxpr)[0].invars)
+    if len(names) != count:
+        return [f"input_{i}" for i in range(count)]
+    names = [name or f"input_{i}" for i, name in enumerate(names)]
+    return list(named(names, names))
+
+
 @functools.cache
 def outlined(cls: type[Any]) -> type[Any]:
     """Return a subclass whose ``__call__`` is an ONNX function, for copies of a framework's modules.
@@ -167,12 +218,15 @@ def _call_marked(
             carried[id(node)] = opened
         return opened is not None
 
-    leaves, tree = jax.tree_util.tree_flatten(arguments, is_leaf=is_leaf)
-    slots = [_slot(leaf, carried) for leaf in leaves]
+    flat, tree = jax.tree_util.tree_flatten_with_path(arguments, is_leaf=is_leaf)
+    slots = [_slot(leaf, carried) for _, leaf in flat]
+    labels = argument_names(fn, [path for path, _ in flat])
+    names = [".".join(filter(None, (label, n))) for label, s in zip(labels, slots, strict=True) for n in s.names]
+    leaves = named(names, [leaf for slot in slots for leaf in slot.leaves])
     static = _Static(tree, tuple(s.static for s in slots))
     if key not in export.jitted:
         export.jitted[key] = _jit(fn, mark)
-    results, states = export.jitted[key](static, [s.leaves for s in slots], _Unhashed(slots))
+    results, states = export.jitted[key](static, leaves, _Unhashed(slots))
     for slot, state in zip(slots, states, strict=True):
         if slot.carried is not None and state is not None:
             slot.carried.write(state)
@@ -195,6 +249,12 @@ class _Slot:
     leaves: Sequence[Any]
     rebuild: Callable[[Sequence[Any]], Any]
     carried: Carried | None = None
+
+    @property
+    def names(self) -> Sequence[str]:
+        """For each array its path within the leaf."""
+        own = () if self.carried is None else self.carried.names
+        return own or [""] * len(self.leaves)
 
 
 class _Unhashed:
@@ -224,11 +284,13 @@ def _slot(leaf: Any, carried: Mapping[int, Carried]) -> _Slot:
 
 
 def _jit(fn: Callable[..., Any], mark: Mark) -> Callable[..., Any]:
-    def call(static: _Static, leaves: Sequence[Sequence[Any]], slots: _Unhashed) -> Any:
-        values = [s.rebuild(held) for s, held in zip(slots.slots, leaves, strict=True)]
+    def call(static: _Static, leaves: Mapping[str, Any], slots: _Unhashed) -> Any:
+        given = iter(leaves.values())
+        arrays = [[next(given) for _ in s.leaves] for s in slots.slots]
+        values = [s.rebuild(held) for s, held in zip(slots.slots, arrays, strict=True)]
         args, kwargs = jax.tree_util.tree_unflatten(static.tree, values)
         result = fn(*args, **kwargs)
-        return result, [_changed(s, v, held) for s, v, held in zip(slots.slots, values, leaves, strict=True)]
+        return result, [_changed(s, v, held) for s, v, held in zip(slots.slots, values, arrays, strict=True)]
 
     call.__name__ = call.__qualname__ = str(mark)
     return jax.jit(call, static_argnums=(0, 2))

@@ -10,7 +10,8 @@ import onnx_ir as ir
 from jax2onnx._graph import has_effect, live
 from jax2onnx.builder import Scope
 from jax2onnx.dims import find_sources
-from jax2onnx.functions import JITTED, Mark, parse_mark
+from jax2onnx.functions import JITTED, Mark, input_names, parse_mark
+from jax2onnx.naming import apart
 from jax2onnx.program import Eqn, Program
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 
 CALL = "onnx_function"
-"""The primitive of equations that call a function: ``name`` is its mark, ``program`` its flat program."""
+"""The primitive of equations that call a function: ``name`` is its mark, ``program`` its flat program, ``inputs`` the
+names of what it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ class Outliner:
         pruned = self._pruned[key]
         results = [v for v, r in zip(eqn.outputs, read, strict=True) if r]
         operands = [eqn.inputs[i] for i in pruned.used]
-        params = {"name": eqn.params["name"], "program": pruned.program}
+        names = input_names(eqn.params["jaxpr"])
+        params = {"name": eqn.params["name"], "program": pruned.program, "inputs": [names[i] for i in pruned.used]}
         return Eqn(CALL, operands, results, params, eqn.source)
 
     def call(self, eqn: Eqn, operands: Sequence[ir.Value]) -> Sequence[ir.Value]:
@@ -94,15 +97,15 @@ class Outliner:
         assert mark is not None
         definition = self._by_program.get(id(program))
         if definition is None:
-            definition = self._by_program[id(program)] = self._define(mark, program)
+            definition = self._by_program[id(program)] = self._define(mark, program, eqn.params["inputs"])
         op = self._ctx.op
         extra = [self._ctx.named_dim(h) if isinstance(h, str) else op.constant(h) for h in definition.hoisted]
         function = definition.function
         return op.call(function.domain, function.name, [*operands, *extra], len(eqn.outputs))
 
-    def _define(self, mark: Mark, program: Program) -> _Definition:
+    def _define(self, mark: Mark, program: Program, names: Sequence[str]) -> _Definition:
         ctx = self._ctx
-        inputs = [ctx.input(v.aval, f"input_{i}") for i, v in enumerate(program.inputs)]
+        inputs = [ctx.input(v.aval, name) for v, name in zip(program.inputs, names, strict=True)]
         scope = Scope(function=True)
         shapes = [(value, v.aval.shape) for value, v in zip(inputs, program.inputs, strict=True)]
         scope.sources.update(find_sources(shapes))
@@ -111,6 +114,8 @@ class Outliner:
             outputs = ctx.distinct(ctx.run(program, inputs))
         finally:
             ctx.op.scope = outer
+        for value, own in zip(scope.hoisted, apart([str(v.name) for v, _ in scope.hoisted], names, "_"), strict=True):
+            value[0].name = own
         inputs += [value for value, _ in scope.hoisted]
         function = self._share(mark, inputs, outputs, scope.nodes)
         return _Definition(function, tuple(what for _, what in scope.hoisted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from flax import linen as nn
 
 from jax2onnx.errors import UnsupportedCaseError
-from jax2onnx.functions import marked_name
+from jax2onnx.functions import argument_names, marked_name, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +41,8 @@ class Outline:
         module = context.module
         here = (module.path, type(module))
         is_inside = bool(self.running) and self.running[-1] == here
-        leaves, tree = jax.tree_util.tree_flatten((args, kwargs))
+        flat, tree = jax.tree_util.tree_flatten_with_path((args, kwargs))
+        leaves = [leaf for _, leaf in flat]
         takes_modules = any(isinstance(leaf, nn.Module | nn.Variable) for leaf in leaves)
         if context.method_name != "__call__" or not module.path or is_inside or takes_modules:
             return next_fun(*args, **kwargs)
@@ -49,8 +51,8 @@ class Outline:
             raise UnsupportedCaseError(msg, remedy=f"leave rngs out where nothing is random, or {_REMEDY}")
         returned: list[_Parts] = []
 
-        def run(inner: nn.Module, *arrays: Any) -> Sequence[Any]:
-            own_args, own_kwargs = _Parts(leaves, tree).filled(arrays)
+        def run(inner: nn.Module, given: Mapping[str, Any]) -> Sequence[Any]:
+            own_args, own_kwargs = _Parts(leaves, tree).filled(list(given.values()))
             self.running.append(here)
             try:
                 result = type(inner).__call__(inner, *own_args, **own_kwargs)
@@ -61,7 +63,9 @@ class Outline:
 
         run.__name__ = run.__qualname__ = marked_name(type(module).__name__)
         try:
-            arrays = nn.jit(run)(module, *_Parts(leaves, tree).arrays)
+            method = types.MethodType(type(module).__call__, module)
+            names = argument_names(method, [path for path, leaf in flat if _is_array(leaf)])
+            arrays = nn.jit(run)(module, named(names, _Parts(leaves, tree).arrays))
         except flax.errors.JaxTransformError as error:
             msg = f"functions='modules': {type(module).__name__} uses a module that it gets through a closure"
             raise UnsupportedCaseError(msg, remedy=_REMEDY) from error
