@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from jax import lax
+from jax.experimental import sparse
 
 from jax2onnx import check, to_onnx
 from jax2onnx.errors import UnsupportedCaseError
@@ -238,12 +239,39 @@ def test_what_a_model_cannot_hold_is_refused_by_name(name) -> None:
     assert name in str(error.value.remedy)
 
 
+AUTO = (jax.sharding.AxisType.Auto,)
+SPEC = jax.sharding.PartitionSpec("i")
+
+
 def test_communication_between_devices_is_refused_by_axis() -> None:
-    mesh = jax.make_mesh((1,), ("i",), axis_types=(jax.sharding.AxisType.Explicit,))
-    spec = jax.sharding.PartitionSpec("i")
-    fn = jax.shard_map(lambda x: lax.psum(x, "i"), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
-    with jax.set_mesh(mesh), pytest.raises(UnsupportedCaseError, match="between devices"):
-        to_onnx(lambda x: fn(jax.sharding.reshard(x, spec)), [(3,)])
+    mesh = jax.sharding.AbstractMesh((2,), ("i",), axis_types=AUTO)
+    fn = jax.shard_map(lambda x: lax.psum(x, "i"), mesh=mesh, in_specs=SPEC, out_specs=SPEC, check_vma=False)
+    with pytest.raises(UnsupportedCaseError, match="between devices"):
+        to_onnx(fn, [(4,)])
+
+
+def test_communication_of_one_device() -> None:
+    mesh = jax.make_mesh((1,), ("i",), axis_types=AUTO)
+
+    def on_device(x):
+        gathered = lax.all_gather(x, "i")
+        total = lax.psum(x, "i") + lax.pmax(x, "i") + lax.pmean(x, "i") + lax.ppermute(x, "i", [(0, 0)])
+        exchanged = lax.all_to_all(gathered, "i", 0, 1)[:, 0]
+        return total + lax.psum_scatter(gathered, "i") + exchanged + lax.axis_index("i")
+
+    verified(jax.shard_map(on_device, mesh=mesh, in_specs=SPEC, out_specs=SPEC, check_vma=False), [(3, 2)])
+
+
+def test_sparse_matrices() -> None:
+    dense = np.array([[1, 0, 2], [0, 3, 0]], np.float32)
+    coo = sparse.BCOO.fromdense(dense)
+    csr = sparse.BCSR.from_bcoo(coo)
+
+    def fn(x):
+        doubled = (coo * 2).sum_duplicates(nse=3).todense()
+        return coo @ x, coo.T.todense(), doubled, csr @ x, sparse.CSR.fromdense(dense) @ x
+
+    verified(fn, [(3, 2)])
 
 
 @pytest.mark.parametrize("reduce", [lax.psum, lax.pmax, lax.pmin, lax.pmean])

@@ -14,6 +14,7 @@ from jax._src import config as _config
 from jax._src import core as _core
 from jax._src import source_info_util as _source_info
 from jax._src.export import shape_poly as _shape_poly
+from jax._src.interpreters import mlir as _mlir
 from jax._src.lax import special as _special
 from jax._src.state import discharge as _discharge
 
@@ -125,6 +126,19 @@ def special_function(name: str) -> Callable[..., Any]:
     if "dtype" not in inspect.signature(function).parameters:
         return function
     return lambda *operands: function(*operands, dtype=operands[0].dtype)
+
+
+def own_definition(name: str) -> Callable[..., Any] | None:
+    """Return JAX's own definition, in plainer primitives, of a primitive on a CPU; None if it is none such."""
+    for lowerings in (_mlir._platform_specific_lowerings["cpu"], _mlir._lowerings):  # noqa: SLF001
+        for primitive, entry in lowerings.items():
+            if primitive.name == name:
+                rule = getattr(entry, "rule", entry)
+                held = inspect.getclosurevars(rule).nonlocals if inspect.isfunction(rule) else {}
+                if "fun" in held:
+                    function: Callable[..., Any] = held["fun"]
+                    return function
+    return None
 
 
 def key_implementation(dtype: Any) -> Any:

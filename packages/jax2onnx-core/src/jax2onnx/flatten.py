@@ -173,6 +173,8 @@ def _const(aval: Any, value: Any) -> Value:
 def _called(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
     """Return the jaxpr that an equation only calls, and its constants, or None."""
     name = eqn.primitive.name
+    if name == "shard_map" and eqn.params["mesh"].size == 1:
+        return open_jaxpr(eqn.params["jaxpr"])
     if name in CALLS:
         return next((open_jaxpr(eqn.params[p]) for p in CALLS[name] if p in eqn.params), None)
     return expand(eqn) if name in EXPANDED else None

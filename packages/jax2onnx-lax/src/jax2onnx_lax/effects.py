@@ -21,31 +21,74 @@ DROPPED = (
 )
 """The warning that an export gives once, however many prints there were."""
 
-_COLLECTIVES = (
-    "all_gather",
-    "all_gather_invariant",
-    "all_gather_reduced",
-    "all_to_all",
-    "axis_index",
-    "pbroadcast",
-    "pgather",
-    "ppermute",
-    "psum_invariant",
-    "ragged_all_to_all",
-    "reduce_scatter",
-    "shard_map",
-    "xla_pmap",
-)
+_ALONE = (
+    "all_gather", "all_gather_invariant", "all_gather_reduced", "all_to_all", "pbroadcast", "ppermute", "preduced",
+    "psum_invariant", "reduce_scatter", "reduced_vary_cast_p", "unreduced_pmax", "unreduced_pmin",
+    "unreduced_psum", "unreduced_reduce_scatter", "vary_unreduced_cast", "vary_unreduced_cast_p",
+)  # fmt: skip
+"""Communication that, with one device alone, gives each operand back, perhaps with or without an axis of size 1."""
+
+_DEVICES = (
+    "all_gather_done", "all_gather_reduced_start", "all_gather_start", "all_to_all_done", "all_to_all_start",
+    "full_to_shard", "global_array_to_host_local_array", "host_local_array_to_global_array", "mpmd_map",
+    "pbroadcast_dynamic", "pgather", "ppermute_done", "ppermute_start", "precv", "psend", "psum_done",
+    "psum_invariant_start", "ragged_all_to_all", "reduce_scatter_done", "reduce_scatter_start", "relayout", "shard_map",
+    "shard_to_full", "stage", "xla_pmap",
+)  # fmt: skip
+"""Communication and placement that only has a meaning with several devices."""
+
+_KERNELS = (
+    "bitcast", "core_map", "create_linear", "max_contiguous", "multiple_of", "reciprocal", "remove_memory_space",
+    "repeat", "roll", "run_scoped", "tpu_custom_call",
+)  # fmt: skip
+"""What only kernels consist of."""
+
+_GPU = (
+    "coo_spmm", "coo_spmv", "csr_spmm", "csr_spmv", "dot_product_attention_bwd", "dot_product_attention_bwd_wrapper",
+    "dot_product_attention_fp8_bwd", "dot_product_attention_fp8_bwd_wrapper", "dot_product_attention_fp8_fwd",
+    "dot_product_attention_fp8_fwd_wrapper", "dot_product_attention_fwd", "dot_product_attention_fwd_wrapper",
+    "scaled_matmul_wrapper", "spsolve",
+)  # fmt: skip
+
+_REFUSED = {
+    **dict.fromkeys(_KERNELS, ("this belongs inside of a kernel", "export the reference implementation in jax.numpy")),
+    **dict.fromkeys(
+        _GPU, ("this calls a library for GPUs", "choose the implementation in XLA, or write it in jax.numpy")
+    ),
+    **dict.fromkeys(
+        ("custom_lin", "unreachable"),
+        ("a derivative that JAX has not worked out", "export the function that calls jax.grad or jax.vjp"),
+    ),
+    **dict.fromkeys(
+        ("from_edtype", "to_edtype"), ("an extended dtype has no ONNX form", "convert to a plain dtype before")
+    ),
+    **dict.fromkeys(
+        ("after_all", "create_token"), ("ONNX has no order of effects", "leave tokens out of what is exported")
+    ),
+    "call_exported": ("a jax.export-ed function is compiled, not a program", "export the function it was made from"),
+    "check": ("a model cannot raise errors", "export checkify.checkify(fn), or the function without checks"),
+    "rng_uniform": ("this draws from the backend's own state", "use jax.random with a key"),
+    "select_and_scatter": ("only the form that adds is known", "use the derivative of reduce_window with max or min"),
+}
+"""Primitive name -> why it cannot be in a model, and what to do instead."""
 
 
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
     registry.table(dict.fromkeys(("debug_callback", "debug_print", "inspect_sharding"), dropped))
+    registry.table({"dce_sink": nothing, "shape_assertion": nothing, "tie": last, "xla_metadata_value": last})
     registry.table({"pure_callback": python_callback, "io_callback": python_callback})
-    registry.table({"ffi_call": ffi_call, "pallas_call": pallas_call, "check": check})
-    registry.table(dict.fromkeys(_COLLECTIVES, collective))
+    registry.table({"ffi_call": ffi_call, "pallas_call": pallas_call})
+    registry.table({name: refusal(*reason) for name, reason in _REFUSED.items()})
+    registry.table(dict.fromkeys(_DEVICES, collective))
     registry.table(
-        {"psum": _reduction(lax.reduce_sum), "pmax": _reduction(lax.reduce_max), "pmin": _reduction(lax.reduce_min)}
+        {
+            **dict.fromkeys(_ALONE, alone),
+            "axis_index": axis_index,
+            "psum": _reduction(lax.reduce_sum),
+            "pmax": _reduction(lax.reduce_max),
+            "pmin": _reduction(lax.reduce_min),
+        }
     )
 
 
@@ -83,10 +126,40 @@ def pallas_call(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, **params:
     )
 
 
-def check(ctx: LoweringContext, *operands: ir.Value, **params: Any) -> Sequence[ir.Value]:
-    """Refuse a check that ``jax.experimental.checkify`` has not turned into values."""
-    del operands, params
-    raise ctx.unsupported("a model cannot raise errors", "export checkify.checkify(fn), or the function without checks")
+def refusal(why: str, remedy: str) -> Callable[..., Any]:
+    """Return the rule that refuses a primitive for a reason."""
+
+    def rule(ctx: LoweringContext, *operands: ir.Value, **params: Any) -> Sequence[ir.Value]:
+        del operands, params
+        raise ctx.unsupported(why, _remedy(ctx, remedy))
+
+    return rule
+
+
+def nothing(ctx: LoweringContext, *operands: ir.Value, **params: Any) -> Sequence[ir.Value]:
+    """Lower what only keeps values alive, or asserts what the export has settled, to nothing."""
+    del ctx, operands, params
+    return []
+
+
+def last(ctx: LoweringContext, *operands: ir.Value, **params: Any) -> ir.Value:
+    """Lower what returns its last operand."""
+    del ctx, params
+    return operands[-1]
+
+
+def alone(ctx: LoweringContext, *operands: ir.Value, **params: Any) -> Sequence[ir.Value]:
+    """Lower communication over named axes: only a ``shard_map`` over one device leaves it in a program."""
+    if (0, 0) not in params.get("perm", [(0, 0)]):
+        raise _no_devices(ctx)
+    shapes = zip(operands, ctx.avals_in, ctx.avals_out, strict=True)
+    return [ctx.reshape(x, before.shape, after.shape) for x, before, after in shapes]
+
+
+def axis_index(ctx: LoweringContext, **params: Any) -> ir.Value:
+    """Lower ``axis_index`` on the only device."""
+    del params
+    return ctx.constant(0, ctx.aval_out.dtype)
 
 
 def collective(ctx: LoweringContext, *operands: ir.Value, **params: Any) -> Sequence[ir.Value]:
@@ -101,8 +174,11 @@ def _reduction(reduce: Callable[..., Any]) -> Callable[..., Any]:
     def rule(
         ctx: LoweringContext, *operands: ir.Value, axes: Sequence[Any], axis_index_groups: Any = None
     ) -> Sequence[ir.Value]:
-        if axis_index_groups is not None or not all(isinstance(a, int) for a in axes):
+        named = not all(isinstance(a, int) for a in axes)
+        if axis_index_groups is not None or (named and any(isinstance(a, int) for a in axes)):
             raise _no_devices(ctx)
+        if named:
+            return alone(ctx, *operands)
         values: list[ir.Value] = ctx.via_jax(lambda *xs: [reduce(x, tuple(axes)) for x in xs], *operands)
         return values
 
