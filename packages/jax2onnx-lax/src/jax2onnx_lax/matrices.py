@@ -67,7 +67,12 @@ def steps(n: int, body: Any, init: Any) -> Any:
 def nan_unless(ok: Array, *arrays: Array) -> tuple[Array, ...]:
     """Replace whole matrices or vectors by NaN where ``ok``, of the leading dims, is false."""
     return tuple(
-        jnp.where(lax.expand_dims(ok, range(ok.ndim, x.ndim)), x, jnp.asarray(jnp.nan, x.dtype)) for x in arrays
+        jnp.where(
+            lax.expand_dims(ok, range(ok.ndim, x.ndim)),
+            x,
+            jnp.asarray(complex(jnp.nan, jnp.nan) if is_complex(x) else jnp.nan, x.dtype),
+        )
+        for x in arrays
     )
 
 

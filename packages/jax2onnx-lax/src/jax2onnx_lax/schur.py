@@ -64,6 +64,9 @@ def eig(
     real = not is_complex(a)
     a = jnp.where(finite[..., None, None], a, 0)
     whole = lax.complex(a, jnp.zeros_like(a)) if real else a
+    if a.shape[-1] == 0:
+        vectors = [whole] * (compute_left_eigenvectors + compute_right_eigenvectors)
+        return jnp.sum(whole, axis=-1), *vectors
     t, z = _triangular(whole)
     w = jnp.diagonal(t, 0, -2, -1)
     on_axis = jnp.zeros(w.shape, bool)
@@ -123,7 +126,7 @@ def _deflated(t: Array) -> Array:
 
 
 def _shift(t: Array, step: Any) -> Array:
-    """Return the eigenvalue, of shape ``[..., 1]``, nearest to the corner of the last 2 x 2 block not yet triangular."""
+    """Return the eigenvalue, of shape ``[..., 1]``, nearest to the corner of the last block not yet triangular."""
     n = t.shape[-1]
     diagonal, above, below = [jnp.diagonal(t, k, -2, -1) for k in (0, 1, -1)]
     last = jnp.max(jnp.where(below != 0, jnp.arange(1, n, dtype=jnp.int32), 0), axis=-1, keepdims=True)
