@@ -32,7 +32,7 @@ class Net(nnx.Module):
 @pytest.mark.parametrize("value", [True, False])
 def test_dropout_that_is_switched_at_run_time(rows, value):
     net = Net()
-    model = to_onnx(net, [(rows, 3)] if rows == 7 else [(7, 3)], input_params=SWITCH)
+    model = to_onnx(net, [(rows, 3)], input_params=SWITCH)
     onnx.checker.check_model(model, full_check=True)
     assert [i.name for i in model.graph.input] == ["x", "deterministic"]
     assert operators(model)["If"] == 1
@@ -47,7 +47,6 @@ def test_counts_of_random_numbers_are_state():
     net = Net()
     step = to_onnx(net, [(7, 3)], input_params=SWITCH, state="io")
     runner = Runner(step)
-    counts = ["attention.dropout.rngs.count", "dropout.rngs.count"]
     counts = [n for n in runner.input_names if n.endswith("count")]
     assert runner.output_names == ["output", *(f"{n}.next" for n in counts)]
     assert len(counts) >= 1

@@ -387,7 +387,7 @@ def plain(value: Any) -> Array:
 
 def _bordered(option: str, images: Sequence[str] | bool, names: Sequence[str], arrays: Sequence[Any]) -> list[Array]:  # noqa: FBT001
     """Return arrays of the program as the model has them."""
-    ranks = [(name, array.ndim) for name, array in zip(names, arrays, strict=False)]
+    ranks = [(name, jax.numpy.ndim(array)) for name, array in zip(names, arrays, strict=False)]
     flags = channels.chosen(option, images, ranks)
     own = [plain(a) for a in arrays]
     for i, (array, image) in enumerate(zip(arrays, flags, strict=False)):
