@@ -1,5 +1,6 @@
 """Exporting leaves the process as it was, whatever other threads do meanwhile."""
 
+import gc
 import threading
 from collections.abc import Callable
 
@@ -86,3 +87,23 @@ def test_three_threads_export_while_a_fourth_runs() -> None:
     assert [key for key, value in before.items() if after[key] is not value] == []
     assert config == jax.config.values
     np.testing.assert_array_equal(step(jnp.ones((8, 8))), expected)
+
+
+def test_collector_thresholds_come_back() -> None:
+    def fails(x: jax.Array) -> jax.Array:
+        seen.append(gc.get_threshold()[0])
+        raise ArithmeticError
+
+    seen: list[int] = []
+    before = gc.get_threshold()
+    with pytest.raises(ArithmeticError):
+        to_onnx(fails, [(3,)])
+    assert gc.get_threshold() == before
+    assert seen[0] > before[0]
+    gc.set_threshold(0)
+    try:
+        with pytest.raises(ArithmeticError):
+            to_onnx(fails, [(3,)])
+        assert seen[1] == gc.get_threshold()[0] == 0
+    finally:
+        gc.set_threshold(*before)

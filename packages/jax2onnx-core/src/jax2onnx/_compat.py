@@ -82,8 +82,13 @@ def user_frame(source: Any) -> str | None:
 
     That is the innermost frame outside installed packages, or outside JAX if there is no such frame.
     """
+    return _user_frame(source.traceback)
+
+
+@functools.lru_cache(maxsize=1024)
+def _user_frame(traceback: Any) -> str | None:
     innermost = None
-    for frame in _source_info.user_frames(source.traceback):
+    for frame in _source_info.user_frames(traceback):
         innermost = innermost or frame
         if not _installed(frame.file_name):
             innermost = frame

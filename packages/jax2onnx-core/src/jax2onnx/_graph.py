@@ -62,6 +62,7 @@ class Graph:
     def __init__(self, program: Program, *, through_converts: bool = False) -> None:
         self.eqns = program.eqns
         self.producer: dict[Atom, int] = {v: i for i, e in enumerate(program.eqns) for v in e.outputs}
+        self.maker: dict[Atom, str] = {v: e.primitive for e in program.eqns for v in e.outputs}
         self.scalars: dict[Atom, Atom] = {}
         self.sizes: set[Atom] = set()
         for eqn in program.eqns:
@@ -102,8 +103,7 @@ class Graph:
         """Return what a search can tell of a value at once: its producer, and whether it is a constant."""
         if isinstance(atom, Const):
             return "#"
-        index = self.producer.get(atom)
-        kind = "" if index is None else self.eqns[index].primitive
+        kind = self.maker.get(atom, "")
         if atom in self.sizes:
             kind += "~"
         if atom in self.scalars:

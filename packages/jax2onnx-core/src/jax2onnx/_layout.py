@@ -23,13 +23,14 @@ _Key: TypeAlias = tuple[ir.Value, Perm]
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 
 
-def settle(graph: ir.Graph, home: Home) -> None:
-    """Rewrite the regions of one graph that need fewer transposes in another layout."""
+def settle(graph: ir.Graph, home: Home) -> bool:
+    """Rewrite the regions of one graph that need fewer transposes in another layout; tell whether there were any."""
     if not any(_is_transpose(n) for n in graph):
-        return
+        return False
     plan = _Planner(graph).plan()
     if plan:
         _Rewriter(graph, home, plan).rewrite()
+    return bool(plan)
 
 
 def compose(outer: Sequence[int], inner: Sequence[int]) -> Perm:

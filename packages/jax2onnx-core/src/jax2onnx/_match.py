@@ -118,35 +118,29 @@ class Search:
     def _equation(self, node: Node, eqn: Eqn, rest: Goals) -> Goals | Literal[False]:
         """Return the goals of an equation's operands, in the order given or swapped."""
         inputs = eqn.inputs
-        straight = all(map(self._plausible, node.operands, inputs))
-        reverse = inputs[::-1] if node.commutes and inputs[0] is not inputs[1] else None
-        swapped = reverse is not None and all(map(self._plausible, node.operands, reverse))
-        if reverse is not None and swapped:
-            if not straight:
-                return self._push(node, reverse, rest)
-            self._choices.append((self._push(node, reverse, rest), len(self._trail)))
-        if straight:
-            return self._push(node, inputs, rest)
-        return self._differ(f"{node.primitive}: other operands")
+        straight = self._push(node, inputs, rest)
+        if node.commutes and inputs[0] is not inputs[1]:
+            swapped = self._push(node, inputs[::-1], rest)
+            if straight is False:
+                straight = swapped
+            elif swapped is not False:
+                self._choices.append((swapped, len(self._trail)))
+        return straight if straight is not False else self._differ(f"{node.primitive}: other operands")
 
-    def _push(self, node: Node, inputs: Sequence[Atom], rest: Goals) -> Goals:
+    def _push(self, node: Node, inputs: Sequence[Atom], rest: Goals) -> Goals | Literal[False]:
+        """Add the pairs of operands, unless one tells at a glance (:meth:`Graph.kind` alone) that it is another."""
+        graph = self._graph
         for operand, atom in zip(reversed(node.operands), reversed(inputs), strict=True):
-            rest = (operand, self._read(operand, atom), rest)
+            read = graph.scalars.get(atom, atom) if operand.scalar else atom
+            if operand.maker is not None:
+                if graph.maker.get(read) != operand.maker:
+                    return False
+            elif isinstance(operand.atom, Const) and not (
+                isinstance(read, Const) or (not self._exact and read in graph.sizes)
+            ):
+                return False
+            rest = (operand, read, rest)
         return rest
-
-    def _read(self, operand: Operand, atom: Atom) -> Atom:
-        return self._graph.scalars.get(atom, atom) if operand.scalar else atom
-
-    def _plausible(self, operand: Operand, atom: Atom) -> bool:
-        """Tell at a glance whether an operand may be the reference's; depends on :meth:`Graph.kind` alone."""
-        read = self._read(operand, atom)
-        if isinstance(operand.atom, Const):
-            return isinstance(read, Const) or (not self._exact and read in self._graph.sizes)
-        node = self._pattern.nodes.get(operand.atom)
-        if node is None:
-            return True
-        index = self._graph.producer.get(read)
-        return index is not None and self._graph.eqns[index].primitive == node.primitive
 
     def _constants_agree(self, reference: Const, atom: Atom) -> bool:
         if not self._exact:

@@ -37,10 +37,17 @@ REFERENCE_ERRORS: tuple[type[Exception], ...] = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Operand:
-    """An operand of a reference's equation; ``scalar`` if a broadcast of it may stand in the program."""
+    """An operand of a reference's equation.
+
+    Attributes:
+        atom: the value.
+        scalar: whether a broadcast of it may stand in the program.
+        maker: the primitive that computes it; None for an input or a constant.
+    """
 
     atom: Atom
     scalar: bool
+    maker: str | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,4 +141,4 @@ def _traced(
 
 def _operand(graph: Graph, eqn: int, atom: Atom) -> Operand:
     resolved = graph.resolve(eqn, atom)
-    return Operand(resolved, graph.is_elementwise(eqn) and resolved.aval.shape == ())
+    return Operand(resolved, graph.is_elementwise(eqn) and resolved.aval.shape == (), graph.maker.get(resolved))

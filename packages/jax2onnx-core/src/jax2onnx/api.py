@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 
 from jax2onnx import plugins
+from jax2onnx._collector import seldom_collecting
 from jax2onnx.border import Border
 from jax2onnx.errors import ConversionError, InputSpecError, OpsetError
 from jax2onnx.functions import exporting
@@ -124,6 +125,7 @@ def save_onnx(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], path: str | os
     save(export_ir(fn, inputs, Options(**options)), path)
 
 
+@seldom_collecting()
 def export_ir(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], options: Options | None = None) -> ir.Model:
     """As :func:`to_onnx`, returning an ``onnx_ir.Model`` whose weights are not copied."""
     options = options or Options()
@@ -176,7 +178,7 @@ def export_ir(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], options: Optio
         legalise(model, runtime)
     unique_names(model)
     for message in dict.fromkeys((*opened.warnings, *ctx.warnings)):
-        warnings.warn(message, UserWarning, stacklevel=3)
+        warnings.warn(message, UserWarning, stacklevel=4)
     return model
 
 

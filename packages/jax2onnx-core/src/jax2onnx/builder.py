@@ -27,11 +27,16 @@ class _Signature:
     """What the builder needs of an operator's schema."""
 
     inputs: tuple[str, ...]
-    variadic_input: bool
     outputs: tuple[str, ...]
-    variadic_output: bool
     fixed: dict[str, ir.DataType]
     attributes: dict[str, ir.AttributeType]
+
+    def input_types(self, count: int) -> tuple[str, ...]:
+        """Return the type variables of so many inputs; the last one repeats."""
+        return (*self.inputs, *self.inputs[-1:] * (count - len(self.inputs)))[:count]
+
+
+_ARRAYS = (np.ndarray, np.generic)
 
 
 @functools.cache
@@ -48,15 +53,12 @@ def _signature(op_type: str, domain: str, opset: int) -> _Signature:
         for c in schema.type_constraints
         if len(c.allowed_type_strs) == 1
     }
-    variadic = onnx.defs.OpSchema.FormalParameterOption.Variadic
     for formal in (*schema.inputs, *schema.outputs):
         if formal.type_str.startswith("tensor("):
             fixed[formal.type_str] = _parse_type(formal.type_str)
     return _Signature(
         tuple(i.type_str for i in schema.inputs),
-        bool(schema.inputs) and schema.inputs[-1].option == variadic,
         tuple(o.type_str for o in schema.outputs),
-        bool(schema.outputs) and schema.outputs[-1].option == variadic,
         {k: v for k, v in fixed.items() if v != ir.DataType.UNDEFINED},
         {n: ir.AttributeType[str(a.type).rpartition(".")[2]] for n, a in schema.attributes.items()},
     )
@@ -151,15 +153,17 @@ class Ops:
     ) -> ir.Node:
         signature = _signature(op_type, domain, self.opset)
         bound: dict[str, ir.DataType] = dict(signature.fixed)
-        last = len(signature.inputs) - 1
-        strs = [signature.inputs[min(i, last)] for i in range(len(inputs))]
-        for type_str, operand in zip(strs, inputs, strict=True):
-            if isinstance(operand, ir.Value) and operand.dtype is not None:
-                bound.setdefault(type_str, operand.dtype)
-            elif isinstance(operand, np.ndarray | np.generic):
-                bound.setdefault(type_str, ir_dtype(operand.dtype))
-        first = next((o.dtype for o in inputs if isinstance(o, ir.Value)), None)
-        values = [self._operand(o, bound.get(s, first), op_type) for o, s in zip(inputs, strs, strict=True)]
+        strs = signature.input_types(len(inputs))
+        held = [self.constant(np.asarray(o)) if isinstance(o, _ARRAYS) else o for o in inputs]
+        first = None
+        for type_str, operand in zip(strs, held, strict=True):
+            if isinstance(operand, ir.Value) and (dtype := operand.dtype) is not None:
+                first = first or dtype
+                bound.setdefault(type_str, dtype)
+        values = [
+            o if o is None or isinstance(o, ir.Value) else self._scalar(o, bound.get(s, first), op_type)
+            for o, s in zip(held, strs, strict=True)
+        ]
         # onnxruntime crashes on some operators whose last optional inputs are there by an empty name.
         while values and values[-1] is None:
             values.pop()
@@ -205,11 +209,7 @@ class Ops:
             root.keep.append(array)
         return value
 
-    def _operand(self, operand: Any, dtype: ir.DataType | None, op_type: str) -> ir.Value | None:
-        if operand is None or isinstance(operand, ir.Value):
-            return operand
-        if isinstance(operand, np.ndarray | np.generic):
-            return self.constant(np.asarray(operand))
+    def _scalar(self, operand: Any, dtype: ir.DataType | None, op_type: str) -> ir.Value:
         if dtype is None:
             msg = f"{op_type}: the dtype of the scalar {operand!r} does not follow from the other operands"
             raise TypeError(msg)

@@ -42,8 +42,10 @@ def expose(fn: Any, recognised: Callable[[Any], bool]) -> tuple[Any, list[str]]:
     inner, args, keywords = fn, (), {}
     if isinstance(fn, functools.partial):
         inner, args, keywords = fn.func, fn.args, fn.keywords
-    if not isinstance(inner, types.FunctionType | _JITTED):
-        return fn, _hidden(getattr(inner, "__self__", inner), recognised)
+    while isinstance(inner, _JITTED):
+        inner = inner.__wrapped__
+    if not isinstance(inner, types.FunctionType):
+        return functools.partial(inner, *args, **keywords) if args or keywords else inner, []
     search = _Search(recognised)
     search.visit(inner, "")
     if not search.objects:
@@ -59,6 +61,22 @@ def expose(fn: Any, recognised: Callable[[Any], bool]) -> tuple[Any, list[str]]:
     first = inspect.Parameter(_OBJECTS, inspect.Parameter.POSITIONAL_ONLY)
     call.__signature__ = inspect.Signature([first, *_parameters(inner)])  # type: ignore[attr-defined]
     return functools.partial(call, originals, *args, **keywords), search.warnings
+
+
+def hidden(fn: Any, recognised: Callable[[Any], bool]) -> list[str]:
+    """Warn of framework objects in the attributes of a callable object, or a method's, that no plugin opens."""
+    inner = fn.func if isinstance(fn, functools.partial) else fn
+    owner = getattr(inner, "__self__", inner)
+    if isinstance(owner, (*_PLAIN, *_HOLDERS)) or not hasattr(owner, "__dict__"):
+        return []
+    held = [n for n, v in vars(owner).items() if not isinstance(v, (*_PLAIN, *_HOLDERS)) and recognised(v)]
+    kind = type(owner).__name__
+    messages = [_unnamed(f"the attribute {n}", f"no plugin opens a {kind}") for n in held]
+    if isinstance(wrapped := getattr(owner, "__wrapped__", None), types.FunctionType):
+        search = _Search(recognised)
+        search.visit(wrapped, "")
+        messages += [_unnamed(n, f"it is reached through a {kind}") for n in search.objects]
+    return messages
 
 
 @dataclass(slots=True)
@@ -242,15 +260,6 @@ def _parameters(fn: Any) -> list[inspect.Parameter]:
         return list(inspect.signature(fn).parameters.values())
     except (TypeError, ValueError):
         return [inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)]
-
-
-def _hidden(owner: Any, recognised: Callable[[Any], bool]) -> list[str]:
-    """Warn of objects in the attributes of an object that no plugin opens."""
-    if isinstance(owner, _PLAIN) or not hasattr(owner, "__dict__") or recognised(owner):
-        return []
-    held = [n for n, v in vars(owner).items() if not isinstance(v, (*_PLAIN, *_HOLDERS)) and recognised(v)]
-    kind = type(owner).__name__
-    return [_unnamed(f"the attribute {n}", f"no plugin opens a {kind}") for n in held]
 
 
 def _unnamed(what: str, why: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -199,7 +200,7 @@ class LoweringContext:
 
     def stamp(self, value: ir.Value, shape: Sequence[Any]) -> ir.Value:
         """Record the shape of an intermediate value."""
-        value.shape = ir.Shape([str(d) if is_symbolic(d) else int(d) for d in shape])
+        value.shape = _shape(tuple([d if type(d) is int else str(d) if is_symbolic(d) else int(d) for d in shape]))
         return value
 
     def supports(self, op_type: str, dtype: Any) -> bool:
@@ -384,6 +385,12 @@ class LoweringContext:
             remedy="install a plugin that covers it (jax2onnx list-plugins shows what is loaded), or pass "
             f"lowerings={{{eqn.primitive!r}: rule}}",
         )
+
+
+@functools.lru_cache(maxsize=1024)
+def _shape(dims: tuple[int | str, ...]) -> ir.Shape:
+    """Return the one frozen shape that all values of these dims share."""
+    return ir.Shape(dims, frozen=True)
 
 
 def _ones(short: Sequence[Any], long: Sequence[Any]) -> list[int] | None:

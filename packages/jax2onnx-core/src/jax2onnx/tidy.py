@@ -23,8 +23,6 @@ def tidy(model: ir.Model) -> None:
     functions = [Home(f.graph, is_function=True) for f in model.functions.values()]
     homes = [Home(model.graph, is_function=False), *functions]
     share(model.graph)
-    for home in homes:
-        remove_dead(home.graph)
     declared = [output.shape for home in homes for output in home.graph.outputs]
     CommonSubexpressionEliminationPass()(model)
     _keep_shapes(homes, declared)
@@ -34,9 +32,8 @@ def tidy(model: ir.Model) -> None:
             simplify(graph, home)
         remove_dead(home.graph)
         fold(graphs, home)
-        for graph in graphs:
-            settle(graph, home)
-        fold(graphs, home)
+        if any([settle(graph, home) for graph in graphs]):
+            fold(graphs, home)
         for graph in graphs:
             merge_biases(graph, home)
         remove_dead(home.graph)

@@ -16,7 +16,7 @@ import jax
 
 from jax2onnx._compat import TRACING_ERRORS, InconclusiveDimensionOperation
 from jax2onnx.branching import branch
-from jax2onnx.closures import expose
+from jax2onnx.closures import expose, hidden
 from jax2onnx.errors import DimensionError, InputSpecError, TraceError
 from jax2onnx.flatten import flatten
 from jax2onnx.functions import is_marked
@@ -24,6 +24,8 @@ from jax2onnx.program import Program
 from jax2onnx.registry import Opened, Opening
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jax2onnx.specs import Inputs
 
 
@@ -62,23 +64,24 @@ def open_callable(fn: Any, hook: Any, opening: Opening) -> Opened:
     def recognised(value: Any) -> bool:
         return hook.jax2onnx_open(target=functools.partial(_holding, value), opening=opening) is not None
 
-    exposed, hidden = expose(fn, recognised)
+    exposed, messages = expose(fn, recognised)
     opened: Opened | None = hook.jax2onnx_open(target=exposed, opening=opening)
     if opened is not None:
-        return replace(opened, warnings=(*opened.warnings, *hidden))
+        return replace(opened, warnings=(*opened.warnings, *messages))
     if not callable(fn):
         msg = f"fn: {reprlib.repr(fn)} is neither callable nor an object that a loaded plugin opens"
         raise InputSpecError(msg)
 
-    if isinstance(fn, functools.partial):
-        return _open_partial(fn)
+    opened = _open_partial(fn) if isinstance(fn, functools.partial) else _open_function(fn)
+    return replace(opened, warnings=(*messages, *hidden(fn, recognised)))
 
+
+def _open_function(fn: Callable[..., Any]) -> Opened:
     @functools.wraps(fn, updated=())
     def pure(_params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         return fn(*args, **kwargs)
 
-    name = getattr(fn, "__name__", type(fn).__name__)
-    return Opened(function=pure, params={}, name=name, warnings=tuple(hidden))
+    return Opened(function=pure, params={}, name=getattr(fn, "__name__", type(fn).__name__))
 
 
 def _holding(*_values: Any) -> None:
