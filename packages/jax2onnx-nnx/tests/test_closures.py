@@ -189,6 +189,21 @@ def test_a_plain_object_with_a_module_is_left_and_says_so():
         check(model, fn, [("B", 3)])
 
 
+def test_a_module_within_another_kind_of_wrapper_is_left_and_says_so():
+    net = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
+    with pytest.warns(UserWarning, match="net keeps its mode.*reached through a Jit"):
+        to_onnx(nnx.jit(lambda x: net(x) * 2), [("B", 3)])
+
+
+@pytest.mark.parametrize("of", ["module", "method"])
+def test_a_module_that_is_jitted_is_the_module(of):
+    net = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
+    fn = jax.jit(net if of == "module" else net.__call__)
+    model = to_onnx(fn, [("B", 3)])
+    assert {t.name for t in model.graph.initializer} == {"kernel", "bias"}
+    check(model, fn, [("B", 3)])
+
+
 @pytest.mark.filterwarnings("ignore:not in evaluation mode")
 def test_onnx_functions_over_a_closure():
     net = Net()
