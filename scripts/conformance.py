@@ -112,7 +112,8 @@ def _aligned(align: Callable[[list[Any], list[Any]], list[Any]], expected: list[
     import numpy as np
 
     rank = min(e.ndim for e in expected)
-    pairs = [e.ndim > rank + 1 for e in expected]  # values have one dimension less than vectors
+    general = align is _of_general_eigenvectors  # all its results are complex
+    pairs = [general or e.ndim > rank + 1 for e in expected]  # values have one dimension less than vectors
     joined = [
         [a[..., 0] + 1j * a[..., 1] if p else a for a, p in zip(r, pairs, strict=True)] for r in (expected, actual)
     ]
@@ -126,6 +127,12 @@ def _of_eigenvectors(expected: list[Any], actual: list[Any]) -> list[Any]:
         a if a.ndim < max(e.ndim for e in expected) else a * _phases(e, a)
         for e, a in zip(expected, actual, strict=True)
     ]
+
+
+def _of_general_eigenvectors(expected: list[Any], actual: list[Any]) -> list[Any]:
+    """Give the eigenvectors (columns), left and right ones, the phase that JAX's have."""
+    pairs = zip(expected[1:], actual[1:], strict=True)
+    return [actual[0], *[a * _phases(e, a) for e, a in pairs]]
 
 
 def _of_singular_vectors(expected: list[Any], actual: list[Any]) -> list[Any]:
@@ -159,6 +166,7 @@ def _phases(want: Any, got: Any) -> Any:
 
 
 ALIGNED: dict[str, Callable[[list[Any], list[Any]], list[Any]]] = {
+    "eig": _of_general_eigenvectors,
     "eigh": _of_eigenvectors,
     "svd": _of_singular_vectors,
 }

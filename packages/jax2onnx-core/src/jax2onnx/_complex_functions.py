@@ -220,7 +220,6 @@ ELEMENTARY: dict[str, Callable[..., Any]] = {
     "exp2": lambda x: exponential(scaled(x, math.log(2))),
     "expm1": exponential_less_one,
     "imag": lambda x: x.im,
-    "is_finite": lambda x: jnp.isfinite(x.re) & jnp.isfinite(x.im),
     "log": logarithm,
     "log1p": logarithm_of_one_plus,
     "log2": lambda x: scaled(logarithm(x), 1 / math.log(2)),

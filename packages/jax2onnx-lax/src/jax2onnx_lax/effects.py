@@ -31,9 +31,10 @@ _ALONE = (
 _DEVICES = (
     "all_gather_done", "all_gather_reduced_start", "all_gather_start", "all_to_all_done", "all_to_all_start",
     "full_to_shard", "global_array_to_host_local_array", "host_local_array_to_global_array", "mpmd_map",
-    "pbroadcast_dynamic", "pgather", "ppermute_done", "ppermute_start", "precv", "psend", "psum_done",
-    "psum_invariant_start", "ragged_all_to_all", "reduce_scatter_done", "reduce_scatter_start", "relayout", "shard_map",
-    "shard_to_full", "stage", "xla_pmap",
+    "pbroadcast_done", "pbroadcast_dynamic", "pbroadcast_start", "pgather", "ppermute_done", "ppermute_start", "precv",
+    "psend", "psum_done", "psum_invariant_start", "psum_start", "ragged_all_to_all", "reduce_scatter_done",
+    "reduce_scatter_start", "relayout", "shard_map", "shard_to_full", "stage", "unreduced_psum_start",
+    "unreduced_reduce_scatter_start", "xla_pmap",
 )  # fmt: skip
 """Communication and placement that only has a meaning with several devices."""
 

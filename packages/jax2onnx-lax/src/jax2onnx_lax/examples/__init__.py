@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jax2onnx_lax.examples import (
+    complex_numbers,
     control,
     conv,
     convert,
+    defined,
     dot,
     elementwise,
     indexing,
     linalg,
     linalg_functions,
+    random,
     reduce,
     shape,
     sort,
@@ -24,14 +27,17 @@ if TYPE_CHECKING:
     from jax2onnx.registry import Example
 
 ALL: tuple[Example, ...] = (
+    *complex_numbers.EXAMPLES,
     *control.EXAMPLES,
     *conv.EXAMPLES,
     *convert.EXAMPLES,
+    *defined.EXAMPLES,
     *dot.EXAMPLES,
     *elementwise.EXAMPLES,
     *indexing.EXAMPLES,
     *linalg.EXAMPLES,
     *linalg_functions.EXAMPLES,
+    *random.EXAMPLES,
     *reduce.EXAMPLES,
     *shape.EXAMPLES,
     *sort.EXAMPLES,
