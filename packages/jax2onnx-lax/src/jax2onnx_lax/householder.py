@@ -147,8 +147,8 @@ def hessenberg(a: Array) -> tuple[Array, Array]:
 def tridiagonal(a: Array, *, lower: bool) -> tuple[Array, Array, Array, Array]:
     """Return the tridiagonal form with the reflections' vectors beside it, both diagonals, and the factors."""
     if not lower:
-        packed, *rest = tridiagonal(jnp.flip(a, (-2, -1)), lower=True)
-        return jnp.flip(packed, (-2, -1)), *[jnp.flip(x, -1) for x in rest]
+        packed, d, e, taus = tridiagonal(jnp.flip(a, (-2, -1)), lower=True)
+        return jnp.flip(packed, (-2, -1)), jnp.flip(d, -1), jnp.flip(e, -1), jnp.flip(taus, -1)
     below = jnp.tril(a, -1)
     diagonal = jnp.where(rows(a) == columns(a), a.real, 0)
     packed, taus = hessenberg(below + diagonal + adjoint(below))

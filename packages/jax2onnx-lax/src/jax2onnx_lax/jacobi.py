@@ -18,12 +18,14 @@ from jax2onnx_lax.matrices import (
     adjoint,
     all_finite,
     columns,
+    eps,
     eye,
     is_complex,
     nan_unless,
     product,
     rows,
     steps,
+    tiny,
     transpose,
 )
 
@@ -58,7 +60,8 @@ def eigh(
     order = jnp.argsort(w, axis=-1)
     w = jnp.take_along_axis(w, order, axis=-1) * scale[..., None]
     v = jnp.take_along_axis(v, order[..., None, :], axis=-1)
-    return nan_unless(finite, v, w)
+    v, w = nan_unless(finite, v, w)
+    return v, w
 
 
 def _refuse_subset(name: str, subset: Any, count: int) -> None:
@@ -87,11 +90,12 @@ def _diagonalised(a: Array) -> tuple[Array, Array]:
         a, v = steps(width - 1, rotate, state[1:])
         return state[0] + 1, (a + adjoint(a)) / 2, v
 
-    target = jnp.sqrt(jnp.sum(_square(a), axis=(-2, -1))) * jnp.finfo(a.dtype).eps
+    target = jnp.sqrt(jnp.sum(_square(a), axis=(-2, -1))) * eps(a)
 
     def unfinished(state: tuple[Any, Array, Array]) -> Array:
         off = jnp.where(rows(a) == columns(a), 0, _square(state[1]))
-        return (state[0] < _MOST_SWEEPS) & jnp.any(jnp.sqrt(jnp.sum(off, axis=(-2, -1))) > target)
+        left = jnp.sqrt(jnp.sum(off, axis=(-2, -1))) > target
+        return jnp.logical_and(state[0] < _MOST_SWEEPS, jnp.any(left))
 
     _, a, v = lax.while_loop(unfinished, sweep, (0, a, eye(a, width)))
     return entries(a, jnp.arange(n) * (width + 1)).real, adjoint(v[..., :n, :n])
@@ -117,10 +121,9 @@ def _rotation(p: Array, q: Array, pq: Array) -> tuple[Array, Array, Array | None
     It is the sine, the tangent of half the angle (a cosine near 1 would have lost the angle to rounding) and, of
     complex numbers, the phase.
     """
-    limits = jnp.finfo(pq.dtype)
     size = jnp.abs(pq) if is_complex(pq) else pq
     # The phase of a subnormal number would not have modulus 1.
-    none = jnp.abs(size) < limits.tiny / limits.eps
+    none = jnp.abs(size) < tiny(pq) / eps(pq)
     size = jnp.where(none, 0, size)
     phase = jnp.where(none, 1, pq / jnp.where(none, 1, size)) if is_complex(pq) else None
     gap = q - p
@@ -133,11 +136,12 @@ def _rotation(p: Array, q: Array, pq: Array) -> tuple[Array, Array, Array | None
 
 def _rotated(x: Array, rotation: tuple[Array, Array, Array | None]) -> Array:
     """Rotate row k against row k + h and move the rows: the first stays, the others go round."""
-    sine, slope, phase = [None if r is None else r[..., None] for r in rotation]
+    sine, slope = rotation[0][..., None], rotation[1][..., None]
+    phase = rotation[2]
     half = x.shape[-2] // 2
     upper, lower = x[..., :half, :], x[..., half:, :]
     if phase is not None:
-        lower = lower * phase
+        lower = lower * phase[..., None]
     upper, lower = upper - sine * (lower + slope * upper), lower + sine * (upper - slope * lower)
     if half == 1:
         return jnp.concatenate([upper, lower], axis=-2)
@@ -201,10 +205,10 @@ def _orthogonalised(a: Array, *, vectors: bool) -> tuple[Array, Array]:
     def sweep(state: tuple[Any, Array, Array, Array]) -> tuple[Any, Array, Array, Array]:
         return state[0] + 1, *steps(width - 1, rotate, (*state[1:3], jnp.zeros_like(state[3])))
 
-    tolerance = 4 * n**0.5 * jnp.finfo(a.dtype).eps
+    tolerance = 4 * n**0.5 * eps(a)
 
     def unfinished(state: tuple[Any, Array, Array, Array]) -> Array:
-        return (state[0] < _MOST_SWEEPS) & (state[3] > tolerance)
+        return jnp.logical_and(state[0] < _MOST_SWEEPS, state[3] > tolerance)
 
     v = eye(a, width if vectors else 0)
     _, a, v, _ = lax.while_loop(unfinished, sweep, (0, start, v, jnp.asarray(1, a.real.dtype)))

@@ -5,13 +5,15 @@ Everything here takes arrays of shape ``(..., m, n)`` whose leading dims may be 
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 Array: TypeAlias = jax.Array
+State = TypeVar("State")
 
 
 def rows(a: Array) -> Array:
@@ -59,9 +61,22 @@ def eye(a: Array, n: int) -> Array:
     return jnp.broadcast_to(jnp.eye(n, dtype=a.dtype), (*a.shape[:-2], n, n))
 
 
-def steps(n: int, body: Any, init: Any) -> Any:
+def steps(n: int, body: Callable[[Any, State], State], init: State) -> State:
     """Return ``init`` after ``body(k, state)`` for each k below ``n``; the loop stays a loop."""
-    return lax.fori_loop(0, n, body, init) if n else init
+    if n == 0:
+        return init
+    result: State = lax.fori_loop(0, n, body, init)
+    return result
+
+
+def eps(a: Array) -> float:
+    """Return the distance of 1 to the next number of the dtype."""
+    return float(jnp.finfo(a.dtype).eps)  # type: ignore[no-untyped-call]
+
+
+def tiny(a: Array) -> float:
+    """Return the smallest normal number of the dtype."""
+    return float(jnp.finfo(a.dtype).tiny)  # type: ignore[no-untyped-call]
 
 
 def nan_unless(ok: Array, *arrays: Array) -> tuple[Array, ...]:

@@ -15,6 +15,7 @@ from jax2onnx_lax.matrices import (
     all_finite,
     column,
     columns,
+    eps,
     eye,
     is_complex,
     nan_unless,
@@ -22,6 +23,7 @@ from jax2onnx_lax.matrices import (
     row,
     rows,
     steps,
+    tiny,
 )
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ def eig(
     on_axis = jnp.zeros(w.shape, bool)
     if real:
         size = jnp.sqrt(jnp.sum(a * a, axis=(-2, -1)))[..., None]
-        on_axis = jnp.abs(w.imag) <= 10 * jnp.finfo(a.dtype).eps * size
+        on_axis = jnp.abs(w.imag) <= 10 * eps(a) * size
         w = lax.complex(w.real, jnp.where(on_axis, 0, w.imag))
     results = [w]
     if compute_left_eigenvectors:
@@ -98,7 +100,7 @@ def _triangular(a: Array) -> tuple[Array, Array]:
 
     def unfinished(state: tuple[Any, Array, Array]) -> Array:
         step, t, _ = state
-        return (step < _MOST_STEPS * n) & jnp.any(jnp.diagonal(t, -1, -2, -1) != 0)
+        return jnp.logical_and(step < _MOST_STEPS * n, jnp.any(jnp.diagonal(t, -1, -2, -1) != 0))
 
     def improve(state: tuple[Any, Array, Array]) -> tuple[Any, Array, Array]:
         step, t, z = state
@@ -117,9 +119,8 @@ def _corner(a: Array) -> Array:
 
 def _deflated(t: Array) -> Array:
     """Replace negligible entries below the diagonal by zero; the largest entries are about 1."""
-    eps = jnp.finfo(t.dtype).eps
     sizes = jnp.abs(jnp.diagonal(t, 0, -2, -1))
-    limits = eps * jnp.maximum(sizes[..., 1:] + sizes[..., :-1], eps)
+    limits = eps(t) * jnp.maximum(sizes[..., 1:] + sizes[..., :-1], eps(t))
     # The limit of each entry (k + 1, k), in row k + 1.
     limits = jnp.pad(limits, [(0, 0)] * (limits.ndim - 1) + [(1, 0)])[..., None]
     return jnp.where((rows(t) == columns(t) + 1) & (jnp.abs(t) <= limits), 0, t)
@@ -174,9 +175,8 @@ def _null_vectors(t: Array) -> Array:
     n = t.shape[-1]
     i, j = rows(t), columns(t)
     w = jnp.diagonal(t, 0, -2, -1)[..., None, :]
-    limits = jnp.finfo(t.dtype)
     sizes = jnp.max(jnp.abs(t), axis=(-2, -1), keepdims=True)
-    least = jnp.maximum(limits.eps * sizes, limits.tiny)
+    least = jnp.maximum(eps(t) * sizes, tiny(t))
     strict = jnp.where(i < j, t, 0)
 
     def add_row(step: Any, x: Array) -> Array:
@@ -187,7 +187,7 @@ def _null_vectors(t: Array) -> Array:
         x = jnp.where(i == k, jnp.where(j > k, entry, (j == k).astype(t.dtype)), x)
         # A defective matrix makes them grow without bound.
         size = jnp.abs(row(x, k))
-        return x / jnp.where(size > 1 / limits.eps, size, 1)
+        return x / jnp.where(size > 1 / eps(t), size, 1)
 
     return steps(n, add_row, jnp.zeros_like(t))
 

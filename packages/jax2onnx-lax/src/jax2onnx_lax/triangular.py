@@ -94,7 +94,7 @@ def cholesky_update(factor: Array, vector: Array) -> Array:
 
 def symmetric_product(a: Array, c: Array, *, alpha: Any, beta: Any) -> Array:
     """Return ``alpha a a^T + beta c``."""
-    return alpha * product(a, transposed(a)) + beta * c
+    return jnp.add(alpha * product(a, transposed(a)), beta * c)
 
 
 def tridiagonal_solve(dl: Array, d: Array, du: Array, b: Array, *, perturb_singular: bool = False) -> Array:

@@ -25,7 +25,7 @@ def random(*shape: int, dtype: Any = np.float32, seed: int = 0) -> Array:
     array = generator.standard_normal(shape)
     if np.dtype(dtype).kind == "c":
         array = array + 1j * generator.standard_normal(shape)
-    return array.astype(dtype)
+    return np.asarray(array, dtype)
 
 
 def adjoint(a: Any) -> Any:
@@ -36,13 +36,13 @@ def adjoint(a: Any) -> Any:
 def definite(*shape: int, dtype: Any = np.float32) -> Array:
     """Return Hermitian matrices whose eigenvalues are at least 1."""
     a = random(*shape, dtype=dtype)
-    return (a @ adjoint(a) + np.eye(shape[-1])).astype(dtype)
+    return np.asarray(a @ adjoint(a) + np.eye(shape[-1]), dtype)
 
 
 def hermitian(*shape: int, dtype: Any = np.float32) -> Array:
     """Return Hermitian matrices."""
     a = random(*shape, dtype=dtype)
-    return (a + adjoint(a)) / 2
+    return np.asarray((a + adjoint(a)) / 2, dtype)
 
 
 def triangular(*shape: int, dtype: Any = np.float32) -> Array:
