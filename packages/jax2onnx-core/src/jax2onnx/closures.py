@@ -39,7 +39,9 @@ def expose(fn: Any, recognised: Callable[[Any], bool]) -> tuple[Any, list[str]]:
         fn: the callable.
         recognised: tells whether a plugin opens a value, or a container for what is in it.
     """
-    inner, args, keywords = fn, (), {}
+    inner = fn
+    args: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = {}
     if isinstance(fn, functools.partial):
         inner, args, keywords = fn.func, fn.args, fn.keywords
     while isinstance(inner, _JITTED):

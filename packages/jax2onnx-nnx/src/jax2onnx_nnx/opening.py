@@ -41,15 +41,15 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
     if not places:
         return None
     roots = _roots([flat[i][0] for i in places])
-    modules: Sequence[nnx.Module] = [leaves[i] for i in places]
-    graph, state = nnx.split(tuple(modules), graph=True)
+    modules: tuple[nnx.Module, ...] = tuple(leaves[i] for i in places)
+    graph, state = nnx.split(modules, graph=True)
     changed: list[str] = []
     if not all(_settled(module, training=training) for _, module in _walk(modules, roots)):
         modules = nnx.merge(graph, state)
         before = _modes(_walk(modules, roots))
         for module in modules:
             module.train() if training else module.eval()
-        graph, state = nnx.split(tuple(modules), graph=True)
+        graph, state = nnx.split(modules, graph=True)
         changed = [] if training else _changed(before, _modes(_walk(modules, roots)))
     explicit = opening.state == "io"
     variables = _Variables.of(state, roots, counters=explicit)
