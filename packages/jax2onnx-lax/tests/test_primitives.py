@@ -1,0 +1,28 @@
+"""Every primitive that the installed jax can lower has a rule, or a refusal that says why."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from jax2onnx import plugins
+from jax2onnx._compat import EXPANDED
+from jax2onnx._complex import COMPLEX
+from jax2onnx._keys import KEYS
+from jax2onnx.flatten import CALLS, IDENTITIES
+
+# In a process of its own: other packages register primitives of theirs.
+NAMES = """
+from jax._src.interpreters import mlir
+import jax.experimental.checkify, jax.experimental.multihost_utils, jax.experimental.pallas, jax.experimental.sparse
+tables = [mlir._lowerings, *mlir._platform_specific_lowerings.values()]
+print(*{primitive.name for table in tables for primitive in table})
+"""
+
+
+def test_every_primitive_is_known() -> None:
+    done = subprocess.run([sys.executable, "-c", NAMES], capture_output=True, text=True, check=True)
+    names = set(done.stdout.split())
+    assert len(names) > 250
+    rules = {entry.primitive for entry in plugins.load().registry().lowerings}
+    assert names - rules - {*CALLS, *IDENTITIES, *EXPANDED, *COMPLEX, *KEYS} == set()
