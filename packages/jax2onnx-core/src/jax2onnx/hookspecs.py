@@ -50,7 +50,8 @@ def jax2onnx_register_examples(registry: BoundExamples) -> None:
 def jax2onnx_open(target: Callable[..., Any], opening: Opening) -> Opened | None:
     """Open a framework object: return a pure function and its named parameters, or None if it is not yours.
 
-    ``opening`` says how: in inference or training form, with which functions, with or without its state.
+    ``opening`` says how: in inference or training form, with which functions, with or without its state. What a
+    function reaches through closures and globals arrives as a ``functools.partial`` that holds it in a dict.
     """
 
 
