@@ -1,0 +1,47 @@
+"""Linear algebra: the size of the model does not grow with that of the matrix, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import jax.scipy.linalg as jsl
+import pytest
+from jax import lax
+
+from jax2onnx import to_onnx
+from jax2onnx.errors import UnsupportedCaseError
+from jax2onnx.testing import operators
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "cholesky": jnp.linalg.cholesky,
+    "eig": jnp.linalg.eig,
+    "eigh": lax.linalg.eigh,
+    "hessenberg": lax.linalg.hessenberg,
+    "inv": jnp.linalg.inv,
+    "lu": lax.linalg.lu,
+    "qr": jnp.linalg.qr,
+    "svd": jnp.linalg.svd,
+    "tridiagonal": lax.linalg.tridiagonal,
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_size_of_model_is_that_of_a_loop(name: str) -> None:
+    counts = [sum(operators(to_onnx(FUNCTIONS[name], [(n, n)])).values()) for n in (100, 200)]
+    assert counts[0] == counts[1]
+
+
+REFUSED: dict[str, tuple[Callable[..., Any], list[Any], str]] = {
+    "real schur": (jsl.schur, [(3, 3)], "schur: the form of real matrices"),
+    "part of eigh": (lambda a: lax.linalg.eigh(a, subset_by_index=(0, 2)), [(3, 3)], "eigh: subset_by_index"),
+    "part of svd": (lambda a: lax.linalg.svd(a, full_matrices=False, subset_by_index=(0, 2)), [(3, 3)], "svd: subset"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    function, inputs, message = REFUSED[name]
+    with pytest.raises(UnsupportedCaseError, match=message):
+        to_onnx(function, inputs)
