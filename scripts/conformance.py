@@ -17,6 +17,7 @@ import argparse
 import collections
 import contextlib
 import fnmatch
+import itertools
 import json
 import os
 import queue
@@ -209,10 +210,14 @@ class Worker:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
         code = self._process.returncode
-        self.close()
-        self._start()
+        self.restart()
         detail = f"no answer within {self._timeout:g} s" if code is None else f"the process ended with {code}"
         return {"outcome": "crash", "detail": detail}
+
+    def restart(self) -> None:
+        """Replace the process by a new one."""
+        self.close()
+        self._start()
 
     def close(self) -> None:
         """End the process."""
@@ -232,9 +237,11 @@ def run_all(chosen: dict[int, dict[str, str]], *, jobs: int, x64: bool, timeout:
     def serve() -> None:
         worker = Worker([sys.executable, __file__, "--worker"], env, timeout)
         with contextlib.suppress(queue.Empty):
-            while True:
+            for count in itertools.count(1):
                 index = todo.get_nowait()
                 done.put({**chosen[index], **worker.run(index)})
+                if count % 1000 == 0:  # what JAX compiled stays in memory
+                    worker.restart()
         worker.close()
 
     for _ in range(jobs):

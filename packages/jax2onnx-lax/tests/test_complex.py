@@ -34,6 +34,8 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "rfft": lambda z: jnp.fft.rfft(z.real),
     "rfftn": lambda z: jnp.fft.rfftn(z.imag),
     "scan": lambda z: lax.scan(lambda c, x: (c * x, c + x), z[0], z),
+    "scatter_max": lambda z: z.at[:, jnp.array([0, 3, 9])].max(0.5j),
+    "scatter_mul": lambda z: z.at[jnp.array([0, 2, 0, -7])].multiply(2 + 1j),
     "sum": lambda z: z.sum(0),
 }
 
@@ -85,8 +87,9 @@ def test_border_is_a_pair_of_reals() -> None:
 
 
 def test_unknown_case_is_refused() -> None:
-    with pytest.raises(UnsupportedCaseError, match="scatter-mul: complex numbers"):
-        to_onnx(lambda z: z.at[jnp.array([0, 0])].multiply(2j), ["complex64[3]"])
+    numbers = lax.ScatterDimensionNumbers((), (1,), (1,), (0,), (0,))
+    with pytest.raises(UnsupportedCaseError, match="complex numbers with batching dimensions"):
+        to_onnx(lambda z: lax.scatter_mul(z, np.zeros((2, 1), int), z[:, 0], numbers), ["complex64[2,3]"])
 
 
 @pytest.mark.parametrize("length", [300, 509, 2053, 4096, "N"])

@@ -24,8 +24,8 @@ from jax2onnx._complex_functions import (
     minimum,
     multiply,
 )
+from jax2onnx._complex_scatter import scattering
 from jax2onnx._fourier import transform
-from jax2onnx.errors import UnsupportedCaseError
 
 Maker: TypeAlias = Callable[[Any], Callable[..., Any]]
 
@@ -74,15 +74,6 @@ def _convert(eqn: Any) -> Callable[..., Any]:
         return Complex(re.astype(part), im.astype(part)) if new.kind == "c" else re.astype(new)
 
     return function
-
-
-def _bits(eqn: Any) -> Callable[..., Any]:
-    """Reinterpret complex numbers as those of the same dtype; ONNX has the bits of real numbers only."""
-    old, new = eqn.invars[0].aval.dtype, eqn.params["new_dtype"]
-    if old != new:
-        what = f"bitcast_convert_type: {old} as {new}"
-        raise UnsupportedCaseError(what, remedy="take the bits of the real and of the imaginary part")
-    return lambda x: x
 
 
 def _iota(eqn: Any) -> Callable[..., Any]:
@@ -248,7 +239,7 @@ _LOWEST, _HIGHEST = complex(-np.inf, -np.inf), complex(np.inf, np.inf)
 COMPLEX: dict[str, Maker] = {
     **{name: _always(function) for name, function in ELEMENTARY.items()},
     **dict.fromkeys(_LINEAR, _each_part),
-    "bitcast_convert_type": _bits,
+    "bitcast_convert_type": _always(lambda x: x),
     "complex": _always(lambda re, im: Complex(*jnp.broadcast_arrays(re, im))),
     "conv_general_dilated": _bilinear,
     "convert_element_type": _convert,
@@ -267,6 +258,12 @@ COMPLEX: dict[str, Maker] = {
     "reduce_window": _generic,
     "reduce_window_max": _windowed(lax.max, _LOWEST),
     "reduce_window_min": _windowed(lax.min, _HIGHEST),
+    "scatter-max": scattering(maximum),
+    "scatter-min": scattering(minimum),
+    "scatter-mul": scattering(multiply),
+    "scatter_max": scattering(maximum),
+    "scatter_min": scattering(minimum),
+    "scatter_mul": scattering(multiply),
     "sort": _sort,
 }
 """Primitive name -> what makes, from an equation, the function of parts that does its work."""
