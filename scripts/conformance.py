@@ -323,6 +323,7 @@ def page(answers: list[dict[str, str]], settings: str) -> str:
         (a["group"], a["dtype"], a["detail"].partition("\n")[0]) for a in answers if a["outcome"] == "unconverted"
     )
     lines += [f"- {group} ({dtype}), {count}: {error}" for (group, dtype, error), count in sorted(errors.items())]
+    lines += [] if errors else ["Nothing: every case converts."]
     return "\n".join([*lines, "", "## By primitive and dtype", "", table(answers), ""])
 
 
