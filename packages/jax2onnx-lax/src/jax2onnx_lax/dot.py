@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jax2onnx._compat import is_symbolic
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -46,8 +48,8 @@ def dot_general(
     if any(np.dtype(d).kind == "c" for d in (left.dtype, right.dtype, dtype)):
         raise ctx.unsupported("ONNX has no complex product", "multiply the real and imaginary parts")
     plan = _plan(left.shape, right.shape, dimension_numbers)
-    # onnxruntime's unsigned MatMul fails on an empty contraction.
-    if any(left.shape[i] == 0 for i in dimension_numbers[0][0]):
+    # onnxruntime's MatMul fails on an empty operand that it broadcasts, and unsigned on an empty contraction.
+    if any(not is_symbolic(d) and d == 0 for d in (*left.shape, *right.shape)):
         return ctx.op.Expand(ctx.constant(0, dtype), ctx.shape(plan.out))
     compute = compute_dtype(left.dtype, right.dtype, dtype)
     if left.dtype != right.dtype:
