@@ -32,7 +32,8 @@ def tidy(model: ir.Model) -> None:
             simplify(graph, home)
         remove_dead(home.graph)
         fold(graphs, home)
-        if any([settle(graph, home) for graph in graphs]):
+        settled = [settle(graph, home) for graph in graphs]
+        if any(settled):
             fold(graphs, home)
         for graph in graphs:
             merge_biases(graph, home)
