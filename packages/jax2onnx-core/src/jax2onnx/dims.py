@@ -118,15 +118,24 @@ class Dims:
                 return self._arith(_OPERATORS[type(operator)], left, right)
             case ast.Call(func=ast.Name(id="floordiv"), args=[a, b]):
                 # ONNX integer Div truncates; JAX floors.
-                dividend, divisor = self._walk(a), self._walk(b)
+                dividend, divisor = self._walk(a), self._divisor(b)
                 return self._int(op.Div, self._int(op.Sub, dividend, self._int(op.Mod, dividend, divisor)), divisor)
-            case ast.Call(func=ast.Name(id="mod" | "max" | "min" as name), args=args):
+            case ast.Call(func=ast.Name(id="mod"), args=[a, b]):
+                return self._int(op.Mod, self._walk(a), self._divisor(b))
+            case ast.Call(func=ast.Name(id="max" | "min" as name), args=args):
                 return self._arith(name.capitalize(), *args)
         msg = f"the dimension expression {ast.unparse(node)} has no ONNX form"
         raise UnsupportedCaseError(msg, remedy="report it: dimension grammar is expected to be complete")
 
     def _arith(self, op_type: str, *operands: ast.expr) -> ir.Value:
         return self._int(functools.partial(self._op.emit, op_type), *[self._walk(o) for o in operands])
+
+    def _divisor(self, node: ast.expr) -> ir.Value:
+        """Return a divisor, 1 where it is 0: JAX decides at conversion what then goes unused, onnxruntime fails."""
+        value = self._walk(node)
+        if not _free(node):
+            return value
+        return self._int(lambda v: self._op.Where(self._op.Equal(v, 0), self.value(1), v), value)
 
     def _int(self, emit: Callable[..., ir.Value], *operands: ir.Value) -> ir.Value:
         value = emit(*operands)
@@ -151,6 +160,10 @@ class Dims:
         if source.scale != 1:
             value = self._int(op.Div, value, self.value(source.scale))
         return value
+
+
+def _free(node: ast.expr) -> bool:
+    return any(isinstance(n, ast.Name) for n in ast.walk(node))
 
 
 _OPERATORS: dict[type[ast.operator], str] = {ast.Add: "Add", ast.Sub: "Sub", ast.Mult: "Mul"}

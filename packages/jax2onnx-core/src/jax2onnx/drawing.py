@@ -132,8 +132,8 @@ def _near(wanted: dict[str, int], dims: Sequence[str], constraints: Sequence[str
 
 
 def concrete(shape: Sequence[Any], env: Mapping[str, int]) -> tuple[int, ...]:
-    """Return a shape with the symbols replaced by their sizes."""
-    return tuple(_evaluate(str(d), env) if is_symbolic(d) else int(d) for d in shape)
+    """Return a shape, of ints and of expressions (as dims or as text), with the symbols replaced by their sizes."""
+    return tuple(_evaluate(str(d), env) if isinstance(d, str) or is_symbolic(d) else int(d) for d in shape)
 
 
 _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {

@@ -132,7 +132,7 @@ class _Reader:
             msg = f"constraints: expected a list of strings, got {constraints!r}"
             raise InputSpecError(msg)
         try:
-            self._scope = export.SymbolicScope(tuple(constraints))
+            self._scope = export.SymbolicScope((*constraints, *_mirrored(constraints)))
         except (ValueError, TypeError, NotImplementedError, InconclusiveDimensionOperation) as error:
             msg = f"constraints: {list(constraints)!r} is not accepted: {error}"
             raise InputSpecError(msg) from error
@@ -232,6 +232,15 @@ class _Reader:
 
     def _note(self, dim: Any) -> None:
         self.symbols.update(dict.fromkeys(re.findall(r"[A-Za-z_]\w*(?!\w*\s*\()", str(dim))))
+
+
+_DIVISIBLE = re.compile(r"^\s*mod\((?P<dim>[^,]+),\s*(?P<by>\d+)\)\s*==\s*0\s*$")
+
+
+def _mirrored(constraints: Sequence[str]) -> list[str]:
+    """Say of negative divisors too that they divide: JAX divides by one where a reshape infers a -1."""
+    found = map(_DIVISIBLE.match, constraints)
+    return [f"mod({m['dim']}, -{m['by']}) == 0" for m in found if m is not None]
 
 
 def _check_keywords(fn: Callable[..., Any], names: Iterable[str], option: str) -> None:
