@@ -220,6 +220,36 @@ def merge_biases(graph: ir.Graph, home: Home) -> None:
                 break
 
 
+def turn_vector_products(graph: ir.Graph) -> None:
+    """Multiply a vector by a matrix instead of the transpose of the matrix by the vector.
+
+    onnxruntime makes the latter a ``FusedMatMul``, which reads a vector on the right wrongly or crashes.
+    """
+    for node in graph:
+        left, right = node.inputs if node.op_type == "MatMul" and not node.domain else (None, None)
+        if left is None or right is None or right.shape is None or len(right.shape) != 1:
+            continue
+        made, cast = left.producer(), None
+        if made is not None and made.op_type == "Cast" and made.inputs[0] is not None:
+            made, cast = made.inputs[0].producer(), made
+        matrix = made.inputs[0] if made is not None and _swaps_last_two(made) else None
+        if matrix is None:
+            continue
+        if cast is not None:
+            again = ir.Node("", "Cast", [matrix], list(cast.attributes.values()))
+            again.outputs[0].type, again.outputs[0].shape = left.type, matrix.shape
+            graph.insert_before(node, again)
+            matrix = again.outputs[0]
+        node.replace_input_with(0, right)
+        node.replace_input_with(1, matrix)
+
+
+def _swaps_last_two(node: ir.Node) -> bool:
+    perm = list(node.attributes["perm"].as_ints()) if node.op_type == "Transpose" and not node.domain else []
+    last = len(perm) - 1
+    return len(perm) > 1 and perm == [*range(last - 1), last, last - 1]
+
+
 def _gemm(matmul: ir.Node, bias: ir.Value, home: Home) -> list[ir.Value | None] | None:
     del home
     ranks = [v.shape.rank() if v is not None and v.shape is not None else None for v in (*matmul.inputs, bias)]

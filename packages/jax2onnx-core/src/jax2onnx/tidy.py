@@ -8,7 +8,7 @@ from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
 from jax2onnx._initializers import Home, fold, restore_names, share
 from jax2onnx._layout import settle
-from jax2onnx._simplify import merge_biases, remove_dead, simplify
+from jax2onnx._simplify import merge_biases, remove_dead, simplify, turn_vector_products
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -36,6 +36,7 @@ def tidy(model: ir.Model) -> None:
         if any(settled):
             fold(graphs, home)
         for graph in graphs:
+            turn_vector_products(graph)
             merge_biases(graph, home)
         remove_dead(home.graph)
     restore_names(model.graph)
