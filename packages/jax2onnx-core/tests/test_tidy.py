@@ -197,6 +197,24 @@ CASES = {
         "(float[N,4] x) => (float[N,4] y, float[N,4] z) { y = Identity(x) z = Relu(x) }",
         {"Identity": 1},
     ),
+    "a reshape there and back of an input, returned": (
+        (
+            "(float[1,4] x) => (float[1,4] y, float[4] z) <int64[1] a = {0}> {"
+            " c = Unsqueeze(x, a) y = Squeeze(c, a) z = Squeeze(x, a) }"
+        ),
+        {"Identity": 1, "Unsqueeze": 0, "Squeeze": 1},
+    ),
+    "a transposed matrix by a vector": (
+        "(float[2,3,7] x, float[3] v) => (float[2,7] y) { t = Transpose<perm = [0, 2, 1]>(x) y = MatMul(t, v) }",
+        {"Transpose": 0, "MatMul": 1},
+    ),
+    "a transposed and converted matrix by a vector": (
+        (
+            "(float[3,7] x, float[3] v) => (double[7] y) {"
+            " t = Transpose<perm = [1, 0]>(x) c = Cast<to = 11>(t) d = Cast<to = 11>(v) y = MatMul(c, d) }"
+        ),
+        {"Transpose": 0, "Cast": 2, "MatMul": 1},
+    ),
     "repeated and unused nodes": (
         "(float[N,4] x) => (float[N,4] y) { a = Exp(x) c = Exp(x) d = Log(x) y = Add(a, c) }",
         {"Exp": 1, "Log": 0},

@@ -11,11 +11,12 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, seed, settings
@@ -25,9 +26,6 @@ from jax import lax
 from jax2onnx import check, to_onnx
 from jax2onnx.drawing import draw as draw_batches
 from jax2onnx.errors import CheckError
-
-if TYPE_CHECKING:
-    import onnx
 
 COUNT = int(os.environ.get("PROGRAMS", "60"))
 SEED = int(os.environ.get("PROGRAMS_SEED", "0"))
@@ -40,14 +38,16 @@ UNARY = """
 jnp.sin(a) | jnp.cos(a) | jnp.tanh(a) | jnp.exp(a) | jnp.log(a) | jnp.sqrt(a) | lax.rsqrt(a) | jnp.abs(a) | -a
 jnp.sign(a) | jnp.floor(a) | jnp.ceil(a) | jnp.round(a) | jnp.log1p(a) | jnp.expm1(a) | lax.erf(a) | jax.nn.sigmoid(a)
 jnp.square(a) | jnp.cbrt(a) | ~a | lax.population_count(a) | lax.clz(a) | jnp.isnan(a) | jnp.isfinite(a)
-jnp.arctan(a) | jnp.sinh(a) | jnp.arcsinh(a) | jnp.signbit(a) | jnp.nan_to_num(a) | jax.nn.gelu(a) | jax.nn.softplus(a)
+jnp.arctan(a) | jnp.sinh(a) | jnp.arcsinh(a) | jnp.signbit(jnp.nan_to_num(a))
+jnp.nan_to_num(a) | jax.nn.gelu(a) | jax.nn.softplus(a)
 a.astype(D) | lax.convert_element_type(a, D) | jnp.clip(a, -2, 3) | a ** 2 | a ** 3
 """
 BINARY = """
 a + b | a - b | a * b | a / b | a // b | a % b | jnp.maximum(a, b) | jnp.minimum(a, b) | jnp.arctan2(a, b)
 jnp.fmod(a, b) | a & b | a | b | a ^ b | a << b | a >> b | lax.shift_right_logical(a, b) | a < b | a <= b | a == b
-a != b | jnp.where(a, b, c) | jnp.where(a > 0, b, c) | jnp.logaddexp(a, b) | jnp.hypot(a, b) | jnp.copysign(a, b)
-jnp.logical_and(a, b) | jnp.logical_xor(a, b) | jnp.power(a, 2.0) | lax.clamp(a, b, c) | lax.rem(a, b) | lax.div(a, b)
+a != b | jnp.where(a, b, c) | jnp.where(a > 0, b, c) | jnp.logaddexp(a, b) | jnp.hypot(a, b)
+jnp.copysign(a, jnp.nan_to_num(b)) | jnp.logical_and(a, b) | jnp.logical_xor(a, b) | jnp.power(a, 2.0)
+lax.clamp(a, b, c) | lax.rem(a, b) | lax.div(a, b)
 """
 REDUCTIONS = """
 a.sum(i) | a.prod(i) | a.max(i) | a.min(i) | a.mean(i) | jnp.any(a, i) | jnp.all(a, i) | jnp.argmax(a, i)
@@ -102,7 +102,7 @@ def lines(family: str) -> tuple[str, ...]:
 
 FAMILIES = tuple(map(lines, (UNARY, UNARY, BINARY, BINARY, REDUCTIONS, SHAPES, INDEXING, PRODUCTS, CONTROL)))
 NAMES = {"jnp": jnp, "lax": lax, "jax": jax}
-REFUSED = (TypeError, ValueError, IndexError, AssertionError, NotImplementedError, jax.errors.JAXTypeError)
+REFUSED = (TypeError, ValueError, LookupError, ArithmeticError, AssertionError, NotImplementedError)
 
 
 @dataclass
@@ -170,21 +170,25 @@ def _evaluated(expression: str, avals: dict[str, jax.ShapeDtypeStruct]) -> jax.S
 def wavers(program: Program, model: onnx.ModelProto) -> bool:
     """Tell whether all differences are such as JAX makes itself, when each line's floats move by their last places.
 
-    ``check`` moves the inputs alone, which tells nothing of programs of integers.
+    ``check`` moves the inputs alone, which tells nothing of programs of integers. Without ``jit`` JAX multiplies by
+    booleans; with it, it selects, so that a NaN disappears.
     """
     session = onnxruntime.InferenceSession(model.SerializeToString())
     function, names = program.function(), [i.name for i in session.get_inputs()]
     for batch in draw_batches(program.specs):
         arrays = [np.asarray(a) for a in batch.arrays]
         moved = [program.function(np.random.default_rng(i))(*arrays) for i in range(24)]
+        with jax.disable_jit():
+            moved.append(function(*arrays))
         results = session.run(None, {n: a for n, a in zip(names, arrays, strict=True) if n in names})
         for result, expected, *others in zip(results, function(*arrays), *moved, strict=True):
             all_of = np.stack([np.asarray(v, np.float64) for v in (expected, *others)])
-            low, high = all_of.min(0), all_of.max(0)
-            room = 4 * (high - low) + 4 * 1e-5 * np.abs(all_of[0])
             got = np.asarray(result, np.float64)
-            close = (got >= low - room) & (got <= high + room) | ~np.isfinite(all_of).all(0)
-            if not np.all(close | (got == all_of[0]) | (np.isnan(got) & np.isnan(all_of[0]))):
+            with np.errstate(invalid="ignore"):
+                low, high = all_of.min(0), all_of.max(0)
+                room = 4 * (high - low) + 4 * 1e-5 * np.abs(all_of[0])
+                close = (got >= low - room) & (got <= high + room) | ~np.isfinite(all_of).all(0)
+            if not np.all(close | (got == all_of[0]) | (np.isnan(got) & np.isnan(all_of).any(0))):
                 return False
     return True
 
@@ -218,6 +222,7 @@ def test_programs_agree_with_jax() -> None:
         assume(repr(program) not in agreed)
         function = program.function()
         model = to_onnx(function, program.specs)
+        onnx.checker.check_model(model, full_check=True)
         try:
             check(model, function, program.specs)
         except CheckError:

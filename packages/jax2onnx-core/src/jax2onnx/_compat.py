@@ -34,6 +34,7 @@ TRACING_ERRORS: tuple[type[Exception], ...] = (
     jax.errors.TracerIntegerConversionError,
     jax.errors.NonConcreteBooleanIndexError,
     jax.errors.UnexpectedTracerError,
+    NotImplementedError,
 )
 
 

@@ -46,11 +46,15 @@ def remove_dead(graph: ir.Graph) -> None:
 
 
 def _drop(graph: ir.Graph, node: ir.Node, source: ir.Value) -> None:
-    """Let every user of a node's result use ``source``, unless the result has to be a value of its own."""
+    """Let every user of a node's result use ``source``; one that has to be a value of its own is its ``Identity``."""
     out = node.outputs[0]
     if out.is_graph_output():
         producer = source.producer()
         if producer is None or producer.graph is not graph or source.is_graph_output():
+            node.op_type = "Identity"
+            node.replace_input_with(0, source)
+            node.resize_inputs(1)
+            node.attributes.clear()
             return
         out.replace_all_uses_with(source, replace_graph_outputs=True)
         source.name, out.name = out.name, source.name

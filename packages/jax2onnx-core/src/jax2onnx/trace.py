@@ -240,6 +240,8 @@ def _remedy(error: BaseException) -> str:
         return "a Python if/while/and/or needs a concrete value; use jnp.where, jax.lax.cond or jax.lax.while_loop"
     if isinstance(error, jax.errors.UnexpectedTracerError):
         return "a traced value was stored outside the function (a module that changes its state?); return it instead"
+    if isinstance(error, NotImplementedError):
+        return "JAX itself does not offer this; where it is about a dimension, give that as an int"
     return "make the value static (functools.partial, or a closure over a Python value), or compute it with jax.numpy"
 
 

@@ -116,6 +116,8 @@ EXAMPLES: list[Example] = [
         _dot(((1,), (0,)), preferred_element_type="int32"),
         _typed((3, 5), (5, 4), dtypes=("float32", "float32")),
     ),
+    _example("dot_general_transposed_by_vector", lambda: lambda x, y: x.T @ y, [("N", "M"), ("N",)]),
+    _example("dot_general_stack_by_vector", lambda: lambda x, y: x.swapaxes(1, 2) @ y, [("B", 3, 7), (3,)]),
     *(
         _example(f"dot_general_{dtype}", _MATMUL, _typed(("B", 3), (3, 4), dtypes=(dtype, dtype)), x64=True)
         for dtype in ("float64", "int64", "uint64")
