@@ -178,3 +178,9 @@ def _has_module(name: str) -> bool:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:  # its parent is a module, not a package
         return False
+
+
+def non_negative(dim: Any) -> list[Any]:
+    """Return the expressions that the constraints of a symbolic dim's scope say are not negative."""
+    given = dim.scope._explicit_constraints  # noqa: SLF001 - jax offers no public way
+    return [c.diff for c in given if c.cmp.name == "GEQ"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx._compat import is_symbolic
+from jax2onnx._compat import is_symbolic, non_negative
 from jax2onnx.builder import DimSource
 from jax2onnx.errors import UnsupportedCaseError
 
@@ -69,6 +69,22 @@ def _linear(node: ast.expr) -> dict[str, int] | None:
                 a, b = b, a
             return {k: v * b[""] for k, v in a.items()} if set(b) == {""} else None
     return None
+
+
+def may_be_zero(dim: Any) -> bool:
+    """Tell whether a dim may be 0 at run time.
+
+    JAX takes every symbol to be at least 1; a model runs at 0 too, unless ``constraints=`` rule it out.
+    """
+    if not is_symbolic(dim) or _at_least(dim, 1):
+        return not is_symbolic(dim) and int(dim) == 0
+    return not any(_at_least(dim - 1 - bound, 0) for bound in non_negative(dim))
+
+
+def _at_least(dim: Any, bound: int) -> bool:
+    """Tell whether a dim is at least ``bound`` wherever the symbols are at least 0, as far as its terms show."""
+    linear = _linear(_parse(_python(dim)))
+    return linear is not None and linear.pop("", 0) >= bound and all(v >= 0 for v in linear.values())
 
 
 class Dims:

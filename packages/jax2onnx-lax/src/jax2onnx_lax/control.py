@@ -145,25 +145,21 @@ def scan(
     ft_out: Any = None,
     _split_transpose: bool = False,
 ) -> Sequence[ir.Value]:
-    """Lower ``scan`` to ``Scan`` (half the cost of ``Loop`` in onnxruntime), or to ``Loop`` where it may be empty."""
+    """Lower ``scan`` to ``Scan`` (half the cost of ``Loop`` in onnxruntime), or to ``Loop`` where it scans nothing."""
     del num_consts, num_carry, ft_in, ft_out, unroll, _split_transpose
     constants, carries = scan_counts(ctx.eqn.params)
     consts, init, xs = operands[:constants], operands[constants : constants + carries], operands[constants + carries :]
     loop = _ScanLoop(ctx, jaxpr, consts, carries, length, reverse=reverse)
     if not is_symbolic(length) and length == 0:
-        return [*init, *[ctx.op.Expand(ctx.constant(0, a.dtype), ctx.shape(a.shape)) for a in loop.stacked]]
+        return loop.none(init)
     if not is_symbolic(length) and length == 1:
         return loop.once(init, xs)
-    if xs and _never_empty(length):
+    if not xs:
+        return loop.loop(init, xs)
+    if not may_be_zero(length):
         return loop.scan(init, xs)
-    return loop.loop(init, xs)
-
-
-def _never_empty(length: Any) -> bool:
-    try:
-        return bool(length >= 1)
-    except InconclusiveDimensionOperation:
-        return False
+    empty = ctx.op.Equal(ctx.dim(length), 0)
+    return _if(ctx, empty, lambda: loop.none(init), lambda: loop.scan(init, xs))
 
 
 class _ScanLoop:
@@ -187,6 +183,11 @@ class _ScanLoop:
 
     def once(self, init: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
         """Inline the body of a single iteration."""
+    def none(self, init: Sequence[ir.Value]) -> list[ir.Value]:
+        """Emit what no iterations leave."""
+        ctx = self._ctx
+        return [*init, *[ctx.op.Expand(ctx.constant(0, a.dtype), ctx.shape(a.shape)) for a in self.stacked]]
+
         ctx = self._ctx
         first = [ctx.reshape(x, (1, *a.shape), a.shape) for x, a in zip(xs, self._scanned, strict=True)]
         results = self._body(init, first)

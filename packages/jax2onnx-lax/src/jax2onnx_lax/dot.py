@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 
 from jax2onnx._compat import is_symbolic
+from jax2onnx.dims import may_be_zero
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -47,7 +48,7 @@ def dot_general(
     dtype = ctx.aval_out.dtype
     if any(np.dtype(d).kind == "c" for d in (left.dtype, right.dtype, dtype)):
         raise ctx.unsupported("ONNX has no complex product", "multiply the real and imaginary parts")
-    plan = _plan(left.shape, right.shape, dimension_numbers)
+    plan = _plan(left.shape, right.shape, dimension_numbers, always=ctx.target is None)
     # onnxruntime's MatMul fails on an empty operand that it broadcasts, and unsigned on an empty contraction.
     if any(not is_symbolic(d) and d == 0 for d in (*left.shape, *right.shape)):
         return ctx.op.Expand(ctx.constant(0, dtype), ctx.shape(plan.out))
@@ -58,7 +59,19 @@ def dot_general(
     x = _arrange(ctx, ctx.cast(x, compute), plan.left)
     y = _arrange(ctx, ctx.cast(y, compute), plan.right)
     product = ctx.stamp(ctx.op.MatMul(x, y) if plan.contracts else ctx.op.Mul(x, y), plan.product)
-    return convert(ctx, ctx.reshape(product, plan.product, plan.out), plan.out, compute, dtype)
+    product = ctx.reshape(product, plan.product, plan.out)
+    if plan.contracts and ctx.target is not None:
+        product = _zero_if_empty(ctx, product, plan, compute)
+    return convert(ctx, product, plan.out, compute, dtype)
+
+
+def _zero_if_empty(ctx: LoweringContext, product: ir.Value, plan: _Plan, dtype: Any) -> ir.Value:
+    """Make a sum of no products 0; onnxruntime's MatMul of more than two matrices leaves it uninitialised."""
+    dims = [d for d in plan.contracted if may_be_zero(d) and d not in plan.out]
+    if len(plan.product) < 3 or not dims:
+        return product
+    count = ctx.dim(math.prod(dims))
+    return ctx.op.Where(ctx.op.Equal(count, np.zeros(1, np.int64)), ctx.constant(0, dtype), product)
 
 
 def compute_dtype(left: Any, right: Any, out: Any) -> np.dtype[Any]:
@@ -102,9 +115,11 @@ class _Plan:
     right: _Operand
     product: Shape
     out: Shape
+    contracted: Shape
 
 
-def _plan(left: Shape, right: Shape, dimension_numbers: DimensionNumbers) -> _Plan:
+def _plan(left: Shape, right: Shape, dimension_numbers: DimensionNumbers, *, always: bool) -> _Plan:
+    """Plan a product; unless ``always``, so that onnxruntime can run it where a symbolic dim is 0."""
     (lc, rc), (lb, rb) = dimension_numbers
     lf = [i for i in range(len(left)) if i not in {*lb, *lc}]
     rf = [i for i in range(len(right)) if i not in {*rb, *rc}]
@@ -120,14 +135,18 @@ def _plan(left: Shape, right: Shape, dimension_numbers: DimensionNumbers) -> _Pl
         rows, columns = math.prod(m), math.prod(n)
         a, b, product = [*batch, rows, k], [*batch, k, columns], [*batch, rows, columns]
     else:
-        columns = [math.prod(n)] if n else []
-        a, b, product = [*m, k], [k, *columns], [*m, *columns]
+        # onnxruntime's MatMul takes no empty stack of matrices with a vector, or with a matrix if a Transpose made it.
+        hazard = not always and any(map(may_be_zero, left))
+        columns = [math.prod(n)] if n else [1] if hazard and m else []
+        rows = [math.prod(m)] if hazard and len(m) > 1 and left_perm != sorted(left_perm) else m
+        a, b, product = [*rows, k], [k, *columns], [*rows, *columns]
     return _Plan(
         bool(lc),
         _Operand(left, left_perm, tuple(a)),
         _Operand(right, right_perm, tuple(b)),
         tuple(product),
         tuple(out),
+        tuple(left[i] for i in lc),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
 from jax2onnx._compat import is_symbolic
+from jax2onnx.dims import may_be_zero
 from jax2onnx_lax.dtypes import info, is_bool, is_float, is_integer
 from jax2onnx_lax.monoids import Combine, operation, reduce_last
 
@@ -98,8 +99,9 @@ def _indexed(ctx: LoweringContext, op_type: str, x: ir.Value, axes: Sequence[int
 
 
 def _truth(ctx: LoweringContext, op_type: str, x: ir.Value, axes: Sequence[int]) -> ir.Value:
-    """Reduce booleans, which ONNX's reductions take since opset 20."""
-    if ctx.opset >= 20:
+    """Reduce booleans, which ONNX's reductions take since opset 20, and onnxruntime's if there are any."""
+    empty = any(may_be_zero(ctx.avals_in[0].shape[a]) for a in axes)
+    if ctx.opset >= 20 and not (empty and ctx.target is not None):
         return _emit(ctx, op_type, x, axes)
     return ctx.cast(_emit(ctx, op_type, ctx.cast(x, np.uint8), axes), np.bool_)
 
