@@ -10,7 +10,8 @@ import jax
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic, scan_counts
+from jax2onnx._compat import is_symbolic, scan_counts
+from jax2onnx.dims import may_be_zero
 
 if TYPE_CHECKING:
     from jax2onnx.lower import LoweringContext
