@@ -39,7 +39,7 @@ jnp.sin(a) | jnp.cos(a) | jnp.tanh(a) | jnp.exp(a) | jnp.log(a) | jnp.sqrt(a) | 
 jnp.sign(a) | jnp.floor(a) | jnp.ceil(a) | jnp.round(a) | jnp.log1p(a) | jnp.expm1(a) | lax.erf(a) | jax.nn.sigmoid(a)
 jnp.square(a) | jnp.cbrt(a) | ~a | lax.population_count(a) | lax.clz(a) | jnp.isnan(a) | jnp.isfinite(a)
 jnp.arctan(a) | jnp.sinh(a) | jnp.arcsinh(a) | jnp.signbit(jnp.nan_to_num(a))
-jnp.nan_to_num(a) | jax.nn.gelu(a) | jax.nn.softplus(a)
+jnp.nan_to_num(a) | jax.nn.gelu(a.astype('float32')) | jax.nn.softplus(a)
 a.astype(D) | lax.convert_element_type(a, D) | jnp.clip(a, -2, 3) | a ** 2 | a ** 3
 """
 BINARY = """
