@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx._compat import is_symbolic, name_stack, user_frame
+from jax2onnx._compat import is_symbolic, name_stack, open_jaxpr, user_frame
 from jax2onnx._constants import fold
 from jax2onnx.builder import Ops, Scope, ir_dtype
 from jax2onnx.dims import Dims
@@ -27,6 +27,7 @@ from jax2onnx.fuse import Decline, fuse
 from jax2onnx.outline import CALL, Outliner
 from jax2onnx.program import Atom, Const, Eqn, Fused, Program, Var
 from jax2onnx.represent import on_pairs
+from jax2onnx.zeros import SignsOfZero
 
 if TYPE_CHECKING:
     from jax2onnx.legalise import Target
@@ -90,6 +91,7 @@ class LoweringContext:
         self._describe_plugin = describe_plugin
         self._problems = problems
         self._programs: dict[int, tuple[Any, Program]] = {}
+        self._signs = SignsOfZero(Program([]), self._open_up, lambda: False)
 
     # -- what a rule reads -------------------------------------------------------------------------------------------
 
@@ -118,6 +120,10 @@ class LoweringContext:
         """Return the value of the equation's operand if it is a constant, else None."""
         atom = self.eqn.inputs[operand]
         return np.asarray(atom.value) if isinstance(atom, Const) else None
+
+    def sign_of_zero_matters(self) -> bool:
+        """Tell whether the sign of a zero among the equation's results can change another number."""
+        return self._signs.matter(self.eqn)
 
     def unsupported(self, what: str, remedy: str | None = None) -> UnsupportedCaseError:
         """Return (to be raised) the error that this equation's rule does not cover a case."""
@@ -217,6 +223,14 @@ class LoweringContext:
             known = self._programs[id(jaxpr)] = (jaxpr, program)
         return known[1]
 
+    def _open_up(self, param: Any) -> Iterator[Program]:
+        if isinstance(param, Program):
+            yield param
+        elif hasattr(param, "eqns"):
+            jaxpr, consts = open_jaxpr(param)
+            if len(jaxpr.constvars) == len(consts):
+                yield self.program(param)
+
     def inline(self, jaxpr: Any, *operands: ir.Value) -> list[ir.Value]:
         """Lower a closed jaxpr into the current scope."""
         return self.run(self.program(jaxpr), operands)
@@ -288,9 +302,12 @@ class LoweringContext:
                 raise self.unsupported("a random key has no ONNX form", "pass random numbers in as an input")
             return self.op.constant(_array(atom))
 
-        outer_eqn, outer_metadata = self.eqn, self.op.metadata
+        outer_eqn, outer_metadata, outer_signs = self.eqn, self.op.metadata, self._signs
+        # The body of a function is shared by its calls.
+        ask = outer_signs.anywhere if outer_eqn.primitive == CALL else lambda: outer_signs.matter(outer_eqn)
         try:
             program = fold(self.outliner.prune(program))
+            self._signs = SignsOfZero(program, self._open_up, ask)
             for eqn in program.eqns:
                 self.eqn = eqn
                 operands = [read(a) for a in eqn.inputs]
@@ -298,7 +315,7 @@ class LoweringContext:
                 for var, value in zip(eqn.outputs, values, strict=True):
                     env[var] = self._stamped(value, var.aval)
         finally:
-            self.eqn, self.op.metadata = outer_eqn, outer_metadata
+            self.eqn, self.op.metadata, self._signs = outer_eqn, outer_metadata, outer_signs
         return [read(a) for a in program.outputs]
 
     def _equation(self, eqn: Eqn, operands: list[ir.Value]) -> Sequence[ir.Value]:

@@ -25,7 +25,13 @@ SCALAR = ()
 
 
 def _operator(ctx: LoweringContext, op_type: str, x: ir.Value, **attributes: Any) -> ir.Value:
-    """Emit an operator, unless the target lacks it in float64, or for smaller dtypes in float32."""
+    """Emit an operator, unless the target lacks it in float64, or for smaller dtypes in float32.
+
+    ``Relu`` keeps -0, which a maximum with 0 does not.
+    """
+    if op_type == "Relu" and ctx.sign_of_zero_matters():
+        msg = "the sign of a zero matters"
+        raise Decline(msg)
     dtype = np.promote_types(ctx.aval_out.dtype, np.float32)
     if not ctx.supports(op_type, dtype):
         msg = f"the target has no {op_type} in {dtype}"

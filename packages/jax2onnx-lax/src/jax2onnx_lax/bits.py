@@ -16,6 +16,7 @@ import numpy as np
 
 from jax2onnx.builder import ir_dtype
 from jax2onnx_lax.dtypes import info, is_float, is_integer
+from jax2onnx_lax.zeros import emit_sign, negation
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -143,7 +144,8 @@ def decode(ctx: LoweringContext, bits: ir.Value, kind: _Format) -> ir.Value:
     size = op.Mul(ctx.cast(op.Add(fraction, implicit), kind.carrier), scale)
     nan = op.And(op.Equal(exponent, top), op.Greater(fraction, 0))
     size = op.Where(nan, np.asarray(np.nan, kind.carrier), size)
-    return op.Where(op.Greater(bits, (1 << (kind.width - 1)) - 1), op.Neg(size), size)
+    # In this order: onnxruntime's Where makes 0 of a -0 that it takes from its first choice.
+    return op.Where(op.Less(bits, 1 << (kind.width - 1)), size, op.Neg(size))
 
 
 def encode(ctx: LoweringContext, x: ir.Value, kind: _Format) -> ir.Value:
@@ -206,9 +208,9 @@ def reduce_precision(ctx: LoweringContext, x: ir.Value, *, exponent_bits: int, m
         largest = float(kind.powers(bias)) * (2 - 2.0**-mantissa_bits)
         size = op.Where(op.Greater(size, largest), np.asarray(np.inf, kind.carrier), size)
         size = op.Where(op.Less(size, float(kind.powers(1 - bias))), np.asarray(0, kind.carrier), size)
-    value = op.Mul(size, op.Sign(wide))
-    plain = op.Less(op.Abs(wide), np.asarray(np.inf, kind.carrier))
-    return ctx.cast(op.Where(op.And(plain, op.Not(op.Equal(wide, 0.0))), value, wide), dtype)
+    value = op.Mul(size, emit_sign(ctx, wide))
+    finite = op.Less(op.Abs(wide), np.asarray(np.inf, kind.carrier))
+    return ctx.cast(op.Where(negation(ctx, finite), wide, value), dtype)
 
 
 def total_order(rule: Callable[[LoweringContext, ir.Value, ir.Value], ir.Value], op_type: str) -> Callable[..., Any]:

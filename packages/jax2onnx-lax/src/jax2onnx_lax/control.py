@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from jax2onnx._compat import is_symbolic, scan_counts
 from jax2onnx.dims import may_be_zero
+from jax2onnx_lax.zeros import emit_select
 
 if TYPE_CHECKING:
     from jax2onnx.lower import LoweringContext
@@ -120,7 +121,7 @@ def _select(
     """Return ``new`` in the lanes that run and ``old`` in the others; lanes are the leading dims."""
     value, lanes = running
     mask = ctx.reshape(value, lanes, (*lanes, *[1] * (len(shape) - len(lanes))))
-    return ctx.stamp(ctx.op.Where(mask, new, old), shape)
+    return ctx.stamp(emit_select(ctx, mask, new, old), shape)
 
 
 def _any(ctx: LoweringContext, lanes: ir.Value) -> ir.Value:
@@ -182,13 +183,13 @@ class _ScanLoop:
     def _body(self, carry: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
         return self._ctx.inline(self._jaxpr, *self._consts, *carry, *xs)
 
-    def once(self, init: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
-        """Inline the body of a single iteration."""
     def none(self, init: Sequence[ir.Value]) -> list[ir.Value]:
         """Emit what no iterations leave."""
         ctx = self._ctx
         return [*init, *[ctx.op.Expand(ctx.constant(0, a.dtype), ctx.shape(a.shape)) for a in self.stacked]]
 
+    def once(self, init: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
+        """Inline the body of a single iteration."""
         ctx = self._ctx
         first = [ctx.reshape(x, (1, *a.shape), a.shape) for x, a in zip(xs, self._scanned, strict=True)]
         results = self._body(init, first)

@@ -10,6 +10,7 @@ import numpy as np
 
 from jax2onnx_lax.elementwise import emit_extremum
 from jax2onnx_lax.monoids import Combine, operation, prefixes
+from jax2onnx_lax.zeros import emit_plus_zero
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -34,8 +35,8 @@ def register(registry: BoundLowerings) -> None:
 
 
 def cumsum(ctx: LoweringContext, x: ir.Value, *, axis: int, reverse: bool) -> ir.Value:
-    """Lower ``cumsum``."""
-    return ctx.op.CumSum(x, ctx.constant(axis, np.int64), reverse=int(reverse))
+    """Lower ``cumsum``; JAX begins at 0, to which -0 adds nothing."""
+    return emit_plus_zero(ctx, ctx.op.CumSum(x, ctx.constant(axis, np.int64), reverse=int(reverse)))
 
 
 def cumulative(combination: Callable[[LoweringContext], Combine]) -> Callable[..., Any]:

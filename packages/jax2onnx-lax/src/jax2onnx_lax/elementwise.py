@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jax import lax
 
-from jax2onnx_lax.dtypes import info, is_bool, is_float, is_integer, is_unsigned, widened
+from jax2onnx_lax.dtypes import info, is_bool, is_float, is_integer, is_unsigned
+from jax2onnx_lax.zeros import emit_plus_zero, emit_sign, emit_signed, is_zero, negation
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from jax2onnx.registry import BoundLowerings
 
 OPERATORS = {
-    "add": "Add",
-    "add_any": "Add",
     "sub": "Sub",
     "abs": "Abs",
     "floor": "Floor",
@@ -35,6 +34,8 @@ def register(registry: BoundLowerings) -> None:
     registry.via_jax({"polynomial": horner})
     registry.table(
         {
+            "add": add,
+            "add_any": add,
             "mul": mul,
             "mulhi": mulhi,
             "div": div,
@@ -61,6 +62,14 @@ def register(registry: BoundLowerings) -> None:
             "nextafter": nextafter,
         }
     )
+
+
+def add(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
+    """Lower ``add``; onnxruntime drops the addition of 0, which makes 0 of -0."""
+    for one, other in ((x, y), (y, x)):
+        if is_zero(other) and (plus := emit_plus_zero(ctx, one)) is not one:
+            return plus
+    return ctx.op.Add(x, y)
 
 
 def mul(ctx: LoweringContext, x: ir.Value, y: ir.Value, *, out_dtype: Any = None) -> ir.Value:
@@ -141,11 +150,11 @@ def neg(ctx: LoweringContext, x: ir.Value) -> ir.Value:
 
 
 def sign(ctx: LoweringContext, x: ir.Value) -> ir.Value:
-    """Lower ``sign``; onnxruntime takes the sign of a float16 NaN for zero, and mistakes that of some int64."""
+    """Lower ``sign``; onnxruntime mistakes that of some int64."""
     op, dtype = ctx.op, ctx.aval_out.dtype
     if dtype == np.int64:
         return op.Sub(ctx.cast(op.Greater(x, 0), dtype), ctx.cast(op.Less(x, 0), dtype))
-    return ctx.cast(ctx.op.Sign(widened(ctx, x)[0]), ctx.aval_out.dtype)
+    return emit_sign(ctx, x) if is_float(dtype) else op.Sign(x)
 
 
 def square(ctx: LoweringContext, x: ir.Value) -> ir.Value:
@@ -189,7 +198,7 @@ def round_(ctx: LoweringContext, x: ir.Value, *, rounding_method: lax.RoundingMe
     below = op.Floor(size)
     up = op.GreaterOrEqual(op.Sub(size, below), 0.5)
     # The product with the sign keeps NaN and the sign of zero.
-    return op.Mul(op.Where(up, op.Add(below, 1.0), below), op.Sign(x))
+    return op.Mul(op.Where(up, op.Add(below, 1.0), below), emit_sign(ctx, x))
 
 
 def extremum(number: str, truth: str) -> Callable[..., Any]:
@@ -208,7 +217,7 @@ def emit_extremum(ctx: LoweringContext, op_type: str, x: ir.Value, y: ir.Value, 
     if is_integer(dtype) and info(dtype).bits == 64:
         first = ctx.op.Greater(x, y) if op_type == "Max" else ctx.op.Less(x, y)
         return ctx.op.Where(first, x, y)
-    return ctx.op.emit(op_type, x, y)
+    return emit_signed(ctx, op_type, functools.partial(ctx.op.emit, op_type), x, y)
 
 
 def comparison(op_type: str) -> Callable[..., Any]:
@@ -265,4 +274,4 @@ def nextafter(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
     moved = op.Where(infinite, inward, op.Where(op.Less(x, y), up, down))
     # The sum is NaN if either is; equal operands give the second one, which decides the sign of zero.
     nan = op.Or(op.IsNaN(x), op.IsNaN(y))
-    return op.Where(nan, np.asarray(np.nan, dtype), op.Where(op.Equal(x, y), y, moved))
+    return op.Where(nan, np.asarray(np.nan, dtype), op.Where(negation(ctx, op.Equal(x, y)), moved, y))

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jax2onnx._compat import is_symbolic
+from jax2onnx_lax.zeros import emit_select
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -56,7 +57,9 @@ def prefixes(
         moved = [_rolled(ctx, x, a, axis, shift) for x, a in zip(current, avals, strict=True)]
         first = op.Less(index, shift)
         combined = combine(moved, current, avals)
-        new = [ctx.stamp(op.Where(first, x, y), a.shape) for x, y, a in zip(current, combined, avals, strict=True)]
+        new = [
+            ctx.stamp(emit_select(ctx, first, x, y), a.shape) for x, y, a in zip(current, combined, avals, strict=True)
+        ]
         doubled = ctx.stamp(op.Add(shift, shift), (1,))
         return [ctx.stamp(op.Squeeze(op.Less(doubled, length)), ()), doubled, *new]
 

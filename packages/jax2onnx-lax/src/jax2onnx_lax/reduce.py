@@ -14,6 +14,7 @@ from jax2onnx._compat import is_symbolic
 from jax2onnx.dims import may_be_zero
 from jax2onnx_lax.dtypes import info, is_bool, is_float, is_integer
 from jax2onnx_lax.monoids import Combine, operation, reduce_last
+from jax2onnx_lax.zeros import emit_signed
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -81,7 +82,8 @@ def reduce_extremum(op_type: str, pair: str) -> Callable[..., Any]:
         if is_float(dtype):
             # onnxruntime's kernels pass over NaN.
             nan = _truth(ctx, "ReduceMax", op.IsNaN(x), axes)
-            return op.Where(nan, np.asarray(np.nan, dtype), _emit(ctx, op_type, x, axes))
+            value = emit_signed(ctx, pair, lambda a: _emit(ctx, op_type, a, axes), x)
+            return op.Where(nan, np.asarray(np.nan, dtype), value)
         if dtype in {np.dtype(np.int64), np.dtype(np.uint64)}:
             return _indexed(ctx, f"Arg{pair}", x, axes)
         if dtype == np.int16:

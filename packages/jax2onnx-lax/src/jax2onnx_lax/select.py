@@ -8,6 +8,7 @@ import numpy as np
 
 from jax2onnx_lax.dtypes import is_bool, is_float, is_integer
 from jax2onnx_lax.elementwise import emit_extremum
+from jax2onnx_lax.zeros import emit_select
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -26,10 +27,10 @@ def select_n(ctx: LoweringContext, which: ir.Value, *cases: ir.Value) -> ir.Valu
     if len(cases) == 1:
         return cases[0]
     if is_bool(ctx.avals_in[0].dtype):
-        return ctx.op.Where(which, cases[1], cases[0])
+        return emit_select(ctx, which, cases[1], cases[0])
     value = cases[-1]
     for i in range(len(cases) - 1, 0, -1):
-        value = ctx.op.Where(ctx.op.Less(which, i), cases[i - 1], value)
+        value = emit_select(ctx, ctx.op.Less(which, i), cases[i - 1], value)
     return value
 
 
@@ -42,6 +43,7 @@ def clamp(ctx: LoweringContext, low: ir.Value, x: ir.Value, high: ir.Value) -> i
     dtype = ctx.aval_out.dtype
     if dtype.itemsize < 8 or is_float(dtype):
         number = [b is not None and b.ndim == 0 and (is_integer(dtype) or not np.isnan(b)) for b in bounds]
-        if all(number):
+        zero = is_float(dtype) and any(b == 0 for b in bounds) and ctx.sign_of_zero_matters()
+        if all(number) and not zero:
             return op.Clip(x, low, high)
     return emit_extremum(ctx, "Min", emit_extremum(ctx, "Max", x, low, dtype), high, dtype)

@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 
 from jax2onnx_lax.dtypes import is_narrow, needs_double, widened
+from jax2onnx_lax.zeros import negation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,7 +163,8 @@ def atan2(ctx: LoweringContext, y: ir.Value, x: ir.Value) -> ir.Value:
     origin = op.And(op.Equal(height, 0.0), op.Equal(width, 0.0))
     angle = op.Where(origin, 0.0, _emit_atan(ctx, quotient))
     angle = op.Where(_negative(ctx, x), op.Sub(math.pi, angle), angle)
-    angle = op.Where(_negative(ctx, y), op.Neg(angle), angle)
+    # In this order: onnxruntime's Where makes 0 of a -0 that it takes from its first choice.
+    angle = op.Where(negation(ctx, _negative(ctx, y)), angle, op.Neg(angle))
     return op.Where(op.Or(op.IsNaN(x), op.IsNaN(y)), math.nan, angle)
 
 
@@ -190,7 +192,8 @@ def _emit_atan(ctx: LoweringContext, x: ir.Value) -> ir.Value:
     near = ctx.cast(op.Atan(ctx.cast(x, np.float32)), np.float64)
     sin, half = op.Sin(near), op.Sin(op.Mul(near, 0.5))
     cos = op.Sub(np.asarray(1.0), op.Mul(op.Mul(half, half), 2.0))
-    return op.Add(near, op.Div(op.Sub(op.Mul(x, cos), sin), op.Add(cos, op.Mul(x, sin))))
+    angle = op.Add(near, op.Div(op.Sub(op.Mul(x, cos), sin), op.Add(cos, op.Mul(x, sin))))
+    return op.Where(ctx.cast(x, np.bool_), angle, x)
 
 
 def cos64(x: Any) -> Any:
@@ -299,7 +302,7 @@ def erf_inv(x: Any) -> Any:
     y = x * jnp.where(w < 5, centre, tail)
     if x.dtype == jnp.float64:
         y = _refined(_refined(y, x), x)
-    return jnp.where(lax.abs(x) == 1, x * jnp.inf, y)
+    return jnp.where(lax.abs(x) == 1, x * jnp.inf, jnp.where(x == 0, x, y))
 
 
 def _refined(y: Any, x: Any) -> Any:

@@ -1,0 +1,88 @@
+"""Operators with the sign that JAX gives a zero, where it matters: a choice keeps it, and -0 is less than 0.
+
+Unless its second choice is broadcast to a greater shape, onnxruntime's ``Where`` keeps that choice's -0; its first
+choice's it makes 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from jax2onnx.zeros import may_be_minus_zero
+
+if TYPE_CHECKING:
+    from jax2onnx.lower import LoweringContext
+
+
+def emit_select(ctx: LoweringContext, which: ir.Value, yes: ir.Value, no: ir.Value) -> ir.Value:
+    """Emit ``Where`` of two values of one shape."""
+    op = ctx.op
+    node = which.producer()
+    if node is not None and node.op_type == "Not" and node.inputs[0] is not None:
+        which, yes, no = node.inputs[0], no, yes  # as onnxruntime would
+    if not _signed(ctx, yes) or not may_be_minus_zero(yes):
+        return op.Where(which, yes, no)
+    other = negation(ctx, which)
+    if not may_be_minus_zero(no):
+        return op.Where(other, no, yes)
+    return op.Mul(op.Where(which, 1.0, no), op.Where(other, 1.0, yes))
+
+
+def negation(ctx: LoweringContext, condition: ir.Value) -> ir.Value:
+    """Emit ``Not``, in a form for which onnxruntime does not exchange a ``Where``'s choices."""
+    return ctx.op.Equal(condition, np.bool_(0))
+
+
+def emit_sign(ctx: LoweringContext, x: ir.Value) -> ir.Value:
+    """Emit ``Sign`` of floats; onnxruntime's makes 0 of -0, and of a float16 NaN."""
+    op = ctx.op
+    if ctx.target is None:
+        return op.Sign(x)
+    wide = ctx.cast(x, np.float32) if x.dtype != ir.DataType.DOUBLE else x
+    sign = op.Where(ctx.cast(wide, np.bool_), op.Sign(wide), wide)
+    return sign if sign.dtype == x.dtype or x.dtype is None else op.Cast(sign, to=int(x.dtype))
+
+
+def emit_signed(ctx: LoweringContext, op_type: str, emit: Callable[..., ir.Value], *operands: ir.Value) -> ir.Value:
+    """Emit an extremum of floats; the maximum of -0 and 0 is 0, and their minimum -0.
+
+    Args:
+        ctx: the context.
+        op_type: ``Max`` or ``Min``.
+        emit: emits the extremum of as many values, which may return either zero.
+        operands: the values.
+    """
+    op = ctx.op
+    result = emit(*operands)
+    if not all(_signed(ctx, x) and _may_be_zero(x) for x in operands):
+        return result
+    if op_type == "Max" and any(not may_be_minus_zero(x) for x in operands):
+        return emit_plus_zero(ctx, result)
+    # The reciprocals of the zeros tell them apart.
+    worst = -np.inf if op_type == "Max" else np.inf
+    signs = emit(*[op.Where(op.Equal(x, 0.0), op.Reciprocal(x), worst) for x in operands])
+    return op.Where(negation(ctx, op.Equal(result, 0.0)), result, op.Reciprocal(signs))
+
+
+def emit_plus_zero(ctx: LoweringContext, x: ir.Value) -> ir.Value:
+    """Make 0 of -0, where it matters."""
+    return ctx.op.Where(ctx.op.Equal(x, 0.0), 0.0, x) if _signed(ctx, x) else x
+
+
+def is_zero(x: ir.Value) -> bool:
+    """Tell whether all elements are known to be 0, not -0."""
+    return x.const_value is not None and not np.any(x.const_value.numpy()) and not may_be_minus_zero(x)
+
+
+def _signed(ctx: LoweringContext, x: ir.Value) -> bool:
+    """Tell whether the target mistakes zeros, and the sign of one may change a number."""
+    return ctx.target is not None and x.dtype is not None and x.dtype.is_floating_point() and ctx.sign_of_zero_matters()
+
+
+def _may_be_zero(x: ir.Value) -> bool:
+    constant: Any = x.const_value
+    return constant is None or bool(np.any(constant.numpy() == 0))
