@@ -79,6 +79,47 @@ def test_what_jax_does_not_implement():
     assert f"{__file__}:{scans_a_symbolic_dim.__code__.co_firstlineno + 1}" in str(raised.value)
 
 
+UNDECIDED = {
+    "split": (lambda x: jnp.split(x, 2), [("B",)], "mod(B, 2) == 0"),
+    "reshape": (lambda x: x.reshape(-1, 4), [("B", 3)], "mod(3*B, 4) == 0"),
+    "compared_with_an_int": (lambda x: x if x.shape[0] <= 8 else -x, [("B",)], "B >= 9"),
+    "compared_with_a_dim": (lambda x, y: x if x.shape[0] <= y.shape[0] else y, [("B",), ("T",)], "B <= T"),
+    "slice": (lambda x: jax.lax.slice(x, (2,), (7,)), [("B",)], "B >= 7"),
+    "top_k": (lambda x: jax.lax.top_k(x, 3), [("B",)], "B >= 3"),
+    "add": (lambda x, y: x + y, [("B", 2), ("T", 2)], "B == T"),
+}
+
+
+@pytest.mark.parametrize("name", UNDECIDED)
+def test_the_constraint_that_an_error_names_decides(name):
+    function, inputs, constraint = UNDECIDED[name]
+    with pytest.raises(errors.DimensionError) as raised:
+        to_onnx(function, inputs)
+    assert f"constraints=['{constraint}']" in str(raised.value)
+    assert f"{__file__}:{function.__code__.co_firstlineno}" in str(raised.value)
+    to_onnx(function, inputs, constraints=[constraint])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x * int(x.shape[0]),
+        lambda x: [x + i for i in range(x.shape[0])],
+        lambda x: jax.lax.scan(lambda c, _: (c, c), x, None, length=x.shape[0]),
+        lambda x: jnp.convolve(x, jnp.ones(3), mode="same"),
+    ],
+)
+def test_a_dim_where_jax_needs_an_int(function):
+    with pytest.raises(errors.DimensionError, match="give it as an int") as raised:
+        to_onnx(function, [("B",)])
+    assert f"{__file__}:{function.__code__.co_firstlineno}" in str(raised.value)
+
+
+def test_shapes_that_differ_without_symbols_are_jaxs_own_error():
+    with pytest.raises(TypeError, match="incompatible shapes"):
+        to_onnx(jnp.add, [(3,), (4,)])
+
+
 @pytest.mark.parametrize("opset", [17, 1000])
 def test_an_opset_out_of_range(opset):
     with pytest.raises(errors.OpsetError, match="pass an int from 18"):

@@ -173,6 +173,15 @@ def _trace(opened: Opened, inputs: Inputs, switches: Sequence[int]) -> Traced:
         raise TraceError(
             f"JAX cannot trace the callable: {_first_line(error)}", where=_user_line(error), remedy=_remedy(error)
         ) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        remedy = _decide_otherwise(error) if inputs.symbols else None
+        if remedy is None:
+            raise
+        raise DimensionError(
+            f"JAX cannot trace the callable with symbolic dimensions: {_first_line(error)}",
+            where=_user_line(error),
+            remedy=remedy,
+        ) from error
     paths = jax.tree_util.tree_flatten_with_path(shape[0])[0]
     names = tuple(jax.tree_util.keystr(p, simple=True, separator=".") for p, _ in paths)
     return _arranged(jaxpr, held, tuple(opened.state), names, tuple(aval for _, aval in paths))
@@ -202,9 +211,12 @@ def _first_line(error: BaseException) -> str:
 
 _COMPARISON = re.compile(r"'(?P<left>[^']*)' (?P<operator>[<>]=?|==) '(?P<right>[^']*)'")
 _REMAINDER = re.compile(r"mod\((?P<left>[^,]+), (?:- )?(?P<right>\d+)\)")
+_REMAINDER_BY_DIM = re.compile(r"mod\([^,()]+, [^,()]+\)")
+_SHAPES = re.compile(r"incompatible shapes for \w+: (?P<shapes>\(.*\))")
+_AS_NUMBER = "compute with the dimension as it is (jnp.arange(x.shape[0]) works), or give it as an int"
 
 
-def _decide(error: InconclusiveDimensionOperation) -> str:
+def _decide(error: BaseException) -> str:
     """Name the constraints that would decide the comparison, in the grammar of ``jax.export`` (>=, <=, ==)."""
     message = str(error)
     if match := _COMPARISON.search(message):
@@ -218,9 +230,35 @@ def _decide(error: InconclusiveDimensionOperation) -> str:
         left, right = match["left"], match["right"]
         multiple = f"or write the dimension as '{right}*n' in the spec, or give it as an int"
         return f"pass constraints=['mod({left}, {right}) == 0'] if that always holds, {multiple}"
+    if match := _REMAINDER_BY_DIM.search(message):
+        return f"write a dimension as a multiple in the spec ('2*n'), so that {match[0]} is 0, or give it as an int"
     if "requires a constant" in message:
-        return "compute with the dimension as it is (jnp.arange(x.shape[0]) works), or give it as an int"
+        return _AS_NUMBER
     return "pass constraints=[...] that decide it, or give the dimension as an int"
+
+
+def _decide_otherwise(error: BaseException) -> str | None:
+    """Name the remedy where JAX fails on symbolic dims in other words; None if it is not about them."""
+    message = _first_line(error)
+    if "_DimExpr" in message:
+        return _AS_NUMBER
+    if "rest is mod(" in message:
+        return _decide(error)
+    match = _SHAPES.search(message)
+    pairs = _unequal(match["shapes"]) if match else []
+    if not pairs:
+        return None
+    equal = ", ".join(f"'{left} == {right}'" for left, right in pairs)
+    return f"name equal dimensions alike in the specs, or pass constraints=[{equal}] if that always holds"
+
+
+def _unequal(shapes: str) -> list[tuple[str, str]]:
+    """Return the dims, one of them symbolic, that differ between two shapes written one after the other."""
+    found = [re.split(r",\s*(?![^()]*\))", s.rstrip(", ")) for s in re.findall(r"\(((?:[^()]|\([^()]*\))*)\)", shapes)]
+    if len(found) != 2:
+        return []
+    pairs = zip(*(reversed(s) for s in found), strict=False)
+    return [(a, b) for a, b in pairs if a != b and "1" not in {a, b} and not (a + b).isdecimal()]
 
 
 def _plus(expression: str, step: int) -> str:

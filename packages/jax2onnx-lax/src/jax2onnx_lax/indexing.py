@@ -42,7 +42,10 @@ def vectors(ctx: LoweringContext, indices: ir.Value, operand: int) -> ir.Value:
 
 def constant(x: ir.Value) -> np.ndarray[Any, Any] | None:
     """Return the value of a constant, or None."""
-    return x.const_value.numpy() if x.producer() is None and x.const_value is not None else None
+    node = x.producer()
+    if x.const_value is None or (node is not None and node.op_type != "Constant"):
+        return None
+    return x.const_value.numpy()
 
 
 def clamped(ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any]) -> ir.Value:
