@@ -112,6 +112,15 @@ def programs(session: nox.Session) -> None:
     session.run("pytest", "-q", "packages/jax2onnx-lax/tests/test_programs.py", env=env)
 
 
+@nox.session(python=[OLDEST, NEWEST])
+def dynamic(session: nox.Session) -> None:
+    """Compare all programs of symbolic shapes with JAX, the heavy ones too, with its oldest and its newest release."""
+    _install(session, *GROUPS["test"], *(GROUPS["oldest"] if session.python == OLDEST else []))
+    names = ("shapes", "numbers", "programs")
+    files = [f"packages/jax2onnx-lax/tests/test_dynamic_{name}.py" for name in names]
+    session.run("pytest", "-q", *files, env={**STRICT, "JAX_PLATFORMS": "cpu", "DYNAMIC": "all"})
+
+
 @nox.session(python=NEWEST)
 def types(session: nox.Session) -> None:
     """Run mypy, strict."""

@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from jax2onnx.plugins import load
@@ -12,14 +13,23 @@ from jax2onnx.testing import cases
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("coverage_table", ROOT / "scripts" / "coverage_table.py")
+def loaded(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     yield module
     del sys.modules[spec.name]
+
+
+@pytest.fixture(scope="module")
+def script():
+    yield from loaded("coverage_table")
+
+
+@pytest.fixture(scope="module")
+def dynamic():
+    yield from loaded("dynamic_table")
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +75,19 @@ def test_rendering(script):
     assert "| jax.lax.add | `new` | Add, Cast | not in this jax | ok |" in lines
     assert "- jax 0.12.0, `lax.add_dynamic`: CheckError: no" in lines
     assert script.listed(page) == {"lax.add": {"lax.add", "lax.add_dynamic"}, "lax.new": {"lax.new"}}
+
+
+def test_the_variants_with_a_symbolic_batch(dynamic):
+    spec = jax.ShapeDtypeStruct((3, 4), "int32")
+    first, second = dynamic.batched([(3, 2), "int32[3]", spec, (4,), ()])
+    assert first == [("B", 2), "int32[B]", jax.ShapeDtypeStruct(("B", 4), "int32"), (4,), ()]
+    assert second == [("B", 2), "int32[3]", spec, (4,), ()]
+    assert not list(dynamic.batched([(), (3,)]))
+
+
+def test_the_page_of_symbolic_batches_tells_the_share_and_the_failures(dynamic):
+    kinds = ["ok", "ok", "ok", "failed", "refused by JAX"]
+    page = dynamic.render([dynamic.Outcome("lax", f"e{i}", k, "no") for i, k in enumerate(kinds)], "jax 1")
+    assert "Of 4 examples whose shapes allow it, **3 convert and agree: 75.0%**." in page
+    assert "- `lax.e3`: no" in page
+    assert "| lax | 3 | 1 | 1 | 0 | 0 |" in page

@@ -4,12 +4,13 @@ A plugin's test file is a table and three lines::
 
     PROGRAMS = [Sized("mean", lambda x: x.mean(0), [("B", 3)])]
 
-    @pytest.mark.parametrize("program", PROGRAMS, ids=str)
+    @pytest.mark.parametrize("program", chosen(PROGRAMS), ids=str)
     def test_program(program): run(program)
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,6 +45,7 @@ class Sized:
         options: further keyword arguments of ``to_onnx``.
         rtol: relative tolerance, where the default of the dtype does not hold.
         atol: absolute tolerance, likewise.
+        heavy: whether it takes seconds, and so is run only where the environment has ``DYNAMIC=all``.
     """
 
     name: str
@@ -55,9 +57,16 @@ class Sized:
     options: Mapping[str, Any] = field(default_factory=dict)
     rtol: float | None = None
     atol: float | None = None
+    heavy: bool = False
 
     def __str__(self) -> str:
         return self.name
+
+
+def chosen(programs: Sequence[Sized]) -> list[Sized]:
+    """Return the programs to run: all of them, or those that are not heavy."""
+    everything = os.environ.get("DYNAMIC") == "all"
+    return [p for p in programs if everything or not p.heavy]
 
 
 def run(program: Sized) -> onnx.ModelProto:
