@@ -8,6 +8,8 @@ from jax import export, lax
 
 from jax2onnx.sizes import Sized, chosen, run
 
+LONGER = (5, 6, 9, 17)
+
 
 def halves(x):
     return jnp.split(x, 2)
@@ -136,21 +138,31 @@ SHAPES = [
     Sized("hstack_vstack", lambda x, y: (jnp.hstack([x, y]), jnp.vstack([x, x])), [("B", 2), ("B", 3)]),
     Sized("split_features", lambda x: jnp.split(x, 3, axis=-1), [("B", "T", 6)]),
     Sized("split_even", halves, [("2*B", 3)]),
-    Sized("split_at", lambda x: jnp.split(x, [1, 3]), [("T", 2)], constraints=["T >= 3"]),
-    Sized("split_at_dim", lambda x: lax.split(x, (x.shape[0] - 2, 2)), [("T", 2)], constraints=["T >= 2"]),
+    Sized("split_at", lambda x: jnp.split(x, [1, 3]), [("T", 2)], constraints=["T >= 3"], sizes=LONGER),
+    Sized(
+        "split_at_dim", lambda x: lax.split(x, (x.shape[0] - 2, 2)), [("T", 2)], constraints=["T >= 2"], sizes=LONGER
+    ),
     Sized("array_split_by_constraint", halves, [("B", 2)], constraints=["mod(B, 2) == 0"]),
-    Sized("slice_head", lambda x: x[:2], [("T", 3)], constraints=["T >= 2"]),
+    Sized("slice_head", lambda x: x[:2], [("T", 3)], constraints=["T >= 2"], sizes=LONGER),
     Sized("slice_tail", lambda x: x[1:], [("T", 3)], constraints=["T >= 1"]),
     Sized("slice_last", lambda x: x[:, -1], [("B", "T", 3)], constraints=["T >= 1"]),
-    Sized("slice_negative", lambda x: x[-3:], [("T",)], constraints=["T >= 3"]),
+    Sized("slice_negative", lambda x: x[-3:], [("T",)], constraints=["T >= 3"], sizes=LONGER),
     Sized("slice_strided", lambda x: x[::2], [("T", 3)]),
     Sized("slice_strided_tail", lambda x: x[1::3], [("T",)], constraints=["T >= 1"]),
     Sized("slice_differences", lambda x: x[1:] - x[:-1], [("T", 2)], constraints=["T >= 1"]),
     Sized("slice_middle", lambda x: x[: x.shape[0] // 2], [("T",)]),
     Sized("slice_reversed", lambda x: x[::-1], [("T", 2)]),
-    Sized("slice_min_of_two", lambda x, y: x[: min(x.shape[0], 4)] * y, [("T",), (1,)], constraints=["T >= 5"]),
+    Sized(
+        "slice_min_of_two",
+        lambda x, y: x[: min(x.shape[0], 4)] * y,
+        [("T",), (1,)],
+        constraints=["T >= 5"],
+        sizes=LONGER,
+    ),
     Sized("diff", lambda x: jnp.diff(x, axis=0), [("T", 2)], constraints=["T >= 1"]),
-    Sized("dynamic_slice", lambda x, i: lax.dynamic_slice_in_dim(x, i, 2), [("T", 3), "int32[]"], ["T >= 2"]),
+    Sized(
+        "dynamic_slice", lambda x, i: lax.dynamic_slice_in_dim(x, i, 2), [("T", 3), "int32[]"], ["T >= 2"], sizes=LONGER
+    ),
     Sized("dynamic_slice_of_dynamic_size", window, [("T", 3), "int32[]"]),
     Sized("dynamic_index", lambda x, i: lax.dynamic_index_in_dim(x, i, 1), [("B", "T"), "int32[]"], ["T >= 1"]),
     Sized("dynamic_update", cache, [("S", 3), ("T", 3), "int32[]"], ["S >= T"]),
@@ -181,7 +193,14 @@ SHAPES = [
     Sized("pad", lambda x: jnp.pad(x, ((1, 2), (0, 1))), [("B", "T")]),
     Sized("pad_to_multiple", lambda x: jnp.pad(x, ((0, -x.shape[0] % 4), (0, 0))), [("T", 2)]),
     Sized("pad_edge", lambda x: jnp.pad(x, ((2, 1),), mode="edge"), [("T",)], ["T >= 1"]),
-    Sized("pad_reflect", lambda x: jnp.pad(x, ((1, 1), (0, 0)), mode="reflect"), [("T", 2)], ["T >= 2"], heavy=True),
+    Sized(
+        "pad_reflect",
+        lambda x: jnp.pad(x, ((1, 1), (0, 0)), mode="reflect"),
+        [("T", 2)],
+        ["T >= 2"],
+        heavy=True,
+        sizes=LONGER,
+    ),
     Sized("pad_interior", blocks, [("T", 2)]),
     Sized("pad_negative", lambda x: lax.pad(x, 0.0, ((-1, 2, 0),)), [("T",)], ["T >= 1"]),
     Sized("tile", lambda x: jnp.tile(x, (2, 3)), [("B", "T")]),

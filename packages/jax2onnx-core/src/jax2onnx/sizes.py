@@ -27,6 +27,9 @@ from jax2onnx.specs import Inputs, parse_inputs
 SIZES = (1, 2, 5, 17)
 """Sizes that symbols take in turn, none of which tracing sees; 0 is tried too."""
 
+LEAST = 4
+"""At how many sizes a program is compared at least."""
+
 REFUSALS = (TypeError, ValueError, IndexError, ZeroDivisionError)
 """What JAX raises where it has no answer."""
 
@@ -84,6 +87,7 @@ def run(program: Sized) -> onnx.ModelProto:
     sizes = [*program.sizes, 0] if isinstance(program.sizes[0], int) else program.sizes
     batches = draw(avals, sizes, constraints=constraints, kinds=("ordinary",))
     given = [b for b in batches if program.empty or all(b.sizes.values())]
+    assert len(given) >= LEAST, f"{program}: compared at {len(given)} sizes; the constraints want larger ones"
     if not program.empty:
         refused = draw(avals, (0,), constraints=constraints, kinds=("ordinary",))
         assert not _answers(program.function, parsed, refused[0]), f"{program}: JAX has an answer at {refused[0].sizes}"
