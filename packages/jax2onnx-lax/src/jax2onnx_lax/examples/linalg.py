@@ -237,6 +237,7 @@ FACTORS = [
         example(f"qr_pivoting_{m}x{n}", "jax.lax.linalg.qr", _qr(pivoting=True), [random(2, m, n)])
         for m, n in ((4, 4), (6, 3), (3, 6))
     ],
+    example("qr_raw", "jax.numpy.linalg.qr", lambda a: jnp.linalg.qr(a, mode="raw"), [random(2, 5, 3)]),
     example("qr_complex", "jax.lax.linalg.qr", _qr(full_matrices=True), [random(2, 5, 3, dtype=_C64)]),
     example("qr_large", "jax.lax.linalg.qr", _qr(), [random(200, 64, dtype=_F64)]),
     example("qr_empty", "jax.lax.linalg.qr", _qr(full_matrices=True), [random(2, 3, 0)]),

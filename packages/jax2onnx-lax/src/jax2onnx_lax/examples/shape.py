@@ -125,7 +125,7 @@ JOIN = [
 
 DIMENSIONS = [
     _example("dim_as_value", "dim_as_value", lambda x: x * x.shape[0] + x.shape[0] // 2, [("B", 3)]),
-    _example("empty", "empty", lambda x: jnp.zeros_like(jnp.empty((2, 3))) + x, [(3,)]),
+    _example("empty", "empty", lambda x: jnp.zeros_like(lax.empty((2, 3), jnp.float32)) + x, [(3,)]),
     Example(
         name="iota_x64",
         context="lax",
