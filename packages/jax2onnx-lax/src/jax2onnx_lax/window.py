@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,9 +26,9 @@ def register(registry: BoundLowerings) -> None:
     """Register the family."""
     registry.table(
         {
-            "reduce_window_max": reduce_window_max,
-            "reduce_window_min": reduce_window_min,
-            "reduce_window_sum": reduce_window_sum,
+            "reduce_window_max": one_array(functools.partial(_extremum, is_max=True)),
+            "reduce_window_min": one_array(functools.partial(_extremum, is_max=False)),
+            "reduce_window_sum": one_array(_sum),
             "reduce_window": reduce_window,
             "select_and_scatter_add": select_and_scatter_add,
             "select_and_gather_add": select_and_gather_add,
@@ -35,54 +36,28 @@ def register(registry: BoundLowerings) -> None:
     )
 
 
-def reduce_window_max(
-    ctx: LoweringContext,
-    x: ir.Value,
-    *,
-    window_dimensions: Sequence[Any],
-    window_strides: Sequence[int],
-    padding: Sequence[tuple[Any, Any]],
-    base_dilation: Sequence[int],
-    window_dilation: Sequence[int],
-) -> ir.Value:
-    """Lower ``reduce_window_max``."""
-    window = windows.Window(
-        window_dimensions, window_strides, padding, base_dilation, window_dilation, ctx.avals_out[0].shape
-    )
-    return _extremum(ctx, x, window, is_max=True)
+def one_array(rule: Callable[[LoweringContext, ir.Value, windows.Window], ir.Value]) -> Callable[..., ir.Value]:
+    """Return the rule of a primitive that reduces the windows of one array by an operation of its own."""
+
+    def lowered(
+        ctx: LoweringContext,
+        x: ir.Value,
+        *,
+        window_dimensions: Sequence[Any],
+        window_strides: Sequence[int],
+        padding: Sequence[tuple[Any, Any]],
+        base_dilation: Sequence[int],
+        window_dilation: Sequence[int],
+    ) -> ir.Value:
+        out = ctx.aval_out.shape
+        return rule(
+            ctx, x, windows.Window(window_dimensions, window_strides, padding, base_dilation, window_dilation, out)
+        )
+
+    return lowered
 
 
-def reduce_window_min(
-    ctx: LoweringContext,
-    x: ir.Value,
-    *,
-    window_dimensions: Sequence[Any],
-    window_strides: Sequence[int],
-    padding: Sequence[tuple[Any, Any]],
-    base_dilation: Sequence[int],
-    window_dilation: Sequence[int],
-) -> ir.Value:
-    """Lower ``reduce_window_min``."""
-    window = windows.Window(
-        window_dimensions, window_strides, padding, base_dilation, window_dilation, ctx.avals_out[0].shape
-    )
-    return _extremum(ctx, x, window, is_max=False)
-
-
-def reduce_window_sum(
-    ctx: LoweringContext,
-    x: ir.Value,
-    *,
-    window_dimensions: Sequence[Any],
-    window_strides: Sequence[int],
-    padding: Sequence[tuple[Any, Any]],
-    base_dilation: Sequence[int],
-    window_dilation: Sequence[int],
-) -> ir.Value:
-    """Lower ``reduce_window_sum``."""
-    window = windows.Window(
-        window_dimensions, window_strides, padding, base_dilation, window_dilation, ctx.avals_out[0].shape
-    )
+def _sum(ctx: LoweringContext, x: ir.Value, window: windows.Window) -> ir.Value:
     y = _simple(ctx, x, window, lax.reduce_sum, lax.cumsum)
     if y is not None:
         return y

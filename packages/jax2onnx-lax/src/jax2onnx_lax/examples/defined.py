@@ -51,7 +51,7 @@ def _sparse_function(name: str) -> Callable[[], Callable[[Any], Any]]:
     def make() -> Callable[[Any], Any]:
         from jax.experimental import sparse  # noqa: PLC0415 - heavy
 
-        fixed = sparse.BCOO.fromdense(_DENSE)
+        fixed = sparse.BCOO.fromdense(jnp.asarray(_DENSE))
         rows = sparse.BCSR.from_bcoo(fixed)
         product = (((1,), (0,)), ((), ()))
 
