@@ -60,18 +60,18 @@ def dot_general(
     y = _arrange(ctx, ctx.cast(y, compute), plan.right)
     product = ctx.stamp(ctx.op.MatMul(x, y) if plan.contracts else ctx.op.Mul(x, y), plan.product)
     product = ctx.reshape(product, plan.product, plan.out)
-    if plan.contracts and ctx.target is not None:
-        product = _zero_if_empty(ctx, product, plan, compute)
+    if plan.contracts and len(plan.product) > 2:
+        product = zero_if_empty(ctx, product, plan.contracted, plan.out)
     return convert(ctx, product, plan.out, compute, dtype)
 
 
-def _zero_if_empty(ctx: LoweringContext, product: ir.Value, plan: _Plan, dtype: Any) -> ir.Value:
+def zero_if_empty(ctx: LoweringContext, product: ir.Value, contracted: Sequence[Any], out: Shape) -> ir.Value:
     """Make a sum of no products 0; onnxruntime's MatMul of more than two matrices leaves it uninitialised."""
-    dims = [d for d in plan.contracted if may_be_zero(d) and d not in plan.out]
-    if len(plan.product) < 3 or not dims:
+    dims = [d for d in contracted if may_be_zero(d) and d not in out]
+    if ctx.target is None or not dims or product.dtype is None:
         return product
-    count = ctx.dim(math.prod(dims))
-    return ctx.op.Where(ctx.op.Equal(count, np.zeros(1, np.int64)), ctx.constant(0, dtype), product)
+    none = ctx.op.Equal(ctx.dim(math.prod(dims)), np.zeros(1, np.int64))
+    return ctx.stamp(ctx.op.Where(none, ctx.constant(0, product.dtype.numpy()), product), out)
 
 
 def compute_dtype(left: Any, right: Any, out: Any) -> np.dtype[Any]:

@@ -12,6 +12,7 @@ from flax import nnx
 
 from jax2onnx.fuse import Decline
 from jax2onnx.registry import MIN_OPSET, Fusion
+from jax2onnx_lax.dot import zero_if_empty
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +102,8 @@ def _combine(
         hidden = np.float32(-0.7 * float(np.finfo(np.float32).max))
         logits = ctx.stamp(ctx.op.Where(mask, logits, hidden), shape)
     weights = ctx.stamp(ctx.op.Softmax(logits, axis=-1), shape)
-    return _heads_back(ctx, ctx.op.MatMul(weights, v))
+    result = tuple(ctx.aval_out.shape[i] for i in _HEADS_SECOND)
+    return _heads_back(ctx, zero_if_empty(ctx, ctx.stamp(ctx.op.MatMul(weights, v), result), [keys], result))
 
 
 def _heads_back(ctx: LoweringContext, x: ir.Value) -> ir.Value:
