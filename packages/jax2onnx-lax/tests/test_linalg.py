@@ -11,7 +11,7 @@ import pytest
 from jax import lax
 
 from jax2onnx import to_onnx
-from jax2onnx.errors import UnsupportedCaseError
+from jax2onnx.errors import DimensionError, UnsupportedCaseError
 from jax2onnx.testing import operators
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -45,3 +45,10 @@ def test_refused(name: str) -> None:
     function, inputs, message = REFUSED[name]
     with pytest.raises(UnsupportedCaseError, match=message):
         to_onnx(function, inputs)
+
+
+def test_a_rule_that_cannot_take_a_symbolic_dim_says_so() -> None:
+    with pytest.raises(DimensionError, match="svd: the rule cannot be traced with these symbolic dimensions") as raised:
+        to_onnx(lambda x: jnp.linalg.svd(x, compute_uv=False), [("N", "N")])
+    assert "give the dimensions it is about as ints" in str(raised.value)
+    assert __file__ in str(raised.value)

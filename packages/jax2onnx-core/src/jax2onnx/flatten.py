@@ -88,6 +88,7 @@ class _Flattener:
         self._eqns = eqns
         self._keep = keep
         self._source: Any = None
+        self._caller: Any = None
 
     def run(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[Value]) -> list[Value]:
         if any(e.primitive.name == "new_ref" for e in jaxpr.eqns):
@@ -107,20 +108,31 @@ class _Flattener:
             return [_strong(values[0], eqn.outvars[0].aval)]
         called = _called(eqn)
         if called is not None and not (self._keep and self._keep(eqn)):
-            return self.run(*called, values)
+            return self._inlined(eqn, called, values)
         paired = lacks_rule(eqn)
         if concerns(eqn) and name not in BORDERS and not paired:
             return self._represented(eqn, values)
         operands = [self.leave(v) for v in values]
         outputs = [Var(form(v.aval)) for v in eqn.outvars]
-        new = Eqn(name, operands, outputs, eqn.params, self._source or eqn.source_info)
+        new = Eqn(name, operands, outputs, eqn.params, self._source or self._told(eqn.source_info))
         new.paired = tuple(v.aval for v in eqn.invars) if paired else None
         self._eqns.append(new)
         return [self.enter(a, v.aval) for a, v in zip(outputs, eqn.outvars, strict=True)]
 
+    def _inlined(self, eqn: Any, called: tuple[Any, Sequence[Any]], values: list[Value]) -> list[Value]:
+        outer, self._caller = self._caller, self._told(eqn.source_info)
+        try:
+            return self.run(*called, values)
+        finally:
+            self._caller = outer
+
+    def _told(self, source: Any) -> Any:
+        """Return the source of an equation, or of the call around it if no line of the user's is in that."""
+        return source if self._caller is None or user_frame(source) is not None else self._caller
+
     def _represented(self, eqn: Any, values: Sequence[Value]) -> Sequence[Value]:
         """Replace an equation on keys or complex numbers by what its rule does."""
-        outer, self._source = self._source, self._source or eqn.source_info
+        outer, self._source = self._source, self._source or self._told(eqn.source_info)
         try:
             result = self._trace(rule(eqn), *values)
         except ConversionError as error:

@@ -11,12 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx._compat import is_symbolic, name_stack, open_jaxpr, user_frame
+from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic, name_stack, open_jaxpr, user_frame
 from jax2onnx._constants import fold
 from jax2onnx.builder import Ops, Scope, ir_dtype
+from jax2onnx.deciding import decide, first_line
 from jax2onnx.dims import Dims
 from jax2onnx.errors import (
     ConversionError,
+    DimensionError,
     OpsetError,
     UnsupportedCaseError,
     UnsupportedPrimitiveError,
@@ -86,6 +88,7 @@ class LoweringContext:
         self.warnings: list[str] = []
         self.eqn: Eqn = _NO_EQUATION
         self._said_in_jax: Eqn | None = None
+        self._around: str | None = None
         self.outliner = Outliner(self)
         self._dims = Dims(self.op)
         self._describe_plugin = describe_plugin
@@ -112,9 +115,9 @@ class LoweringContext:
 
     @property
     def where(self) -> str | None:
-        """The user's source line of the current equation."""
+        """The user's source line of the current equation, or of the one whose body it stands in."""
         source = (self._said_in_jax or self.eqn).source
-        return user_frame(source) if source is not None else None
+        return (user_frame(source) if source is not None else None) or self._around
 
     def known(self, operand: int) -> np.ndarray[Any, Any] | None:
         """Return the value of the equation's operand if it is a constant, else None."""
@@ -303,6 +306,7 @@ class LoweringContext:
             return self.op.constant(_array(atom))
 
         outer_eqn, outer_metadata, outer_signs = self.eqn, self.op.metadata, self._signs
+        outer_around, self._around = self._around, self.where
         # The body of a function is shared by its calls.
         ask = outer_signs.anywhere if outer_eqn.primitive == CALL else lambda: outer_signs.matter(outer_eqn)
         try:
@@ -316,6 +320,7 @@ class LoweringContext:
                     env[var] = self._stamped(value, var.aval)
         finally:
             self.eqn, self.op.metadata, self._signs = outer_eqn, outer_metadata, outer_signs
+            self._around = outer_around
         return [read(a) for a in program.outputs]
 
     def _equation(self, eqn: Eqn, operands: list[ir.Value]) -> Sequence[ir.Value]:
@@ -331,6 +336,16 @@ class LoweringContext:
             error.where = error.where or self.where
             error.plugin = error.plugin or self._describe_plugin(entry.plugin)
             raise
+        except InconclusiveDimensionOperation as error:
+            msg = f"{eqn.primitive}: the rule cannot decide a comparison of dimensions: {first_line(error)}"
+            plugin = self._describe_plugin(entry.plugin)
+            raise DimensionError(msg, where=self.where, plugin=plugin, remedy=decide(error)) from error
+        except (TypeError, ValueError) as error:
+            if not entry.via_jax or not any(is_symbolic(d) for a in self.avals_in for d in a.shape):
+                raise
+            msg = f"{eqn.primitive}: the rule cannot be traced with these symbolic dimensions: {first_line(error)}"
+            plugin, remedy = self._describe_plugin(entry.plugin), "give the dimensions it is about as ints"
+            raise DimensionError(msg, where=self.where, plugin=plugin, remedy=remedy) from error
 
     def _call(self, entry: Lowering, eqn: Eqn, operands: list[ir.Value]) -> Any:
         params: Mapping[str, Any] = eqn.params

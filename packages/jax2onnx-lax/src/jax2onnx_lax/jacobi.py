@@ -205,7 +205,7 @@ def _orthogonalised(a: Array, *, vectors: bool) -> tuple[Array, Array]:
     def sweep(state: tuple[Any, Array, Array, Array]) -> tuple[Any, Array, Array, Array]:
         return state[0] + 1, *steps(width - 1, rotate, (*state[1:3], jnp.zeros_like(state[3])))
 
-    tolerance = 4 * n**0.5 * eps(a)
+    tolerance = 4 * eps(a) * jnp.sqrt(jnp.asarray(n, a.real.dtype))
 
     def unfinished(state: tuple[Any, Array, Array, Array]) -> Array:
         return jnp.logical_and(state[0] < _MOST_SWEEPS, state[3] > tolerance)
