@@ -132,7 +132,7 @@ EXAMPLES = [
         component="jax.lax.scaled_dot",
         make=lambda: lambda x, y, s, t: lax.scaled_dot(x, y, lhs_scale=s, rhs_scale=t, dimension_numbers=_LAST),
         inputs=["bfloat16[2,64]", "bfloat16[3,64]", "bfloat16[2,2]", "bfloat16[3,2]"],
-        requires_jax=">=0.12",
+        requires_jax=">=0.10.2",
     ),
     _example("shard_map_one_device", "jax.shard_map", _on_one_device),
 ]

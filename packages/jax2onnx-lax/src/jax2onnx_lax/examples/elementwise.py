@@ -138,6 +138,6 @@ EXAMPLES: list[Example] = [
         lambda x, y: (jax.lax.mulhi(x, y), jax.lax.mulhi(x.astype(jnp.uint32), y.astype(jnp.uint32))),
         ["int32[196]", "int32[196]"],
         values=_integers(2),
-        requires_jax=">=0.12",
+        requires_jax=">=0.10.2",
     ),
 ]
