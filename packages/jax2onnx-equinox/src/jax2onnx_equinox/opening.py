@@ -8,21 +8,19 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
 import jax
-import numpy as np
 
 from jax2onnx.errors import UnsupportedCaseError
 from jax2onnx.functions import outlined
+from jax2onnx.opening import Leaves, canonical, is_parameter, mode_warning, step
 from jax2onnx.registry import Opened, Opening
 
 _JitWrapper: Any = type(eqx.filter_jit(lambda: None))
-_LISTED = 12
-"""How many layers the warning names before it counts the rest."""
 _WRAPPERS = frozenset({"__self__", "_fun", "_fn", "fn", "__wrapped__"})
 """Fields through which bound methods and equinox's transformations hold what they call."""
 
@@ -47,21 +45,22 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
     moded = eqx.nn.inference_mode(held, value=not opening.training)
     changed = [] if opening.training else _changed(held, moded)
     is_step = opening.state == "io" and any(_is_state(n) for n in jax.tree_util.tree_leaves(moded, is_leaf=_is_state))
-    leaves = _Leaves.of(moded)
+    leaves = _leaves(moded)
+    state = _state_names(moded, leaves.names)
 
     def function(params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         own, own_args, own_kwargs = leaves.filled(params)
         if opening.functions == "modules":
             own, own_args, own_kwargs = _outlined((own, own_args, own_kwargs))
         result = own(*own_args, *args, **{**own_kwargs, **kwargs})
-        return _split(result, leaves.state) if is_step else result
+        return _split(result, state) if is_step else result
 
     return Opened(
         function=function,
         params=leaves.params,
         name=call.name,
-        state={n: leaves.params[n] for n in leaves.state} if is_step else {},
-        warnings=(_warning(changed),) if changed else (),
+        state={n: leaves.params[n] for n in state} if is_step else {},
+        warnings=(mode_warning(changed, "inference", "equinox.nn.inference_mode(model)"),) if changed else (),
         signature=functools.partial(call.function, *call.args),
     )
 
@@ -92,43 +91,16 @@ class _Call:
         return str(getattr(called, "__name__", type(called).__name__))
 
 
-@dataclass(frozen=True, slots=True)
-class _Leaves:
-    """The leaves of what is opened.
-
-    Attributes:
-        leaves: all of them.
-        names: for each leaf its parameter's name; None for one that is no array.
-        tree: their structure.
-        state: names of those that belong to an ``eqx.nn.State``.
-    """
-
-    leaves: list[Any]
-    names: list[str | None]
-    tree: Any
-    state: tuple[str, ...]
-
-    @classmethod
-    def of(cls, held: Any) -> _Leaves:
-        flat, tree = jax.tree_util.tree_flatten_with_path(held)
-        names = _named([path for path, leaf in flat if _is_parameter(leaf)])
-        given = iter(names)
-        own = [next(given) if _is_parameter(leaf) else None for _, leaf in flat]
-        return cls([_canonical(leaf) for _, leaf in flat], own, tree, _state_names(held, own))
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return {name: leaf for name, leaf in zip(self.names, self.leaves, strict=True) if name is not None}
-
-    def filled(self, params: Mapping[str, Any]) -> Any:
-        """Return the pytree with ``params`` in place."""
-        leaves = [leaf if name is None else params[name] for name, leaf in zip(self.names, self.leaves, strict=True)]
-        return jax.tree_util.tree_unflatten(self.tree, leaves)
+def _leaves(held: Any) -> Leaves:
+    flat, tree = jax.tree_util.tree_flatten_with_path(held)
+    given = iter(_named([path for path, leaf in flat if is_parameter(leaf)]))
+    names = [next(given) if is_parameter(leaf) else None for _, leaf in flat]
+    return Leaves([canonical(leaf) for _, leaf in flat], names, tree)
 
 
 def _named(paths: list[Any]) -> list[str]:
     """Names of paths into ``(function, args, kwargs)``: without the place if they are still distinct."""
-    steps = [[_step(key) for key in path] for path in paths]
+    steps = [[step(key) for key in path] for path in paths]
     short = [".".join(s for s in way[_places(way) :] if s not in _WRAPPERS) for way in steps]
     if "" not in short and len(set(short)) == len(short):
         return short
@@ -140,7 +112,8 @@ def _places(way: list[str]) -> int:
     return 2 if way[0] == "1" else 1
 
 
-def _state_names(held: Any, names: list[str | None]) -> tuple[str, ...]:
+def _state_names(held: Any, names: Sequence[str | None]) -> tuple[str, ...]:
+    """Names of the arrays that belong to an ``eqx.nn.State``."""
     found: list[str] = []
     place = 0
     for node in jax.tree_util.tree_leaves(held, is_leaf=_is_state):
@@ -169,19 +142,6 @@ def _is_state(node: Any) -> bool:
     return isinstance(node, eqx.nn.State)
 
 
-def _is_parameter(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | np.ndarray) and not jax.numpy.issubdtype(leaf.dtype, jax.dtypes.extended)
-
-
-def _canonical(leaf: Any) -> Any:
-    """A numpy array in the dtype that JAX gives it."""
-    return leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype), copy=False) if isinstance(leaf, np.ndarray) else leaf
-
-
-def _step(key: Any) -> str:
-    return jax.tree_util.keystr((key,), simple=True).removeprefix(".")
-
-
 def _outlined(held: Any) -> Any:
     """Make the calls of all submodules ONNX functions; the roots stay as they are.
 
@@ -204,7 +164,7 @@ def _walk(root: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ..
     children = jax.tree_util.tree_flatten_with_path(root, is_leaf=lambda n: n is not root and _is_module(n))[0]
     for way, child in children:
         if child is not root and _is_module(child):
-            yield from _walk(child, (*path, *map(_step, way)))
+            yield from _walk(child, (*path, *map(step, way)))
 
 
 def _changed(before: Any, after: Any) -> list[str]:
@@ -218,14 +178,3 @@ def _changed(before: Any, after: Any) -> list[str]:
         name = ".".join(s for s in path[_places(list(path)) :] if s not in _WRAPPERS)
         layers.append(f"{name} ({type(old).__name__})" if name else f"the {type(old).__name__} itself")
     return layers
-
-
-def _warning(layers: list[str]) -> str:
-    listed = ", ".join(layers[:_LISTED])
-    if len(layers) > _LISTED:
-        listed += f" and {len(layers) - _LISTED} more"
-    return (
-        f"not in inference mode, exported as their inference selves (on a copy; your object is unchanged): {listed}. "
-        "Call equinox.nn.inference_mode(model) first to silence this warning, or pass training=True to export "
-        "training behaviour."
-    )

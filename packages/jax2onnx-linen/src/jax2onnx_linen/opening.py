@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import flax.errors
 import jax
-import numpy as np
 from flax import linen as nn
 from flax.core.scope import in_filter
 
 from jax2onnx.errors import InputSpecError, TraceError
+from jax2onnx.opening import canonical, is_parameter, step
 from jax2onnx.registry import Opened, Opening
 from jax2onnx_linen.outlining import Outline
 
@@ -175,8 +175,8 @@ class _Variables:
 
     @classmethod
     def of(cls, variables: Mapping[str, Any]) -> _Variables:
-        leaves = {path: _canonical(leaf) for path, leaf in _flat(variables)}
-        held = [path for path, leaf in leaves.items() if _is_parameter(leaf)]
+        leaves = {path: canonical(leaf) for path, leaf in _flat(variables)}
+        held = [path for path, leaf in leaves.items() if is_parameter(leaf)]
         short = Counter(path[1:] for path in held)
         names = {path: ".".join(path[1:] if short[path[1:]] == 1 and path[1:] else path) for path in held}
         return cls(leaves, names, jax.tree_util.tree_structure(variables))
@@ -203,20 +203,7 @@ def _flat(variables: Any) -> list[tuple[Path, Any]]:
     """Flatten variables; the ``value`` of a box that carries metadata has the box's path."""
     flat = jax.tree_util.tree_flatten_with_path(variables)[0]
     boxed = jax.tree_util.GetAttrKey("value")
-    return [(tuple(_step(key) for key in path if key != boxed), leaf) for path, leaf in flat]
-
-
-def _step(key: Any) -> str:
-    return jax.tree_util.keystr((key,), simple=True).removeprefix(".")
-
-
-def _is_parameter(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | np.ndarray) and not jax.numpy.issubdtype(leaf.dtype, jax.dtypes.extended)
-
-
-def _canonical(leaf: Any) -> Any:
-    """A numpy array in the dtype that JAX gives it."""
-    return leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype), copy=False) if isinstance(leaf, np.ndarray) else leaf
+    return [(tuple(step(key) for key in path if key != boxed), leaf) for path, leaf in flat]
 
 
 def _intercepting(opening: Opening) -> AbstractContextManager[Any]:

@@ -13,15 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from jax2onnx.functions import outlined
+from jax2onnx.opening import Leaves, is_parameter, mode_warning, step
 from jax2onnx.registry import Opened, Opening
-
-_LISTED = 12
-"""How many layers the warning names before it counts the rest."""
 
 
 def open_modules(target: Any, opening: Opening) -> Opened | None:
@@ -33,7 +29,6 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
             that names the layers whose behaviour that changes), whether every submodule becomes an ONNX function, and
             whether the function also returns the variables as they are after the call.
     """
-    training = opening.training
     call = _Call.of(target)
     flat, tree = jax.tree_util.tree_flatten_with_path((call.args, call.kwargs), is_leaf=_is_module)
     leaves = [leaf for _, leaf in flat]
@@ -42,20 +37,12 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
         return None
     roots = _roots([flat[i][0] for i in places])
     modules: tuple[nnx.Module, ...] = tuple(leaves[i] for i in places)
-    graph, state = nnx.split(modules, graph=True)
-    changed: list[str] = []
-    if not all(_settled(module, training=training) for _, module in _walk(modules, roots)):
-        modules = nnx.merge(graph, state)
-        before = _modes(_walk(modules, roots))
-        for module in modules:
-            module.train() if training else module.eval()
-        graph, state = nnx.split(modules, graph=True)
-        changed = [] if training else _changed(before, _modes(_walk(modules, roots)))
+    graph, state, changed = _in_mode(modules, roots, training=opening.training)
     explicit = opening.state == "io"
-    variables = _Variables.of(state, roots, counters=explicit)
+    variables = _variables(state, roots, counters=explicit)
 
     def function(params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        merged = nnx.merge(graph, variables.state(params))
+        merged = nnx.merge(graph, variables.filled(params))
         if opening.functions == "modules":
             _outline(merged)
         filled = list(leaves)
@@ -65,7 +52,7 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
         result = call.function(*own_args, *args, **{**own_kwargs, **kwargs})
         if not explicit:
             return result
-        after = _Variables.of(nnx.split(merged, graph=True)[1], roots, counters=True)
+        after = _variables(nnx.split(merged, graph=True)[1], roots, counters=True)
         return result, {name: after.params.get(name, params[name]) for name in variables.params}
 
     return Opened(
@@ -73,8 +60,21 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
         params=variables.params,
         name=call.name,
         state=variables.params if explicit else {},
-        warnings=(_warning(changed),) if changed else (),
+        warnings=(mode_warning(changed, "evaluation", "model.eval()"),) if changed else (),
     )
+
+
+def _in_mode(modules: Sequence[nnx.Module], roots: Sequence[str], *, training: bool) -> tuple[Any, Any, list[str]]:
+    """Return graph and state of modules in training or evaluation mode, and what to name of those that this changes."""
+    graph, state = nnx.split(modules, graph=True)
+    if all(_settled(module, training=training) for _, module in _walk(modules, roots)):
+        return graph, state, []
+    clones = nnx.merge(graph, state)
+    before = _modes(_walk(clones, roots))
+    for module in clones:
+        module.train() if training else module.eval()
+    changed = [] if training else _changed(before, _modes(_walk(clones, roots)))
+    return *nnx.split(clones, graph=True), changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,46 +99,26 @@ class _Call:
         return cls(target, (), {}, getattr(target, "__name__", type(target).__name__))
 
 
-@dataclass(frozen=True, slots=True)
-class _Variables:
-    """The state of modules, flattened.
+def arrays(state: Any) -> Iterator[tuple[list[str], Any, Any]]:
+    """Yield every array (or other leaf) of a state with its path, into its variable if that holds several, and that."""
+    for path, variable in jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_variable)[0]:
+        for inner, leaf in jax.tree_util.tree_flatten_with_path(variable)[0]:
+            yield [*map(step, path), *(s for s in map(step, inner) if s != "value")], variable, leaf
 
-    Attributes:
-        leaves: all arrays (and other leaves), in the order of ``tree``.
-        names: for each leaf its parameter's name; None for one that is no parameter (random keys, and counters unless
-            they are asked for).
-        tree: the structure of the state.
-    """
 
-    leaves: Sequence[Any]
-    names: Sequence[str | None]
-    tree: Any
-
-    @classmethod
-    def of(cls, state: Any, roots: Sequence[str], *, counters: bool) -> _Variables:
-        leaves, names = [], []
-        for path, variable in jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_variable)[0]:
-            steps = [_step(key) for key in path]
-            name = ".".join(filter(None, [roots[int(steps[0])], *steps[1:]]))
-            for inner, leaf in jax.tree_util.tree_flatten_with_path(variable)[0]:
-                within = [_step(key) for key in inner if _step(key) != "value"]
-                leaves.append(leaf)
-                names.append(".".join([name, *within]) if _is_named(variable, leaf, counters=counters) else None)
-        return cls(leaves, names, jax.tree_util.tree_structure(state))
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return {name: leaf for name, leaf in zip(self.names, self.leaves, strict=True) if name is not None}
-
-    def state(self, params: Mapping[str, Any]) -> Any:
-        """Return the state with ``params`` in place; its variables are new ones."""
-        leaves = [leaf if name is None else params[name] for name, leaf in zip(self.names, self.leaves, strict=True)]
-        return jax.tree_util.tree_unflatten(self.tree, leaves)
+def _variables(state: Any, roots: Sequence[str], *, counters: bool) -> Leaves:
+    """Take the state of modules apart; random keys are no parameters, nor are counters unless they are asked for."""
+    leaves, names = [], []
+    for (place, *path), variable, leaf in arrays(state):
+        leaves.append(leaf)
+        name = ".".join(filter(None, [roots[int(place)], *path]))
+        names.append(name if _is_named(variable, leaf, counters=counters) else None)
+    return Leaves(leaves, names, jax.tree_util.tree_structure(state))
 
 
 def _roots(paths: Sequence[Any]) -> list[str]:
     """Name the modules that a call holds: by the path in a container, else by number if there are several."""
-    names = [".".join(_step(key) for key in path[2:]) for path in paths]
+    names = [".".join(step(key) for key in path[2:]) for path in paths]
     if len(paths) > 1:
         names = [name or str(i) for i, name in enumerate(names)]
     return names if len(set(names)) == len(names) else [str(i) for i in range(len(names))]
@@ -153,15 +133,8 @@ def _is_variable(node: Any) -> bool:
 
 
 def _is_named(variable: Any, leaf: Any, *, counters: bool) -> bool:
-    return (
-        (not isinstance(variable, nnx.RngState) or (counters and isinstance(variable, nnx.RngCount)))
-        and isinstance(leaf, jax.Array | np.ndarray)
-        and not jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
-    )
-
-
-def _step(key: Any) -> str:
-    return jax.tree_util.keystr((key,), simple=True).removeprefix(".")
+    is_random = isinstance(variable, nnx.RngState) and not (counters and isinstance(variable, nnx.RngCount))
+    return is_parameter(leaf) and not is_random
 
 
 _Modes = dict[str, tuple[str, dict[str, bool]]]
@@ -230,13 +203,3 @@ def _changed(before: _Modes, after: _Modes) -> list[str]:
         for path, (name, switches) in before.items()
         if switches != {k: v for k, v in after[path][1].items() if k in switches}
     ]
-
-
-def _warning(layers: Sequence[str]) -> str:
-    listed = ", ".join(layers[:_LISTED])
-    if len(layers) > _LISTED:
-        listed += f" and {len(layers) - _LISTED} more"
-    return (
-        f"not in evaluation mode, exported as their inference selves (on a copy; your object is unchanged): {listed}. "
-        "Call model.eval() first to silence this warning, or pass training=True to export training behaviour."
-    )
