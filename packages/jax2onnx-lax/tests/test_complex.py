@@ -11,7 +11,6 @@ import pytest
 from jax import lax
 
 from jax2onnx import check, to_onnx
-from jax2onnx.errors import UnsupportedCaseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,12 +83,6 @@ def test_border_is_a_pair_of_reals() -> None:
     for value in (*model.graph.input, *model.graph.output):
         dims = value.type.tensor_type.shape.dim
         assert (dims[0].dim_param, dims[1].dim_value, dims[2].dim_value) == ("B", 4, 2)
-
-
-def test_unknown_case_is_refused() -> None:
-    numbers = lax.ScatterDimensionNumbers((), (1,), (1,), (0,), (0,))
-    with pytest.raises(UnsupportedCaseError, match="complex numbers with batching dimensions"):
-        to_onnx(lambda z: lax.scatter_mul(z, np.zeros((2, 1), int), z[:, 0], numbers), ["complex64[2,3]"])
 
 
 @pytest.mark.parametrize("length", [300, 509, 2053, 4096, "N"])

@@ -13,7 +13,6 @@ from jax.lax import GatherDimensionNumbers, GatherScatterMode, ScatterDimensionN
 
 from jax2onnx.api import to_onnx
 from jax2onnx.checking import check
-from jax2onnx.errors import UnsupportedCaseError
 from jax2onnx.testing import operators
 
 if TYPE_CHECKING:
@@ -183,12 +182,29 @@ def test_scatter_dtypes(kind: str, dtype: str) -> None:
     compare(fn, arrays, (None, None, None))
 
 
-def test_an_update_function_under_vmap_is_refused() -> None:
-    def fn(x: jax.Array, i: jax.Array) -> jax.Array:
-        return jax.vmap(lambda v, j: v.at[j].apply(jnp.sin))(x, i)
+@pytest.mark.parametrize("mode", ["clip", "fill"])
+@pytest.mark.parametrize("name", SCATTERS)
+def test_update_functions(name: str, mode: str) -> None:
+    operand, indices, updates, numbers, _ = SCATTERS[name]
+    dims, parsed = ScatterDimensionNumbers(*numbers), GatherScatterMode.from_any(mode)
 
-    with pytest.raises(UnsupportedCaseError, match="batching"):
-        to_onnx(fn, [(3, 4), jax.ShapeDtypeStruct((3, 2), jnp.int32)])
+    def fn(x: jax.Array, i: jax.Array) -> jax.Array:
+        return lax.scatter_apply(x, i, lambda v: 2 * v + 1, dims, update_shape=updates, mode=parsed)
+
+    compare(fn, (draw(operand), places(indices)), (None, None))
+
+
+@pytest.mark.parametrize("kind", ["mul", "max"])
+@pytest.mark.parametrize("name", ["rows", "batched_rows", "batched_twice", "batched_window"])
+def test_complex_scatter(name: str, kind: str) -> None:
+    operand, indices, updates, numbers, _ = SCATTERS[name]
+    fn = scatter(kind, numbers, "fill")
+
+    def of_parts(re: jax.Array, im: jax.Array, i: jax.Array, u: jax.Array) -> list[jax.Array]:
+        z = fn(lax.complex(re, im), i, lax.complex(u, -2 * u))
+        return [z.real, z.imag]
+
+    compare(of_parts, (draw(operand), -draw(operand), places(indices), draw(updates)), (None,) * 4)
 
 
 def test_repeated_places_keep_every_addition() -> None:

@@ -24,8 +24,8 @@ from jax2onnx._complex_functions import (
     minimum,
     multiply,
 )
-from jax2onnx._complex_scatter import scattering
 from jax2onnx._fourier import transform
+from jax2onnx.scattering import one_by_one
 
 Maker: TypeAlias = Callable[[Any], Callable[..., Any]]
 
@@ -205,6 +205,21 @@ def _log_add_exp(x: Complex, y: Complex) -> Complex:
     return Complex(log.re + top, log.im)
 
 
+def _scattering(operation: Callable[[Complex, Complex], Complex]) -> Maker:
+    """Scatter by an operation that mixes the parts."""
+
+    def maker(eqn: Any) -> Callable[..., Any]:
+        scatter = functools.partial(
+            one_by_one,
+            numbers=eqn.params["dimension_numbers"],
+            mode=eqn.params["mode"],
+            combine=lambda old, new: operation(Complex(*old), Complex(*new)),
+        )
+        return lambda operand, indices, updates: Complex(*scatter(operand, indices, updates))
+
+    return maker
+
+
 def _sort(eqn: Any) -> Callable[..., Any]:
     """Sort by the real and then by the imaginary part of a complex key."""
     params = eqn.params
@@ -258,12 +273,12 @@ COMPLEX: dict[str, Maker] = {
     "reduce_window": _generic,
     "reduce_window_max": _windowed(lax.max, _LOWEST),
     "reduce_window_min": _windowed(lax.min, _HIGHEST),
-    "scatter-max": scattering(maximum),
-    "scatter-min": scattering(minimum),
-    "scatter-mul": scattering(multiply),
-    "scatter_max": scattering(maximum),
-    "scatter_min": scattering(minimum),
-    "scatter_mul": scattering(multiply),
+    "scatter-max": _scattering(maximum),
+    "scatter-min": _scattering(minimum),
+    "scatter-mul": _scattering(multiply),
+    "scatter_max": _scattering(maximum),
+    "scatter_min": _scattering(minimum),
+    "scatter_mul": _scattering(multiply),
     "sort": _sort,
 }
 """Primitive name -> what makes, from an equation, the function of parts that does its work."""

@@ -33,8 +33,8 @@ class _Conv:
     """A convolution of an array (N, C, spatial…) with a kernel (O, C / groups, spatial…) into (N, O, spatial…)."""
 
     x: ir.Value
-    kernel: ir.Value
     shape: windows.Shape
+    kernel: ir.Value
     kernel_shape: windows.Shape
     out: windows.Shape
     dtype: np.dtype[Any]
@@ -68,23 +68,16 @@ def conv_general_dilated(
     del preferred_element_type  # the dtype of the result says it
     left, right = ctx.avals_in
     dtype = ctx.aval_out.dtype
-    if any(np.dtype(d).kind == "c" for d in (left.dtype, right.dtype, dtype)):
-        raise ctx.unsupported("ONNX has no complex convolution", "convolve the real and imaginary parts")
     out_spec = dimension_numbers.out_spec
     out = tuple(ctx.aval_out.shape[i] for i in out_spec)
     if any(windows.known(d) and d == 0 for d in (*out, *left.shape, *right.shape)):
         return ctx.op.Expand(ctx.constant(0, dtype), ctx.shape(ctx.aval_out.shape))
     compute = _compute_dtype(ctx, left.dtype, right.dtype, dtype)
     x, shape = windows.transpose(ctx, ctx.cast(lhs, compute), left.shape, dimension_numbers.lhs_spec)
+    x, shape = _batch_groups_as_features(ctx, x, shape, compute, batch_group_count)
     kernel, kernel_shape = windows.transpose(ctx, ctx.cast(rhs, compute), right.shape, dimension_numbers.rhs_spec)
-    if batch_group_count != 1:
-        x, shape = _batch_groups_as_features(ctx, x, shape, compute, batch_group_count)
     conv = _Conv(
-        x=x,
-        kernel=kernel,
-        shape=shape,
-        kernel_shape=kernel_shape,
-        out=out,
+        *(x, shape, kernel, kernel_shape, out),
         dtype=compute,
         strides=window_strides,
         padding=padding,
@@ -108,6 +101,8 @@ def _batch_groups_as_features(
     ctx: LoweringContext, x: ir.Value, shape: windows.Shape, dtype: Any, groups: int
 ) -> tuple[ir.Value, windows.Shape]:
     """Move the groups from the batch (groups * N, C, …) to the features (N, groups * C, …)."""
+    if groups == 1:
+        return x, shape
     batch, features, *spatial = shape
     split = (groups, batch // groups, features, *spatial)
     new = (batch // groups, groups * features, *spatial)

@@ -46,8 +46,6 @@ def dot_general(
     del preferred_element_type  # the dtype of the result says it
     left, right = ctx.avals_in
     dtype = ctx.aval_out.dtype
-    if any(np.dtype(d).kind == "c" for d in (left.dtype, right.dtype, dtype)):
-        raise ctx.unsupported("ONNX has no complex product", "multiply the real and imaginary parts")
     plan = _plan(left.shape, right.shape, dimension_numbers, always=ctx.target is None)
     # onnxruntime's MatMul fails on an empty operand that it broadcasts, and unsigned on an empty contraction.
     if any(not is_symbolic(d) and d == 0 for d in (*left.shape, *right.shape)):

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.lax import GatherScatterMode
 
 from jax2onnx._compat import evaluate, is_symbolic, open_jaxpr
+from jax2onnx.scattering import one_by_one
 from jax2onnx_lax.indexing import Label, arranged, clamped, components, in_bounds, surely_in_bounds, vectors
 from jax2onnx_lax.shape import arange, cut, expand, filled, transposed
 
@@ -57,16 +57,18 @@ def scatter(
     inner, consts = open_jaxpr(update_jaxpr)
     if update_jaxpr is None or inner.outvars[0] is inner.invars[1]:
         return _Scatter(ctx, dimension_numbers).emit(x, indices, updates, mode, unique=unique_indices)
-    if dimension_numbers.operand_batching_dims:
-        raise ctx.unsupported("an update function with batching dimensions", "apply the function outside vmap")
-    one_by_one = functools.partial(
-        _one_by_one,
-        numbers=dimension_numbers,
-        clip=mode == GatherScatterMode.CLIP,
-        combine=lambda old, new: evaluate(inner, [*consts, *update_consts], old, new)[0],
+    combine = functools.partial(_mapped, functools.partial(evaluate, inner, [*consts, *update_consts]))
+    value: ir.Value = ctx.via_jax(
+        lambda a, i, u: one_by_one([a], i, [u], numbers=dimension_numbers, mode=mode, combine=combine)[0],
+        *(x, indices, updates),
     )
-    value: ir.Value = ctx.via_jax(one_by_one, x, indices, updates)
     return value
+
+
+def _mapped(function: Callable[..., Any], *windows: Sequence[jax.Array]) -> list[jax.Array]:
+    """Apply a function of scalars to all elements of windows, one array in each of ``windows``."""
+    flat = jax.vmap(function)(*(w.reshape(-1) for (w,) in windows))
+    return [x.reshape(windows[0][0].shape) for x in flat]
 
 
 def scatter_reduce(
@@ -145,34 +147,24 @@ class _Scatter:
         indices = vectors(ctx, indices, 1)
         safe = not self._limits or surely_in_bounds(indices, self._limits)
         within = indices if safe else clamped(ctx, indices, self._limits)
-        points = [*self._index_shape, *[self._sizes[d] for d in self._partial]]
-        spots = points or [1]
-        line = ctx.reshape(self._linear(within, points), points, spots)
+        line = ctx.reshape(self._linear(within), self._points, self._points or [1])
         x, before, count, after, perm = self._merged(x)
         size = count
         if mode != GatherScatterMode.CLIP and not safe:
             # JAX drops updates that do not fit; ONNX refuses them. They go to one element more, cut off below.
-            valid = in_bounds(ctx, indices, within, len(self._limits))
-            lone = range(len(self._index_shape), len(spots))
-            valid = ctx.op.Unsqueeze(valid, ctx.ints(*lone)) if lone else valid
-            line = ctx.op.Where(valid, line, ctx.dim(count))
+            size = count + 1
+            line = self._or_last(line, in_bounds(ctx, indices, within, len(self._limits)), count)
             assert x.dtype is not None
             x = ctx.op.Concat(x, filled(ctx, 0, [*before, 1, *after], x.dtype.numpy()), axis=len(before))
-            size = count + 1
-        total = math.prod(points)
-        line = ctx.reshape(ctx.stamp(line, spots), spots, (total,))
-        rest = [d for d in range(len(self._shape)) if d not in self._addressed]
-        wanted: list[Label] = [("window", d) for d in rest[: len(before)]]
-        wanted += [("batch", i) for i in range(len(self._index_shape))] + [("window", d) for d in self._partial]
-        wanted += [("window", d) for d in rest[len(before) :]]
-        updates = arranged(ctx, updates, self._update_shape, self._labels, wanted)
-        updates = ctx.reshape(updates, [*before, *points, *after], [*before, total, *after])
+        total = math.prod(self._points)
+        line = ctx.reshape(ctx.stamp(line, self._points or [1]), self._points or [1], (total,))
+        updates = self._lined_up(updates, before, after)
         if reduction is None and unique and after and not before:
             value = ctx.op.ScatterND(x, ctx.op.Unsqueeze(line, ctx.ints(1)), updates)
         else:
             # onnxruntime's ScatterND runs in parallel, also where indices repeat: it would lose updates.
-            aligned = ctx.reshape(line, (total,), [*[1] * len(before), total, *[1] * len(after)])
-            places = expand(ctx, aligned, [*[1] * len(before), total, *[1] * len(after)], [*before, total, *after])
+            lone = [*[1] * len(before), total, *[1] * len(after)]
+            places = expand(ctx, ctx.reshape(line, (total,), lone), lone, [*before, total, *after])
             value = ctx.op.ScatterElements(x, places, updates, axis=len(before), reduction=reduction)
         value = ctx.stamp(value, [*before, size, *after])
         if size is not count:
@@ -180,6 +172,28 @@ class _Scatter:
         shape = [self._shape[d] for d in perm]
         value = ctx.reshape(value, [*before, count, *after], shape)
         return transposed(ctx, value, shape, [perm.index(d) for d in range(len(perm))])
+
+    @property
+    def _points(self) -> list[Any]:
+        """The shape of what has a linear index of its own: index vectors, and places in windows that are partial."""
+        return [*self._index_shape, *[self._sizes[d] for d in self._partial]]
+
+    def _or_last(self, line: ir.Value, valid: ir.Value, last: Any) -> ir.Value:
+        """Replace the linear index of every point of an invalid index vector by ``last``."""
+        ctx = self._ctx
+        lone = range(len(self._index_shape), len(self._points) or 1)
+        valid = ctx.op.Unsqueeze(valid, ctx.ints(*lone)) if lone else valid
+        return ctx.op.Where(valid, line, ctx.dim(last))
+
+    def _lined_up(self, updates: ir.Value, before: Sequence[Any], after: Sequence[Any]) -> ir.Value:
+        """Bring the updates into the form (before, points, after)."""
+        rest = [d for d in range(len(self._shape)) if d not in self._addressed]
+        wanted: list[Label] = [("window", d) for d in rest[: len(before)]]
+        wanted += [("batch", i) for i in range(len(self._index_shape))] + [("window", d) for d in self._partial]
+        wanted += [("window", d) for d in rest[len(before) :]]
+        updates = arranged(self._ctx, updates, self._update_shape, self._labels, wanted)
+        total = math.prod(self._points)
+        return self._ctx.reshape(updates, [*before, *self._points, *after], [*before, total, *after])
 
     def _merged(self, x: ir.Value) -> tuple[ir.Value, list[Any], Any, list[Any], list[int]]:
         """Merge the addressed dims into one; return the sizes before, of and after it, and the order of the dims."""
@@ -195,7 +209,7 @@ class _Scatter:
         count = math.prod(middle)
         return ctx.reshape(x, shape, [*before, count, *after]), before, count, after, perm
 
-    def _linear(self, within: ir.Value, points: Sequence[Any]) -> ir.Value:
+    def _linear(self, within: ir.Value) -> ir.Value:
         """Return the linear index, as int64, of every point of the updates."""
         ctx = self._ctx
         strides, stride = {}, 1
@@ -222,45 +236,9 @@ class _Scatter:
             others = [a for a in range(axes) if a != axis]
             parts.append(ctx.op.Unsqueeze(step, ctx.ints(*others)) if others else step)
         line = functools.reduce(ctx.op.Add, parts) if parts else ctx.constant(0, np.int64)
-        return line if moved or not points else expand(ctx, line, (), points)
+        return line if moved or not self._points else expand(ctx, line, (), self._points)
 
     def _scaled(self, index: ir.Value, stride: Any) -> ir.Value:
         if not is_symbolic(stride) and stride == 1:
             return index
         return self._ctx.op.Mul(index, self._ctx.shape([stride]))
-
-
-def _one_by_one(
-    x: jax.Array,
-    indices: jax.Array,
-    updates: jax.Array,
-    *,
-    numbers: ScatterDimensionNumbers,
-    clip: bool,
-    combine: Callable[[jax.Array, jax.Array], jax.Array],
-) -> jax.Array:
-    """Scatter in JAX, one window after the other."""
-    window = [int(d) for d in numbers.update_window_dims]
-    inserted = {int(d) for d in numbers.inserted_window_dims}
-    order = [d for d in range(updates.ndim) if d not in window] + window
-    sizes = iter([updates.shape[d] for d in window])
-    shape = [1 if d in inserted else next(sizes) for d in range(x.ndim)]
-    count = math.prod(indices.shape[:-1])
-    indices = indices.reshape(count, indices.shape[-1])
-    updates = updates.transpose(order).reshape(count, *shape)
-    axes = [int(d) for d in numbers.scatter_dims_to_operand_dims]
-    limits = jnp.asarray([x.shape[d] - shape[d] for d in axes], indices.dtype)
-
-    def step(i: Any, x: jax.Array) -> jax.Array:
-        start = jnp.clip(indices[i], 0, limits)
-        starts = [jnp.zeros((), indices.dtype)] * x.ndim
-        for k, d in enumerate(axes):
-            starts[d] = start[k]
-        old = lax.dynamic_slice(x, starts, shape)
-        flat = jax.vmap(combine)(old.reshape(-1), lax.dynamic_index_in_dim(updates, i, keepdims=False).reshape(-1))
-        new = flat.reshape(old.shape)
-        fits = jnp.ones((), bool) if clip else jnp.all(start == indices[i])
-        return lax.dynamic_update_slice(x, jnp.where(fits, new, old), starts)
-
-    result: jax.Array = lax.fori_loop(0, count, step, x)
-    return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,38 +26,35 @@ def register(registry: BoundLowerings) -> None:
     """Register the family."""
     registry.table(
         {
-            "reduce_window_max": one_array(functools.partial(_extremum, is_max=True)),
-            "reduce_window_min": one_array(functools.partial(_extremum, is_max=False)),
-            "reduce_window_sum": one_array(_sum),
-            "reduce_window": reduce_window,
+            "reduce_window_max": over_windows(reduce_window_extremum(is_max=True)),
+            "reduce_window_min": over_windows(reduce_window_extremum(is_max=False)),
+            "reduce_window_sum": over_windows(reduce_window_sum),
+            "reduce_window": over_windows(reduce_window),
             "select_and_scatter_add": select_and_scatter_add,
-            "select_and_gather_add": select_and_gather_add,
+            "select_and_gather_add": over_windows(select_and_gather_add),
         }
     )
 
 
-def one_array(rule: Callable[[LoweringContext, ir.Value, windows.Window], ir.Value]) -> Callable[..., ir.Value]:
-    """Return the rule of a primitive that reduces the windows of one array by an operation of its own."""
+_WINDOW = ("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation")
 
-    def lowered(
-        ctx: LoweringContext,
-        x: ir.Value,
-        *,
-        window_dimensions: Sequence[Any],
-        window_strides: Sequence[int],
-        padding: Sequence[tuple[Any, Any]],
-        base_dilation: Sequence[int],
-        window_dilation: Sequence[int],
-    ) -> ir.Value:
-        out = ctx.aval_out.shape
-        return rule(
-            ctx, x, windows.Window(window_dimensions, window_strides, padding, base_dilation, window_dilation, out)
-        )
 
+def over_windows(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a rule that names the params of a window, and gives them to ``rule`` as its ``window``."""
+    own = [p for p in inspect.signature(rule).parameters.values() if p.name != "window"]
+
+    def lowered(ctx: LoweringContext, *operands: ir.Value, **params: Any) -> Any:
+        size, strides, padding, base_dilation, dilation = (params.pop(name) for name in _WINDOW)
+        window = windows.Window(size, strides, padding, base_dilation, dilation, ctx.avals_out[0].shape)
+        return rule(ctx, *operands, window=window, **params)
+
+    named = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in _WINDOW]
+    lowered.__signature__ = inspect.Signature([*own, *named])  # type: ignore[attr-defined]
     return lowered
 
 
-def _sum(ctx: LoweringContext, x: ir.Value, window: windows.Window) -> ir.Value:
+def reduce_window_sum(ctx: LoweringContext, x: ir.Value, *, window: windows.Window) -> ir.Value:
+    """Lower ``reduce_window_sum``."""
     y = _simple(ctx, x, window, lax.reduce_sum, lax.cumsum)
     if y is not None:
         return y
@@ -73,22 +70,23 @@ def reduce_window(
     *operands: ir.Value,
     jaxpr: Any,
     consts: Sequence[Any],
-    window_dimensions: Sequence[Any],
-    window_strides: Sequence[int],
-    padding: Sequence[tuple[Any, Any]],
-    base_dilation: Sequence[int],
-    window_dilation: Sequence[int],
+    window: windows.Window,
 ) -> Sequence[ir.Value]:
     """Lower ``reduce_window``: any associative function of any number of arrays."""
-    window = windows.Window(
-        window_dimensions, window_strides, padding, base_dilation, window_dilation, ctx.avals_out[0].shape
-    )
     count = len(operands) // 2
     initial = operands[count:]
     given = [windows.Operand(x, a, i) for x, a, i in zip(operands[:count], ctx.avals_in, initial, strict=False)]
     monoid = _monoid(jaxpr, ctx.avals_in[0].dtype)
     if monoid is not None:
         return [_by_monoid(ctx, given[0], window, *monoid)]
+    # XLA passes over padding, whatever the initial value; a mask says what is padding.
+    real = windows.aval(ctx.avals_in[0].shape, np.bool_)
+    mask = windows.Operand(ctx.op.Expand(np.bool_(1), ctx.shape(real.shape)), real, ctx.constant(np.bool_(0)))
+    return windows.reduce(ctx, [*given, mask], window, _masked(jaxpr, consts))
+
+
+def _masked(jaxpr: Any, consts: Sequence[Any]) -> windows.Reduce:
+    """Return the reduction by ``jaxpr`` of those elements for which the last array is true."""
 
     def combine(left: Sequence[jax.Array], right: Sequence[jax.Array]) -> tuple[jax.Array, ...]:
         *a, a_real = left
@@ -103,10 +101,7 @@ def reduce_window(
         results: Sequence[jax.Array] = lax.reduce(tuple(arrays), (*fills[:-1], np.bool_(1)), combine, axes)
         return results[:-1]
 
-    # XLA passes over padding, whatever the initial value; a mask says what is padding.
-    real = windows.aval(ctx.avals_in[0].shape, np.bool_)
-    mask = windows.Operand(ctx.op.Expand(np.bool_(1), ctx.shape(real.shape)), real, ctx.constant(np.bool_(0)))
-    return windows.reduce(ctx, [*given, mask], window, function)
+    return function
 
 
 def _by_monoid(
@@ -184,34 +179,27 @@ def _simple(
     return None
 
 
-def _extremum(ctx: LoweringContext, x: ir.Value, window: windows.Window, *, is_max: bool) -> ir.Value:
+def reduce_window_extremum(*, is_max: bool) -> Callable[..., ir.Value]:
+    """Return the rule of ``reduce_window_max`` or ``reduce_window_min``."""
     reduction, cumulate = (lax.reduce_max, lax.cummax) if is_max else (lax.reduce_min, lax.cummin)
-    y = _simple(ctx, x, window, reduction, cumulate)
-    if y is None:
-        y = pool.window_extremum(ctx, x, window, is_max=is_max)
-    if y is None:
-        fill = ctx.constant(pool.bound(ctx.aval_out.dtype, is_max=is_max))
-        operand = windows.Operand(x, ctx.avals_in[0], fill)
-        y = windows.reduce(ctx, [operand], window, windows.single(reduction))[0]
-    return y
+
+    def rule(ctx: LoweringContext, x: ir.Value, *, window: windows.Window) -> ir.Value:
+        y = _simple(ctx, x, window, reduction, cumulate)
+        if y is None:
+            y = pool.window_extremum(ctx, x, window, is_max=is_max)
+        if y is None:
+            fill = ctx.constant(pool.bound(ctx.aval_out.dtype, is_max=is_max))
+            operand = windows.Operand(x, ctx.avals_in[0], fill)
+            y = windows.reduce(ctx, [operand], window, windows.single(reduction))[0]
+        return y
+
+    return rule
 
 
 def select_and_gather_add(
-    ctx: LoweringContext,
-    tangents: ir.Value,
-    operand: ir.Value,
-    *,
-    select_prim: Any,
-    window_dimensions: Sequence[Any],
-    window_strides: Sequence[int],
-    padding: Sequence[tuple[Any, Any]],
-    base_dilation: Sequence[int],
-    window_dilation: Sequence[int],
+    ctx: LoweringContext, tangents: ir.Value, operand: ir.Value, *, select_prim: Any, window: windows.Window
 ) -> ir.Value:
     """Lower ``select_and_gather_add``: of each window, the tangent of the operand selected."""
-    window = windows.Window(
-        window_dimensions, window_strides, padding, base_dilation, window_dilation, ctx.avals_out[0].shape
-    )
     worst = pool.bound(ctx.avals_in[1].dtype, is_max=select_prim.name == "ge")
 
     def select(arrays: Sequence[jax.Array], _: Sequence[jax.Array], axes: Sequence[int]) -> list[jax.Array]:
@@ -241,10 +229,20 @@ def select_and_scatter_add(
     ones = [1] * len(window_dimensions)
     given, aval = ctx.avals_in
     window = windows.Window(window_dimensions, window_strides, padding, ones, ones, given.shape)
+    places = _selected_places(ctx, operand, window, select_prim)
+    avals = [given, windows.aval(given.shape, np.int32)]
+    return ctx.via_jax(  # type: ignore[no-any-return]
+        lambda values, places: _added(values, places, aval.shape), source, places, avals=avals
+    )
+
+
+def _selected_places(ctx: LoweringContext, operand: ir.Value, window: windows.Window, select_prim: Any) -> ir.Value:
+    """Return the place, among all elements of the operand, of the one selected from each window."""
     _static(ctx, window)
-    size, count = math.prod(aval.shape), math.prod(given.shape)
+    aval = ctx.avals_in[1]
+    size = math.prod(aval.shape)
     numbers = ctx.via_jax(lambda: lax.reshape(lax.iota(np.int32, size), aval.shape), avals=[])
-    # The index of padding lies outside of the array, so that nothing is added there.
+    # The place of padding lies outside of the array, so that nothing is added there.
     outside = ctx.cast(ctx.op.Squeeze(ctx.dim(size), ctx.ints(0)), np.int32)
     operands = [
         windows.Operand(operand, aval, ctx.constant(pool.bound(aval.dtype, is_max=select_prim.name == "ge"))),
@@ -255,17 +253,16 @@ def select_and_scatter_add(
         pairs = list(zip(_elements(arrays[0], axes), _elements(arrays[1], axes), strict=True))
         return [_selected(select_prim, pairs)]
 
-    index = windows.reduce(ctx, operands, window, select)[0]
+    return windows.reduce(ctx, operands, window, select)[0]
 
-    def add(values: jax.Array, places: jax.Array) -> jax.Array:
-        # Booleans add up to whether any is true.
-        numbers = values.astype(np.int32) if values.dtype == np.bool_ else values
-        zeros = jnp.zeros((size,), numbers.dtype)
-        total = zeros.at[lax.reshape(places, (count,))].add(lax.reshape(numbers, (count,)), mode="drop")
-        return lax.reshape(total, aval.shape).astype(values.dtype)
 
-    avals = [given, windows.aval(given.shape, np.int32)]
-    return ctx.via_jax(add, source, index, avals=avals)  # type: ignore[no-any-return]
+def _added(values: jax.Array, places: jax.Array, shape: Sequence[Any]) -> jax.Array:
+    """Add values up at their places in an array of ``shape``; booleans to whether any is true."""
+    numbers = values.astype(np.int32) if values.dtype == np.bool_ else values
+    zeros = jnp.zeros((math.prod(shape),), numbers.dtype)
+    count = math.prod(places.shape)
+    total = zeros.at[lax.reshape(places, (count,))].add(lax.reshape(numbers, (count,)), mode="drop")
+    return lax.reshape(total, shape).astype(values.dtype)
 
 
 def _static(ctx: LoweringContext, window: windows.Window) -> None:
