@@ -1,4 +1,4 @@
-"""Equality of constants and parameters, as numbers see it."""
+"""Equality of constants and parameters, as numbers see it; in words, what is not equal."""
 
 from __future__ import annotations
 
@@ -46,6 +46,29 @@ def same_params(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     if a.keys() != b.keys() and a.keys() - IGNORED != b.keys() - IGNORED:
         return False
     return all(_same(value, b[key]) for key, value in a.items() if key not in IGNORED)
+
+
+def told(atom: Atom) -> str:
+    """Return an atom in words: the number, if it is one that is known."""
+    if not isinstance(atom, Const):
+        return f"a computed {atom.aval.str_short()}"
+    if atom.aval.shape or jnp.issubdtype(atom.aval.dtype, jax.dtypes.extended):
+        return f"a constant {atom.aval.str_short()}"
+    return str(np.asarray(atom.value).astype(atom.aval.dtype)[()])
+
+
+def told_params(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Return the first parameter that is not the same, in words."""
+    absent = object()
+    for key in sorted({*found, *wanted} - IGNORED):
+        a, b = found.get(key, absent), wanted.get(key, absent)
+        if not _same(a, b):
+            if a is absent or b is absent:
+                return f"{'no' if a is absent else 'a'} parameter {key}"
+            if hasattr(a, "eqns"):
+                return f"another {key}"
+            return f"{key}={a} where the function has {b}"
+    return "other parameters"
 
 
 def _same(a: Any, b: Any) -> bool:

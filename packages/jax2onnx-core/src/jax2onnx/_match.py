@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import numpy as np
-
-from jax2onnx._equal import same_constant, same_params
+from jax2onnx._equal import same_constant, same_params, told, told_params
 from jax2onnx.program import Const
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from jax2onnx._graph import Graph
     from jax2onnx._reference import Node, Operand, Pattern
@@ -43,7 +41,13 @@ class Search:
         self._env: Bindings = dict(bound or {})
         self._trail: list[Atom] = []
         self._choices: list[tuple[Goals, int]] = []
-        self.difference = ""
+        self._difference: Callable[[], str] = str
+        self.reached = -1
+
+    @property
+    def difference(self) -> str:
+        """What stood against the pattern where the search got furthest, after :attr:`reached` equations."""
+        return self._difference()
 
     def run(self, anchor: Eqn, result: Var) -> Bindings | None:
         """Search backwards from one result of an equation."""
@@ -85,14 +89,14 @@ class Search:
         if known is not None:
             if known is atom or self._same_constant(known, atom):
                 return rest
-            return self._differ("one operand of the reference is two different values")
+            return self._differ(lambda: "two values stand where the function has one")
         node = self._pattern.nodes.get(reference)
         if node is None:
             self._bind(reference, atom)
             return rest
         index = self._graph.producer.get(atom)
         if index is None:
-            return self._differ(f"{node.primitive}: an input stands in its place")
+            return self._differ(lambda: f"an input or a constant stands where the function has {node.primitive}")
         eqn = self._graph.eqns[index]
         if not self._ends(node, eqn, atom):
             return False
@@ -100,19 +104,23 @@ class Search:
         return self._equation(node, eqn, rest)
 
     def _ends(self, node: Node, eqn: Eqn, result: Atom) -> bool:
-        return self._agree(node, eqn) and (eqn.outputs[node.index] is result or self._differ("another of its results"))
+        if not self._agree(node, eqn):
+            return False
+        return eqn.outputs[node.index] is result or self._differ(lambda: f"another result of {node.primitive} is read")
 
     def _agree(self, node: Node, eqn: Eqn) -> bool:
         same = node.primitive == eqn.primitive and len(node.operands) == len(eqn.inputs)
         if not same or node.index >= len(eqn.outputs):
-            return self._differ(f"{node.primitive}: {eqn.primitive} stands in its place")
+            return self._differ(lambda: f"{eqn.primitive} stands where the function has {node.primitive}")
         if not self._exact:
             return True
         aval = eqn.outputs[node.index].aval
         if node.aval.dtype != aval.dtype or node.aval.shape != aval.shape:
-            return self._differ(f"{node.primitive}: {aval} where the reference has {node.aval}")
+            return self._differ(
+                lambda: f"{node.primitive} gives {aval.str_short()} where the function gives {node.aval.str_short()}"
+            )
         if not same_params(node.params, eqn.params):
-            return self._differ(f"{node.primitive}: other parameters")
+            return self._differ(lambda: f"{node.primitive} has {told_params(eqn.params, node.params)}")
         return True
 
     def _equation(self, node: Node, eqn: Eqn, rest: Goals) -> Goals | Literal[False]:
@@ -125,7 +133,7 @@ class Search:
                 straight = swapped
             elif swapped is not False:
                 self._choices.append((swapped, len(self._trail)))
-        return straight if straight is not False else self._differ(f"{node.primitive}: other operands")
+        return straight if straight is not False else self._differ(lambda: f"{node.primitive} has other operands")
 
     def _push(self, node: Node, inputs: Sequence[Atom], rest: Goals) -> Goals | Literal[False]:
         """Add the pairs of operands, unless one tells at a glance (:meth:`Graph.kind` alone) that it is another."""
@@ -147,14 +155,15 @@ class Search:
             return isinstance(atom, Const) or atom in self._graph.sizes
         if self._same_constant(reference, atom):
             return True
-        found = np.asarray(atom.value) if isinstance(atom, Const) else "a computed value"
-        return self._differ(f"{found} where the reference has {np.asarray(reference.value)}")
+        return self._differ(lambda: f"{told(atom)} stands where the function has {told(reference)}")
 
     def _same_constant(self, known: Atom, atom: Atom) -> bool:
         return isinstance(known, Const) and isinstance(atom, Const) and same_constant(known, atom)
 
-    def _differ(self, what: str) -> Literal[False]:
-        self.difference = self.difference or what
+    def _differ(self, what: Callable[[], str]) -> Literal[False]:
+        if len(self._trail) > self.reached:
+            self._difference = what
+            self.reached = len(self._trail)
         return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from jax2onnx import plugins
 from jax2onnx._collector import seldom_collecting
 from jax2onnx.border import Border
 from jax2onnx.errors import ConversionError, InputSpecError, OpsetError
+from jax2onnx.explaining import report
 from jax2onnx.functions import exporting
 from jax2onnx.fuse import fuse
 from jax2onnx.legalise import legalise
@@ -29,6 +31,8 @@ from jax2onnx.trace import open_callable, trace
 if TYPE_CHECKING:
     import os
 
+    from jax2onnx.explaining import FusionReport
+    from jax2onnx.fuse import Record
     from jax2onnx.legalise import Target
 
 _PROTO_LIMIT = 2**31 - 1
@@ -52,6 +56,7 @@ def to_onnx(
     state: Literal["drop", "io"] = "drop",
     training: bool = False,
     name: str | None = None,
+    explain: bool | Callable[[FusionReport], object] = False,
 ) -> onnx.ModelProto:
     """Convert a JAX callable to an ONNX model.
 
@@ -78,6 +83,8 @@ def to_onnx(
             updated variable is a further input and, as ``<name>.next``, a further output.
         training: export training behaviour (batch statistics, dropout) instead of inference.
         name: the graph's name.
+        explain: True prints, on stderr, which functions were found in the program and which were nearly found and why
+            not; a callable gets this as a :class:`~jax2onnx.explaining.FusionReport` instead.
 
     Returns:
         The model, self-contained.
@@ -101,6 +108,7 @@ def to_onnx(
         state=state,
         training=training,
         name=name,
+        explain=explain,
     )
     model = export_ir(fn, inputs, options)
     size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
@@ -145,7 +153,8 @@ def export_ir(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], options: Optio
     with exporting(lambda node: loaded.hook.jax2onnx_carry(target=node)):
         traced = trace(opened, parsed)
     used = tuple(registry.fusions) if options.fusions else ()
-    program = fuse(traced.program, used, opset=options.opset)
+    records: list[Record] | None = [] if options.explain else None
+    program = fuse(traced.program, used, opset=options.opset, explain=records)
     ctx = LoweringContext(
         opset=options.opset,
         target=runtime,
@@ -153,6 +162,7 @@ def export_ir(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], options: Optio
         fusions=used,
         describe_plugin=loaded.describe,
         problems=loaded.problems,
+        explain=records,
     )
     border = Border(ctx, parsed, traced, options)
     border.outputs(lower(ctx, program, border.operands()))
@@ -179,7 +189,15 @@ def export_ir(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], options: Optio
     unique_names(model)
     for message in dict.fromkeys((*opened.warnings, *ctx.warnings)):
         warnings.warn(message, UserWarning, stacklevel=4)
+    if records is not None:
+        tell = _print if options.explain is True else options.explain
+        assert callable(tell)
+        tell(report(records))
     return model
+
+
+def _print(told: FusionReport) -> None:
+    print(told, file=sys.stderr)  # noqa: T201 - asked for
 
 
 def _check_opset(opset: int) -> None:

@@ -23,6 +23,7 @@ from jax2onnx.cli_examples import examples
 from jax2onnx.errors import Jax2OnnxError
 
 if TYPE_CHECKING:
+    from jax2onnx.explaining import FusionReport
     from jax2onnx.plugins import LoadedPlugins
     from jax2onnx.summary import Tensor
 
@@ -95,6 +96,7 @@ def cli() -> None:
 )
 @click.option("--output-name", "output_names", multiple=True, metavar="NAME", help="Name of an output, in order.")
 @click.option("--no-fusions", is_flag=True, help="Keep primitives instead of whole functions such as Gelu.")
+@click.option("--explain", is_flag=True, help="Tell which functions were found, and which nearly, and why not.")
 @click.option("--check", "checked", is_flag=True, help="Run the model in onnxruntime and compare it with JAX.")
 @_object_options
 @_debug
@@ -108,6 +110,7 @@ def export(
     constraints: tuple[str, ...],
     output_names: tuple[str, ...],
     no_fusions: bool,
+    explain: bool,
     checked: bool,
     call: bool,
     **shared: Any,
@@ -120,6 +123,7 @@ def export(
 
     options: dict[str, Any] = {"opset": opset, "target": target}
     options = {k: v for k, v in options.items() if v is not None}
+    reports: list[FusionReport] = []
     start = time.perf_counter()
     with progress(f"exporting {source}"), shown_warnings():
         save_onnx(
@@ -130,11 +134,14 @@ def export(
             output_names=output_names or None,
             constraints=constraints,
             fusions=not no_fusions,
+            explain=reports.append if explain else False,
             **shared,
             **options,
         )
     took = time.perf_counter() - start
     click.echo(f"{output}: {brief(summarise(output))}, {took:.1f} s")
+    for report in reports:
+        click.echo(str(report))
     if checked:
         _check(output, fn, specs, constraints=constraints, **shared)
 

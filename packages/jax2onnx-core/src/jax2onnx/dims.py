@@ -41,6 +41,35 @@ def find_sources(inputs: Sequence[tuple[ir.Value, Sequence[Any]]]) -> dict[str, 
     return sources
 
 
+def inferred_dims(old: Sequence[Any], new: Sequence[Any]) -> list[int] | None:
+    """Return the target of a ``Reshape`` that keeps (0) or infers (-1) each symbolic dim; None if none can."""
+    if not any(is_symbolic(d) for d in new):
+        return None
+    # A zero-size static dim makes both -1 and 0 ambiguous.
+    if any(not is_symbolic(d) and int(d) == 0 for d in (*old, *new)):
+        return None
+    kept = [is_symbolic(d) and i < len(old) and is_symbolic(old[i]) and d == old[i] for i, d in enumerate(new)]
+    left = [i for i, d in enumerate(new) if is_symbolic(d) and not kept[i]]
+    # -1 cannot be inferred where a kept dim may be zero at run time.
+    if len(left) > 1 or (left and any(kept)):
+        return None
+    return [-1 if i in left else 0 if kept[i] else int(d) for i, d in enumerate(new)]
+
+
+def inserted_ones(short: Sequence[Any], long: Sequence[Any]) -> list[int] | None:
+    """Return where dims of size 1 stand in ``long`` that, left out, make it ``short``; None if nothing does."""
+    axes: list[int] = []
+    matched = 0
+    for axis, dim in enumerate(long):
+        if matched < len(short) and bool(dim == short[matched]):
+            matched += 1
+        elif not is_symbolic(dim) and dim == 1:
+            axes.append(axis)
+        else:
+            return None
+    return axes if matched == len(short) and axes else None
+
+
 def _python(dim: Any) -> str:
     return str(dim).replace("^", "**")
 

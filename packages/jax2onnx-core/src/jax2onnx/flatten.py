@@ -64,16 +64,17 @@ IDENTITIES = frozenset(
 """Primitives that return their operands; they matter to derivatives, devices or XLA only."""
 
 
-def flatten(jaxpr: Any, *, keep: Callable[[Any], bool] | None = None) -> Program:
+def flatten(jaxpr: Any, *, keep: Callable[[Any], bool] | None = None, caller: Any = None) -> Program:
     """Return the flat program of a jaxpr.
 
     Args:
         jaxpr: a closed jaxpr, as ``jax.make_jaxpr`` returns it or as a control-flow equation holds it.
         keep: tells of a call-like equation whether it stays one equation instead of being inlined.
+        caller: source info of the equation that holds it, for those in which no line of the user's is.
     """
     inner, consts = open_jaxpr(jaxpr)
     program = Program([Var(form(v.aval)) for v in inner.invars])
-    flattener = _Flattener(program.eqns, keep)
+    flattener = _Flattener(program.eqns, keep, caller)
     operands = [flattener.enter(a, v.aval) for a, v in zip(program.inputs, inner.invars, strict=True)]
     program.outputs = [flattener.leave(v) for v in flattener.run(inner, consts, operands)]
     return program
@@ -84,11 +85,11 @@ Value: TypeAlias = Atom | Complex
 
 
 class _Flattener:
-    def __init__(self, eqns: list[Eqn], keep: Callable[[Any], bool] | None) -> None:
+    def __init__(self, eqns: list[Eqn], keep: Callable[[Any], bool] | None, caller: Any) -> None:
         self._eqns = eqns
         self._keep = keep
         self._source: Any = None
-        self._caller: Any = None
+        self._caller = caller
 
     def run(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[Value]) -> list[Value]:
         if any(e.primitive.name == "new_ref" for e in jaxpr.eqns):

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax2onnx._compat import user_frame
 from jax2onnx._graph import PLUMBING, Graph, live
 from jax2onnx._match import Search, escapes, interior
 from jax2onnx._reference import exact, kwargs_key, structure
@@ -64,25 +65,56 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A function that was found. ``equations`` counts those it replaces; ``source`` is JAX's source info."""
+    """A function that was found. ``equations`` counts those it replaces; ``where`` is the user's line."""
 
-    name: str
-    kwargs: Mapping[str, Any]
+    fused: Fused
     equations: int
-    source: Any
+    where: str | None
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self.fused.fusion.name
+
+    @property
+    def kwargs(self) -> Mapping[str, Any]:
+        """How it was called."""
+        return self.fused.kwargs
 
 
 @dataclass(frozen=True, slots=True)
 class NearMiss:
-    """A place that has a function's structure but is not that function. ``reason`` is the first difference."""
+    """A place that has a function's structure but is not that function.
+
+    Attributes:
+        name: the function's name.
+        kwargs: the configuration that was compared.
+        reason: the first difference.
+        where: the user's line.
+        anchor: the equation that would be the function's last.
+        matched: how many equations were equal before the difference.
+        complete: whether all were, so that something else stands against it.
+    """
 
     name: str
     kwargs: Mapping[str, Any]
     reason: str
-    source: Any
+    where: str | None
+    anchor: Eqn
+    matched: int
+    complete: bool = False
 
 
-Record: TypeAlias = Found | NearMiss
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """A function that was found, and whose emit rule declined it."""
+
+    fused: Fused
+    reason: str
+    where: str | None
+
+
+Record: TypeAlias = Found | NearMiss | Declined
 
 
 def fuse(
@@ -100,16 +132,46 @@ def fuse(
         fusions: what to look for; where several fit, the largest wins.
         opset: the opset asked for; fusions that cannot be emitted with it are not tried.
         exclude: names of fusions that are not tried.
-        explain: a list that receives what was found and what was nearly found.
+        explain: a list that receives what was found and what was nearly found, in program order.
     """
     program = live(program)
-    able = [f for f in fusions if f.name not in exclude and min(f.emit) <= opset]
+    tried = [f for f in fusions if f.name not in exclude]
+    able = [f for f in tried if min(f.emit) <= opset]
+    if explain is not None:
+        explain.extend(_newer(program, tried, opset))
     if not able or not program.eqns:
         return program
-    found = _Fuser(program, able, explain).run()
+    records: list[Record] | None = None if explain is None else []
+    found = _Fuser(program, able, records).run()
+    if explain is not None and records is not None:
+        explain.extend(reversed(records))
     if not found:
         return program
     return live(Program(program.inputs, [found.get(i, e) for i, e in enumerate(program.eqns)], program.outputs))
+
+
+def _newer(program: Program, fusions: Sequence[Fusion], opset: int) -> Iterator[NearMiss]:
+    """Yield what a newer opset would find."""
+    if all(min(f.emit) <= opset for f in fusions):
+        return
+    records: list[Record] = []
+    for position, eqn in sorted(_Fuser(program, fusions, records).run().items()):
+        assert eqn.fused is not None
+        needed = min(eqn.fused.fusion.emit)
+        if needed > opset:
+            yield NearMiss(
+                eqn.primitive,
+                eqn.fused.kwargs,
+                f"it needs opset {needed}; this is opset {opset}",
+                _where(eqn),
+                program.eqns[position],
+                len(eqn.fused.interior),
+                complete=True,
+            )
+
+
+def _where(eqn: Eqn) -> str | None:
+    return None if eqn.source is None else user_frame(eqn.source)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,22 +249,22 @@ class _Fuser:
         for kwargs in self._configurations(shape, bound, env, result):
             pattern = exact(shape.fusion.reference, avals, kwargs_key(kwargs))
             if isinstance(pattern, str):
-                self._missed(shape, kwargs, pattern, eqn)
+                self._missed(shape, kwargs, pattern, eqn, 0)
                 continue
             search = Search(pattern, self._graph, exact=True, bound=dict(zip(pattern.inputs, bound, strict=True)))
             matched = search.run(eqn, result)
             if matched is None:
-                self._missed(shape, kwargs, search.difference, eqn)
+                self._missed(shape, kwargs, search.difference, eqn, search.reached)
                 continue
             inside, shared = interior(self._graph, self._users, pattern, matched)
             if escapes(self._graph, self._users, inside, anchor, result):
-                self._missed(shape, kwargs, "a value inside is used outside", eqn)
+                self._missed(shape, kwargs, "a value inside is used outside", eqn, len(inside), complete=True)
                 continue
             self._consumed |= inside
-            if self._explain is not None:
-                self._explain.append(Found(shape.fusion.name, kwargs, len(inside), eqn.source))
             equations = tuple(self._program.eqns[i] for i in sorted(inside | shared))
             fused = Fused(shape.fusion, kwargs, equations)
+            if self._explain is not None:
+                self._explain.append(Found(fused, len(inside), _where(eqn)))
             return Eqn(shape.fusion.name, bound, [result], dict(kwargs), eqn.source, fused)
         return None
 
@@ -216,9 +278,18 @@ class _Fuser:
         equations = tuple(self._program.eqns[i] for i in sorted(inside | shared))
         return read(Candidate(tuple(bound), result.aval, equations))
 
-    def _missed(self, shape: _Shape, kwargs: Mapping[str, Any], reason: str, eqn: Eqn) -> None:
+    def _missed(
+        self,
+        shape: _Shape,
+        kwargs: Mapping[str, Any],
+        reason: str,
+        eqn: Eqn,
+        matched: int,
+        *,
+        complete: bool = False,
+    ) -> None:
         if self._explain is not None and shape.pattern.size > 1:
-            self._explain.append(NearMiss(shape.fusion.name, kwargs, reason, eqn.source))
+            self._explain.append(NearMiss(shape.fusion.name, kwargs, reason, _where(eqn), eqn, matched, complete))
 
 
 def _tried(fusion: Fusion, dtype: Any) -> bool:

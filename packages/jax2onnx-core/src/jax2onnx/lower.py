@@ -15,7 +15,7 @@ from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic, name_s
 from jax2onnx._constants import fold
 from jax2onnx.builder import Ops, Scope, ir_dtype
 from jax2onnx.deciding import decide, first_line
-from jax2onnx.dims import Dims
+from jax2onnx.dims import Dims, inferred_dims, inserted_ones
 from jax2onnx.errors import (
     ConversionError,
     DimensionError,
@@ -25,13 +25,14 @@ from jax2onnx.errors import (
 )
 from jax2onnx.flatten import flatten
 from jax2onnx.functions import is_marked
-from jax2onnx.fuse import Decline, fuse
+from jax2onnx.fuse import Decline, Declined, fuse
 from jax2onnx.outline import CALL, Outliner
 from jax2onnx.program import Atom, Const, Eqn, Fused, Program, Var
 from jax2onnx.represent import on_pairs
 from jax2onnx.zeros import SignsOfZero
 
 if TYPE_CHECKING:
+    from jax2onnx.fuse import Record
     from jax2onnx.legalise import Target
     from jax2onnx.registry import Fusion, Lowering, Lowerings
 
@@ -79,6 +80,7 @@ class LoweringContext:
         fusions: Sequence[Fusion],
         describe_plugin: Callable[[str], str] = str,
         problems: Callable[[], str] = str,
+        explain: list[Record] | None = None,
     ) -> None:
         self.opset = opset
         self.target = target
@@ -93,6 +95,7 @@ class LoweringContext:
         self._dims = Dims(self.op)
         self._describe_plugin = describe_plugin
         self._problems = problems
+        self._explain = explain
         self._programs: dict[int, tuple[Any, Program]] = {}
         self._signs = SignsOfZero(Program([]), self._open_up, lambda: False)
 
@@ -173,30 +176,17 @@ class LoweringContext:
         if tuple(old) == tuple(new):
             return x
         if any(is_symbolic(d) for d in new):
-            added, removed = _ones(old, new), _ones(new, old)
+            added, removed = inserted_ones(old, new), inserted_ones(new, old)
             if added is not None:
                 return self.stamp(self.op.Unsqueeze(x, self.ints(*added)), new)
             if removed is not None:
                 return self.stamp(self.op.Squeeze(x, self.ints(*removed)), new)
-        target = self._reshape_target(old, new)
+        inferred = inferred_dims(old, new)
+        target = self.shape(new) if inferred is None else self.ints(*inferred)
         # A 0 that is a size, not "copy the input's dim": a literal one, or one that a symbol may take at run time.
         zero = target.const_value is None or any(not is_symbolic(d) and int(d) == 0 for d in new)
         value = self.op.Reshape(x, target, allowzero=1 if zero else None)
         return self.stamp(value, new)
-
-    def _reshape_target(self, old: Sequence[Any], new: Sequence[Any]) -> ir.Value:
-        """Use 0 for a dim kept in place and one -1, if that covers every symbolic dim."""
-        if not any(is_symbolic(d) for d in new):
-            return self.shape(new)
-        # A zero-size static dim makes both -1 and 0 ambiguous.
-        if any(not is_symbolic(d) and int(d) == 0 for d in (*old, *new)):
-            return self.shape(new)
-        kept = [is_symbolic(d) and i < len(old) and is_symbolic(old[i]) and d == old[i] for i, d in enumerate(new)]
-        left = [i for i, d in enumerate(new) if is_symbolic(d) and not kept[i]]
-        # -1 cannot be inferred where a kept dim may be zero at run time.
-        if len(left) > 1 or (left and any(kept)):
-            return self.shape(new)
-        return self.ints(*[-1 if i in left else 0 if kept[i] else int(d) for i, d in enumerate(new)])
 
     def cast(self, x: ir.Value, dtype: Any) -> ir.Value:
         """Cast to a numpy dtype (ONNX semantics), unless it has that dtype."""
@@ -218,21 +208,30 @@ class LoweringContext:
 
     # -- programs inside programs ------------------------------------------------------------------------------------
 
-    def program(self, jaxpr: Any) -> Program:
-        """Return the flat, fused program of a closed jaxpr (flattened once per jaxpr)."""
+    def program(self, jaxpr: Any, holder: Eqn | None = None) -> Program:
+        """Return the flat, fused program of a closed jaxpr (flattened once per jaxpr).
+
+        ``holder`` is the equation that has it, by default the one being lowered.
+        """
         known = self._programs.get(id(jaxpr))
         if known is None:
-            program = fuse(flatten(jaxpr, keep=is_marked), self.fusions, opset=self.opset)
+            caller = (holder or self._said_in_jax or self.eqn).source
+            program = self._fuse(flatten(jaxpr, keep=is_marked, caller=caller))
             known = self._programs[id(jaxpr)] = (jaxpr, program)
         return known[1]
 
-    def _open_up(self, param: Any) -> Iterator[Program]:
+    def _fuse(self, program: Program, exclude: frozenset[str] = frozenset()) -> Program:
+        """Find functions in a program inside; what is found in what rules say in JAX is not told."""
+        explain = None if self._said_in_jax else self._explain
+        return fuse(program, self.fusions, opset=self.opset, exclude=exclude, explain=explain)
+
+    def _open_up(self, param: Any, holder: Eqn) -> Iterator[Program]:
         if isinstance(param, Program):
             yield param
         elif hasattr(param, "eqns"):
             jaxpr, consts = open_jaxpr(param)
             if len(jaxpr.constvars) == len(consts):
-                yield self.program(param)
+                yield self.program(param, holder)
 
     def inline(self, jaxpr: Any, *operands: ir.Value) -> list[ir.Value]:
         """Lower a closed jaxpr into the current scope."""
@@ -371,12 +370,14 @@ class LoweringContext:
         nodes = len(self.op.scope.nodes)
         try:
             return _sequence(fusion.emit[variant](self, *operands, **fused.kwargs))
-        except Decline:
+        except Decline as declined:
             del self.op.scope.nodes[nodes:]
+            if self._explain is not None and not self._said_in_jax:
+                self._explain.append(Declined(fused, str(declined), self.where))
             inside = Program([a for a in eqn.inputs if isinstance(a, Var)], list(fused.interior), list(eqn.outputs))
             inside.inputs = list(dict.fromkeys(inside.inputs))
             values = {a: v for a, v in zip(eqn.inputs, operands, strict=True) if isinstance(a, Var)}
-            plain = fuse(inside, self.fusions, opset=self.opset, exclude=frozenset({fusion.name}))
+            plain = self._fuse(inside, frozenset({fusion.name}))
             return self.run(plain, [values[a] for a in plain.inputs])
 
     def _stamped(self, value: ir.Value, aval: Any) -> ir.Value:
@@ -423,20 +424,6 @@ class LoweringContext:
 def _shape(dims: tuple[int | str, ...]) -> ir.Shape:
     """Return the one frozen shape that all values of these dims share."""
     return ir.Shape(dims, frozen=True)
-
-
-def _ones(short: Sequence[Any], long: Sequence[Any]) -> list[int] | None:
-    """Return where dims of size 1 stand in ``long`` that, left out, make it ``short``; None if nothing does."""
-    axes: list[int] = []
-    matched = 0
-    for axis, dim in enumerate(long):
-        if matched < len(short) and bool(dim == short[matched]):
-            matched += 1
-        elif not is_symbolic(dim) and dim == 1:
-            axes.append(axis)
-        else:
-            return None
-    return axes if matched == len(short) and axes else None
 
 
 def _array(const: Const) -> Any:

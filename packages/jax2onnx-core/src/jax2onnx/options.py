@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from jax2onnx.explaining import FusionReport
 
 DEFAULT_OPSET = 23
 DEFAULT_TARGET = "onnxruntime-cpu"
@@ -28,3 +31,4 @@ class Options:
     state: Literal["drop", "io"] = "drop"
     training: bool = False
     name: str | None = None
+    explain: bool | Callable[[FusionReport], object] = False

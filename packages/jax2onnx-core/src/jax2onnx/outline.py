@@ -75,7 +75,7 @@ class Outliner:
         """A call of the function with only the results that are read, or None if none is."""
         if not any(read):
             return None
-        inner = self._ctx.program(eqn.params["jaxpr"])
+        inner = self._ctx.program(eqn.params["jaxpr"], eqn)
         key = (id(inner), read)
         if key not in self._pruned:
             outputs = [o for o, r in zip(inner.outputs, read, strict=True) if r]

@@ -67,12 +67,12 @@ class SignsOfZero:
 
     Args:
         program: the program.
-        open_up: yields the flat programs that a value of an equation's params stands for.
+        open_up: yields the flat programs that a value of an equation's params, and the equation, stand for.
         outputs: tells whether the sign of a zero among the program's results matters to those who read them.
     """
 
     def __init__(
-        self, program: Program, open_up: Callable[[Any], Iterator[Program]], outputs: Callable[[], bool]
+        self, program: Program, open_up: Callable[[Any, Eqn], Iterator[Program]], outputs: Callable[[], bool]
     ) -> None:
         self._program = program
         self._open_up = open_up
@@ -121,7 +121,7 @@ class SignsOfZero:
     def _inner(self, eqn: Eqn) -> Iterator[Program]:
         for value in eqn.params.values():
             for part in value if isinstance(value, tuple | list) else (value,):
-                yield from self._open_up(part)
+                yield from self._open_up(part, eqn)
 
 
 def _add(found: set[Var], atoms: list[Atom]) -> None:
