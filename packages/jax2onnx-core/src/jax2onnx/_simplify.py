@@ -1,4 +1,4 @@
-"""Local rewrites: nodes that do nothing, chains of reshapes, products with a bias."""
+"""Local rewrites: nodes that do nothing, chains of reshapes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from jax2onnx._anywhere import BROADCASTING, REDUCTIONS
 from jax2onnx._initializers import Home, constant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 _WITH_BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
-_RESHAPES = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
+RESHAPES = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 
 
 def simplify(graph: ir.Graph, home: Home) -> None:
@@ -23,14 +23,21 @@ def simplify(graph: ir.Graph, home: Home) -> None:
         if node.domain or len(node.outputs) != 1 or not node.inputs or node.inputs[0] is None:
             continue
         source = node.inputs[0]
-        if node.op_type in _RESHAPES:
+        if node.op_type in RESHAPES:
             source = _keep_dims(node, _merge_reshapes(node, source, home))
         elif node.op_type in BROADCASTING:
             _skip_expands(node)
         elif node.op_type == "Pad":
             _pad_all_axes(node, home)
         if node.op_type in _IDLE and _IDLE[node.op_type](node, source):
-            _drop(graph, node, source)
+            drop(graph, node, source)
+
+
+def shorten_reshape(graph: ir.Graph, node: ir.Node, home: Home) -> None:
+    """Let a reshape start from what the reshapes before it started from, and remove it if it does nothing."""
+    source = node.inputs[0]
+    if source is not None and _reshapes_nothing(node, source := _merge_reshapes(node, source, home)):
+        drop(graph, node, source)
 
 
 def remove_dead(graph: ir.Graph) -> None:
@@ -45,7 +52,7 @@ def remove_dead(graph: ir.Graph) -> None:
             graph.remove(node, safe=True)
 
 
-def _drop(graph: ir.Graph, node: ir.Node, source: ir.Value) -> None:
+def drop(graph: ir.Graph, node: ir.Node, source: ir.Value) -> None:
     """Let every user of a node's result use ``source``; one that has to be a value of its own is its ``Identity``."""
     out = node.outputs[0]
     if out.is_graph_output():
@@ -63,7 +70,7 @@ def _drop(graph: ir.Graph, node: ir.Node, source: ir.Value) -> None:
     graph.remove(node, safe=True)
 
 
-def _same_shape(a: ir.Value, b: ir.Value) -> bool:
+def same_shape(a: ir.Value, b: ir.Value) -> bool:
     """Tell whether the shapes are known to be equal."""
     if a.shape is None or b.shape is None or len(a.shape) != len(b.shape):
         return False
@@ -72,7 +79,7 @@ def _same_shape(a: ir.Value, b: ir.Value) -> bool:
 
 
 def _reshapes_nothing(node: ir.Node, source: ir.Value) -> bool:
-    return _same_shape(node.outputs[0], source)
+    return same_shape(node.outputs[0], source)
 
 
 def _is_same_cast(node: ir.Node, source: ir.Value) -> bool:
@@ -87,7 +94,7 @@ def _permutes_nothing(node: ir.Node, source: ir.Value) -> bool:
 
 def _takes_everything(node: ir.Node, source: ir.Value) -> bool:
     steps = constant(node.inputs[4]) if len(node.inputs) > 4 else [1]
-    return steps is not None and all(s == 1 for s in steps) and _same_shape(node.outputs[0], source)
+    return steps is not None and all(s == 1 for s in steps) and same_shape(node.outputs[0], source)
 
 
 def _pads_nothing(node: ir.Node, source: ir.Value) -> bool:
@@ -102,7 +109,7 @@ def _has_one_input(node: ir.Node, source: ir.Value) -> bool:
 
 def _by_one(node: ir.Node, source: ir.Value) -> bool:
     other = node.inputs[1].const_value if node.inputs[1] is not None else None
-    if other is None or other.size != 1 or not _same_shape(node.outputs[0], source):
+    if other is None or other.size != 1 or not same_shape(node.outputs[0], source):
         return False
     return bool(np.all(other.numpy() == 1))
 
@@ -129,14 +136,14 @@ _IDLE: dict[str, Callable[[ir.Node, ir.Value], bool]] = {
 def _merge_reshapes(node: ir.Node, source: ir.Value, home: Home) -> ir.Value:
     """Let a reshape start from what the reshapes before it started from; return what it starts from."""
     first = source
-    while (before := first.producer()) is not None and before.op_type in _RESHAPES and not before.domain:
+    while (before := first.producer()) is not None and before.op_type in RESHAPES and not before.domain:
         if before.inputs[0] is None or before.graph is not node.graph:
             break
         first = before.inputs[0]
     shape = node.outputs[0].shape
     if first is source or shape is None or _has_zero(first.shape) or _has_zero(shape):
         return source
-    if _same_shape(first, node.outputs[0]):
+    if same_shape(first, node.outputs[0]):
         node.replace_input_with(0, first)
         return first
     if sum(not isinstance(d, int) for d in shape) > 1 or node.op_type != "Reshape":
@@ -173,7 +180,7 @@ def _skip_expands(node: ir.Node) -> None:
         if expand is None or expand.op_type != "Expand" or expand.domain:
             continue
         others = [v for i, v in enumerate(node.inputs) if i != index and v is not None]
-        if any(_same_shape(v, node.outputs[0]) and not _is_expanded(v) for v in others):
+        if any(same_shape(v, node.outputs[0]) and not _is_expanded(v) for v in others):
             node.replace_input_with(index, expand.inputs[0])
 
 
@@ -198,30 +205,6 @@ def _pad_all_axes(node: ir.Node, home: Home) -> None:
 
 def _has_zero(shape: ir.Shape | None) -> bool:
     return shape is None or any(d == 0 for d in shape)
-
-
-def merge_biases(graph: ir.Graph, home: Home) -> None:
-    """Make a product or convolution and the addition of a bias one node."""
-    for node in list(graph):
-        if node.op_type != "Add" or node.domain or None in node.inputs:
-            continue
-        for product, bias in (node.inputs, node.inputs[::-1]):
-            assert product is not None
-            assert bias is not None
-            producer = product.producer()
-            if (
-                producer is None
-                or producer.graph is not graph
-                or len(product.uses()) != 1
-                or product.is_graph_output()
-                or not _same_shape(product, node.outputs[0])
-            ):
-                continue
-            merge = {"MatMul": _gemm, "Conv": _conv, "ConvTranspose": _conv}.get(producer.op_type)
-            inputs = merge(producer, bias, home) if merge is not None and not producer.domain else None
-            if inputs is not None:
-                _replace(graph, node, producer, inputs)
-                break
 
 
 def turn_vector_products(graph: ir.Graph) -> None:
@@ -252,41 +235,3 @@ def _swaps_last_two(node: ir.Node) -> bool:
     perm = list(node.attributes["perm"].as_ints()) if node.op_type == "Transpose" and not node.domain else []
     last = len(perm) - 1
     return len(perm) > 1 and perm == [*range(last - 1), last, last - 1]
-
-
-def _gemm(matmul: ir.Node, bias: ir.Value, home: Home) -> list[ir.Value | None] | None:
-    del home
-    ranks = [v.shape.rank() if v is not None and v.shape is not None else None for v in (*matmul.inputs, bias)]
-    if ranks not in ([2, 2, 1], [2, 2, 2]) or bias.dtype not in _GEMM_DTYPES:
-        return None
-    if ranks[2] == 2 and (bias.shape is None or bias.shape[0] != 1):
-        return None
-    return [*matmul.inputs, bias]
-
-
-def _conv(conv: ir.Node, bias: ir.Value, home: Home) -> list[ir.Value | None] | None:
-    """A constant that differs only between channels is a bias."""
-    out = conv.outputs[0].shape
-    if len(conv.inputs) > 2 or out is None or bias.shape is None or not home.holds(bias):
-        return None
-    shape = [1] * (len(out) - len(bias.shape)) + list(bias.shape)
-    channels = out[1]
-    if not isinstance(channels, int) or shape != [1 if i != 1 else channels for i in range(len(out))]:
-        return None
-    return [*conv.inputs, home.derive(bias, lambda a: np.reshape(a, (channels,)), [channels])]
-
-
-def _replace(graph: ir.Graph, node: ir.Node, producer: ir.Node, inputs: Sequence[ir.Value | None]) -> None:
-    """Put what ``producer`` computes from ``inputs`` in the place of ``node``."""
-    op_type = "Gemm" if producer.op_type == "MatMul" else producer.op_type
-    metadata = dict(producer.metadata_props)
-    merged = ir.Node("", op_type, inputs, list(producer.attributes.values()), metadata_props=metadata)
-    new, old = merged.outputs[0], node.outputs[0]
-    new.type, new.shape = old.type, old.shape
-    graph.insert_after(node, merged)
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
-    new.name, old.name = old.name, new.name
-    graph.remove(node, safe=True)
-
-
-_GEMM_DTYPES = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16}

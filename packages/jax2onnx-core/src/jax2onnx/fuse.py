@@ -8,6 +8,7 @@ function leaves its primitives: the model is longer, never wrong.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -40,7 +41,7 @@ class Candidate:
 
     Attributes:
         bound: what the function's inputs are bound to.
-        result: the abstract value (``.shape``, ``.dtype``) of the result.
+        result: the abstract value (``.shape``, ``.dtype``) of the result, the first one of several.
         equations: the equations found, in program order.
     """
 
@@ -241,6 +242,10 @@ class _Fuser:
 
     def _match(self, shape: _Shape, anchor: int, result: Var) -> Eqn | None:
         eqn = self._program.eqns[anchor]
+        if len(shape.pattern.outputs) > 1:
+            if result is not next(o for o in eqn.outputs if o in self._users):
+                return None
+            result = eqn.outputs[shape.pattern.anchor.index]
         env = Search(shape.pattern, self._graph, exact=False).run(eqn, result)
         if env is None or not all(i in env for i in shape.pattern.inputs):
             return None
@@ -257,7 +262,8 @@ class _Fuser:
                 self._missed(shape, kwargs, search.difference, eqn, search.reached)
                 continue
             inside, shared = interior(self._graph, self._users, pattern, matched)
-            if escapes(self._graph, self._users, inside, anchor, result):
+            results = [eqn.outputs[pattern.nodes[o].index] for o in pattern.outputs]
+            if escapes(self._graph, self._users, inside, anchor, results):
                 self._missed(shape, kwargs, "a value inside is used outside", eqn, len(inside), complete=True)
                 continue
             self._consumed |= inside
@@ -265,7 +271,7 @@ class _Fuser:
             fused = Fused(shape.fusion, kwargs, equations)
             if self._explain is not None:
                 self._explain.append(Found(fused, len(inside), _where(eqn)))
-            return Eqn(shape.fusion.name, bound, [result], dict(kwargs), eqn.source, fused)
+            return Eqn(shape.fusion.name, bound, results, dict(kwargs), eqn.source, fused)
         return None
 
     def _configurations(
@@ -300,6 +306,8 @@ def _tried(fusion: Fusion, dtype: Any) -> bool:
 
 def _structures(fusion: Fusion, dtype: Any, present: AbstractSet[str]) -> Iterator[_Shape]:
     """Trace a fusion's examples, unless the first one has nothing at all in common with the program."""
+    if not fusion.primitives <= present or (fusion.library and fusion.library not in sys.modules):
+        return
     configurations: Sequence[Mapping[str, Any] | None] = (None,) if callable(fusion.kwargs) else fusion.kwargs
     for kwargs in configurations:
         for example in fusion.examples:

@@ -157,7 +157,8 @@ class Fusion:
 
     Attributes:
         name: the function's public name, e.g. ``jax.nn.gelu``.
-        reference: the function itself: arrays positionally, static configuration as keywords, one array out.
+        reference: the function itself: arrays positionally, static configuration as keywords, one array out, or
+            several that are results of one equation (of a ``scan``, say).
         examples: for each structure that the function takes, its positional inputs: shapes (in the dtype of the
             result) or ``jax.ShapeDtypeStruct``.
         kwargs: the static configurations to try (hashable values): mappings, or a function of the
@@ -165,6 +166,9 @@ class Fusion:
         emit: minimum opset -> rule ``emit(ctx, *operands, **kwargs)``; it may raise
             :class:`~jax2onnx.fuse.Decline`, and then the primitives stay.
         dtypes: names of the result dtypes for which the fusion is tried; empty for any floating one.
+        primitives: some that the function always has. Where a program lacks one, the function is not looked for, and
+            tracing it is saved; the fusion finds the same without.
+        library: the module that defines the function, likewise: where it is not imported, no program has the function.
     """
 
     name: str
@@ -173,6 +177,8 @@ class Fusion:
     kwargs: Sequence[Mapping[str, Any]] | Callable[[Any], Iterable[Mapping[str, Any]]] = ({},)
     emit: Mapping[int, Callable[..., Any]]
     dtypes: frozenset[str] = frozenset()
+    primitives: frozenset[str] = frozenset()
+    library: str = ""
     plugin: str = ""
 
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
+from jax2onnx._biases import merge_biases, place_biases
 from jax2onnx._initializers import Home, fold, restore_names, share
 from jax2onnx._layout import settle
-from jax2onnx._simplify import merge_biases, remove_dead, simplify, turn_vector_products
+from jax2onnx._simplify import remove_dead, simplify, turn_vector_products
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -37,6 +38,7 @@ def tidy(model: ir.Model) -> None:
             fold(graphs, home)
         for graph in graphs:
             turn_vector_products(graph)
+            place_biases(graph, home)
             merge_biases(graph, home)
         remove_dead(home.graph)
     restore_names(model.graph)

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @hookimpl
 def jax2onnx_register_fusions(registry: BoundFusions) -> None:
-    """Register activations and softmax."""
-    from jax2onnx_jnp.nn import FUSIONS
+    """Register activations, softmax and attention."""
+    from jax2onnx_jnp import attention, nn
 
-    registry.add(*FUSIONS)
+    registry.add(*nn.FUSIONS, *attention.FUSIONS)
 
 
 @hookimpl

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jax2onnx_nnx.fusions import attention, linear, norm, pool
+from jax2onnx_nnx.fusions import linear, norm, pool, recurrent
 
 if TYPE_CHECKING:
     from jax2onnx.registry import Fusion
 
-ALL: tuple[Fusion, ...] = (*attention.FUSIONS, *linear.FUSIONS, *norm.FUSIONS, *pool.FUSIONS)
+ALL: tuple[Fusion, ...] = (*linear.FUSIONS, *norm.FUSIONS, *pool.FUSIONS, *recurrent.FUSIONS)
