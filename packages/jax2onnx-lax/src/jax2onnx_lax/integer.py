@@ -67,27 +67,30 @@ def _shift(ctx: LoweringContext, x: ir.Value, by: ir.Value, direction: str) -> i
 
 def population_count(x: Any) -> Any:
     """Count the set bits, by adding neighbouring fields of growing width."""
-    bits = info(x.dtype).bits
-    unsigned = np.dtype(f"uint{bits}")
-    count = x.astype(unsigned)
-    width = 1
-    while width < bits:
+    count, bits = _unsigned(x)
+    for width in _doubling(bits):
         mask = _fields(width, bits)
         count = (count & mask) + (lax.shift_right_logical(count, _full(count, width)) & mask)
-        width *= 2
     return count.astype(x.dtype)
 
 
 def count_leading_zeros(x: Any) -> Any:
     """Count the zeros above the highest set bit, which is copied into every lower bit."""
-    bits = info(x.dtype).bits
-    unsigned = np.dtype(f"uint{bits}")
-    filled = x.astype(unsigned)
-    width = 1
-    while width < bits:
+    filled, bits = _unsigned(x)
+    for width in _doubling(bits):
         filled |= lax.shift_right_logical(filled, _full(filled, width))
-        width *= 2
     return population_count(~filled).astype(x.dtype)
+
+
+def _unsigned(x: Any) -> tuple[Any, int]:
+    """Return integers as unsigned ones, and the number of their bits."""
+    bits = info(x.dtype).bits
+    return x.astype(f"uint{bits}"), bits
+
+
+def _doubling(bits: int) -> list[int]:
+    """Return 1, 2, 4 … below a number of bits."""
+    return [1 << k for k in range(bits.bit_length() - 1)]
 
 
 def _fields(width: int, bits: int) -> Any:

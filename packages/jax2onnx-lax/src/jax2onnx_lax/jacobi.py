@@ -16,14 +16,15 @@ from jax2onnx_lax.householder import qr
 from jax2onnx_lax.matrices import (
     Array,
     adjoint,
-    all_finite,
     columns,
     eps,
     eye,
+    finite_or_zero,
     is_complex,
     nan_unless,
     product,
     rows,
+    scaled,
     steps,
     tiny,
     transpose,
@@ -51,14 +52,11 @@ def eigh(
     diagonal = jnp.where(rows(a) == columns(a), a.real, 0)
     if n < 2:
         return eye(a, n), jnp.sum(diagonal.real, axis=-1)
-    finite = all_finite(part + diagonal)
-    a = part + adjoint(part) + diagonal
-    a = jnp.where(finite[..., None, None], a, 0)
-    scale = jnp.max(jnp.abs(a), axis=(-2, -1))
-    scale = jnp.where(scale > 0, scale, 1)
-    w, v = _diagonalised(a / scale[..., None, None])
+    a, finite = finite_or_zero(part + adjoint(part) + diagonal)
+    a, scale = scaled(a)
+    w, v = _diagonalised(a)
     order = jnp.argsort(w, axis=-1)
-    w = jnp.take_along_axis(w, order, axis=-1) * scale[..., None]
+    w = jnp.take_along_axis(w, order, axis=-1) * scale[..., 0]
     v = jnp.take_along_axis(v, order[..., None, :], axis=-1)
     v, w = nan_unless(finite, v, w)
     return v, w
@@ -164,24 +162,26 @@ def svd(
         s = jnp.zeros((*a.shape[:-1], 0), a.real.dtype)[..., 0, :] if m else jnp.zeros(a.shape[:-1], a.real.dtype)
         u = eye(a, m) if full_matrices else a
         return (s, u, jnp.zeros((*a.shape[:-2], 0, 0), a.dtype)) if compute_uv else (s,)
-    finite = all_finite(a)
-    a = jnp.where(finite[..., None, None], a, 0)
-    scale = jnp.max(jnp.abs(a), axis=(-2, -1))
-    scale = jnp.where(scale > 0, scale, 1)
-    q, r = qr(a / scale[..., None, None], pivoting=False, full_matrices=full_matrices)
+    a, finite = finite_or_zero(a)
+    a, scale = scaled(a)
+    q, r = qr(a, pivoting=False, full_matrices=full_matrices)
     turned, v = _orthogonalised(r[..., :n, :], vectors=compute_uv)
     s = jnp.sqrt(jnp.sum(_square(turned), axis=-1))
     order = jnp.argsort(-s, axis=-1)
-    s = jnp.take_along_axis(s, order, axis=-1) * scale[..., None]
+    s = jnp.take_along_axis(s, order, axis=-1) * scale[..., 0]
     if not compute_uv:
         return nan_unless(finite, s)
     turned, v = [jnp.take_along_axis(x, order[..., None], axis=-2) for x in (turned, v)]
-    # Reflections give orthonormal vectors for the singular values of zero, too.
-    right, r = qr(adjoint(turned), pivoting=False, full_matrices=False)
-    signs = jnp.diagonal(r, 0, -2, -1)
-    right = right * jnp.where(signs == 0, 1, jnp.sign(signs))[..., None, :]
+    right = _directions(adjoint(turned))
     u = jnp.concatenate([product(q[..., :n], adjoint(v)), q[..., n:]], axis=-1)
     return nan_unless(finite, s, u, adjoint(right))
+
+
+def _directions(a: Array) -> Array:
+    """Scale orthogonal columns to length 1; reflections give orthonormal ones for those of zero, too."""
+    q, r = qr(a, pivoting=False, full_matrices=False)
+    signs = jnp.diagonal(r, 0, -2, -1)
+    return q * jnp.where(signs == 0, 1, jnp.sign(signs))[..., None, :]
 
 
 def _orthogonalised(a: Array, *, vectors: bool) -> tuple[Array, Array]:

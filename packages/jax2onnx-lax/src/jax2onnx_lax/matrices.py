@@ -91,10 +91,18 @@ def nan_unless(ok: Array, *arrays: Array) -> tuple[Array, ...]:
     )
 
 
-def all_finite(a: Array) -> Array:
-    """Tell of each matrix whether it is finite."""
+def finite_or_zero(a: Array) -> tuple[Array, Array]:
+    """Return the matrices, zero where one is not finite, and which are."""
     parts = jnp.isfinite(a.real) & jnp.isfinite(a.imag) if is_complex(a) else jnp.isfinite(a)
-    return jnp.all(parts, axis=(-2, -1))
+    finite = jnp.all(parts, axis=(-2, -1))
+    return jnp.where(finite[..., None, None], a, 0), finite
+
+
+def scaled(a: Array) -> tuple[Array, Array]:
+    """Return the matrices, the largest entry of each made 1 in size, and that size, of shape ``[..., 1, 1]``."""
+    size = jnp.max(jnp.abs(a), axis=(-2, -1), keepdims=True)
+    size = jnp.where(size > 0, size, 1)
+    return a / size, size
 
 
 def reflector(x: Array, k: Any) -> tuple[Array, Array, Array]:

@@ -12,16 +12,17 @@ from jax2onnx_lax.householder import hessenberg, householder_product
 from jax2onnx_lax.matrices import (
     Array,
     adjoint,
-    all_finite,
     column,
     columns,
     eps,
     eye,
+    finite_or_zero,
     is_complex,
     nan_unless,
     product,
     row,
     rows,
+    scaled,
     steps,
     tiny,
 )
@@ -47,8 +48,8 @@ def schur(a: Array, *, compute_schur_vectors: bool, sort_eig_vals: bool, select_
         raise UnsupportedCaseError("schur: sort_eig_vals", remedy="sort outside the model")
     if not is_complex(a):
         raise UnsupportedCaseError("schur: the form of real matrices", remedy="pass output='complex'")
-    finite = all_finite(a)
-    t, z = _triangular(jnp.where(finite[..., None, None], a, 0))
+    a, finite = finite_or_zero(a)
+    t, z = _triangular(a)
     return nan_unless(finite, t, z) if compute_schur_vectors else nan_unless(finite, t)
 
 
@@ -62,21 +63,15 @@ def eig(
 ) -> tuple[Array, ...]:
     """Return eigenvalues and, if asked, left and right eigenvectors of length 1."""
     del enable_eigvec_derivs, implementation
-    finite = all_finite(a)
-    real = not is_complex(a)
-    a = jnp.where(finite[..., None, None], a, 0)
-    whole = lax.complex(a, jnp.zeros_like(a)) if real else a
+    a, finite = finite_or_zero(a)
+    whole = a if is_complex(a) else lax.complex(a, jnp.zeros_like(a))
     if a.shape[-1] == 0:
         vectors = [whole] * (compute_left_eigenvectors + compute_right_eigenvectors)
         return jnp.sum(whole, axis=-1), *vectors
     t, z = _triangular(whole)
     w = jnp.diagonal(t, 0, -2, -1)
-    on_axis = jnp.zeros(w.shape, bool)
-    if real:
-        size = jnp.sqrt(jnp.sum(a * a, axis=(-2, -1)))[..., None]
-        on_axis = jnp.abs(w.imag) <= 10 * eps(a) * size
-        w = lax.complex(w.real, jnp.where(on_axis, 0, w.imag))
-    results = [w]
+    on_axis = _on_axis(a, w)
+    results = [lax.complex(w.real, jnp.where(on_axis, 0, w.imag))]
     if compute_left_eigenvectors:
         flipped = jnp.flip(adjoint(t), (-2, -1))
         left = jnp.flip(_null_vectors(flipped), (-2, -1))
@@ -86,14 +81,21 @@ def eig(
     return nan_unless(finite, *results)
 
 
+def _on_axis(a: Array, w: Array) -> Array:
+    """Tell which eigenvalues of real matrices are real, but for rounding."""
+    if is_complex(a):
+        return jnp.zeros(w.shape, bool)
+    size = jnp.sqrt(jnp.sum(a * a, axis=(-2, -1)))[..., None]
+    return jnp.abs(w.imag) <= 10 * eps(a) * size
+
+
 def _triangular(a: Array) -> tuple[Array, Array]:
     """Return Schur form and vectors of finite complex matrices."""
     n = a.shape[-1]
     if n < 2:
         return a, eye(a, n)
-    scale = jnp.max(jnp.abs(a), axis=(-2, -1), keepdims=True)
-    scale = jnp.where(scale > 0, scale, 1)
-    packed, taus = hessenberg(a / scale)
+    a, scale = scaled(a)
+    packed, taus = hessenberg(a)
     inner = householder_product(packed[..., 1:, :-1], taus)
     start = jnp.pad(inner, [(0, 0)] * (a.ndim - 2) + [(1, 0), (1, 0)]) + _corner(a)
     form = _deflated(jnp.triu(packed, -1))

@@ -105,35 +105,39 @@ def tridiagonal_solve(dl: Array, d: Array, du: Array, b: Array, *, perturb_singu
     if d.shape[-1] == 0:
         return b
     xs = [jnp.moveaxis(x, -1, 0) for x in (dl, d, du)] + [jnp.moveaxis(b, -2, 0)]
-    following = [jnp.concatenate([x[1:], jnp.zeros_like(x[:1])]) for x in xs]
-    one = jnp.ones_like(following[1][-1:])
-    following[1] = jnp.concatenate([following[1][:-1], one])
-    zero = jnp.zeros_like(xs[1][0])
-
-    def eliminate(current: Any, below: Any) -> Any:
-        pivot, next_, right = current
-        low, middle, high, right_below = below
-        swap = _size(low) > _size(pivot)
-        first = [jnp.where(swap, x, y) for x, y in ((low, pivot), (middle, next_), (high, zero))]
-        second = [jnp.where(swap, x, y) for x, y in ((pivot, low), (next_, middle), (zero, high))]
-        right_1 = jnp.where(swap[..., None], right_below, right)
-        right_2 = jnp.where(swap[..., None], right, right_below)
-        factor = jnp.where(low == 0, 0, second[0] / first[0])
-        current = second[1] - factor * first[1], second[2] - factor * first[2], right_2 - factor[..., None] * right_1
-        return current, (*first, right_1)
-
-    start = xs[1][0], xs[2][0], xs[3][0]
-    _, upper = lax.scan(eliminate, start, tuple(following))
-
-    def substitute(known: tuple[Array, Array], equation: Any) -> Any:
-        pivot, first, second, right = equation
-        x = (right - first[..., None] * known[0] - second[..., None] * known[1]) / pivot[..., None]
-        return (x, known[0]), x
-
-    nothing = jnp.zeros_like(start[2])
-    _, solution = lax.scan(substitute, (nothing, nothing), upper, reverse=True)
+    # Below the last equation stands 0 = 0, with a pivot of 1.
+    following = [jnp.concatenate([x[1:], jnp.full_like(x[:1], last)]) for x, last in zip(xs, (0, 1, 0, 0), strict=True)]
+    _, upper = lax.scan(_eliminate, (xs[1][0], xs[2][0], xs[3][0]), tuple(following))
+    nothing = jnp.zeros_like(xs[3][0])
+    _, solution = lax.scan(_back_substitute, (nothing, nothing), upper, reverse=True)
     singular = jnp.any(upper[0] == 0, axis=0)
     return nan_unless(~singular, jnp.moveaxis(solution, 0, -2))[0]
+
+
+def _eliminate(current: Any, below: Any) -> Any:
+    """Eliminate the unknown of one equation from that below it, the two exchanged if the lower one's pivot is larger.
+
+    Returns:
+        The lower equation (diagonal, upper, right side), and the upper one, which has one more entry.
+    """
+    pivot, next_, right = current
+    low, middle, high, right_below = below
+    swap = _size(low) > _size(pivot)
+    zero = jnp.zeros_like(pivot)
+    first = [jnp.where(swap, x, y) for x, y in ((low, pivot), (middle, next_), (high, zero))]
+    second = [jnp.where(swap, x, y) for x, y in ((pivot, low), (next_, middle), (zero, high))]
+    right_1 = jnp.where(swap[..., None], right_below, right)
+    right_2 = jnp.where(swap[..., None], right, right_below)
+    factor = jnp.where(low == 0, 0, second[0] / first[0])
+    rest = second[1] - factor * first[1], second[2] - factor * first[2], right_2 - factor[..., None] * right_1
+    return rest, (*first, right_1)
+
+
+def _back_substitute(known: tuple[Array, Array], equation: Any) -> Any:
+    """Solve one equation, given the two unknowns after its own."""
+    pivot, first, second, right = equation
+    x = (right - first[..., None] * known[0] - second[..., None] * known[1]) / pivot[..., None]
+    return (x, known[0]), x
 
 
 def _size(x: Array) -> Array:
