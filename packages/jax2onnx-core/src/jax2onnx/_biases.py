@@ -25,8 +25,10 @@ def place_biases(graph: ir.Graph, home: Home) -> None:
         if node.domain:
             continue
         if node.op_type in BROADCASTING:
-            _strip_ones(node, reshaped)
-            moved |= node.op_type == "Add" and _add_before_split(graph, node, reshaped)
+            if node.op_type == "Add" and _add_before_split(graph, node, reshaped):
+                moved = True
+            else:
+                _strip_ones(node, reshaped)
         elif moved and node.op_type in RESHAPES:
             shorten_reshape(graph, node, home)
 
@@ -75,9 +77,13 @@ def _strip_ones(node: ir.Node, reshaped: _Reshaped) -> None:
         if value is None or value.shape is None or value.shape[:1] != (1,) or not reshaped.home.holds(value):
             continue
         others = [v.shape for i, v in enumerate(node.inputs) if i != index and v is not None]
-        ones = next((i for i, d in enumerate(value.shape) if d != 1), len(value.shape))
         if any(s is not None and len(s) >= len(value.shape) for s in others):
-            node.replace_input_with(index, reshaped.get(value, value.shape.numpy()[ones:]))
+            node.replace_input_with(index, reshaped.get(value, value.shape.numpy()[_ones(value.shape) :]))
+
+
+def _ones(shape: ir.Shape) -> int:
+    """Return the number of leading dims of size 1."""
+    return next((i for i, d in enumerate(shape) if d != 1), len(shape))
 
 
 def _add_before_split(graph: ir.Graph, node: ir.Node, reshaped: _Reshaped) -> bool:
@@ -94,10 +100,11 @@ def _add_before_split(graph: ir.Graph, node: ir.Node, reshaped: _Reshaped) -> bo
         ):
             continue
         whole, last = reshape.inputs[0], _split_last(reshape)
-        if whole is None or last is None or bias.shape != last or len(split.uses()) > 1 or split.is_graph_output():
+        if whole is None or last is None or len(split.uses()) > 1 or split.is_graph_output():
             continue
-        size = math.prod(d for d in last if isinstance(d, int))
-        added = ir.Node("", "Add", [whole, reshaped.get(bias, [size])], metadata_props=node.metadata_props)
+        if bias.shape is None or [*bias.shape][_ones(bias.shape) :] != last:
+            continue
+        added = ir.Node("", "Add", [whole, reshaped.get(bias, [math.prod(last)])], metadata_props=node.metadata_props)
         added.outputs[0].type, added.outputs[0].shape = whole.type, whole.shape
         graph.insert_before(reshape, added)
         reshape.replace_input_with(0, added.outputs[0])
@@ -106,17 +113,18 @@ def _add_before_split(graph: ir.Graph, node: ir.Node, reshaped: _Reshaped) -> bo
     return False
 
 
-def _split_last(reshape: ir.Node) -> ir.Shape | None:
-    """Return the sizes into which a reshape splits the last dim, if that is all it does."""
+def _split_last(reshape: ir.Node) -> list[int] | None:
+    """Return the sizes into which a reshape splits the last dim, the first above 1, if that is all it does."""
     before, after = reshape.inputs[0].shape if reshape.inputs[0] is not None else None, reshape.outputs[0].shape
     if before is None or after is None or not 0 < len(before) < len(after):
         return None
-    leading, last = len(before) - 1, after[len(before) - 1 :]
-    same = all(
-        x == y and (isinstance(x, int) or x.value is not None) for x, y in zip(before[:leading], after, strict=False)
-    )
-    sizes = [d for d in last if isinstance(d, int)]
-    return ir.Shape(sizes) if same and len(sizes) == len(last) and math.prod(sizes) == before[-1] else None
+    leading = len(before) - 1
+    for old, new in zip(before[:leading], after[:leading], strict=True):
+        if old != new or not (isinstance(old, int) or old.value is not None):
+            return None
+    sizes = [d for d in after[leading:] if isinstance(d, int)]
+    whole = len(sizes) == len(after) - leading and math.prod(sizes) == before[-1]
+    return sizes if whole and sizes[0] > 1 else None
 
 
 def _gemm(matmul: ir.Node, bias: ir.Value, home: Home) -> list[ir.Value | None] | None:

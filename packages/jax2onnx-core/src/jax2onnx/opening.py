@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +41,7 @@ class Leaves:
 
 def is_parameter(leaf: Any) -> bool:
     """Tell whether a leaf is an array of numbers (a random key is none)."""
-    return isinstance(leaf, jax.Array | np.ndarray) and not jax.numpy.issubdtype(leaf.dtype, jax.dtypes.extended)
+    return isinstance(leaf, jax.Array | np.ndarray) and isinstance(leaf.dtype, np.dtype)
 
 
 def canonical(leaf: Any) -> Any:
@@ -48,6 +49,7 @@ def canonical(leaf: Any) -> Any:
     return leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype), copy=False) if isinstance(leaf, np.ndarray) else leaf
 
 
+@functools.lru_cache(maxsize=4096)
 def step(key: Any) -> str:
     """Return one key of a pytree's path as it stands in a parameter's name."""
     return jax.tree_util.keystr((key,), simple=True).removeprefix(".")

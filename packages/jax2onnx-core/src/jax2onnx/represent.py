@@ -58,7 +58,7 @@ def form(aval: Any) -> Any:
 
 def represented(value: Any) -> np.ndarray[Any, Any]:
     """Return an array in the form that it has at a border."""
-    array = jax.numpy.asarray(value)
+    array = value if isinstance(value, jax.Array) else jax.numpy.asarray(value)
     if is_key(array):
         return np.asarray(jax.random.key_data(array))
     held: np.ndarray[Any, Any] = np.asarray(array)

@@ -7,6 +7,7 @@ modules merged for that call alone, so that state they touch (statistics, counte
 from __future__ import annotations
 
 import functools
+import itertools
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,9 +102,11 @@ class _Call:
 
 def arrays(state: Any) -> Iterator[tuple[list[str], Any, Any]]:
     """Yield every array (or other leaf) of a state with its path, into its variable if that holds several, and that."""
+    leaves = iter(jax.tree_util.tree_flatten_with_path(state)[0])
     for path, variable in jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_variable)[0]:
-        for inner, leaf in jax.tree_util.tree_flatten_with_path(variable)[0]:
-            yield [*map(step, path), *(s for s in map(step, inner) if s != "value")], variable, leaf
+        prefix = [step(key) for key in path]
+        for whole, leaf in itertools.islice(leaves, jax.tree_util.tree_structure(variable).num_leaves):
+            yield [*prefix, *(s for s in map(step, whole[len(path) :]) if s != "value")], variable, leaf
 
 
 def _variables(state: Any, roots: Sequence[str], *, counters: bool) -> Leaves:
