@@ -10,7 +10,6 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
 import jax
 import numpy as np
 
@@ -52,6 +51,8 @@ def _epsilon(ctx: LoweringContext, operand: int) -> float:
 
 def _layer_norm(*, weight: bool, bias: bool) -> Fusion:
     def reference(x: Any, *arrays: Any, count: int = 1) -> Any:
+        import equinox as eqx  # slow, and not used by programs of other libraries
+
         *held, epsilon = arrays
         layer = eqx.nn.LayerNorm(x.shape[x.ndim - count :], use_weight=weight, use_bias=bias)
         for name in [n for n, used in (("weight", weight), ("bias", bias)) if used]:
@@ -78,6 +79,8 @@ def _layer_norm(*, weight: bool, bias: bool) -> Fusion:
         kwargs=_axes,
         emit={MIN_OPSET: emit},
         dtypes=_NOT_DOUBLE,
+        primitives=frozenset({"rsqrt"}),
+        library="equinox",
     )
 
 

@@ -45,6 +45,7 @@ def _fusion(
         kwargs=kwargs,
         emit={opset: emit},
         dtypes=dtypes,
+        primitives=frozenset({"rsqrt"}),
     )
 
 
