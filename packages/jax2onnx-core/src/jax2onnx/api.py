@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import onnx
 import onnx_ir as ir
@@ -137,6 +137,40 @@ def save_onnx(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], path: str | os
 def export_ir(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], options: Options | None = None) -> ir.Model:
     """As :func:`to_onnx`, returning an ``onnx_ir.Model`` whose weights are not copied."""
     options = options or Options()
+    lowered = lower_ir(fn, inputs, options)
+    model = lowered.model
+    tidy(model)
+    plugins.load().hook.jax2onnx_finalize(model=model)
+    if lowered.target is not None:
+        legalise(model, lowered.target)
+    unique_names(model)
+    for message in dict.fromkeys(lowered.warnings):
+        warnings.warn(message, UserWarning, stacklevel=4)
+    if lowered.records is not None:
+        tell = _print if options.explain is True else options.explain
+        assert callable(tell)
+        tell(report(lowered.records))
+    return model
+
+
+class Lowered(NamedTuple):
+    """What the rules emitted, before anything is tidied or legalised for ``target``.
+
+    Attributes:
+        model: the model.
+        target: the runtime it is for; None for plain ONNX.
+        warnings: messages to show the user.
+        records: what fusions found and missed; None if that was not asked for.
+    """
+
+    model: ir.Model
+    target: Target | None
+    warnings: tuple[str, ...]
+    records: list[Record] | None
+
+
+def lower_ir(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], options: Options) -> Lowered:
+    """Trace, fuse and lower a JAX callable: the first half of :func:`export_ir`."""
     _check_opset(options.opset)
     loaded = plugins.load()
     registry = loaded.registry()
@@ -182,18 +216,7 @@ def export_ir(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], options: Optio
         producer_version=version("jax2onnx-core"),
         functions=list(ctx.outliner.functions.values()),
     )
-    tidy(model)
-    loaded.hook.jax2onnx_finalize(model=model)
-    if runtime is not None:
-        legalise(model, runtime)
-    unique_names(model)
-    for message in dict.fromkeys((*opened.warnings, *ctx.warnings)):
-        warnings.warn(message, UserWarning, stacklevel=4)
-    if records is not None:
-        tell = _print if options.explain is True else options.explain
-        assert callable(tell)
-        tell(report(records))
-    return model
+    return Lowered(model, runtime, (*opened.warnings, *ctx.warnings), records)
 
 
 def _print(told: FusionReport) -> None:

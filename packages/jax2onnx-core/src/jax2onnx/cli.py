@@ -171,12 +171,19 @@ def check(*, model: Path, source: str, constraints: tuple[str, ...], call: bool,
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--largest", type=click.IntRange(0), default=10, help="How many initializers to list.")
+@click.option("--svg", "picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw the graph to this file.")
 @_debug
-def inspect(*, model: Path, as_json: bool, largest: int) -> None:
+def inspect(*, model: Path, as_json: bool, largest: int, picture: Path | None) -> None:
     """Show inputs, outputs, opset, operators, size and largest initializers of MODEL."""
     from jax2onnx.summary import summarise, told_size
 
     summary = summarise(model)
+    if picture is not None:
+        from jax2onnx.picture import svg
+
+        with progress(f"drawing {model}"):
+            drawn = svg(model)
+        picture.write_text(drawn, encoding="utf-8")
     if as_json:
         click.echo(json.dumps(asdict(summary), indent=2))
         return

@@ -14,7 +14,8 @@
     │   ├── OpsetError                        the requested opset is too old (or unknown)
     │   └── NoKernelError                     the target runtime has no kernel and nothing equivalent can be emitted
     ├── SaveError (OSError)                   the model could not be written
-    └── CheckError (AssertionError)           the exported model disagrees with JAX
+    ├── CheckError (AssertionError)           the exported model disagrees with JAX
+    └── PictureError                          the picture of a model could not be drawn
 """
 
 from __future__ import annotations
@@ -111,3 +112,7 @@ class SaveError(Jax2OnnxError, OSError):
 
 class CheckError(Jax2OnnxError, AssertionError):
     """The exported model disagrees with JAX."""
+
+
+class PictureError(Jax2OnnxError):
+    """The picture of a model could not be drawn."""

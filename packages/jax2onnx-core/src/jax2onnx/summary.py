@@ -70,15 +70,15 @@ def summarise(model: onnx.ModelProto | str | os.PathLike[str]) -> Summary:
         proto = onnx.load(os.fspath(model), load_external_data=False)
         size = Path(model).stat().st_size
     graphs = list(_graphs(proto))
-    counts = Counter(_operator(node) for nodes, _ in graphs for node in nodes)
-    tensors = [_initializer(t) for _, stored in graphs for t in stored]
+    counts = Counter(operator_of(node) for nodes, _ in graphs for node in nodes)
+    tensors = [initializer_of(t) for _, stored in graphs for t in stored]
     external = sum(
-        _initializer(t).nbytes for _, stored in graphs for t in stored if t.data_location == onnx.TensorProto.EXTERNAL
+        initializer_of(t).nbytes for _, stored in graphs for t in stored if t.data_location == onnx.TensorProto.EXTERNAL
     )
     given = {t.name for t in proto.graph.initializer}
     return Summary(
-        inputs=tuple(_value(v) for v in proto.graph.input if v.name not in given),
-        outputs=tuple(_value(v) for v in proto.graph.output),
+        inputs=tuple(value_of(v) for v in proto.graph.input if v.name not in given),
+        outputs=tuple(value_of(v) for v in proto.graph.output),
         opset=next((o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"}), 0),
         ir_version=proto.ir_version,
         nodes=counts.total(),
@@ -117,20 +117,24 @@ def _subgraphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
         yield from attribute.graphs
 
 
-def _operator(node: onnx.NodeProto) -> str:
+def operator_of(node: onnx.NodeProto) -> str:
+    """Return the name of a node's operator, with its domain if it is none of ONNX's own."""
     return node.op_type if node.domain in {"", "ai.onnx"} else f"{node.domain}::{node.op_type}"
 
 
-def _dtype(elem_type: int) -> str:
+def dtype_of(elem_type: int) -> str:
+    """Return numpy's name of a type of ONNX."""
     return onnx.helper.tensor_dtype_to_np_dtype(elem_type).name
 
 
-def _value(value: onnx.ValueInfoProto) -> Tensor:
+def value_of(value: onnx.ValueInfoProto) -> Tensor:
+    """Return what is declared of a value."""
     tensor = value.type.tensor_type
     dims = (d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim)
-    return Tensor(value.name, _dtype(tensor.elem_type), tuple(dims))
+    return Tensor(value.name, dtype_of(tensor.elem_type), tuple(dims))
 
 
-def _initializer(tensor: onnx.TensorProto) -> Tensor:
+def initializer_of(tensor: onnx.TensorProto) -> Tensor:
+    """Return what a stored tensor is."""
     itemsize = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    return Tensor(tensor.name, _dtype(tensor.data_type), tuple(tensor.dims), math.prod(tensor.dims) * itemsize)
+    return Tensor(tensor.name, dtype_of(tensor.data_type), tuple(tensor.dims), math.prod(tensor.dims) * itemsize)
