@@ -7,10 +7,10 @@ import onnx
 import pytest
 from jax import lax
 
-from jax2onnx import to_onnx
+from jax2onnx import check, to_onnx
 from jax2onnx._runtime import Runner
 from jax2onnx.errors import OpsetError, UnsupportedCaseError
-from jax2onnx.testing import operators
+from jax2onnx.testing import operators, x64
 
 
 def test_float8_needs_opset_19():
@@ -75,3 +75,48 @@ def test_log1p_keeps_the_sign_of_zero():
     x = np.array([-0.0, 0.0], np.float32)
     (result,) = Runner(to_onnx(function, [(2,)])).run([x])
     np.testing.assert_array_equal(result, function(x))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("towards", [np.inf, -np.inf])
+def test_neighbours_of_small_and_large_numbers(dtype, towards):
+    kind = jnp.finfo(dtype)
+    small = [0.0, kind.smallest_subnormal, kind.tiny, 2 * kind.tiny, 4 * kind.tiny, 3 * kind.smallest_subnormal]
+    sizes = np.array([*small, 1, 1 - kind.eps / 2, 1.5, kind.max, np.inf]).astype(kind.dtype)
+    with x64(enabled=dtype == "float64"):
+        for x in (sizes, -sizes):
+            y = np.full_like(x, towards)
+            (actual,) = Runner(to_onnx(lax.nextafter, [x, y])).run([x, y])
+            np.testing.assert_array_equal(actual.astype(np.float64), np.asarray(lax.nextafter(x, y), np.float64))
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (jnp.sum, {"Cast": 1, "ReduceSum": 1}),
+        (lambda mask: mask.sum(1), {"Cast": 1, "ReduceSum": 1}),
+        (lambda mask: jnp.cumsum(mask, 0), {"Cast": 1, "CumSum": 1}),
+    ],
+)
+def test_counting_is_a_sum(function, expected):
+    model = to_onnx(function, ["bool[B,300]"])
+    assert operators(model) == expected
+    check(model, function, ["bool[B,300]"])
+
+
+def test_a_count_in_a_narrow_integer_wraps():
+    def function(mask):
+        return jnp.sum(mask, axis=0, dtype=jnp.uint8), jnp.sum(mask, axis=0, dtype=jnp.int8)
+
+    check(to_onnx(function, ["bool[300,2]"]), function, ["bool[300,2]"], values=[[np.ones((300, 2), bool)]])
+
+
+@pytest.mark.parametrize("number", [1e-300, -1e-46, 1 + 1e-9, 1 - 1e-12])
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "div"])
+def test_numbers_that_are_0_or_1_in_float32_only(name, number):
+    operation = getattr(lax, name)
+    x = np.array([0, 1e-300, 1, 3.3, -1e300, np.inf, np.nan])
+    with x64(enabled=True):
+        for function in (lambda x: operation(x, number), lambda x: operation(number, x)):
+            (actual,) = Runner(to_onnx(function, ["float64[N]"])).run([x])
+            np.testing.assert_array_equal(actual, function(x))

@@ -63,6 +63,7 @@ UNARY: dict[str, Callable[[Any], Any]] = {
     "sinh": lax.sinh,
     "sort": lax.sort,
     "sqrt": lax.sqrt,
+    "subtract_minus_zero": lambda x: (x * 1) - (-0.0),
     "switched_on": lambda x: lax.cond(x[3] > 0, lambda y: jnp.where(_even(y), y, 1), lambda y: y, x),
     "tan": lax.tan,
     "tanh": lax.tanh,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from onnx_ir import DataType
 
+from jax2onnx._neutral import keep_near_neutral
 from jax2onnx.errors import NoKernelError
 from jax2onnx.targets import Target
 from jax2onnx.targets._carriers import Carrier, Encoding, Kind, Trust, carriers, kind
@@ -28,6 +29,8 @@ _FREE = frozenset({"Constant", "If", "Loop", "Scan"})
 
 def legalise(model: ir.Model, target: Target) -> None:
     """Insert casts around the nodes for which the target has no kernel, in place, in subgraphs and functions too.
+
+    Float64 constants that a runtime might take for 0 or 1 are said such that it does not.
 
     Raises:
         NoKernelError: a node can be executed in no dtype that keeps its values.
@@ -78,6 +81,7 @@ class _Legaliser:
             for attribute in node.attributes.values():
                 if attribute.type == ir.AttributeType.GRAPH:
                     self.graph(attribute.as_graph())
+            keep_near_neutral(graph, node)
             plan = self._plan(node)
             if plan is not None:
                 back.extend(self._rewrite(graph, node, plan))

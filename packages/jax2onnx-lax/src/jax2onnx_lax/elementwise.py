@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from jax2onnx.registry import BoundLowerings
 
 OPERATORS = {
-    "sub": "Sub",
     "abs": "Abs",
     "floor": "Floor",
     "ceil": "Ceil",
@@ -36,6 +35,7 @@ def register(registry: BoundLowerings) -> None:
         {
             "add": add,
             "add_any": add,
+            "sub": sub,
             "mul": mul,
             "mulhi": mulhi,
             "div": div,
@@ -70,6 +70,13 @@ def add(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
         if is_zero(other) and (plus := emit_plus_zero(ctx, one)) is not one:
             return plus
     return ctx.op.Add(x, y)
+
+
+def sub(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
+    """Lower ``sub``; onnxruntime drops the subtraction of -0, which makes 0 of -0."""
+    if is_zero(y, minus=True) and (plus := emit_plus_zero(ctx, x)) is not x:
+        return plus
+    return ctx.op.Sub(x, y)
 
 
 def mul(ctx: LoweringContext, x: ir.Value, y: ir.Value, *, out_dtype: Any = None) -> ir.Value:
@@ -257,21 +264,30 @@ def is_finite(ctx: LoweringContext, x: ir.Value) -> ir.Value:
 
 
 def nextafter(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
-    """Lower ``nextafter``.
-
-    ONNX has no such operator. ``x + sign * (u (1 + 2u) |x| + smallest)``, rounded to nearest, is the neighbour of x,
-    where u is half the spacing at one (Rump, Zimmermann, Boldo and Melquiond, 2009).
-    """
+    """Lower ``nextafter``, for which ONNX has no operator."""
     op, dtype = ctx.op, ctx.aval_out.dtype
     assert is_float(dtype)
-    kind = info(dtype)
-    u = float(kind.eps) / 2
-    largest = np.asarray(kind.max, dtype)
-    step = op.Add(op.Mul(op.Abs(x), np.asarray(u * (1 + 2 * u), dtype)), np.asarray(kind.smallest_subnormal, dtype))
-    up, down = op.Add(op.Max(x, op.Neg(largest)), step), op.Sub(op.Min(x, largest), step)
     infinite = op.Equal(op.Abs(x), np.asarray(np.inf, dtype))
-    inward = op.Mul(op.Sign(x), largest)
-    moved = op.Where(infinite, inward, op.Where(op.Less(x, y), up, down))
+    inward = op.Mul(op.Sign(x), np.asarray(info(dtype).max, dtype))
+    moved = op.Where(infinite, inward, _neighbour(ctx, x, op.Less(x, y), dtype))
     # The sum is NaN if either is; equal operands give the second one, which decides the sign of zero.
     nan = op.Or(op.IsNaN(x), op.IsNaN(y))
     return op.Where(nan, np.asarray(np.nan, dtype), op.Where(negation(ctx, op.Equal(x, y)), moved, y))
+
+
+def _neighbour(ctx: LoweringContext, x: ir.Value, up: ir.Value, dtype: Any) -> ir.Value:
+    """Return the next greater, or smaller, number of a finite one.
+
+    It is ``x + sign * u (1 + 2u) |x|``, rounded to nearest, where u is half the spacing at one (Rump, Zimmermann, Boldo
+    and Melquiond, 2009). Numbers below one are scaled, lest the product is subnormal; the smallest ones are spaced like
+    the subnormals.
+    """
+    op, kind = ctx.op, info(dtype)
+    u, size = float(kind.eps) / 2, op.Abs(x)
+    one, spacing = np.asarray(1, dtype), np.asarray(kind.smallest_subnormal, dtype)
+    below = op.Less(size, one)
+    scale, back = op.Where(below, np.asarray(1 / u, dtype), one), op.Where(below, np.asarray(u, dtype), one)
+    step = op.Mul(op.Mul(size, scale), np.asarray(u * (1 + 2 * u), dtype))
+    normal = op.Mul(op.Add(op.Mul(x, scale), op.Where(up, step, op.Neg(step))), back)
+    least = op.Add(x, op.Where(up, spacing, -spacing))
+    return op.Where(op.Less(size, np.asarray(2 * kind.tiny, dtype)), least, normal)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+import onnx_ir as ir
 from jax.extend.core import jaxpr_as_fun
 
 from jax2onnx._compat import is_symbolic
@@ -17,10 +18,13 @@ from jax2onnx_lax.monoids import Combine, operation, reduce_last
 from jax2onnx_lax.zeros import emit_signed
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
-
     from jax2onnx.lower import LoweringContext
     from jax2onnx.registry import BoundLowerings
+
+
+_EXACT = 2**21
+"""So many integers of 32 bits have a sum that float64 holds."""
+_FOLLOWED = frozenset({"Cast", "Expand", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
 
 def register(registry: BoundLowerings) -> None:
@@ -49,14 +53,27 @@ def reduce_sum(ctx: LoweringContext, x: ir.Value, *, axes: Sequence[int]) -> ir.
     """Lower ``reduce_sum``; onnxruntime adds integers in float64 and saturates, but not in a cumulative sum."""
     if not axes:
         return x
-    if ctx.target is None or not is_integer(ctx.aval_out.dtype):
+    dtype = ctx.aval_out.dtype
+    if ctx.target is None or not is_integer(dtype):
         return _emit(ctx, "ReduceSum", x, axes)
+    count = math.prod(ctx.avals_in[0].shape[a] for a in axes)
+    truth = _is_truth(x)
+    if truth or (info(dtype).bits <= 32 and not is_symbolic(count) and count <= _EXACT):
+        carrier = dtype if truth and dtype.name in {"int32", "int64"} else np.dtype(np.int64)
+        return ctx.cast(_emit(ctx, "ReduceSum", ctx.cast(x, carrier), axes), dtype)
     last, aval = _to_last(ctx, x, ctx.avals_in[0], axes)
     # The zero in front is the sum of no elements.
     before = [0] * (len(aval.shape) - 1)
     longer = ctx.op.Pad(last, ctx.ints(*before, 1, *before, 0), np.zeros((), aval.dtype))
     sums = ctx.op.CumSum(longer, ctx.constant(-1, np.int64))
     return ctx.op.Gather(sums, ctx.constant(-1, np.int64), axis=-1)
+
+
+def _is_truth(x: ir.Value) -> bool:
+    """Tell whether integers are booleans, so that there are never enough of them for their sum to be rounded."""
+    while (node := x.producer()) is not None and node.op_type in _FOLLOWED and node.inputs[0] is not None:
+        x = node.inputs[0]
+    return x.dtype == ir.DataType.BOOL
 
 
 def reduce_prod(ctx: LoweringContext, x: ir.Value, *, axes: Sequence[int]) -> ir.Value:

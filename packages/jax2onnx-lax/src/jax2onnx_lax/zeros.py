@@ -73,9 +73,10 @@ def emit_plus_zero(ctx: LoweringContext, x: ir.Value) -> ir.Value:
     return ctx.op.Where(ctx.op.Equal(x, 0.0), 0.0, x) if _signed(ctx, x) else x
 
 
-def is_zero(x: ir.Value) -> bool:
-    """Tell whether all elements are known to be 0, not -0."""
-    return x.const_value is not None and not np.any(x.const_value.numpy()) and not may_be_minus_zero(x)
+def is_zero(x: ir.Value, *, minus: bool = False) -> bool:
+    """Tell whether all elements are known to be 0, or with ``minus`` -0."""
+    constant: Any = x.const_value
+    return constant is not None and not np.any(constant.numpy()) and bool(np.all(np.signbit(constant.numpy()) == minus))
 
 
 def _signed(ctx: LoweringContext, x: ir.Value) -> bool:
