@@ -122,6 +122,13 @@ def dynamic(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def graphs(session: nox.Session) -> None:
+    """Draw the graphs of docs/graphs.md anew."""
+    _install(session, "graphviz-pure")
+    session.run("python", "scripts/graphs.py", env=STRICT)
+
+
+@nox.session(python=NEWEST)
 def types(session: nox.Session) -> None:
     """Run mypy, strict."""
     _install(session, *GROUPS["types"])

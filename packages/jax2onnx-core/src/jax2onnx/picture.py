@@ -149,7 +149,7 @@ def _told_constant(tensor: TensorProto, *, named: bool = True) -> str:
 def _told_numbers(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_told_numbers, value))}]"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _told_attribute(attribute: AttributeProto) -> str:
