@@ -200,3 +200,139 @@ def test_avg_pool(shape, window, strides, padding, include) -> None:
         nnx.avg_pool, window_shape=window, strides=strides, padding=padding, count_include_pad=include
     )
     assert exported(pool, [shape]) == {"Transpose": 2, "AveragePool": 1}
+
+
+CELLS = {nnx.LSTMCell: "LSTM", nnx.OptimizedLSTMCell: "LSTM", nnx.GRUCell: "GRU", nnx.SimpleCell: "RNN"}
+
+
+def recurrent(cell, *, features: int = 3, hidden: int = 4, dtype=jnp.float32, **options):
+    """Return a layer whose parameters have both signs; those that are not a layer's are the cell's."""
+    own = {name: options.pop(name) for name in ("activation_fn", "gate_fn", "residual") if name in options}
+    made = cell(features, hidden, dtype=dtype, rngs=rngs(), **own)
+    rng = np.random.default_rng(4)
+    graph, params, rest = nnx.split(nnx.RNN(made, **options), nnx.Param, ...)
+    return nnx.merge(graph, jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape), a.dtype), params), rest)
+
+
+def starting(layer, count):
+    """Return the layer as a function of a sequence and its initial states."""
+
+    def call(x, *carry):
+        return layer(x, initial_carry=carry if count > 1 else carry[0])
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("cell", "shape", "options"),
+    [
+        (nnx.LSTMCell, ("T", 3), {"unroll": 3}),
+        (nnx.OptimizedLSTMCell, ("A", "B", 5, 3), {"return_carry": True}),
+        (nnx.GRUCell, ("T", "B", 3), {"time_major": True, "reverse": True, "keep_order": True}),
+        (nnx.SimpleCell, ("A", 2, 5, 3), {"return_carry": True, "unroll": 2}),
+    ],
+)
+def test_recurrent(cell, shape, options) -> None:
+    counts = exported(recurrent(cell, **options), [shape])
+    assert counts[CELLS[cell]] == 1
+
+
+@pytest.mark.parametrize(
+    ("cell", "batch"),
+    [(nnx.LSTMCell, ()), (nnx.OptimizedLSTMCell, ("B",)), (nnx.GRUCell, ("A", 2)), (nnx.SimpleCell, (2,))],
+)
+def test_recurrent_from_initial_states(cell, batch) -> None:
+    count = 2 if CELLS[cell] == "LSTM" else 1
+    call = starting(recurrent(cell, return_carry=True), count)
+    counts = exported(call, [(*batch, "T", 3), *[(*batch, 4)] * count])
+    assert counts[CELLS[cell]] == 1
+
+
+def test_gru_from_large_states() -> None:
+    """A gate that is off multiplies the state by more than nothing in onnxruntime's kernel."""
+    call = starting(recurrent(nnx.GRUCell, return_carry=True), 1)
+    inputs = [(50, 2, 3), (50, 4)]
+    rng = np.random.default_rng(0)
+    values = [[rng.normal(size=s).astype(np.float32) * f for s, f in zip(inputs, (1, f), strict=True)] for f in (1, 9)]
+    check(to_onnx(call, inputs), call, inputs, values=values)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("states", ["zeros", "given"])
+def test_recurrent_of_no_steps_or_no_sequences(cell, states) -> None:
+    """onnxruntime's kernels end the process on an empty batch, and leave final states unset after no steps."""
+    count = 2 if CELLS[cell] == "LSTM" else 1
+    layer = recurrent(cell, return_carry=True)
+    carry = [("B", 4)] * count if states == "given" else []
+    call, inputs = (starting(layer, count) if carry else layer), [("B", "T", 3), *carry]
+    sizes = [{"B": b, "T": t} for b, t in ((0, 5), (2, 0), (0, 0))]
+    check(to_onnx(call, inputs), call, inputs, sizes=sizes, kinds=("ordinary",))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_recurrent_on_numbers_that_are_not_ordinary(cell) -> None:
+    """onnxruntime's kernels make numbers of NaN; infinities that cancel make NaN of some gates only."""
+    layer = recurrent(cell, return_carry=True)
+    # Each sequence is on its own: one run shows what becomes of them all.
+    cases = [(bad, at) for bad in (np.nan, np.inf, -np.inf, 3e38, 1e20) for at in ((0, 0), (2, 1), 3)]
+    x = np.random.default_rng(0).normal(size=(len(cases) + 1, 6, 3)).astype(np.float32)
+    for sequence, (bad, at) in zip(x, cases, strict=False):
+        sequence[at] = bad
+    check(to_onnx(layer, [x.shape]), layer, [x.shape], values=[[x]])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_recurrent_in_plain_onnx_is_one_operator(cell) -> None:
+    model = to_onnx(recurrent(cell), [("B", "T", 3)], target="onnx")
+    assert operators(model) == {"Transpose": 2, CELLS[cell]: 1, "Squeeze": 1}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_recurrent_parameters_are_stored_once_and_named(cell) -> None:
+    layer = recurrent(cell, features=120, hidden=150)
+    model = to_onnx(layer, [("B", "T", 120)])
+    size = sum(a.size for a in jax.tree.leaves(nnx.state(layer, nnx.Param)))
+    stored = {i.name: int(np.prod(i.dims)) for i in model.graph.initializer if np.prod(i.dims) > 100}
+    assert {name[-3:] for name in stored if name.endswith("]")} == {"[W]", "[R]", "[B]"}
+    assert sum(stored.values()) < 1.05 * size
+
+
+@pytest.mark.parametrize(
+    ("cell", "options"),
+    [
+        (nnx.LSTMCell, {"activation_fn": nnx.relu}),
+        (nnx.OptimizedLSTMCell, {"gate_fn": nnx.hard_sigmoid}),
+        (nnx.GRUCell, {"activation_fn": nnx.sigmoid}),
+        (nnx.SimpleCell, {"residual": True}),
+        (nnx.SimpleCell, {"activation_fn": nnx.relu}),
+    ],
+)
+def test_another_cell_stays_a_scan(cell, options) -> None:
+    counts = exported(recurrent(cell, **options), [(2, 5, 3)])
+    assert counts["Scan"] == 1
+    assert not set(counts) & set(CELLS.values())
+
+
+def test_recurrent_in_float16_stays_a_scan() -> None:
+    counts = operators(to_onnx(recurrent(nnx.GRUCell, dtype=jnp.float16), [spec(2, 5, 3, dtype=np.float16)]))
+    assert counts["Scan"] == 1
+    assert "GRU" not in counts
+
+
+def test_recurrent_parameters_that_are_not_ordinary_stay_a_scan() -> None:
+    layer = recurrent(nnx.GRUCell)
+    layer.cell.dense_i.kernel[...] = layer.cell.dense_i.kernel[...].at[0, 0].set(jnp.inf)
+    assert "GRU" not in exported(layer, [(2, 5, 3)])
+
+
+def test_recurrent_in_a_function_gets_its_parameters_as_inputs() -> None:
+    class Twice(nnx.Module):
+        def __init__(self) -> None:
+            self.first, self.second = recurrent(nnx.GRUCell, hidden=3), recurrent(nnx.GRUCell, hidden=3)
+
+        def __call__(self, x):
+            return self.second(self.first(x))
+
+    model = to_onnx(Twice(), [("B", "T", 3)], functions="modules")
+    check(model, Twice(), [("B", "T", 3)])
+    assert any(n.op_type == "If" for f in model.functions for n in f.node)

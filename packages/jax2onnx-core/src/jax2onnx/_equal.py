@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.program import Atom, Program
 
-IGNORED = frozenset({"sharding", "out_sharding", "name"})
+IGNORED = frozenset({"sharding", "out_sharding", "name", "linear", "unroll", "_split_transpose"})
 """Parameters that do not change numbers on one device."""
 
 

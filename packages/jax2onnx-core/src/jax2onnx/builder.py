@@ -209,6 +209,31 @@ class Ops:
             root.keep.append(array)
         return value
 
+    def derived(self, what: str, sources: Sequence[ir.Value], function: Callable[..., Any]) -> ir.Value | None:
+        """Return the constant that ``function`` makes of constants' arrays, once; None if one is computed.
+
+        Its name is what the names of the sources have in common, and ``[what]``.
+        """
+        root = self.scope.root
+        arrays = [v.const_value.numpy() for v in sources if v.const_value is not None]
+        if root.function or len(arrays) < len(sources):
+            return None
+        key = (what, *map(id, sources))
+        value = root.constants.get(key)
+        if value is None:
+            paths = [(v.name or "").split(".") for v in sources]
+            common = [steps[0] for steps in zip(*paths, strict=False) if len(set(steps)) == 1]
+            wanted = ".".join(common) + f"[{what}]"
+            count = sum(v.name is not None and v.name.startswith(wanted) for v in root.initializers)
+            name = f"{wanted}_{count + 1}" if count else wanted
+            array = np.ascontiguousarray(function(*arrays))
+            tensor = ir.Tensor(array, dtype=ir_dtype(array.dtype), name=name)
+            value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+            root.initializers.append(value)
+            root.constants[key] = value
+            root.keep.append(sources)
+        return value
+
     def _scalar(self, operand: Any, dtype: ir.DataType | None, op_type: str) -> ir.Value:
         if dtype is None:
             msg = f"{op_type}: the dtype of the scalar {operand!r} does not follow from the other operands"

@@ -47,7 +47,7 @@ def cond(
         return ctx.inline(branches[chosen if 0 <= chosen < len(branches) else -1], *operands)
     bodies = [functools.partial(ctx.inline, branch, *operands) for branch in branches]
     if len(bodies) == 2:
-        return _if(ctx, _nonzero(ctx, index), bodies[1], bodies[0])
+        return choose(ctx, _nonzero(ctx, index), bodies[1], bodies[0])
     return _switch(ctx, index, bodies, 0)
 
 
@@ -56,10 +56,11 @@ def _switch(ctx: LoweringContext, index: ir.Value, bodies: Sequence[_Body], firs
     if first == len(bodies) - 1:
         return bodies[first]()
     predicate = _scalar(ctx.op.Equal(index, first))
-    return _if(ctx, predicate, bodies[first], lambda: _switch(ctx, index, bodies, first + 1))
+    return choose(ctx, predicate, bodies[first], lambda: _switch(ctx, index, bodies, first + 1))
 
 
-def _if(ctx: LoweringContext, predicate: ir.Value, yes: _Body, no: _Body) -> Sequence[ir.Value]:
+def choose(ctx: LoweringContext, predicate: ir.Value, yes: _Body, no: _Body) -> Sequence[ir.Value]:
+    """Emit ``If``: the equation's results by the one way or the other."""
     then = ctx.subgraph("then", [], lambda _: yes())
     otherwise = ctx.subgraph("else", [], lambda _: no())
     if not ctx.avals_out:
@@ -161,7 +162,7 @@ def scan(
     if not may_be_zero(length):
         return loop.scan(init, xs)
     empty = ctx.op.Equal(ctx.dim(length), 0)
-    return _if(ctx, empty, lambda: loop.none(init), lambda: loop.scan(init, xs))
+    return choose(ctx, empty, lambda: loop.none(init), lambda: loop.scan(init, xs))
 
 
 class _ScanLoop:

@@ -13,7 +13,7 @@ from flax import nnx
 from jax2onnx.registry import Example
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 def _rngs() -> nnx.Rngs:
@@ -51,6 +51,33 @@ def _layer(name: str, layer: Callable[..., Any], args: Sequence[Any], inputs: Se
 
 _FIELDS = frozenset({"values", "draw", "options", "operators", "x64", "requires_jax", "rtol", "atol"})
 _AS_MADE = frozenset({nnx.Conv, nnx.ConvTranspose})
+
+
+def _rnn(cell: Callable[..., Any], *, activation_fn: Callable[..., Any] = nnx.tanh, **options: Any) -> nnx.RNN:
+    return nnx.RNN(cell(3, 4, activation_fn=activation_fn, rngs=_rngs()), **options)
+
+
+def _recurrent(
+    name: str, cell: Callable[..., Any], inputs: Sequence[Any], *, operators: Mapping[str, int], **options: Any
+) -> Example:
+    """Return the example of a cell over sequences of three features; options go to ``nnx.RNN`` and to the cell."""
+    return Example(
+        name=name,
+        context="nnx",
+        component="flax.nnx.RNN",
+        make=lambda: _trained(_rnn(cell, **options)),
+        inputs=inputs,
+        operators=operators,
+    )
+
+
+def _from_carry(rnn: Any) -> Callable[..., Any]:
+    """Return a function of a sequence and the two states it starts from."""
+
+    def call(x: Any, cell: Any, hidden: Any) -> Any:
+        return rnn(x, initial_carry=(cell, hidden))
+
+    return call
 
 
 def _function(name: str, function: Callable[..., Any], inputs: Sequence[Any], **options: Any) -> Example:
@@ -130,13 +157,37 @@ LAYERS: tuple[Example, ...] = (
         in_features=6,
         decode=False,
     ),
+    *(
+        _recurrent(name, cell, [("B", 5, 3)], operators={op_type: 1})
+        for name, cell, op_type in (
+            ("rnn", nnx.GRUCell, "GRU"),
+            ("rnn_lstm", nnx.LSTMCell, "LSTM"),
+            ("rnn_optimized_lstm", nnx.OptimizedLSTMCell, "LSTM"),
+            ("rnn_simple", nnx.SimpleCell, "RNN"),
+        )
+    ),
+    _recurrent("rnn_sequence_length", nnx.OptimizedLSTMCell, [("B", "T", 3)], operators={"LSTM": 1}),
+    _recurrent("rnn_one_sequence", nnx.GRUCell, [("T", 3)], operators={"GRU": 1}),
+    _recurrent("rnn_time_major", nnx.LSTMCell, [("T", "B", 3)], operators={"LSTM": 1}, time_major=True),
+    _recurrent("rnn_return_carry", nnx.LSTMCell, [("B", "T", 3)], operators={"LSTM": 1}, return_carry=True),
+    _recurrent("rnn_reverse", nnx.GRUCell, [("B", "T", 3)], operators={"GRU": 1}, reverse=True, keep_order=True),
     Example(
-        name="rnn",
+        name="rnn_initial_carry",
         context="nnx",
         component="flax.nnx.RNN",
-        make=lambda: nnx.RNN(nnx.GRUCell(3, 4, rngs=_rngs())),
-        inputs=[("B", 5, 3)],
-        operators={"Scan": 1},
+        make=lambda: _from_carry(_trained(_rnn(nnx.OptimizedLSTMCell, return_carry=True))),
+        inputs=[("B", "T", 3), ("B", 4), ("B", 4)],
+        operators={"LSTM": 1},
+    ),
+    # Between its bounds a relu can overflow, and from there on nothing is an ordinary number.
+    _recurrent("rnn_relu", nnx.SimpleCell, [("B", 5, 3)], operators={"RNN": 0, "Scan": 1}, activation_fn=nnx.relu),
+    Example(
+        name="bidirectional",
+        context="nnx",
+        component="flax.nnx.Bidirectional",
+        make=lambda: _trained(nnx.Bidirectional(_rnn(nnx.LSTMCell), _rnn(nnx.GRUCell))),
+        inputs=[("B", "T", 3)],
+        operators={"LSTM": 1, "GRU": 1},
     ),
 )
 
