@@ -196,7 +196,9 @@ def _read_outside(graph: Graph, users: Mapping[Atom, Sequence[int]], found: set[
     return any(user not in found for output in graph.eqns[eqn].outputs for user in users.get(output, ()))
 
 
-def escapes(graph: Graph, users: Mapping[Atom, Sequence[int]], found: set[int], anchor: int, result: Var) -> bool:
-    """Tell whether a value inside, other than the result, is used outside."""
-    others = (o for o in graph.eqns[anchor].outputs if o is not result)
+def escapes(
+    graph: Graph, users: Mapping[Atom, Sequence[int]], found: set[int], anchor: int, results: Sequence[Var]
+) -> bool:
+    """Tell whether a value inside, other than the results, is used outside."""
+    others = (o for o in graph.eqns[anchor].outputs if o not in results)
     return any(o in users for o in others) or any(_read_outside(graph, users, found, i) for i in found if i != anchor)

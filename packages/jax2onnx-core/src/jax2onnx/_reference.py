@@ -11,7 +11,7 @@ import jax
 from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic, trace_context
 from jax2onnx._graph import Graph, live
 from jax2onnx.flatten import flatten
-from jax2onnx.program import Const, Var
+from jax2onnx.program import Var
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,10 +64,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pattern:
-    """A traced reference. ``size`` counts its equations."""
+    """A traced reference. ``size`` counts its equations; several outputs are all results of one of them."""
 
     inputs: tuple[Var, ...]
-    output: Var
+    outputs: tuple[Var, ...]
     nodes: Mapping[Var, Node]
     size: int
 
@@ -77,8 +77,13 @@ class Pattern:
         return {n.primitive for n in self.nodes.values()}
 
     @property
+    def output(self) -> Var:
+        """The first output."""
+        return self.outputs[0]
+
+    @property
     def anchor(self) -> Node:
-        """The equation that computes the output."""
+        """The equation that computes the outputs."""
         return self.nodes[self.output]
 
 
@@ -118,12 +123,12 @@ def _traced(
     except REFERENCE_ERRORS as error:
         return f"the reference does not trace here: {type(error).__name__}: {error}"
     program = live(flatten(jaxpr))
-    if len(program.outputs) != 1:
-        return "the reference does not return one array"
-    (output,) = program.outputs
     graph = Graph(program, through_converts=loose)
-    if isinstance(output, Const) or output not in graph.producer:
+    outputs = tuple(o for o in program.outputs if isinstance(o, Var) and o in graph.producer)
+    if len(outputs) < max(1, len(program.outputs)):
         return "the reference computes nothing here"
+    if len({graph.producer[o] for o in outputs}) > 1:
+        return "the reference does not return one array, or results of one equation"
     nodes = {
         var: Node(
             eqn.primitive,
@@ -136,7 +141,7 @@ def _traced(
         for i, eqn in enumerate(program.eqns)
         for index, var in enumerate(eqn.outputs)
     }
-    return Pattern(tuple(program.inputs), output, nodes, len(program.eqns))
+    return Pattern(tuple(program.inputs), outputs, nodes, len(program.eqns))
 
 
 def _operand(graph: Graph, eqn: int, atom: Atom) -> Operand:
