@@ -99,17 +99,6 @@ class Graph:
         """Return what an equation may read in place of an operand."""
         return self.scalars.get(atom, atom) if self.is_elementwise(eqn) else atom
 
-    def kind(self, atom: Atom) -> str:
-        """Return what a search can tell of a value at once: its producer, and whether it is a constant."""
-        if isinstance(atom, Const):
-            return "#"
-        kind = self.maker.get(atom, "")
-        if atom in self.sizes:
-            kind += "~"
-        if atom in self.scalars:
-            kind += f" of {self.kind(self.scalars[atom])}"
-        return kind
-
     def users(self, program: Program) -> Mapping[Atom, list[int]]:
         """Return for each value the equations that read it; :data:`OUTPUT` stands for the program itself."""
         users: dict[Atom, list[int]] = {}

@@ -66,11 +66,6 @@ class Search:
                 goals = self._step(operand.atom, atom, rest)
         return None
 
-    def plausible(self, anchor: Eqn) -> bool:
-        """Tell at a glance whether the pattern may end in an equation; depends on :meth:`Graph.kind` alone."""
-        node = self._pattern.anchor
-        return self._agree(node, anchor) and self._equation(node, anchor, None) is not False
-
     def _backtrack(self) -> Goals:
         goals, mark = self._choices.pop()
         while len(self._trail) > mark:
@@ -136,7 +131,7 @@ class Search:
         return straight if straight is not False else self._differ(lambda: f"{node.primitive} has other operands")
 
     def _push(self, node: Node, inputs: Sequence[Atom], rest: Goals) -> Goals | Literal[False]:
-        """Add the pairs of operands, unless one tells at a glance (:meth:`Graph.kind` alone) that it is another."""
+        """Add the pairs of operands, unless one tells at a glance that it is another."""
         graph = self._graph
         for operand, atom in zip(reversed(node.operands), reversed(inputs), strict=True):
             read = graph.scalars.get(atom, atom) if operand.scalar else atom

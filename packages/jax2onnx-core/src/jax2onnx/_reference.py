@@ -77,6 +77,14 @@ class Pattern:
         return {n.primitive for n in self.nodes.values()}
 
     @property
+    def form(self) -> tuple[Any, ...]:
+        """All that a search sees which ignores shapes and literals."""
+        numbers: dict[Atom, int] = {v: i for i, v in enumerate((*self.inputs, *self.nodes))}
+        return tuple(
+            (n.primitive, n.index, *((numbers.get(o.atom), o.scalar) for o in n.operands)) for n in self.nodes.values()
+        )
+
+    @property
     def output(self) -> Var:
         """The first output."""
         return self.outputs[0]
@@ -96,6 +104,11 @@ def aval_key(aval: Any) -> AvalKey:
     """Return what tracing depends on in an abstract value; scopes of dims come first, as dims of two do not compare."""
     scopes = tuple(id(d.scope) for d in aval.shape if is_symbolic(d))
     return scopes, tuple(aval.shape), aval.dtype, bool(aval.weak_type)
+
+
+def same_type(a: Any, b: Any) -> bool:
+    """Tell whether tracing sees no difference between two abstract values of one scope of dims."""
+    return bool(a.dtype == b.dtype and a.shape == b.shape and a.weak_type == b.weak_type)
 
 
 def structure(reference: Callable[..., Any], avals: Sequence[Any], kwargs: KwargsKey) -> Pattern | str:

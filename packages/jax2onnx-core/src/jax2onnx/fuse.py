@@ -17,15 +17,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax2onnx._compat import user_frame
+from jax2onnx._glance import Kinds, plausible
 from jax2onnx._graph import PLUMBING, Graph, live
 from jax2onnx._match import Search, escapes, interior
-from jax2onnx._reference import exact, kwargs_key, structure
+from jax2onnx._reference import exact, kwargs_key, same_type, structure
 from jax2onnx.program import Const, Eqn, Fused, Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
+    from jax2onnx._match import Bindings
     from jax2onnx._reference import Pattern
     from jax2onnx.program import Atom, Var
     from jax2onnx.registry import Fusion
@@ -193,9 +195,10 @@ class _Fuser:
         self._graph = Graph(program)
         self._users = self._graph.users(program)
         self._present = {e.primitive for e in program.eqns}
-        self._kinds: dict[Atom, str] = {}
+        self._kinds = Kinds(self._graph)
         self._by_anchor: dict[Any, dict[str, list[_Shape]]] = {}
         self._plausible: dict[tuple[Any, ...], list[_Shape]] = {}
+        self._latest: dict[_Shape, tuple[Pattern, Mapping[str, Any]]] = {}
         self._consumed: set[int] = set()
 
     def run(self) -> dict[int, Eqn]:
@@ -217,18 +220,12 @@ class _Fuser:
         anchors = self._anchors(dtype)
         if eqn.primitive not in anchors:
             return []
-        key = (eqn.primitive, len(eqn.outputs), dtype, *map(self._kind, eqn.inputs))
+        key = (eqn.primitive, len(eqn.outputs), dtype, *map(self._kinds.of, eqn.inputs))
         shapes = self._plausible.get(key)
         if shapes is None:
-            shapes = [s for s in anchors[eqn.primitive] if Search(s.pattern, self._graph, exact=False).plausible(eqn)]
+            shapes = [s for s in anchors[eqn.primitive] if plausible(s.pattern, self._graph, eqn)]
             self._plausible[key] = shapes
         return shapes
-
-    def _kind(self, atom: Atom) -> str:
-        kind = self._kinds.get(atom)
-        if kind is None:
-            kind = self._kinds[atom] = self._graph.kind(atom)
-        return kind
 
     def _anchors(self, dtype: Any) -> dict[str, list[_Shape]]:
         """Return the structures whose result has a dtype, by their last primitive."""
@@ -246,6 +243,9 @@ class _Fuser:
             if result is not next(o for o in eqn.outputs if o in self._users):
                 return None
             result = eqn.outputs[shape.pattern.anchor.index]
+        again = self._again(shape, anchor, result)
+        if again is not None:
+            return again
         env = Search(shape.pattern, self._graph, exact=False).run(eqn, result)
         if env is None or not all(i in env for i in shape.pattern.inputs):
             return None
@@ -261,18 +261,40 @@ class _Fuser:
             if matched is None:
                 self._missed(shape, kwargs, search.difference, eqn, search.reached)
                 continue
-            inside, shared = interior(self._graph, self._users, pattern, matched)
-            results = [eqn.outputs[pattern.nodes[o].index] for o in pattern.outputs]
-            if escapes(self._graph, self._users, inside, anchor, results):
-                self._missed(shape, kwargs, "a value inside is used outside", eqn, len(inside), complete=True)
+            fused = self._fused(shape.fusion, pattern, kwargs, matched, anchor)
+            if fused is None:
+                inside = len(interior(self._graph, self._users, pattern, matched)[0])
+                self._missed(shape, kwargs, "a value inside is used outside", eqn, inside, complete=True)
                 continue
-            self._consumed |= inside
-            equations = tuple(self._program.eqns[i] for i in sorted(inside | shared))
-            fused = Fused(shape.fusion, kwargs, equations)
-            if self._explain is not None:
-                self._explain.append(Found(fused, len(inside), _where(eqn)))
-            return Eqn(shape.fusion.name, bound, results, dict(kwargs), eqn.source, fused)
+            self._latest[shape] = pattern, kwargs
+            return fused
         return None
+
+    def _again(self, shape: _Shape, anchor: int, result: Var) -> Eqn | None:
+        """Search for exactly what was found elsewhere, at inputs of the same shapes and dtypes."""
+        latest = self._latest.get(shape)
+        if latest is None:
+            return None
+        pattern, kwargs = latest
+        matched = Search(pattern, self._graph, exact=True).run(self._program.eqns[anchor], result)
+        if matched is None or not all(i in matched and same_type(i.aval, matched[i].aval) for i in pattern.inputs):
+            return None
+        return self._fused(shape.fusion, pattern, kwargs, matched, anchor)
+
+    def _fused(
+        self, fusion: Fusion, pattern: Pattern, kwargs: Mapping[str, Any], matched: Bindings, anchor: int
+    ) -> Eqn | None:
+        """Return the equation that stands for those found, unless a value inside is used outside."""
+        eqn = self._program.eqns[anchor]
+        inside, shared = interior(self._graph, self._users, pattern, matched)
+        results = [eqn.outputs[pattern.nodes[o].index] for o in pattern.outputs]
+        if escapes(self._graph, self._users, inside, anchor, results):
+            return None
+        self._consumed |= inside
+        fused = Fused(fusion, kwargs, tuple(self._program.eqns[i] for i in sorted(inside | shared)))
+        if self._explain is not None:
+            self._explain.append(Found(fused, len(inside), _where(eqn)))
+        return Eqn(fusion.name, [matched[i] for i in pattern.inputs], results, dict(kwargs), eqn.source, fused)
 
     def _configurations(
         self, shape: _Shape, bound: Sequence[Atom], env: Mapping[Atom, Atom], result: Var
@@ -310,6 +332,7 @@ def _structures(fusion: Fusion, dtype: Any, present: AbstractSet[str]) -> Iterat
         return
     configurations: Sequence[Mapping[str, Any] | None] = (None,) if callable(fusion.kwargs) else fusion.kwargs
     for kwargs in configurations:
+        seen: set[Any] = set()
         for example in fusion.examples:
             avals = [jax.ShapeDtypeStruct(a, dtype) if isinstance(a, tuple) else a for a in example]
             pattern = structure(fusion.reference, avals, kwargs_key(kwargs or {}))
@@ -318,5 +341,6 @@ def _structures(fusion: Fusion, dtype: Any, present: AbstractSet[str]) -> Iterat
             telling = pattern.primitives - PLUMBING
             if telling and telling.isdisjoint(present):
                 break
-            if pattern.anchor.aval.dtype == dtype and telling <= present:
+            if pattern.anchor.aval.dtype == dtype and telling <= present and pattern.form not in seen:
+                seen.add(pattern.form)
                 yield _Shape(fusion, pattern, kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -15,6 +16,7 @@ from jax2onnx_nnx.fusions._layers import NO_RANDOM, given
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from jax2onnx.fuse import Candidate
     from jax2onnx.lower import LoweringContext
 
 
@@ -26,6 +28,40 @@ def _linear(x: Any, kernel: Any, bias: Any) -> Any:
 def _emit_linear(ctx: LoweringContext, x: ir.Value, kernel: ir.Value, bias: ir.Value) -> ir.Value:
     product = ctx.stamp(ctx.op.MatMul(x, kernel), ctx.aval_out.shape)
     return ctx.op.Add(product, bias)
+
+
+def _linear_general(x: Any, kernel: Any, bias: Any, *, axes: int = 1) -> Any:
+    layer = nnx.LinearGeneral(
+        kernel.shape[:axes],
+        kernel.shape[axes:],
+        axis=tuple(range(-axes, 0)),
+        kernel_init=given(kernel),
+        bias_init=given(bias),
+        rngs=NO_RANDOM,
+    )
+    return layer(x)
+
+
+def _contracted(candidate: Candidate) -> list[dict[str, int]]:
+    """Read off the product how many trailing axes a layer contracts; with a matrix it is another layer."""
+    (product, *_) = candidate.params("dot_general")
+    return [{"axes": len(product["dimension_numbers"][0][1])}] if len(candidate.inputs[1].shape) > 2 else []
+
+
+def _with_matrix(candidate: Candidate) -> list[dict[str, Any]]:
+    return [{}] if len(candidate.inputs[1].shape) == 2 else []
+
+
+def _emit_linear_general(ctx: LoweringContext, x: ir.Value, kernel: ir.Value, bias: ir.Value, *, axes: int) -> ir.Value:
+    """Multiply by the kernel as a matrix; what the result's features are split into is said last."""
+    shape, sizes = ctx.avals_in[0].shape, ctx.avals_in[1].shape
+    if not all(isinstance(d, int) for d in sizes):
+        msg = "the sizes of the kernel are not known at conversion"
+        raise Decline(msg)
+    batch, taken, made = shape[:-axes], math.prod(sizes[:axes]), math.prod(sizes[axes:])
+    product = ctx.op.MatMul(ctx.reshape(x, shape, (*batch, taken)), ctx.reshape(kernel, sizes, (taken, made)))
+    total = ctx.op.Add(ctx.stamp(product, (*batch, made)), ctx.reshape(bias, sizes[axes:], (made,)))
+    return ctx.reshape(ctx.stamp(total, (*batch, made)), (*batch, made), ctx.aval_out.shape)
 
 
 def _embed(ids: Any, table: Any) -> Any:
@@ -51,8 +87,18 @@ FUSIONS: tuple[Fusion, ...] = (
     Fusion(
         name="flax.nnx.Linear",
         reference=_linear,
-        examples=[[(2, 3), (3, 5), (5,)], [(2, 2, 3), (3, 5), (5,)], [(3,), (3, 5), (5,)]],
+        examples=[[(2, 3), (3, 5), (5,)], [(3,), (3, 5), (5,)]],
+        kwargs=_with_matrix,
         emit={MIN_OPSET: _emit_linear},
+        primitives=frozenset({"dot_general"}),
+    ),
+    Fusion(
+        name="flax.nnx.LinearGeneral",
+        reference=_linear_general,
+        examples=[[(2, 3), (3, 5, 4), (5, 4)]],
+        kwargs=_contracted,
+        emit={MIN_OPSET: _emit_linear_general},
+        primitives=frozenset({"dot_general"}),
     ),
     Fusion(
         name="flax.nnx.Embed",
