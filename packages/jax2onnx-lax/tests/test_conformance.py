@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
+
+from jax2onnx.testing import x64
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "conformance.py"
 
@@ -63,3 +69,36 @@ def _script() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+PAGES = sorted((SCRIPT.parents[1] / "docs" / "coverage").glob("conformance-*.md"))
+ROW = re.compile(r"^\| ([\w-]+) \| (\w+) \| (\d+) \|(.*)\|$", re.MULTILINE)
+EXCEPTION = re.compile(r"^- (\d+) (\w+), `(.*)`: (.*?) *\n  \*Remedy:\* (.*)$", re.MULTILINE)
+
+
+def test_page_of_the_installed_jax_has_every_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = [path for path in PAGES if path.stem == f"conformance-{jax.__version__}"]
+    if not pages:
+        pytest.skip(f"there is no page for jax {jax.__version__}, which is neither the oldest nor the newest")
+    monkeypatch.setenv("JAX_ENABLE_X64", "1")  # the script sets it
+    with x64(enabled=True):
+        chosen = _script().select_cases(
+            argparse.Namespace(no_x64=False, primitive=None, dtype=None, case="", sample=None)
+        )
+    cases = Counter((case["group"], case["dtype"]) for case in chosen.values())
+    assert {(group, dtype): int(count) for group, dtype, count, _ in ROW.findall(pages[0].read_text())} == cases
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_page_lists_the_exceptions_that_the_script_knows(path: Path) -> None:
+    page = path.read_text()
+    listed = EXCEPTION.findall(page)
+    known = {tuple(e[key] for key in ("outcome", "cases", "why", "remedy")) for e in _script().EXCEPTIONS}
+    assert {tuple(texts) for _, *texts in listed} <= known
+    wrong = [cell for *_, cells in ROW.findall(page) for cell in cells.split("|")[2:] if cell.strip()]
+    assert sum(int(count) for count, *_ in listed) == sum(map(int, wrong))
+
+
+def test_no_exception_is_left_over() -> None:
+    listed = {cases for path in PAGES for _, _, cases, *_ in EXCEPTION.findall(path.read_text())}
+    assert listed == {e["cases"] for e in _script().EXCEPTIONS}
