@@ -133,6 +133,12 @@ def test_the_body_of_a_loop_is_told_with_the_line_that_has_it():
         assert [finding.where for finding in report.found] == [line_of(looped, t) for t in ("outside =", "return")]
 
 
+def test_a_library_function_by_itself_has_no_line():
+    report, _ = explained(jax.nn.softmax)
+    assert [finding.where for finding in report.found] == [None]
+    assert str(report).endswith(" equations\nNearly found: none")
+
+
 def test_what_rules_say_in_jax_is_not_told():
     def loss(x):
         return jax.lax.erf_inv(jax.nn.gelu(x))

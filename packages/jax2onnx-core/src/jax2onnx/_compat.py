@@ -81,7 +81,7 @@ def is_symbolic(dim: Any) -> bool:
 def user_frame(source: Any) -> str | None:
     """Return ``file:line (function)`` of the user's own code for an equation's source info.
 
-    That is the innermost frame outside installed packages, or outside JAX if there is no such frame.
+    That is the innermost frame outside installed packages, or outside JAX and this package if there is no such frame.
     """
     return _user_frame(source.traceback)
 
@@ -90,6 +90,8 @@ def user_frame(source: Any) -> str | None:
 def _user_frame(traceback: Any) -> str | None:
     innermost = None
     for frame in _source_info.user_frames(traceback):
+        if _ours(frame.file_name):
+            continue
         innermost = innermost or frame
         if not _installed(frame.file_name):
             innermost = frame
@@ -100,8 +102,12 @@ def _user_frame(traceback: Any) -> str | None:
 @functools.cache
 def _installed(file_name: str) -> bool:
     path = Path(file_name)
-    library = not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
-    return file_name.startswith("<") or library or Path(__file__).parent in path.parents
+    return file_name.startswith("<") or not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
+
+
+@functools.cache
+def _ours(file_name: str) -> bool:
+    return Path(__file__).parent in Path(file_name).parents
 
 
 def name_stack(source: Any) -> str:

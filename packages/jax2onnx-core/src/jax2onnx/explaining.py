@@ -123,4 +123,4 @@ def _short(value: object) -> str:
 
 def _entry(name: str, what: str, times: int, where: str | None) -> str:
     count = f", {times} times" if times > 1 else ""
-    return f"{name}: {what}{count}\n    at {where or 'a line that JAX does not tell'}"
+    return f"{name}: {what}{count}" + (f"\n    at {where}" if where else "")
