@@ -272,7 +272,9 @@ def _fusion(cell: _Cell, *, carried: bool) -> Fusion:
         if ctx.target is None:
             return run()
         ordinary = _ordinary(ctx, cell, x, *carry, *weights)
-        packed = [jax.ShapeDtypeStruct(v.shape.numpy(), np.dtype(np.float32)) for v in weights]
+        wide = len(cell.order) * hidden
+        shapes = (1, wide, shape[-1]), (1, wide, hidden), (1, 2 * wide)
+        packed = [jax.ShapeDtypeStruct(s, np.dtype(np.float32)) for s in shapes]
         scanned = functools.partial(
             ctx.via_jax, cell.scanned, x, *carry, *weights, avals=[*avals[: 1 + states], *packed]
         )

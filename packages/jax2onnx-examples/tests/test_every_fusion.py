@@ -1,0 +1,134 @@
+"""Every registered fusion, at every opset that it has an emit rule for, agrees with the plain primitives and with JAX.
+
+The program of a case is the fusion's own reference at one of its examples, exported with that fusion alone, and once
+without any. Both models run in onnxruntime on the same ordinary, large and special inputs.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+import pytest
+
+from jax2onnx import to_onnx
+from jax2onnx._runtime import RUNTIME_ERRORS, Runner
+from jax2onnx.checking import compare
+from jax2onnx.drawing import draw, nudged
+from jax2onnx.errors import OpsetError
+from jax2onnx.plugins import load
+from jax2onnx.registry import MIN_OPSET, Fusion, Named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from jax2onnx.explaining import FusionReport
+
+SCALAR = np.float32(0.25)
+"""What scalars are bound to: epsilons, slopes and scales, which emit rules want as constants."""
+
+DECLINED = {"jax.nn.silu": "the target has no Swish in float32"}
+"""The fusions that decline wherever onnxruntime is the target, with the reason that they give."""
+
+NUDGES = 3
+
+
+@functools.cache
+def newest() -> int:
+    """Return the newest opset that the installed onnxruntime runs."""
+    opset = MIN_OPSET
+    while runs(opset + 1):
+        opset += 1
+    return opset
+
+
+def runs(opset: int) -> bool:
+    try:
+        Runner(to_onnx(jax.numpy.sin, [(1,)], opset=opset))
+    except (OpsetError, *RUNTIME_ERRORS):
+        return False
+    return True
+
+
+def opsets(fusion: Fusion) -> list[int]:
+    """Return where a fusion's emit rules begin, and the newest opset: 18 first, if it can be asked for."""
+    return sorted({*fusion.emit, newest()})
+
+
+class Case:
+    """A fusion's reference at one example with one configuration, as a function of its arrays."""
+
+    def __init__(self, fusion: Fusion, example: int, kwargs: Mapping[str, Any]) -> None:
+        self.fusion = fusion
+        self.example = fusion.examples[example]
+        self.specs = [_spec(entry) for entry in self.example if entry != ()]
+        self.kwargs = kwargs
+        told = "".join(f", {name}={value}" for name, value in kwargs.items())
+        self._name = f"{fusion.name}-{example}{told}"
+
+    def __str__(self) -> str:
+        return self._name
+
+    def __call__(self, *arrays: Any) -> Any:
+        rest = iter(arrays)
+        full = [SCALAR if entry == () else next(rest) for entry in self.example]
+        return self.fusion.reference(*full, **self.kwargs)
+
+
+def _spec(entry: Any) -> Any:
+    return jax.ShapeDtypeStruct(entry, np.dtype(np.float32)) if isinstance(entry, tuple) else entry
+
+
+def cases() -> list[Case]:
+    found = []
+    for fusion in load().registry().fusions:
+        configurations: Sequence[Mapping[str, Any]] = [{}] if callable(fusion.kwargs) else fusion.kwargs
+        found += [Case(fusion, i, kwargs) for i in range(len(fusion.examples)) for kwargs in configurations]
+    return found
+
+
+def only(fusion: Fusion) -> Named[Fusion]:
+    fusions: Named[Fusion] = Named("fusion", lambda f: f.name)
+    fusions.add(fusion)
+    return fusions
+
+
+def evaluate(function: Callable[..., Any], arrays: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
+    return [np.asarray(a) for a in jax.tree_util.tree_leaves(function(*arrays))]
+
+
+@pytest.mark.parametrize("case", cases(), ids=str)
+def test_fusion(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load().registry(), "fusions", only(case.fusion))
+    # Compiled as a whole: one at a time, a test would spend its time on compiling JAX's operations.
+    function = jax.jit(case)
+    plain = Runner(to_onnx(case, case.specs, opset=newest(), fusions=False))
+    batches = []
+    for batch in draw(case.specs):
+        expected = evaluate(function, batch.arrays)
+        moved = functools.cache(
+            lambda arrays=batch.arrays: [evaluate(function, list(nudged(arrays, k))) for k in range(NUDGES)]
+        )
+        primitive = plain.run(batch.arrays)
+        compare(expected, primitive, plain.output_names, nudge=moved)
+        batches.append((batch, expected, primitive, moved))
+    for opset in opsets(case.fusion):
+        reports: list[FusionReport] = []
+        model = to_onnx(case, case.specs, opset=opset, explain=reports.append)
+        (report,) = reports
+        reason = DECLINED.get(case.fusion.name)
+        if reason is None:
+            assert report.found, f"opset {opset}: {report}"
+        else:
+            assert [m.reason for m in report.missed] == [f"declined: {reason}"], f"opset {opset}: {report}"
+        emitted = Runner(model)
+        for batch, expected, primitive, moved in batches:
+            fused = emitted.run(batch.arrays)
+            for other in (expected, primitive):
+                compare(other, fused, emitted.output_names, nudge=moved)
+
+
+def test_what_is_said_to_decline_is_registered() -> None:
+    assert DECLINED.keys() <= {fusion.name for fusion in load().registry().fusions}
