@@ -89,31 +89,45 @@ def while_loop(
     """Lower ``while`` to ``Loop``; a batched predicate freezes the lanes that have ended."""
     cond_consts, rest = operands[:cond_nconsts], operands[cond_nconsts:]
     body_consts, init = rest[:body_nconsts], rest[body_nconsts:]
-    lanes = ctx.program(cond_jaxpr).outputs[0].aval
-    avals = ctx.avals_out
     if not init:
         return []
 
     def test(carry: Sequence[ir.Value]) -> ir.Value:
         return ctx.inline(cond_jaxpr, *cond_consts, *carry)[0]
 
+    def body(carry: Sequence[ir.Value]) -> list[ir.Value]:
+        return ctx.inline(body_jaxpr, *body_consts, *carry)
+
+    lanes = ctx.program(cond_jaxpr).outputs[0].aval
+    if lanes.shape:
+        return _while_any(ctx, lanes, init, test, body)
+
     def step(state: list[ir.Value]) -> list[ir.Value]:
-        carry = state[2:]
-        new = ctx.inline(body_jaxpr, *body_consts, *carry)
+        new = body(state[2:])
         return [test(new), *new]
 
-    def batched_step(state: list[ir.Value]) -> list[ir.Value]:
+    return _loop(ctx, (None, test(init)), init, ctx.avals_out, step)
+
+
+def _while_any(
+    ctx: LoweringContext,
+    lanes: Any,
+    init: Sequence[ir.Value],
+    test: Callable[[Sequence[ir.Value]], ir.Value],
+    body: Callable[[Sequence[ir.Value]], list[ir.Value]],
+) -> Sequence[ir.Value]:
+    """Emit a ``Loop`` that goes on while any of the lanes does, and also carries which do."""
+
+    def step(state: list[ir.Value]) -> list[ir.Value]:
         _, _, running, *carry = state
-        new = ctx.inline(body_jaxpr, *body_consts, *carry)
         going = running, lanes.shape
-        kept = [_select(ctx, going, n, o, a.shape) for n, o, a in zip(new, carry, avals, strict=True)]
+        changes = zip(body(carry), carry, ctx.avals_out, strict=True)
+        kept = [_select(ctx, going, new, old, aval.shape) for new, old, aval in changes]
         running = test(kept)
         return [_any(ctx, running), running, *kept]
 
-    predicate = test(init)
-    if not lanes.shape:
-        return _loop(ctx, (None, predicate), init, avals, step)
-    return _loop(ctx, (None, _any(ctx, predicate)), [predicate, *init], [lanes, *avals], batched_step)[1:]
+    first = test(init)
+    return _loop(ctx, (None, _any(ctx, first)), [first, *init], [lanes, *ctx.avals_out], step)[1:]
 
 
 def _select(

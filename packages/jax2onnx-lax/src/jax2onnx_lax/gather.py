@@ -61,13 +61,13 @@ def gather(
     within = indices if safe else clamped(ctx, indices, window.limits)
     value, labels, sizes = window.take(x, within)
     value = arranged(ctx, value, sizes, labels, window.wanted)
-    if mode == GatherScatterMode.FILL_OR_DROP and not safe:
-        valid = in_bounds(ctx, indices, within, len(window.limits))
-        places = [i for i, label in enumerate(window.wanted) if label[0] == "window"]
-        valid = ctx.op.Unsqueeze(valid, ctx.ints(*places)) if places else valid
-        fill = _default_fill(dtype) if fill_value is None else fill_value
-        value = ctx.op.Where(valid, value, ctx.constant(fill, dtype))
-    return value
+    if mode != GatherScatterMode.FILL_OR_DROP or safe:
+        return value
+    valid = in_bounds(ctx, indices, within, len(window.limits))
+    places = [i for i, label in enumerate(window.wanted) if label[0] == "window"]
+    valid = ctx.op.Unsqueeze(valid, ctx.ints(*places)) if places else valid
+    fill = _default_fill(dtype) if fill_value is None else fill_value
+    return ctx.op.Where(valid, value, ctx.constant(fill, dtype))
 
 
 def _default_fill(dtype: Any) -> Any:

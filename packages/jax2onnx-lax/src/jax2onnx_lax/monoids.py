@@ -20,6 +20,9 @@ Combine = Callable[[Sequence["ir.Value"], Sequence["ir.Value"], Sequence[Any]], 
 """``combine(left, right, avals)``: combine arrays of the same shapes elementwise; ``avals`` describes either."""
 
 _END = np.iinfo(np.int64).max
+_INT64 = jax.ShapeDtypeStruct((), np.int64)
+_BOOL = jax.ShapeDtypeStruct((), np.bool_)
+_SHIFT = jax.ShapeDtypeStruct((1,), np.int64)
 
 
 def operation(ctx: LoweringContext, op_type: str) -> Combine:
@@ -44,30 +47,30 @@ def prefixes(
         return list(values)
     op = ctx.op
     length = ctx.dim(size)
-    places = [1] * len(avals[0].shape)
-    places[axis] = -1
-    zero, one = ctx.constant(0, np.int64), ctx.constant(1, np.int64)
-    index = op.Reshape(op.Range(zero, op.Squeeze(length), one), ctx.ints(*places))
-    scalar = jax.ShapeDtypeStruct((), np.int64)
-    vector = jax.ShapeDtypeStruct((1,), np.int64)
-    flag = jax.ShapeDtypeStruct((), np.bool_)
+    index = _indices(ctx, length, len(avals[0].shape), axis)
 
     def body(inputs: list[ir.Value]) -> list[ir.Value]:
         _, _, shift, *current = inputs
         moved = [_rolled(ctx, x, a, axis, shift) for x, a in zip(current, avals, strict=True)]
         first = op.Less(index, shift)
-        combined = combine(moved, current, avals)
-        new = [
-            ctx.stamp(emit_select(ctx, first, x, y), a.shape) for x, y, a in zip(current, combined, avals, strict=True)
-        ]
+        triples = zip(current, combine(moved, current, avals), avals, strict=True)
+        new = [ctx.stamp(emit_select(ctx, first, x, y), a.shape) for x, y, a in triples]
         doubled = ctx.stamp(op.Add(shift, shift), (1,))
         return [ctx.stamp(op.Squeeze(op.Less(doubled, length)), ()), doubled, *new]
 
-    graph = ctx.subgraph("prefixes", [scalar, flag, vector, *avals], body)
+    graph = ctx.subgraph("prefixes", [_INT64, _BOOL, _SHIFT, *avals], body)
     start = ctx.ints(1)
     go = op.Squeeze(op.Less(start, length))
     results = op.many("Loop", None, go, start, *values, outputs=1 + len(values), body=graph)
     return [ctx.stamp(x, a.shape) for x, a in zip(results[1:], avals, strict=True)]
+
+
+def _indices(ctx: LoweringContext, length: ir.Value, rank: int, axis: int) -> ir.Value:
+    """Return the indices along an axis, in an array of that rank."""
+    places = [1] * rank
+    places[axis] = -1
+    numbers = ctx.op.Range(ctx.constant(0, np.int64), ctx.op.Squeeze(length), ctx.constant(1, np.int64))
+    return ctx.op.Reshape(numbers, ctx.ints(*places))
 
 
 def _rolled(ctx: LoweringContext, x: ir.Value, aval: Any, axis: int, shift: ir.Value) -> ir.Value:

@@ -88,48 +88,58 @@ class _Pool:
 
 def _plan(ctx: LoweringContext, window: windows.Window) -> _Pool | None:
     """Return how a pool operator does it, if one does and onnxruntime's agrees with JAX."""
-    shape, out = ctx.avals_in[0].shape, window.out
+    shape = ctx.avals_in[0].shape
     spatial = [a for a in range(len(shape)) if not window.is_whole(a)]
     others = [a for a in range(len(shape)) if a not in spatial]
-    sizes = [d for d in (*shape, *out) if windows.known(d)]
+    sizes = [d for d in (*shape, *window.out) if windows.known(d)]
     if not 1 <= len(spatial) <= 3 or 0 in sizes or any(d != 1 for d in window.base_dilation):
         return None
-
-    def inner(values: Sequence[Any]) -> list[Any]:
-        return [values[a] for a in spatial]
-
-    size, padding = inner(window.size), inner(window.padding)
-    attributes: dict[str, Any] = {"strides": inner(window.strides)}
-    dilated = any(d != 1 for d in inner(window.dilation))
-    if not windows.known(*size):
+    inner = _along(window, spatial)
+    attributes = _attributes([shape[a] for a in spatial], inner)
+    if attributes is None:
         return None
-    if any(p != 0 for pair in padding for p in pair):
-        # A window that lies in the padding altogether has no value in onnxruntime.
-        if dilated:
-            return None
-        if windows.is_same(inner(shape), size, inner(window.strides), padding):
-            attributes["auto_pad"] = "SAME_UPPER"
-        elif all(windows.known(p) and 0 <= p < s for pair, s in zip(padding, size, strict=True) for p in pair):
-            attributes["pads"] = windows.onnx_pads(padding)
-        else:
-            return None
-    if dilated:
-        attributes["dilations"] = inner(window.dilation)
 
     def outer(values: Sequence[Any]) -> windows.Shape:
         kept = [values[a] for a in others]
-        return (math.prod(kept[:-1]), kept[-1] if kept else 1, *inner(values))
+        return (math.prod(kept[:-1]), kept[-1] if kept else 1, *(values[a] for a in spatial))
 
-    attributes["kernel_shape"] = size
     moved = windows.Window(
-        [1, 1, *size],
-        [1, 1, *inner(window.strides)],
-        [(0, 0), (0, 0), *padding],
-        [1] * (2 + len(spatial)),
-        [1, 1, *inner(window.dilation)],
-        outer(out),
+        [1, 1, *inner.size],
+        [1, 1, *inner.strides],
+        [(0, 0), (0, 0), *inner.padding],
+        [1, 1, *inner.base_dilation],
+        [1, 1, *inner.dilation],
+        outer(window.out),
     )
     return _Pool([*others, *spatial], outer(shape), moved, attributes)
+
+
+def _along(window: windows.Window, axes: Sequence[int]) -> windows.Window:
+    """Return the window along some of its axes."""
+    fields: tuple[Any, ...] = (window.size, window.strides, window.padding, window.base_dilation, window.dilation)
+    size, strides, padding, base_dilation, dilation = ([values[a] for a in axes] for values in fields)
+    return windows.Window(size, strides, padding, base_dilation, dilation, tuple(window.out[a] for a in axes))
+
+
+def _attributes(shape: Sequence[Any], window: windows.Window) -> dict[str, Any] | None:
+    """Return a pool operator's attributes for a window over spatial dims; None if it cannot take that."""
+    attributes: dict[str, Any] = {"kernel_shape": window.size, "strides": window.strides}
+    if not windows.known(*window.size):
+        return None
+    dilated = any(d != 1 for d in window.dilation)
+    if dilated:
+        attributes["dilations"] = window.dilation
+    if all(p == 0 for pair in window.padding for p in pair):
+        return attributes
+    # A window that lies in the padding altogether has no value in onnxruntime.
+    if dilated:
+        return None
+    if windows.is_same(shape, window.size, window.strides, window.padding):
+        return {**attributes, "auto_pad": "SAME_UPPER"}
+    pairs = zip(window.padding, window.size, strict=True)
+    if all(windows.known(p) and 0 <= p < s for pair, s in pairs for p in pair):
+        return {**attributes, "pads": windows.onnx_pads(window.padding)}
+    return None
 
 
 def _pooled(ctx: LoweringContext, x: ir.Value, pool: _Pool, emit: Callable[[ir.Value], ir.Value]) -> ir.Value:

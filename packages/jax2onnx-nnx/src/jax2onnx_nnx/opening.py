@@ -105,7 +105,8 @@ def arrays(state: Any) -> Iterator[tuple[list[str], Any, Any]]:
     leaves = iter(jax.tree_util.tree_flatten_with_path(state)[0])
     for path, variable in jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_variable)[0]:
         prefix = [step(key) for key in path]
-        for whole, leaf in itertools.islice(leaves, jax.tree_util.tree_structure(variable).num_leaves):
+        within: Any = jax.tree_util.tree_structure(variable)
+        for whole, leaf in itertools.islice(leaves, within.num_leaves):
             yield [*prefix, *(s for s in map(step, whole[len(path) :]) if s != "value")], variable, leaf
 
 

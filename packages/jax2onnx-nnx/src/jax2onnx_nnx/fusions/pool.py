@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from flax import nnx
@@ -42,40 +43,36 @@ def _avg_pool(*, count_include_pad: bool) -> Fusion:
     ) -> Any:
         return nnx.avg_pool(x, window_shape, strides, padding, count_include_pad=count_include_pad)
 
-    def emit(
-        ctx: LoweringContext, x: ir.Value, *, window_shape: Sequence[int], strides: Sequence[int], padding: Any
-    ) -> ir.Value:
-        shape = ctx.avals_in[0].shape
-        pads = [*[low for low, _ in padding], *[high for _, high in padding]]
-        if (
-            not ctx.supports("AveragePool", ctx.aval_out.dtype)
-            or len(window_shape) > 3
-            or not all(isinstance(p, int) for p in pads)
-            or any(not 0 <= p < w for pair, w in zip(padding, window_shape, strict=True) for p in pair)
-        ):
-            msg = "AveragePool takes paddings smaller than its window, over one to three dims"
-            raise Decline(msg)
-        return channels_first(
-            ctx,
-            x,
-            shape,
-            lambda value: ctx.op.AveragePool(
-                value,
-                kernel_shape=list(window_shape),
-                strides=list(strides),
-                pads=pads,
-                count_include_pad=int(count_include_pad),
-            ),
-            ctx.aval_out.shape,
-        )
-
     return Fusion(
         name="flax.nnx.avg_pool" + ("" if count_include_pad else "(count_include_pad=False)"),
         reference=reference,
         examples=[[(2, 6, 6, 3)]],
         kwargs=_window,
-        emit={MIN_OPSET: emit},
+        emit={MIN_OPSET: functools.partial(_emit, count_include_pad=count_include_pad)},
     )
+
+
+def _emit(
+    ctx: LoweringContext,
+    x: ir.Value,
+    *,
+    window_shape: Sequence[int],
+    strides: Sequence[int],
+    padding: Any,
+    count_include_pad: bool,
+) -> ir.Value:
+    pads = [*[low for low, _ in padding], *[high for _, high in padding]]
+    if (
+        not ctx.supports("AveragePool", ctx.aval_out.dtype)
+        or len(window_shape) > 3
+        or not all(isinstance(p, int) for p in pads)
+        or any(not 0 <= p < w for pair, w in zip(padding, window_shape, strict=True) for p in pair)
+    ):
+        msg = "AveragePool takes paddings smaller than its window, over one to three dims"
+        raise Decline(msg)
+    attributes = {"kernel_shape": list(window_shape), "strides": list(strides), "pads": pads}
+    pool = functools.partial(ctx.op.AveragePool, count_include_pad=int(count_include_pad), **attributes)
+    return channels_first(ctx, x, ctx.avals_in[0].shape, pool, ctx.aval_out.shape)
 
 
 FUSIONS: tuple[Fusion, ...] = (_avg_pool(count_include_pad=True), _avg_pool(count_include_pad=False))
