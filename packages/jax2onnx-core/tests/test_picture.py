@@ -154,6 +154,17 @@ def test_long_texts_have_room():
     assert len(texts(group, "line")) == 1
 
 
+def test_many_boxes():
+    """Graphviz is told to stop earlier; nothing is left out."""
+    sheet = Sheet()
+    keys = [sheet.add(Box(f"box {i}", "plain", "", (), ())) for i in range(1100)]
+    for i, key in enumerate(keys[1:], 1):
+        sheet.connect([keys[i // 2]], key)
+    root = read(render(sheet))
+    assert {texts(g, "title")[0] for g in classed(root, "g", "node")} == {f"box {i}" for i in range(1100)}
+    assert len(classed(root, "path", "edge")) == 1099
+
+
 def test_without_graphviz(model, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     with pytest.raises(PictureError, match=r"pip install 'jax2onnx-core\[svg\]'"):
