@@ -426,6 +426,39 @@ def test_symbolic_scopes_do_not_mix() -> None:
         assert names(jax.nn.gelu, array(*jax.export.symbolic_shape("B, 3"))) == ["gelu"]
 
 
+def _running(x: jax.Array, start: jax.Array, *, scale: float = 1.0, unroll: int = 1) -> tuple[jax.Array, jax.Array]:
+    """Return the last sum and all products of a scan, which are results of one equation."""
+    return jax.lax.scan(lambda c, v: (c + v, c * v * scale), start, x, unroll=unroll)
+
+
+RUNNING = [fusion("running", _running, [[(5, 3), (3,)]])]
+STEPS = (array(4, 2), array(2))
+
+
+@pytest.mark.parametrize("read", [(0, 1), (0,), (1,), (1, 0)])
+@pytest.mark.parametrize("unroll", [1, 2])
+def test_finds_a_function_of_several_results(read: Sequence[int], unroll: int) -> None:
+    def function(x: jax.Array, start: jax.Array) -> list[jax.Array]:
+        results = _running(x, start, unroll=unroll)
+        return [jnp.sin(results[i]) for i in read]
+
+    program = fused(function, *STEPS, fusions=RUNNING)
+    assert [e.primitive for e in program.eqns] == ["running", *["sin"] * len(read)]
+    assert len(program.eqns[0].outputs) == 2
+
+
+def test_tells_the_bodies_of_scans_apart() -> None:
+    records: list[Any] = []
+    program = fused(lambda x, s: _running(x, s, scale=2.0), *STEPS, fusions=RUNNING, explain=records)
+    assert [e.primitive for e in program.eqns] == ["scan"]
+    assert not any(isinstance(r, Found) for r in records)
+
+
+def test_does_not_look_for_results_of_several_equations() -> None:
+    fusions = [fusion("both", lambda x: (jnp.sin(x), jnp.cos(x)))]
+    assert names(lambda x: (jnp.sin(x), jnp.cos(x)), array(3), fusions=fusions) == []
+
+
 UNARY_STEPS: tuple[Callable[[jax.Array], jax.Array], ...] = (
     *(getattr(jax.nn, name) for name in (*UNARY, *SLOPED, "gelu", "softmax", "log_softmax")),
     jnp.sin,
