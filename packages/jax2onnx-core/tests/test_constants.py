@@ -75,6 +75,50 @@ def test_a_scalar_unit_does_not_hide_a_broadcast() -> None:
     assert program.eqns != []
 
 
-@pytest.mark.parametrize("fn", [lambda: jnp.float32(1) + 2, lambda: lax.iota(jnp.int32, 100_000)])
-def test_floats_and_large_arrays_are_left_alone(fn: Callable[..., Any]) -> None:
-    assert folded(jax.make_jaxpr(lambda: fn() * 3)()).eqns != []
+FLOATS = np.asarray([[0.3, -2.5, np.nan], [np.inf, -0.0, 3e4], [0.0, -np.inf, 7.0]])
+
+# Functions of two arrays of floats, one the other's transpose.
+FLOAT_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "abs_neg": lambda x, y: (jnp.abs(x), -x),
+    "add_sub_mul": lambda x, y: (x + y, x - y, x * y),
+    "ceil_floor": lambda x, y: (jnp.ceil(x), jnp.floor(x)),
+    "comparisons": lambda x, y: (x < y, x <= y, x > y, x >= y, x == y, x != y),
+    "convert_element_type": lambda x, y: (x.astype(jnp.float16), x.astype(bool)),
+    "cos_sin": lambda x, y: (jnp.cos(jnp.clip(x, -9, 9)), jnp.sin(jnp.clip(x, -9, 9))),
+    "div": lambda x, y: x / y,
+    "exp_log": lambda x, y: (jnp.exp(x), jnp.log(x)),
+    "integer_pow": lambda x, y: (x**2, x**3, x**-1),
+    "iota": lambda x, y: (lax.broadcasted_iota(jnp.float32, (2, 3), 1), lax.is_finite(x)),
+    "max_min": lambda x, y: (lax.max(x, y), lax.min(x, y)),
+    "pow": lambda x, y: lax.pow(x, jnp.full_like(x, 1.5)),
+    "reductions": lambda x, y: (x.max(1), x.min(0), x[0, :2].sum()),
+    "select_n": lambda x, y: jnp.where(x > y, x, y),
+    "sign_sqrt": lambda x, y: (jnp.sign(x), jnp.sqrt(x), lax.rsqrt(x), jnp.tanh(x)),
+    "to_integers": lambda x, y: lax.convert_element_type(x[0, :2], jnp.int32),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("name", FLOAT_FUNCTIONS)
+def test_known_floats_are_computed_as_jax_does(name: str, dtype: str) -> None:
+    x = jnp.asarray(FLOATS, dtype)
+    fn = FLOAT_FUNCTIONS[name]
+    program = folded(jax.make_jaxpr(lambda: fn(x, x.T))())
+    assert program.eqns == []
+    digits = {"float32": 1e-6, "float16": 2e-3, "bfloat16": 2e-2}[dtype]
+    for atom, want in zip(program.outputs, jax.tree.leaves(fn(x, x.T)), strict=True):
+        assert isinstance(atom, Const)
+        got, expected = np.asarray(atom.value, np.float64), np.asarray(want, np.float64)
+        assert atom.aval.dtype == want.dtype
+        np.testing.assert_allclose(got, expected, rtol=digits)
+        np.testing.assert_array_equal(np.signbit(got)[got == 0], np.signbit(expected)[got == 0])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e9, -3e9])
+def test_floats_that_fit_no_integer_are_left_to_the_runtime(value: float) -> None:
+    program = folded(jax.make_jaxpr(lambda: lax.convert_element_type(jnp.full(2, value), jnp.int32))())
+    assert [e.primitive for e in program.eqns] == ["convert_element_type"]
+
+
+def test_large_arrays_are_left_alone() -> None:
+    assert folded(jax.make_jaxpr(lambda: lax.iota(jnp.int32, 100_000) * 3)()).eqns != []

@@ -215,11 +215,93 @@ CASES = {
         ),
         {"Transpose": 0, "Cast": 2, "MatMul": 1},
     ),
+    "a bias after features are split": (
+        (
+            "(float[N,6] x, float[6,6] w) => (float[N,6] y) <float[1,2,3] c, int64[3] s = {0, 2, 3},"
+            " int64[2] t = {0, 6}> { p = MatMul(x, w) r = Reshape(p, s) a = Add(r, c) y = Reshape(a, t) }"
+        ),
+        {"Reshape": 0, "Gemm": 1, "Add": 0},
+    ),
+    "a bias of part of what is split stays": (
+        ("(float[N,6] x) => (float[N,2,3] y) <float[3] c, int64[3] s = {0, 2, 3}> { r = Reshape(x, s) y = Add(r, c) }"),
+        {"Reshape": 1, "Add": 1},
+    ),
+    "expansions of both operands": (
+        (
+            "(float[N,1] x, float[4] v) => (bool[N,4] y) <int64[2] t = {1, 4}> {"
+            " s = Shape<start = 0, end = 1>(x) f = Constant<value_ints = [4]>() u = Concat<axis = 0>(s, f)"
+            " a = Expand(x, t) c = Expand(v, u) y = Less(a, c) }"
+        ),
+        {"Expand": 0, "Shape": 0},
+    ),
     "repeated and unused nodes": (
         "(float[N,4] x) => (float[N,4] y) { a = Exp(x) c = Exp(x) d = Log(x) y = Add(a, c) }",
         {"Exp": 1, "Log": 0},
     ),
 }
+
+
+AXES = "int64[1] a = {1}"
+IDIOMS = {
+    "mean": (f"<{AXES}, float n = {{4}}> {{ s = ReduceSum(x, a) y = Div(s, n) }}", "float[N,1]", ["ReduceMean"]),
+    "mean of others": (f"<{AXES}, float n = {{3}}> {{ s = ReduceSum(x, a) y = Div(s, n) }}", "float[N,1]", None),
+    "mean over a symbol": (
+        "<int64[1] a = {0}, float n = {4}> { s = ReduceSum(x, a) y = Div(s, n) }",
+        "float[1,4]",
+        None,
+    ),
+    "norm": (f"<{AXES}> {{ p = Mul(x, x) s = ReduceSum(p, a) y = Sqrt(s) }}", "float[N,1]", ["ReduceL2"]),
+    "squares": (f"<{AXES}> {{ p = Mul(x, x) y = ReduceSum(p, a) }}", "float[N,1]", ["ReduceSumSquare"]),
+    "is nan": ("{ e = Equal(x, x) y = Not(e) }", "bool[N,4]", ["IsNaN"]),
+    "is infinite": ("<float i = {inf}> { m = Abs(x) y = Equal(i, m) }", "bool[N,4]", ["IsInf"]),
+    "between": ("<float l = {-1}, float h = {2}> { m = Max(x, l) y = Min(m, h) }", "float[N,4]", ["Clip"]),
+    "between zero and": ("<float h = {2}> { m = Relu(x) y = Min(h, m) }", "float[N,4]", ["Clip"]),
+    "between ends in the wrong order": (
+        "<float l = {2}, float h = {-1}> { m = Max(x, l) y = Min(m, h) }",
+        "float[N,4]",
+        None,
+    ),
+    "between ends one of which is zero": (
+        "<float l = {-1}, float h = {0}> { m = Max(x, l) y = Min(m, h) }",
+        "float[N,4]",
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("idiom", IDIOMS)
+def test_idioms_are_one_word(idiom: str) -> None:
+    body, out, expected = IDIOMS[idiom]
+    before = parse(f"(float[N,4] x) => ({out} y) {body}")
+    after = tidied(before)
+    assert [n.op_type for n in after.graph.node] == (expected or [n.op_type for n in before.graph.node])
+    special = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 3e38, -3e38, 1e-30], np.float32)
+    for rows in (0, 1, 7):
+        grid = np.random.default_rng(rows).choice(special, (rows, 4))
+        for feeds in ({"x": grid}, {"x": np.random.default_rng(1).normal(size=(rows, 4)).astype(np.float32)}):
+            for want, got in zip(run(before, feeds), run(after, feeds), strict=True):
+                np.testing.assert_allclose(got, want, rtol=1e-5)
+                np.testing.assert_array_equal(np.signbit(got)[got == 0], np.signbit(want)[got == 0])
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+@pytest.mark.parametrize("filling", [True, False])
+@pytest.mark.parametrize(("size", "shortened"), [(5, True), (4, False)])
+def test_indices_count_from_the_end(dtype: str, filling, size: int, shortened) -> None:
+    one = f"{dtype} z = {{0}}, {dtype} n = {{{size}}}, {dtype} t = {{{size - 1}}}, float[5,3] d"
+    found = "g = Gather<axis = 0>(d, c)"
+    if filling:
+        found += " o = Constant<value_ints = [-1]>() e = Equal(w, c) f = Unsqueeze(e, o) q = Sub(g, g)"
+    last = "y = Where(f, g, q)" if filling else "y = Identity(g)"
+    before = parse(
+        f"({dtype}[N] i) => (float[N,3] y) <{one}> {{ l = Less(i, z) p = Add(i, n) w = Where(l, p, i)"
+        f" c = Clip(w, z, t) {found} {last} }}"
+    )
+    after = tidied(before)
+    assert ("Less" not in count(after)) == shortened
+    indices = np.array([0, 4, 5, -1, -5, -6, 100, -100], dtype)
+    for want, got in zip(run(before, {"i": indices}), run(after, {"i": indices}), strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("case", CASES)

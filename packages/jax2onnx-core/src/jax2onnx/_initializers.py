@@ -46,7 +46,11 @@ class Home:
 
     def ints(self, numbers: Sequence[int]) -> ir.Value:
         """Return a new constant int64 vector."""
-        tensor = ir.Tensor(np.asarray(numbers, np.int64))
+        return self.constant(np.asarray(numbers, np.int64))
+
+    def constant(self, array: np.ndarray[Any, Any], dtype: ir.DataType | None = None) -> ir.Value:
+        """Return a new constant, in another dtype than the array's if one is given."""
+        tensor = ir.Tensor(array if dtype is None else array.astype(dtype.numpy()))
         if self.is_function:
             node = ir.Node("", "Constant", [], [ir.AttrTensor("value", tensor)])
             self.graph.insert_before(self.graph.node(0), node)

@@ -174,19 +174,22 @@ def _keep_dims(node: ir.Node, source: ir.Value) -> ir.Value:
 
 
 def _skip_expands(node: ir.Node) -> None:
-    """Let an operator that broadcasts do what an ``Expand`` before it does, if another operand has the full shape."""
+    """Let an operator that broadcasts do what an ``Expand`` before it does, if the operands give the shape without."""
+    out = node.outputs[0].shape
     for index, value in enumerate(node.inputs):
         expand = value.producer() if value is not None else None
-        if expand is None or expand.op_type != "Expand" or expand.domain:
+        if expand is None or expand.op_type != "Expand" or expand.domain or out is None:
             continue
-        others = [v for i, v in enumerate(node.inputs) if i != index and v is not None]
-        if any(same_shape(v, node.outputs[0]) and not _is_expanded(v) for v in others):
+        operands = [expand.inputs[0] if i == index else v for i, v in enumerate(node.inputs)]
+        if all(any(_gives(v, place, dim) for v in operands) for place, dim in enumerate(reversed(out), 1)):
             node.replace_input_with(index, expand.inputs[0])
 
 
-def _is_expanded(value: ir.Value) -> bool:
-    producer = value.producer()
-    return producer is not None and producer.op_type == "Expand"
+def _gives(value: ir.Value | None, place: int, dim: int | ir.SymbolicDim) -> bool:
+    """Tell whether a value's dim, counted from the last, is known to be ``dim``."""
+    if value is None or value.shape is None or len(value.shape) < place:
+        return False
+    return value.shape[-place] == dim and (isinstance(dim, int) or dim.value is not None)
 
 
 def _pad_all_axes(node: ir.Node, home: Home) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
 from jax2onnx._biases import merge_biases, place_biases
+from jax2onnx._idioms import shorten
 from jax2onnx._initializers import Home, fold, restore_names, share
 from jax2onnx._layout import settle
 from jax2onnx._simplify import remove_dead, simplify, turn_vector_products
@@ -33,6 +34,8 @@ def tidy(model: ir.Model) -> None:
             simplify(graph, home)
         remove_dead(home.graph)
         fold(graphs, home)
+        for graph in graphs:
+            shorten(graph, home)
         settled = [settle(graph, home) for graph in graphs]
         if any(settled):
             fold(graphs, home)

@@ -55,7 +55,9 @@ def expand(ctx: LoweringContext, x: ir.Value, old: Sequence[Any], new: Sequence[
     """Repeat the size-1 dims of ``x`` (of shape ``old``, which may lack leading dims of ``new``) up to ``new``."""
     if tuple(old) == tuple(new):
         return x
-    return ctx.stamp(ctx.op.Expand(x, ctx.shape(new)), new)
+    lead = len(new) - len(old)
+    changed = [1 if i >= lead and old[i - lead] == d else d for i, d in enumerate(new)]
+    return ctx.stamp(ctx.op.Expand(x, ctx.shape(changed)), new)
 
 
 def filled(ctx: LoweringContext, value: Any, shape: Sequence[Any], dtype: Any) -> ir.Value:
@@ -226,8 +228,10 @@ def _dilated(
 
 
 def concatenate(ctx: LoweringContext, *xs: ir.Value, dimension: int) -> ir.Value:
-    """Lower ``concatenate``."""
-    return xs[0] if len(xs) == 1 else ctx.op.Concat(*xs, axis=int(dimension))
+    """Lower ``concatenate``, leaving out operands of no elements."""
+    sizes = [a.shape[dimension] for a in ctx.avals_in]
+    parts = [x for x, size in zip(xs, sizes, strict=True) if is_symbolic(size) or size] or xs[:1]
+    return parts[0] if len(parts) == 1 else ctx.op.Concat(*parts, axis=int(dimension))
 
 
 def stack(ctx: LoweringContext, *xs: ir.Value, axis: int) -> ir.Value:
