@@ -1,0 +1,124 @@
+"""Compare exports with tracing, with jax.jit and with an older converter, in one run; print the tables.
+
+python benchmarks/bench.py --theirs PYTHON [--models mlp cnn] [--write]
+
+PYTHON is that of an environment with the other converter, of PyPI's name ``jax2onnx``; without it only this project is
+measured. Each measurement is a process of its own (measure.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from models import CASES, GROWING
+from report import OURS, THEIRS, render
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+CORES = (1, 2)
+LIMIT_S = 240.0  # of processor time for one export
+
+
+class Bench:
+    """Runs measure.py with the Python of each converter."""
+
+    def __init__(self, pythons: dict[str, str], rounds: int, folder: Path) -> None:
+        self.pythons, self.rounds, self.folder = pythons, rounds, folder
+
+    def measure(self, converter: str, *args: str) -> dict[str, Any]:
+        """Return what one process measured, or ``{"failed": why}``."""
+        started = time.perf_counter()
+        command = [self.pythons[converter], str(HERE / "measure.py"), *args, "--converter", converter]
+        env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+        print(f"{time.perf_counter() - started:6.1f} s  {converter} {' '.join(args)}", file=sys.stderr, flush=True)
+        if done.returncode == 0:
+            result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+            return result
+        if done.returncode == -signal.SIGPROF:
+            return {"over": LIMIT_S}
+        errors = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith(("-", "For "))]
+        return {"failed": errors[-1] if errors else f"ended with {done.returncode}"}
+
+    def exports(self, name: str, converters: list[str]) -> dict[str, Any]:
+        """Return each converter's export of a model."""
+        further = ("--rounds", str(self.rounds), "--limit", str(LIMIT_S))
+        return {c: self.measure(c, "export", name, "--path", str(self.path(name, c)), *further) for c in converters}
+
+    def path(self, name: str, kind: str) -> Path:
+        """Return where a model or a result is kept."""
+        return self.folder / f"{name}.{kind}"
+
+    def runs(self, name: str, cores: int) -> dict[str, Any]:
+        """Return what jax.jit and each export take with so many cores, and how far the latter are from JAX."""
+        further = ("--path", str(self.path(name, "npy")), "--cores", str(cores))
+        paths = {c: str(self.path(name, c)) for c in self.pythons if self.path(name, c).exists()}
+        result = {"jax": self.measure(OURS, "jit", name, *further)}
+        together = self.measure(OURS, "run", name, *paths.values(), *further)
+        for converter, path in paths.items():
+            alone = together if path in together else self.measure(OURS, "run", name, path, *further)
+            result[converter] = alone.get(path, alone)
+        return result
+
+    def model(self, name: str) -> dict[str, Any]:
+        """Return all that is measured of one model."""
+        return {"exports": self.exports(name, list(self.pythons)), "runs": [self.runs(name, n) for n in CORES]}
+
+    def first(self) -> dict[str, Any]:
+        """Return each converter's first export in a process, best of a few, by turns."""
+        found: dict[str, Any] = {}
+        for _ in range(self.rounds):
+            for converter in self.pythons:
+                measured = self.measure(converter, "first", "mlp")
+                before = found.get(converter, measured)
+                found[converter] = min(before, measured, key=lambda m: m.get("seconds", float("inf")))
+        return found
+
+
+def _processor() -> str:
+    """Name the processor."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--theirs", help="the Python of an environment with the other converter")
+    parser.add_argument("--models", nargs="*", choices=(*CASES, "growing", "first"), help="a part (default: all)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(HERE.parent)} too")
+    args = parser.parse_args()
+    chosen = args.models or (*CASES, "growing", "first")
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(
+            {OURS: sys.executable} | ({THEIRS: args.theirs} if args.theirs else {}), args.rounds, Path(folder)
+        )
+        results: dict[str, Any] = {
+            "versions": {converter: bench.measure(converter, "versions") for converter in bench.pythons},
+            "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}",
+            "limit": LIMIT_S,
+        }
+        if "first" in chosen:
+            results["first"] = bench.first()
+        results["models"] = {name: bench.model(name) for name in CASES if name in chosen}
+        if "growing" in chosen:
+            results["growing"] = {name: bench.exports(name, [OURS])[OURS] for name in GROWING}
+    page = render(results)
+    print(page)
+    if args.write:
+        PAGE.write_text(page)
+
+
+if __name__ == "__main__":
+    main()
