@@ -162,9 +162,11 @@ ALL: tuple[Example, ...] = (
     _model(
         "resnet_functions", ResNet(widths=(4,)), (1, 16, 16, 3), [("B", 16, 16, 3)], options={"functions": "modules"}
     ),
-    _model("lstm", LSTMTagger(), (1, 6), ["int32[3,6]"], dtype=jnp.int32, values=_tokens),
+    _model("lstm", LSTMTagger(), (1, 6), ["int32[3,6]"], dtype=jnp.int32, values=_tokens, operators={"LSTM": 1}),
     _model("lstm_functions", nn.RNN(nn.LSTMCell(4)), (1, 6, 3), [("B", 6, 3)], options={"functions": "modules"}),
-    _model("gru", nn.RNN(nn.GRUCell(4), reverse=True), (1, 6, 3), [("B", 6, 3)]),
+    _model("gru", nn.RNN(nn.GRUCell(4), reverse=True), (1, 6, 3), [("B", 6, 3)], operators={"GRU": 1}),
+    _model("rnn_lstm", nn.RNN(nn.LSTMCell(4)), (1, 6, 3), [("B", "T", 3)], operators={"LSTM": 1}),
+    _model("rnn_simple", nn.RNN(nn.SimpleCell(4)), (1, 6, 3), [("B", "T", 3)], operators={"RNN": 1}),
     _model("scan_of_layers", ScannedEncoder(), (1, 5, 8), [(2, 5, 8)], operators={"Scan": 1, "LayerNormalization": 2}),
     _model("scan_of_layers_functions", ScannedEncoder(), (1, 5, 8), [(2, 5, 8)], options={"functions": "modules"}),
     _model("conv", nn.Conv(4, (3, 3), 2), (1, 9, 9, 3), [("B", 9, 9, 3)], operators={"Conv": 1}),

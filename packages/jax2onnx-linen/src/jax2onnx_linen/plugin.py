@@ -25,10 +25,10 @@ def jax2onnx_open(target: Callable[..., Any], opening: Opening) -> Opened | None
 
 @hookimpl
 def jax2onnx_register_fusions(registry: BoundFusions) -> None:
-    """Register the normalisation layers."""
-    from jax2onnx_linen import fusions
+    """Register the normalisation and the recurrent layers."""
+    from jax2onnx_linen import fusions, recurrent
 
-    registry.add(*fusions.ALL)
+    registry.add(*fusions.ALL, *recurrent.FUSIONS)
 
 
 @hookimpl

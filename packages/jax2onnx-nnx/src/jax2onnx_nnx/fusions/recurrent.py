@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -39,96 +39,27 @@ _FEATURES, _HIDDEN = 3, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Cell:
-    """A cell and its operator.
+class _Operator:
+    """An operator.
 
     Attributes:
-        layer: the class of the cell.
-        kernels: names of the layers whose kernels apply to the input; of one for all gates, or of one per gate.
-        recurrent: likewise, of those that apply to the state.
-        biased: likewise, of those that have a bias.
-        op_type: the operator.
-        order: for each gate of the operator, which gate of the cell it is.
-        step: from the gates' sums over inputs and over states, side by side in the operator's order, and the carried
-            states, to the new states.
-        states: how many arrays are carried; the last of them is the output.
+        name: its name.
+        gates: the number of its gates.
+        states: how many arrays it carries; the last of them is the output.
+        step: from the gates' sums over inputs and over states, side by side in its order, and the carried states, to
+            the new states.
         primitives: how often some primitives stand in one step.
-        attributes: attributes of the operator.
-        largest: the largest magnitude of an initial state with which the operator is accurate.
+        attributes: its attributes.
+        largest: the largest magnitude of an initial state with which onnxruntime's kernel is accurate.
     """
 
-    layer: Callable[..., Any]
-    kernels: Sequence[str]
-    recurrent: Sequence[str]
-    biased: Sequence[str]
-    op_type: str
-    order: Sequence[int]
-    step: Callable[..., Sequence[Any]]
+    name: str
+    gates: int
     states: int
+    step: Callable[..., Sequence[Any]]
     primitives: Mapping[str, int]
-    attributes: Mapping[str, Any]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
     largest: float | None = None
-
-    @property
-    def params(self) -> list[str]:
-        """The paths of the cell's parameters."""
-        kernels = [f"{name}.kernel" for name in (*self.kernels, *self.recurrent)]
-        return [*kernels, *[f"{name}.bias" for name in self.biased]]
-
-    def examples(self) -> list[tuple[int, ...]]:
-        """Return example shapes of the parameters."""
-        wide = [_HIDDEN * len(self.order) // len(part) for part in (self.kernels, self.recurrent, self.biased)]
-        return [
-            *[(_FEATURES, wide[0])] * len(self.kernels),
-            *[(_HIDDEN, wide[1])] * len(self.recurrent),
-            *[(wide[2],)] * len(self.biased),
-        ]
-
-    def with_params(self, arrays: Sequence[Any]) -> Any:
-        """Return a cell that has the given parameters."""
-        kernel, recurrent = arrays[0], arrays[len(self.kernels)]
-        inits = {
-            name: given(array)
-            for name, array in (("kernel", kernel), ("recurrent_kernel", recurrent), ("bias", arrays[-1]))
-        }
-        options = {f"{name}_init": init for name, init in inits.items()}
-        cell = self.layer(kernel.shape[0], recurrent.shape[0], rngs=NO_RANDOM, **options)
-        for path, array in zip(self.params, arrays, strict=True):
-            layer, name = path.split(".")
-            setattr(getattr(cell, layer), name, nnx.Param(array))
-        return cell
-
-    def packed(self, ctx: LoweringContext, arrays: Sequence[ir.Value], avals: Sequence[Any]) -> list[ir.Value]:
-        """Return ``W``, ``R`` and ``B`` as the operator wants them."""
-        first, second = len(self.kernels), len(self.kernels) + len(self.recurrent)
-        parts = {"W": slice(0, first), "R": slice(first, second), "B": slice(second, None)}
-        return [self._packed(ctx, what, arrays[part], avals[part]) for what, part in parts.items()]
-
-    def _packed(self, ctx: LoweringContext, what: str, arrays: Sequence[ir.Value], avals: Sequence[Any]) -> ir.Value:
-        def pack(xp: Any, *gates: Any) -> Any:
-            count = len(self.order)
-            own = gates if len(gates) == count else xp.split(gates[0], count, -1)
-            array = xp.concatenate([own[gate] for gate in self.order], -1)
-            return (xp.concatenate([array, xp.zeros_like(array)]) if what == "B" else array.T)[None]
-
-        value = ctx.op.derived(what, arrays, functools.partial(pack, np))
-        if value is None:
-            made: ir.Value = ctx.via_jax(functools.partial(pack, jnp), *arrays, avals=avals)
-            return made
-        return value
-
-    def scanned(self, x: Any, *arrays: Any) -> list[Any]:
-        """Return the carried states and the outputs of a sequence as JAX computes them, from packed parameters."""
-        *carry, weight, recurrent, bias = arrays
-        state = recurrent[0].T
-        carry = carry or [jnp.zeros((*x.shape[1:-1], state.shape[0]), x.dtype)] * self.states
-
-        def step(carried: Sequence[Any], sums: Any) -> tuple[Any, Any]:
-            new = self.step(sums, carried[-1] @ state, *carried)
-            return list(new), new[-1]
-
-        carry, ys = jax.lax.scan(step, carry, x @ weight[0].T + bias[0, : bias.shape[1] // 2])
-        return [*carry, ys]
 
 
 def _lstm(ours: Any, theirs: Any, c: Any, h: Any) -> Sequence[Any]:
@@ -144,58 +75,114 @@ def _gru(ours: Any, theirs: Any, h: Any) -> Sequence[Any]:
     return ((1 - z) * jnp.tanh(n + r * hn) + z * h,)
 
 
-def _simple(ours: Any, theirs: Any, h: Any) -> Sequence[Any]:
+def _rnn(ours: Any, theirs: Any, h: Any) -> Sequence[Any]:
     del h
     return (jnp.tanh(ours + theirs),)
 
 
-_LSTM: dict[str, Any] = {
-    "op_type": "LSTM",
-    "order": (0, 3, 1, 2),
-    "step": _lstm,
-    "states": 2,
-    "primitives": {"logistic": 3, "tanh": 2},
-    "attributes": {},
-}
-CELLS: tuple[_Cell, ...] = (
-    _Cell(
-        layer=nnx.LSTMCell,
-        kernels=("ii", "if_", "ig", "io"),
-        recurrent=("hi", "hf", "hg", "ho"),
-        biased=("hi", "hf", "hg", "ho"),
-        **_LSTM,
-    ),
-    _Cell(layer=nnx.OptimizedLSTMCell, kernels=("dense_i",), recurrent=("dense_h",), biased=("dense_h",), **_LSTM),
-    _Cell(
-        layer=nnx.GRUCell,
-        kernels=("dense_i",),
-        recurrent=("dense_h",),
-        biased=("dense_i",),
-        op_type="GRU",
-        order=(1, 0, 2),
-        step=_gru,
-        states=1,
-        primitives={"logistic": 2, "tanh": 1},
-        attributes={"linear_before_reset": 1},
-        # A gate that is off is 2e-7 in onnxruntime's kernel; a state comes in as its multiple.
-        largest=4.0,
-    ),
-    _Cell(
-        layer=nnx.SimpleCell,
-        kernels=("dense_i",),
-        recurrent=("dense_h",),
-        biased=("dense_i",),
-        op_type="RNN",
-        order=(0,),
-        step=_simple,
-        states=1,
-        primitives={"logistic": 0, "tanh": 1},
-        attributes={},
-    ),
+LSTM = _Operator(name="LSTM", gates=4, states=2, step=_lstm, primitives={"logistic": 3, "tanh": 2})
+GRU = _Operator(
+    name="GRU",
+    gates=3,
+    states=1,
+    step=_gru,
+    primitives={"logistic": 2, "tanh": 1},
+    attributes={"linear_before_reset": 1},
+    # A gate that is off is 2e-7 in onnxruntime's kernel; a state comes in as its multiple.
+    largest=4.0,
 )
+RNN = _Operator(name="RNN", gates=1, states=1, step=_rnn, primitives={"logistic": 0, "tanh": 1})
 
 
-def _ordinary(ctx: LoweringContext, cell: _Cell, *values: ir.Value) -> ir.Value:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A cell for which there is an operator.
+
+    Attributes:
+        name: its name.
+        library: the name of the module that has it and the layer that applies it to a sequence.
+        operator: the operator.
+        run: the layer: called with the cell's parameters by path, sequences with time first and the carried states
+            (None for zeros), it returns the carried states and the outputs.
+        kernels: names of the cell's parts that multiply the input: one of the operator's gates each, in its order, or
+            one of all gates.
+        recurrent: likewise, of those that multiply the state.
+        biased: likewise, of those that add a bias to the sum of both products.
+        late: the part that adds a bias to its product of the state, before the last gate resets that.
+        order: for each gate of the operator, which one it is in a part of all gates.
+    """
+
+    name: str
+    library: str
+    operator: _Operator
+    run: Callable[[Mapping[str, Any], Any, Sequence[Any] | None], Any]
+    kernels: Sequence[str]
+    recurrent: Sequence[str]
+    biased: Sequence[str]
+    late: str | None = None
+    order: Sequence[int] = ()
+
+    @property
+    def params(self) -> list[str]:
+        """The paths of the cell's parameters: kernels, recurrent ones, biases."""
+        kernels = [f"{name}.kernel" for name in (*self.kernels, *self.recurrent)]
+        return [*kernels, *[f"{name}.bias" for name in (*self.biased, *([self.late] if self.late else []))]]
+
+    def examples(self) -> list[tuple[int, ...]]:
+        """Return example shapes of the parameters."""
+        parts = (self.kernels, self.recurrent, self.biased)
+        wide = [_HIDDEN * self.operator.gates // len(part) for part in parts]
+        return [
+            *[(_FEATURES, wide[0])] * len(self.kernels),
+            *[(_HIDDEN, wide[1])] * len(self.recurrent),
+            *[(wide[2],)] * len(self.biased),
+            *[(_HIDDEN,)] * bool(self.late),
+        ]
+
+    def packed(self, ctx: LoweringContext, arrays: Sequence[ir.Value], avals: Sequence[Any]) -> list[ir.Value]:
+        """Return ``W``, ``R`` and ``B`` as the operator wants them."""
+        first, second = len(self.kernels), len(self.kernels) + len(self.recurrent)
+        parts = {"W": slice(0, first), "R": slice(first, second), "B": slice(second, None)}
+        return [self._packed(ctx, what, arrays[part], avals[part]) for what, part in parts.items()]
+
+    def _packed(self, ctx: LoweringContext, what: str, arrays: Sequence[ir.Value], avals: Sequence[Any]) -> ir.Value:
+        value = ctx.op.derived(what, arrays, functools.partial(self._pack, np, what))
+        if value is None:
+            made: ir.Value = ctx.via_jax(functools.partial(self._pack, jnp, what), *arrays, avals=avals)
+            return made
+        return value
+
+    def _pack(self, xp: Any, what: str, *arrays: Any) -> Any:
+        """Put the gates side by side, with numpy or with JAX."""
+        late = arrays[-1] if what == "B" and self.late else None
+        gates = list(arrays if late is None else arrays[:-1])
+        if len(gates) < self.operator.gates:
+            own = xp.split(gates[0], self.operator.gates, -1)
+            gates = [own[gate] for gate in self.order]
+        array = xp.concatenate(gates, -1)
+        if what != "B":
+            return array.T[None]
+        none = xp.zeros_like(array)
+        theirs = none if late is None else xp.concatenate([none[: -late.shape[0]], late])
+        return xp.concatenate([array, theirs])[None]
+
+    def scanned(self, x: Any, *arrays: Any) -> list[Any]:
+        """Return the carried states and the outputs of a sequence as JAX computes them, from packed parameters."""
+        *carry, weight, recurrent, bias = arrays
+        state = recurrent[0].T
+        half = bias.shape[1] // 2
+        carry = carry or [jnp.zeros((*x.shape[1:-1], state.shape[0]), x.dtype)] * self.operator.states
+
+        def step(carried: Sequence[Any], sums: Any) -> tuple[Any, Any]:
+            product = carried[-1] @ state
+            new = self.operator.step(sums, product + bias[0, half:] if self.late else product, *carried)
+            return list(new), new[-1]
+
+        carry, ys = jax.lax.scan(step, carry, x @ weight[0].T + bias[0, :half])
+        return [*carry, ys]
+
+
+def _ordinary(ctx: LoweringContext, operator: _Operator, *values: ir.Value) -> ir.Value:
     """Tell whether there are steps and sequences, and nothing but numbers that the operator computes with as JAX does.
 
     ``values`` are the sequences, the initial states and the packed parameters.
@@ -210,17 +197,17 @@ def _ordinary(ctx: LoweringContext, cell: _Cell, *values: ir.Value) -> ir.Value:
             raise Decline(msg)
     total = sums[0] if len(sums) == 1 else ctx.stamp(ctx.op.Sum(*sums), ())
     conditions = [ctx.op.LessOrEqual(total, ORDINARY)]
-    if cell.largest is not None:
+    if operator.largest is not None:
         for value, aval in zip(values[1:], carry, strict=False):
             size = ctx.stamp(ctx.op.Abs(value), aval.shape)
-            conditions.append(ctx.op.LessOrEqual(ctx.stamp(ctx.op.ReduceMax(size, keepdims=0), ()), cell.largest))
+            conditions.append(ctx.op.LessOrEqual(ctx.stamp(ctx.op.ReduceMax(size, keepdims=0), ()), operator.largest))
     if any(map(may_be_zero, x.shape)):
         conditions.append(ctx.op.Greater(ctx.stamp(ctx.op.Size(values[0]), ()), 0))
     return functools.reduce(lambda a, b: ctx.stamp(ctx.op.And(a, b), ()), [ctx.stamp(c, ()) for c in conditions])
 
 
-def _operator(
-    ctx: LoweringContext, cell: _Cell, x: ir.Value, carry: Sequence[ir.Value], weights: Sequence[ir.Value]
+def _emit(
+    ctx: LoweringContext, operator: _Operator, x: ir.Value, carry: Sequence[ir.Value], weights: Sequence[ir.Value]
 ) -> list[ir.Value]:
     """Emit the operator, which takes one dim of sequences, and has one of directions."""
     shape, result = ctx.avals_in[0].shape, ctx.avals_out[-1].shape
@@ -231,70 +218,104 @@ def _operator(
     inner = (steps, *state)
     initial = [ctx.reshape(value, (*batch, hidden), state) for value in reversed(carry)]
     outputs = ctx.op.many(
-        cell.op_type,
+        operator.name,
         ctx.reshape(x, shape, (steps, count, features)),
         *weights,
         *[None, *initial] if initial else [],
-        outputs=1 + cell.states,
+        outputs=1 + operator.states,
         hidden_size=hidden,
-        **cell.attributes,
+        **operator.attributes,
     )
     ys, *states = outputs
     finals = [ctx.reshape(ctx.stamp(value, state), state, (*batch, hidden)) for value in reversed(states)]
     return [*finals, ctx.reshape(ctx.stamp(ys, inner), inner, result)]
 
 
-def _fusion(cell: _Cell, *, carried: bool) -> Fusion:
+def fusion(cell: Cell, *, carried: bool) -> Fusion:
     """Return the fusion of a cell over a sequence that comes with its initial states, or starts from zeros."""
-    states = cell.states if carried else 0
+    operator = cell.operator
+    states = operator.states if carried else 0
 
     def reference(x: Any, *arrays: Any) -> Any:
-        carry, params = arrays[:states], arrays[states:]
-        rnn = nnx.RNN(cell.with_params(params), time_major=True, return_carry=True)
-        return rnn(x, initial_carry=(carry if states > 1 else carry[0]) if carried else None)
+        params = dict(zip(cell.params, arrays[states:], strict=True))
+        return cell.run(params, x, arrays[:states] if carried else None)
 
     def look(candidate: Candidate) -> Sequence[Mapping[str, Any]]:
         body = Counter(e.primitive for e in flatten(candidate.params("scan")[0]["jaxpr"]).eqns)
-        return [{}] if all(body[name] == count for name, count in cell.primitives.items()) else []
+        return [{}] if all(body[name] == count for name, count in operator.primitives.items()) else []
 
     def emit(ctx: LoweringContext, x: ir.Value, *arrays: ir.Value) -> Sequence[ir.Value]:
         avals = ctx.avals_in
-        shape, hidden = avals[0].shape, ctx.avals_out[-1].shape[-1]
-        if any(a.dtype != np.float32 for a in avals) or not ctx.supports(cell.op_type, np.float32):
-            msg = f"{cell.op_type} is run in float32 only"
+        features, hidden = avals[0].shape[-1], ctx.avals_out[-1].shape[-1]
+        if any(a.dtype != np.float32 for a in avals) or not ctx.supports(operator.name, np.float32):
+            msg = f"{operator.name} is run in float32 only"
             raise Decline(msg)
-        if not (isinstance(shape[-1], int) and isinstance(hidden, int)) or 0 in {*map(_static, shape), hidden}:
+        known = [d for d in (*avals[0].shape, hidden) if isinstance(d, int)]
+        if not (isinstance(features, int) and isinstance(hidden, int)) or 0 in known:
             msg = "the number of features is not known at conversion, or something is empty"
             raise Decline(msg)
         carry, params = arrays[:states], arrays[states:]
         weights = cell.packed(ctx, params, avals[1 + states :])
-        run = functools.partial(_operator, ctx, cell, x, carry, weights)
+        run = functools.partial(_emit, ctx, operator, x, carry, weights)
         if ctx.target is None:
             return run()
-        ordinary = _ordinary(ctx, cell, x, *carry, *weights)
-        wide = len(cell.order) * hidden
-        shapes = (1, wide, shape[-1]), (1, wide, hidden), (1, 2 * wide)
+        ordinary = _ordinary(ctx, operator, x, *carry, *weights)
+        wide = operator.gates * hidden
+        shapes = (1, wide, features), (1, wide, hidden), (1, 2 * wide)
         packed = [jax.ShapeDtypeStruct(s, np.dtype(np.float32)) for s in shapes]
         scanned = functools.partial(
             ctx.via_jax, cell.scanned, x, *carry, *weights, avals=[*avals[: 1 + states], *packed]
         )
         return choose(ctx, ordinary, run, scanned)
 
-    carry = [(2, _HIDDEN)] * states
     return Fusion(
-        name=f"flax.nnx.RNN({cell.layer.__name__}{', initial_carry' if carried else ''})",
+        name=f"{cell.library}.RNN({cell.name}{', initial_carry' if carried else ''})",
         reference=reference,
-        examples=[[(5, 2, _FEATURES), *carry, *cell.examples()]],
+        examples=[[(5, 2, _FEATURES), *[(2, _HIDDEN)] * states, *cell.examples()]],
         kwargs=look,
         emit={MIN_OPSET: emit},
         dtypes=frozenset({"float32"}),
         primitives=frozenset({"scan"}),
-        library="flax.nnx",
+        library=cell.library,
     )
 
 
-def _static(dim: Any) -> int:
-    return dim if isinstance(dim, int) else -1
+# -- the cells of flax.nnx -------------------------------------------------------------------------------------------
 
 
-FUSIONS: tuple[Fusion, ...] = tuple(_fusion(cell, carried=carried) for cell in CELLS for carried in (False, True))
+def _cell(layer: Callable[..., Any], **options: Any) -> Cell:
+    def run(params: Mapping[str, Any], x: Any, carry: Sequence[Any] | None) -> Any:
+        kernel, recurrent = (params[f"{options[part][0]}.kernel"] for part in ("kernels", "recurrent"))
+        inits = {
+            "kernel_init": kernel,
+            "recurrent_kernel_init": recurrent,
+            "bias_init": params[f"{options['biased'][0]}.bias"],
+        }
+        cell = layer(
+            kernel.shape[0], recurrent.shape[0], rngs=NO_RANDOM, **{name: given(array) for name, array in inits.items()}
+        )
+        for path, array in params.items():
+            part, name = path.split(".")
+            setattr(getattr(cell, part), name, nnx.Param(array))
+        initial = carry if carry is None or len(carry) > 1 else carry[0]
+        return nnx.RNN(cell, time_major=True, return_carry=True)(x, initial_carry=initial)
+
+    return Cell(name=layer.__name__, library="flax.nnx", run=run, **options)
+
+
+_DENSE: dict[str, Any] = {"kernels": ("dense_i",), "recurrent": ("dense_h",)}
+
+CELLS: tuple[Cell, ...] = (
+    _cell(
+        nnx.LSTMCell,
+        operator=LSTM,
+        kernels=("ii", "io", "if_", "ig"),
+        recurrent=("hi", "ho", "hf", "hg"),
+        biased=("hi", "ho", "hf", "hg"),
+    ),
+    _cell(nnx.OptimizedLSTMCell, operator=LSTM, **_DENSE, biased=("dense_h",), order=(0, 3, 1, 2)),
+    _cell(nnx.GRUCell, operator=GRU, **_DENSE, biased=("dense_i",), order=(1, 0, 2)),
+    _cell(nnx.SimpleCell, operator=RNN, **_DENSE, biased=("dense_i",)),
+)
+
+FUSIONS: tuple[Fusion, ...] = tuple(fusion(cell, carried=carried) for cell in CELLS for carried in (False, True))
