@@ -122,6 +122,18 @@ def dynamic(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def bench(session: nox.Session) -> None:
+    """Measure against JAX and jax2onnx 0.17.1, write docs/benchmarks.md (15 minutes); a part: `-- --models mlp`."""
+    _install(session, *GROUPS["bench"])
+    theirs = Path(session.virtualenv.location).with_name("bench-theirs")
+    python = str(theirs / "bin" / "python")
+    if not Path(python).exists():
+        session.run("python", "-m", "venv", str(theirs))
+    session.run(python, "-m", "pip", "install", "-q", *GROUPS["bench"], *GROUPS["bench-theirs"], external=True)
+    session.run("python", "benchmarks/bench.py", "--theirs", python, *(session.posargs or ["--write"]))
+
+
+@nox.session(python=NEWEST)
 def graphs(session: nox.Session) -> None:
     """Draw the graphs of docs/graphs.md anew."""
     _install(session, "graphviz-pure")
