@@ -73,7 +73,7 @@ a.at[j].set(0) | a.at[0].min(b)
 jnp.take_along_axis(a, b, i) | a[b, j] | a[j] | a[..., b] | a.at[::2].set(5) | a.at[b].get(mode='fill', fill_value=7)
 lax.dynamic_slice(a, (b,) * a.ndim, (1,) * a.ndim) | lax.dynamic_update_slice(a, a[:1], (b,) + (0,) * (a.ndim - 1))
 lax.dynamic_index_in_dim(a, b, i) | jnp.where(b > 0, a, 0) | jax.nn.one_hot(a, 4) | jnp.searchsorted(jnp.sort(a), b)
-a.at[b].apply(lambda v: v * 2) | jax.ops.segment_sum(a, b, 3)
+a.at[b].apply(lambda v: (v * 2).astype(v.dtype)) | jax.ops.segment_sum(a, b, 3)
 """
 PRODUCTS = """
 a @ b | a @ b.T | jnp.outer(a, b) | jnp.einsum('...i,...i->...', a, b) | jnp.tensordot(a, b, 1) | jnp.inner(a, b)
