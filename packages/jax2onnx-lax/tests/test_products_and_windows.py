@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
-from jax2onnx import to_onnx
+from jax2onnx import check, to_onnx
 from jax2onnx.errors import UnsupportedCaseError
 from jax2onnx.testing import operators, x64
 
@@ -20,6 +21,20 @@ def test_max_pool_is_guarded_against_nan_only_where_the_runtime_loses_it() -> No
     inputs = [("B", 3, 8, 8)]
     assert operators(to_onnx(max_pool, inputs, target="onnx")) == {"MaxPool": 1}
     assert operators(to_onnx(max_pool, inputs))["If"] == 1
+
+
+@pytest.mark.parametrize("positive", [jax.nn.relu, jnp.exp, lambda x: jax.nn.relu(x).astype(jnp.float16)])
+@pytest.mark.parametrize("shape", [(2, 9, 8, 3), ("B", "H", 8, 3)])
+def test_max_pool_of_positive_numbers_needs_no_branch(positive, shape) -> None:
+    def function(x):
+        return jax.lax.reduce_window(positive(x), -jnp.inf, jax.lax.max, (1, 3, 2, 1), (1, 2, 2, 1), "SAME")
+
+    model = to_onnx(function, [shape], constraints=["H >= 1"] if "H" in shape else [])
+    found = operators(model)
+    assert "If" not in found
+    assert (found["MaxPool"], found["AveragePool"], found["IsNaN"], found["Where"]) == (1, 1, 1, 1)
+    for seed in range(2):
+        check(model, function, [shape], seed=seed)
 
 
 def test_float64_convolution_is_native_where_the_target_has_it() -> None:

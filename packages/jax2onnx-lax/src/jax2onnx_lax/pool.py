@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 _DILATED_AVERAGE_OPSET = 19
 """The first opset whose ``AveragePool`` takes dilations."""
 
+_REARRANGING = frozenset({"Cast", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+_POSITIVE = frozenset({"Abs", "Exp", "Relu", "Sigmoid", "Softmax"})
+
 
 def window_sum(ctx: LoweringContext, x: ir.Value, window: windows.Window) -> ir.Value | None:
     """Sum over windows by ``AveragePool``; None where that does not do it."""
     dtype = ctx.aval_out.dtype
     compute = _compute_dtype(dtype)
-    if not is_float(dtype) or not ctx.supports("AveragePool", compute):
-        return None
-    pool = _plan(ctx, window)
-    if pool is None or ("dilations" in pool.attributes and ctx.opset < _DILATED_AVERAGE_OPSET):
+    pool = _plan(ctx, window) if is_float(dtype) else None
+    if pool is None or not _averages(ctx, pool, compute):
         return None
     padded = 1 if {"pads", "auto_pad"} & pool.attributes.keys() else None
     count = np.asarray(math.prod(pool.attributes["kernel_shape"]), compute)
@@ -57,7 +58,8 @@ def window_extremum(ctx: LoweringContext, x: ir.Value, window: windows.Window, *
         y = ctx.stamp(ctx.op.MaxPool(x, **pool.attributes), pool.window.out)
         # onnxruntime's MaxPool passes over NaN, and starts from the smallest finite number.
         if ctx.target is not None and is_float(dtype):
-            y = ctx.stamp(_guarded(ctx, x, y, pool, compute), pool.window.out)
+            guard = _poisoned if is_max and _is_positive(x) and _averages(ctx, pool, compute) else _guarded
+            y = ctx.stamp(guard(ctx, x, y, pool, compute), pool.window.out)
         return y if is_max else ctx.op.Neg(y)
 
     return ctx.cast(_pooled(ctx, ctx.cast(x, compute), pool, emit), dtype)
@@ -149,6 +151,27 @@ def _pooled(ctx: LoweringContext, x: ir.Value, pool: _Pool, emit: Callable[[ir.V
     permuted = tuple(ctx.aval_out.shape[a] for a in pool.permutation)
     inverse = [pool.permutation.index(a) for a in range(len(permuted))]
     return windows.transpose(ctx, ctx.reshape(y, pool.window.out, permuted), permuted, inverse)[0]
+
+
+def _averages(ctx: LoweringContext, pool: _Pool, dtype: np.dtype[Any]) -> bool:
+    """Tell whether ``AveragePool`` takes the windows."""
+    dilated = "dilations" in pool.attributes
+    return ctx.supports("AveragePool", dtype) and (not dilated or ctx.opset >= _DILATED_AVERAGE_OPSET)
+
+
+def _is_positive(x: ir.Value) -> bool:
+    """Tell whether all numbers of an array are known not to be negative."""
+    producer = x.producer()
+    while producer is not None and producer.op_type in _REARRANGING and producer.inputs[0] is not None:
+        producer = producer.inputs[0].producer()
+    return producer is not None and producer.op_type in _POSITIVE and not producer.domain
+
+
+def _poisoned(ctx: LoweringContext, x: ir.Value, y: ir.Value, pool: _Pool, dtype: Any) -> ir.Value:
+    """Return ``y``, and NaN where a window has one: there its average is NaN, as nothing cancels an infinity."""
+    del dtype
+    mean = ctx.stamp(ctx.op.AveragePool(x, **pool.attributes), pool.window.out)
+    return ctx.op.Where(ctx.stamp(ctx.op.IsNaN(mean), pool.window.out), mean, y)
 
 
 def _guarded(ctx: LoweringContext, x: ir.Value, y: ir.Value, pool: _Pool, dtype: Any) -> ir.Value:
