@@ -315,7 +315,7 @@ def page(answers: list[dict[str, str]], settings: str) -> str:
         cases = [a for a in answers if explained(a) is exception]
         if cases:
             lines.append(
-                f"- {len(cases)} {exception['outcome']}, `{exception['cases']}`: {exception['why']} ",
+                f"- {len(cases)} {exception['outcome']}, `{exception['cases']}`: {exception['why']}",
             )
             lines.append(f"  *Remedy:* {exception['remedy']}")
     lines += ["", "## Not converted", ""]
