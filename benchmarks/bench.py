@@ -25,15 +25,14 @@ from report import OURS, THEIRS, render
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-CORES = (1, 2)
 LIMIT_S = 240.0  # of processor time for one export
 
 
 class Bench:
     """Runs measure.py with the Python of each converter."""
 
-    def __init__(self, pythons: dict[str, str], rounds: int, folder: Path) -> None:
-        self.pythons, self.rounds, self.folder = pythons, rounds, folder
+    def __init__(self, pythons: dict[str, str], rounds: int, cores: list[int], folder: Path) -> None:
+        self.pythons, self.rounds, self.cores, self.folder = pythons, rounds, cores, folder
 
     def measure(self, converter: str, *args: str) -> dict[str, Any]:
         """Return what one process measured, or ``{"failed": why}``."""
@@ -72,7 +71,7 @@ class Bench:
 
     def model(self, name: str) -> dict[str, Any]:
         """Return all that is measured of one model."""
-        return {"exports": self.exports(name, list(self.pythons)), "runs": [self.runs(name, n) for n in CORES]}
+        return {"exports": self.exports(name, list(self.pythons)), "runs": [self.runs(name, n) for n in self.cores]}
 
     def first(self) -> dict[str, Any]:
         """Return each converter's first export in a process, best of a few, by turns."""
@@ -97,17 +96,17 @@ def main() -> None:
     parser.add_argument("--theirs", help="the Python of an environment with the other converter")
     parser.add_argument("--models", nargs="*", choices=(*CASES, "growing", "first"), help="a part (default: all)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cores", type=int, nargs="+", default=[1, 2], help="numbers of cores and threads to run with")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(HERE.parent)} too")
     args = parser.parse_args()
     chosen = args.models or (*CASES, "growing", "first")
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(
-            {OURS: sys.executable} | ({THEIRS: args.theirs} if args.theirs else {}), args.rounds, Path(folder)
-        )
+        pythons = {OURS: sys.executable} | ({THEIRS: args.theirs} if args.theirs else {})
+        bench = Bench(pythons, args.rounds, args.cores, Path(folder))
         results: dict[str, Any] = {
             "versions": {converter: bench.measure(converter, "versions") for converter in bench.pythons},
+            "cores": args.cores,
             "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}",
-            "limit": LIMIT_S,
         }
         if "first" in chosen:
             results["first"] = bench.first()
