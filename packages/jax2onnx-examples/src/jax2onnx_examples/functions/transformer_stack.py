@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import jax
 from flax import nnx
 
 from jax2onnx import onnx_function
 from jax2onnx_examples._describe import FUNCTIONS, model
 from jax2onnx_examples.functions.transformer_block import TransformerBlock
+from jax2onnx_examples.models import transformer
 
 
 @onnx_function
-class TransformerStack(nnx.Module):
-    """Blocks one after another; they differ in their weights only, and so share their function."""
+class TransformerStack(transformer.TransformerStack):
+    """The stack as a function; its blocks differ in their weights only, and so share theirs."""
 
-    def __init__(self, depth: int, width: int, heads: int, *, rngs: nnx.Rngs) -> None:
-        self.blocks = nnx.List([TransformerBlock(width, heads, rngs=rngs) for _ in range(depth)])
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Map (batch, time, width) to the same shape."""
-        for block in self.blocks:
-            x = block(x)
-        return x
+def stack(rngs: nnx.Rngs) -> TransformerStack:
+    """Return three blocks of four heads."""
+    return TransformerStack(TransformerBlock(32, 4, rngs=rngs) for _ in range(3))
 
 
 EXAMPLES = [
     model(
         FUNCTIONS,
         "010_transformer_block",
-        lambda rngs: TransformerStack(3, 32, 4, rngs=rngs),
+        stack,
         [("B", 10, 32)],
         component="transformer stack",
         operators={"TransformerStack": 1},

@@ -6,7 +6,7 @@ from flax import nnx
 
 from jax2onnx import onnx_function
 from jax2onnx_examples._describe import FUNCTIONS, model
-from jax2onnx_examples.functions.transformer_stack import TransformerStack
+from jax2onnx_examples.functions.transformer_stack import stack
 from jax2onnx_examples.models import conv_embedding, vit
 
 
@@ -22,14 +22,7 @@ class VisionTransformer(vit.VisionTransformer):
 
 def with_convolutions(rngs: nnx.Rngs) -> VisionTransformer:
     """Return a model over the pixels of an image halved twice."""
-    return VisionTransformer(
-        ConvEmbedding((1, 16, 32), rngs=rngs),
-        TransformerStack(3, 32, 4, rngs=rngs),
-        tokens=49,
-        width=32,
-        classes=10,
-        rngs=rngs,
-    )
+    return VisionTransformer(ConvEmbedding((1, 16, 32), rngs=rngs), stack(rngs), rngs=rngs)
 
 
 EXAMPLES = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import jax
 from flax import nnx
 
@@ -28,14 +30,19 @@ class TransformerBlock(nnx.Module):
 class TransformerStack(nnx.Module):
     """Blocks one after another."""
 
-    def __init__(self, depth: int, width: int, heads: int, hidden: int, *, rngs: nnx.Rngs) -> None:
-        self.blocks = nnx.List([TransformerBlock(width, heads, hidden, rngs=rngs) for _ in range(depth)])
+    def __init__(self, blocks: Iterable[Callable[[jax.Array], jax.Array]]) -> None:
+        self.blocks = nnx.List(blocks)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map (batch, time, width) to the same shape."""
         for block in self.blocks:
             x = block(x)
         return x
+
+
+def stack(rngs: nnx.Rngs) -> TransformerStack:
+    """Return three blocks of four heads."""
+    return TransformerStack(TransformerBlock(32, 4, 64, rngs=rngs) for _ in range(3))
 
 
 EXAMPLES = [
@@ -50,7 +57,7 @@ EXAMPLES = [
     model(
         MODELS,
         "transformer_stack",
-        lambda rngs: TransformerStack(3, 32, 4, 64, rngs=rngs),
+        stack,
         [("B", 10, 32)],
         component="TransformerStack",
         operators={"LayerNormalization": 6, "Gelu": 3},

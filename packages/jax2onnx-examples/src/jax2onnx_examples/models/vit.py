@@ -11,7 +11,7 @@ from flax import nnx
 from jax2onnx_examples._describe import MODELS, model
 from jax2onnx_examples.models.conv_embedding import ConvEmbedding
 from jax2onnx_examples.models.patch_embedding import PatchEmbedding
-from jax2onnx_examples.models.transformer import TransformerStack
+from jax2onnx_examples.models.transformer import stack
 
 
 class VisionTransformer(nnx.Module):
@@ -22,9 +22,9 @@ class VisionTransformer(nnx.Module):
         embedding: Callable[[jax.Array], jax.Array],
         encoder: Callable[[jax.Array], jax.Array],
         *,
-        tokens: int,
-        width: int,
-        classes: int,
+        tokens: int = 49,
+        width: int = 32,
+        classes: int = 10,
         rngs: nnx.Rngs,
     ) -> None:
         self.embedding = embedding
@@ -47,26 +47,12 @@ class VisionTransformer(nnx.Module):
 
 def with_patches(rngs: nnx.Rngs) -> VisionTransformer:
     """Return a model over patches of 4 x 4 pixels."""
-    return VisionTransformer(
-        PatchEmbedding(4, 1, 32, rngs=rngs),
-        TransformerStack(3, 32, 4, 64, rngs=rngs),
-        tokens=49,
-        width=32,
-        classes=10,
-        rngs=rngs,
-    )
+    return VisionTransformer(PatchEmbedding(4, 1, 32, rngs=rngs), stack(rngs), rngs=rngs)
 
 
 def with_convolutions(rngs: nnx.Rngs) -> VisionTransformer:
     """Return a model over the pixels of an image halved twice."""
-    return VisionTransformer(
-        ConvEmbedding((1, 16, 32), rngs=rngs),
-        TransformerStack(3, 32, 4, 64, rngs=rngs),
-        tokens=49,
-        width=32,
-        classes=10,
-        rngs=rngs,
-    )
+    return VisionTransformer(ConvEmbedding((1, 16, 32), rngs=rngs), stack(rngs), rngs=rngs)
 
 
 EXAMPLES = [
