@@ -20,10 +20,11 @@ _ROTATION = np.asarray([[0, -1, 0], [1, 0, 0], [0, 0, 2]], np.float64)
 def _eigen(a: jax.Array) -> Any:
     """Return what does not depend on the order of the eigenvalues and the phases of the eigenvectors."""
     w, left, right = lax.linalg.eig(a, compute_left_eigenvectors=True, compute_right_eigenvectors=True)
-    again = jnp.matmul(right * w[..., None, :], jnp.linalg.inv(right))
-    again_left = jnp.matmul(left * w.conj()[..., None, :], jnp.linalg.inv(left))
+    # Left and right eigenvectors are orthogonal, but for those of one eigenvalue.
+    weights = w / jnp.sum(left.conj() * right, axis=-2)
+    again = jnp.matmul(right * weights[..., None, :], adjoint(left))
     lengths = [jnp.sum(jnp.abs(v) ** 2, axis=-2) for v in (left, right)]
-    return jnp.sort(jnp.abs(w)), again, again_left, *lengths
+    return jnp.sort(jnp.abs(w)), again, *lengths
 
 
 def _schur(a: jax.Array) -> Any:
