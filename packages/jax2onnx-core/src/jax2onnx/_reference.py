@@ -70,19 +70,10 @@ class Pattern:
     outputs: tuple[Var, ...]
     nodes: Mapping[Var, Node]
     size: int
-
-    @property
-    def primitives(self) -> set[str]:
-        """The primitives of all equations."""
-        return {n.primitive for n in self.nodes.values()}
-
-    @property
-    def form(self) -> tuple[Any, ...]:
-        """All that a search sees which ignores shapes and literals."""
-        numbers: dict[Atom, int] = {v: i for i, v in enumerate((*self.inputs, *self.nodes))}
-        return tuple(
-            (n.primitive, n.index, *((numbers.get(o.atom), o.scalar) for o in n.operands)) for n in self.nodes.values()
-        )
+    primitives: frozenset[str]
+    """The primitives of all equations."""
+    form: tuple[Any, ...]
+    """All that a search sees which ignores shapes and literals."""
 
     @property
     def output(self) -> Var:
@@ -130,9 +121,9 @@ def _traced(
     *,
     loose: bool,
 ) -> Pattern | str:
-    inputs = [jax.ShapeDtypeStruct(shape, dtype, weak_type=weak) for _, shape, dtype, weak in avals]
+    specs = [jax.ShapeDtypeStruct(shape, dtype, weak_type=weak) for _, shape, dtype, weak in avals]
     try:
-        jaxpr = jax.make_jaxpr(functools.partial(reference, **dict(kwargs)))(*inputs)
+        jaxpr = jax.make_jaxpr(functools.partial(reference, **dict(kwargs)))(*specs)
     except REFERENCE_ERRORS as error:
         return f"the reference does not trace here: {type(error).__name__}: {error}"
     program = live(flatten(jaxpr))
@@ -154,7 +145,14 @@ def _traced(
         for i, eqn in enumerate(program.eqns)
         for index, var in enumerate(eqn.outputs)
     }
-    return Pattern(tuple(program.inputs), outputs, nodes, len(program.eqns))
+    inputs = tuple(program.inputs)
+    primitives = frozenset(n.primitive for n in nodes.values())
+    return Pattern(inputs, outputs, nodes, len(program.eqns), primitives, _form(inputs, nodes))
+
+
+def _form(inputs: Sequence[Var], nodes: Mapping[Var, Node]) -> tuple[Any, ...]:
+    numbers: dict[Atom, int] = {v: i for i, v in enumerate((*inputs, *nodes))}
+    return tuple((n.primitive, n.index, *((numbers.get(o.atom), o.scalar) for o in n.operands)) for n in nodes.values())
 
 
 def _operand(graph: Graph, eqn: int, atom: Atom) -> Operand:
