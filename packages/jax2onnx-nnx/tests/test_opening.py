@@ -249,6 +249,6 @@ def test_state_of_submodules_that_are_functions_costs_nothing_where_it_is_droppe
     exported = to_onnx(model, [(2, 5, 3)], functions="modules")
     onnx.checker.check_model(exported, full_check=True)
     check(exported, model, [(2, 5, 3)])
-    assert [n.op_type for n in exported.graph.node] == ["RNN", "Linear_2"]
+    assert [n.op_type for n in exported.graph.node] == ["RNN", "Linear"]
     assert {"LSTMCell", "RNN"} <= {f.name for f in exported.functions}
     assert all(len(f.output) == 1 for f in exported.functions if f.name != "LSTMCell")

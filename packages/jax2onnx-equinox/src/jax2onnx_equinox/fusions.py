@@ -51,7 +51,7 @@ def _epsilon(ctx: LoweringContext, operand: int) -> float:
 
 def _layer_norm(*, weight: bool, bias: bool) -> Fusion:
     def reference(x: Any, *arrays: Any, count: int = 1) -> Any:
-        import equinox as eqx  # slow, and not used by programs of other libraries
+        import equinox as eqx  # noqa: PLC0415 - slow, and not used by programs of other libraries
 
         *held, epsilon = arrays
         layer = eqx.nn.LayerNorm(x.shape[x.ndim - count :], use_weight=weight, use_bias=bias)

@@ -55,6 +55,9 @@ def expand(ctx: LoweringContext, x: ir.Value, old: Sequence[Any], new: Sequence[
     """Repeat the size-1 dims of ``x`` (of shape ``old``, which may lack leading dims of ``new``) up to ``new``."""
     if tuple(old) == tuple(new):
         return x
+    if 0 in new and not any(is_symbolic(d) for d in new):
+        # onnxruntime infers that a dim of size 1 stays so.
+        return ctx.constant(np.zeros(tuple(new), ctx.avals_in[0].dtype if x.dtype is None else x.dtype.numpy()))
     lead = len(new) - len(old)
     changed = [1 if i >= lead and old[i - lead] == d else d for i, d in enumerate(new)]
     return ctx.stamp(ctx.op.Expand(x, ctx.shape(changed)), new)
