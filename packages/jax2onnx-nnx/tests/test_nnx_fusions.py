@@ -336,3 +336,36 @@ def test_recurrent_in_a_function_gets_its_parameters_as_inputs() -> None:
     model = to_onnx(Twice(), [("B", "T", 3)], functions="modules")
     check(model, Twice(), [("B", "T", 3)])
     assert any(n.op_type == "If" for f in model.functions for n in f.node)
+
+
+class Normed(nnx.Module):
+    def __init__(self, layer: nnx.Module, features: int, *, shared: bool = False) -> None:
+        self.layer = trained(layer)
+        self.norm = trained(nnx.BatchNorm(features, rngs=rngs()))
+        self.shared = shared
+
+    def __call__(self, x):
+        y = self.layer(x)
+        return self.norm(y) + y if self.shared else nnx.relu(self.norm(y))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("layer", "spec"),
+    [
+        (lambda bias: nnx.Conv(3, 8, (3, 3), use_bias=bias, rngs=rngs()), ("B", 9, 9, 3)),
+        (lambda bias: nnx.Conv(4, 8, (3,), feature_group_count=2, use_bias=bias, rngs=rngs()), ("B", 9, 4)),
+        (lambda bias: nnx.Linear(4, 8, use_bias=bias, rngs=rngs()), ("B", 4)),
+    ],
+)
+def test_batch_norm_is_folded_on_request(layer, spec, bias) -> None:
+    model = Normed(layer(bias), 8)
+    counts = exported(model, [spec], fold_batch_norm=True)
+    folds = bias or len(spec) > 2  # a MatMul takes no bias
+    assert counts.get("BatchNormalization", 0) == int(not folds)
+    assert exported(model, [spec])["BatchNormalization"] == 1
+
+
+def test_batch_norm_of_what_is_used_elsewhere_stays() -> None:
+    model = Normed(nnx.Conv(3, 8, (3, 3), rngs=rngs()), 8, shared=True)
+    assert exported(model, [("B", 9, 9, 3)], fold_batch_norm=True)["BatchNormalization"] == 1

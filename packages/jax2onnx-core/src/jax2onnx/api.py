@@ -55,6 +55,7 @@ def to_onnx(
     functions: Literal["marked", "modules"] = "marked",
     state: Literal["drop", "io"] = "drop",
     training: bool = False,
+    fold_batch_norm: bool = False,
     name: str | None = None,
     explain: bool | Callable[[FusionReport], object] = False,
 ) -> onnx.ModelProto:
@@ -82,6 +83,8 @@ def to_onnx(
         state: ``'drop'`` drops the updates that a module makes to its own state; ``'io'`` exports a pure step: each
             updated variable is a further input and, as ``<name>.next``, a further output.
         training: export training behaviour (batch statistics, dropout) instead of inference.
+        fold_batch_norm: let the weights of convolutions and products do the work of batch normalisations after them;
+            the weights are then not those of the module, and results differ by rounding.
         name: the graph's name.
         explain: True prints, on stderr, which functions were found in the program and which were nearly found and why
             not; a callable gets this as a :class:`~jax2onnx.explaining.FusionReport` instead.
@@ -107,6 +110,7 @@ def to_onnx(
         functions=functions,
         state=state,
         training=training,
+        fold_batch_norm=fold_batch_norm,
         name=name,
         explain=explain,
     )
@@ -139,7 +143,7 @@ def export_ir(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], options: Optio
     options = options or Options()
     lowered = lower_ir(fn, inputs, options)
     model = lowered.model
-    tidy(model)
+    tidy(model, fold_batch_norm=options.fold_batch_norm)
     plugins.load().hook.jax2onnx_finalize(model=model)
     if lowered.target is not None:
         legalise(model, lowered.target)

@@ -96,6 +96,7 @@ def cli() -> None:
 )
 @click.option("--output-name", "output_names", multiple=True, metavar="NAME", help="Name of an output, in order.")
 @click.option("--no-fusions", is_flag=True, help="Keep primitives instead of whole functions such as Gelu.")
+@click.option("--fold-batch-norm", is_flag=True, help="Batch normalisation in the weights before it.")
 @click.option("--explain", is_flag=True, help="Tell which functions were found, and which nearly, and why not.")
 @click.option("--check", "checked", is_flag=True, help="Run the model in onnxruntime and compare it with JAX.")
 @_object_options
@@ -110,6 +111,7 @@ def export(
     constraints: tuple[str, ...],
     output_names: tuple[str, ...],
     no_fusions: bool,
+    fold_batch_norm: bool,
     explain: bool,
     checked: bool,
     call: bool,
@@ -134,6 +136,7 @@ def export(
             output_names=output_names or None,
             constraints=constraints,
             fusions=not no_fusions,
+            fold_batch_norm=fold_batch_norm,
             explain=reports.append if explain else False,
             **shared,
             **options,

@@ -30,5 +30,6 @@ class Options:
     functions: Literal["marked", "modules"] = "marked"
     state: Literal["drop", "io"] = "drop"
     training: bool = False
+    fold_batch_norm: bool = False
     name: str | None = None
     explain: bool | Callable[[FusionReport], object] = False

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
 from jax2onnx._biases import merge_biases, place_biases
+from jax2onnx._folding import fold_batch_norms
 from jax2onnx._idioms import shorten
 from jax2onnx._initializers import Home, fold, restore_names, share
 from jax2onnx._layout import settle
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-def tidy(model: ir.Model) -> None:
+def tidy(model: ir.Model, *, fold_batch_norm: bool = False) -> None:
     """Simplify the model in place, its functions and subgraphs too; no result changes but by rounding.
 
     Dead and repeated nodes, nodes that do nothing, chains of reshapes and transposes of weights go; products with a
@@ -43,6 +44,8 @@ def tidy(model: ir.Model) -> None:
             turn_vector_products(graph)
             place_biases(graph, home)
             merge_biases(graph, home)
+            if fold_batch_norm:
+                fold_batch_norms(graph, home)
         remove_dead(home.graph)
     restore_names(model.graph)
 
