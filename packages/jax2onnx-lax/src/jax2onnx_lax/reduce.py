@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 import onnx_ir as ir
+from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
 from jax2onnx._compat import is_symbolic
@@ -206,6 +207,11 @@ def reduce(
     del computation  # The jaxpr again, as a Python function.
     count = len(operands) // 2
     avals = ctx.avals_in[:count]
+    if all(avals[0].shape[d] == 1 for d in dimensions):  # XLA leaves out the initial value
+        return [
+            ctx.via_jax(lambda a: lax.squeeze(a, dimensions), x, avals=[a])
+            for x, a in zip(operands, avals, strict=False)
+        ]
     moved = [_to_last(ctx, x, a, dimensions) for x, a in zip(operands[:count], avals, strict=True)]
     return reduce_last(
         ctx,

@@ -74,6 +74,8 @@ def reduce_window(
 ) -> Sequence[ir.Value]:
     """Lower ``reduce_window``: any associative function of any number of arrays."""
     count = len(operands) // 2
+    if not window.size:  # XLA leaves out the initial value
+        return operands[:count]
     initial = operands[count:]
     given = [windows.Operand(x, a, i) for x, a, i in zip(operands[:count], ctx.avals_in, initial, strict=False)]
     monoid = _monoid(jaxpr, ctx.avals_in[0].dtype)

@@ -102,6 +102,8 @@ EXAMPLES: list[Example] = [
         lambda x: lax.reduce(x, np.float32(-_INF), jnp.logaddexp, (0, 2)),
         [("B", 3, 2)],
     ),
+    _example("reduce_of_no_dims", "jax.lax.reduce", lambda x: lax.reduce(x, np.float32(9), lax.max, ()), [("B", 3)]),
+    _example("reduce_of_one", "jax.lax.reduce", lambda x: lax.reduce(x, np.float32(9), jnp.hypot, (1,)), [("B", 1, 3)]),
     _example("reduce_variadic", "jax.lax.reduce", _first_largest, [("B", 5)]),
     *_accumulated("cumsum", lax.cumsum),
     *_accumulated("cumprod", lax.cumprod),
