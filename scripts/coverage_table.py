@@ -62,7 +62,7 @@ def run_example(index: int) -> list[Outcome]:
     from jax2onnx.summary import summarise
     from jax2onnx.testing import cases, run
 
-    wanted = list(load().registry().examples)[index]
+    wanted = list(load().examples())[index]
     found: dict[str, Outcome] = {}
     for case in cases(wanted.plugin, contexts=[wanted.context]):
         if case.example is not wanted:
@@ -92,7 +92,7 @@ def collect(jobs: int) -> Report:
     """Run every example with this interpreter."""
     from jax2onnx.plugins import load
 
-    examples = list(load().registry().examples)
+    examples = list(load().examples())
     outcomes: list[Outcome] = []
     with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=200) as pool:
         for done, some in enumerate(pool.imap(run_example, range(len(examples))), start=1):

@@ -82,7 +82,7 @@ def run_example(index: int) -> Outcome | None:
     from jax2onnx.plugins import load
     from jax2onnx.testing import static, x64
 
-    example = list(load().registry().examples)[index]
+    example = list(load().examples())[index]
     if not SpecifierSet(example.requires_jax).contains(jax.__version__, prereleases=True):
         return None
     outcome = Outcome(example.context, example.name, "")
@@ -190,7 +190,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="run a part only, each so-manieth example; write no page")
     arguments = parser.parse_args()
     os.environ["JAX2ONNX_STRICT_PLUGINS"] = "1"
-    indices = range(0, len(load().registry().examples), arguments.every)
+    indices = range(0, len(load().examples()), arguments.every)
     outcomes: list[Outcome] = []
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(arguments.jobs, maxtasksperchild=200))

@@ -39,6 +39,18 @@ def test_listing_plugins_answers_at_once():
     assert 0 < min(seconds("-m", "jax2onnx", "list-plugins") for _ in range(3)) - bare < 0.7
 
 
+@pytest.mark.parametrize("shape", [("B", 3), ("B", "2*T + 1")], ids=str)
+def test_an_export_does_not_execute_sympy(shape):
+    code = (
+        "import sys; from jax2onnx import to_onnx; "
+        f"to_onnx(lambda x: x.reshape(-1) + x.shape[0] * x.shape[1], [{shape!r}]); "
+        "print('sympy.core' in sys.modules); "
+        "import sympy; print(sympy.Symbol('x') * 2); import onnx_ir; print(onnx_ir.SymbolicDim('B') + 1)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.split("\n") == ["False", "2*x", "B + 1", ""]
+
+
 def test_public_names():
     import jax2onnx
 

@@ -213,3 +213,13 @@ def test_threads_share_one_registry(fake_plugin):
         thread.join()
     assert len(found) == 4
     assert len(set(map(id, found))) == 1
+
+
+def test_examples_are_registered_only_when_asked_for(fake_plugin):
+    fake_plugin("alpha", lowering("frob") + "    @hookimpl\n    def jax2onnx_register_examples(registry): 1 / 0\n")
+    assert owner("frob") == "alpha"
+    with pytest.warns(UserWarning, match=r"alpha .*ZeroDivisionError"):
+        assert "lax" in {e.plugin for e in plugins.load().examples()}
+    assert info("alpha").status == "broken"
+    with pytest.warns(UserWarning, match="alpha"):
+        assert owner("frob") is None

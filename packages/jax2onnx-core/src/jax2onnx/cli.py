@@ -120,7 +120,7 @@ def export(
     """Export MODULE:OBJECT to an ONNX file."""
     fn = _find(source, call=call)
     specs, names = _arrange(fn, inputs)
-    from jax2onnx.api import save_onnx
+    from jax2onnx import save_onnx
     from jax2onnx.summary import summarise
 
     options: dict[str, Any] = {"opset": opset, "target": target}
@@ -252,7 +252,7 @@ def _as_in_jax(tensor: Tensor, images: Sequence[str]) -> str:
 
 
 def _check(model: Path, fn: Any, specs: Any, **options: Any) -> None:
-    from jax2onnx.checking import check as compare
+    from jax2onnx import check as compare
 
     with progress(f"checking {model}"), shown_warnings():
         report = compare(str(model), fn, specs, **options)

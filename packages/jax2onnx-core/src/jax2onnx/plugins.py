@@ -2,7 +2,7 @@
 
 Loading has two steps. :func:`load` reads metadata and imports the plugins' light modules.
 :meth:`LoadedPlugins.registry` calls their ``register`` hooks, which import rules, hence jax; it happens at the first
-conversion.
+conversion. Examples are registered only when :meth:`LoadedPlugins.examples` asks for them.
 
 A plugin that fails in either step is set aside and reported; the others work on. Plugins register in a fixed order:
 this project's own first, each after the plugins that its distribution requires, then by name. So a plugin that
@@ -18,9 +18,9 @@ import importlib.metadata
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import pluggy
 from packaging.requirements import InvalidRequirement, Requirement
@@ -34,8 +34,12 @@ from jax2onnx.registry import (
     BoundFusions,
     BoundLowerings,
     BoundTargets,
+    Example,
+    Named,
     Registry,
 )
+
+T = TypeVar("T")
 
 GROUP = "jax2onnx"
 CORE = "jax2onnx-core"
@@ -82,6 +86,7 @@ class LoadedPlugins:
         self._strict = strict
         self._lock = threading.RLock()
         self._registry: Registry | None = None
+        self._examples: Named[Example] | None = None
 
     @property
     def infos(self) -> tuple[PluginInfo, ...]:
@@ -102,50 +107,55 @@ class LoadedPlugins:
         return next((f"{i.name} {i.version}" for i in self._infos if i.name == name and i.status == "ok"), name)
 
     def registry(self) -> Registry:
-        """Return everything that the plugins in use registered, calling their hooks at the first call.
+        """Return what the plugins in use registered for exports, calling their hooks at the first call.
 
         Raises:
             PluginError: a plugin failed and ``JAX2ONNX_STRICT_PLUGINS`` is set.
         """
         with self._lock:
             if self._registry is None:
-                while (registry := self._fill()) is None:
-                    pass
-                self._registry = registry
-                failed = [str(i) for i in self._infos if i.status in {"broken", "incompatible"}]
-                if failed:
-                    warnings.warn("jax2onnx set plugins aside:\n  " + "\n  ".join(failed), UserWarning, stacklevel=2)
+                self._registry = self._filled(_new_registry, _bound)
             return self._registry
 
-    def _fill(self) -> Registry | None:
-        """Return a filled registry, or None after setting aside whoever failed: what they left in it goes with it."""
-        from jax2onnx import targets
+    def examples(self) -> Named[Example]:
+        """Return the examples of the plugins in use; they may import whole frameworks, so that no export needs them.
 
-        registry = Registry()
-        known = (targets.load(name) for name in targets.names())
-        registry.targets.update({target.name: (target, "core") for target in known if target})
+        Raises:
+            PluginError: as :meth:`registry`.
+        """
+        with self._lock:
+            self.registry()
+            if self._examples is None:
+                self._examples = self._filled(_new_examples, _bound_examples)
+            return self._examples
+
+    def _filled(self, new: Callable[[], T], bound: Callable[[T, str], Mapping[str, Any]]) -> T:
+        """Let the plugins in use register, anew after setting aside whoever failed: what they left goes with it."""
+        while not self._fill(filled := new(), bound):
+            pass
+        failed = [str(i) for i in self._infos if i.status in {"broken", "incompatible"}]
+        if failed and self._registry is None:
+            warnings.warn("jax2onnx set plugins aside:\n  " + "\n  ".join(failed), UserWarning, stacklevel=3)
+        return filled
+
+    def _fill(self, empty: T, bound: Callable[[T, str], Mapping[str, Any]]) -> bool:
+        """Tell whether all plugins in use registered; whoever did not is set aside."""
         for info in [i for i in self._infos if i.status == "ok"]:
             try:
-                self._register(info.name, registry)
+                self._register(info.name, bound(empty, info.name))
             except PluginConflictError as error:
                 if self._strict:
                     raise
                 self._refuse_conflict(info, error)
-                return None
+                return False
             except Exception as error:
                 if self._strict:
                     raise PluginError(f"plugin {info.name} failed to register: {_told(error)}") from error
                 self._refuse(info, f"failed to register: {_told(error)}")
-                return None
-        return registry
+                return False
+        return True
 
-    def _register(self, name: str, registry: Registry) -> None:
-        hooks: dict[str, Any] = {
-            "jax2onnx_register_lowerings": BoundLowerings(registry.lowerings, name),
-            "jax2onnx_register_fusions": BoundFusions(registry.fusions, name),
-            "jax2onnx_register_examples": BoundExamples(registry.examples, name),
-            "jax2onnx_register_targets": BoundTargets(registry.targets, name),
-        }
+    def _register(self, name: str, hooks: Mapping[str, Any]) -> None:
         others = [plugin for other, plugin in self.manager.list_name_plugin() if other != name]
         for hook, bound in hooks.items():
             self.manager.subset_hook_caller(hook, others)(registry=bound)
@@ -161,6 +171,33 @@ class LoadedPlugins:
         broken = replace(info, status="broken", reason=reason)
         self._infos[self._infos.index(info)] = broken
         self.manager.unregister(name=info.name)
+        self._registry = self._examples = None
+
+
+def _new_registry() -> Registry:
+    from jax2onnx import targets
+
+    registry = Registry()
+    known = (targets.load(name) for name in targets.names())
+    registry.targets.update({target.name: (target, "core") for target in known if target})
+    return registry
+
+
+def _bound(registry: Registry, plugin: str) -> dict[str, Any]:
+    """Return a registry as one plugin's hooks receive it."""
+    return {
+        "jax2onnx_register_lowerings": BoundLowerings(registry.lowerings, plugin),
+        "jax2onnx_register_fusions": BoundFusions(registry.fusions, plugin),
+        "jax2onnx_register_targets": BoundTargets(registry.targets, plugin),
+    }
+
+
+def _new_examples() -> Named[Example]:
+    return Named("example", lambda e: f"{e.context}.{e.name}")
+
+
+def _bound_examples(examples: Named[Example], plugin: str) -> dict[str, Any]:
+    return {"jax2onnx_register_examples": BoundExamples(examples, plugin)}
 
 
 def load() -> LoadedPlugins:

@@ -100,12 +100,6 @@ class Lowerings:
         for name in sorted(self._entries):
             yield from (self._entries[name][o] for o in sorted(self._entries[name]))
 
-    def remove_plugin(self, plugin: str) -> None:
-        """Forget what one plugin registered."""
-        for variants in self._entries.values():
-            for opset in [o for o, e in variants.items() if e.plugin == plugin]:
-                del variants[opset]
-
     def with_user(self, rules: Mapping[str, Callable[..., Any]]) -> Lowerings:
         """Return a copy in which the user's own rules replace any other."""
         copy = Lowerings()
@@ -276,10 +270,6 @@ class Named(Generic[T]):
             raise PluginConflictError(f"the {self._what} {key!r}", present.plugin, entry.plugin)
         self._entries[key] = entry
 
-    def remove_plugin(self, plugin: str) -> None:
-        """Forget what one plugin registered."""
-        self._entries = {k: e for k, e in self._entries.items() if e.plugin != plugin}
-
     def __iter__(self) -> Iterator[T]:
         return iter(self._entries.values())
 
@@ -332,10 +322,9 @@ class BoundTargets:
 
 
 class Registry:
-    """Everything that the loaded plugins registered."""
+    """Everything that the loaded plugins registered for exports."""
 
     def __init__(self) -> None:
         self.lowerings = Lowerings()
         self.fusions: Named[Fusion] = Named("fusion", lambda f: f.name)
-        self.examples: Named[Example] = Named("example", lambda e: f"{e.context}.{e.name}")
         self.targets: dict[str, tuple[Target, str]] = {}

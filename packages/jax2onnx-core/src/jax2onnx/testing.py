@@ -58,7 +58,7 @@ class Case:
 def cases(*plugins: str, contexts: Sequence[str] = ()) -> list[Case]:
     """Return the cases of the examples registered by ``plugins`` (default: all), for the installed jax."""
     found = []
-    for example in load().registry().examples:
+    for example in load().examples():
         if plugins and example.plugin not in plugins:
             continue
         if contexts and example.context not in contexts:
