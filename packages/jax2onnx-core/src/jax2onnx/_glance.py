@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jax2onnx._graph import Graph
-    from jax2onnx._reference import Node, Operand, Pattern
+    from jax2onnx._reference import Node, Pattern
     from jax2onnx.program import Atom, Eqn
 
 DEPTH = 4
@@ -43,7 +43,7 @@ class Kinds:
         if depth == 0 or producer is None:
             return seen
         eqn = graph.eqns[producer]
-        return *seen, *(o is atom for o in eqn.outputs), *(self.of(a, depth - 1) for a in eqn.inputs)
+        return *seen, *[o is atom for o in eqn.outputs], *[self.of(a, depth - 1) for a in eqn.inputs]
 
 
 def plausible(pattern: Pattern, graph: Graph, anchor: Eqn) -> bool:
@@ -52,21 +52,29 @@ def plausible(pattern: Pattern, graph: Graph, anchor: Eqn) -> bool:
 
 
 def _agrees(pattern: Pattern, node: Node, graph: Graph, eqn: Eqn, depth: int) -> bool:
-    same = node.primitive == eqn.primitive and len(node.operands) == len(eqn.inputs) and node.index < len(eqn.outputs)
-
-    def fit(inputs: Sequence[Atom]) -> bool:
-        return all(_fits(pattern, o, graph, a, depth) for o, a in zip(node.operands, inputs, strict=True))
-
-    return same and (fit(eqn.inputs) or (node.commutes and fit(eqn.inputs[::-1])))
-
-
-def _fits(pattern: Pattern, operand: Operand, graph: Graph, atom: Atom, depth: int) -> bool:
-    read = graph.scalars.get(atom, atom) if operand.scalar else atom
-    if isinstance(operand.atom, Const):
-        return isinstance(read, Const) or read in graph.sizes
-    if operand.maker is None or graph.maker.get(read) != operand.maker:
-        return operand.maker is None
-    node, eqn = pattern.nodes[operand.atom], graph.eqns[graph.producer[read]]
-    if node.index >= len(eqn.outputs) or eqn.outputs[node.index] is not read:
+    inputs = eqn.inputs
+    if node.primitive != eqn.primitive or len(node.operands) != len(inputs) or node.index >= len(eqn.outputs):
         return False
-    return depth == 1 or _agrees(pattern, node, graph, eqn, depth - 1)
+    return _fit(pattern, node, graph, inputs, depth) or (
+        node.commutes and _fit(pattern, node, graph, inputs[::-1], depth)
+    )
+
+
+def _fit(pattern: Pattern, node: Node, graph: Graph, inputs: Sequence[Atom], depth: int) -> bool:
+    deeper = []
+    for operand, atom in zip(node.operands, inputs, strict=True):
+        read = graph.scalars.get(atom, atom) if operand.scalar else atom
+        if operand.maker is not None:
+            if graph.maker.get(read) != operand.maker:
+                return False
+            deeper.append((pattern.nodes[operand.atom], read))
+        elif isinstance(operand.atom, Const) and not (isinstance(read, Const) or read in graph.sizes):
+            return False
+    return all(_ends(pattern, inner, graph, read, depth - 1) for inner, read in deeper)
+
+
+def _ends(pattern: Pattern, node: Node, graph: Graph, result: Atom, depth: int) -> bool:
+    eqn = graph.eqns[graph.producer[result]]
+    if node.index >= len(eqn.outputs) or eqn.outputs[node.index] is not result:
+        return False
+    return depth == 0 or _agrees(pattern, node, graph, eqn, depth)

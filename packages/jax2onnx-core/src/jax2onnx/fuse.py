@@ -8,6 +8,7 @@ function leaves its primitives: the model is longer, never wrong.
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax2onnx._compat import user_frame
+from jax2onnx._compat import trace_context, user_frame
 from jax2onnx._glance import Kinds, plausible
 from jax2onnx._graph import PLUMBING, Graph, live
 from jax2onnx._match import Search, escapes, interior
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from jax2onnx._match import Bindings
-    from jax2onnx._reference import Pattern
+    from jax2onnx._reference import KwargsKey, Pattern
     from jax2onnx.program import Atom, Var
     from jax2onnx.registry import Fusion
 
@@ -198,7 +199,7 @@ class _Fuser:
         self._kinds = Kinds(self._graph)
         self._by_anchor: dict[Any, dict[str, list[_Shape]]] = {}
         self._plausible: dict[tuple[Any, ...], list[_Shape]] = {}
-        self._latest: dict[_Shape, tuple[Pattern, Mapping[str, Any]]] = {}
+        self._latest: dict[tuple[_Shape, Any], tuple[Pattern, Mapping[str, Any]]] = {}
         self._consumed: set[int] = set()
 
     def run(self) -> dict[int, Eqn]:
@@ -266,13 +267,13 @@ class _Fuser:
                 inside = len(interior(self._graph, self._users, pattern, matched)[0])
                 self._missed(shape, kwargs, "a value inside is used outside", eqn, inside, complete=True)
                 continue
-            self._latest[shape] = pattern, kwargs
+            self._latest[shape, result.aval.shape] = pattern, kwargs
             return fused
         return None
 
     def _again(self, shape: _Shape, anchor: int, result: Var) -> Eqn | None:
-        """Search for exactly what was found elsewhere, at inputs of the same shapes and dtypes."""
-        latest = self._latest.get(shape)
+        """Search for exactly what was found elsewhere, with a result of this shape and at inputs of the same types."""
+        latest = self._latest.get((shape, result.aval.shape))
         if latest is None:
             return None
         pattern, kwargs = latest
@@ -331,11 +332,11 @@ def _structures(fusion: Fusion, dtype: Any, present: AbstractSet[str]) -> Iterat
     if not fusion.primitives <= present or (fusion.library and fusion.library not in sys.modules):
         return
     configurations: Sequence[Mapping[str, Any] | None] = (None,) if callable(fusion.kwargs) else fusion.kwargs
+    context = trace_context()
     for kwargs in configurations:
         seen: set[Any] = set()
-        for example in fusion.examples:
-            avals = [jax.ShapeDtypeStruct(a, dtype) if isinstance(a, tuple) else a for a in example]
-            pattern = structure(fusion.reference, avals, kwargs_key(kwargs or {}))
+        for example in range(len(fusion.examples)):
+            pattern = _structure(fusion, example, kwargs_key(kwargs or {}), dtype, context)
             if isinstance(pattern, str):
                 continue
             telling = pattern.primitives - PLUMBING
@@ -344,3 +345,10 @@ def _structures(fusion: Fusion, dtype: Any, present: AbstractSet[str]) -> Iterat
             if pattern.anchor.aval.dtype == dtype and telling <= present and pattern.form not in seen:
                 seen.add(pattern.form)
                 yield _Shape(fusion, pattern, kwargs)
+
+
+@functools.lru_cache(maxsize=4096)
+def _structure(fusion: Fusion, example: int, kwargs: KwargsKey, dtype: Any, _context: Any) -> Pattern | str:
+    """Trace one of a fusion's examples; on failure, say why."""
+    avals = [jax.ShapeDtypeStruct(a, dtype) if isinstance(a, tuple) else a for a in fusion.examples[example]]
+    return structure(fusion.reference, avals, kwargs)

@@ -145,7 +145,7 @@ class BoundLowerings:
             self.add(primitive, function, via_jax=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fusion:
     """A whole function that core finds again in the traced program.
 
