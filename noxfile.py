@@ -106,7 +106,7 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def programs(session: nox.Session) -> None:
-    """Compare 2000 random programs with JAX (15 minutes); the seed can be given: `nox -s programs -- 7`."""
+    """Compare 2000 random programs with JAX (half an hour); the seed can be given: `nox -s programs -- 7`."""
     _install(session, *GROUPS["test"])
     env = {**STRICT, "JAX_PLATFORMS": "cpu", "PROGRAMS": "2000", "PROGRAMS_SEED": (session.posargs or ["0"])[0]}
     session.run("pytest", "-q", "packages/jax2onnx-lax/tests/test_programs.py", env=env)
@@ -123,7 +123,7 @@ def dynamic(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def bench(session: nox.Session) -> None:
-    """Measure against JAX and jax2onnx 0.17.1, write docs/benchmarks.md (15 minutes); a part: `-- --models mlp`."""
+    """Measure against JAX and jax2onnx 0.17.1, write docs/benchmarks.md (half an hour); a part: `-- --models mlp`."""
     _install(session, *GROUPS["bench"])
     theirs = Path(session.virtualenv.location).with_name("bench-theirs")
     python = str(theirs / "bin" / "python")

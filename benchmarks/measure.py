@@ -22,7 +22,7 @@ from typing import Any
 from report import OURS
 
 BURST_S = 0.3  # of repeated runs; the best one counts
-ROUNDS = 5
+ROUNDS = 2
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -19,8 +19,9 @@ of its own. Both converters have the same jax, flax and onnxruntime, get the sam
 - **Times of exports** are processor time for `to_onnx`, from live model to `ModelProto`, weights copied; the best of a
   few rounds, tracing and exporting by turns, JAX's caches cleared before each. *Tracing* is `jax.make_jaxpr` of the
   same model in the same process.
-- **Latency** is wall clock, the best of many runs, the two exports by turns in one process. The process may use one or
-  two cores and onnxruntime has as many threads; so has XLA. `jax.jit` has the weights as constants, like the exports.
+- **Latency** is wall clock, the best of many runs in each of two processes, the two exports by turns. A process may
+  use one or two cores and onnxruntime has as many threads; so has XLA. `jax.jit` has the weights as constants, like the
+  exports.
 - **Memory** is what the first export adds to the peak of resident memory of a process that has loaded the converter and
   has built the model.
 - **Nodes** are counted with those of subgraphs and functions.
