@@ -64,12 +64,13 @@ def _fit(pattern: Pattern, node: Node, graph: Graph, inputs: Sequence[Atom], dep
     deeper = []
     for operand, atom in zip(node.operands, inputs, strict=True):
         read = graph.scalars.get(atom, atom) if operand.scalar else atom
-        if operand.maker is not None:
+        if isinstance(operand.atom, Const):
+            if not isinstance(read, Const) and read not in graph.sizes:
+                return False
+        elif operand.maker is not None:
             if graph.maker.get(read) != operand.maker:
                 return False
             deeper.append((pattern.nodes[operand.atom], read))
-        elif isinstance(operand.atom, Const) and not (isinstance(read, Const) or read in graph.sizes):
-            return False
     return all(_ends(pattern, inner, graph, read, depth - 1) for inner, read in deeper)
 
 

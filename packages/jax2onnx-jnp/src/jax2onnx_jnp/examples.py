@@ -26,6 +26,10 @@ def _tile(*repeats: int) -> Callable[..., Any]:
     return lambda x: jnp.tile(x, repeats)
 
 
+def _pad(mode: str, *widths: tuple[int, int]) -> Callable[..., Any]:
+    return lambda x: jnp.pad(x, widths, mode=mode)
+
+
 def _squeeze(axis: int | tuple[int, ...] | None = None) -> Callable[..., Any]:
     return lambda x: jnp.squeeze(x, axis)
 
@@ -60,6 +64,19 @@ MATMUL = [
     _example("matmul_dynamic", jnp.matmul, [("B", 3, 4), ("B", 4, 5)], {"MatMul": 1}),
     _example("matmul_dynamic_a", jnp.matmul, [("B", 3), (3, 4)], {"MatMul": 1}),
     _example("matmul_dynamic_b", jnp.matmul, [(3, 4), (4, "B")], {"MatMul": 1}),
+]
+
+_IMAGE = ("B", 5, 6, 3)
+_AROUND = ((0, 0), (2, 1), (1, 1), (0, 0))
+
+PAD = [
+    _example("pad_edge", _pad("edge", *_AROUND), [_IMAGE], {"Pad": 1}),
+    _example("pad_reflect", _pad("reflect", *_AROUND), [_IMAGE], {"Pad": 1}),
+    _example("pad_reflect_before", _pad("reflect", (2, 0), (0, 0)), [(4, "B")], {"Pad": 1}),
+    _example("pad_reflect_again", _pad("reflect", (0, 0), (7, 4)), [("B", 3)]),
+    _example("pad_symmetric", _pad("symmetric", *_AROUND), [_IMAGE]),
+    _example("pad_wrap", _pad("wrap", *_AROUND), [_IMAGE], {"Pad": 1}),
+    _example("pad_wrap_after", _pad("wrap", (0, 0), (0, 3)), [("B", 4)], {"Pad": 1}),
 ]
 
 RESHAPE = [
@@ -101,4 +118,4 @@ TRANSPOSE = [
     _example("transpose_dynamic", _transpose((0, 2, 1)), [("B", 3, 4)], {"Transpose": 1}),
 ]
 
-EXAMPLES: list[Example] = [*BASIC, *EINSUM, *MATMUL, *RESHAPE, *SQUEEZE, *TILE, *TRANSPOSE]
+EXAMPLES: list[Example] = [*BASIC, *EINSUM, *MATMUL, *PAD, *RESHAPE, *SQUEEZE, *TILE, *TRANSPOSE]

@@ -1,4 +1,4 @@
-"""The hooks of the plugin ``jnp``: examples of ``jax.numpy``."""
+"""The hooks of the plugin ``jnp``: whole functions and examples of ``jax.numpy``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 from jax2onnx.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from jax2onnx.registry import BoundExamples
+    from jax2onnx.registry import BoundExamples, BoundFusions
+
+
+@hookimpl
+def jax2onnx_register_fusions(registry: BoundFusions) -> None:
+    """Register padding."""
+    from jax2onnx_jnp import padding
+
+    registry.add(*padding.FUSIONS)
 
 
 @hookimpl

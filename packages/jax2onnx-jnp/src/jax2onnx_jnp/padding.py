@@ -1,0 +1,78 @@
+"""``jax.numpy.pad`` by elements of the array itself: ``Pad``, where JAX slices, reverses and concatenates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+
+from jax2onnx._compat import is_symbolic
+from jax2onnx.registry import Fusion
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from jax2onnx.fuse import Candidate
+    from jax2onnx.lower import LoweringContext
+
+_Widths = tuple[tuple[int, int], ...]
+
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+
+
+def _widths(candidate: Candidate) -> list[dict[str, _Widths]]:
+    """Read off the concatenations how far each dim is padded; JAX goes on where a dim is used up, ``Pad`` does not."""
+    padded, shape = candidate.bound[0], candidate.inputs[0].shape
+    widths = [[0, 0] for _ in shape]
+    for eqn in candidate.equations:
+        if eqn.primitive != "concatenate" or padded not in eqn.inputs:
+            continue
+        axis, place = eqn.params["dimension"], eqn.inputs.index(padded)
+        for i, atom in enumerate(eqn.inputs):
+            size, side = atom.aval.shape[axis], int(i > place)
+            if i != place and (is_symbolic(size) or widths[axis][side]):
+                return []
+            if i != place:
+                widths[axis][side] = size
+        (padded,) = eqn.outputs
+    return [{"pad_width": tuple((before, after) for before, after in widths)}]
+
+
+def _reference(mode: str, sides: tuple[int, int]) -> Callable[..., Any]:
+    """Return the function; without widths it pads every dim on the given sides, which is a structure to look for."""
+
+    def pad(x: Any, *, pad_width: _Widths | None = None) -> Any:
+        return jnp.pad(x, pad_width or (sides,) * x.ndim, mode=mode)
+
+    return pad
+
+
+def _emit(mode: str) -> Callable[..., ir.Value]:
+    def emit(ctx: LoweringContext, x: ir.Value, *, pad_width: _Widths) -> ir.Value:
+        before, after = zip(*pad_width, strict=True)
+        return ctx.op.Pad(x, ctx.ints(*before, *after), mode=mode)
+
+    return emit
+
+
+def _fusion(mode: str, sides: tuple[int, int], told: str, primitive: str, opset: int) -> Fusion:
+    return Fusion(
+        name=f"jax.numpy.pad({mode}{told})",
+        reference=_reference(mode, sides),
+        examples=[[(3,) * rank] for rank in range(1, 6 if mode == "edge" else 4)],
+        kwargs=_widths,
+        emit={opset: _emit(mode)},
+        dtypes=frozenset({*_FLOATS, *_INTEGERS, "bool"}),
+        primitives=frozenset({"concatenate", primitive}),
+    )
+
+
+_SIDES = {"": (1, 1), ", before": (1, 0), ", after": (0, 1)}
+
+FUSIONS: tuple[Fusion, ...] = (
+    _fusion("edge", (1, 1), "", "reshape", 18),
+    *(_fusion("reflect", sides, told, "rev", 18) for told, sides in _SIDES.items()),
+    *(_fusion("wrap", sides, told, "slice", 19) for told, sides in _SIDES.items()),
+)
