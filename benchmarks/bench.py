@@ -49,7 +49,7 @@ class Bench:
         if done.returncode == -signal.SIGPROF:
             return {"over": LIMIT_S}
         errors = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith(("-", "For "))]
-        return {"failed": errors[-1] if errors else f"ended with {done.returncode}"}
+        return {"failed": errors[-1].replace(f"{self.folder}/", "") if errors else f"ended with {done.returncode}"}
 
     def exports(self, name: str, converters: list[str]) -> dict[str, Any]:
         """Return each converter's export of a model."""
