@@ -106,7 +106,7 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def programs(session: nox.Session) -> None:
-    """Compare 2000 random programs with JAX (half an hour); the seed can be given: `nox -s programs -- 7`."""
+    """Compare 2000 random programs with JAX (15 minutes); the seed can be given: `nox -s programs -- 7`."""
     _install(session, *GROUPS["test"])
     env = {**STRICT, "JAX_PLATFORMS": "cpu", "PROGRAMS": "2000", "PROGRAMS_SEED": (session.posargs or ["0"])[0]}
     session.run("pytest", "-q", "packages/jax2onnx-lax/tests/test_programs.py", env=env)

@@ -51,6 +51,13 @@ def test_an_export_does_not_execute_sympy(shape):
     assert told.split("\n") == ["False", "2*x", "B + 1", ""]
 
 
+@pytest.mark.parametrize("name", ["allclose", "check", "onnx_function", "save_onnx", "to_onnx"])
+def test_no_public_name_executes_sympy(name):
+    code = f"import sys; from jax2onnx import {name}; import onnx_ir; print('sympy.core' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told == "False\n"
+
+
 def test_public_names():
     import jax2onnx
 

@@ -175,8 +175,6 @@ class LoweringContext:
         """Reshape from ``old`` to ``new``, without shape arithmetic where ``Reshape`` can infer it."""
         if tuple(old) == tuple(new):
             return x
-        if (origin := _reshaped(x)) is not None:
-            return self.reshape(*origin, new)
         if any(is_symbolic(d) for d in new):
             added, removed = inserted_ones(old, new), inserted_ones(new, old)
             if added is not None:
@@ -420,15 +418,6 @@ class LoweringContext:
             remedy="install a plugin that covers it (jax2onnx list-plugins shows what is loaded), or pass "
             f"lowerings={{{eqn.primitive!r}: rule}}",
         )
-
-
-def _reshaped(x: ir.Value) -> tuple[ir.Value, tuple[int, ...]] | None:
-    """Return what a value is a reshaped form of, and its sizes, if these are known."""
-    producer = x.producer()
-    source = producer.inputs[0] if producer is not None and producer.op_type == "Reshape" else None
-    if source is None or source.shape is None or not source.shape.is_static():
-        return None
-    return source, source.shape.numpy()
 
 
 @functools.lru_cache(maxsize=1024)

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 _Widths = tuple[tuple[int, int], ...]
 
-_FLOATS = ("float16", "bfloat16", "float32", "float64")
-_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_DTYPES = frozenset(
+    {"bool", "bfloat16"}
+    | {f"float{bits}" for bits in (16, 32, 64)}
+    | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+)
 
 
 def _widths(candidate: Candidate) -> list[dict[str, _Widths]]:
@@ -30,12 +33,11 @@ def _widths(candidate: Candidate) -> list[dict[str, _Widths]]:
         if eqn.primitive != "concatenate" or padded not in eqn.inputs:
             continue
         axis, place = eqn.params["dimension"], eqn.inputs.index(padded)
-        for i, atom in enumerate(eqn.inputs):
-            size, side = atom.aval.shape[axis], int(i > place)
-            if i != place and (is_symbolic(size) or widths[axis][side]):
+        added = [(int(i > place), atom.aval.shape[axis]) for i, atom in enumerate(eqn.inputs) if i != place]
+        for side, size in added:
+            if is_symbolic(size) or widths[axis][side]:
                 return []
-            if i != place:
-                widths[axis][side] = size
+            widths[axis][side] = size
         (padded,) = eqn.outputs
     return [{"pad_width": tuple((before, after) for before, after in widths)}]
 
@@ -64,7 +66,7 @@ def _fusion(mode: str, sides: tuple[int, int], told: str, primitive: str, opset:
         examples=[[(3,) * rank] for rank in range(1, 6 if mode == "edge" else 4)],
         kwargs=_widths,
         emit={opset: _emit(mode)},
-        dtypes=frozenset({*_FLOATS, *_INTEGERS, "bool"}),
+        dtypes=_DTYPES,
         primitives=frozenset({"concatenate", primitive}),
     )
 

@@ -206,13 +206,10 @@ def reduce(
     """Lower the generic ``reduce`` of one or more arrays by any associative computation."""
     del computation  # The jaxpr again, as a Python function.
     count = len(operands) // 2
-    avals = ctx.avals_in[:count]
-    if all(avals[0].shape[d] == 1 for d in dimensions):  # XLA leaves out the initial value
-        return [
-            ctx.via_jax(lambda a: lax.squeeze(a, dimensions), x, avals=[a])
-            for x, a in zip(operands, avals, strict=False)
-        ]
-    moved = [_to_last(ctx, x, a, dimensions) for x, a in zip(operands[:count], avals, strict=True)]
+    arrays = list(zip(operands[:count], ctx.avals_in[:count], strict=True))
+    if all(arrays[0][1].shape[d] == 1 for d in dimensions):  # XLA leaves out the initial value
+        return [ctx.via_jax(lambda a: lax.squeeze(a, dimensions), x, avals=[aval]) for x, aval in arrays]
+    moved = [_to_last(ctx, x, aval, dimensions) for x, aval in arrays]
     return reduce_last(
         ctx,
         [x for x, _ in moved],
