@@ -197,6 +197,72 @@ def test_shared_and_nested_modules_are_named_once() -> None:
     check(exported, model, [("B", 3)])
 
 
+class Counting(nnx.Module):
+    def __init__(self) -> None:
+        self.count = nnx.Variable(jnp.float32(0))
+
+    def __call__(self, x):
+        self.count[...] += 1
+        return x * self.count[...]
+
+
+class Noting(nnx.Module):
+    factor = 1
+
+    def __call__(self, x):
+        self.factor += 1
+        return x * self.factor
+
+
+@pytest.mark.parametrize("shared", [Counting, Noting])
+def test_what_modules_share_stays_shared(shared) -> None:
+    class Twice(nnx.Module):
+        def __init__(self) -> None:
+            self.one = shared()
+            self.other = self.one
+
+        def __call__(self, x):
+            return self.other(self.one(x))
+
+    model = Twice()
+    x = np.float32([1, -2, 0])
+    expected = nnx.clone(model)(x)
+    np.testing.assert_array_equal(inference(to_onnx(model, [(3,)]), x), expected)
+    assert expected[0] != shared()(shared()(x))[0]
+
+
+class Bare(nnx.Module, pytree=False):
+    def __init__(self) -> None:
+        self.linear = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+
+    def __call__(self, x):
+        return self.linear(x)
+
+
+class Holding(nnx.Module):
+    def __init__(self, further: list[nnx.Module]) -> None:
+        self.listed = nnx.List([nnx.Linear(2, 2, rngs=nnx.Rngs(0)), *further])
+        self.named = nnx.Dict(first=nnx.Linear(2, 2, rngs=nnx.Rngs(1)))
+        self.plain = nnx.data({"second": [nnx.Linear(2, 2, rngs=nnx.Rngs(2))]})
+        self.array = nnx.data(jnp.ones(2))
+        self.table = nnx.Param({"a": jnp.ones(2)})
+
+    def __call__(self, x):
+        for layer in (*self.listed, self.named["first"], *self.plain["second"]):
+            x = layer(x)
+        return x + self.array + self.table["a"]
+
+
+@pytest.mark.parametrize("further", [[], [Bare()]])
+def test_names_are_paths_in_whatever_holds_modules(further) -> None:
+    model = Holding(further)
+    exported = to_onnx(model, [("B", 2)])
+    check(exported, model, [("B", 2)])
+    paths = ["listed.0", "named.first", "plain.second.0", *("listed.1.linear" for _ in further)]
+    wanted = {f"{path}.{name}" for path in paths for name in ("kernel", "bias")}
+    assert wanted | {"array", "table.a"} <= initializers(exported).keys()
+
+
 @pytest.mark.parametrize("cell", [nnx.LSTMCell, nnx.GRUCell, nnx.SimpleCell])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_recurrent_modules(cell, reverse) -> None:

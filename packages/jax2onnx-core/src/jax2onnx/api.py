@@ -114,12 +114,13 @@ def to_onnx(
         name=name,
         explain=explain,
     )
-    model = export_ir(fn, inputs, options)
-    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    if size > _PROTO_LIMIT:
-        msg = f"the model holds {size / 2**30:.1f} GiB of weights, more than one protobuf message can"
-        raise ConversionError(msg, remedy="use save_onnx, which writes weights beside the model")
-    return ir.to_proto(model)
+    with seldom_collecting():
+        model = export_ir(fn, inputs, options)
+        size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+        if size > _PROTO_LIMIT:
+            msg = f"the model holds {size / 2**30:.1f} GiB of weights, more than one protobuf message can"
+            raise ConversionError(msg, remedy="use save_onnx, which writes weights beside the model")
+        return ir.to_proto(model)
 
 
 def save_onnx(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], path: str | os.PathLike[str], **options: Any) -> None:

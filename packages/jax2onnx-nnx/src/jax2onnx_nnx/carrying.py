@@ -19,8 +19,7 @@ def carry(target: object) -> Carried | None:
     if not isinstance(target, nnx.Module):
         return None
     graph, state = nnx.split(target, graph=True)
-    leaves, tree = jax.tree_util.tree_flatten(state)
-    names = [".".join(path) for path, _, _ in arrays(state)]
+    held, tree = arrays(state)
 
     def rebuild(arrays: Sequence[Any]) -> nnx.Module:
         return nnx.merge(graph, jax.tree_util.tree_unflatten(tree, arrays))
@@ -31,4 +30,5 @@ def carry(target: object) -> Carried | None:
     def write(arrays: Sequence[Any]) -> None:
         nnx.update(target, jax.tree_util.tree_unflatten(tree, arrays))
 
+    names, leaves = [".".join(path) for path, _, _ in held], [leaf for _, _, leaf in held]
     return Carried(static=(graph, tree), leaves=leaves, rebuild=rebuild, read=read, write=write, names=names)

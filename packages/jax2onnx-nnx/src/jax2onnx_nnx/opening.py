@@ -7,13 +7,13 @@ modules merged for that call alone, so that state they touch (statistics, counte
 from __future__ import annotations
 
 import functools
-import itertools
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
+import numpy as np
 from flax import nnx
 
 from jax2onnx.functions import outlined
@@ -37,13 +37,13 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
     if not places:
         return None
     roots = _roots([flat[i][0] for i in places])
-    modules: tuple[nnx.Module, ...] = tuple(leaves[i] for i in places)
-    graph, state, changed = _in_mode(modules, roots, training=opening.training)
+    walked = _Walk(tuple(leaves[i] for i in places), roots)
+    walked, changed = _in_mode(walked, training=opening.training)
     explicit = opening.state == "io"
-    variables = _variables(state, roots, counters=explicit)
+    variables, merge = _taken_apart(walked, counters=explicit)
 
     def function(params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        merged = nnx.merge(graph, variables.filled(params))
+        merged = merge(params)
         if opening.functions == "modules":
             _outline(merged)
         filled = list(leaves)
@@ -53,7 +53,7 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
         result = call.function(*own_args, *args, **{**own_kwargs, **kwargs})
         if not explicit:
             return result
-        after = _variables(nnx.split(merged, graph=True)[1], roots, counters=True)
+        after = _variables(*arrays(nnx.split(merged, graph=True)[1]), roots, counters=True)
         return result, {name: after.params.get(name, params[name]) for name in variables.params}
 
     return Opened(
@@ -65,17 +65,30 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
     )
 
 
-def _in_mode(modules: Sequence[nnx.Module], roots: Sequence[str], *, training: bool) -> tuple[Any, Any, list[str]]:
-    """Return graph and state of modules in training or evaluation mode, and what to name of those that this changes."""
-    graph, state = nnx.split(modules, graph=True)
-    if all(_settled(module, training=training) for _, module in _walk(modules, roots)):
-        return graph, state, []
+def _in_mode(walked: _Walk, *, training: bool) -> tuple[_Walk, list[str]]:
+    """Return modules in training or evaluation mode, copies if need be, and what to name of those that this changes."""
+    if all(_settled(module, training=training) for _, module in walked.found):
+        return walked, []
+    graph, state = nnx.split(walked.modules, graph=True)
     clones = nnx.merge(graph, state)
-    before = _modes(_walk(clones, roots))
+    before = _modes(_Walk(clones, walked.roots).found)
     for module in clones:
         module.train() if training else module.eval()
-    changed = [] if training else _changed(before, _modes(_walk(clones, roots)))
-    return *nnx.split(clones, graph=True), changed
+    after = _Walk(clones, walked.roots)
+    return after, [] if training else _changed(before, _modes(after.found))
+
+
+def _taken_apart(walked: _Walk, *, counters: bool) -> tuple[Leaves, Callable[[Mapping[str, Any]], Any]]:
+    """Return the variables of modules, and what makes modules of parameters: as pytrees where nothing is shared."""
+    if walked.once:
+        held, tree = arrays(walked.modules)
+        distinct = len({id(variable) for _, variable, _ in held}) == len(held)
+        if distinct and all(isinstance(leaf, jax.Array | np.ndarray) for _, _, leaf in held):
+            variables = _variables(held, tree, walked.roots, counters=counters)
+            return variables, variables.filled
+    graph, state = nnx.split(walked.modules, graph=True)
+    variables = _variables(*arrays(state), walked.roots, counters=counters)
+    return variables, lambda params: nnx.merge(graph, variables.filled(params))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,24 +113,30 @@ class _Call:
         return cls(target, (), {}, getattr(target, "__name__", type(target).__name__))
 
 
-def arrays(state: Any) -> Iterator[tuple[list[str], Any, Any]]:
-    """Yield every array (or other leaf) of a state with its path, into its variable if that holds several, and that."""
-    leaves = iter(jax.tree_util.tree_flatten_with_path(state)[0])
-    for path, variable in jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_variable)[0]:
-        prefix = [step(key) for key in path]
-        within: Any = jax.tree_util.tree_structure(variable)
-        for whole, leaf in itertools.islice(leaves, within.num_leaves):
-            yield [*prefix, *(s for s in map(step, whole[len(path) :]) if s != "value")], variable, leaf
+Held: TypeAlias = tuple[list[str], Any, Any]
+"""An array (or other leaf) of a pytree: its path, into its variable if that holds several, that variable, itself."""
 
 
-def _variables(state: Any, roots: Sequence[str], *, counters: bool) -> Leaves:
-    """Take the state of modules apart; random keys are no parameters, nor are counters unless they are asked for."""
+def arrays(pytree: Any) -> tuple[list[Held], Any]:
+    """Return the leaves of a state or of modules, in order, and the pytree's structure."""
+    leaves, tree = jax.tree_util.tree_flatten_with_path(pytree)
+    rest, held = iter(leaves), []
+    for variable in jax.tree_util.tree_leaves(pytree, is_leaf=_is_variable):
+        for within, _ in jax.tree_util.tree_leaves_with_path(variable):
+            path, leaf = next(rest)
+            prefix = path[: len(path) - len(within)]
+            held.append(([*map(step, prefix), *(s for s in map(step, within) if s != "value")], variable, leaf))
+    return held, tree
+
+
+def _variables(held: Sequence[Held], tree: Any, roots: Sequence[str], *, counters: bool) -> Leaves:
+    """Tell which leaves are parameters: random keys are none, nor are counters unless they are asked for."""
     leaves, names = [], []
-    for (place, *path), variable, leaf in arrays(state):
+    for (place, *path), variable, leaf in held:
         leaves.append(leaf)
         name = ".".join(filter(None, [roots[int(place)], *path]))
         names.append(name if _is_named(variable, leaf, counters=counters) else None)
-    return Leaves(leaves, names, jax.tree_util.tree_structure(state))
+    return Leaves(leaves, names, tree)
 
 
 def _roots(paths: Sequence[Any]) -> list[str]:
@@ -161,28 +180,43 @@ def _settled(module: nnx.Module, *, training: bool) -> bool:
     return all(getattr(module, switch, wanted) is wanted for switch in ("deterministic", "use_running_average"))
 
 
-def _walk(modules: Sequence[nnx.Module], roots: Sequence[str]) -> Iterator[tuple[str, nnx.Module]]:
-    """Yield every module below the given ones once, with its path."""
-    seen: set[int] = set()
-    pending: list[tuple[str, Any]] = list(zip(roots, modules, strict=True))[::-1]
-    while pending:
-        path, node = pending.pop()
-        items: Iterable[tuple[Any, Any]]
-        if isinstance(node, nnx.Pytree):
-            if id(node) in seen:
-                continue
-            seen.add(id(node))
-            if isinstance(node, nnx.Module):
-                yield path, node
-            items = vars(node).items()
-        else:
-            items = node.items() if isinstance(node, dict) else enumerate(node)
-        below = [(k, v) for k, v in items if isinstance(v, _BRANCHES) and not isinstance(v, nnx.Variable)]
-        pending.extend((f"{path}.{key}" if path else str(key), child) for key, child in reversed(below))
+class _Walk:
+    """The modules that are reached from some.
+
+    Attributes:
+        modules: those.
+        roots: their names.
+        found: every module below once, with its path.
+        once: whether none is reached in two ways.
+    """
+
+    def __init__(self, modules: tuple[nnx.Module, ...], roots: Sequence[str]) -> None:
+        self.modules, self.roots = modules, roots
+        self.found: list[tuple[str, nnx.Module]] = []
+        self.once = True
+        seen: set[int] = set()
+        pending: list[tuple[str, Any]] = list(zip(roots, modules, strict=True))[::-1]
+        while pending:
+            path, node = pending.pop()
+            items: Iterable[tuple[Any, Any]]
+            if isinstance(node, nnx.Pytree):
+                if id(node) in seen:
+                    self.once = False
+                    continue
+                seen.add(id(node))
+                if isinstance(node, nnx.Module):
+                    self.found.append((path, node))
+                items = vars(node).items()
+            else:
+                items = node.items() if isinstance(node, dict) else enumerate(node)
+            below = [(k, v) for k, v in items if _branches(v.__class__)]
+            pending.extend((f"{path}.{key}" if path else str(key), child) for key, child in reversed(below))
 
 
-_BRANCHES = (nnx.Pytree, list, tuple, dict)
-"""What modules may be found in."""
+@functools.cache
+def _branches(kind: type) -> bool:
+    """Tell whether modules may be found in objects of a type."""
+    return issubclass(kind, nnx.Pytree | list | tuple | dict)
 
 
 def _outline(roots: Sequence[nnx.Module]) -> None:
