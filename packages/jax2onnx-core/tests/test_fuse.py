@@ -492,6 +492,44 @@ def test_random_programs_mean_the_same(seed: int) -> None:
         np.testing.assert_allclose(got, expected, rtol=2e-5, atol=1e-6)
 
 
+def gelu_of(
+    x: jax.Array, y: jax.Array, *, literal: float = 0.044715, power: int = 3, squash: Any = jnp.tanh
+) -> tuple[jax.Array, jax.Array]:
+    """Return tanh's approximation of gelu as jax.nn writes it, if y is x; and a value from within."""
+    inner = np.sqrt(2 / np.pi).astype(x.dtype) * (x + literal * (y**power))
+    return x * (0.5 * (1.0 + squash(inner))), inner
+
+
+ODD: dict[str, Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]] = {
+    "literal": lambda x, _: gelu_of(x, x, literal=0.045),
+    "parameter": lambda x, _: gelu_of(x, x, power=2),
+    "primitive": lambda x, _: gelu_of(x, x, squash=jnp.sin),
+    "operand": gelu_of,
+    "order": lambda x, y: gelu_of(y, x),
+}
+
+
+@pytest.mark.parametrize("place", [0, 2, 4])
+@pytest.mark.parametrize("odd", [*ODD, "read"])
+def test_a_place_is_compared_in_full_with_those_before(odd: str, place: int) -> None:
+    def function(x: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        read = []
+        for i in range(5):
+            layer = ODD[odd] if odd in ODD and i == place else lambda x, _: gelu_of(x, x)
+            x, inner = layer(jnp.sin(x), jnp.cos(x))
+            read += [inner] * (odd == "read" and i == place)
+        return x, read
+
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    jaxpr = jax.make_jaxpr(function)(x)
+    program = fuse(flatten(jaxpr), FUSIONS, opset=23)
+    assert [name for name, _ in found(program)] == ["gelu"] * 4
+    for got, expected in zip(
+        evaluate(program, primitives(jaxpr.jaxpr), [x]), jax.tree.leaves(function(x)), strict=True
+    ):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_cost_is_linear() -> None:
     """Count the searches, which time cannot flake: a fixed number per equation, whatever the length."""
 

@@ -41,8 +41,11 @@ def _bits(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def same_params(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     """Tell whether two equations' parameters mean the same."""
-    if a is b:
-        return True
+    try:
+        if a == b:
+            return True
+    except ValueError:  # arrays among them
+        pass
     if a.keys() != b.keys() and a.keys() - IGNORED != b.keys() - IGNORED:
         return False
     return all(_same(value, b[key]) for key, value in a.items() if key not in IGNORED)

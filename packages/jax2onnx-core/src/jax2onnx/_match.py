@@ -8,7 +8,7 @@ from jax2onnx._equal import same_constant, same_params, told, told_params
 from jax2onnx.program import Const
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from jax2onnx._graph import Graph
     from jax2onnx._reference import Node, Operand, Pattern
@@ -182,13 +182,17 @@ def interior(
             pending.append(index)
     found -= passed
     for i in sorted(passed, reverse=True):
-        if not _read_outside(graph, users, found, i):
+        if not _read_outside(graph, users, found, (i,)):
             found.add(i)
     return found, passed - found
 
 
-def _read_outside(graph: Graph, users: Mapping[Atom, Sequence[int]], found: set[int], eqn: int) -> bool:
-    return any(user not in found for output in graph.eqns[eqn].outputs for user in users.get(output, ()))
+def _read_outside(graph: Graph, users: Mapping[Atom, Sequence[int]], found: set[int], eqns: Iterable[int]) -> bool:
+    for i in eqns:
+        for output in graph.eqns[i].outputs:
+            if not found.issuperset(users.get(output, ())):
+                return True
+    return False
 
 
 def escapes(
@@ -196,4 +200,4 @@ def escapes(
 ) -> bool:
     """Tell whether a value inside, other than the results, is used outside."""
     others = (o for o in graph.eqns[anchor].outputs if o not in results)
-    return any(o in users for o in others) or any(_read_outside(graph, users, found, i) for i in found if i != anchor)
+    return any(o in users for o in others) or _read_outside(graph, users, found, found - {anchor})

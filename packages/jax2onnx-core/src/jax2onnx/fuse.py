@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,14 +22,14 @@ from jax2onnx._compat import trace_context, user_frame
 from jax2onnx._glance import Kinds, plausible
 from jax2onnx._graph import PLUMBING, Graph, live
 from jax2onnx._match import Search, escapes, interior
-from jax2onnx._reference import exact, kwargs_key, same_type, structure
+from jax2onnx._reference import exact, kwargs_key, structure
+from jax2onnx._region import Region
 from jax2onnx.program import Const, Eqn, Fused, Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from jax2onnx._match import Bindings
     from jax2onnx._reference import KwargsKey, Pattern
     from jax2onnx.program import Atom, Var
     from jax2onnx.registry import Fusion
@@ -188,6 +189,30 @@ class _Shape:
     """The configuration it stands for; None if the fusion's ``kwargs`` reads it off the candidate."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Call:
+    """A function as it was found at a place; positions are told backwards from the anchor."""
+
+    kwargs: Mapping[str, Any]
+    inputs: tuple[Atom, ...]
+    results: tuple[int, ...]
+    inside: frozenset[int]
+    shared: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """What came of looking for a function at a place, and so comes of it wherever the same equations stand."""
+
+    region: Region
+    call: _Call | None
+    misses: Sequence[tuple[Mapping[str, Any], str, int]]
+
+
+_PLACES = 4
+"""How many places are kept for a structure and the shape of its result, the latest ones."""
+
+
 class _Fuser:
     def __init__(self, program: Program, fusions: Sequence[Fusion], explain: list[Record] | None) -> None:
         self._program = program
@@ -199,7 +224,7 @@ class _Fuser:
         self._kinds = Kinds(self._graph)
         self._by_anchor: dict[Any, dict[str, list[_Shape]]] = {}
         self._plausible: dict[tuple[Any, ...], list[_Shape]] = {}
-        self._latest: dict[tuple[_Shape, Any], tuple[Pattern, Mapping[str, Any]]] = {}
+        self._places: dict[tuple[_Shape, Any], deque[_Place]] = {}
         self._consumed: set[int] = set()
 
     def run(self) -> dict[int, Eqn]:
@@ -244,68 +269,79 @@ class _Fuser:
             if result is not next(o for o in eqn.outputs if o in self._users):
                 return None
             result = eqn.outputs[shape.pattern.anchor.index]
-        again = self._again(shape, anchor, result)
-        if again is not None:
-            return again
-        env = Search(shape.pattern, self._graph, exact=False).run(eqn, result)
+        places = self._places.setdefault((shape, result.aval.shape), deque(maxlen=_PLACES))
+        for place in places:
+            env = place.region.at(self._program.eqns, anchor)
+            if env is not None:
+                return self._fused(shape, place, env, anchor)
+        found = self._place(shape, anchor, result)
+        if found is None:
+            return None
+        places.appendleft(found)
+        return self._fused(shape, found, {}, anchor)
+
+    def _place(self, shape: _Shape, anchor: int, result: Var) -> _Place | None:
+        """Look for a function at a place, unless it has not even the structure."""
+        eqns = self._program.eqns
+        env = Search(shape.pattern, self._graph, exact=False).run(eqns[anchor], result)
         if env is None or not all(i in env for i in shape.pattern.inputs):
             return None
         bound = [env[i] for i in shape.pattern.inputs]
-        avals = [a.aval for a in bound]
-        for kwargs in self._configurations(shape, bound, env, result):
-            pattern = exact(shape.fusion.reference, avals, kwargs_key(kwargs))
+        around = set[int]().union(*interior(self._graph, self._users, shape.pattern, env))
+        misses: list[tuple[Mapping[str, Any], str, int]] = []
+        for kwargs in self._configurations(shape, bound, around, result):
+            pattern = exact(shape.fusion.reference, [a.aval for a in bound], kwargs_key(kwargs))
             if isinstance(pattern, str):
-                self._missed(shape, kwargs, pattern, eqn, 0)
+                misses.append((kwargs, pattern, 0))
                 continue
             search = Search(pattern, self._graph, exact=True, bound=dict(zip(pattern.inputs, bound, strict=True)))
-            matched = search.run(eqn, result)
+            matched = search.run(eqns[anchor], result)
             if matched is None:
-                self._missed(shape, kwargs, search.difference, eqn, search.reached)
+                misses.append((kwargs, search.difference, search.reached))
                 continue
-            fused = self._fused(shape.fusion, pattern, kwargs, matched, anchor)
-            if fused is None:
-                inside = len(interior(self._graph, self._users, pattern, matched)[0])
-                self._missed(shape, kwargs, "a value inside is used outside", eqn, inside, complete=True)
-                continue
-            self._latest[shape, result.aval.shape] = pattern, kwargs
-            return fused
-        return None
-
-    def _again(self, shape: _Shape, anchor: int, result: Var) -> Eqn | None:
-        """Search for exactly what was found elsewhere, with a result of this shape and at inputs of the same types."""
-        latest = self._latest.get((shape, result.aval.shape))
-        if latest is None:
-            return None
-        pattern, kwargs = latest
-        matched = Search(pattern, self._graph, exact=True).run(self._program.eqns[anchor], result)
-        if matched is None or not all(i in matched and same_type(i.aval, matched[i].aval) for i in pattern.inputs):
-            return None
-        return self._fused(shape.fusion, pattern, kwargs, matched, anchor)
-
-    def _fused(
-        self, fusion: Fusion, pattern: Pattern, kwargs: Mapping[str, Any], matched: Bindings, anchor: int
-    ) -> Eqn | None:
-        """Return the equation that stands for those found, unless a value inside is used outside."""
-        eqn = self._program.eqns[anchor]
-        inside, shared = interior(self._graph, self._users, pattern, matched)
-        results = [eqn.outputs[pattern.nodes[o].index] for o in pattern.outputs]
-        if escapes(self._graph, self._users, inside, anchor, results):
-            return None
-        self._consumed |= inside
-        fused = Fused(fusion, kwargs, tuple(self._program.eqns[i] for i in sorted(inside | shared)))
-        if self._explain is not None:
-            self._explain.append(Found(fused, len(inside), _where(eqn)))
-        return Eqn(fusion.name, [matched[i] for i in pattern.inputs], results, dict(kwargs), eqn.source, fused)
+            inside, shared = interior(self._graph, self._users, pattern, matched)
+            call = _Call(
+                kwargs,
+                tuple(matched[i] for i in pattern.inputs),
+                tuple(pattern.nodes[o].index for o in pattern.outputs),
+                frozenset(anchor - i for i in inside),
+                frozenset(anchor - i for i in shared),
+            )
+            return _Place(Region(eqns, anchor, inside | shared), call, misses)
+        return _Place(Region(eqns, anchor, around), None, misses)
 
     def _configurations(
-        self, shape: _Shape, bound: Sequence[Atom], env: Mapping[Atom, Atom], result: Var
+        self, shape: _Shape, bound: Sequence[Atom], around: AbstractSet[int], result: Var
     ) -> Iterable[Mapping[str, Any]]:
         read = shape.fusion.kwargs
         if shape.kwargs is not None or not callable(read):
             return (shape.kwargs or {},)
-        inside, shared = interior(self._graph, self._users, shape.pattern, env)
-        equations = tuple(self._program.eqns[i] for i in sorted(inside | shared))
+        equations = tuple(self._program.eqns[i] for i in sorted(around))
         return read(Candidate(tuple(bound), result.aval, equations))
+
+    def _fused(self, shape: _Shape, place: _Place, env: Mapping[Atom, Atom], anchor: int) -> Eqn | None:
+        """Return the equation that stands for those found, unless a value inside is used outside.
+
+        ``env`` has for the values of the place those that stand for them here.
+        """
+        eqn = self._program.eqns[anchor]
+        for kwargs, reason, reached in place.misses:
+            self._missed(shape, kwargs, reason, eqn, reached)
+        call = place.call
+        if call is None:
+            return None
+        inside = {anchor - back for back in call.inside}
+        results = [eqn.outputs[index] for index in call.results]
+        if escapes(self._graph, self._users, inside, anchor, results):
+            self._missed(shape, call.kwargs, "a value inside is used outside", eqn, len(inside), complete=True)
+            return None
+        self._consumed |= inside
+        positions = sorted(inside.union(anchor - back for back in call.shared))
+        fused = Fused(shape.fusion, call.kwargs, tuple(self._program.eqns[i] for i in positions))
+        if self._explain is not None:
+            self._explain.append(Found(fused, len(inside), _where(eqn)))
+        inputs = [env.get(atom, atom) for atom in call.inputs]
+        return Eqn(shape.fusion.name, inputs, results, dict(call.kwargs), eqn.source, fused)
 
     def _missed(
         self,
