@@ -38,12 +38,12 @@ def fold(program: Program) -> Program:
             if not all(isinstance(values.get(a, a), Const) for a in eqn.inputs) or not _whole(eqn, values):
                 eqns.append(eqn)
             continue
-        inputs = [values.get(a, a) for a in eqn.inputs]
+        inputs = eqn.inputs if values.keys().isdisjoint(eqn.inputs) else [values.get(a, a) for a in eqn.inputs]
         value = _known(eqn.primitive, inputs, eqn.params, eqn.outputs[0].aval) if len(eqn.outputs) == 1 else None
         if value is not None:
             values[eqn.outputs[0]] = value
         if value is None or eqn.outputs[0] in named:
-            eqns.append(replace(eqn, inputs=inputs))
+            eqns.append(eqn if inputs is eqn.inputs else replace(eqn, inputs=inputs))
     return Program(program.inputs, eqns, [values.get(a, a) for a in program.outputs])
 
 

@@ -22,6 +22,7 @@ from jax2onnx.legalise import legalise
 from jax2onnx.lower import LoweringContext, lower
 from jax2onnx.naming import unique_names
 from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, Options
+from jax2onnx.proto import to_proto
 from jax2onnx.registry import MIN_OPSET, Opening
 from jax2onnx.save import preflight, save
 from jax2onnx.specs import parse_inputs
@@ -120,7 +121,7 @@ def to_onnx(
         if size > _PROTO_LIMIT:
             msg = f"the model holds {size / 2**30:.1f} GiB of weights, more than one protobuf message can"
             raise ConversionError(msg, remedy="use save_onnx, which writes weights beside the model")
-        return ir.to_proto(model)
+        return to_proto(model)
 
 
 def save_onnx(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], path: str | os.PathLike[str], **options: Any) -> None:

@@ -14,7 +14,7 @@ from onnx_ir.convenience import convert_attribute
 from jax2onnx.errors import OpsetError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _SMALL = 4096
 """Constants up to this many bytes are shared by content; larger ones by identity."""
@@ -152,35 +152,35 @@ class Ops:
         attributes: dict[str, Any],
     ) -> ir.Node:
         signature = _signature(op_type, domain, self.opset)
-        bound: dict[str, ir.DataType] = dict(signature.fixed)
-        strs = signature.input_types(len(inputs))
-        held = [self.constant(np.asarray(o)) if isinstance(o, _ARRAYS) else o for o in inputs]
+        bound = dict(signature.fixed)
+        types = signature.input_types(len(inputs))
+        values: list[Any] = []
+        scalars: list[int] = []
         first = None
-        for type_str, operand in zip(strs, held, strict=True):
-            if isinstance(operand, ir.Value) and (dtype := operand.dtype) is not None:
+        for type_str, operand in zip(types, inputs, strict=True):
+            value = operand
+            if not isinstance(operand, ir.Value):
+                if not isinstance(operand, _ARRAYS):
+                    scalars += [len(values)] * (operand is not None)
+                    values.append(operand)
+                    continue
+                value = self.constant(np.asarray(operand))
+            if (dtype := value.dtype) is not None:
                 first = first or dtype
                 bound.setdefault(type_str, dtype)
-        values = [
-            o if o is None or isinstance(o, ir.Value) else self._scalar(o, bound.get(s, first), op_type)
-            for o, s in zip(held, strs, strict=True)
-        ]
+            values.append(value)
+        for i in scalars:
+            values[i] = self._scalar(values[i], bound.get(types[i], first), op_type)
         # onnxruntime crashes on some operators whose last optional inputs are there by an empty name.
         while values and values[-1] is None:
             values.pop()
-        attrs = [
-            v if isinstance(v, ir.Attr) else convert_attribute(k, v, signature.attributes[k])
+        attrs = {
+            k: v if isinstance(v, ir.Attr) else convert_attribute(k, v, signature.attributes[k])
             for k, v in attributes.items()
             if v is not None
-        ]
-        node = ir.Node(
-            domain,
-            op_type,
-            values,
-            attrs,
-            num_outputs=outputs,
-            metadata_props=dict(self.metadata),
-        )
-        self._type_outputs(node, signature, bound)
+        }
+        results = [ir.Value(type=t) for t in _result_types(signature, bound, op_type, attrs, outputs)]
+        node = ir.Node(domain, op_type, values, attrs.values(), outputs=results, metadata_props=dict(self.metadata))
         self.scope.nodes.append(node)
         return node
 
@@ -245,34 +245,32 @@ class Ops:
             scalars[key] = self.constant(np.asarray(operand, dtype.numpy()))
         return scalars[key]
 
-    def _type_outputs(self, node: ir.Node, signature: _Signature, bound: dict[str, ir.DataType]) -> None:
-        body = _subgraph_outputs(node)
-        if body is not None:
-            for value, inner in zip(node.outputs, body, strict=False):
-                value.type = inner.type
-            return
-        attrs = node.attributes
-        declared = attrs.get("to") or attrs.get("dtype")
-        last = len(signature.outputs) - 1
-        for i, value in enumerate(node.outputs):
-            type_str = signature.outputs[min(i, last)]
-            if declared is not None and type_str not in signature.inputs:
-                value.dtype = ir.DataType(declared.as_int())
-            elif "value" in attrs and type_str not in bound:
-                value.dtype = attrs["value"].as_tensor().dtype
-            elif type_str in bound:
-                value.dtype = bound[type_str]
+
+def _result_types(
+    signature: _Signature,
+    bound: Mapping[str, ir.DataType],
+    op_type: str,
+    attributes: Mapping[str, ir.Attr],
+    outputs: int,
+) -> list[ir.TypeProtocol | None]:
+    """Return the types of a node's results, as far as they follow from its operands and attributes."""
+    if op_type in _BODIES:
+        attribute, skipped = _BODIES[op_type]
+        return [v.type for v in attributes[attribute].as_graph().outputs[skipped:]][:outputs]
+    declared = attributes.get("to") or attributes.get("dtype")
+    types: list[ir.TypeProtocol | None] = []
+    for type_str in (*signature.outputs, *signature.outputs[-1:] * (outputs - len(signature.outputs)))[:outputs]:
+        dtype = bound.get(type_str)
+        if declared is not None and type_str not in signature.inputs:
+            dtype = ir.DataType(declared.as_int())
+        elif dtype is None and "value" in attributes:
+            dtype = attributes["value"].as_tensor().dtype
+        types.append(None if dtype is None else ir.TensorType(dtype))
+    return types
 
 
-def _subgraph_outputs(node: ir.Node) -> Sequence[ir.Value] | None:
-    match node.op_type:
-        case "If":
-            return node.attributes["then_branch"].as_graph().outputs
-        case "Loop":
-            return node.attributes["body"].as_graph().outputs[1:]
-        case "Scan":
-            return node.attributes["body"].as_graph().outputs
-    return None
+_BODIES = {"If": ("then_branch", 0), "Loop": ("body", 1), "Scan": ("body", 0)}
+"""Operators whose results are those of a graph within, and how many of these are none of theirs."""
 
 
 def _constant_key(array: Any) -> Any:

@@ -43,8 +43,6 @@ def find_sources(inputs: Sequence[tuple[ir.Value, Sequence[Any]]]) -> dict[str, 
 
 def inferred_dims(old: Sequence[Any], new: Sequence[Any]) -> list[int] | None:
     """Return the target of a ``Reshape`` that keeps (0) or infers (-1) each symbolic dim; None if none can."""
-    if not any(is_symbolic(d) for d in new):
-        return None
     # A zero-size static dim makes both -1 and 0 ambiguous.
     if any(not is_symbolic(d) and int(d) == 0 for d in (*old, *new)):
         return None

@@ -6,7 +6,7 @@ dropped, and functions that the user marked are kept as one equation.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import jax
 
@@ -110,12 +110,17 @@ class _Flattener:
         called = _called(eqn)
         if called is not None and not (self._keep and self._keep(eqn)):
             return self._inlined(eqn, called, values)
+        source = self._source or self._told(eqn.source_info)
+        if not concerns(eqn):
+            results = [Var(v.aval) for v in eqn.outvars]
+            self._eqns.append(Eqn(name, cast("list[Atom]", values), results, eqn.params, source))
+            return results
         paired = lacks_rule(eqn)
-        if concerns(eqn) and name not in BORDERS and not paired:
-            return self._represented(eqn, values)
+        if name not in BORDERS and not paired:
+            return self._represented(eqn, values, source)
         operands = [self.leave(v) for v in values]
         outputs = [Var(form(v.aval)) for v in eqn.outvars]
-        new = Eqn(name, operands, outputs, eqn.params, self._source or self._told(eqn.source_info))
+        new = Eqn(name, operands, outputs, eqn.params, source)
         new.paired = tuple(v.aval for v in eqn.invars) if paired else None
         self._eqns.append(new)
         return [self.enter(a, v.aval) for a, v in zip(outputs, eqn.outvars, strict=True)]
@@ -131,9 +136,9 @@ class _Flattener:
         """Return the source of an equation, or of the call around it if no line of the user's is in that."""
         return source if self._caller is None or user_frame(source) is not None else self._caller
 
-    def _represented(self, eqn: Any, values: Sequence[Value]) -> Sequence[Value]:
+    def _represented(self, eqn: Any, values: Sequence[Value], source: Any) -> Sequence[Value]:
         """Replace an equation on keys or complex numbers by what its rule does."""
-        outer, self._source = self._source, self._source or self._told(eqn.source_info)
+        outer, self._source = self._source, source
         try:
             result = self._trace(rule(eqn), *values)
         except ConversionError as error:

@@ -175,18 +175,18 @@ class LoweringContext:
         """Reshape from ``old`` to ``new``, without shape arithmetic where ``Reshape`` can infer it."""
         if tuple(old) == tuple(new):
             return x
-        if any(is_symbolic(d) for d in new):
-            added, removed = inserted_ones(old, new), inserted_ones(new, old)
-            if added is not None:
-                return self.stamp(self.op.Unsqueeze(x, self.ints(*added)), new)
-            if removed is not None:
-                return self.stamp(self.op.Squeeze(x, self.ints(*removed)), new)
+        if not any(is_symbolic(d) for d in new):
+            return self.stamp(self.op.Reshape(x, self.ints(*new), allowzero=1 if 0 in new else None), new)
+        added, removed = inserted_ones(old, new), inserted_ones(new, old)
+        if added is not None:
+            return self.stamp(self.op.Unsqueeze(x, self.ints(*added)), new)
+        if removed is not None:
+            return self.stamp(self.op.Squeeze(x, self.ints(*removed)), new)
         inferred = inferred_dims(old, new)
         target = self.shape(new) if inferred is None else self.ints(*inferred)
         # A 0 that is a size, not "copy the input's dim": a literal one, or one that a symbol may take at run time.
         zero = target.const_value is None or any(not is_symbolic(d) and int(d) == 0 for d in new)
-        value = self.op.Reshape(x, target, allowzero=1 if zero else None)
-        return self.stamp(value, new)
+        return self.stamp(self.op.Reshape(x, target, allowzero=1 if zero else None), new)
 
     def cast(self, x: ir.Value, dtype: Any) -> ir.Value:
         """Cast to a numpy dtype (ONNX semantics), unless it has that dtype."""

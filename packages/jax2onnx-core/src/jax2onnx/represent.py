@@ -37,7 +37,7 @@ def is_complex(aval: Any) -> bool:
 
 def concerns(eqn: Any) -> bool:
     """Tell whether an equation of a jaxpr takes or returns keys or complex numbers."""
-    return any(_special(v.aval) for v in eqn.outvars) or any(_special(a.aval) for a in eqn.invars)
+    return any(map(_special, [a.aval for a in (*eqn.outvars, *eqn.invars)]))
 
 
 def _special(aval: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Sequence
@@ -46,9 +47,11 @@ def dot_general(
     del preferred_element_type  # the dtype of the result says it
     left, right = ctx.avals_in
     dtype = ctx.aval_out.dtype
-    plan = _plan(left.shape, right.shape, dimension_numbers, always=ctx.target is None)
+    sizes = (*left.shape, *right.shape)
+    make = _plan if any(is_symbolic(d) for d in sizes) else _static_plan
+    plan = make(left.shape, right.shape, dimension_numbers, always=ctx.target is None)
     # onnxruntime's MatMul fails on an empty operand that it broadcasts, and unsigned on an empty contraction.
-    if any(not is_symbolic(d) and d == 0 for d in (*left.shape, *right.shape)):
+    if any(not is_symbolic(d) and d == 0 for d in sizes):
         return ctx.op.Expand(ctx.constant(0, dtype), ctx.shape(plan.out))
     compute = compute_dtype(left.dtype, right.dtype, dtype)
     if left.dtype != right.dtype:
@@ -72,6 +75,7 @@ def zero_if_empty(ctx: LoweringContext, product: ir.Value, contracted: Sequence[
     return ctx.stamp(ctx.op.Where(none, ctx.constant(0, product.dtype.numpy()), product), out)
 
 
+@functools.cache
 def compute_dtype(left: Any, right: Any, out: Any) -> np.dtype[Any]:
     """Return the dtype in which ONNX multiplies and adds what JAX multiplies and adds into ``out``.
 
@@ -146,6 +150,9 @@ def _plan(left: Shape, right: Shape, dimension_numbers: DimensionNumbers, *, alw
         tuple(out),
         tuple(left[i] for i in lc),
     )
+
+
+_static_plan = functools.lru_cache(maxsize=1024)(_plan)
 
 
 def _arrange(ctx: LoweringContext, x: ir.Value, operand: _Operand) -> ir.Value:
