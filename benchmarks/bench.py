@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 LIMIT_S = 240.0  # of processor time for one export
 PROCESSES = 2  # in which the same is run: how memory is laid out makes them differ by a third
+TURNS = 3  # of processes in which the growing models are exported, so that each gets its share of a quiet machine
 
 
 class Bench:
@@ -55,6 +56,19 @@ class Bench:
         """Return each converter's export of a model."""
         further = ("--rounds", str(self.rounds), "--limit", str(LIMIT_S))
         return {c: self.measure(c, "export", name, "--path", str(self.path(name, c)), *further) for c in converters}
+
+    def growing(self) -> dict[str, Any]:
+        """Return the exports of growing models, by turns; the best times of each."""
+        found: dict[str, Any] = {}
+        for _ in range(TURNS):
+            for name in GROWING:
+                measured = self.exports(name, [OURS])[OURS]
+                before = found.setdefault(name, measured)
+                if "export" in measured:
+                    found[name] = measured | {
+                        k: min(before.get(k, measured[k]), measured[k]) for k in ("trace", "export")
+                    }
+        return found
 
     def path(self, name: str, kind: str) -> Path:
         """Return where a model or a result is kept."""
@@ -120,7 +134,7 @@ def main() -> None:
             results["first"] = bench.first()
         results["models"] = {name: bench.model(name) for name in CASES if name in chosen}
         if "growing" in chosen:
-            results["growing"] = {name: bench.exports(name, [OURS])[OURS] for name in GROWING}
+            results["growing"] = bench.growing()
     page = render(results)
     print(page)
     if args.write:

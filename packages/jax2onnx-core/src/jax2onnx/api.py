@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -219,10 +220,15 @@ def lower_ir(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], options: Option
         graph,
         ir_version=onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", options.opset)]),
         producer_name="jax2onnx",
-        producer_version=version("jax2onnx-core"),
+        producer_version=_version(),
         functions=list(ctx.outliner.functions.values()),
     )
     return Lowered(model, runtime, (*opened.warnings, *ctx.warnings), records)
+
+
+@functools.cache
+def _version() -> str:
+    return version("jax2onnx-core")
 
 
 def _print(told: FusionReport) -> None:

@@ -258,7 +258,9 @@ class _Fuser:
         anchors = self._by_anchor.get(dtype)
         if anchors is None:
             anchors = self._by_anchor[dtype] = {}
-            shapes = [s for f in self._fusions if _tried(f, dtype) for s in _structures(f, dtype, self._present)]
+            name, floating = str(dtype), dtype is not None and jnp.issubdtype(dtype, np.floating)
+            tried = [f for f in self._fusions if (name in f.dtypes if f.dtypes else floating)]
+            shapes = [s for f in tried for s in _structures(f, dtype, self._present)]
             for shape in sorted(shapes, key=lambda s: -s.pattern.size):
                 anchors.setdefault(shape.pattern.anchor.primitive, []).append(shape)
         return anchors
@@ -355,12 +357,6 @@ class _Fuser:
     ) -> None:
         if self._explain is not None and shape.pattern.size > 1:
             self._explain.append(NearMiss(shape.fusion.name, kwargs, reason, _where(eqn), eqn, matched, complete))
-
-
-def _tried(fusion: Fusion, dtype: Any) -> bool:
-    if fusion.dtypes:
-        return str(dtype) in fusion.dtypes
-    return dtype is not None and jnp.issubdtype(dtype, np.floating)
 
 
 def _structures(fusion: Fusion, dtype: Any, present: AbstractSet[str]) -> Iterator[_Shape]:
