@@ -40,6 +40,8 @@ def test_page():
         "export": 0.2,
         "added": 30.0,
         "peak": 300.0,
+        "weights": 2.5,
+        "copy": 0.001,
         "nodes": 7,
         "operators": {"Add": 7},
     }
@@ -63,9 +65,9 @@ def test_page():
         {"versions": versions, "processor": "p", "cores": [1], "first": first, "models": models, "growing": growing}
     )
     cells = {name: [[cell.strip() for cell in row] for row in _rows(page, name)] for name in models}
-    assert cells["good"][0][4:7] == ["2.00", "400", "15"]
-    assert cells["slow"][0][6] == "> 100"
-    assert cells["none"][0][6] == "-"
+    assert cells["good"][0][4:9] == ["2.00", "400", "2.5", "1.00", "15"]
+    assert cells["slow"][0][8] == "> 100"
+    assert cells["none"][0][8] == "-"
     assert cells["good"][1][1:] == ["4.00", "2.00", "0.50", "0.25"]
     assert cells["slow"][1][4] == "-"
     assert cells["good"][2][1:5] == ["7", "9", "1e-07", "**wrong** 5e-01"]
