@@ -171,6 +171,19 @@ def test_shared_broadcast_of_a_scalar_inside() -> None:
     assert names(softmax, array(3), fusions=private) == []
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_what_one_place_shares_is_found_at_all(place: int) -> None:
+    def function(x: jax.Array) -> list[jax.Array]:
+        read = []
+        for i in range(3):
+            zeros = jnp.broadcast_to(jnp.float32(0), x.shape)
+            read += [zeros] * (i == place)
+            x = jnp.sin(jnp.maximum(x, zeros))
+        return [x, *read]
+
+    assert names(function, array(4, 5)) == ["relu"] * 3
+
+
 def test_softmax_over_several_axes_stays() -> None:
     assert names(lambda x: jax.nn.softmax(x, axis=(0, 1)), array(4, 5)) == []
 

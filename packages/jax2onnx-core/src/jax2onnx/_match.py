@@ -162,13 +162,8 @@ class Search:
         return False
 
 
-def interior(
-    graph: Graph, users: Mapping[Atom, Sequence[int]], pattern: Pattern, env: Mapping[Atom, Atom]
-) -> tuple[set[int], set[int]]:
-    """Return the equations found, and those that the rest of the program shares with them.
-
-    Shared are broadcasts of scalars and sizes: whoever needs them may compute them anew.
-    """
+def interior(graph: Graph, pattern: Pattern, env: Mapping[Atom, Atom]) -> tuple[set[int], set[int]]:
+    """Return the equations found, and those passed on the way: broadcasts of scalars and sizes."""
     found = {graph.producer[env[v]] for v in pattern.nodes if v in env}
     bound = {env[v] for v in pattern.inputs}
     passed = {i for i in found if all(o in graph.sizes for o in graph.eqns[i].outputs)}
@@ -180,11 +175,19 @@ def interior(
                 continue
             passed.add(index)
             pending.append(index)
-    found -= passed
+    return found - passed, passed
+
+
+def owned(graph: Graph, users: Mapping[Atom, Sequence[int]], found: set[int], passed: Iterable[int]) -> set[int]:
+    """Return the equations found with those passed that are not shared with the rest of the program.
+
+    What is shared stays; whoever needs it may compute it anew.
+    """
+    own = set(found)
     for i in sorted(passed, reverse=True):
-        if not _read_outside(graph, users, found, (i,)):
-            found.add(i)
-    return found, passed - found
+        if not _read_outside(graph, users, own, (i,)):
+            own.add(i)
+    return own
 
 
 def _read_outside(graph: Graph, users: Mapping[Atom, Sequence[int]], found: set[int], eqns: Iterable[int]) -> bool:

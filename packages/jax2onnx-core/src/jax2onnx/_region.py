@@ -46,7 +46,7 @@ class Region:
                     read[a] = b
                 elif known is not b:
                     return None
-            if not same_params(eqn.params, other.params):
+            if not same_params(eqn.params, other.params) or eqn.paired != other.paired:
                 return None
             made.update(zip(eqn.outputs, other.outputs, strict=True))
         return None if not set(made.values()).isdisjoint(read.values()) else made | read

@@ -152,25 +152,19 @@ class Ops:
         attributes: dict[str, Any],
     ) -> ir.Node:
         signature = _signature(op_type, domain, self.opset)
-        bound = dict(signature.fixed)
         types = signature.input_types(len(inputs))
-        values: list[Any] = []
-        scalars: list[int] = []
-        first = None
-        for type_str, operand in zip(types, inputs, strict=True):
-            value = operand
-            if not isinstance(operand, ir.Value):
-                if not isinstance(operand, _ARRAYS):
-                    scalars += [len(values)] * (operand is not None)
-                    values.append(operand)
-                    continue
-                value = self.constant(np.asarray(operand))
-            if (dtype := value.dtype) is not None:
-                first = first or dtype
+        values = [self.constant(np.asarray(o)) if isinstance(o, _ARRAYS) else o for o in inputs]
+        dtypes = [v.dtype if isinstance(v, ir.Value) else None for v in values]
+        bound = dict(signature.fixed)
+        for type_str, dtype in zip(types, dtypes, strict=True):
+            if dtype is not None:
                 bound.setdefault(type_str, dtype)
-            values.append(value)
-        for i in scalars:
-            values[i] = self._scalar(values[i], bound.get(types[i], first), op_type)
+        if None in dtypes:
+            first = next(filter(None, dtypes), None)
+            values = [
+                v if v is None or isinstance(v, ir.Value) else self._scalar(v, bound.get(s, first), op_type)
+                for v, s in zip(values, types, strict=True)
+            ]
         # onnxruntime crashes on some operators whose last optional inputs are there by an empty name.
         while values and values[-1] is None:
             values.pop()

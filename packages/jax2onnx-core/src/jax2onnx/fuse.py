@@ -21,7 +21,7 @@ import numpy as np
 from jax2onnx._compat import trace_context, user_frame
 from jax2onnx._glance import Kinds, plausible
 from jax2onnx._graph import PLUMBING, Graph, live
-from jax2onnx._match import Search, escapes, interior
+from jax2onnx._match import Search, escapes, interior, owned
 from jax2onnx._reference import exact, kwargs_key, structure
 from jax2onnx._region import Region
 from jax2onnx.program import Const, Eqn, Fused, Program
@@ -191,13 +191,13 @@ class _Shape:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Call:
-    """A function as it was found at a place; positions are told backwards from the anchor."""
+    """A function as it was found at a place; its equations are told backwards from the anchor."""
 
     kwargs: Mapping[str, Any]
     inputs: tuple[Atom, ...]
     results: tuple[int, ...]
-    inside: frozenset[int]
-    shared: frozenset[int]
+    found: frozenset[int]
+    passed: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -289,7 +289,7 @@ class _Fuser:
         if env is None or not all(i in env for i in shape.pattern.inputs):
             return None
         bound = [env[i] for i in shape.pattern.inputs]
-        around = set[int]().union(*interior(self._graph, self._users, shape.pattern, env))
+        around = set[int]().union(*interior(self._graph, shape.pattern, env))
         misses: list[tuple[Mapping[str, Any], str, int]] = []
         for kwargs in self._configurations(shape, bound, around, result):
             pattern = exact(shape.fusion.reference, [a.aval for a in bound], kwargs_key(kwargs))
@@ -301,15 +301,15 @@ class _Fuser:
             if matched is None:
                 misses.append((kwargs, search.difference, search.reached))
                 continue
-            inside, shared = interior(self._graph, self._users, pattern, matched)
+            found, passed = interior(self._graph, pattern, matched)
             call = _Call(
                 kwargs,
                 tuple(matched[i] for i in pattern.inputs),
                 tuple(pattern.nodes[o].index for o in pattern.outputs),
-                frozenset(anchor - i for i in inside),
-                frozenset(anchor - i for i in shared),
+                frozenset(anchor - i for i in found),
+                frozenset(anchor - i for i in passed),
             )
-            return _Place(Region(eqns, anchor, inside | shared), call, misses)
+            return _Place(Region(eqns, anchor, found | passed), call, misses)
         return _Place(Region(eqns, anchor, around), None, misses)
 
     def _configurations(
@@ -332,14 +332,14 @@ class _Fuser:
         call = place.call
         if call is None:
             return None
-        inside = {anchor - back for back in call.inside}
+        found, passed = {anchor - back for back in call.found}, {anchor - back for back in call.passed}
+        inside = owned(self._graph, self._users, found, passed)
         results = [eqn.outputs[index] for index in call.results]
         if escapes(self._graph, self._users, inside, anchor, results):
             self._missed(shape, call.kwargs, "a value inside is used outside", eqn, len(inside), complete=True)
             return None
         self._consumed |= inside
-        positions = sorted(inside.union(anchor - back for back in call.shared))
-        fused = Fused(shape.fusion, call.kwargs, tuple(self._program.eqns[i] for i in positions))
+        fused = Fused(shape.fusion, call.kwargs, tuple(self._program.eqns[i] for i in sorted(found | passed)))
         if self._explain is not None:
             self._explain.append(Found(fused, len(inside), _where(eqn)))
         inputs = [env.get(atom, atom) for atom in call.inputs]
