@@ -221,5 +221,4 @@ def test_examples_are_registered_only_when_asked_for(fake_plugin):
     with pytest.warns(UserWarning, match=r"alpha .*ZeroDivisionError"):
         assert "lax" in {e.plugin for e in plugins.load().examples()}
     assert info("alpha").status == "broken"
-    with pytest.warns(UserWarning, match="alpha"):
-        assert owner("frob") is None
+    assert owner("frob") is None  # which was said

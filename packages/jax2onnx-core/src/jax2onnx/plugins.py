@@ -85,6 +85,7 @@ class LoadedPlugins:
         self._infos = list(infos)
         self._strict = strict
         self._lock = threading.RLock()
+        self._warned: list[PluginInfo] = []
         self._registry: Registry | None = None
         self._examples: Named[Example] | None = None
 
@@ -133,9 +134,10 @@ class LoadedPlugins:
         """Let the plugins in use register, anew after setting aside whoever failed: what they left goes with it."""
         while not self._fill(filled := new(), bound):
             pass
-        failed = [str(i) for i in self._infos if i.status in {"broken", "incompatible"}]
-        if failed and self._registry is None:
-            warnings.warn("jax2onnx set plugins aside:\n  " + "\n  ".join(failed), UserWarning, stacklevel=3)
+        failed = [i for i in self._infos if i.status in {"broken", "incompatible"} and i not in self._warned]
+        if failed:
+            self._warned += failed
+            warnings.warn("jax2onnx set plugins aside:\n  " + "\n  ".join(map(str, failed)), UserWarning, stacklevel=3)
         return filled
 
     def _fill(self, empty: T, bound: Callable[[T, str], Mapping[str, Any]]) -> bool:
