@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import functools
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 
 from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic, trace_context
-from jax2onnx._graph import Graph, live
+from jax2onnx._graph import PLUMBING, Graph, live
 from jax2onnx.flatten import flatten
 from jax2onnx.program import Var
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from jax2onnx.program import Atom
+    from jax2onnx.registry import Fusion
 
 KwargsKey: TypeAlias = tuple[tuple[str, Any], ...]
 AvalKey: TypeAlias = tuple[Any, ...]
@@ -102,11 +105,6 @@ def same_type(a: Any, b: Any) -> bool:
     return bool(a.dtype == b.dtype and a.shape == b.shape and a.weak_type == b.weak_type)
 
 
-def structure(reference: Callable[..., Any], avals: Sequence[Any], kwargs: KwargsKey) -> Pattern | str:
-    """Trace at example inputs, for a search that ignores shapes and literals; on failure, say why."""
-    return _traced(reference, tuple(map(aval_key, avals)), kwargs, trace_context(), loose=True)
-
-
 def exact(reference: Callable[..., Any], avals: Sequence[Any], kwargs: KwargsKey) -> Pattern | str:
     """Trace at the inputs found, for a comparison of everything; on failure, say why."""
     return _traced(reference, tuple(map(aval_key, avals)), kwargs, trace_context(), loose=False)
@@ -158,3 +156,40 @@ def _form(inputs: Sequence[Var], nodes: Mapping[Var, Node]) -> tuple[Any, ...]:
 def _operand(graph: Graph, eqn: int, atom: Atom) -> Operand:
     resolved = graph.resolve(eqn, atom)
     return Operand(resolved, graph.is_elementwise(eqn) and resolved.aval.shape == (), graph.maker.get(resolved))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Structure:
+    """One structure to look for: a fusion's reference, traced at one example with one configuration."""
+
+    fusion: Fusion
+    pattern: Pattern
+    kwargs: Mapping[str, Any] | None
+    """The configuration it stands for; None if the fusion's ``kwargs`` reads it off the candidate."""
+
+
+def structures(fusion: Fusion, dtype: Any, present: AbstractSet[str]) -> Iterator[Structure]:
+    """Trace a fusion's examples, unless the first one has nothing at all in common with the program."""
+    if not fusion.primitives <= present or (fusion.library and fusion.library not in sys.modules):
+        return
+    configurations: Sequence[Mapping[str, Any] | None] = (None,) if callable(fusion.kwargs) else fusion.kwargs
+    context = trace_context()
+    for kwargs in configurations:
+        seen: set[Any] = set()
+        for example in range(len(fusion.examples)):
+            pattern = _example(fusion, example, kwargs_key(kwargs or {}), dtype, context)
+            if isinstance(pattern, str):
+                continue
+            telling = pattern.primitives - PLUMBING
+            if telling and telling.isdisjoint(present):
+                break
+            if pattern.anchor.aval.dtype == dtype and telling <= present and pattern.form not in seen:
+                seen.add(pattern.form)
+                yield Structure(fusion, pattern, kwargs)
+
+
+@functools.lru_cache(maxsize=4096)
+def _example(fusion: Fusion, example: int, kwargs: KwargsKey, dtype: Any, context: Any) -> Pattern | str:
+    """Trace one of a fusion's examples, for a search that ignores shapes and literals; on failure, say why."""
+    avals = [jax.ShapeDtypeStruct(a, dtype) if isinstance(a, tuple) else a for a in fusion.examples[example]]
+    return _traced(fusion.reference, tuple(map(aval_key, avals)), kwargs, context, loose=True)

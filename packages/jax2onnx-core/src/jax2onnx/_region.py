@@ -1,8 +1,9 @@
-"""Regions: whether a place in a program is, equation by equation, one where a function was looked for before."""
+"""Places where functions were looked for, and whether another is, equation by equation, one of them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from jax2onnx._equal import same_constant, same_params
 from jax2onnx._reference import same_type
@@ -50,3 +51,37 @@ class Region:
                 return None
             made.update(zip(eqn.outputs, other.outputs, strict=True))
         return None if not set(made.values()).isdisjoint(read.values()) else made | read
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """A function as it was found at a place; equations are told by how far before the anchor they stand.
+
+    Attributes:
+        kwargs: how it is called.
+        inputs: what it takes, by the place's variables.
+        results: which outputs of the anchor it gives.
+        found: the equations that it replaces.
+        passed: broadcasts of scalars and sizes, which it replaces where nothing else reads them.
+    """
+
+    kwargs: Mapping[str, Any]
+    inputs: tuple[Atom, ...]
+    results: tuple[int, ...]
+    found: frozenset[int]
+    passed: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """What came of looking for a function at a place, and so comes of it wherever the same equations stand.
+
+    Attributes:
+        region: the equations that were compared.
+        call: the function, if it was found.
+        misses: configurations that it is not, with the reason and how many equations were equal before it.
+    """
+
+    region: Region
+    call: Call | None
+    misses: Sequence[tuple[Mapping[str, Any], str, int]]

@@ -8,29 +8,26 @@ function leaves its primitives: the model is longer, never wrong.
 
 from __future__ import annotations
 
-import functools
-import sys
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax2onnx._compat import trace_context, user_frame
+from jax2onnx._compat import user_frame
 from jax2onnx._glance import Kinds, plausible
-from jax2onnx._graph import PLUMBING, Graph, live
+from jax2onnx._graph import Graph, live
 from jax2onnx._match import Search, escapes, interior, owned
-from jax2onnx._reference import exact, kwargs_key, structure
-from jax2onnx._region import Region
+from jax2onnx._reference import exact, kwargs_key, structures
+from jax2onnx._region import Call, Place, Region
 from jax2onnx.program import Const, Eqn, Fused, Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from jax2onnx._reference import KwargsKey, Pattern
+    from jax2onnx._reference import Structure
     from jax2onnx.program import Atom, Var
     from jax2onnx.registry import Fusion
 
@@ -179,36 +176,6 @@ def _where(eqn: Eqn) -> str | None:
     return None if eqn.source is None else user_frame(eqn.source)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Shape:
-    """One structure to look for: a fusion's reference, traced at one example with one configuration."""
-
-    fusion: Fusion
-    pattern: Pattern
-    kwargs: Mapping[str, Any] | None
-    """The configuration it stands for; None if the fusion's ``kwargs`` reads it off the candidate."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Call:
-    """A function as it was found at a place; its equations are told backwards from the anchor."""
-
-    kwargs: Mapping[str, Any]
-    inputs: tuple[Atom, ...]
-    results: tuple[int, ...]
-    found: frozenset[int]
-    passed: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Place:
-    """What came of looking for a function at a place, and so comes of it wherever the same equations stand."""
-
-    region: Region
-    call: _Call | None
-    misses: Sequence[tuple[Mapping[str, Any], str, int]]
-
-
 _PLACES = 4
 """How many places are kept for a structure and the shape of its result, the latest ones."""
 
@@ -222,9 +189,9 @@ class _Fuser:
         self._users = self._graph.users(program)
         self._present = {e.primitive for e in program.eqns}
         self._kinds = Kinds(self._graph)
-        self._by_anchor: dict[Any, dict[str, list[_Shape]]] = {}
-        self._plausible: dict[tuple[Any, ...], list[_Shape]] = {}
-        self._places: dict[tuple[_Shape, Any], deque[_Place]] = {}
+        self._by_anchor: dict[Any, dict[str, list[Structure]]] = {}
+        self._plausible: dict[tuple[Any, ...], list[Structure]] = {}
+        self._places: dict[tuple[Structure, Any], deque[Place]] = {}
         self._consumed: set[int] = set()
 
     def run(self) -> dict[int, Eqn]:
@@ -240,7 +207,7 @@ class _Fuser:
                 found[i] = fused
         return found
 
-    def _shapes(self, eqn: Eqn, result: Var) -> list[_Shape]:
+    def _shapes(self, eqn: Eqn, result: Var) -> list[Structure]:
         """Return the structures that may end in a result of an equation, largest first, by a glance at its operands."""
         dtype = result.aval.dtype
         anchors = self._anchors(dtype)
@@ -253,19 +220,19 @@ class _Fuser:
             self._plausible[key] = shapes
         return shapes
 
-    def _anchors(self, dtype: Any) -> dict[str, list[_Shape]]:
+    def _anchors(self, dtype: Any) -> dict[str, list[Structure]]:
         """Return the structures whose result has a dtype, by their last primitive."""
         anchors = self._by_anchor.get(dtype)
         if anchors is None:
             anchors = self._by_anchor[dtype] = {}
             name, floating = str(dtype), dtype is not None and jnp.issubdtype(dtype, np.floating)
             tried = [f for f in self._fusions if (name in f.dtypes if f.dtypes else floating)]
-            shapes = [s for f in tried for s in _structures(f, dtype, self._present)]
+            shapes = [s for f in tried for s in structures(f, dtype, self._present)]
             for shape in sorted(shapes, key=lambda s: -s.pattern.size):
                 anchors.setdefault(shape.pattern.anchor.primitive, []).append(shape)
         return anchors
 
-    def _match(self, shape: _Shape, anchor: int, result: Var) -> Eqn | None:
+    def _match(self, shape: Structure, anchor: int, result: Var) -> Eqn | None:
         eqn = self._program.eqns[anchor]
         if len(shape.pattern.outputs) > 1:
             if result is not next(o for o in eqn.outputs if o in self._users):
@@ -282,7 +249,7 @@ class _Fuser:
         places.appendleft(found)
         return self._fused(shape, found, {}, anchor)
 
-    def _place(self, shape: _Shape, anchor: int, result: Var) -> _Place | None:
+    def _place(self, shape: Structure, anchor: int, result: Var) -> Place | None:
         """Look for a function at a place, unless it has not even the structure."""
         eqns = self._program.eqns
         env = Search(shape.pattern, self._graph, exact=False).run(eqns[anchor], result)
@@ -302,18 +269,18 @@ class _Fuser:
                 misses.append((kwargs, search.difference, search.reached))
                 continue
             found, passed = interior(self._graph, pattern, matched)
-            call = _Call(
+            call = Call(
                 kwargs,
                 tuple(matched[i] for i in pattern.inputs),
                 tuple(pattern.nodes[o].index for o in pattern.outputs),
                 frozenset(anchor - i for i in found),
                 frozenset(anchor - i for i in passed),
             )
-            return _Place(Region(eqns, anchor, found | passed), call, misses)
-        return _Place(Region(eqns, anchor, around), None, misses)
+            return Place(Region(eqns, anchor, found | passed), call, misses)
+        return Place(Region(eqns, anchor, around), None, misses)
 
     def _configurations(
-        self, shape: _Shape, bound: Sequence[Atom], around: AbstractSet[int], result: Var
+        self, shape: Structure, bound: Sequence[Atom], around: AbstractSet[int], result: Var
     ) -> Iterable[Mapping[str, Any]]:
         read = shape.fusion.kwargs
         if shape.kwargs is not None or not callable(read):
@@ -321,7 +288,7 @@ class _Fuser:
         equations = tuple(self._program.eqns[i] for i in sorted(around))
         return read(Candidate(tuple(bound), result.aval, equations))
 
-    def _fused(self, shape: _Shape, place: _Place, env: Mapping[Atom, Atom], anchor: int) -> Eqn | None:
+    def _fused(self, shape: Structure, place: Place, env: Mapping[Atom, Atom], anchor: int) -> Eqn | None:
         """Return the equation that stands for those found, unless a value inside is used outside.
 
         ``env`` has for the values of the place those that stand for them here.
@@ -347,7 +314,7 @@ class _Fuser:
 
     def _missed(
         self,
-        shape: _Shape,
+        shape: Structure,
         kwargs: Mapping[str, Any],
         reason: str,
         eqn: Eqn,
@@ -357,30 +324,3 @@ class _Fuser:
     ) -> None:
         if self._explain is not None and shape.pattern.size > 1:
             self._explain.append(NearMiss(shape.fusion.name, kwargs, reason, _where(eqn), eqn, matched, complete))
-
-
-def _structures(fusion: Fusion, dtype: Any, present: AbstractSet[str]) -> Iterator[_Shape]:
-    """Trace a fusion's examples, unless the first one has nothing at all in common with the program."""
-    if not fusion.primitives <= present or (fusion.library and fusion.library not in sys.modules):
-        return
-    configurations: Sequence[Mapping[str, Any] | None] = (None,) if callable(fusion.kwargs) else fusion.kwargs
-    context = trace_context()
-    for kwargs in configurations:
-        seen: set[Any] = set()
-        for example in range(len(fusion.examples)):
-            pattern = _structure(fusion, example, kwargs_key(kwargs or {}), dtype, context)
-            if isinstance(pattern, str):
-                continue
-            telling = pattern.primitives - PLUMBING
-            if telling and telling.isdisjoint(present):
-                break
-            if pattern.anchor.aval.dtype == dtype and telling <= present and pattern.form not in seen:
-                seen.add(pattern.form)
-                yield _Shape(fusion, pattern, kwargs)
-
-
-@functools.lru_cache(maxsize=4096)
-def _structure(fusion: Fusion, example: int, kwargs: KwargsKey, dtype: Any, _context: Any) -> Pattern | str:
-    """Trace one of a fusion's examples; on failure, say why."""
-    avals = [jax.ShapeDtypeStruct(a, dtype) if isinstance(a, tuple) else a for a in fusion.examples[example]]
-    return structure(fusion.reference, avals, kwargs)
