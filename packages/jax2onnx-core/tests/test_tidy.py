@@ -17,7 +17,7 @@ from jax2onnx.tidy import tidy
 HEAD = '<ir_version: 10, opset_import: ["" : 18, "local" : 1]>\n'
 CONV = "Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>"
 TO_NCHW, TO_NHWC = "Transpose<perm = [0, 3, 1, 2]>", "Transpose<perm = [0, 2, 3, 1]>"
-WEIGHTS = {"w1": (4, 3, 3, 3), "w2": (4, 4, 3, 3), "b": (4,)}
+WEIGHTS = {"w1": (4, 3, 3, 3), "w2": (4, 4, 3, 3), "b": (4,), "dense": (256, 5), "pointwise": (4, 5)}
 
 CASES = {
     "a transpose and its inverse": (
@@ -38,6 +38,21 @@ CASES = {
             " g = TO_NCHW(f) h = CONV(g, w2) y = TO_NHWC(h) }"
         ),
         {"Transpose": 2, "Add": 0, "Conv": 2},
+    ),
+    "a flattened image": (
+        (
+            "(float[N,8,8,3] x) => (float[N,5] y) <int64[2] rows = {0, 256}> {"
+            " a = TO_NCHW(x) c = CONV(a, w1) d = TO_NHWC(c) e = Reshape(d, rows) f = MatMul(e, dense) y = Relu(f) }"
+        ),
+        {"Transpose": 1, "Reshape": 1},
+    ),
+    "a flattened image that is read twice, and weights for part of it": (
+        (
+            "(float[N,8,8,3] x) => (float[N,5] y, float[N,256] z, float[N,8,8,5] v) <int64[2] rows = {0, 256}> {"
+            " a = TO_NCHW(x) c = CONV(a, w1) d = TO_NHWC(c) z = Reshape(d, rows) f = MatMul(z, dense) y = Relu(f)"
+            " v = MatMul(d, pointwise) }"
+        ),
+        {"Transpose": 2, "Reshape": 1},
     ),
     "a residual branch": (
         (

@@ -106,7 +106,7 @@ def fold(graphs: Sequence[ir.Graph], home: Home) -> None:
             continue
         out = node.outputs[0]
         function, shape = rearrange(node), out.shape
-        if function is None or shape is None or not shape.is_static() or not _only_here(source):
+        if function is None or shape is None or not shape.is_static() or not only_here(source):
             continue
         if not out.is_graph_output():
             out.replace_all_uses_with(home.derive(source, function, shape.numpy(), out.dtype))
@@ -140,7 +140,7 @@ def share(graph: ir.Graph) -> None:
 _ORIGIN = "jax2onnx.origin"
 
 
-def _only_here(source: ir.Value) -> bool:
+def only_here(source: ir.Value) -> bool:
     """Tell whether an initializer is small, or what is made of it takes its place."""
     tensor = source.const_value
     return tensor is not None and (tensor.nbytes <= _LAZY or len(source.uses()) == 1)

@@ -11,7 +11,7 @@ from jax2onnx._anywhere import BROADCASTING, REDUCTIONS
 from jax2onnx._initializers import Home, constant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 _WITH_BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 RESHAPES = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
@@ -72,10 +72,13 @@ def drop(graph: ir.Graph, node: ir.Node, source: ir.Value) -> None:
 
 def same_shape(a: ir.Value, b: ir.Value) -> bool:
     """Tell whether the shapes are known to be equal."""
-    if a.shape is None or b.shape is None or len(a.shape) != len(b.shape):
-        return False
-    pairs = zip(a.shape, b.shape, strict=True)
-    return all(x == y and (isinstance(x, int) or x.value is not None) for x, y in pairs)
+    return a.shape is not None and b.shape is not None and same_dims(a.shape, b.shape)
+
+
+def same_dims(a: Iterable[int | ir.SymbolicDim], b: Iterable[int | ir.SymbolicDim]) -> bool:
+    """Tell whether two shapes, or parts of such, are known to be equal."""
+    first, second = tuple(a), tuple(b)
+    return first == second and all(isinstance(x, int) or x.value is not None for x in first)
 
 
 def _reshapes_nothing(node: ir.Node, source: ir.Value) -> bool:

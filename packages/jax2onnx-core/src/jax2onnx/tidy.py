@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
 from jax2onnx._biases import merge_biases, place_biases
+from jax2onnx._flat import reorder_rows
 from jax2onnx._folding import fold_batch_norms
 from jax2onnx._idioms import shorten
 from jax2onnx._initializers import Home, fold, restore_names, share
@@ -21,7 +22,8 @@ def tidy(model: ir.Model, *, fold_batch_norm: bool = False) -> None:
     """Simplify the model in place, its functions and subgraphs too; no result changes but by rounding.
 
     Dead and repeated nodes, nodes that do nothing, chains of reshapes and transposes of weights go; products with a
-    bias become ``Gemm`` or ``Conv`` with a bias; regions between transposes run in the layout that needs fewest.
+    bias become ``Gemm`` or ``Conv`` with a bias; regions between transposes run in the layout that needs fewest, and
+    what is flattened after a transpose is flattened before it.
     """
     functions = [Home(f.graph, is_function=True) for f in model.functions.values()]
     homes = [Home(model.graph, is_function=False), *functions]
@@ -41,6 +43,7 @@ def tidy(model: ir.Model, *, fold_batch_norm: bool = False) -> None:
         if any(settled):
             fold(graphs, home)
         for graph in graphs:
+            reorder_rows(graph, home)
             turn_vector_products(graph)
             place_biases(graph, home)
             merge_biases(graph, home)
