@@ -53,7 +53,7 @@ def _sole_producer(value: ir.Value | None, op_type: str, graph: ir.Graph) -> ir.
 
 
 def _flattened(transpose: ir.Node, reshape: ir.Node) -> tuple[list[int], list[int]] | None:
-    """Return the sizes that the last dim is made of, and for each dim of the source which of them it is; None if not."""
+    """Return the sizes that the last dim is made of, and for each dim of the source which it is; None if not."""
     source, flat = transpose.inputs[0], reshape.outputs[0]
     if source is None or source.shape is None or flat.shape is None:
         return None
