@@ -33,7 +33,15 @@ class _Signature:
 
     def input_types(self, count: int) -> tuple[str, ...]:
         """Return the type variables of so many inputs; the last one repeats."""
-        return (*self.inputs, *self.inputs[-1:] * (count - len(self.inputs)))[:count]
+        return _repeated(self.inputs, count)
+
+    def output_types(self, count: int) -> tuple[str, ...]:
+        """Return the type variables of so many outputs; the last one repeats."""
+        return _repeated(self.outputs, count)
+
+
+def _repeated(types: tuple[str, ...], count: int) -> tuple[str, ...]:
+    return (*types, *types[-1:] * (count - len(types)))[:count]
 
 
 _ARRAYS = (np.ndarray, np.generic)
@@ -253,7 +261,7 @@ def _result_types(
         return [v.type for v in attributes[attribute].as_graph().outputs[skipped:]][:outputs]
     declared = attributes.get("to") or attributes.get("dtype")
     types: list[ir.TypeProtocol | None] = []
-    for type_str in (*signature.outputs, *signature.outputs[-1:] * (outputs - len(signature.outputs)))[:outputs]:
+    for type_str in signature.output_types(outputs):
         dtype = bound.get(type_str)
         if declared is not None and type_str not in signature.inputs:
             dtype = ir.DataType(declared.as_int())
