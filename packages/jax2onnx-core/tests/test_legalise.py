@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -435,6 +436,21 @@ def test_the_installed_onnxruntime_has_every_kernel_of_the_table() -> None:
     ]
     assert TARGET.kernels
     assert not lost
+
+
+def test_an_opset_is_legalised_for_the_oldest_runtime_that_loads_it() -> None:
+    assert TARGET.max_opset is not None
+    assert TARGET.at(TARGET.max_opset) is TARGET
+    newer = TARGET.at(TARGET.max_opset + 1)
+    assert newer.name == TARGET.name
+    assert newer.loads(TARGET.max_opset + 1)
+    assert not TARGET.loads(TARGET.max_opset + 1)
+
+
+@pytest.mark.skipif(onnx.defs.onnx_opset_version() < 28, reason="the installed onnx does not know opset 28")
+def test_a_newer_runtime_has_kernels_for_newer_versions_of_operators() -> None:
+    assert TARGET.at(28).supports("Celu", 28, [ir.DataType.FLOAT])
+    assert not TARGET.supports("Celu", 28, [ir.DataType.FLOAT])
 
 
 @pytest.mark.parametrize(("dtype", "op"), [(F32, "Neg"), (BF16, "Sqrt")])

@@ -4,9 +4,11 @@ import jax
 import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
+import onnx
 import pytest
 
 from jax2onnx import errors, to_onnx
+from jax2onnx.targets import DEFAULT, load
 
 unknown_p = jax.extend.core.Primitive("test_unknown")
 unknown_p.def_abstract_eval(lambda x: x)
@@ -124,6 +126,13 @@ def test_shapes_that_differ_without_symbols_are_jaxs_own_error():
 def test_an_opset_out_of_range(opset):
     with pytest.raises(errors.OpsetError, match="pass an int from 18"):
         to_onnx(jnp.tanh, [(3,)], opset=opset)
+
+
+def test_an_opset_that_no_known_version_of_the_runtime_loads(monkeypatch):
+    newest = load(DEFAULT).at(1000)
+    monkeypatch.setattr(onnx.defs, "onnx_opset_version", lambda: newest.max_opset + 1)
+    with pytest.raises(errors.OpsetError, match=f"pass opset={newest.max_opset}, or target='onnx'"):
+        to_onnx(jnp.tanh, [(3,)], opset=newest.max_opset + 1)
 
 
 def test_an_unknown_target():

@@ -181,7 +181,7 @@ def lower_ir(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], options: Option
     _check_opset(options.opset)
     loaded = plugins.load()
     registry = loaded.registry()
-    runtime = _find_target(options.target, registry.targets)
+    runtime = _find_target(options, registry.targets)
     opening = Opening(training=options.training, functions=options.functions, state=options.state)
     opened = open_callable(fn, loaded.hook, opening)
     parsed = parse_inputs(
@@ -242,10 +242,15 @@ def _check_opset(opset: int) -> None:
         raise OpsetError(msg, remedy=f"pass an int from {MIN_OPSET} to {newest} (the newest of the installed onnx)")
 
 
-def _find_target(name: str | None, targets: Mapping[str, tuple[Target, str]]) -> Target | None:
+def _find_target(options: Options, targets: Mapping[str, tuple[Target, str]]) -> Target | None:
+    name, opset = options.target, options.opset
     if name is None or name == "onnx":
         return None
     if name not in targets:
         msg = f"target: {name!r} is not known; known are {', '.join(sorted({'onnx', *targets}))}"
         raise InputSpecError(msg)
-    return targets[name][0]
+    found = targets[name][0].at(opset)
+    if not found.loads(opset):
+        msg = f"opset: {found.runtime} does not load {opset}, and no newer version of it is known"
+        raise OpsetError(msg, remedy=f"pass opset={found.max_opset}, or target='onnx' for a runtime that loads {opset}")
+    return found

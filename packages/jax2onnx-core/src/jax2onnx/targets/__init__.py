@@ -2,14 +2,15 @@
 
 A table is data, generated from a runtime's own list of kernels by ``python -m jax2onnx.targets.generate``. The default
 target is onnxruntime's CPU provider, from the oldest onnxruntime that jax2onnx supports, so that the model also loads
-in newer ones. The target ``onnx`` stands for the specification itself: every operator, every dtype.
+in newer ones; for opsets which that one does not load, from a newer one. The target ``onnx`` stands for the
+specification itself: every operator, every dtype.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,14 @@ import onnx_ir as ir
 from jax2onnx.targets._schema import Schema, body, schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from importlib.resources.abc import Traversable
 
 DEFAULT = "onnxruntime-cpu"
 """The name of the target used unless the user asks for another."""
 
-_TABLES = {DEFAULT: "onnxruntime-cpu-1.24.json"}
+_TABLES = {DEFAULT: ("onnxruntime-cpu-1.24.json", "onnxruntime-cpu-1.32.json")}
+"""The tables of a target, from the oldest version of its runtime to the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +57,24 @@ class Target:
         runtime: the runtime and version that the table describes, for messages.
         max_opset: the newest opset of the default domain that the runtime loads; None for any.
         kernels: (domain, operator) -> its kernels; None if everything that ONNX specifies can be executed.
+        newer: returns a newer version of the runtime, for opsets beyond ``max_opset``; None where none is known.
     """
 
     name: str
     runtime: str
     max_opset: int | None
     kernels: Mapping[tuple[str, str], Sequence[Kernel]] | None
+    newer: Callable[[], Target] | None = None
+
+    def at(self, opset: int) -> Target:
+        """Return the oldest version of the runtime that loads this opset; the newest if none is known to."""
+        if self.loads(opset) or self.newer is None:
+            return self
+        return self.newer().at(opset)
+
+    def loads(self, opset: int) -> bool:
+        """Tell whether the runtime loads a model of this opset of the default domain."""
+        return self.max_opset is None or opset <= self.max_opset
 
     def supports(self, op_type: str, opset: int, dtypes: Sequence[ir.DataType | None], *, domain: str = "") -> bool:
         """Tell whether the runtime executes an operator on inputs of these dtypes, without any cast.
@@ -127,14 +141,19 @@ def _dtypes(names: str) -> frozenset[ir.DataType]:
     return frozenset(ir.DataType[name.upper()] for name in names.split())
 
 
-@functools.cache
 def load(name: str) -> Target | None:
     """Return the target of this name that comes with jax2onnx, or None."""
     if name == SPECIFICATION.name:
         return SPECIFICATION
-    if name not in _TABLES:
-        return None
-    return read(resources.files(__name__) / _TABLES[name])
+    return _version(name, 0) if name in _TABLES else None
+
+
+@functools.cache
+def _version(name: str, index: int) -> Target:
+    tables = _TABLES[name]
+    target = read(resources.files(__name__) / tables[index])
+    newer = functools.partial(_version, name, index + 1) if index + 1 < len(tables) else None
+    return replace(target, newer=newer)
 
 
 def names() -> list[str]:
