@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -170,7 +169,7 @@ class Structure:
 
 def structures(fusion: Fusion, dtype: Any, present: AbstractSet[str]) -> Iterator[Structure]:
     """Trace a fusion's examples, unless the first one has nothing at all in common with the program."""
-    if not fusion.primitives <= present or (fusion.library and fusion.library not in sys.modules):
+    if not fusion.primitives <= present:
         return
     configurations: Sequence[Mapping[str, Any] | None] = (None,) if callable(fusion.kwargs) else fusion.kwargs
     context = trace_context()

@@ -12,14 +12,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import jax.numpy as jnp
 import numpy as np
 
 from jax2onnx._compat import user_frame
-from jax2onnx._glance import Kinds, plausible
+from jax2onnx._glance import Glances
 from jax2onnx._graph import Graph, live
 from jax2onnx._match import Search, escapes, interior, owned
-from jax2onnx._reference import exact, kwargs_key, structures
+from jax2onnx._reference import exact, kwargs_key
 from jax2onnx._region import Call, Place, Region
 from jax2onnx.program import Const, Eqn, Fused, Program
 
@@ -183,14 +182,10 @@ _PLACES = 4
 class _Fuser:
     def __init__(self, program: Program, fusions: Sequence[Fusion], explain: list[Record] | None) -> None:
         self._program = program
-        self._fusions = fusions
         self._explain = explain
         self._graph = Graph(program)
         self._users = self._graph.users(program)
-        self._present = {e.primitive for e in program.eqns}
-        self._kinds = Kinds(self._graph)
-        self._by_anchor: dict[Any, dict[str, list[Structure]]] = {}
-        self._plausible: dict[tuple[Any, ...], list[Structure]] = {}
+        self._glances = Glances(self._graph, fusions)
         self._places: dict[tuple[Structure, Any], deque[Place]] = {}
         self._consumed: set[int] = set()
 
@@ -201,36 +196,11 @@ class _Fuser:
             if i in self._consumed:
                 continue
             eqn = self._program.eqns[i]
-            matches = (self._match(s, i, r) for r in eqn.outputs if r in self._users for s in self._shapes(eqn, r))
+            matches = (self._match(s, i, r) for r in eqn.outputs if r in self._users for s in self._glances.at(eqn, r))
             fused = next((m for m in matches if m is not None), None)
             if fused is not None:
                 found[i] = fused
         return found
-
-    def _shapes(self, eqn: Eqn, result: Var) -> list[Structure]:
-        """Return the structures that may end in a result of an equation, largest first, by a glance at its operands."""
-        dtype = result.aval.dtype
-        anchors = self._anchors(dtype)
-        if eqn.primitive not in anchors:
-            return []
-        key = (eqn.primitive, len(eqn.outputs), dtype, *map(self._kinds.of, eqn.inputs))
-        shapes = self._plausible.get(key)
-        if shapes is None:
-            shapes = [s for s in anchors[eqn.primitive] if plausible(s.pattern, self._graph, eqn)]
-            self._plausible[key] = shapes
-        return shapes
-
-    def _anchors(self, dtype: Any) -> dict[str, list[Structure]]:
-        """Return the structures whose result has a dtype, by their last primitive."""
-        anchors = self._by_anchor.get(dtype)
-        if anchors is None:
-            anchors = self._by_anchor[dtype] = {}
-            name, floating = str(dtype), dtype is not None and jnp.issubdtype(dtype, np.floating)
-            tried = [f for f in self._fusions if (name in f.dtypes if f.dtypes else floating)]
-            shapes = [s for f in tried for s in structures(f, dtype, self._present)]
-            for shape in sorted(shapes, key=lambda s: -s.pattern.size):
-                anchors.setdefault(shape.pattern.anchor.primitive, []).append(shape)
-        return anchors
 
     def _match(self, shape: Structure, anchor: int, result: Var) -> Eqn | None:
         eqn = self._program.eqns[anchor]
