@@ -31,6 +31,45 @@ CASES = {
         ),
         {"Transpose": 1},
     ),
+    "two transposes around a dim that comes": (
+        (
+            "(float[N,3,M,5] x) => (float[M,N,1,5,3] y) <int64[1] one = {1}> {"
+            " a = TO_NHWC(x) c = Unsqueeze(a, one) d = Transpose<perm = [2, 0, 1, 3, 4]>(c) y = Relu(d) }"
+        ),
+        {"Transpose": 1, "Unsqueeze": 1},
+    ),
+    "transposes that undo each other around dims that come and go": (
+        (
+            "(float[N,3,M,5] x) => (float[N,3,M,5] y) <int64[1] one = {1}> {"
+            " a = TO_NHWC(x) c = Unsqueeze(a, one) d = Transpose<perm = [0, 1, 4, 2, 3]>(c) e = Squeeze(d, one)"
+            " f = Relu(e) g = Unsqueeze(f, one) h = Transpose<perm = [0, 1, 3, 4, 2]>(g) i = Squeeze(h, one)"
+            " y = TO_NCHW(i) }"
+        ),
+        {"Transpose": 0, "Unsqueeze": 0, "Squeeze": 0},
+    ),
+    "dims of size 1 that are there already": (
+        (
+            "(float[1,3,1,5] x) => (float[3,1,5,1] y) <int64[4] new = {1, 5, 1, 3}> {"
+            " a = TO_NHWC(x) c = Reshape(a, new) d = Transpose<perm = [3, 0, 1, 2]>(c) y = Relu(d) }"
+        ),
+        {"Transpose": 0, "Reshape": 1},
+    ),
+    "a dim that is split between two transposes": (
+        (
+            "(float[N,6,5] x) => (float[3,N,5,2] y) <int64[4] new = {0, 5, 2, 3}> {"
+            " a = Transpose<perm = [0, 2, 1]>(x) c = Reshape(a, new) d = Transpose<perm = [3, 0, 1, 2]>(c)"
+            " y = Relu(d) }"
+        ),
+        {"Transpose": 2, "Reshape": 1},
+    ),
+    "a reshape between two transposes that is read twice": (
+        (
+            "(float[N,3,4,5] x) => (float[N,3,4,5] y, float[N,4,1,5,3] z) <int64[1] two = {2}, int64[1] four = {4}> {"
+            " a = TO_NHWC(x) c = Unsqueeze(a, two) d = Transpose<perm = [0, 4, 1, 3, 2]>(c) e = Relu(c)"
+            " f = Squeeze(d, four) y = Relu(f) z = Relu(e) }"
+        ),
+        {"Transpose": 2},
+    ),
     "a channel-last network": (
         (
             "(float[N,8,8,3] x) => (float[N,8,8,4] y) {"

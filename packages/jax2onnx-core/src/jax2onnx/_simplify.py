@@ -1,4 +1,4 @@
-"""Local rewrites: nodes that do nothing, chains of reshapes."""
+"""Local rewrites: nodes that do nothing, chains of reshapes, of transposes around reshapes."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ def simplify(graph: ir.Graph, home: Home) -> None:
             _skip_expands(node)
         elif node.op_type == "Pad":
             _pad_all_axes(node, home)
+        elif node.op_type == "Transpose":
+            source = _reshape_first(graph, node, home) or source
         if node.op_type in _IDLE and _IDLE[node.op_type](node, source):
             drop(graph, node, source)
 
@@ -157,6 +159,60 @@ def _merge_reshapes(node: ir.Node, source: ir.Value, home: Home) -> ir.Value:
     if allow_zero is not None:
         del node.attributes["allowzero"]
     return first
+
+
+def _reshape_first(graph: ir.Graph, node: ir.Node, home: Home) -> ir.Value | None:
+    """Let dims of size 1 that come or go between two transposes do so before, and make the transposes one.
+
+    Returns what the transpose then starts from, None if there is nothing to do.
+    """
+    reshaped = node.inputs[0]
+    middle = reshaped
+    while middle is not None and (made := middle.producer()) is not None and made.op_type in RESHAPES:
+        if made.domain or made.graph is not graph or len(middle.uses()) != 1 or middle.is_graph_output():
+            return None
+        middle = made.inputs[0]
+    first = middle.producer() if middle is not None and middle is not reshaped else None
+    if first is None or not _permutes(first) or not _permutes(node) or first.graph is not graph:
+        return None
+    origin = first.inputs[0]
+    if origin is None or origin.shape is None or reshaped is None or reshaped.shape is None:
+        return None
+    inner, outer = first.attributes["perm"].as_ints(), node.attributes["perm"].as_ints()
+    before, after = [a for a in inner if origin.shape[a] != 1], [i for i, d in enumerate(reshaped.shape) if d != 1]
+    if not same_dims([origin.shape[a] for a in before], [reshaped.shape[i] for i in after]):
+        return None
+    axes, moved = dict(zip(after, before, strict=True)), iter(sorted(before))
+    sources = [next(moved) if i in axes else None for i in outer]
+    shape = ir.Shape([1 if a is None else origin.shape[a] for a in sources])
+    reshape = _reshape_ones(origin, shape, home)
+    if reshape is None:
+        return None
+    reshape.metadata_props.update(node.metadata_props)
+    graph.insert_before(node, reshape)
+    perm = [sources.index(axes[i]) if i in axes else place for place, i in enumerate(outer)]
+    node.attributes["perm"] = ir.AttrInt64s("perm", perm)
+    node.replace_input_with(0, reshape.outputs[0])
+    shorten_reshape(graph, reshape, home)
+    return node.inputs[0]
+
+
+def _permutes(node: ir.Node) -> bool:
+    return node.op_type == "Transpose" and not node.domain and "perm" in node.attributes
+
+
+def _reshape_ones(source: ir.Value, shape: ir.Shape, home: Home) -> ir.Node | None:
+    """Return a node that reshapes to a shape which has the same dims but for those of size 1."""
+    assert source.shape is not None
+    gone, new = ([i for i, d in enumerate(s) if d == 1] for s in (source.shape, shape))
+    if not gone or not new:
+        node = ir.Node("", "Squeeze" if gone else "Unsqueeze", [source, home.ints(gone or new)])
+    elif not _has_zero(shape) and sum(not isinstance(d, int) for d in shape) <= 1:
+        node = ir.Node("", "Reshape", [source, home.ints([d if isinstance(d, int) else -1 for d in shape])])
+    else:
+        return None
+    node.outputs[0].type, node.outputs[0].shape = source.type, shape
+    return node
 
 
 def _keep_dims(node: ir.Node, source: ir.Value) -> ir.Value:
