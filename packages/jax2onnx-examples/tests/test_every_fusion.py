@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+import equinox  # noqa: F401 - its fusions are looked for once it is imported
 import jax
 import numpy as np
 import pytest

@@ -18,6 +18,7 @@ from jax2onnx._compat import user_frame
 from jax2onnx._glance import Glances
 from jax2onnx._graph import Graph, live
 from jax2onnx._match import Search, escapes, interior, owned
+from jax2onnx._products import exchange_operands
 from jax2onnx._reference import exact, kwargs_key
 from jax2onnx._region import Call, Place, Region
 from jax2onnx.program import Const, Eqn, Fused, Program
@@ -128,6 +129,8 @@ def fuse(
 ) -> Program:
     """Return the program with found functions as one equation each, and without dead equations.
 
+    The operands of products that stay change places where the result is transposed, if that spares transposes.
+
     Args:
         program: the flat program; it is not changed.
         fusions: what to look for; where several fit, the largest wins.
@@ -146,9 +149,9 @@ def fuse(
     found = _Fuser(program, able, records).run()
     if explain is not None and records is not None:
         explain.extend(reversed(records))
-    if not found:
-        return program
-    return live(Program(program.inputs, [found.get(i, e) for i, e in enumerate(program.eqns)], program.outputs))
+    if found:
+        program = live(Program(program.inputs, [found.get(i, e) for i, e in enumerate(program.eqns)], program.outputs))
+    return exchange_operands(program)
 
 
 def _newer(program: Program, fusions: Sequence[Fusion], opset: int) -> Iterator[NearMiss]:

@@ -117,11 +117,19 @@ def _partial_of_state() -> Callable[..., Any]:
 
 ALL: tuple[Example, ...] = (
     _example("mlp", "nn.MLP", _mlp, [(4,)], operators={"Relu": 2}),
-    _example("mlp_batched", "filter_vmap", lambda: eqx.filter_vmap(_mlp()), [("B", 4)]),
+    _example(
+        "mlp_batched", "filter_vmap", lambda: eqx.filter_vmap(_mlp()), [("B", 4)], operators={"Gemm": 3, "Transpose": 0}
+    ),
     _example("mlp_vmap", "nn.MLP", lambda: jax.vmap(_mlp()), [("B", 4)]),
     _example("mlp_functions", "nn.MLP", _mlp, [(4,)], options={"functions": "modules"}),
     _example("conv_net", "nn.Conv2d", lambda: ConvNet(_key()), [(3, 16, 16)]),
-    _example("conv_net_batched", "nn.Conv2d", lambda: eqx.filter_vmap(ConvNet(_key())), [("B", 3, 16, 16)]),
+    _example(
+        "conv_net_batched",
+        "nn.Conv2d",
+        lambda: eqx.filter_vmap(ConvNet(_key())),
+        [("B", 3, 16, 16)],
+        operators={"Transpose": 0, "Squeeze": 0},
+    ),
     _example(
         "conv_net_functions",
         "nn.Conv2d",
@@ -129,7 +137,27 @@ ALL: tuple[Example, ...] = (
         [("B", 3, 16, 16)],
         options={"functions": "modules"},
     ),
-    _example("encoder", "nn.MultiheadAttention", lambda: Encoder(8, 2, _key()), [("T", 8)]),
+    _example(
+        "encoder",
+        "nn.MultiheadAttention",
+        lambda: Encoder(8, 2, _key()),
+        [("T", 8)],
+        operators={"Attention": 1, "Transpose": 0},
+    ),
+    _example(
+        "encoder_batched",
+        "nn.MultiheadAttention",
+        lambda: eqx.filter_vmap(Encoder(8, 2, _key())),
+        [("B", "T", 8)],
+        operators={"Attention": 1, "Gelu": 1, "Transpose": 0, "Reshape": 0},
+    ),
+    _example(
+        "attention_masked",
+        "nn.MultiheadAttention",
+        lambda: eqx.filter_vmap(eqx.nn.MultiheadAttention(2, 6, value_size=3, vo_size=5, key=_key())),
+        [("B", 4, 6), ("B", 7, 6), ("B", 7, 3), "bool[B,4,7]"],
+        operators={"Softmax": 1},
+    ),
     _example(
         "encoder_functions",
         "nn.MultiheadAttention",

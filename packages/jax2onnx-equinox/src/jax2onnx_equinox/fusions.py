@@ -1,4 +1,4 @@
-"""The normalisation layers of equinox as whole functions.
+"""The normalisation layers and the attention of equinox as whole functions.
 
 A layer is made for one example; mapped over a batch (``jax.vmap``) it is an operator over the trailing axes.
 """
@@ -6,15 +6,18 @@ A layer is made for one example; mapped over a batch (``jax.vmap``) it is an ope
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jax2onnx.fuse import Decline
 from jax2onnx.registry import MIN_OPSET, Fusion
+from jax2onnx_jnp.attention import attend
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -84,4 +87,28 @@ def _layer_norm(*, weight: bool, bias: bool) -> Fusion:
     )
 
 
-ALL: tuple[Fusion, ...] = tuple(_layer_norm(weight=w, bias=b) for w, b in _SWITCHES)
+def _head(query: Any, key: Any, value: Any) -> Any:
+    """Attend with one head: the queries, divided first, over (positions, depth)."""
+    logits = jnp.einsum("sd,Sd->sS", query / math.sqrt(query.shape[-1]), key)
+    return jnp.einsum("sS,Sd->sd", jax.nn.softmax(logits), value)
+
+
+def _heads(query: Any, key: Any, value: Any) -> Any:
+    """Attend with heads along the last dim but one, maybe mapped over a batch."""
+    heads = jax.vmap(_head, in_axes=1, out_axes=1)
+    return (heads if query.ndim == 3 else jax.vmap(heads))(query, key, value)
+
+
+_QUERY, _KEY, _VALUE = (2, 5, 3, 4), (2, 7, 3, 4), (2, 7, 3, 6)
+
+ATTENTION = Fusion(
+    name="equinox.nn.MultiheadAttention",
+    reference=_heads,
+    examples=[[shape[rank:] for shape in (_QUERY, _KEY, _VALUE)] for rank in (0, 1)],
+    emit={MIN_OPSET: attend, 23: attend},
+    dtypes=frozenset({"float32"}),
+    primitives=frozenset({"dot_general", "exp"}),
+    library="equinox",
+)
+
+ALL: tuple[Fusion, ...] = (ATTENTION, *(_layer_norm(weight=w, bias=b) for w, b in _SWITCHES))

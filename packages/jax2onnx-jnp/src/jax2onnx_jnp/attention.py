@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -39,7 +40,7 @@ def _dot_product_attention(query: Any, key: Any, value: Any, scale: Any, *rest: 
 
 @dataclass(frozen=True, slots=True)
 class _Sizes:
-    """The sizes of an attention: any may be symbolic but the numbers of heads and the depth."""
+    """The sizes of an attention: any may be symbolic but the numbers of heads and the depths."""
 
     batch: Any
     queries: Any
@@ -48,37 +49,73 @@ class _Sizes:
     shared: int
     """The number of heads of keys and values, of which each serves ``heads // shared`` heads of queries."""
     depth: int
+    out_depth: int
 
     @classmethod
     def of(cls, ctx: LoweringContext) -> _Sizes:
-        (batch, queries, heads, depth), (_, keys, shared, _) = (ctx.avals_in[i].shape for i in (0, 1))
-        if not all(isinstance(n, int) and n > 0 for n in (heads, shared, depth)):
+        """Read them off queries, keys and values: (batch, positions, heads, depth), or without a batch."""
+        shapes = [a.shape if len(a.shape) != 3 else (1, *a.shape) for a in ctx.avals_in[:3]]
+        if any(len(s) != 4 for s in shapes):
+            msg = "there are several batch dims"
+            raise Decline(msg)
+        (batch, queries, heads, depth), (_, keys, shared, _), (*_, out_depth) = shapes
+        if not all(isinstance(n, int) and n > 0 for n in (heads, shared, depth, out_depth)):
             msg = "the number of heads or the depth is not known at conversion"
             raise Decline(msg)
-        return cls(batch, queries, heads, keys, shared, depth)
+        return cls(batch, queries, heads, keys, shared, depth, out_depth)
+
+    @property
+    def inputs(self) -> list[tuple[Any, ...]]:
+        """The shapes of queries, keys and values, with a batch."""
+        whole, shared = (self.batch, self.queries, self.heads), (self.batch, self.keys, self.shared)
+        return [(*whole, self.depth), (*shared, self.depth), (*shared, self.out_depth)]
+
+    @property
+    def out(self) -> tuple[Any, ...]:
+        """The shape of the result, heads second."""
+        return self.batch, self.heads, self.queries, self.out_depth
+
+
+def attend(ctx: LoweringContext, *arrays: ir.Value, scale: float | None = None) -> ir.Value:
+    """Emit attention without mask or bias: ``Attention``, which takes heads side by side, if the target has it.
+
+    The arrays are the equation's: queries, keys and values, float32 of (batch, positions, heads, depth) or without the
+    batch; so is the result. ``scale`` multiplies the logits; by default they are divided by the root of the depth.
+
+    Raises:
+        Decline: there are several batch dims, or the number of heads or a depth is a symbol.
+    """
+    sizes = _Sizes.of(ctx)
+    scale = 1 / math.sqrt(sizes.depth) if scale is None else scale
+    shapes = [a.shape for a in ctx.avals_in[:3]]
+    if not ctx.supports("Attention", np.float32):
+        batched = [ctx.reshape(x, *pair) for x, *pair in zip(arrays, shapes, sizes.inputs, strict=True)]
+        result = _products(ctx, *batched, ctx.constant(scale, np.float32), given=(), causal=False)
+        return ctx.reshape(result, (*sizes.inputs[0][:3], sizes.out_depth), ctx.aval_out.shape)
+    flat = [
+        ctx.reshape(x, old, (*new[:2], new[2] * new[3]))
+        for x, old, new in zip(arrays, shapes, sizes.inputs, strict=True)
+    ]
+    heads = {"q_num_heads": sizes.heads, "kv_num_heads": sizes.shared}
+    side_by_side = (sizes.batch, sizes.queries, sizes.heads * sizes.out_depth)
+    result = ctx.stamp(ctx.op.Attention(*flat, scale=scale, **heads), side_by_side)
+    return ctx.reshape(result, side_by_side, ctx.aval_out.shape)
+
+
+def _operator(ctx: LoweringContext, *arrays: ir.Value) -> ir.Value:
+    """Emit attention whose scale may be computed at run time."""
+    scale = ctx.known(3)
+    if scale is None or scale.shape:
+        return _products(ctx, *arrays, given=(), causal=False)
+    return attend(ctx, *arrays[:3], scale=float(scale))
 
 
 def _permuted(ctx: LoweringContext, x: ir.Value, shape: Sequence[Any], perm: Sequence[int]) -> ir.Value:
     return ctx.stamp(ctx.op.Transpose(x, perm=list(perm)), [shape[i] for i in perm])
 
 
-def _operator(ctx: LoweringContext, *arrays: ir.Value) -> ir.Value:
-    """Emit ``Attention`` on arrays whose heads lie side by side."""
-    sizes, scale = _Sizes.of(ctx), ctx.known(3)
-    if scale is None or scale.shape or not ctx.supports("Attention", np.float32):
-        return _products(ctx, *arrays, given=(), causal=False)
-    flat = [
-        ctx.reshape(x, a.shape, (*a.shape[:2], a.shape[2] * sizes.depth))
-        for x, a in zip(arrays[:3], ctx.avals_in[:3], strict=True)
-    ]
-    heads = {"q_num_heads": sizes.heads, "kv_num_heads": sizes.shared}
-    side_by_side = (sizes.batch, sizes.queries, sizes.heads * sizes.depth)
-    result = ctx.stamp(ctx.op.Attention(*flat, scale=float(scale), **heads), side_by_side)
-    return ctx.reshape(result, side_by_side, ctx.aval_out.shape)
-
-
 def _products(ctx: LoweringContext, *arrays: ir.Value, given: _Given, causal: bool) -> ir.Value:
-    """Emit the products, the softmax, and a selection by masks.
+    """Emit the products, the softmax, and a selection by masks: (batch, queries, heads, depth).
 
     The operator adds its mask to the logits, where JAX selects: a NaN behind the mask would come through.
     """
@@ -94,21 +131,17 @@ def _products(ctx: LoweringContext, *arrays: ir.Value, given: _Given, causal: bo
         hidden = np.float32(-0.7 * float(np.finfo(np.float32).max))
         logits = ctx.stamp(ctx.op.Where(mask, logits, hidden), across)
     weights = ctx.stamp(ctx.op.Softmax(logits, axis=-1), across)
-    result = _permuted(ctx, _weighted(ctx, sizes, weights, value), _out_shape(sizes), _HEADS_SECOND)
+    result = _permuted(ctx, _weighted(ctx, sizes, weights, value), sizes.out, _HEADS_SECOND)
     if "query_seq_lengths" in options:
         inside = _within(ctx, sizes, options["query_seq_lengths"], axis=1, size=sizes.queries)
         return ctx.op.Mul(result, ctx.cast(inside, np.float32))
     return result
 
 
-def _out_shape(sizes: _Sizes) -> tuple[Any, ...]:
-    return sizes.batch, sizes.heads, sizes.queries, sizes.depth
-
-
 def _logits(ctx: LoweringContext, sizes: _Sizes, query: ir.Value, key: ir.Value) -> ir.Value:
     """Multiply queries by keys: (batch, heads, queries, keys)."""
-    queries = _permuted(ctx, query, ctx.avals_in[0].shape, _HEADS_SECOND)
-    keys = _permuted(ctx, key, ctx.avals_in[1].shape, _HEADS_LAST)
+    queries = _permuted(ctx, query, sizes.inputs[0], _HEADS_SECOND)
+    keys = _permuted(ctx, key, sizes.inputs[1], _HEADS_LAST)
     whole = (sizes.batch, sizes.heads, sizes.queries)
     if sizes.heads == sizes.shared:
         return ctx.stamp(ctx.op.MatMul(queries, keys), (*whole, sizes.keys))
@@ -121,8 +154,8 @@ def _logits(ctx: LoweringContext, sizes: _Sizes, query: ir.Value, key: ir.Value)
 
 def _weighted(ctx: LoweringContext, sizes: _Sizes, weights: ir.Value, value: ir.Value) -> ir.Value:
     """Multiply the weights by the values: (batch, heads, queries, depth)."""
-    values = _permuted(ctx, value, ctx.avals_in[2].shape, _HEADS_SECOND)
-    out = _out_shape(sizes)
+    values = _permuted(ctx, value, sizes.inputs[2], _HEADS_SECOND)
+    out = sizes.out
     if sizes.heads == sizes.shared:
         return zero_if_empty(ctx, ctx.stamp(ctx.op.MatMul(weights, values), out), [sizes.keys], out)
     split = _split(sizes)

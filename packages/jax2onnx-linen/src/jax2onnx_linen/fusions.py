@@ -1,4 +1,4 @@
-"""The normalisation layers of flax.linen, with the rules of their counterparts in flax.nnx."""
+"""The normalisation layers and the attention of flax.linen, with the rules of their counterparts elsewhere."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from flax import linen as nn
 
+from jax2onnx.registry import MIN_OPSET, Fusion
+from jax2onnx_jnp.attention import attend
 from jax2onnx_nnx.fusions import norm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from jax2onnx.registry import Fusion
 
 _COUNTERPARTS = {fusion.name: fusion for fusion in norm.FUSIONS}
 _SWITCHES = tuple(itertools.product((True, False), repeat=2))
@@ -68,7 +68,20 @@ def _group_norm(*, scale: bool, bias: bool, fast: bool) -> Fusion:
     return _fusion("GroupNorm", reference, use_scale=scale, use_bias=bias, use_fast_variance=fast)
 
 
+_QUERY, _KEY = (2, 5, 3, 4), (2, 7, 3, 4)
+
+ATTENTION = Fusion(
+    name="flax.linen.dot_product_attention",
+    reference=nn.dot_product_attention,
+    examples=[[shape[rank:] for shape in (_QUERY, _KEY, _KEY)] for rank in (0, 1)],
+    emit={MIN_OPSET: attend, 23: attend},
+    dtypes=frozenset({"float32"}),
+    primitives=frozenset({"dot_general", "exp"}),
+    library="flax.linen",
+)
+
 ALL: tuple[Fusion, ...] = (
+    ATTENTION,
     *(_layer_norm(scale=s, bias=b, fast=fast) for fast in (True, False) for s, b in _SWITCHES),
     *(_rms_norm(scale=s) for s in (True, False)),
     *(_batch_norm(scale=s, bias=b) for s, b in _SWITCHES),
