@@ -114,14 +114,19 @@ class ScannedEncoder(nn.Module):
 
 
 def _initialised(module: nn.Module, *inputs: jax.Array) -> tuple[nn.Module, Mapping[str, Any]]:
-    """Return a module and variables; statistics differ from one another as after training."""
+    """Return a module and variables as they might be after training; to compile ``init`` takes longer than the rest."""
     rng = np.random.default_rng(3)
-    variables = dict(jax.jit(module.init)(jax.random.key(0), *inputs))
-    if "batch_stats" in variables:
-        variables["batch_stats"] = jax.tree.map(
-            lambda a: jnp.asarray(0.3 + rng.random(a.shape), a.dtype), variables["batch_stats"]
-        )
-    return module, variables
+
+    def draw(path: Sequence[Any], variable: jax.ShapeDtypeStruct) -> jax.Array:
+        name, shape = path[-1].key, variable.shape
+        if name in {"scale", "var"}:
+            drawn = rng.uniform(0.5, 1.5, shape)
+        else:
+            drawn = rng.standard_normal(shape) / np.sqrt(max(1, np.prod(shape[:-1])))
+        return jnp.asarray(drawn, variable.dtype)
+
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)
+    return module, dict(jax.tree_util.tree_map_with_path(draw, shapes))
 
 
 def _model(
