@@ -9,6 +9,7 @@ measured. Each measurement is a process of its own (measure.py).
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -28,14 +29,14 @@ HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 LIMIT_S = 240.0  # of processor time for one export
 PROCESSES = 2  # in which the same is run: how memory is laid out makes them differ by a third
-TURNS = 3  # of processes in which the growing models are exported, so that each gets its share of a quiet machine
+BEST = ("trace", "export", "copy")  # of which the least is kept
 
 
 class Bench:
     """Runs measure.py with the Python of each converter."""
 
-    def __init__(self, pythons: dict[str, str], rounds: int, cores: list[int], folder: Path) -> None:
-        self.pythons, self.rounds, self.cores, self.folder = pythons, rounds, cores, folder
+    def __init__(self, pythons: dict[str, str], rounds: int, turns: int, cores: list[int], folder: Path) -> None:
+        self.pythons, self.rounds, self.turns, self.cores, self.folder = pythons, rounds, turns, cores, folder
 
     def measure(self, converter: str, *args: str) -> dict[str, Any]:
         """Return what one process measured, or ``{"failed": why}``."""
@@ -52,22 +53,20 @@ class Bench:
         errors = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith(("-", "For "))]
         return {"failed": errors[-1].replace(f"{self.folder}/", "") if errors else f"ended with {done.returncode}"}
 
-    def exports(self, name: str, converters: list[str]) -> dict[str, Any]:
-        """Return each converter's export of a model."""
+    def exports(self, names: Sequence[str], converters: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return each converter's export of each model: the best of turns, so that each gets its share of quiet."""
+        found: dict[str, dict[str, Any]] = {name: {} for name in names}
         further = ("--rounds", str(self.rounds), "--limit", str(LIMIT_S))
-        return {c: self.measure(c, "export", name, "--path", str(self.path(name, c)), *further) for c in converters}
-
-    def growing(self) -> dict[str, Any]:
-        """Return the exports of growing models, by turns; the best times of each."""
-        found: dict[str, Any] = {}
-        for _ in range(TURNS):
-            for name in GROWING:
-                measured = self.exports(name, [OURS])[OURS]
-                before = found.setdefault(name, measured)
-                if "export" in measured:
-                    found[name] = measured | {
-                        k: min(before.get(k, measured[k]), measured[k]) for k in ("trace", "export")
-                    }
+        for _ in range(self.turns):
+            for name, converter in itertools.product(names, converters):
+                before = found[name].get(converter)
+                if before and "export" not in before:
+                    continue  # it failed, or took too long
+                path = str(self.path(name, converter))
+                measured = self.measure(converter, "export", name, "--path", path, *further)
+                if before and "export" in measured:
+                    measured |= {k: min(before[k], measured[k]) for k in BEST}
+                found[name][converter] = measured if "export" in measured else before or measured
         return found
 
     def path(self, name: str, kind: str) -> Path:
@@ -93,9 +92,10 @@ class Bench:
         """Return the run with the least time."""
         return min(runs, key=lambda m: m.get("seconds", float("inf")))
 
-    def model(self, name: str) -> dict[str, Any]:
-        """Return all that is measured of one model."""
-        return {"exports": self.exports(name, list(self.pythons)), "runs": [self.runs(name, n) for n in self.cores]}
+    def models(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return all that is measured of models."""
+        exports = self.exports(names, list(self.pythons))
+        return {name: {"exports": exports[name], "runs": [self.runs(name, n) for n in self.cores]} for name in names}
 
     def first(self) -> dict[str, Any]:
         """Return each converter's first export in a process, best of a few, by turns."""
@@ -117,14 +117,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--theirs", help="the Python of an environment with the other converter")
     parser.add_argument("--models", nargs="*", choices=(*CASES, "growing", "first"), help="a part (default: all)")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3, help="of exports in a process")
+    parser.add_argument("--turns", type=int, default=3, help="of processes that export the models")
     parser.add_argument("--cores", type=int, nargs="+", default=[1, 2], help="numbers of cores and threads to run with")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(HERE.parent)} too")
     args = parser.parse_args()
     chosen = args.models or (*CASES, "growing", "first")
     with tempfile.TemporaryDirectory() as folder:
         pythons = {OURS: sys.executable} | ({THEIRS: args.theirs} if args.theirs else {})
-        bench = Bench(pythons, args.rounds, args.cores, Path(folder))
+        bench = Bench(pythons, args.rounds, args.turns, args.cores, Path(folder))
         results: dict[str, Any] = {
             "versions": {converter: bench.measure(converter, "versions") for converter in bench.pythons},
             "cores": args.cores,
@@ -132,9 +133,9 @@ def main() -> None:
         }
         if "first" in chosen:
             results["first"] = bench.first()
-        results["models"] = {name: bench.model(name) for name in CASES if name in chosen}
+        results["models"] = bench.models([name for name in CASES if name in chosen])
         if "growing" in chosen:
-            results["growing"] = bench.growing()
+            results["growing"] = {name: of[OURS] for name, of in bench.exports(list(GROWING), [OURS]).items()}
     page = render(results)
     print(page)
     if args.write:

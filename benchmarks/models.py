@@ -108,16 +108,15 @@ class Block(nnx.Module):
 
 
 class Transformer(nnx.Module):
-    """A stack of blocks, of which ``distinct`` have weights of their own."""
+    """A stack of blocks."""
 
-    def __init__(self, depth: int, width: int, heads: int, rngs: nnx.Rngs, distinct: int) -> None:
-        self.depth = depth
-        self.blocks = nnx.List([Block(width, heads, rngs) for _ in range(distinct)])
+    def __init__(self, depth: int, width: int, heads: int, rngs: nnx.Rngs) -> None:
+        self.blocks = nnx.List([Block(width, heads, rngs) for _ in range(depth)])
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map (batch, time, width) to the same shape."""
-        for i in range(self.depth):
-            x = self.blocks[i % len(self.blocks)](x)
+        for block in self.blocks:
+            x = block(x)
         return x
 
 
@@ -209,9 +208,9 @@ class Case:
     pure: bool = False  # the module cannot be traced as it is: its variables would change
 
 
-def transformer(depth: int, distinct: int | None = None) -> Case:
+def transformer(depth: int) -> Case:
     """Return a transformer small enough that exporting it is not about weights."""
-    return Case((2, 32, 64), lambda rngs: Transformer(depth, 64, 4, rngs, distinct or depth))
+    return Case((2, 32, 64), lambda rngs: Transformer(depth, 64, 4, rngs))
 
 
 CASES = {
@@ -226,7 +225,7 @@ CASES = {
     "transformer_96": transformer(96),
     "unrolled_10k": Case((8, 64), function=unrolled),
 }
-GROWING = {f"depth_{depth}": transformer(depth, 12) for depth in (13, 30, 60, 120, 240, 480)}
+GROWING = {f"depth_{depth}": transformer(depth) for depth in (13, 30, 60, 120, 240, 480)}
 
 
 def _value(name: str, spec: Any, rng: np.random.Generator) -> Any:

@@ -17,9 +17,9 @@ of its own. Both converters have the same jax, flax and onnxruntime, get the sam
 ([benchmarks/models.py](../benchmarks/models.py)) with the same random weights in evaluation mode, and write opset 23.
 
 - **Times of exports** are processor time for `to_onnx`, from live model to `ModelProto`, weights copied; the best of a
-  few rounds (of three processes for growing transformers), tracing and exporting by turns, JAX's caches cleared before
-  each. *Tracing* is `jax.make_jaxpr` of the same model in the same process, *copying* what protobuf alone takes to copy
-  the weights, which is a part of the export.
+  few rounds in each of three processes, which take turns with those of the other models; in each, tracing and exporting
+  take turns, JAX's caches cleared before. *Tracing* is `jax.make_jaxpr` of the same model, *copying* what protobuf
+  alone takes to copy the weights, which is a part of the export.
 - **Latency** is wall clock, the best of many runs in each of two processes, the two exports by turns. A process may
   use one or two cores and onnxruntime has as many threads; so has XLA. `jax.jit` has the weights as constants, like the
   exports.

@@ -21,7 +21,8 @@ def _rows(page, model):
 
 
 def test_one_model():
-    command = [sys.executable, str(FOLDER / "bench.py"), "--models", "mlp", "--rounds", "1", "--cores", "1"]
+    few = ("--rounds", "1", "--turns", "2", "--cores", "1")
+    command = [sys.executable, str(FOLDER / "bench.py"), "--models", "mlp", *few]
     page = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     exported, run, nodes = _rows(page, "mlp")
     trace, export, ratio = (float(cell) for cell in exported[2:5])

@@ -15,6 +15,7 @@ from jax._src import core as _core
 from jax._src import source_info_util as _source_info
 from jax._src.export import shape_poly as _shape_poly
 from jax._src.interpreters import mlir as _mlir
+from jax._src.lax import lax as _lax
 from jax._src.lax import special as _special
 from jax._src.state import discharge as _discharge
 
@@ -38,6 +39,17 @@ TRACING_ERRORS: tuple[type[Exception], ...] = (
 )
 
 
+def unsharded(aval: Any) -> Any:
+    """Return the aval of an array of the same shape, dtype and weakness of type, on no device in particular."""
+    return ShapedArray(aval.shape, aval.dtype, weak_type=getattr(aval, "weak_type", False))
+
+
+def weak(array: jax.Array) -> jax.Array:
+    """Return an array whose type is weak, as a Python scalar's is; only JAX itself can make one of many values."""
+    made: jax.Array = _lax._convert_element_type(array, weak_type=True)  # noqa: SLF001
+    return made
+
+
 def open_jaxpr(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
     """Split a closed or open jaxpr of any supported jax into ``(jaxpr, consts)``."""
     return getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
@@ -51,7 +63,7 @@ def expand(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
     """Return a jaxpr (and its constants) that computes what an equation of one of :data:`EXPANDED` does."""
     if eqn.primitive.name == "run_state":
         return discharge(*open_jaxpr(eqn.params["jaxpr"])) if all(eqn.params["is_initialized"]) else None
-    avals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
+    avals = [unsharded(v.aval) for v in eqn.invars]
     return open_jaxpr(jax.make_jaxpr(lambda *args: eqn.primitive.to_lojax(*args, **eqn.params))(*avals))
 
 

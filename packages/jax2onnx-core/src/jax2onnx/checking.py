@@ -35,6 +35,7 @@ import jax
 import numpy as np
 
 from jax2onnx import channels, plugins
+from jax2onnx._compat import weak
 from jax2onnx._runtime import RUNTIME_ERRORS, Runner, runtime_name
 from jax2onnx.drawing import KINDS, Batch, draw, finfo, nudged
 from jax2onnx.errors import CheckError, InputSpecError
@@ -337,7 +338,7 @@ class _Comparison:
         self._rtol, self._atol = tolerances
 
     def _evaluate(self, params: Mapping[str, Any], arrays: Sequence[Any], names: Sequence[str]) -> list[Array]:
-        leaves = [jax.numpy.asarray(a) for a in arrays]
+        leaves = [_like(s.aval, a) for s, a in zip(self._inputs.specs, arrays, strict=True)]
         result = self._inputs.call(functools.partial(self._opened.function, params), leaves)
         after: Mapping[str, Any] = {}
         if self._opened.state:
@@ -350,7 +351,8 @@ class _Comparison:
         return own + [plain(self._params[n]) for n in self._stepped]
 
     def _nudged(self, arrays: Sequence[Any], names: Sequence[str], seed: int) -> list[Array]:
-        moved = map(jax.numpy.asarray, nudged(list(map(_array, self._params.values())), seed))
+        held = self._params.values()
+        moved = map(_like, held, nudged(list(map(_array, held)), seed))
         params = dict(zip(self._params, moved, strict=True))
         return self._evaluate(params, list(nudged(arrays, seed)), names)
 
@@ -374,6 +376,12 @@ class _Comparison:
             )
         except CheckError as error:
             raise CheckError(f"the model disagrees with JAX on {label}\n{error}") from None
+
+
+def _like(spec: Any, array: Any) -> jax.Array:
+    """Return an array of JAX whose type is weak, as a Python scalar's is, if that of ``spec`` is."""
+    value = jax.numpy.asarray(array)
+    return weak(value) if getattr(spec, "weak_type", False) else value  # numpy's arrays have none
 
 
 def _array(value: Any) -> Any:

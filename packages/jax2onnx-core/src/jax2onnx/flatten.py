@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import jax
 
-from jax2onnx._compat import EXPANDED, Literal, ShapedArray, discharge, expand, open_jaxpr, user_frame
+from jax2onnx._compat import EXPANDED, Literal, ShapedArray, discharge, expand, open_jaxpr, unsharded, user_frame
 from jax2onnx.errors import ConversionError
 from jax2onnx.program import Atom, Const, Eqn, Program, Var
 from jax2onnx.represent import BORDERS, Complex, concerns, form, is_complex, lacks_rule, represented, rule
@@ -151,7 +151,7 @@ class _Flattener:
     def _trace(self, function: Callable[..., Any], *values: Value) -> Any:
         """Trace a function of representations and flatten it in place."""
         atoms, arguments = jax.tree_util.tree_flatten(values)
-        avals = [jax.ShapeDtypeStruct(a.aval.shape, a.aval.dtype) for a in atoms]
+        avals = [unsharded(a.aval) for a in atoms]
         specs = jax.tree_util.tree_unflatten(arguments, avals)
         jaxpr, result = jax.make_jaxpr(function, return_shape=True)(*specs)
         outputs = self.run(*open_jaxpr(jaxpr), atoms)

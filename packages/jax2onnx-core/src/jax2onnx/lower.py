@@ -11,7 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic, name_stack, open_jaxpr, user_frame
+from jax2onnx._compat import (
+    InconclusiveDimensionOperation,
+    is_symbolic,
+    name_stack,
+    open_jaxpr,
+    unsharded,
+    user_frame,
+)
 from jax2onnx._constants import fold
 from jax2onnx.builder import Ops, Scope, ir_dtype
 from jax2onnx.deciding import decide, first_line
@@ -245,7 +252,7 @@ class LoweringContext:
         Returns one value if the function returns one array, else a list in the order of the flattened result.
         """
         avals = self.avals_in if avals is None else avals
-        specs = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
+        specs = [unsharded(a) for a in avals]
         jaxpr, shape = jax.make_jaxpr(lambda *args: function(*args, **kwargs), return_shape=True)(*specs)
         outer, self._said_in_jax = self._said_in_jax, self._said_in_jax or self.eqn
         try:

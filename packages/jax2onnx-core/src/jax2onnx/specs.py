@@ -153,13 +153,13 @@ class _Reader:
             dims = [d.strip() for d in match["shape"].split(",")] if match["shape"].strip() else []
             return self._abstract([int(d) if d.isdecimal() else d for d in dims], match["dtype"], where)
         if isinstance(spec, jax.ShapeDtypeStruct):
-            return self._abstract(spec.shape, spec.dtype, where)
+            return self._abstract(spec.shape, spec.dtype, where, weak=spec.weak_type)
         if isinstance(spec, np.ndarray | np.generic | jax.Array | bool | int | float | complex):
             return self._concrete(spec, where)
         msg = f"inputs: {where}: {spec!r} is not an input spec; accepted is {ACCEPTED}"
         raise InputSpecError(msg)
 
-    def _abstract(self, shape: Sequence[Any], dtype: Any, where: str) -> _Leaf:
+    def _abstract(self, shape: Sequence[Any], dtype: Any, where: str, *, weak: bool = False) -> _Leaf:
         if isinstance(dtype, str):
             try:
                 dtype = jax.numpy.dtype(dtype)
@@ -174,7 +174,7 @@ class _Reader:
                     "set jax.config.update('jax_enable_x64', True), or ask for a 32-bit dtype"
                 )
                 raise InputSpecError(msg)
-        return _Leaf(jax.ShapeDtypeStruct(self._dims(shape, where), dtype))
+        return _Leaf(jax.ShapeDtypeStruct(self._dims(shape, where), dtype, weak_type=weak))
 
     def _concrete(self, value: Any, where: str) -> _Leaf:
         if isinstance(value, np.ndarray | np.generic):
@@ -187,7 +187,7 @@ class _Reader:
                     stacklevel=2,
                 )
         array = jax.numpy.asarray(value)
-        return _Leaf(jax.ShapeDtypeStruct(array.shape, array.dtype), array)
+        return _Leaf(jax.ShapeDtypeStruct(array.shape, array.dtype, weak_type=jax.typeof(array).weak_type), array)
 
     def _dims(self, shape: Sequence[Any], where: str) -> tuple[Any, ...]:
         return tuple(self._dim(d, where) for d in shape)

@@ -81,7 +81,7 @@ def _static(spec: Any) -> Any:
     if isinstance(spec, str):
         return re.sub(r"(?<=[\[,])\s*[A-Za-z_]\w*\s*(?=[\],])", str(STATIC_SIZE), spec)
     if isinstance(spec, jax.ShapeDtypeStruct):
-        return jax.ShapeDtypeStruct(_static(spec.shape), spec.dtype)
+        return jax.ShapeDtypeStruct(_static(spec.shape), spec.dtype, weak_type=spec.weak_type)
     if isinstance(spec, dict):
         return {k: _static(v) for k, v in spec.items()}
     if isinstance(spec, list):

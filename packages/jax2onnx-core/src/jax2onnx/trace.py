@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from jax2onnx._compat import TRACING_ERRORS, InconclusiveDimensionOperation
+from jax2onnx._compat import TRACING_ERRORS, InconclusiveDimensionOperation, unsharded
 from jax2onnx.branching import branch
 from jax2onnx.closures import expose, hidden
 from jax2onnx.deciding import decide, decide_otherwise, first_line
@@ -146,10 +146,9 @@ def _is_switching(error: TraceError) -> bool:
 
 def _trace(opened: Opened, inputs: Inputs, switches: Sequence[int]) -> Traced:
     held = {**{n: a for n, a in opened.params.items() if n not in opened.state}, **opened.state}
-    avals = [jax.typeof(a) for a in held.values()]
-    abstract = [*(s.aval for s in inputs.specs), *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals)]
+    abstract = [*(s.aval for s in inputs.specs), *(unsharded(jax.typeof(a)) for a in held.values())]
 
-    def flat(*leaves: Any) -> Any:
+    def flat(leaves: Sequence[Any]) -> Any:
         own = dict(zip(held, leaves[len(inputs.specs) :], strict=True))
 
         def call(given: Sequence[Any]) -> Any:
@@ -162,7 +161,7 @@ def _trace(opened: Opened, inputs: Inputs, switches: Sequence[int]) -> Traced:
         return branch(call, leaves[: len(inputs.specs)], switches, [s.name for s in inputs.specs])
 
     try:
-        jaxpr, shape = jax.make_jaxpr(flat, return_shape=True)(*abstract)
+        jaxpr, shape = jax.make_jaxpr(flat, return_shape=True)(abstract)
     except InconclusiveDimensionOperation as error:
         raise DimensionError(
             f"JAX cannot decide a comparison of symbolic dimensions: {first_line(error)}",

@@ -117,16 +117,27 @@ Held: TypeAlias = tuple[list[str], Any, Any]
 """An array (or other leaf) of a pytree: its path, into its variable if that holds several, that variable, itself."""
 
 
+_VALUE = ((jax.tree_util.GetAttrKey("value"),),)
+"""The paths of the leaves of a variable that is one array."""
+
+
 def arrays(pytree: Any) -> tuple[list[Held], Any]:
     """Return the leaves of a state or of modules, in order, and the pytree's structure."""
     leaves, tree = jax.tree_util.tree_flatten_with_path(pytree)
     rest, held = iter(leaves), []
     for variable in jax.tree_util.tree_leaves(pytree, is_leaf=_is_variable):
-        for within, _ in jax.tree_util.tree_leaves_with_path(variable):
+        for within in _within(variable):
             path, leaf = next(rest)
             prefix = path[: len(path) - len(within)]
             held.append(([*map(step, prefix), *(s for s in map(step, within) if s != "value")], variable, leaf))
     return held, tree
+
+
+def _within(variable: Any) -> Sequence[Any]:
+    """Return the paths of a variable's leaves in it."""
+    if isinstance(variable, nnx.Variable) and isinstance(variable.get_raw_value(), jax.Array):
+        return _VALUE
+    return [path for path, _ in jax.tree_util.tree_leaves_with_path(variable)]
 
 
 def _variables(held: Sequence[Held], tree: Any, roots: Sequence[str], *, counters: bool) -> Leaves:
