@@ -127,7 +127,7 @@ class ViT(nnx.Module):
         self.patches = nnx.Conv(3, 768, (16, 16), strides=(16, 16), padding="VALID", rngs=rngs)
         self.token = nnx.Param(jnp.zeros((1, 1, 768)))
         self.positions = nnx.Param(jnp.zeros((1, 197, 768)))
-        self.body = Transformer(12, 768, 12, rngs, 12)
+        self.body = Transformer(12, 768, 12, rngs)
         self.norm, self.head = nnx.LayerNorm(768, rngs=rngs), nnx.Linear(768, 1000, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:

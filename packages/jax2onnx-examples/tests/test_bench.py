@@ -6,14 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+from flax import nnx
+
 FOLDER = Path(__file__).parents[3] / "benchmarks"
 
 
-def _render(results):
-    spec = importlib.util.spec_from_file_location("benchmarks_report", FOLDER / "report.py")
-    report = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(report)
-    return report.render(results)
+def _module(name, monkeypatch):
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 def _rows(page, model):
@@ -34,7 +38,22 @@ def test_one_model():
     assert "no result" not in page
 
 
-def test_page():
+def test_models(monkeypatch):
+    models = _module("models", monkeypatch)
+    for name, case in {**models.CASES, "depth_13": models.GROWING["depth_13"]}.items():
+
+        def call(x, case=case):
+            if case.module is None:
+                return case.function(x)
+            model = case.module(nnx.Rngs(0))
+            model.eval()
+            return model(x)
+
+        result = jax.eval_shape(call, jax.ShapeDtypeStruct(case.shape, "float32"))
+        assert result.shape[0] == case.shape[0], name
+
+
+def test_page(monkeypatch):
     ours = {
         "equations": 500,
         "trace": 0.1,
@@ -62,7 +81,7 @@ def test_page():
     versions = {name: {name: "1", "jax": "2"} for name in ("jax2onnx-core", "jax2onnx")}
     growing = {"depth_1": ours, "depth_2": {**ours, "equations": 1000, "export": 0.6}}
     first = {"jax2onnx-core": {"seconds": 0.5}, "jax2onnx": {"seconds": 5.0}}
-    page = _render(
+    page = _module("report", monkeypatch).render(
         {"versions": versions, "processor": "p", "cores": [1], "first": first, "models": models, "growing": growing}
     )
     cells = {name: [[cell.strip() for cell in row] for row in _rows(page, name)] for name in models}
