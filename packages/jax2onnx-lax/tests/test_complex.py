@@ -20,9 +20,10 @@ UNARY = (
     "sinh", "sqrt", "square", "tan", "tanh", "acos", "acosh", "asin", "asinh", "atan", "atanh", "exp2", "expm1",
     "log1p", "log2", "prod", "max", "min", "cumprod", "sort",
 )  # fmt: skip
-BINARY = ("add", "divide", "equal", "multiply", "not_equal", "subtract")
+BINARY = ("add", "arctan2", "divide", "equal", "multiply", "not_equal", "subtract")
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "constant": lambda z: z * np.array([1 + 2j, 3, 4, 5j], np.complex64),
+    "empty": lambda z: jnp.empty_like(z).at[:].set(z),
     "fft": lambda z: jnp.fft.fft(z, 7, axis=0),
     "ifft2": jnp.fft.ifft2,
     "indexed": lambda z: jnp.where(z[::-1].real > 0, z, 2j),

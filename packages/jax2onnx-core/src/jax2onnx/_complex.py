@@ -76,7 +76,8 @@ def _convert(eqn: Any) -> Callable[..., Any]:
     return function
 
 
-def _iota(eqn: Any) -> Callable[..., Any]:
+def _real(eqn: Any) -> Callable[..., Any]:
+    """Make real numbers of the same precision; their imaginary parts are zero."""
     params = {**eqn.params, "dtype": np.empty(0, eqn.params["dtype"]).real.dtype}
 
     def function(*sizes: Any) -> Complex:
@@ -263,9 +264,11 @@ COMPLEX: dict[str, Maker] = {
     "cummin": _cumulative(minimum, _HIGHEST),
     "cumprod": _cumulative(multiply, 1 + 0j),
     "dot_general": _bilinear,
+    "empty": _real,
+    "empty2": _real,
     "fft": lambda eqn: lambda x: transform(x, Complex, eqn),
     "integer_pow": lambda eqn: functools.partial(integer_power, exponent=eqn.params["y"]),
-    "iota": _iota,
+    "iota": _real,
     "reduce": _generic,
     "reduce_max": _reducing(lax.max, _LOWEST),
     "reduce_min": _reducing(lax.min, _HIGHEST),

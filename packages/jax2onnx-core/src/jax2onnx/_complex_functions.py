@@ -163,6 +163,13 @@ def turned(function: Callable[[Complex], Complex]) -> Callable[[Complex], Comple
     return rotated
 
 
+def direction(y: Complex, x: Complex) -> Complex:
+    """Return ``-i log((x + i y) / sqrt(x**2 + y**2))``: the angle of two coordinates that are complex themselves."""
+    size = square_root(add(multiply(x, x), multiply(y, y)))
+    result = logarithm(divide(Complex(x.re - y.im, x.im + y.re), size))
+    return Complex(result.im, -result.re)
+
+
 def power(x: Complex, y: Complex) -> Complex:
     """Return ``x`` to the power of ``y``."""
     result = exponential(multiply(y, logarithm(x)))
@@ -210,6 +217,7 @@ ELEMENTARY: dict[str, Callable[..., Any]] = {
     "asin": arcsine,
     "asinh": turned(arcsine),
     "atan": turned(hyperbolic_arctangent),
+    "atan2": direction,
     "atanh": hyperbolic_arctangent,
     "conj": conjugate,
     "cos": lambda x: Complex(jnp.cos(x.re) * jnp.cosh(x.im), -jnp.sin(x.re) * jnp.sinh(x.im)),
