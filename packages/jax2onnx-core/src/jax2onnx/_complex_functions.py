@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Array: TypeAlias = jax.Array
 
@@ -34,12 +35,33 @@ def multiply(x: Complex, y: Complex) -> Complex:
     return Complex(x.re * y.re - x.im * y.im, x.re * y.im + x.im * y.re)
 
 
+def infinite(x: Complex) -> Array:
+    """Tell where a part is infinite; then the number is, whatever its other part."""
+    return jnp.isinf(x.re) | jnp.isinf(x.im)
+
+
+def within(x: Complex, size: float) -> Complex:
+    """Return ``x``, and a number of about this size in the direction of an infinite one."""
+    which = infinite(x)
+    re, im = (jnp.where(which, jnp.where(jnp.isinf(p), jnp.sign(p) * size, 0), p) for p in x)
+    return Complex(re, im)
+
+
 def divide(x: Complex, y: Complex) -> Complex:
-    """Return the quotient."""
-    scale = jnp.maximum(jnp.abs(y.re), jnp.abs(y.im))
-    c, d = y.re / scale, y.im / scale
+    """Return the quotient; that of zero and infinite numbers after annex G of the C standard."""
+    factor = jnp.where(infinite(x), jnp.where(infinite(y), jnp.nan, jnp.inf), jnp.where(infinite(y), 0, 1))
+    zero, inverse = (y.re == 0) & (y.im == 0), 1 / y.re
+    (a, b), (c, d) = within(x, 1), within(y, 1)
+    scale = jnp.maximum(jnp.abs(c), jnp.abs(d))
+    c, d = c / scale, d / scale
     size = c * c + d * d
-    return Complex((x.re * c + x.im * d) / size / scale, (x.im * c - x.re * d) / size / scale)
+    re, im = (a * c + b * d) / size / scale, (b * c - a * d) / size / scale
+    return Complex(jnp.where(zero, x.re * inverse, re * factor), jnp.where(zero, x.im * inverse, im * factor))
+
+
+def square(x: Complex) -> Complex:
+    """Return the square."""
+    return Complex((x.re - x.im) * (x.re + x.im), 2 * (x.re * x.im))
 
 
 def one(x: Complex) -> Complex:
@@ -69,10 +91,25 @@ def scaled(x: Complex, factor: float) -> Complex:
     return Complex(x.re * factor, x.im * factor)
 
 
+def stretched(x: Array, factor: Array) -> Array:
+    """Return the product; a zero stays one when the factor is infinite."""
+    return jnp.where(x == 0, x, x * factor)
+
+
 def exponential(x: Complex) -> Complex:
     """Return e to the power of ``x``."""
     size = jnp.exp(x.re)
     return Complex(jnp.where(x.im == 0, size, size * jnp.cos(x.im)), jnp.where(x.im == 0, x.im, size * jnp.sin(x.im)))
+
+
+def cosine(x: Complex) -> Complex:
+    """Return the cosine."""
+    return Complex(jnp.cos(x.re) * jnp.cosh(x.im), -stretched(jnp.sin(x.re), jnp.sinh(x.im)))
+
+
+def sine(x: Complex) -> Complex:
+    """Return the sine."""
+    return Complex(stretched(jnp.sin(x.re), jnp.cosh(x.im)), jnp.cos(x.re) * jnp.sinh(x.im))
 
 
 def exponential_less_one(x: Complex) -> Complex:
@@ -99,12 +136,19 @@ def logarithm_of_one_plus(x: Complex) -> Complex:
     return Complex(jnp.where(absolute(x) < 0.5, near, far.re), far.im)
 
 
-def square_root(x: Complex) -> Complex:
-    """Return the principal square root."""
-    root = jnp.sqrt((absolute(x) / 2) + jnp.abs(x.re) / 2)
-    other = jnp.abs(x.im) / jnp.where(root == 0, 1, 2 * root)
+def square_root(x: Complex, below: Array | None = None) -> Complex:
+    """Return the principal square root; that of a negative real number is above unless said to be below."""
+    below = x.im < 0 if below is None else below
+    eighth = scaled(x, 0.125)  # the absolute value of x itself may be too large
+    root = 2 * jnp.sqrt(absolute(eighth) + jnp.abs(eighth.re))
+    other = jnp.where(jnp.isinf(x.im), jnp.inf, jnp.abs(x.im) / jnp.where(root == 0, 1, 2 * root))
     right = x.re >= 0
-    return Complex(jnp.where(right, root, other), jnp.where(x.im < 0, -1, 1) * jnp.where(right, other, root))
+    return Complex(jnp.where(right, root, other), jnp.where(below, -1, 1) * jnp.where(right, other, root))
+
+
+def reciprocal_root(x: Complex) -> Complex:
+    """Return one by the square root; on the negative axis the sign of the zero beside counts."""
+    return divide(one(x), square_root(x, (x.im < 0) | (1 / x.im < 0)))
 
 
 def hyperbolic_tangent(x: Complex) -> Complex:
@@ -114,11 +158,13 @@ def hyperbolic_tangent(x: Complex) -> Complex:
     sinh, cosh, sin, cos = jnp.sinh(a), jnp.cosh(a), jnp.sin(x.im), jnp.cos(x.im)
     size = sinh * sinh + cos * cos
     return Complex(
-        jnp.where(outside, jnp.sign(x.re), sinh * cosh / size), jnp.where(outside, 0 * x.im, sin * cos / size)
+        jnp.where(outside, jnp.sign(x.re), sinh * cosh / size),
+        jnp.where(outside, jnp.where(jnp.isinf(x.re), 0, 0 * x.im), sin * cos / size),
     )
 
 
-# The inverse functions after Kahan, "Branch cuts for complex elementary functions" (1987).
+# The inverse functions after Kahan, "Branch cuts for complex elementary functions" (1987), but for their values on the
+# cuts: but for the tangents', those are the limits from above or the right for either zero, as in XLA.
 
 
 def _roots(x: Complex) -> tuple[Complex, Complex]:
@@ -126,31 +172,55 @@ def _roots(x: Complex) -> tuple[Complex, Complex]:
     return square_root(Complex(1 - x.re, -x.im)), square_root(Complex(1 + x.re, x.im))
 
 
+def _large(x: Complex, value: Array) -> Array:
+    """Return the value, infinite where ``x`` is."""
+    return jnp.where(infinite(x), jnp.inf, value)
+
+
+def _sizable(x: Complex) -> Complex:
+    return within(x, float(np.finfo(x.re.dtype).max) / 16)
+
+
+def _beside(x: Complex, value: Array) -> Array:
+    """Return the positive value for ``x`` above the real axis, its negative below."""
+    return jnp.where(x.im < 0, -value, value)
+
+
+def _height(x: Complex, minus: Complex, plus: Complex) -> Array:
+    """Return the imaginary part of the inverse sine."""
+    return _beside(x, _large(x, jnp.abs(jnp.arcsinh(minus.re * plus.im - minus.im * plus.re))))
+
+
 def arcsine(x: Complex) -> Complex:
     """Return the inverse sine."""
-    minus, plus = _roots(x)
-    re = jnp.arctan2(x.re, minus.re * plus.re - minus.im * plus.im)
-    return Complex(re, jnp.arcsinh(minus.re * plus.im - minus.im * plus.re))
+    near = _sizable(x)
+    minus, plus = _roots(near)
+    return Complex(jnp.arctan2(near.re, minus.re * plus.re - minus.im * plus.im), _height(x, minus, plus))
 
 
 def arccosine(x: Complex) -> Complex:
     """Return the inverse cosine."""
-    minus, plus = _roots(x)
-    im = jnp.arcsinh(plus.re * minus.im - plus.im * minus.re)
-    return Complex(2 * jnp.arctan2(minus.re, plus.re), im)
+    minus, plus = _roots(_sizable(x))
+    return Complex(2 * jnp.arctan2(minus.re, plus.re), -_height(x, minus, plus))
 
 
 def hyperbolic_arccosine(x: Complex) -> Complex:
     """Return the inverse hyperbolic cosine."""
-    minus, plus = square_root(Complex(x.re - 1, x.im)), square_root(Complex(x.re + 1, x.im))
-    return Complex(jnp.arcsinh(minus.re * plus.re + minus.im * plus.im), 2 * jnp.arctan2(minus.im, plus.re))
+    near = _sizable(x)
+    minus, plus = square_root(Complex(near.re - 1, near.im)), square_root(Complex(near.re + 1, near.im))
+    re = _large(x, jnp.arcsinh(minus.re * plus.re + minus.im * plus.im))
+    return Complex(re, _beside(x, 2 * jnp.arctan2(jnp.abs(minus.im), plus.re)))
 
 
 def hyperbolic_arctangent(x: Complex) -> Complex:
     """Return the inverse hyperbolic tangent."""
-    distance = (1 - x.re) * (1 - x.re) + x.im * x.im
-    im = jnp.arctan2(2 * x.im, (1 - x.re) * (1 + x.re) - x.im * x.im)
-    return Complex(jnp.log1p(4 * x.re / distance) / 4, im / 2)
+    a = jnp.abs(x.re)
+    scale = jnp.maximum(jnp.abs(1 - a), jnp.abs(x.im))
+    scale = jnp.where(scale == 0, 1, scale)
+    c, d = (1 - a) / scale, x.im / scale
+    re = jnp.where(infinite(x), 0, jnp.log1p(4 * (a / scale) / scale / (c * c + d * d)) / 4)
+    im = (jnp.arctan2(x.im, 1 + x.re) + jnp.arctan2(x.im, 1 - x.re)) / 2
+    return Complex(jnp.where(x.re < 0, -re, re), im)
 
 
 def turned(function: Callable[[Complex], Complex]) -> Callable[[Complex], Complex]:
@@ -174,19 +244,22 @@ def power(x: Complex, y: Complex) -> Complex:
     """Return ``x`` to the power of ``y``."""
     result = exponential(multiply(y, logarithm(x)))
     zero = (x.re == 0) & (x.im == 0)
-    at_zero = jnp.where((y.re == 0) & (y.im == 0), 1.0, 0.0).astype(x.re.dtype)
-    return Complex(jnp.where(zero, at_zero, result.re), jnp.where(zero, 0, result.im))
+    whole = ((y.re == 0) & (y.im == 0)) | ((x.re == 1) & (x.im == 0))
+    re = jnp.where(whole, 1, jnp.where(zero, 0, result.re))
+    return Complex(re, jnp.where(whole | zero, 0, result.im))
 
 
 def integer_power(x: Complex, exponent: int) -> Complex:
     """Return ``x`` to a whole power, by repeated squaring."""
-    result, factor, left = one(x), x, abs(exponent)
+    result, factor, left = None, x, abs(exponent)
     while left:
         if left & 1:
-            result = multiply(result, factor)
+            result = factor if result is None else multiply(result, factor)
         left >>= 1
         if left:
             factor = multiply(factor, factor)
+    if result is None:
+        return one(x)
     return divide(one(x), result) if exponent < 0 else result
 
 
@@ -220,8 +293,9 @@ ELEMENTARY: dict[str, Callable[..., Any]] = {
     "atan2": direction,
     "atanh": hyperbolic_arctangent,
     "conj": conjugate,
-    "cos": lambda x: Complex(jnp.cos(x.re) * jnp.cosh(x.im), -jnp.sin(x.re) * jnp.sinh(x.im)),
-    "cosh": lambda x: Complex(jnp.cosh(x.re) * jnp.cos(x.im), jnp.sinh(x.re) * jnp.sin(x.im)),
+    "clamp": lambda low, x, high: minimum(maximum(x, low), high),
+    "cos": cosine,
+    "cosh": lambda x: cosine(Complex(-x.im, x.re)),
     "div": divide,
     "eq": lambda x, y: (x.re == y.re) & (x.im == y.im),
     "exp": exponential,
@@ -239,12 +313,12 @@ ELEMENTARY: dict[str, Callable[..., Any]] = {
     "one_minus_square": lambda x: multiply(Complex(1 - x.re, -x.im), Complex(1 + x.re, x.im)),
     "pow": power,
     "real": lambda x: x.re,
-    "rsqrt": lambda x: divide(one(x), square_root(x)),
+    "rsqrt": reciprocal_root,
     "sign": sign,
-    "sin": lambda x: Complex(jnp.sin(x.re) * jnp.cosh(x.im), jnp.cos(x.re) * jnp.sinh(x.im)),
-    "sinh": lambda x: Complex(jnp.sinh(x.re) * jnp.cos(x.im), jnp.cosh(x.re) * jnp.sin(x.im)),
+    "sin": sine,
+    "sinh": turned(sine),
     "sqrt": square_root,
-    "square": lambda x: multiply(x, x),
+    "square": square,
     "tan": turned(hyperbolic_tangent),
     "tanh": hyperbolic_tangent,
 }
