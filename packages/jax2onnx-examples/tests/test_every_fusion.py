@@ -131,5 +131,25 @@ def test_fusion(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
                 compare(other, fused, emitted.output_names, nudge=moved)
 
 
+# The reference at its first example, but for those that JAX itself takes in float32 only: their carry changes dtype.
+FIRST = [case for case in cases() if str(case).startswith(f"{case.fusion.name}-0") and "SimpleCell" not in str(case)]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("case", FIRST, ids=str)
+def test_half_precision(case: Case, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load().registry(), "fusions", only(case.fusion))
+    specs = [_half(spec, dtype) for spec in case.specs]
+    expected = jax.tree_util.tree_leaves(jax.eval_shape(case, *specs))
+    runner = Runner(to_onnx(case, specs))
+    results = runner.run([np.full(spec.shape, 0.5, spec.dtype) for spec in specs])
+    assert [(r.shape, r.dtype) for r in results] == [(e.shape, e.dtype) for e in expected]
+
+
+def _half(spec: Any, dtype: str) -> Any:
+    floating = jax.numpy.issubdtype(spec.dtype, jax.numpy.floating)
+    return jax.ShapeDtypeStruct(spec.shape, jax.numpy.dtype(dtype) if floating else spec.dtype)
+
+
 def test_what_is_said_to_decline_is_registered() -> None:
     assert DECLINED.keys() <= {fusion.name for fusion in load().registry().fusions}

@@ -71,9 +71,10 @@ def test_operator_on_edge_values(name: str, rows: int) -> None:
 def test_float64(name: str) -> None:
     """Nothing is narrowed: an operator without a float64 kernel or with float32 attributes gives way to primitives."""
     function, _ = FUNCTIONS[name]
-    x = np.random.default_rng(0).normal(size=(5, 4)) * 3
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=(50, 4)) * 3, rng.choice(EDGES.astype(np.float64), size=(200, 4))])
     with x64(enabled=True):
-        model = to_onnx(function, [jax.ShapeDtypeStruct((5, 4), jnp.float64)])
+        model = to_onnx(function, [jax.ShapeDtypeStruct((250, 4), jnp.float64)])
         expected = np.asarray(function(x))
     got = evaluate(model, x)
     assert got.dtype == expected.dtype == np.float64

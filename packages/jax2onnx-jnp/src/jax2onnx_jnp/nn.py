@@ -63,7 +63,11 @@ def _activation(
 
 
 def _with_slope(
-    name: str, op_type: str, reference: Callable[..., Any], accept: Callable[[float], bool] = lambda _: True
+    name: str,
+    op_type: str,
+    reference: Callable[..., Any],
+    accept: Callable[[float], bool] = lambda _: True,
+    dtypes: frozenset[str] = frozenset(),
 ) -> Fusion:
     """Return the fusion of a function of an array and a scalar that ONNX has as an operator with ``alpha``."""
 
@@ -73,9 +77,17 @@ def _with_slope(
         if alpha is None or float(np.float32(alpha)) != alpha or not accept(alpha):
             msg = f"{op_type} takes a constant alpha that is exact in float32"
             raise Decline(msg)
-        return _operator(ctx, op_type, x, alpha=alpha)
+        # Celu is defined for float32 alone until opset 28.
+        single = ctx.cast(x, np.float32) if op_type == "Celu" else x
+        return ctx.cast(_operator(ctx, op_type, single, alpha=alpha), ctx.aval_out.dtype)
 
-    return Fusion(name=f"jax.nn.{name}", reference=reference, examples=[[ARRAY, SCALAR]], emit={MIN_OPSET: emit})
+    return Fusion(
+        name=f"jax.nn.{name}",
+        reference=reference,
+        examples=[[ARRAY, SCALAR]],
+        emit={MIN_OPSET: emit},
+        dtypes=dtypes,
+    )
 
 
 def _gelu(ctx: LoweringContext, x: ir.Value, *, approximate: bool) -> ir.Value:
@@ -93,7 +105,7 @@ def _axis(candidate: Candidate) -> Sequence[Mapping[str, Any]]:
     return [{"axis": int(reduction["axes"][0])}] if len(reduction["axes"]) == 1 else []
 
 
-def _normalised(name: str, op_type: str) -> Fusion:
+def _normalised(name: str, op_type: str, dtypes: frozenset[str] = frozenset()) -> Fusion:
     def emit(ctx: LoweringContext, x: ir.Value, *, axis: int) -> ir.Value:
         return _operator(ctx, op_type, x, axis=axis)
 
@@ -103,6 +115,7 @@ def _normalised(name: str, op_type: str) -> Fusion:
         examples=[[ARRAY]],
         kwargs=_axis,
         emit={MIN_OPSET: emit},
+        dtypes=dtypes,
     )
 
 
@@ -115,14 +128,15 @@ FUSIONS: tuple[Fusion, ...] = (
         emit={20: _gelu},
     ),
     _normalised("softmax", "Softmax"),
-    _normalised("log_softmax", "LogSoftmax"),
+    # onnxruntime's LogSoftmax gives numbers beside NaN and infinity in float64.
+    _normalised("log_softmax", "LogSoftmax", dtypes=NOT_DOUBLE),
     _activation("relu", "Relu"),
     Fusion(name="jax.nn.relu6", reference=jax.nn.relu6, examples=[[ARRAY]], emit={MIN_OPSET: _relu6}),
     _activation("sigmoid", "Sigmoid"),
     _activation("silu", "Swish", opset=24),
     # Elu, Selu and Celu compute exp(x) - 1, not expm1(x): below 1e-7 in magnitude, negative values come out as zero.
     _with_slope("elu", "Elu", jax.nn.elu),
-    _with_slope("celu", "Celu", jax.nn.celu, accept=lambda alpha: alpha > 0),
+    _with_slope("celu", "Celu", jax.nn.celu, accept=lambda alpha: alpha > 0, dtypes=NOT_DOUBLE),
     _activation("selu", "Selu", dtypes=NOT_DOUBLE, alpha=1.6732632423543772, gamma=1.0507009873554805),
     _with_slope("leaky_relu", "LeakyRelu", jax.nn.leaky_relu),
     _activation("softplus", "Softplus"),
