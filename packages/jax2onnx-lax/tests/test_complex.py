@@ -32,6 +32,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "irfftn_odd": lambda z: jnp.fft.irfftn(z, s=(3, 7)),
     "matmul": lambda z: z @ z.T,
     "power": lambda z: z**3 + z**-2,
+    "power_of_integers": lambda z: lax.pow(z, jnp.broadcast_to(jnp.arange(-1, 3), z.shape)),
     "rfft": lambda z: jnp.fft.rfft(z.real),
     "rfftn": lambda z: jnp.fft.rfftn(z.imag),
     "scan": lambda z: lax.scan(lambda c, x: (c * x, c + x), z[0], z),
@@ -58,7 +59,11 @@ def _numbers(seed: int) -> Any:
 @pytest.mark.parametrize("name", UNARY)
 def test_unary(name: str) -> None:
     function = getattr(jnp, name)
-    check(to_onnx(function, ["complex64[N]"]), function, ["complex64[N]"], values=[[_numbers(0).reshape(-1)]])
+    edges = np.array([0, 1, -1, 1j, -1j, 1 + 1e-4j, -2, 3e4j], np.complex64)
+    values = [[_numbers(0).reshape(-1)]]
+    if name not in {"reciprocal", "tan", "sin", "cos", "sinh", "cosh", "tanh", "exp", "log", "cumprod", "prod"}:
+        values.append([edges])
+    check(to_onnx(function, ["complex64[N]"]), function, ["complex64[N]"], values=values)
 
 
 @pytest.mark.parametrize("name", BINARY)

@@ -49,7 +49,8 @@ def within(x: Complex, size: float) -> Complex:
 
 def divide(x: Complex, y: Complex) -> Complex:
     """Return the quotient; that of zero and infinite numbers after annex G of the C standard."""
-    factor = jnp.where(infinite(x), jnp.where(infinite(y), jnp.nan, jnp.inf), jnp.where(infinite(y), 0, 1))
+    over, under = infinite(x), infinite(y)
+    factor = jnp.where(over, jnp.where(under, jnp.nan, jnp.inf), jnp.where(under, 0, 1))
     zero, inverse = (y.re == 0) & (y.im == 0), 1 / y.re
     (a, b), (c, d) = within(x, 1), within(y, 1)
     scale = jnp.maximum(jnp.abs(c), jnp.abs(d))
@@ -163,8 +164,8 @@ def hyperbolic_tangent(x: Complex) -> Complex:
     )
 
 
-# The inverse functions after Kahan, "Branch cuts for complex elementary functions" (1987), but for their values on the
-# cuts: but for the tangents', those are the limits from above or the right for either zero, as in XLA.
+# The inverse functions after Kahan, "Branch cuts for complex elementary functions" (1987). On their cuts they are,
+# as in XLA, the limits from above or the right for either zero; only for the tangents' the sign of the zero counts.
 
 
 def _roots(x: Complex) -> tuple[Complex, Complex]:
@@ -240,8 +241,10 @@ def direction(y: Complex, x: Complex) -> Complex:
     return Complex(result.im, -result.re)
 
 
-def power(x: Complex, y: Complex) -> Complex:
-    """Return ``x`` to the power of ``y``."""
+def power(x: Complex, y: Complex | Array) -> Complex:
+    """Return ``x`` to the power of ``y``, which may be an array of integers."""
+    if not isinstance(y, Complex):
+        y = Complex(y.astype(x.re.dtype), jnp.zeros_like(x.im))
     result = exponential(multiply(y, logarithm(x)))
     zero = (x.re == 0) & (x.im == 0)
     whole = ((y.re == 0) & (y.im == 0)) | ((x.re == 1) & (x.im == 0))
@@ -293,7 +296,6 @@ ELEMENTARY: dict[str, Callable[..., Any]] = {
     "atan2": direction,
     "atanh": hyperbolic_arctangent,
     "conj": conjugate,
-    "clamp": lambda low, x, high: minimum(maximum(x, low), high),
     "cos": cosine,
     "cosh": lambda x: cosine(Complex(-x.im, x.re)),
     "div": divide,
