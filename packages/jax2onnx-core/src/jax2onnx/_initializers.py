@@ -12,11 +12,14 @@ import onnx_ir as ir
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_LAZY = 1 << 16
+LAZY = 1 << 16
 """Rearranged tensors of more bytes are computed when they are written, and not kept."""
 
 _BLOCK = 1 << 24
 """How many bytes are written at once."""
+
+ORIGIN = "jax2onnx.origin"
+"""Where a rearranged initializer's value has, among its metadata, the name of the one it is made of."""
 
 
 class _Rearranged(ir.Tensor[Any]):
@@ -71,7 +74,7 @@ class Home:
         assert tensor is not None
         to = dtype or tensor.dtype
         made: ir.TensorProtocol
-        if tensor.nbytes <= _LAZY:
+        if tensor.nbytes <= LAZY:
             made = ir.Tensor(function(tensor.numpy()), dtype=to)
         else:
             made = ir.LazyTensor(
@@ -79,9 +82,9 @@ class Home:
                 dtype=to,
                 shape=ir.Shape(shape),
             )
-        origin = source.meta.get(_ORIGIN, source.name)
+        origin = source.meta.get(ORIGIN, source.name)
         value = self._register(made, f"{origin}_rearranged")
-        value.meta[_ORIGIN] = origin
+        value.meta[ORIGIN] = origin
         return value
 
     def _register(self, tensor: ir.TensorProtocol, wanted: str) -> ir.Value:
@@ -118,7 +121,7 @@ def restore_names(graph: ir.Graph) -> None:
         if not value.uses() and not value.is_graph_output():
             del graph.initializers[name]
     for value in list(graph.initializers.values()):
-        wanted = value.meta.get(_ORIGIN)
+        wanted = value.meta.get(ORIGIN)
         if wanted is not None and wanted not in graph.initializers:
             value.name = wanted
 
@@ -137,13 +140,10 @@ def share(graph: ir.Graph) -> None:
             value.replace_all_uses_with(first)
 
 
-_ORIGIN = "jax2onnx.origin"
-
-
 def only_here(source: ir.Value) -> bool:
     """Tell whether an initializer is small, or what is made of it takes its place."""
     tensor = source.const_value
-    return tensor is not None and (tensor.nbytes <= _LAZY or len(source.uses()) == 1)
+    return tensor is not None and (tensor.nbytes <= LAZY or len(source.uses()) == 1)
 
 
 def constant(value: ir.Value | None) -> list[int] | None:

@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx._anywhere import BROADCASTING, Perm, drivers, inverse, rank_of, renumber, result
+from jax2onnx._bodies import bodies, every_node
 
 if TYPE_CHECKING:
     from jax2onnx._initializers import Home
@@ -52,12 +53,11 @@ def _identity(perm: Sequence[int]) -> bool:
 
 def captured(node: ir.Node) -> Iterator[tuple[ir.Node, int, ir.Value]]:
     """Yield what nodes in a node's subgraphs read: the reading node, which input, the value."""
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            for inner in attribute.as_graph().all_nodes():
-                for index, value in enumerate(inner.inputs):
-                    if value is not None:
-                        yield inner, index, value
+    for body in bodies(node):
+        for inner in every_node(body):
+            for index, value in enumerate(inner.inputs):
+                if value is not None:
+                    yield inner, index, value
 
 
 @dataclass(slots=True)

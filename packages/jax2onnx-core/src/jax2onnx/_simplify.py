@@ -8,12 +8,12 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx._anywhere import BROADCASTING, REDUCTIONS
+from jax2onnx._bodies import bodies
 from jax2onnx._initializers import Home, constant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_WITH_BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 RESHAPES = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 
 
@@ -45,13 +45,14 @@ def shorten_reshape(graph: ir.Graph, node: ir.Node, home: Home) -> None:
 def remove_dead(graph: ir.Graph) -> None:
     """Remove the nodes whose results nothing uses, in subgraphs too."""
     for node in reversed(graph):
-        if any(v.uses() or v.is_graph_output() for v in node.outputs):
-            if node.op_type in _WITH_BODIES:
-                for attribute in node.attributes.values():
-                    if attribute.type == ir.AttributeType.GRAPH:
-                        remove_dead(attribute.as_graph())
+        for value in node.outputs:
+            if value.uses() or value.is_graph_output():
+                break
         else:
             graph.remove(node, safe=True)
+            continue
+        for body in bodies(node):
+            remove_dead(body)
 
 
 def drop(graph: ir.Graph, node: ir.Node, source: ir.Value) -> None:

@@ -21,7 +21,7 @@ from jax2onnx.functions import exporting
 from jax2onnx.fuse import fuse
 from jax2onnx.legalise import legalise
 from jax2onnx.lower import LoweringContext, lower
-from jax2onnx.naming import unique_names
+from jax2onnx.naming import keep_apart, unique_names
 from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, Options
 from jax2onnx.proto import to_proto
 from jax2onnx.registry import MIN_OPSET, Opening
@@ -208,6 +208,7 @@ def lower_ir(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], options: Option
     border = Border(ctx, parsed, traced, options)
     border.outputs(lower(ctx, program, border.operands()))
     root = ctx.op.scope
+    keep_apart(border.params, root.initializers)
     graph = ir.Graph(
         border.inputs,
         border.results,

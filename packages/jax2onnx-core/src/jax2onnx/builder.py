@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.convenience import convert_attribute
 
+from jax2onnx._initializers import LAZY, ORIGIN
 from jax2onnx.errors import OpsetError
 
 if TYPE_CHECKING:
@@ -108,6 +110,7 @@ class Scope:
     sources: dict[str, DimSource] = field(default_factory=dict)
     constants: dict[Any, ir.Value] = field(default_factory=dict)
     initializers: list[ir.Value] = field(default_factory=list)
+    names: Counter[str] = field(default_factory=Counter)
     keep: list[Any] = field(default_factory=list)
     hoisted: list[tuple[ir.Value, Any]] = field(default_factory=list)
 
@@ -211,6 +214,21 @@ class Ops:
             root.keep.append(array)
         return value
 
+    def rearranged(self, source: ir.Value, shape: Sequence[int]) -> ir.Value | None:
+        """Return a constant in another shape, once; None if the value is computed, or large: it might be kept twice."""
+        root, tensor = self.scope.root, source.const_value
+        if tensor is None or root.function or tensor.nbytes > LAZY:
+            return None
+        key = (*shape, id(source))
+        value = root.constants.get(key)
+        if value is None:
+            origin = source.meta.get(ORIGIN, source.name)
+            array = tensor.numpy().reshape(shape)
+            value = root.constants[key] = self._stored(array, tensor.dtype, f"{origin}_rearranged")
+            value.meta[ORIGIN] = origin
+            root.keep.append(source)
+        return value
+
     def derived(self, what: str, sources: Sequence[ir.Value], function: Callable[..., Any]) -> ir.Value | None:
         """Return the constant that ``function`` makes of constants' arrays, once; None if one is computed.
 
@@ -225,15 +243,19 @@ class Ops:
         if value is None:
             paths = [(v.name or "").split(".") for v in sources]
             common = [steps[0] for steps in zip(*paths, strict=False) if len(set(steps)) == 1]
-            wanted = ".".join(common) + f"[{what}]"
-            count = sum(v.name is not None and v.name.startswith(wanted) for v in root.initializers)
-            name = f"{wanted}_{count + 1}" if count else wanted
             array = np.ascontiguousarray(function(*arrays))
-            tensor = ir.Tensor(array, dtype=ir_dtype(array.dtype), name=name)
-            value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-            root.initializers.append(value)
-            root.constants[key] = value
+            value = root.constants[key] = self._stored(array, ir_dtype(array.dtype), ".".join(common) + f"[{what}]")
             root.keep.append(sources)
+        return value
+
+    def _stored(self, array: np.ndarray[Any, Any], dtype: ir.DataType, wanted: str) -> ir.Value:
+        """Append an initializer, with a number after the wanted name if others have that."""
+        root = self.scope.root
+        root.names[wanted] += 1
+        name = wanted if root.names[wanted] == 1 else f"{wanted}_{root.names[wanted]}"
+        tensor = ir.Tensor(array, dtype=dtype, name=name)
+        value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(dtype), const_value=tensor)
+        root.initializers.append(value)
         return value
 
     def _scalar(self, operand: Any, dtype: ir.DataType | None, op_type: str) -> ir.Value:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from onnx_ir import DataType
 
+from jax2onnx._bodies import bodies
 from jax2onnx._neutral import keep_near_neutral
 from jax2onnx.errors import NoKernelError
 from jax2onnx.targets import Target
@@ -78,9 +79,8 @@ class _Legaliser:
         """Legalise every node; then drop the casts that nothing reads."""
         back: list[ir.Node] = []
         for node in list(graph):
-            for attribute in node.attributes.values():
-                if attribute.type == ir.AttributeType.GRAPH:
-                    self.graph(attribute.as_graph())
+            for body in bodies(node):
+                self.graph(body)
             keep_near_neutral(graph, node)
             plan = self._plan(node)
             if plan is not None:

@@ -105,6 +105,7 @@ class LoweringContext:
         self._explain = explain
         self._programs: dict[int, tuple[Any, Program]] = {}
         self._signs = SignsOfZero(Program([]), self._open_up, lambda: False)
+        self._reshaped: dict[ir.Value, tuple[ir.Value, Sequence[Any]]] = {}
 
     # -- what a rule reads -------------------------------------------------------------------------------------------
 
@@ -179,10 +180,22 @@ class LoweringContext:
         return pieces[0] if len(pieces) == 1 else self.op.Concat(*pieces, axis=0)
 
     def reshape(self, x: ir.Value, old: Sequence[Any], new: Sequence[Any]) -> ir.Value:
-        """Reshape from ``old`` to ``new``, without shape arithmetic where ``Reshape`` can infer it."""
+        """Reshape from ``old`` to ``new``, without shape arithmetic where ``Reshape`` can infer it.
+
+        What is itself a reshape of something is not reshaped twice.
+        """
+        static = not any(is_symbolic(d) for d in new)
+        first, before = self._reshaped.get(x, (x, old))
+        if static or tuple(before) == tuple(new):
+            x, old = first, before
         if tuple(old) == tuple(new):
             return x
-        if not any(is_symbolic(d) for d in new):
+        made = (self.op.rearranged(x, new) if static else None) or self._reshape(x, old, new, static=static)
+        self._reshaped[made] = x, old
+        return made
+
+    def _reshape(self, x: ir.Value, old: Sequence[Any], new: Sequence[Any], *, static: bool) -> ir.Value:
+        if static:
             return self.stamp(self.op.Reshape(x, self.ints(*new), allowzero=1 if 0 in new else None), new)
         added, removed = inserted_ones(old, new), inserted_ones(new, old)
         if added is not None:

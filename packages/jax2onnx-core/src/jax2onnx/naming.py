@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from jax2onnx._bodies import graphs
 from jax2onnx.errors import InputSpecError
 
 if TYPE_CHECKING:
@@ -55,19 +56,29 @@ def output_names(paths: Sequence[str], wanted: Sequence[str] | None, taken: Coll
     return apart([_default_output(p) for p in paths], taken, "output_")
 
 
+def keep_apart(params: Sequence[ir.Value], constants: Sequence[ir.Value]) -> None:
+    """Rename the constants that have the name of a parameter."""
+    names = [v.name or "const" for v in constants]
+    for value, name in zip(constants, apart(names, {v.name or "" for v in params}, "const_"), strict=True):
+        if value.name != name:
+            value.name = name
+
+
 def unique_names(model: ir.Model) -> None:
-    """Give values of subgraphs names that no other graph uses; onnxruntime wants that even where none shadows."""
+    """Give every value a name that no other has, in subgraphs too (onnxruntime wants that even where none shadows).
+
+    Inputs and outputs keep theirs.
+    """
     for root in (model.graph, *(f.graph for f in model.functions.values())):
-        inner = [g for g in root.subgraphs() if g is not root]
-        if not inner:
-            continue
-        taken = {v.name for v in (*root.inputs, *root.initializers.values())}
-        taken.update(v.name for node in root for v in node.outputs)
-        for graph in inner:
-            for value in (*graph.inputs, *(v for node in graph for v in node.outputs)):
-                name = value.name or "value"
-                count = 1
-                while value.name is None or value.name in taken:
+        kept = {*root.inputs, *root.outputs}
+        taken = {v.name for v in kept}
+        for graph in graphs(root):
+            within = [*graph.initializers.values(), *(v for node in graph for v in node.outputs)]
+            for value in within if graph is root else [*graph.inputs, *within]:
+                if value in kept:
+                    continue
+                name, count = value.name or "value", 1
+                while not value.name or value.name in taken:
                     value.name = f"{name}_{count}"
                     count += 1
                 taken.add(value.name)

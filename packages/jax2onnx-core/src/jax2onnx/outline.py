@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
+from jax2onnx._bodies import bodies, every_node
 from jax2onnx._graph import has_effect, live
 from jax2onnx.builder import Scope
 from jax2onnx.dims import find_sources
@@ -142,9 +143,8 @@ class Outliner:
 def _all(nodes: Iterable[ir.Node]) -> Iterable[ir.Node]:
     for node in nodes:
         yield node
-        for attribute in node.attributes.values():
-            if attribute.type == ir.AttributeType.GRAPH:
-                yield from _all(attribute.as_graph())
+        for body in bodies(node):
+            yield from every_node(body)
 
 
 def _body_key(inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], nodes: Iterable[ir.Node]) -> Any:

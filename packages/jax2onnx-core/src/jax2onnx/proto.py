@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 def to_proto(model: ir.Model) -> onnx.ModelProto:
     """Return the model as onnx-ir serialises it; what it says of values is used up.
 
-    onnx-ir writes the type of every value anew, which is half of its work; the values of a model share a few.
+    onnx-ir writes the type of every value anew, which is half of its work; the values of a model share a few, and
+    initializers have theirs anyhow.
     """
     told: list[tuple[str, onnx.TypeProto]] = []
     known: dict[Any, onnx.TypeProto] = {}
-    inputs = set(model.graph.inputs)
-    results = (v for node in model.graph for v in node.outputs if not v.is_graph_output())
-    for value in (*(v for v in model.graph.initializers.values() if v not in inputs), *results):
+    for value in model.graph.initializers.values():
+        if not value.is_graph_input():
+            value.type = value.shape = None
+    for value in (v for node in model.graph for v in node.outputs if not v.is_graph_output()):
         kind, shape = value.type, value.shape
         if not isinstance(kind, ir.TensorType) or not value.name:
             continue

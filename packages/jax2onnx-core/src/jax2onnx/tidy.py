@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
 from jax2onnx._biases import merge_biases, place_biases
+from jax2onnx._bodies import graphs
 from jax2onnx._flat import reorder_rows
 from jax2onnx._folding import fold_batch_norms
 from jax2onnx._idioms import shorten
@@ -32,17 +33,17 @@ def tidy(model: ir.Model, *, fold_batch_norm: bool = False) -> None:
     CommonSubexpressionEliminationPass()(model)
     _keep_shapes(homes, declared)
     for home in homes:
-        graphs = [home.graph, *home.graph.subgraphs()]
-        for graph in graphs:
+        inner = graphs(home.graph)
+        for graph in inner:
             simplify(graph, home)
         remove_dead(home.graph)
-        fold(graphs, home)
-        for graph in graphs:
+        fold(inner, home)
+        for graph in inner:
             shorten(graph, home)
-        settled = [settle(graph, home) for graph in graphs]
+        settled = [settle(graph, home) for graph in inner]
         if any(settled):
-            fold(graphs, home)
-        for graph in graphs:
+            fold(inner, home)
+        for graph in inner:
             reorder_rows(graph, home)
             turn_vector_products(graph)
             place_biases(graph, home)

@@ -30,5 +30,5 @@ def carry(target: object) -> Carried | None:
     def write(arrays: Sequence[Any]) -> None:
         nnx.update(target, jax.tree_util.tree_unflatten(tree, arrays))
 
-    names, leaves = [".".join(path) for path, _, _ in held], [leaf for _, _, leaf in held]
+    names, leaves = [path for path, _, _ in held], [leaf for _, _, leaf in held]
     return Carried(static=(graph, tree), leaves=leaves, rebuild=rebuild, read=read, write=write, names=names)

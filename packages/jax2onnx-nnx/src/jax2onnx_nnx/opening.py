@@ -53,7 +53,7 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
         result = call.function(*own_args, *args, **{**own_kwargs, **kwargs})
         if not explicit:
             return result
-        after = _variables(*arrays(nnx.split(merged, graph=True)[1]), roots, counters=True)
+        after = _variables(*arrays(nnx.split(merged, graph=True)[1], roots), counters=True)
         return result, {name: after.params.get(name, params[name]) for name in variables.params}
 
     return Opened(
@@ -81,13 +81,15 @@ def _in_mode(walked: _Walk, *, training: bool) -> tuple[_Walk, list[str]]:
 def _taken_apart(walked: _Walk, *, counters: bool) -> tuple[Leaves, Callable[[Mapping[str, Any]], Any]]:
     """Return the variables of modules, and what makes modules of parameters: as pytrees where nothing is shared."""
     if walked.once:
-        held, tree = arrays(walked.modules)
-        distinct = len({id(variable) for _, variable, _ in held}) == len(held)
-        if distinct and all(isinstance(leaf, jax.Array | np.ndarray) for _, _, leaf in held):
-            variables = _variables(held, tree, walked.roots, counters=counters)
+        leaves, tree = jax.tree_util.tree_flatten(walked.modules)
+        named = {id(v.get_raw_value()): (path, v) for path, v in walked.variables}
+        known = all(id(leaf) in named and isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves)
+        if known and len(leaves) == len(walked.variables) == len(named):
+            held = [(*named[id(leaf)], leaf) for leaf in leaves]
+            variables = _variables(held, tree, counters=counters)
             return variables, variables.filled
     graph, state = nnx.split(walked.modules, graph=True)
-    variables = _variables(*arrays(state), walked.roots, counters=counters)
+    variables = _variables(*arrays(state, walked.roots), counters=counters)
     return variables, lambda params: nnx.merge(graph, variables.filled(params))
 
 
@@ -113,23 +115,26 @@ class _Call:
         return cls(target, (), {}, getattr(target, "__name__", type(target).__name__))
 
 
-Held: TypeAlias = tuple[list[str], Any, Any]
-"""An array (or other leaf) of a pytree: its path, into its variable if that holds several, that variable, itself."""
+Held: TypeAlias = tuple[str, Any, Any]
+"""An array (or other leaf) of a state: its path, into its variable if that holds several, that variable, itself."""
 
 
 _VALUE = ((jax.tree_util.GetAttrKey("value"),),)
 """The paths of the leaves of a variable that is one array."""
 
 
-def arrays(pytree: Any) -> tuple[list[Held], Any]:
-    """Return the leaves of a state or of modules, in order, and the pytree's structure."""
-    leaves, tree = jax.tree_util.tree_flatten_with_path(pytree)
+def arrays(state: Any, roots: Sequence[str] = ()) -> tuple[list[Held], Any]:
+    """Return the leaves of a module's state, or of that of those named ``roots``, in order, and the structure."""
+    leaves, tree = jax.tree_util.tree_flatten_with_path(state)
     rest, held = iter(leaves), []
-    for variable in jax.tree_util.tree_leaves(pytree, is_leaf=_is_variable):
+    for variable in jax.tree_util.tree_leaves(state, is_leaf=_is_variable):
         for within in _within(variable):
             path, leaf = next(rest)
-            prefix = path[: len(path) - len(within)]
-            held.append(([*map(step, prefix), *(s for s in map(step, within) if s != "value")], variable, leaf))
+            steps = [step(key) for key in path[: len(path) - len(within)]]
+            if roots:
+                steps[0] = roots[int(steps[0])]
+            steps += [s for s in map(step, within) if s != "value"]
+            held.append((".".join(filter(None, steps)), variable, leaf))
     return held, tree
 
 
@@ -140,13 +145,10 @@ def _within(variable: Any) -> Sequence[Any]:
     return [path for path, _ in jax.tree_util.tree_leaves_with_path(variable)]
 
 
-def _variables(held: Sequence[Held], tree: Any, roots: Sequence[str], *, counters: bool) -> Leaves:
+def _variables(held: Sequence[Held], tree: Any, *, counters: bool) -> Leaves:
     """Tell which leaves are parameters: random keys are none, nor are counters unless they are asked for."""
-    leaves, names = [], []
-    for (place, *path), variable, leaf in held:
-        leaves.append(leaf)
-        name = ".".join(filter(None, [roots[int(place)], *path]))
-        names.append(name if _is_named(variable, leaf, counters=counters) else None)
+    leaves = [leaf for _, _, leaf in held]
+    names = [path if _is_named(variable, leaf, counters=counters) else None for path, variable, leaf in held]
     return Leaves(leaves, names, tree)
 
 
@@ -198,12 +200,14 @@ class _Walk:
         modules: those.
         roots: their names.
         found: every module below once, with its path.
+        variables: their variables, with their paths, as often as they are reached.
         once: whether none is reached in two ways.
     """
 
     def __init__(self, modules: tuple[nnx.Module, ...], roots: Sequence[str]) -> None:
         self.modules, self.roots = modules, roots
         self.found: list[tuple[str, nnx.Module]] = []
+        self.variables: list[tuple[str, nnx.Variable[Any]]] = []
         self.once = True
         seen: set[int] = set()
         pending: list[tuple[str, Any]] = list(zip(roots, modules, strict=True))[::-1]
@@ -220,14 +224,21 @@ class _Walk:
                 items = vars(node).items()
             else:
                 items = node.items() if isinstance(node, dict) else enumerate(node)
-            below = [(k, v) for k, v in items if _branches(v.__class__)]
-            pending.extend((f"{path}.{key}" if path else str(key), child) for key, child in reversed(below))
+            below: list[tuple[str, Any]] = []
+            for key, child in items:
+                kind = _kind(child.__class__)
+                if kind:
+                    found = below if kind is nnx.Pytree else self.variables
+                    found.append((f"{path}.{key}" if path else str(key), child))
+            pending.extend(reversed(below))
 
 
 @functools.cache
-def _branches(kind: type) -> bool:
-    """Tell whether modules may be found in objects of a type."""
-    return issubclass(kind, nnx.Pytree | list | tuple | dict)
+def _kind(kind: type) -> type | None:
+    """Tell whether objects of a type are variables, or whether any may be found in them, as in a pytree."""
+    if issubclass(kind, nnx.Variable):
+        return nnx.Variable
+    return nnx.Pytree if issubclass(kind, nnx.Pytree | list | tuple | dict) else None
 
 
 def _outline(roots: Sequence[nnx.Module]) -> None:

@@ -1,0 +1,25 @@
+"""Graphs within graphs: the bodies of ``If``, ``Loop``, ``Scan`` and the like."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def bodies(node: ir.Node) -> list[ir.Graph]:
+    """Return the graphs that a node holds as attributes."""
+    return [a.as_graph() for a in node.attributes.data.values() if a.type == ir.AttributeType.GRAPH]
+
+
+def graphs(graph: ir.Graph) -> list[ir.Graph]:
+    """Return a graph and those within, outer ones first."""
+    return [graph, *(inner for node in graph for body in bodies(node) for inner in graphs(body))]
+
+
+def every_node(graph: ir.Graph) -> Iterator[ir.Node]:
+    """Yield the nodes of a graph and of those within."""
+    return (node for inner in graphs(graph) for node in inner)

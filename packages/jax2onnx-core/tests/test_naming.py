@@ -1,0 +1,84 @@
+"""Names: what the user or the program calls a value is never also ours for another one."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+import pytest
+
+from jax2onnx import to_onnx
+from jax2onnx._runtime import Runner
+
+ROW = np.arange(1, 4, dtype=np.float32)
+DEEP = {f"val_{i}" for i in range(9)} | {f"const_{i}" for i in range(4)}
+
+
+def of_input(const_0: Any) -> Any:
+    return const_0 * ROW
+
+
+def of_results(x: Any) -> Any:
+    y = jnp.cos(jnp.cos(jnp.sin(x)) * 2)
+    return {"val_3": y + ROW, "val_0": x * ROW - y, "const_0": jnp.sin(x) * 3}
+
+
+def of_body(x: Any) -> Any:
+    looped = jax.lax.fori_loop(0, 3, lambda i, c: jnp.sin(c + i) * ROW, x)
+    chosen = jax.lax.cond(x.sum() > 0, lambda v: jnp.sin(v) * ROW, jnp.cos, x)
+    return {"looped": looped, "chosen": chosen, **{name: x * i for i, name in enumerate(sorted(DEEP))}}
+
+
+def of_parameters(params: Any, x: Any) -> Any:
+    total = x @ params["const_0"] + params["const_1"] * ROW
+    return total + params["a"].reshape(3) + params["a_rearranged"].sum() + params["const_2"]
+
+
+PARAMS = {
+    "const_0": jnp.asarray(np.random.default_rng(0).normal(size=(3, 3)), np.float32),
+    "const_1": jnp.asarray([0.5, -2, 7]),
+    "const_2": jnp.asarray([1, 10, 100.0]),
+    "a": jnp.asarray([[3], [4], [5.0]]),
+    "a_rearranged": jnp.asarray([[6], [7], [8.0]]),
+}
+
+
+FUNCTIONS = {
+    "input": of_input,
+    "results": of_results,
+    "body": of_body,
+    "parameters": functools.partial(of_parameters, PARAMS),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("options", [{}, {"target": "onnx"}, {"fusions": False}], ids=str)
+def test_names_that_are_ours_too_stay_the_users(name: str, options: dict[str, Any]) -> None:
+    function = FUNCTIONS[name]
+    model = to_onnx(function, [(2, 3)], **options)
+    onnx.checker.check_model(model, full_check=True)
+    x = np.random.default_rng(1).normal(size=(2, 3)).astype(np.float32)
+    expected = function(x)
+    runner = Runner(model)
+    assert set(runner.output_names) == (set(expected) if isinstance(expected, dict) else {"output"})
+    for got, want in zip(runner.run([x]), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
+
+
+def test_a_parameter_keeps_its_name() -> None:
+    model = to_onnx(functools.partial(of_parameters, PARAMS), [(2, 3)])
+    held = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
+    for name, array in PARAMS.items():
+        np.testing.assert_array_equal(held[name].reshape(array.shape), array)
+
+
+def test_an_output_may_be_called_as_a_value_inside() -> None:
+    model = to_onnx(lambda x: (jnp.sin(x) + 1, jnp.cos(x) * 2), [(3,)], output_names=["val_1", "val_0"])
+    onnx.checker.check_model(model, full_check=True)
+    x = np.linspace(-2, 2, 3, dtype=np.float32)
+    for got, want in zip(Runner(model).run([x]), (np.sin(x) + 1, np.cos(x) * 2), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-6)
