@@ -69,8 +69,9 @@ class Glances:
         producer = graph.producer.get(atom)
         if depth == 0 or producer is None:
             return seen
-        eqn = graph.eqns[producer]
-        return *seen, *[o is atom for o in eqn.outputs], *[self._kind(a, depth - 1) for a in eqn.inputs]
+        eqn, known = graph.eqns[producer], self._kinds[depth - 1]
+        which = () if len(eqn.outputs) == 1 else (len(eqn.outputs), eqn.outputs.index(atom))
+        return *seen, which, *[known[a] if a in known else self._kind(a, depth - 1) for a in eqn.inputs]
 
 
 class _Sought:

@@ -74,7 +74,7 @@ class Home:
         assert tensor is not None
         to = dtype or tensor.dtype
         made: ir.TensorProtocol
-        if tensor.nbytes <= LAZY:
+        if stored_bytes(tensor) <= LAZY:
             made = ir.Tensor(function(tensor.numpy()), dtype=to)
         else:
             made = ir.LazyTensor(
@@ -131,7 +131,9 @@ def share(graph: ir.Graph) -> None:
     seen: dict[Any, ir.Value] = {}
     for value in list(graph.initializers.values()):
         tensor = value.const_value
-        if not isinstance(tensor, ir.Tensor) or not isinstance(tensor.raw, np.ndarray) or value.is_graph_output():
+        if not value.uses() or value.is_graph_output():
+            continue
+        if not isinstance(tensor, ir.Tensor) or not isinstance(tensor.raw, np.ndarray):
             continue
         array = tensor.raw
         key = (array.__array_interface__["data"][0], array.shape, array.strides, tensor.dtype)
@@ -140,10 +142,16 @@ def share(graph: ir.Graph) -> None:
             value.replace_all_uses_with(first)
 
 
+def stored_bytes(tensor: ir.TensorProtocol) -> int:
+    """Return a tensor's size; onnx-ir multiplies its dims, an array knows it."""
+    held = tensor.raw if isinstance(tensor, ir.Tensor) else None
+    return held.nbytes if isinstance(held, np.ndarray) else tensor.nbytes
+
+
 def only_here(source: ir.Value) -> bool:
     """Tell whether an initializer is small, or what is made of it takes its place."""
     tensor = source.const_value
-    return tensor is not None and (tensor.nbytes <= LAZY or len(source.uses()) == 1)
+    return tensor is not None and (stored_bytes(tensor) <= LAZY or len(source.uses()) == 1)
 
 
 def constant(value: ir.Value | None) -> list[int] | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jax2onnx._equal import same_constant, same_params
 from jax2onnx._reference import same_type
-from jax2onnx.program import Const
+from jax2onnx.program import Const, Var
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 class Region:
     """Some equations of a program that end in one, their anchor.
 
+    Their variables are numbered in the order in which they are met, so that those of other equations, met in the same
+    order, stand for them.
+
     Args:
         eqns: all of the program.
         anchor: the position of the last one of the region.
@@ -25,32 +28,60 @@ class Region:
     """
 
     def __init__(self, eqns: Sequence[Eqn], anchor: int, positions: Iterable[int]) -> None:
-        self._rows = [(anchor - i, eqns[i]) for i in sorted(positions)]
+        self._rows: list[tuple[int, Eqn, list[tuple[int, Atom]]]] = []
+        self._numbers: dict[Atom, int] = {}
+        self._read: list[int] = []
+        for position in sorted(positions):
+            eqn = eqns[position]
+            operands: list[tuple[int, Atom]] = []
+            for atom in eqn.inputs:
+                if isinstance(atom, Var) and atom not in self._numbers:
+                    self._read.append(len(self._numbers))
+                operands.append((self._number(atom), atom))
+            for output in eqn.outputs:
+                self._number(output)
+            self._rows.append((anchor - position, eqn, operands))
 
-    def at(self, eqns: Sequence[Eqn], anchor: int) -> Mapping[Atom, Atom] | None:
-        """Return the variables that stand for this region's at another anchor, if the same equations stand there."""
+    def _number(self, atom: Atom) -> int:
+        return _CONST if isinstance(atom, Const) else self._numbers.setdefault(atom, len(self._numbers))
+
+    def at(self, eqns: Sequence[Eqn], anchor: int) -> list[Atom] | None:
+        """Return the variables that stand for this region's at another anchor, if the same equations stand there.
+
+        None of those that they read may be one that they make.
+        """
         if anchor < self._rows[0][0]:
             return None
-        read: dict[Atom, Atom] = {}
-        made: dict[Atom, Atom] = {}
-        for back, eqn in self._rows:
+        met: list[Atom] = []
+        for back, eqn, operands in self._rows:
             other = eqns[anchor - back]
-            if eqn.primitive != other.primitive or len(eqn.inputs) != len(other.inputs):
+            if eqn.primitive != other.primitive or len(operands) != len(other.inputs):
                 return None
-            for a, b in zip(eqn.inputs, other.inputs, strict=True):
-                if isinstance(a, Const):
-                    if not isinstance(b, Const) or not same_constant(a, b):
+            for (number, atom), there in zip(operands, other.inputs, strict=True):
+                if number == len(met):
+                    if isinstance(there, Const) or not (atom.aval is there.aval or same_type(atom.aval, there.aval)):
                         return None
-                elif (known := made.get(a) or read.get(a)) is None:
-                    if isinstance(b, Const) or not same_type(a.aval, b.aval):
+                    met.append(there)
+                elif number == _CONST:
+                    assert isinstance(atom, Const)
+                    if not isinstance(there, Const) or not same_constant(atom, there):
                         return None
-                    read[a] = b
-                elif known is not b:
+                elif met[number] is not there:
                     return None
-            if not same_params(eqn.params, other.params) or eqn.paired != other.paired:
+            if eqn.params is not other.params and not same_params(eqn.params, other.params):
                 return None
-            made.update(zip(eqn.outputs, other.outputs, strict=True))
-        return None if not set(made.values()).isdisjoint(read.values()) else made | read
+            if len(eqn.outputs) != len(other.outputs) or eqn.paired != other.paired:
+                return None
+            met += other.outputs
+        read = {met[i] for i in self._read}
+        return met if len({*met}) == len(met) - len(self._read) + len(read) else None
+
+    def there(self, atom: Atom, met: Sequence[Atom]) -> Atom:
+        """Return what stands for an atom of this region's where ``met`` was met."""
+        return met[self._numbers[atom]] if atom in self._numbers else atom
+
+
+_CONST = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from jax2onnx import plugins
 from jax2onnx._collector import seldom_collecting
+from jax2onnx._initializers import stored_bytes
 from jax2onnx.border import Border
 from jax2onnx.errors import ConversionError, InputSpecError, OpsetError
 from jax2onnx.explaining import report
@@ -118,7 +119,7 @@ def to_onnx(
     )
     with seldom_collecting():
         model = export_ir(fn, inputs, options)
-        size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+        size = sum(stored_bytes(v.const_value) for v in model.graph.initializers.values() if v.const_value is not None)
         if size > _PROTO_LIMIT:
             msg = f"the model holds {size / 2**30:.1f} GiB of weights, more than one protobuf message can"
             raise ConversionError(msg, remedy="use save_onnx, which writes weights beside the model")

@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.convenience import convert_attribute
 
-from jax2onnx._initializers import LAZY, ORIGIN
+from jax2onnx._initializers import LAZY, ORIGIN, stored_bytes
 from jax2onnx.errors import OpsetError
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class Ops:
     def rearranged(self, source: ir.Value, shape: Sequence[int]) -> ir.Value | None:
         """Return a constant in another shape, once; None if the value is computed, or large: it might be kept twice."""
         root, tensor = self.scope.root, source.const_value
-        if tensor is None or root.function or tensor.nbytes > LAZY:
+        if tensor is None or root.function or stored_bytes(tensor) > LAZY:
             return None
         key = (*shape, id(source))
         value = root.constants.get(key)

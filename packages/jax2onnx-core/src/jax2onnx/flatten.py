@@ -43,6 +43,8 @@ CALLS: dict[str, tuple[str, ...]] = {
 }
 """Primitives that only call a jaxpr, with the params that may hold it (the name changes between jax releases)."""
 
+_MAY_CALL = frozenset({"shard_map", *CALLS, *EXPANDED})
+
 IDENTITIES = frozenset(
     {
         "stop_gradient",
@@ -107,9 +109,10 @@ class _Flattener:
             return values
         if name == "convert_element_type" and eqn.invars[0].aval.dtype == eqn.params["new_dtype"]:
             return [_strong(values[0], eqn.outvars[0].aval)]
-        called = _called(eqn)
-        if called is not None and not (self._keep and self._keep(eqn)):
-            return self._inlined(eqn, called, values)
+        if name in _MAY_CALL:
+            called = _called(eqn)
+            if called is not None and not (self._keep and self._keep(eqn)):
+                return self._inlined(eqn, called, values)
         source = self._source or self._told(eqn.source_info)
         if not concerns(eqn):
             results = [Var(v.aval) for v in eqn.outvars]

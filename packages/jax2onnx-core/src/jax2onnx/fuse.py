@@ -213,14 +213,14 @@ class _Fuser:
             result = eqn.outputs[shape.pattern.anchor.index]
         places = self._places.setdefault((shape, result.aval.shape), deque(maxlen=_PLACES))
         for place in places:
-            env = place.region.at(self._program.eqns, anchor)
-            if env is not None:
-                return self._fused(shape, place, env, anchor)
+            met = place.region.at(self._program.eqns, anchor)
+            if met is not None:
+                return self._fused(shape, place, met, anchor)
         found = self._place(shape, anchor, result)
         if found is None:
             return None
         places.appendleft(found)
-        return self._fused(shape, found, {}, anchor)
+        return self._fused(shape, found, None, anchor)
 
     def _place(self, shape: Structure, anchor: int, result: Var) -> Place | None:
         """Look for a function at a place, unless it has not even the structure."""
@@ -261,10 +261,10 @@ class _Fuser:
         equations = tuple(self._program.eqns[i] for i in sorted(around))
         return read(Candidate(tuple(bound), result.aval, equations))
 
-    def _fused(self, shape: Structure, place: Place, env: Mapping[Atom, Atom], anchor: int) -> Eqn | None:
+    def _fused(self, shape: Structure, place: Place, met: Sequence[Atom] | None, anchor: int) -> Eqn | None:
         """Return the equation that stands for those found, unless a value inside is used outside.
 
-        ``env`` has for the values of the place those that stand for them here.
+        ``met`` are the variables that stand for the place's here; None at the place itself.
         """
         eqn = self._program.eqns[anchor]
         for kwargs, reason, reached in place.misses:
@@ -282,7 +282,7 @@ class _Fuser:
         fused = Fused(shape.fusion, call.kwargs, tuple(self._program.eqns[i] for i in sorted(found | passed)))
         if self._explain is not None:
             self._explain.append(Found(fused, len(inside), _where(eqn)))
-        inputs = [env.get(atom, atom) for atom in call.inputs]
+        inputs = list(call.inputs) if met is None else [place.region.there(a, met) for a in call.inputs]
         return Eqn(shape.fusion.name, inputs, results, dict(call.kwargs), eqn.source, fused)
 
     def _missed(

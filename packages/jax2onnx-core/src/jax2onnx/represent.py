@@ -25,6 +25,10 @@ BORDERS = frozenset({"while", "cond", "scan", "jit", "pjit", "custom_linear_solv
 """Primitives that stay one equation: their operands and results take the form that the inner jaxprs' borders have."""
 
 
+_PLAIN = frozenset(map(np.dtype, ("bool", "int32", "int64", "float16", "float32", "float64")))
+"""The most frequent dtypes of numbers that need no other form."""
+
+
 def is_key(aval: Any) -> bool:
     """Tell whether an abstract value is an array of random keys."""
     return not isinstance(aval.dtype, np.dtype) and bool(jax.numpy.issubdtype(aval.dtype, jax.dtypes.prng_key))
@@ -37,7 +41,11 @@ def is_complex(aval: Any) -> bool:
 
 def concerns(eqn: Any) -> bool:
     """Tell whether an equation of a jaxpr takes or returns keys or complex numbers."""
-    return any(map(_special, [a.aval for a in (*eqn.outvars, *eqn.invars)]))
+    avals = [a.aval for a in eqn.outvars] + [a.aval for a in eqn.invars]
+    for aval in avals:
+        if type(aval) is not ShapedArray or aval.dtype not in _PLAIN:
+            return any(map(_special, avals))
+    return False
 
 
 def _special(aval: Any) -> bool:
@@ -59,6 +67,8 @@ def form(aval: Any) -> Any:
 def represented(value: Any) -> np.ndarray[Any, Any]:
     """Return an array in the form that it has at a border."""
     array = value if isinstance(value, jax.Array) else jax.numpy.asarray(value)
+    if not _special(array):
+        return np.asarray(array)
     if is_key(array):
         return np.asarray(jax.random.key_data(array))
     held: np.ndarray[Any, Any] = np.asarray(array)

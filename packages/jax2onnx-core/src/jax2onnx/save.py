@@ -13,6 +13,7 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from jax2onnx._initializers import stored_bytes
 from jax2onnx.errors import SaveError
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _workplace(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
 
 def _weight(model: ir.Model) -> int:
     return sum(
-        value.const_value.nbytes
+        stored_bytes(value.const_value)
         for graph in model.graphs()
         for value in graph.initializers.values()
         if value.const_value is not None
