@@ -4,6 +4,7 @@ import inspect
 import runpy
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import onnxruntime
 import pytest
@@ -143,6 +144,41 @@ def test_register_fusions(plugin):
     assert operators(model) == ["Mul"]
     np.testing.assert_array_equal(run(model, X), X * 3)
     assert operators(jax2onnx.to_onnx(plugin.thrice, [(2,)], fusions=False)) == ["Mul", "Add"]
+
+
+DECLINING = """
+def scaled(x):
+    return x + x * 0.125
+
+
+@hookimpl
+def jax2onnx_register_fusions(registry):
+    from jax2onnx.fuse import Decline
+    from jax2onnx.registry import Fusion
+
+    def emit(ctx, x):
+        size, width = ctx.avals_in[0].shape
+        ctx.op.Mul(ctx.reshape(x, (size, width), (width, size, 1)), ctx.constant(1.125, "float32"))
+        ctx.dim(size)
+        raise Decline("after it has emitted something")
+
+    registry.add(Fusion(name="scaled", reference=scaled, examples=[[(2, 3)]], emit={18: emit}))
+"""
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jax2onnx.onnx_function], ids=["plain", "function"])
+def test_a_rule_may_decline_after_it_has_emitted(fake_plugin, wrap):
+    """What it asked for, such as a dimension or a constant, is there for those who ask for it later."""
+    fake_plugin("declining", DECLINING)
+    scaled = plugins.load().manager.get_plugin("declining").scaled
+
+    def function(x):
+        return jnp.broadcast_to(scaled(x).sum(0) * 1.125, x.shape) + jnp.arange(x.shape[0])[:, None]
+
+    model = jax2onnx.to_onnx(wrap(function), [("B", 3)])
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_allclose(run(model, x), function(x), rtol=1e-6)
+    assert len(operators(model)) <= len(operators(jax2onnx.to_onnx(wrap(function), [("B", 3)], fusions=False)))
 
 
 def test_register_examples(plugin):

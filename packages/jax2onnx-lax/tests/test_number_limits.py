@@ -7,7 +7,7 @@ import onnx
 import pytest
 from jax import lax
 
-from jax2onnx import check, to_onnx
+from jax2onnx import check, onnx_function, to_onnx
 from jax2onnx._runtime import Runner
 from jax2onnx.errors import OpsetError, UnsupportedCaseError
 from jax2onnx.testing import operators, x64
@@ -120,3 +120,35 @@ def test_numbers_that_are_0_or_1_in_float32_only(name, number):
         for function in (lambda x: operation(x, number), lambda x: operation(number, x)):
             (actual,) = Runner(to_onnx(function, ["float64[N]"])).run([x])
             np.testing.assert_allclose(actual, function(x), rtol=1e-15)
+
+
+TRANSPOSED = {
+    "left": (lambda x, y: x.T @ y, [(4, 3), (4, 5)]),
+    "right": (lambda x, y: x @ y.T, [(4, 3), (5, 3)]),
+    "both": (lambda x, y: x.T @ y.T, [(4, 3), (5, 4)]),
+    "batch": (lambda x, y: x.transpose(0, 2, 1) @ y, [(2, 4, 3), (2, 4, 5)]),
+    "batch_last": (lambda x, y: x.transpose(1, 0, 2) @ y, [(4, 2, 3), (2, 3, 5)]),
+    "rotated": (lambda x, y: x.transpose(1, 2, 0) @ y, [(4, 2, 3), (2, 4, 5)]),
+    "symbolic": (lambda x, y: jnp.swapaxes(x, 1, 2) @ y, [("B", 4, 3), ("B", 4, 5)]),
+    "float32": (lambda x, y: x.astype(np.float32).T.astype(np.float64) @ y, [(4, 3), (4, 5)]),
+    "pushed": (
+        lambda x, y: (jnp.where(x.transpose(0, 2, 1) > 0, 1, x.transpose(0, 2, 1)) + 1) @ y,
+        [(2, 4, 3), (2, 4, 5)],
+    ),
+    "function": (lambda x, y: onnx_function(jnp.matmul)(x.T, y), [(4, 3), (4, 5)]),
+    "heads": (lambda x, y: x.transpose(0, 2, 1, 3) @ y, [(2, 4, 3, 5), (2, 3, 5, 6)]),
+}
+
+
+@pytest.mark.parametrize("opset", [18, 23])
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_products_of_transposed_float64_load_in_the_oldest_runtime(name, opset):
+    """That one has ``FusedMatMul``, which its optimiser makes of them, for float32 only."""
+    function, shapes = TRANSPOSED[name]
+    with x64(enabled=True):
+        specs = [f"float64[{','.join(map(str, shape))}]" for shape in shapes]
+        model = to_onnx(function, specs, opset=opset)
+        kept = [n for graph in (model.graph, *model.functions) for n in graph.node if n.op_type == "Sum"]
+        assert len(kept) == 1 + (name in {"both", "function"})
+        check(model, function, specs)
+        assert "Sum" not in operators(to_onnx(function, specs, opset=opset, target="onnx"))

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from onnx_ir import DataType
 
-from jax2onnx._bodies import bodies
-from jax2onnx._neutral import keep_near_neutral
+from jax2onnx._bodies import bodies, graphs
+from jax2onnx._optimiser import keep_near_neutral, keep_products
 from jax2onnx.errors import NoKernelError
 from jax2onnx.targets import Target
 from jax2onnx.targets._carriers import Carrier, Encoding, Kind, Trust, carriers, kind
@@ -31,7 +31,8 @@ _FREE = frozenset({"Constant", "If", "Loop", "Scan"})
 def legalise(model: ir.Model, target: Target) -> None:
     """Insert casts around the nodes for which the target has no kernel, in place, in subgraphs and functions too.
 
-    Float64 constants that a runtime might take for 0 or 1 are said such that it does not.
+    Float64 constants that a runtime might take for 0 or 1 are said such that it does not, and float64 products of a
+    transpose such that it does not make them an operator that it lacks.
 
     Raises:
         NoKernelError: a node can be executed in no dtype that keeps its values.
@@ -40,7 +41,16 @@ def legalise(model: ir.Model, target: Target) -> None:
         return
     own = frozenset((f.domain, f.name) for f in model.functions.values())
     for graph in (model.graph, *(f.graph for f in model.functions.values())):
+        if _lacks_fused_products(target):
+            for inner in graphs(graph):
+                keep_products(inner, function=graph is not model.graph, calls=own)
         _Legaliser(target, graph.opset_imports, own).graph(graph)
+
+
+def _lacks_fused_products(target: Target) -> bool:
+    """Tell whether the target has the operator that its optimiser makes of products, but not of float64."""
+    fused = (target.kernels or {}).get(("com.microsoft", "FusedMatMul"), ())
+    return bool(fused) and not any(DataType.DOUBLE in kernel.types["T"] for kernel in fused)
 
 
 Dtypes = tuple[DataType | None, ...]

@@ -387,11 +387,9 @@ class LoweringContext:
         fusion = fused.fusion
         variant = max(o for o in fusion.emit if o <= self.opset)
         self.op.metadata = self._metadata(eqn, fusion.plugin)
-        nodes = len(self.op.scope.nodes)
         try:
             return _sequence(fusion.emit[variant](self, *operands, **fused.kwargs))
         except Decline as declined:
-            del self.op.scope.nodes[nodes:]
             if self._explain is not None and not self._said_in_jax:
                 self._explain.append(Declined(fused, str(declined), self.where))
             inside = Program([a for a in eqn.inputs if isinstance(a, Var)], list(fused.interior), list(eqn.outputs))
