@@ -69,6 +69,19 @@ def test_names_that_are_ours_too_stay_the_users(name: str, options: dict[str, An
         np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
 
 
+def test_what_gives_way_takes_no_other_name_of_the_users() -> None:
+    def function(params: Any, const_0: Any) -> Any:
+        return const_0 * ROW + params["const_0_1"] * jnp.arange(3.0)[::-1] + params["const_0_2"]
+
+    params = {"const_0_1": jnp.asarray([5, 7, 11.0]), "const_0_2": jnp.asarray([0.5, 0.25, 4])}
+    bound = functools.partial(function, params)
+    model = to_onnx(bound, [(2, 3)])
+    onnx.checker.check_model(model, full_check=True)
+    assert {*params} <= {i.name for i in model.graph.initializer}
+    x = np.random.default_rng(1).normal(size=(2, 3)).astype(np.float32)
+    np.testing.assert_allclose(Runner(model).run([x])[0], bound(x), rtol=1e-6)
+
+
 def test_a_parameter_keeps_its_name() -> None:
     model = to_onnx(functools.partial(of_parameters, PARAMS), [(2, 3)])
     held = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}

@@ -17,7 +17,12 @@ def bodies(node: ir.Node) -> list[ir.Graph]:
 
 def graphs(graph: ir.Graph) -> list[ir.Graph]:
     """Return a graph and those within, outer ones first."""
-    return [graph, *(inner for node in graph for body in bodies(node) for inner in graphs(body))]
+    found = [graph]
+    for node in graph:
+        if node.attributes.data:
+            for body in bodies(node):
+                found += graphs(body)
+    return found
 
 
 def every_node(graph: ir.Graph) -> Iterator[ir.Node]:

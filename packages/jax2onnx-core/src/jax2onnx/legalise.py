@@ -89,7 +89,7 @@ class _Legaliser:
         """Legalise every node; then drop the casts that nothing reads."""
         back: list[ir.Node] = []
         for node in list(graph):
-            for body in bodies(node):
+            for body in bodies(node) if node.attributes.data else ():
                 self.graph(body)
             keep_near_neutral(graph, node)
             plan = self._plan(node)

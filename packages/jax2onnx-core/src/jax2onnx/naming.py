@@ -72,16 +72,20 @@ def unique_names(model: ir.Model) -> None:
     for root in (model.graph, *(f.graph for f in model.functions.values())):
         kept = {*root.inputs, *root.outputs}
         taken = {v.name for v in kept}
-        for graph in graphs(root):
-            within = [*graph.initializers.values(), *(v for node in graph for v in node.outputs)]
-            for value in within if graph is root else [*graph.inputs, *within]:
-                if value in kept:
-                    continue
-                name, count = value.name or "value", 1
-                while not value.name or value.name in taken:
+        others = [v for graph in graphs(root) for v in _values(graph) if v not in kept]
+        used = taken.union(v.name for v in others)
+        for value in others:
+            name, count = value.name or "value", 0
+            while not value.name or value.name in taken:
+                count += 1
+                if f"{name}_{count}" not in used:
                     value.name = f"{name}_{count}"
-                    count += 1
-                taken.add(value.name)
+            taken.add(value.name)
+            used.add(value.name)
+
+
+def _values(graph: ir.Graph) -> list[ir.Value]:
+    return [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
 
 
 def _default_output(path: str) -> str:
