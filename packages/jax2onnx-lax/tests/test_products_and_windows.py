@@ -71,3 +71,25 @@ def test_the_gradient_of_a_pool_over_a_symbolic_window_is_refused() -> None:
 
     with pytest.raises(UnsupportedCaseError, match="symbolic size"):
         to_onnx(gradient, [("H",)])
+
+
+@pytest.mark.parametrize("opset", [18, 23])
+@pytest.mark.parametrize("seed", range(12))
+def test_sums_over_padded_windows(seed, opset):
+    """In the oldest runtime, averages over several dims are wrong for some paddings."""
+    rng = np.random.default_rng(seed)
+    spatial = seed % 3 + 1
+    sizes, strides = rng.integers(1, 4, spatial).tolist(), rng.integers(1, 3, spatial).tolist()
+    padding = [(int(rng.integers(0, s)), int(rng.integers(0, s))) for s in sizes]
+    shape = (2, *rng.integers(3, 8, spatial).tolist(), 3)
+
+    def function(x):
+        return tuple(
+            lax.reduce_window(x, np.float32(0), lax.add, (1, *sizes, 1), (1, *strides, 1), pad)
+            for pad in ([(0, 0), *padding, (0, 0)], "SAME", "VALID")
+        )
+
+    model = to_onnx(function, [shape], opset=opset)
+    assert "AveragePool" in operators(model) or sizes == [1] * spatial
+    check(model, function, [shape])
+    check(to_onnx(function, [("B", *shape[1:])], opset=opset), function, [("B", *shape[1:])])

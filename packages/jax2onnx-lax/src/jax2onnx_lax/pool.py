@@ -32,14 +32,33 @@ def window_sum(ctx: LoweringContext, x: ir.Value, window: windows.Window) -> ir.
     pool = _plan(ctx, window) if is_float(dtype) else None
     if pool is None or not _averages(ctx, pool, compute):
         return None
-    padded = 1 if {"pads", "auto_pad"} & pool.attributes.keys() else None
     count = np.asarray(math.prod(pool.attributes["kernel_shape"]), compute)
 
     def emit(x: ir.Value) -> ir.Value:
-        y = ctx.op.AveragePool(x, count_include_pad=padded, **pool.attributes)
+        y = average_with_padding(ctx, x, pool.shape, pool.window.padding, pool.attributes)
         return ctx.op.Mul(ctx.stamp(y, pool.window.out), count)
 
     return ctx.cast(_pooled(ctx, ctx.cast(x, compute), pool, emit), dtype)
+
+
+def average_with_padding(
+    ctx: LoweringContext,
+    x: ir.Value,
+    shape: windows.Shape,
+    padding: Sequence[tuple[Any, Any]],
+    attributes: dict[str, Any],
+) -> ir.Value:
+    """Average over windows of (N, C, spatial…), what is padded included.
+
+    onnxruntime 1.24 miscounts that if there are several spatial dims: what it averages is padded already.
+    """
+    if not {"pads", "auto_pad"} & attributes.keys():
+        return ctx.op.AveragePool(x, **attributes)
+    if ctx.target is None or len(shape) == 3:
+        return ctx.op.AveragePool(x, count_include_pad=1, **attributes)
+    dtype = x.dtype.numpy() if x.dtype is not None else np.dtype(np.float32)
+    padded, _ = windows.pad(ctx, x, shape, padding, np.zeros((), dtype))
+    return ctx.op.AveragePool(padded, **{k: v for k, v in attributes.items() if k not in {"pads", "auto_pad"}})
 
 
 def window_extremum(ctx: LoweringContext, x: ir.Value, window: windows.Window, *, is_max: bool) -> ir.Value | None:

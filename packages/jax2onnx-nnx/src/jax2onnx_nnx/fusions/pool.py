@@ -9,6 +9,7 @@ from flax import nnx
 
 from jax2onnx.fuse import Decline
 from jax2onnx.registry import MIN_OPSET, Fusion
+from jax2onnx_lax.pool import average_with_padding
 from jax2onnx_nnx.fusions._layers import channels_first
 
 if TYPE_CHECKING:
@@ -70,9 +71,16 @@ def _emit(
     ):
         msg = "AveragePool takes paddings smaller than its window, over one to three dims"
         raise Decline(msg)
-    attributes = {"kernel_shape": list(window_shape), "strides": list(strides), "pads": pads}
-    pool = functools.partial(ctx.op.AveragePool, count_include_pad=int(count_include_pad), **attributes)
-    return channels_first(ctx, x, ctx.avals_in[0].shape, pool, ctx.aval_out.shape)
+    attributes = {"kernel_shape": list(window_shape), "strides": list(strides)} | ({"pads": pads} if any(pads) else {})
+    shape = ctx.avals_in[0].shape
+
+    def pool(x: ir.Value) -> ir.Value:
+        if not count_include_pad:
+            return ctx.op.AveragePool(x, **attributes)
+        first = (shape[0], shape[-1], *shape[1:-1])
+        return average_with_padding(ctx, x, first, [(0, 0), (0, 0), *padding], attributes)
+
+    return channels_first(ctx, x, shape, pool, ctx.aval_out.shape)
 
 
 FUSIONS: tuple[Fusion, ...] = (_avg_pool(count_include_pad=True), _avg_pool(count_include_pad=False))
