@@ -199,7 +199,9 @@ def test_avg_pool(shape, window, strides, padding, include) -> None:
     pool = functools.partial(
         nnx.avg_pool, window_shape=window, strides=strides, padding=padding, count_include_pad=include
     )
-    assert exported(pool, [shape]) == {"Transpose": 2, "AveragePool": 1}
+    padded = include and padding == "SAME"  # onnxruntime 1.24 miscounts padding of several dims
+    assert exported(pool, [shape]) == {"Transpose": 2, "AveragePool": 1} | ({"Pad": 1} if padded else {})
+    assert operators(to_onnx(pool, [shape], target="onnx")) == {"Transpose": 2, "AveragePool": 1}
 
 
 CELLS = {nnx.LSTMCell: "LSTM", nnx.OptimizedLSTMCell: "LSTM", nnx.GRUCell: "GRU", nnx.SimpleCell: "RNN"}
