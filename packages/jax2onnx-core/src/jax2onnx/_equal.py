@@ -41,6 +41,8 @@ def _bits(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def same_params(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     """Tell whether two equations' parameters mean the same."""
+    if a is b:
+        return True
     try:
         if a == b:
             return True

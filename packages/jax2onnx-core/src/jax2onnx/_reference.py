@@ -101,7 +101,7 @@ def aval_key(aval: Any) -> AvalKey:
 
 def same_type(a: Any, b: Any) -> bool:
     """Tell whether tracing sees no difference between two abstract values of one scope of dims."""
-    return bool(a.dtype == b.dtype and a.shape == b.shape and a.weak_type == b.weak_type)
+    return a is b or bool(a.dtype == b.dtype and a.shape == b.shape and a.weak_type == b.weak_type)
 
 
 def exact(reference: Callable[..., Any], avals: Sequence[Any], kwargs: KwargsKey) -> Pattern | str:

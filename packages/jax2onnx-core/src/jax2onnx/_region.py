@@ -59,7 +59,7 @@ class Region:
                 return None
             for (number, atom), there in zip(operands, other.inputs, strict=True):
                 if number == len(met):
-                    if isinstance(there, Const) or not (atom.aval is there.aval or same_type(atom.aval, there.aval)):
+                    if isinstance(there, Const) or not same_type(atom.aval, there.aval):
                         return None
                     met.append(there)
                 elif number == _CONST:
@@ -68,9 +68,9 @@ class Region:
                         return None
                 elif met[number] is not there:
                     return None
-            if eqn.params is not other.params and not same_params(eqn.params, other.params):
-                return None
             if len(eqn.outputs) != len(other.outputs) or eqn.paired != other.paired:
+                return None
+            if not same_params(eqn.params, other.params):
                 return None
             met += other.outputs
         read = {met[i] for i in self._read}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from onnx_ir import DataType
 
-from jax2onnx._bodies import bodies, graphs
+from jax2onnx._bodies import bodies
 from jax2onnx._optimiser import keep_near_neutral, keep_products
 from jax2onnx.errors import NoKernelError
 from jax2onnx.targets import Target
@@ -41,10 +41,7 @@ def legalise(model: ir.Model, target: Target) -> None:
         return
     own = frozenset((f.domain, f.name) for f in model.functions.values())
     for graph in (model.graph, *(f.graph for f in model.functions.values())):
-        if _lacks_fused_products(target):
-            for inner in graphs(graph):
-                keep_products(inner, function=graph is not model.graph, calls=own)
-        _Legaliser(target, graph.opset_imports, own).graph(graph)
+        _Legaliser(target, graph.opset_imports, own, function=graph is not model.graph).graph(graph)
 
 
 def _lacks_fused_products(target: Target) -> bool:
@@ -77,16 +74,22 @@ class _Carried:
 class _Legaliser:
     """Works through one graph with its subgraphs, or one function."""
 
-    def __init__(self, target: Target, opsets: Mapping[str, int], own: frozenset[tuple[str, str]]) -> None:
+    def __init__(
+        self, target: Target, opsets: Mapping[str, int], own: frozenset[tuple[str, str]], *, function: bool
+    ) -> None:
         self._target = target
         self._opsets = opsets
         self._own = own
+        self._function = function
+        self._keeps_products = _lacks_fused_products(target)
         self._domains = {domain for domain, _ in target.kernels or ()}
         self._plans: dict[tuple[str, str, str, Dtypes, Dtypes], _Plan | None] = {}
         self._carried: dict[tuple[ir.Value, Carrier], _Carried] = {}
 
     def graph(self, graph: ir.Graph) -> None:
         """Legalise every node; then drop the casts that nothing reads."""
+        if self._keeps_products:
+            keep_products(graph, function=self._function, calls=self._own)
         back: list[ir.Node] = []
         for node in list(graph):
             for body in bodies(node) if node.attributes.data else ():

@@ -56,8 +56,7 @@ def average_with_padding(
         return ctx.op.AveragePool(x, **attributes)
     if ctx.target is None or len(shape) == 3:
         return ctx.op.AveragePool(x, count_include_pad=1, **attributes)
-    dtype = x.dtype.numpy() if x.dtype is not None else np.dtype(np.float32)
-    padded, _ = windows.pad(ctx, x, shape, padding, np.zeros((), dtype))
+    padded, _ = windows.pad(ctx, x, shape, padding, 0.0)
     return ctx.op.AveragePool(padded, **{k: v for k, v in attributes.items() if k not in {"pads", "auto_pad"}})
 
 

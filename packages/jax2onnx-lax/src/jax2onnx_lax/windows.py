@@ -81,7 +81,7 @@ def pad(
         x: the array.
         shape: its shape.
         padding: low and high padding of every dim.
-        fill: scalar array of the dtype of ``x``, or a value.
+        fill: a number, a scalar array of the dtype of ``x``, or a value.
     """
     if all(known(p) and p == 0 for pair in padding for p in pair):
         return x, shape
