@@ -8,7 +8,7 @@ import jax
 from flax import nnx
 
 from jax2onnx import check, save_onnx
-from jax2onnx.summary import summarise, told_operators, told_size
+from jax2onnx.inspect.summary import summarise, told_operators, told_size
 
 PATH = "jax_callable.onnx"
 

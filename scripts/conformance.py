@@ -65,9 +65,9 @@ def run_case(case: Any) -> tuple[str, str]:
     import numpy as np
 
     from jax2onnx import errors, to_onnx
-    from jax2onnx._runtime import Runner
-    from jax2onnx.checking import compare, plain
-    from jax2onnx.drawing import nudged
+    from jax2onnx.checking.check import compare, plain
+    from jax2onnx.checking.inputs import nudged
+    from jax2onnx.checking.runtime import Runner
 
     args = case.dyn_args_maker(np.random.RandomState(0))
 

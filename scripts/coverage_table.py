@@ -58,8 +58,8 @@ class Report:
 
 def run_example(index: int) -> list[Outcome]:
     """Run all cases of the example at ``index`` of the registry."""
-    from jax2onnx.plugins import load
-    from jax2onnx.summary import summarise
+    from jax2onnx.inspect.summary import summarise
+    from jax2onnx.plugin.loader import load
     from jax2onnx.testing import cases, run
 
     wanted = list(load().examples())[index]
@@ -90,7 +90,7 @@ def run_example(index: int) -> list[Outcome]:
 
 def collect(jobs: int) -> Report:
     """Run every example with this interpreter."""
-    from jax2onnx.plugins import load
+    from jax2onnx.plugin.loader import load
 
     examples = list(load().examples())
     outcomes: list[Outcome] = []

@@ -79,7 +79,7 @@ def run_example(index: int) -> Outcome | None:
     import jax
     from packaging.specifiers import SpecifierSet
 
-    from jax2onnx.plugins import load
+    from jax2onnx.plugin.loader import load
     from jax2onnx.testing import static, x64
 
     example = list(load().examples())[index]
@@ -110,11 +110,12 @@ def _traceable(example: Any, inputs: Sequence[Any]) -> bool:
     """Tell whether JAX traces the example at a symbolic batch, and runs it at each size."""
     import jax
 
-    from jax2onnx import plugins
-    from jax2onnx.drawing import concrete
-    from jax2onnx.registry import Opening
-    from jax2onnx.specs import parse_inputs
-    from jax2onnx.trace import open_callable, trace
+    from jax2onnx.checking.inputs import concrete
+    from jax2onnx.frontend.open import open_callable
+    from jax2onnx.frontend.specs import parse_inputs
+    from jax2onnx.frontend.trace import trace
+    from jax2onnx.plugin import loader as plugins
+    from jax2onnx.plugin.opening import Opening
 
     options = {k: v for k, v in example.options.items() if k in {"input_params", "constraints"}}
     opening = {k: v for k, v in example.options.items() if k in {"training", "state"}}
@@ -183,7 +184,7 @@ def render(outcomes: Sequence[Outcome], libraries: str) -> str:
 
 def main() -> None:
     """Run every example's variant, write the page."""
-    from jax2onnx.plugins import load
+    from jax2onnx.plugin.loader import load
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")

@@ -11,10 +11,10 @@ import onnx_ir as ir
 from flax import nnx
 
 from jax2onnx.api import export_ir, lower_ir
-from jax2onnx.naming import unique_names
+from jax2onnx.inspect.picture import svg
+from jax2onnx.inspect.summary import summarise, told_operators
 from jax2onnx.options import Options
-from jax2onnx.picture import svg
-from jax2onnx.summary import summarise, told_operators
+from jax2onnx.output.names import unique_names
 from jax2onnx_examples.models.mlp import MLP
 from jax2onnx_examples.models.transformer import TransformerBlock
 

@@ -1,11 +1,11 @@
-"""Write the hook reference in docs/plugins.md from jax2onnx.hookspecs: `python scripts/hook_reference.py`."""
+"""Write the hook reference in docs/plugins.md from jax2onnx.plugin.hookspecs: `python scripts/hook_reference.py`."""
 
 from __future__ import annotations
 
 import inspect
 from pathlib import Path
 
-from jax2onnx import hookspecs
+from jax2onnx.plugin import hookspecs
 
 PAGE = Path(__file__).parents[1] / "docs" / "plugins.md"
 BEGIN, END = "<!-- hooks: written by scripts/hook_reference.py -->\n", "<!-- end of hooks -->\n"

@@ -5,9 +5,9 @@ import textwrap
 
 import pytest
 
-from jax2onnx import plugins
+from jax2onnx.plugin import loader as plugins
 
-HEADER = "from jax2onnx.hookspecs import hookimpl\n"
+HEADER = "from jax2onnx.plugin import hookimpl\n"
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import onnx_ir as ir
 import pytest
 from jax import export
 
-from jax2onnx.checking import CheckReport, allclose, check, compare
-from jax2onnx.drawing import assignments, concrete, draw, nudged
+from jax2onnx.checking.check import CheckReport, allclose, check, compare
+from jax2onnx.checking.inputs import assignments, concrete, draw, nudged
 from jax2onnx.errors import CheckError, InputSpecError
 
 BF16 = ml_dtypes.bfloat16

@@ -8,7 +8,7 @@ import textwrap
 import onnx
 import pytest
 
-from jax2onnx import cli
+from jax2onnx.cli import main as cli
 
 MODELS = """
     import jax.numpy as jnp

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jax2onnx._constants import fold
-from jax2onnx.flatten import flatten
-from jax2onnx.program import Const, Program
+from jax2onnx.program.flatten import flatten
+from jax2onnx.program.fold_constants import fold
+from jax2onnx.program.program import Const, Program
 
 if TYPE_CHECKING:
     from collections.abc import Callable

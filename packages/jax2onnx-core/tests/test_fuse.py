@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax2onnx.flatten import flatten
-from jax2onnx.fuse import Candidate, Found, NearMiss, fuse
-from jax2onnx.program import Const, Eqn, Program, Var
-from jax2onnx.registry import Fusion
+from jax2onnx.fusion.fuse import Found, NearMiss, fuse
+from jax2onnx.plugin.fusions import Candidate, Fusion
+from jax2onnx.program.flatten import flatten
+from jax2onnx.program.program import Const, Eqn, Program, Var
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jax2onnx.flatten import flatten
-from jax2onnx.fuse import Candidate, fuse
-from jax2onnx.registry import Fusion
+from jax2onnx.fusion.fuse import fuse
+from jax2onnx.plugin.fusions import Candidate, Fusion
+from jax2onnx.program.flatten import flatten
 
 nnx = pytest.importorskip("flax.nnx")
 

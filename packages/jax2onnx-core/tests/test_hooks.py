@@ -10,7 +10,8 @@ import onnxruntime
 import pytest
 
 import jax2onnx
-from jax2onnx import hookspecs, plugins
+from jax2onnx.plugin import hookspecs
+from jax2onnx.plugin import loader as plugins
 
 ROOT = Path(__file__).parents[3]
 
@@ -36,7 +37,7 @@ def jax2onnx_register_lowerings(registry):
 
 @hookimpl
 def jax2onnx_register_fusions(registry):
-    from jax2onnx.registry import Fusion
+    from jax2onnx.plugin import Fusion
 
     emit = {18: lambda ctx, x: ctx.op.Mul(x, 3)}
     registry.add(Fusion(name="thrice", reference=thrice, examples=[[(2,)]], emit=emit))
@@ -44,7 +45,7 @@ def jax2onnx_register_fusions(registry):
 
 @hookimpl
 def jax2onnx_register_examples(registry):
-    from jax2onnx.registry import Example
+    from jax2onnx.plugin import Example
 
     registry.add(
         Example(name="thrice", context="hooked", component="thrice", make=lambda: thrice, inputs=[("B", 2)])
@@ -53,14 +54,14 @@ def jax2onnx_register_examples(registry):
 
 @hookimpl
 def jax2onnx_register_targets(registry):
-    from jax2onnx.targets import Target
+    from jax2onnx.plugin import Target
 
     registry.add(Target("nothing", "a runtime without any kernel", None, {("", "Add"): ()}))
 
 
 @hookimpl
 def jax2onnx_open(target, opening):
-    from jax2onnx.registry import Opened
+    from jax2onnx.plugin import Opened
 
     if isinstance(target, Box):
         def function(params, x):
@@ -71,7 +72,7 @@ def jax2onnx_open(target, opening):
 
 @hookimpl
 def jax2onnx_carry(target):
-    from jax2onnx.functions import Carried
+    from jax2onnx.plugin import Carried
 
     if isinstance(target, Box):
         return Carried(
@@ -153,8 +154,8 @@ def scaled(x):
 
 @hookimpl
 def jax2onnx_register_fusions(registry):
-    from jax2onnx.fuse import Decline
-    from jax2onnx.registry import Fusion
+    from jax2onnx.plugin import Decline
+    from jax2onnx.plugin import Fusion
 
     def emit(ctx, x):
         size, width = ctx.avals_in[0].shape

@@ -19,7 +19,7 @@ def test_importing_imports_nothing_heavy():
 
 def test_listing_plugins_imports_nothing_heavy():
     code = (
-        "import sys; from jax2onnx.cli import cli; cli(['list-plugins'], standalone_mode=False); "
+        "import sys; from jax2onnx.cli.main import cli; cli(['list-plugins'], standalone_mode=False); "
         f"print(*(set(sys.modules) & set({HEAVY!r})))"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -12,10 +12,10 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from jax2onnx import targets
-from jax2onnx._runtime import Runner
+from jax2onnx.checking.runtime import Runner
 from jax2onnx.errors import NoKernelError
-from jax2onnx.legalise import legalise
+from jax2onnx.legalise import targets
+from jax2onnx.legalise.legalise import legalise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -421,7 +421,7 @@ def test_supports(op: str, opset: int, operands: str, *, answer: bool) -> None:
 
 def test_the_installed_onnxruntime_has_every_kernel_of_the_table() -> None:
     """The table comes from the oldest supported onnxruntime; newer ones may only add to it."""
-    generate = pytest.importorskip("jax2onnx.targets.generate")
+    generate = pytest.importorskip("jax2onnx.legalise.targets.generate")
     newer = targets.from_table(
         {"name": "installed", "runtime": "installed", "max_opset": 23, "kernels": generate.kernels()}
     )

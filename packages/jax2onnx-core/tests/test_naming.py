@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from jax2onnx import to_onnx
-from jax2onnx._runtime import Runner
+from jax2onnx.checking.runtime import Runner
 
 ROW = np.arange(1, 4, dtype=np.float32)
 DEEP = {f"val_{i}" for i in range(9)} | {f"const_{i}" for i in range(4)}

@@ -12,10 +12,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
-from jax2onnx import cli
-from jax2onnx._sheet import Box, Sheet, render
+from jax2onnx.cli import main as cli
 from jax2onnx.errors import PictureError
-from jax2onnx.picture import svg
+from jax2onnx.inspect.picture import svg
+from jax2onnx.inspect.svg import Box, Sheet, render
 
 SVG = "{http://www.w3.org/2000/svg}"
 MODEL = """

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from jax2onnx import plugins
 from jax2onnx.errors import PluginConflictError, PluginError
+from jax2onnx.plugin import loader as plugins
 
 LOWERING = """
     @hookimpl

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from jax2onnx import allclose, to_onnx
-from jax2onnx._products import exchange_operands
-from jax2onnx.flatten import flatten
+from jax2onnx.program.flatten import flatten
+from jax2onnx.program.swap_products import exchange_operands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jax2onnx.program import Program
+    from jax2onnx.program.program import Program
 
 
 def flat(function: Callable[..., Any], *shapes: tuple[int, ...]) -> Program:

@@ -14,9 +14,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from jax2onnx._runtime import Runner
+from jax2onnx.checking.runtime import Runner
 from jax2onnx.errors import SaveError
-from jax2onnx.save import preflight, save
+from jax2onnx.output.save import preflight, save
 
 
 def add_model(count: int, fill: float = 1.0) -> ir.Model:

@@ -9,7 +9,7 @@ import pytest
 from jax import export
 
 from jax2onnx.errors import InputSpecError
-from jax2onnx.specs import parse_inputs
+from jax2onnx.frontend.specs import parse_inputs
 
 
 class Point(NamedTuple):

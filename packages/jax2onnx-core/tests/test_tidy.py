@@ -12,7 +12,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from jax2onnx.tidy import tidy
+from jax2onnx.tidy.tidy import tidy
 
 HEAD = '<ir_version: 10, opset_import: ["" : 18, "local" : 1]>\n'
 CONV = "Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>"

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from jax2onnx import errors, to_onnx
-from jax2onnx.targets import DEFAULT, load
+from jax2onnx.legalise.targets import DEFAULT, load
 
 unknown_p = jax.extend.core.Primitive("test_unknown")
 unknown_p.def_abstract_eval(lambda x: x)

@@ -3,7 +3,7 @@
 import onnx
 import pytest
 
-from jax2onnx import cli
+from jax2onnx.cli import main as cli
 from jax2onnx.testing import cases
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from jax2onnx.plugins import load
+from jax2onnx.plugin.loader import load
 from jax2onnx.testing import cases
 
 ROOT = Path(__file__).parents[3]

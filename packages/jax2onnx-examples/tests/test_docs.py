@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jax2onnx import cli, plugins
+from jax2onnx.cli import main as cli
+from jax2onnx.plugin import loader as plugins
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]

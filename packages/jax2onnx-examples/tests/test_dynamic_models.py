@@ -8,9 +8,9 @@ from flax import nnx
 from jax import lax
 
 from jax2onnx import check, to_onnx
-from jax2onnx.drawing import draw
-from jax2onnx.sizes import accept, true_shapes
-from jax2onnx.specs import parse_inputs
+from jax2onnx.checking.dynamic import accept, true_shapes
+from jax2onnx.checking.inputs import draw
+from jax2onnx.frontend.specs import parse_inputs
 from jax2onnx.testing import STATIC_SIZE, cases, operators
 
 GROWTH = 1.05

@@ -15,17 +15,19 @@ import numpy as np
 import pytest
 
 from jax2onnx import to_onnx
-from jax2onnx._runtime import RUNTIME_ERRORS, Runner
-from jax2onnx.checking import compare
-from jax2onnx.drawing import draw, nudged
+from jax2onnx.checking.check import compare
+from jax2onnx.checking.inputs import draw, nudged
+from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
 from jax2onnx.errors import OpsetError
-from jax2onnx.plugins import load
-from jax2onnx.registry import MIN_OPSET, Fusion, Named
+from jax2onnx.plugin.loader import load
+from jax2onnx.plugin.lowerings import MIN_OPSET
+from jax2onnx.plugin.registry import Named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from jax2onnx.explaining import FusionReport
+    from jax2onnx.fusion.report import FusionReport
+    from jax2onnx.plugin.fusions import Fusion
 
 SCALAR = np.float32(0.25)
 """What scalars are bound to: epsilons, slopes and scales, which emit rules want as constants."""

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jax2onnx import cli, to_onnx
-from jax2onnx.explaining import Finding, Miss
+from jax2onnx import to_onnx
+from jax2onnx.cli import main as cli
+from jax2onnx.fusion.report import Finding, Miss
 
 HERE = inspect.getsourcefile(inspect.currentframe())
 X = [(3, 4)]

@@ -12,7 +12,7 @@ from jax.experimental import sparse
 
 from jax2onnx import check, to_onnx
 from jax2onnx.errors import UnsupportedCaseError
-from jax2onnx.flatten import flatten
+from jax2onnx.program.flatten import flatten
 from jax2onnx.testing import operators
 
 VECTOR = jax.ShapeDtypeStruct((3,), jnp.float32)

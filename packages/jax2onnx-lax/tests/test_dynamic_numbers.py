@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jax2onnx.sizes import Sized, chosen, run
+from jax2onnx.checking.dynamic import Sized, chosen, run
 
 LONGER = (5, 6, 9, 17)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jax2onnx.sizes import Sized, chosen, run
+from jax2onnx.checking.dynamic import Sized, chosen, run
 
 WEIGHTS = np.linspace(-0.5, 0.5, 6 * 3, dtype=np.float32).reshape(6, 3)
 

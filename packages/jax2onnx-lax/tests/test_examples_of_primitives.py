@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.experimental.sparse
 
-from jax2onnx import plugins
 from jax2onnx._compat import open_jaxpr
-from jax2onnx.registry import Opening
-from jax2onnx.specs import parse_inputs
+from jax2onnx.frontend.open import open_callable
+from jax2onnx.frontend.specs import parse_inputs
+from jax2onnx.plugin import loader as plugins
+from jax2onnx.plugin.opening import Opening
 from jax2onnx.testing import cases, x64
-from jax2onnx.trace import open_callable
 from jax2onnx_lax import effects
 
 if TYPE_CHECKING:

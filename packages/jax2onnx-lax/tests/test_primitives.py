@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from jax2onnx import plugins
 from jax2onnx._compat import EXPANDED
-from jax2onnx._complex import COMPLEX
-from jax2onnx._keys import KEYS
-from jax2onnx.flatten import CALLS, IDENTITIES
+from jax2onnx.plugin import loader as plugins
+from jax2onnx.program.complex_rules import COMPLEX
+from jax2onnx.program.flatten import CALLS, IDENTITIES
+from jax2onnx.program.keys import KEYS
 
 # In a process of its own: other packages register primitives of theirs.
 NAMES = """

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from jax2onnx import check, to_onnx
-from jax2onnx.drawing import draw as draw_batches
+from jax2onnx.checking.inputs import draw as draw_batches
 from jax2onnx.errors import CheckError
 
 COUNT = int(os.environ.get("PROGRAMS", "60"))

@@ -11,9 +11,9 @@ import pytest
 from jax import lax, random
 
 from jax2onnx import check, to_onnx
-from jax2onnx._runtime import Runner
+from jax2onnx.checking.runtime import Runner
 from jax2onnx.errors import UnsupportedCaseError
-from jax2onnx.represent import represented
+from jax2onnx.program.represent import represented
 
 if TYPE_CHECKING:
     from collections.abc import Callable

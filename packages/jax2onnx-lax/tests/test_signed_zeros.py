@@ -11,7 +11,7 @@ import pytest
 from jax import lax
 
 from jax2onnx import to_onnx
-from jax2onnx._runtime import Runner
+from jax2onnx.checking.runtime import Runner
 from jax2onnx.testing import operators, x64
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from jax2onnx import check, save_onnx, to_onnx
-from jax2onnx._runtime import Runner
+from jax2onnx.checking.runtime import Runner
 from jax2onnx.errors import CheckError, InputSpecError
 from jax2onnx.testing import operators
 
@@ -102,7 +102,7 @@ def test_what_is_no_image_is_refused(options, said):
 
 
 def test_the_command_line(tmp_path, monkeypatch, capsys):
-    from jax2onnx import cli
+    from jax2onnx.cli import main as cli
 
     (tmp_path / "nets.py").write_text(
         "import numpy as np\n\n\ndef scale(image):\n    return image * np.float32([1, 2, 3])\n"

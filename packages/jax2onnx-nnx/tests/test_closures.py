@@ -128,7 +128,7 @@ def test_training_and_state_are_those_of_the_module():
     net = Net()
     x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
     trained = to_onnx(lambda x: net(x), [(4, 3)], training=True)
-    from jax2onnx._runtime import Runner
+    from jax2onnx.checking.runtime import Runner
 
     np.testing.assert_allclose(Runner(trained).run([x])[0], nnx.clone(net)(x), rtol=1e-5, atol=1e-6)
     step = to_onnx(lambda x: net(x), [(4, 3)], training=True, state="io")

@@ -3,7 +3,7 @@
 import pytest
 from flax import nnx
 
-from jax2onnx.sizes import Sized, chosen, run
+from jax2onnx.checking.dynamic import Sized, chosen, run
 
 QUERY, KEYS = ("B", "T", 2, 4), ("B", "S", 2, 4)
 PROGRAMS = [

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from jax2onnx import check, to_onnx
-from jax2onnx._runtime import Runner
+from jax2onnx.checking.runtime import Runner
 
 X = np.random.default_rng(0).normal(size=(7, 30)).astype(np.float32)
 

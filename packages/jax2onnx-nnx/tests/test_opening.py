@@ -281,7 +281,7 @@ def test_a_decoding_cache_is_touched_on_a_copy() -> None:
 
 
 def test_functions_without_modules_are_left_alone() -> None:
-    from jax2onnx.registry import Opening
+    from jax2onnx.plugin.opening import Opening
     from jax2onnx_nnx.opening import open_modules
 
     assert open_modules(jnp.sin, Opening()) is None

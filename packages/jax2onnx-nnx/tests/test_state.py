@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from jax2onnx import check, to_onnx
-from jax2onnx._runtime import Runner
+from jax2onnx.checking.runtime import Runner
 from jax2onnx.errors import CheckError
 
 

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from jax2onnx import check, onnx_function, to_onnx
-from jax2onnx._runtime import Runner
+from jax2onnx.checking.runtime import Runner
 from jax2onnx.errors import InputSpecError, TraceError
 from jax2onnx.testing import operators
 

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jax2onnx import errors
     from jax2onnx.api import save_onnx, to_onnx
-    from jax2onnx.checking import allclose, check
-    from jax2onnx.functions import onnx_function
-    from jax2onnx.hookspecs import hookimpl
+    from jax2onnx.checking.check import allclose, check
+    from jax2onnx.plugin.functions import onnx_function
+    from jax2onnx.plugin.hookspecs import hookimpl
 
     __version__: str
 
 __all__ = ["__version__", "allclose", "check", "errors", "hookimpl", "onnx_function", "save_onnx", "to_onnx"]
 
 _HOMES = {
-    "allclose": "jax2onnx.checking",
-    "check": "jax2onnx.checking",
-    "hookimpl": "jax2onnx.hookspecs",
-    "onnx_function": "jax2onnx.functions",
+    "allclose": "jax2onnx.checking.check",
+    "check": "jax2onnx.checking.check",
+    "hookimpl": "jax2onnx.plugin.hookspecs",
+    "onnx_function": "jax2onnx.plugin.functions",
     "save_onnx": "jax2onnx.api",
     "to_onnx": "jax2onnx.api",
 }
@@ -37,7 +37,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    importlib.import_module("jax2onnx._owner").require_sole_owner()
+    importlib.import_module("jax2onnx.plugin.owner").require_sole_owner()
     if name != "hookimpl":  # which plugins import where nothing is exported
         importlib.import_module("jax2onnx._deferred")
     value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)

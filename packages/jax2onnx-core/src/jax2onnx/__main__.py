@@ -1,5 +1,5 @@
 """``python -m jax2onnx``: the command line."""
 
-from jax2onnx.cli import main
+from jax2onnx.cli.main import main
 
 main()

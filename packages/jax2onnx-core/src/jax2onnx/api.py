@@ -12,31 +12,33 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import onnx
 import onnx_ir as ir
 
-from jax2onnx import plugins
 from jax2onnx._collector import seldom_collecting
-from jax2onnx._initializers import stored_bytes
-from jax2onnx.border import Border
 from jax2onnx.errors import ConversionError, InputSpecError, OpsetError
-from jax2onnx.explaining import report
-from jax2onnx.functions import exporting
-from jax2onnx.fuse import fuse
-from jax2onnx.legalise import legalise
-from jax2onnx.lower import LoweringContext, lower
-from jax2onnx.naming import keep_apart, unique_names
+from jax2onnx.frontend.open import open_callable
+from jax2onnx.frontend.specs import parse_inputs
+from jax2onnx.frontend.trace import trace
+from jax2onnx.fusion.fuse import fuse
+from jax2onnx.fusion.report import report
+from jax2onnx.legalise.legalise import legalise
+from jax2onnx.lowering.driver import LoweringContext, lower
+from jax2onnx.lowering.model_io import Border
 from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, Options
-from jax2onnx.proto import to_proto
-from jax2onnx.registry import MIN_OPSET, Opening
-from jax2onnx.save import preflight, save
-from jax2onnx.specs import parse_inputs
-from jax2onnx.tidy import tidy
-from jax2onnx.trace import open_callable, trace
+from jax2onnx.output.names import keep_apart, unique_names
+from jax2onnx.output.proto import to_proto
+from jax2onnx.output.save import preflight, save
+from jax2onnx.plugin import loader as plugins
+from jax2onnx.plugin.functions import exporting
+from jax2onnx.plugin.lowerings import MIN_OPSET
+from jax2onnx.plugin.opening import Opening
+from jax2onnx.tidy.subgraphs import stored_bytes
+from jax2onnx.tidy.tidy import tidy
 
 if TYPE_CHECKING:
     import os
 
-    from jax2onnx.explaining import FusionReport
-    from jax2onnx.fuse import Record
-    from jax2onnx.legalise import Target
+    from jax2onnx.fusion.fuse import Record
+    from jax2onnx.fusion.report import FusionReport
+    from jax2onnx.legalise.legalise import Target
 
 _PROTO_LIMIT = 2**31 - 1
 
@@ -90,7 +92,7 @@ def to_onnx(
             the weights are then not those of the module, and results differ by rounding.
         name: the graph's name.
         explain: True prints, on stderr, which functions were found in the program and which were nearly found and why
-            not; a callable gets this as a :class:`~jax2onnx.explaining.FusionReport` instead.
+            not; a callable gets this as a :class:`~jax2onnx.fusion.report.FusionReport` instead.
 
     Returns:
         The model, self-contained.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from jax2onnx.explaining import FusionReport
+    from jax2onnx.fusion.report import FusionReport
 
 DEFAULT_OPSET = 23
 DEFAULT_TARGET = "onnxruntime-cpu"

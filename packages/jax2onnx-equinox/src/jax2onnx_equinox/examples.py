@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from jax2onnx.registry import Example
+from jax2onnx.plugin import Example
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,15 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax2onnx.fuse import Decline
-from jax2onnx.registry import MIN_OPSET, Fusion
+from jax2onnx.plugin import MIN_OPSET, Decline, Fusion
 from jax2onnx_jnp.attention import attend
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.fuse import Candidate
-    from jax2onnx.lower import LoweringContext
+    from jax2onnx.plugin import Candidate, LoweringContext
 
 _SWITCHES = tuple(itertools.product((True, False), repeat=2))
 _NOT_DOUBLE = frozenset({"float32", "float16", "bfloat16"})

@@ -16,9 +16,7 @@ import equinox as eqx
 import jax
 
 from jax2onnx.errors import UnsupportedCaseError
-from jax2onnx.functions import outlined
-from jax2onnx.opening import Leaves, canonical, is_parameter, mode_warning, step
-from jax2onnx.registry import Opened, Opening
+from jax2onnx.plugin import Leaves, Opened, Opening, canonical, is_parameter, mode_warning, outlined, step
 
 _JitWrapper: Any = type(eqx.filter_jit(lambda: None))
 _WRAPPERS = frozenset({"__self__", "_fun", "_fn", "fn", "__wrapped__"})

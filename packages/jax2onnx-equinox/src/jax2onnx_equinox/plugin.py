@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from jax2onnx.hookspecs import hookimpl
+from jax2onnx.plugin import hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jax2onnx.registry import BoundExamples, BoundFusions, Opened, Opening
+    from jax2onnx.plugin import BoundExamples, BoundFusions, Opened, Opening
 
 
 @hookimpl

@@ -7,7 +7,7 @@ from typing import Any
 
 from flax import nnx
 
-from jax2onnx.registry import Example
+from jax2onnx.plugin import Example
 
 MODELS = "examples.nnx"
 FUNCTIONS = "examples.onnx_functions"

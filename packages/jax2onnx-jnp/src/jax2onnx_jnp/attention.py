@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import jax
 import numpy as np
 
-from jax2onnx.fuse import Decline
-from jax2onnx.registry import MIN_OPSET, Fusion
+from jax2onnx.plugin import MIN_OPSET, Decline, Fusion
 from jax2onnx_lax.dot import zero_if_empty
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from jax2onnx.lower import LoweringContext
+    from jax2onnx.plugin import LoweringContext
 
 _HEADS_SECOND = (0, 2, 1, 3)
 _HEADS_LAST = (0, 2, 3, 1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jax2onnx.registry import Example
+from jax2onnx.plugin import Example
 
 
 def _example(

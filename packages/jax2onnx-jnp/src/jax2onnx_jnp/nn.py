@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jax2onnx.fuse import Decline
-from jax2onnx.registry import MIN_OPSET, Fusion
+from jax2onnx.plugin import MIN_OPSET, Decline, Fusion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import onnx_ir as ir
 
-    from jax2onnx.fuse import Candidate
-    from jax2onnx.lower import LoweringContext
+    from jax2onnx.plugin import Candidate, LoweringContext
 
 # An attribute is float32 in ONNX: constants of these functions would lose digits in a float64 program.
 NOT_DOUBLE = frozenset({"float32", "float16", "bfloat16"})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from jax2onnx.registry import Example
+from jax2onnx.plugin import Example
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
-from jax2onnx._compat import is_symbolic
-from jax2onnx.registry import Fusion
+from jax2onnx.plugin import Fusion, is_symbolic
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.fuse import Candidate
-    from jax2onnx.lower import LoweringContext
+    from jax2onnx.plugin import Candidate, LoweringContext
 
 _Widths = tuple[tuple[int, int], ...]
 

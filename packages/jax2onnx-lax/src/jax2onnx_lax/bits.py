@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes
 import numpy as np
 
-from jax2onnx.builder import ir_dtype
+from jax2onnx.plugin import ir_dtype
 from jax2onnx_lax.dtypes import info, is_float, is_integer
 from jax2onnx_lax.zeros import emit_sign, negation
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.lower import LoweringContext
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 
 def register(registry: BoundLowerings) -> None:

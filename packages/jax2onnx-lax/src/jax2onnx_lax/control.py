@@ -10,13 +10,11 @@ import jax
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx._compat import is_symbolic, scan_counts
-from jax2onnx.dims import may_be_zero
+from jax2onnx.plugin import is_symbolic, may_be_zero, scan_counts
 from jax2onnx_lax.zeros import emit_select
 
 if TYPE_CHECKING:
-    from jax2onnx.lower import LoweringContext
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 _BOOL = jax.ShapeDtypeStruct((), np.dtype(np.bool_))
 _SCALAR = ir.Shape([])

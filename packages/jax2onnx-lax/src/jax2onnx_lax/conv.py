@@ -16,8 +16,7 @@ from jax2onnx_lax.dot import compute_dtype, convert
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.lower import LoweringContext
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 _BFLOAT16_OPSET = 22
 """The first opset whose ``Conv`` takes bfloat16."""

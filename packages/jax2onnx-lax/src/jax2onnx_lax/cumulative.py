@@ -15,8 +15,7 @@ from jax2onnx_lax.zeros import emit_plus_zero
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.lower import LoweringContext
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 _LOWEST = np.iinfo(np.int64).min
 

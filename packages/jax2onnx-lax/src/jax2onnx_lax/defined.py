@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from jax2onnx._compat import own_definition
 from jax2onnx.errors import UnsupportedPrimitiveError
+from jax2onnx.plugin import own_definition
 
 if TYPE_CHECKING:
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings
 
 _SPARSE = (
     "bcoo_dot_general", "bcoo_dot_general_sampled", "bcoo_extract", "bcoo_fromdense", "bcoo_sort_indices",

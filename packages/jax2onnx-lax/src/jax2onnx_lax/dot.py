@@ -14,14 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx._compat import is_symbolic
-from jax2onnx.dims import may_be_zero
+from jax2onnx.plugin import is_symbolic, may_be_zero
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.lower import LoweringContext
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 Shape = tuple[Any, ...]
 DimensionNumbers = tuple[tuple[Sequence[int], Sequence[int]], tuple[Sequence[int], Sequence[int]]]

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.lower import LoweringContext
+    from jax2onnx.plugin import LoweringContext
 
 
 def is_bool(dtype: Any) -> bool:

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jax2onnx._compat import is_symbolic
+from jax2onnx.plugin import is_symbolic
 from jax2onnx_lax.indexing import as_index, clamped
 from jax2onnx_lax.shape import TO_END, cut
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.lower import LoweringContext
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 
 def register(registry: BoundLowerings) -> None:

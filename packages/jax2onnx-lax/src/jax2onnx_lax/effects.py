@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from jax2onnx.errors import UnsupportedCaseError
-    from jax2onnx.lower import LoweringContext
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 DROPPED = (
     "jax.debug prints and callbacks are left out of the model: ONNX has no side effects; "

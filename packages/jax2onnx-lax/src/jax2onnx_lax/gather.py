@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 from jax.lax import GatherScatterMode
 
-from jax2onnx._compat import is_symbolic
+from jax2onnx.plugin import is_symbolic
 from jax2onnx_lax.indexing import (
     Label,
     arranged,
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from jax.lax import GatherDimensionNumbers
 
-    from jax2onnx.lower import LoweringContext
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 
 def register(registry: BoundLowerings) -> None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax2onnx_lax.matrices import Array, adjoint, column, columns, eye, product, reflector, rows, steps
 
 if TYPE_CHECKING:
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings
 
 
 def register(registry: BoundLowerings) -> None:

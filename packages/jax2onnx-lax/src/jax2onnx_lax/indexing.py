@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic
+from jax2onnx.plugin import InconclusiveDimensionOperation, is_symbolic
 from jax2onnx_lax.shape import arange, transposed
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.lower import LoweringContext
+    from jax2onnx.plugin import LoweringContext
 
 INT_TYPES = (np.dtype(np.int32), np.dtype(np.int64))
 """The dtypes that ONNX takes for indices."""

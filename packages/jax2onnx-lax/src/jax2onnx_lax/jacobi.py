@@ -31,7 +31,7 @@ from jax2onnx_lax.matrices import (
 )
 
 if TYPE_CHECKING:
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings
 
 _MOST_SWEEPS = 30
 

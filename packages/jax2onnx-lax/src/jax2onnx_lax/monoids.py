@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jax2onnx._compat import is_symbolic
+from jax2onnx.plugin import is_symbolic
 from jax2onnx_lax.zeros import emit_select
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.lower import LoweringContext
+    from jax2onnx.plugin import LoweringContext
 
 Combine = Callable[[Sequence["ir.Value"], Sequence["ir.Value"], Sequence[Any]], Sequence["ir.Value"]]
 """``combine(left, right, avals)``: combine arrays of the same shapes elementwise; ``avals`` describes either."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jax2onnx.hookspecs import hookimpl
+from jax2onnx.plugin import hookimpl
 
 if TYPE_CHECKING:
-    from jax2onnx.registry import BoundExamples, BoundLowerings
+    from jax2onnx.plugin import BoundExamples, BoundLowerings
 
 
 @hookimpl

@@ -16,7 +16,7 @@ from jax2onnx_lax.dtypes import info, is_float, is_integer, is_narrow
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.lower import LoweringContext
+    from jax2onnx.plugin import LoweringContext
 
 _DILATED_AVERAGE_OPSET = 19
 """The first opset whose ``AveragePool`` takes dilations."""

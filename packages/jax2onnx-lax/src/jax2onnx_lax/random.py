@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx._compat import bit_hashes, is_symbolic
 from jax2onnx.errors import UnsupportedCaseError
+from jax2onnx.plugin import bit_hashes, is_symbolic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import jax
 
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings
 
 _U32 = np.dtype(np.uint32)
 

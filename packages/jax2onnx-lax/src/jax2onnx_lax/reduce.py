@@ -12,15 +12,13 @@ import onnx_ir as ir
 from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
-from jax2onnx._compat import is_symbolic
-from jax2onnx.dims import may_be_zero
+from jax2onnx.plugin import is_symbolic, may_be_zero
 from jax2onnx_lax.dtypes import info, is_bool, is_float, is_integer
 from jax2onnx_lax.monoids import Combine, operation, reduce_last
 from jax2onnx_lax.zeros import emit_signed
 
 if TYPE_CHECKING:
-    from jax2onnx.lower import LoweringContext
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 
 _EXACT = 2**21

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.lax import GatherScatterMode
 
-from jax2onnx._compat import evaluate, is_symbolic, open_jaxpr
-from jax2onnx.scattering import one_by_one
+from jax2onnx.plugin import evaluate, is_symbolic, one_by_one, open_jaxpr
 from jax2onnx_lax.indexing import Label, arranged, clamped, components, in_bounds, surely_in_bounds, vectors
 from jax2onnx_lax.shape import arange, cut, expand, filled, transposed
 
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from jax.lax import ScatterDimensionNumbers
 
-    from jax2onnx.lower import LoweringContext
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 REDUCTIONS = {
     "scatter-add": "add",

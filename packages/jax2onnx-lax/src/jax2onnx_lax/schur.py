@@ -28,7 +28,7 @@ from jax2onnx_lax.matrices import (
 )
 
 if TYPE_CHECKING:
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings
 
 _MOST_STEPS = 30
 """QR steps for each eigenvalue; about 2 are needed."""

@@ -13,8 +13,7 @@ from jax2onnx_lax.zeros import emit_select
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.lower import LoweringContext
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 
 def register(registry: BoundLowerings) -> None:

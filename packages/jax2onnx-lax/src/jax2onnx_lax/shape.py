@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic, max_dim
+from jax2onnx.plugin import InconclusiveDimensionOperation, is_symbolic, max_dim
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.lower import LoweringContext
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 TO_END = np.iinfo(np.int64).max
 """As the end of a ``Slice``: up to and including the last element."""

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 from jax import lax
 
-from jax2onnx._compat import special_function
+from jax2onnx.plugin import special_function
 from jax2onnx_lax.transcendental import polynomial, rational, upcast
 
 if TYPE_CHECKING:
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings
 
 _JAX = ("igamma", "igammac", "igamma_grad_a", "random_gamma_grad", "regularized_incomplete_beta", "bessel_i0e")
 """Functions that JAX itself defines in plainer primitives."""

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from jax2onnx.lower import LoweringContext
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 OPERATORS = {
     "exp": "Exp",

@@ -12,7 +12,7 @@ from jax2onnx_lax.matrices import Array, adjoint, column, columns, is_complex, n
 from jax2onnx_lax.matrices import transpose as transposed
 
 if TYPE_CHECKING:
-    from jax2onnx.registry import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings
 
 
 def register(registry: BoundLowerings) -> None:

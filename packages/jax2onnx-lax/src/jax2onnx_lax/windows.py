@@ -10,12 +10,12 @@ import jax
 import numpy as np
 from jax import lax
 
-from jax2onnx._compat import is_symbolic
+from jax2onnx.plugin import is_symbolic
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.lower import LoweringContext
+    from jax2onnx.plugin import LoweringContext
 
 Shape = tuple[Any, ...]
 

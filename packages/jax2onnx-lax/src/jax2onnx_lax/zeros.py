@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.zeros import may_be_minus_zero
+from jax2onnx.plugin import may_be_minus_zero
 
 if TYPE_CHECKING:
-    from jax2onnx.lower import LoweringContext
+    from jax2onnx.plugin import LoweringContext
 
 
 def emit_select(ctx: LoweringContext, which: ir.Value, yes: ir.Value, no: ir.Value) -> ir.Value:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jax2onnx.registry import Example
+from jax2onnx.plugin import Example
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

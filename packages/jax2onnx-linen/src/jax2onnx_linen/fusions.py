@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flax import linen as nn
 
-from jax2onnx.registry import MIN_OPSET, Fusion
+from jax2onnx.plugin import MIN_OPSET, Fusion
 from jax2onnx_jnp.attention import attend
 from jax2onnx_nnx.fusions import norm
 

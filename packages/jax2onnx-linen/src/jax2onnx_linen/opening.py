@@ -20,8 +20,7 @@ from flax import linen as nn
 from flax.core.scope import in_filter
 
 from jax2onnx.errors import InputSpecError, TraceError
-from jax2onnx.opening import canonical, is_parameter, step
-from jax2onnx.registry import Opened, Opening
+from jax2onnx.plugin import Opened, Opening, canonical, is_parameter, step
 from jax2onnx_linen.outlining import Outline
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 from flax import linen as nn
 
 from jax2onnx.errors import UnsupportedCaseError
-from jax2onnx.functions import argument_names, marked_name, named
+from jax2onnx.plugin import argument_names, marked_name, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

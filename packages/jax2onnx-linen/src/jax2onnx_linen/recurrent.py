@@ -12,7 +12,7 @@ from jax2onnx_nnx.fusions.recurrent import GRU, LSTM, RNN, Cell, fusion
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from jax2onnx.registry import Fusion
+    from jax2onnx.plugin import Fusion
 
 
 def _cell(layer: Callable[..., Any], **options: Any) -> Cell:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 from flax import nnx
 
-from jax2onnx.functions import Carried
+from jax2onnx.plugin import Carried
 from jax2onnx_nnx.opening import arrays
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jax2onnx.registry import Example
+from jax2onnx.plugin import Example
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

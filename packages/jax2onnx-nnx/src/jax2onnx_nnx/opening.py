@@ -16,9 +16,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jax2onnx.functions import outlined
-from jax2onnx.opening import Leaves, is_parameter, mode_warning, step
-from jax2onnx.registry import Opened, Opening
+from jax2onnx.plugin import Leaves, Opened, Opening, is_parameter, mode_warning, outlined, step
 
 
 def open_modules(target: Any, opening: Opening) -> Opened | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jax2onnx.registry import Example
+from jax2onnx.plugin import Example
 from jax2onnx_examples.functions import components, nested, one_function, transformer_block, transformer_stack, vit
 
 ALL: tuple[Example, ...] = (

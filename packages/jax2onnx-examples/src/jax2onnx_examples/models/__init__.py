@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jax2onnx.registry import Example
+from jax2onnx.plugin import Example
 from jax2onnx_examples.models import (
     autoencoder,
     cnn,

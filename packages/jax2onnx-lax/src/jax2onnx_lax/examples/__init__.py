@@ -24,7 +24,7 @@ from jax2onnx_lax.examples import (
 )
 
 if TYPE_CHECKING:
-    from jax2onnx.registry import Example
+    from jax2onnx.plugin import Example
 
 ALL: tuple[Example, ...] = (
     *complex_numbers.EXAMPLES,

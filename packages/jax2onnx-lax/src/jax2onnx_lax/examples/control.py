@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx.registry import Example
+from jax2onnx.plugin import Example
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx.registry import Example
+from jax2onnx.plugin import Example
 
 _OUT_OF_RANGE = [0.0, -0.5, 1.9, -1.9, 127.5, 128, -129, 256, 65536, 2.1e9, 2.2e9, -2.2e9, 5e9, 1e19, -1e19, 3e38]
 _FLOATS = np.asarray([*_OUT_OF_RANGE, np.inf, -np.inf, np.nan], np.float32)

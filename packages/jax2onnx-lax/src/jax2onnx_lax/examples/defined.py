@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx.registry import Example
+from jax2onnx.plugin import Example
 
 _LAST = (((1,), (1,)), ((), ()))
 _DENSE = np.array([[1, 0, 2], [0, 3, 0]], np.float32)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx.registry import Example
+from jax2onnx.plugin import Example
 
 
 def _dot(contracting: Any, batch: Any = ((), ()), **options: Any) -> Callable[[], Callable[..., Any]]:

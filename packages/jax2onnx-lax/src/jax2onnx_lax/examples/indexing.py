@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jax.lax import GatherDimensionNumbers, GatherScatterMode, ScatterDimensionNumbers
 
-from jax2onnx.registry import Example
+from jax2onnx.plugin import Example
 
 Array = np.ndarray[Any, Any]
 

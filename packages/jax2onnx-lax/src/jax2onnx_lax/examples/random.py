@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax, random
 
-from jax2onnx.registry import Example
+from jax2onnx.plugin import Example
 
 _WORDS = ([0, 42], [2**32 - 1, 7])
 _STATE = ([1, 2, 2**32 - 2, 2**32 - 1], [0, 0, 0, 0])

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx.registry import Example
+from jax2onnx.plugin import Example
 
 _NAN, _INF = np.nan, np.inf
 _ROWS = np.asarray(

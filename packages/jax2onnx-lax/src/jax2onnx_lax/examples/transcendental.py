@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from jax2onnx.registry import Example
+from jax2onnx.plugin import Example
 
 _NAN, _INF = np.nan, np.inf
 _UNIT = [0.0, -0.0, 1e-20, -1e-20, 1e-7, -1e-7, 1e-3, 0.25, -0.5, 0.75, -0.99, 0.999999, 1.0, -1.0, 1.5, -2.0]

@@ -7,6 +7,6 @@ from typing import TYPE_CHECKING
 from jax2onnx_nnx.fusions import linear, norm, pool, recurrent
 
 if TYPE_CHECKING:
-    from jax2onnx.registry import Fusion
+    from jax2onnx.plugin import Fusion
 
 ALL: tuple[Fusion, ...] = (*linear.FUSIONS, *norm.FUSIONS, *pool.FUSIONS, *recurrent.FUSIONS)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jax2onnx.fuse import Decline
+from jax2onnx.plugin import Decline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import onnx_ir as ir
 
-    from jax2onnx.lower import LoweringContext
+    from jax2onnx.plugin import LoweringContext
 
 NOT_DOUBLE = frozenset({"float32", "float16", "bfloat16"})
 """Result dtypes for operators with a float32 attribute (epsilon), which would lose digits of a float64 program."""

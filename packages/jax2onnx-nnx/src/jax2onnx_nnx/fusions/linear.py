@@ -9,15 +9,13 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jax2onnx.fuse import Decline
-from jax2onnx.registry import MIN_OPSET, Fusion
+from jax2onnx.plugin import MIN_OPSET, Decline, Fusion
 from jax2onnx_nnx.fusions._layers import NO_RANDOM, given
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.fuse import Candidate
-    from jax2onnx.lower import LoweringContext
+    from jax2onnx.plugin import Candidate, LoweringContext
 
 
 def _linear(x: Any, kernel: Any, bias: Any) -> Any:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flax import nnx
 
-from jax2onnx.fuse import Decline
-from jax2onnx.registry import MIN_OPSET, Fusion
+from jax2onnx.plugin import MIN_OPSET, Decline, Fusion
 from jax2onnx_lax.pool import average_with_padding
 from jax2onnx_nnx.fusions._layers import channels_first
 
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from jax2onnx.fuse import Candidate
-    from jax2onnx.lower import LoweringContext
+    from jax2onnx.plugin import Candidate, LoweringContext
 
 _NONE = (0, 0)
 

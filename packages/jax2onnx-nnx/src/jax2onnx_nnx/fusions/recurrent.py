@@ -17,10 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jax2onnx.dims import may_be_zero
-from jax2onnx.flatten import flatten
-from jax2onnx.fuse import Decline
-from jax2onnx.registry import MIN_OPSET, Fusion
+from jax2onnx.plugin import MIN_OPSET, Decline, Fusion, flatten, may_be_zero
 from jax2onnx_lax.control import choose
 from jax2onnx_nnx.fusions._layers import NO_RANDOM, given
 
@@ -29,8 +26,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from jax2onnx.fuse import Candidate
-    from jax2onnx.lower import LoweringContext
+    from jax2onnx.plugin import Candidate, LoweringContext
 
 ORDINARY = 1e15
 """Arrays whose magnitudes add up to no more have products and sums that are finite in float32."""

@@ -1,0 +1,1 @@
+"""Checking: run a model in onnxruntime and compare it with JAX."""

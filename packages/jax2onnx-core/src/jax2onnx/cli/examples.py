@@ -1,0 +1,103 @@
+"""The command line's ``examples``: what the plugins' examples are, and what comes out of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jax2onnx.cli.terminal import brief, progress, shown_warnings, table
+
+if TYPE_CHECKING:
+    from jax2onnx.testing import Case
+
+
+def _context_option(command: click.decorators.FC) -> click.decorators.FC:
+    return click.option("--context", "contexts", multiple=True, help="Only the examples of this area; may repeat.")(
+        command
+    )
+
+
+@click.group()
+def examples() -> None:
+    """List, export and check the examples of the installed plugins."""
+
+
+@examples.command("list")
+@_context_option
+def list_examples(*, contexts: tuple[str, ...]) -> None:
+    """Show every example: its name, what it shows, the plugin it comes from.
+
+    A name that ends in _dynamic keeps its dimensions symbolic.
+    """
+    rows = [(_name(case), case.example.component, case.example.plugin) for case in _cases(contexts) if case.fusions]
+    table(("example", "shows", "plugin"), rows)
+
+
+@examples.command()
+@click.argument("name")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write.  [default: NAME.onnx]"
+)
+@click.option("--no-fusions", is_flag=True, help="Keep primitives instead of whole functions such as Gelu.")
+def export(*, name: str, output: Path | None, no_fusions: bool) -> None:
+    """Export the example NAME (its context may be left out where that is clear) to an ONNX file."""
+    case = next(c for c in _find(name) if c.fusions is not no_fusions)
+    from jax2onnx.api import save_onnx
+    from jax2onnx.inspect.summary import summarise
+    from jax2onnx.testing import x64
+
+    path = output or Path(f"{case.name}.onnx")
+    with progress(f"exporting {name}"), shown_warnings(), x64(enabled=case.example.x64):
+        save_onnx(case.example.make(), case.inputs, path, fusions=case.fusions, **case.example.options)
+    click.echo(f"{path}: {brief(summarise(path))}")
+
+
+@examples.command()
+@click.argument("name", required=False)
+@_context_option
+def check(*, name: str | None, contexts: tuple[str, ...]) -> None:
+    """Export the example NAME, or all, run it in onnxruntime and compare it with JAX, with and without fusions."""
+    cases = _find(name) if name else _cases(contexts)
+    from jax2onnx.testing import run
+
+    failed = 0
+    for case in cases:
+        try:
+            with progress(f"checking {case}"), shown_warnings():
+                run(case)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in an example, the others are checked
+            failed += 1
+            click.echo(f"FAILED  {case}: {type(error).__name__}: {error}")
+        else:
+            click.echo(f"ok      {case}")
+    click.echo(f"{len(cases) - failed} ok, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+def _cases(contexts: tuple[str, ...]) -> list[Case]:
+    from jax2onnx.testing import cases
+
+    found = cases(contexts=contexts)
+    if contexts and not found:
+        known = ", ".join(sorted({case.example.context for case in cases()}))
+        raise click.UsageError(f"--context: no example is of {', '.join(contexts)}; known are {known}")
+    return found
+
+
+def _find(name: str) -> list[Case]:
+    """Return the case of this name, with fusions and without."""
+    found = _cases(())
+    chosen = [case for case in found if _name(case) == name] or [case for case in found if case.name == name]
+    meant = sorted({_name(case) for case in chosen})
+    if len(meant) > 1:
+        raise click.UsageError(f"{name!r} may mean {', '.join(meant)}")
+    if not chosen:
+        raise click.UsageError(f"no example is called {name!r}; 'jax2onnx examples list' shows all")
+    return chosen
+
+
+def _name(case: Case) -> str:
+    return f"{case.example.context}.{case.name}"

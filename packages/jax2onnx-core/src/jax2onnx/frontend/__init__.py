@@ -1,0 +1,1 @@
+"""The front end: from the user's callable to a jaxpr."""

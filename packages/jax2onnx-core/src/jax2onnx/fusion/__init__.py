@@ -1,0 +1,1 @@
+"""Fusion: whole functions found again in a program."""

@@ -1,0 +1,1 @@
+"""Inspect: what a model holds, in figures and as a picture."""

@@ -1,0 +1,1 @@
+"""Output: names, the ModelProto and the file."""

@@ -1,0 +1,44 @@
+"""Examples: runnable callables; each is a test, a row of the coverage table and documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A runnable example: a test, a row of the coverage table and documentation.
+
+    Attributes:
+        name: unique in its context.
+        context: area, e.g. ``lax``, ``jnp``, ``nn``, ``nnx``.
+        component: the public name of what it shows, e.g. ``jax.lax.add``.
+        make: builds the callable to export (called once per use, never at registration).
+        inputs: input specs as ``to_onnx`` takes them. With a string dim the example counts twice: ``name`` with the
+            dim at 3, and ``name_dynamic`` with the dim symbolic.
+        values: builds lists of concrete inputs to compare on, besides those that ``check`` draws; None for none.
+        draw: whether ``check`` also draws inputs of its own.
+        options: further keyword arguments of ``to_onnx``.
+        operators: operators that the export must contain, with their counts, at the default opset; None for any.
+        x64: whether to run with ``jax_enable_x64``.
+        requires_jax: version specifier, e.g. ``>=0.9``.
+        rtol: relative tolerance, where the default of the dtype does not hold (say why beside it).
+        atol: absolute tolerance, likewise.
+    """
+
+    name: str
+    context: str
+    component: str
+    make: Callable[[], Callable[..., Any]]
+    inputs: Sequence[Any]
+    values: Callable[[], Sequence[Sequence[Any]]] | None = None
+    draw: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+    operators: Mapping[str, int] | None = None
+    x64: bool = False
+    requires_jax: str = ""
+    rtol: float | None = None
+    atol: float | None = None
+    plugin: str = ""

@@ -1,0 +1,78 @@
+"""Fusions: whole functions that core finds again in a traced program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jax2onnx.program.program import Const
+
+if TYPE_CHECKING:
+    from jax2onnx.program.program import Atom, Eqn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fusion:
+    """A whole function that core finds again in the traced program.
+
+    Attributes:
+        name: the function's public name, e.g. ``jax.nn.gelu``.
+        reference: the function itself: arrays positionally, static configuration as keywords, one array out, or
+            several that are results of one equation (of a ``scan``, say).
+        examples: for each structure that the function takes, its positional inputs: shapes (in the dtype of the
+            result) or ``jax.ShapeDtypeStruct``.
+        kwargs: the static configurations to try (hashable values): mappings, or a function of the
+            :class:`~jax2onnx.plugin.fusions.Candidate` that reads them off the equations found.
+        emit: minimum opset -> rule ``emit(ctx, *operands, **kwargs)``; it may raise
+            :class:`~jax2onnx.plugin.fusions.Decline`, and then the primitives stay.
+        dtypes: names of the result dtypes for which the fusion is tried; empty for any floating one.
+        primitives: some that the function always has. Where a program lacks one, the function is not looked for, and
+            tracing it is saved; the fusion finds the same without.
+        library: the module that defines the function, likewise: where it is not imported, no program has the function.
+    """
+
+    name: str
+    reference: Callable[..., Any]
+    examples: Sequence[Sequence[Any]]
+    kwargs: Sequence[Mapping[str, Any]] | Callable[[Any], Iterable[Mapping[str, Any]]] = ({},)
+    emit: Mapping[int, Callable[..., Any]]
+    dtypes: frozenset[str] = frozenset()
+    primitives: frozenset[str] = frozenset()
+    library: str = ""
+    plugin: str = ""
+
+
+class Decline(Exception):  # noqa: N818 - not an error: the primitives are lowered instead
+    """Raised by an emit rule that has no better form than the primitives, with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A place in the program that has a function's structure: what a fusion's ``kwargs`` reads configurations from.
+
+    Attributes:
+        bound: what the function's inputs are bound to.
+        result: the abstract value (``.shape``, ``.dtype``) of the result, the first one of several.
+        equations: the equations found, in program order.
+    """
+
+    bound: tuple[Atom, ...]
+    result: Any
+    equations: tuple[Eqn, ...]
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """Abstract values of what the function's inputs are bound to."""
+        return tuple(a.aval for a in self.bound)
+
+    @property
+    def values(self) -> tuple[np.ndarray[Any, Any] | None, ...]:
+        """For each input, its value if it is known at conversion, else None."""
+        return tuple(np.asarray(a.value) if isinstance(a, Const) else None for a in self.bound)
+
+    def params(self, primitive: str) -> list[dict[str, Any]]:
+        """Return the params of the equations of one primitive, in program order."""
+        return [e.params for e in self.equations if e.primitive == primitive]

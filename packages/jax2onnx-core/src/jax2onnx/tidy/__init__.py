@@ -1,0 +1,1 @@
+"""Tidy: rewrites of the emitted graph that every runtime gains from."""
