@@ -108,9 +108,10 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
     result |= {"copy": min(copies), "weights": sum(map(len, weights)) / 2**20}
     result |= {"nodes": operators.total(), "operators": dict(operators.most_common())}
     if args.converter == OURS:
+        from jax2onnx.plugin import loader
         from jax2onnx.program.flatten import flatten
 
-        result["equations"] = len(flatten(jax.make_jaxpr(function)(spec)).eqns)
+        result["equations"] = len(flatten(jax.make_jaxpr(function)(spec), loader.load().registry().facts).eqns)
     return result
 
 

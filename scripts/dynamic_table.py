@@ -123,7 +123,7 @@ def _traceable(example: Any, inputs: Sequence[Any]) -> bool:
         fn = example.make()
         opened = open_callable(fn, plugins.load().hook, Opening(**opening))
         parsed = parse_inputs(opened.signature or fn, inputs, **options)
-        trace(opened, parsed)
+        trace(opened, parsed, plugins.load().registry().facts)
         for size in SIZES:
             avals = [jax.ShapeDtypeStruct(concrete(s.aval.shape, {SYMBOL: size}), s.aval.dtype) for s in parsed.specs]
             jax.eval_shape(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 from flax import nnx
 
-from jax2onnx.api import export_ir, lower_ir
+from jax2onnx.api import at_stage, export_ir
 from jax2onnx.inspect.picture import svg
 from jax2onnx.inspect.summary import summarise, told_operators
 from jax2onnx.options import Options
@@ -49,12 +49,12 @@ MODELS = (
 
 def before_fusion(fn: Any, inputs: tuple[Any, ...]) -> ir.Model:
     """Return what the rules of the primitives emit."""
-    return lower_ir(fn, inputs, Options(fusions=False)).model
+    return at_stage(fn, inputs, "lowered", Options(fusions=False))
 
 
 def after_fusion(fn: Any, inputs: tuple[Any, ...]) -> ir.Model:
     """Return what the rules emit where functions are found."""
-    return lower_ir(fn, inputs, Options()).model
+    return at_stage(fn, inputs, "lowered")
 
 
 def after_tidy(fn: Any, inputs: tuple[Any, ...]) -> ir.Model:

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from jax import lax
 
+from jax2onnx.plugin import loader
 from jax2onnx.program.flatten import flatten
 from jax2onnx.program.fold_constants import fold
 from jax2onnx.program.program import Const, Program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+FACTS = loader.load().registry().facts
 
 INTS = np.asarray([[3, -7, 2**31 - 1], [0, 5, -(2**31)]], np.int32)
 OTHER = np.asarray([[3, 2, 1], [-1, 5, 6]], np.int32)
@@ -46,7 +49,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 
 def folded(jaxpr: Any) -> Program:
-    return fold(flatten(jaxpr))
+    return fold(flatten(jaxpr, FACTS))
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

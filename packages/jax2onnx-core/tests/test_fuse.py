@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 
 from jax2onnx.fusion.fuse import Found, NearMiss, fuse
+from jax2onnx.plugin import loader
 from jax2onnx.plugin.fusions import Candidate, Fusion
 from jax2onnx.program.flatten import flatten
 from jax2onnx.program.program import Const, Eqn, Program, Var
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+FACTS = loader.load().registry().facts
 
 ARRAY = (2, 3)
 
@@ -70,7 +73,7 @@ def array(*shape: Any, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
 
 
 def fused(fn: Callable[..., Any], *avals: Any, fusions: Iterable[Fusion] = FUSIONS, **options: Any) -> Program:
-    return fuse(flatten(jax.make_jaxpr(fn)(*avals)), fusions, **{"opset": 23, **options})
+    return fuse(flatten(jax.make_jaxpr(fn)(*avals), FACTS), fusions, FACTS, **{"opset": 23, **options})
 
 
 def found(program: Program) -> list[tuple[str, dict[str, Any]]]:
@@ -245,7 +248,7 @@ def test_interior_is_a_program_of_its_own() -> None:
     table = primitives(jax.make_jaxpr(lambda x: jax.nn.elu(x, 0.5))(array(4, 5)).jaxpr)
     x = np.linspace(-3, 3, 20, dtype=np.float32).reshape(4, 5)
     np.testing.assert_array_equal(evaluate(inside, table, [x])[0], jax.nn.elu(x, 0.5))
-    assert fuse(inside, FUSIONS, opset=23, exclude=frozenset({"elu"})).eqns == inside.eqns
+    assert fuse(inside, FUSIONS, FACTS, opset=23, exclude=frozenset({"elu"})).eqns == inside.eqns
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -260,9 +263,9 @@ def test_finds_attention(causal: bool, shape: Any) -> None:  # noqa: FBT001 - a 
 def test_attention_with_another_precision_stays() -> None:
     with jax.default_matmul_precision("highest"):
         jaxpr = jax.make_jaxpr(jax.nn.dot_product_attention)(*[array(2, 8, 4, 16)] * 3)
-        assert [e.primitive for e in fuse(flatten(jaxpr), FUSIONS, opset=23).eqns] == ["attention"]
+        assert [e.primitive for e in fuse(flatten(jaxpr, FACTS), FUSIONS, FACTS, opset=23).eqns] == ["attention"]
     records: list[Any] = []
-    program = fuse(flatten(jaxpr), FUSIONS, opset=23, explain=records)
+    program = fuse(flatten(jaxpr, FACTS), FUSIONS, FACTS, opset=23, explain=records)
     assert "attention" not in [e.primitive for e in program.eqns]
     misses = [r for r in records if isinstance(r, NearMiss) and r.name == "attention"]
     (reason,) = [m.reason for m in misses]
@@ -321,7 +324,7 @@ def test_near_misses_stay(function: Callable[..., Any], aval: Any) -> None:
 def test_gradient_keeps_what_is_used_outside() -> None:
     jaxpr = jax.make_jaxpr(jax.value_and_grad(lambda x: jnp.sum(jax.nn.softmax(x)[0])))(array(3, 4))
     records: list[Any] = []
-    fuse(flatten(jaxpr), FUSIONS, opset=23, explain=records)
+    fuse(flatten(jaxpr, FACTS), FUSIONS, FACTS, opset=23, explain=records)
     assert [(r.name, r.reason) for r in records] == [("softmax", "a value inside is used outside")]
 
 
@@ -499,7 +502,7 @@ def test_random_programs_mean_the_same(seed: int) -> None:
 
     x = rng.normal(size=(3, 4)).astype(np.float32)
     jaxpr = jax.make_jaxpr(function)(x)
-    program = fuse(flatten(jaxpr), FUSIONS, opset=23)
+    program = fuse(flatten(jaxpr, FACTS), FUSIONS, FACTS, opset=23)
     assert Counter(name for name, _ in found(program)).total() >= 3
     for got, expected in zip(evaluate(program, primitives(jaxpr.jaxpr), [x]), function(x), strict=True):
         np.testing.assert_allclose(got, expected, rtol=2e-5, atol=1e-6)
@@ -535,7 +538,7 @@ def test_a_place_is_compared_in_full_with_those_before(odd: str, place: int) -> 
 
     x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     jaxpr = jax.make_jaxpr(function)(x)
-    program = fuse(flatten(jaxpr), FUSIONS, opset=23)
+    program = fuse(flatten(jaxpr, FACTS), FUSIONS, FACTS, opset=23)
     assert [name for name, _ in found(program)] == ["gelu"] * 4
     for got, expected in zip(
         evaluate(program, primitives(jaxpr.jaxpr), [x]), jax.tree.leaves(function(x)), strict=True
@@ -552,11 +555,11 @@ def test_cost_is_linear() -> None:
                 x = jax.nn.gelu(x) + jax.nn.softmax(x) * 0.5
             return x
 
-        return flatten(jax.make_jaxpr(function)(array(2, 3)))
+        return flatten(jax.make_jaxpr(function)(array(2, 3)), FACTS)
 
     def attempts(program: Program) -> int:
         records: list[Any] = []
-        fuse(program, FUSIONS, opset=23, explain=records)
+        fuse(program, FUSIONS, FACTS, opset=23, explain=records)
         return len(records)
 
     assert attempts(chain(80)) == 4 * attempts(chain(20))
@@ -567,4 +570,4 @@ def test_deep_program_needs_no_recursion() -> None:
     variables = [Var(aval) for _ in range(20_001)]
     eqns = [Eqn("add", [a, a], [b], {}, None) for a, b in itertools.pairwise(variables)]
     program = Program(variables[:1], eqns, [variables[-1]])
-    assert len(fuse(program, FUSIONS, opset=23).eqns) == len(eqns)
+    assert len(fuse(program, FUSIONS, FACTS, opset=23).eqns) == len(eqns)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from jax2onnx.fusion.fuse import fuse
+from jax2onnx.plugin import loader
 from jax2onnx.plugin.fusions import Candidate, Fusion
 from jax2onnx.program.flatten import flatten
 
@@ -16,6 +17,8 @@ nnx = pytest.importorskip("flax.nnx")
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+FACTS = loader.load().registry().facts
 
 
 def emit(*_: Any, **__: Any) -> Any:
@@ -75,7 +78,7 @@ FUSIONS = [
 
 def names(layer: Callable[..., Any], *dims: Any, dtype: Any = jnp.float32) -> list[str]:
     jaxpr = jax.make_jaxpr(lambda x: layer(x))(jax.ShapeDtypeStruct(dims, dtype))  # noqa: PLW0108 - modules are not functions
-    return [e.primitive for e in fuse(flatten(jaxpr), FUSIONS, opset=23).eqns]
+    return [e.primitive for e in fuse(flatten(jaxpr, FACTS), FUSIONS, FACTS, opset=23).eqns]
 
 
 LAYERS = {
@@ -105,7 +108,7 @@ def test_finds_layer_in_bfloat16(name: str) -> None:
 
 def test_binds_parameters_in_order() -> None:
     avals = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, 6), (6,), (6,), ())]
-    program = fuse(flatten(jax.make_jaxpr(layer_norm)(*avals)), FUSIONS, opset=23)
+    program = fuse(flatten(jax.make_jaxpr(layer_norm)(*avals), FACTS), FUSIONS, FACTS, opset=23)
     assert [e.primitive for e in program.eqns if e.fused] == ["layer_norm"]
     assert program.eqns[-1].inputs == program.inputs
 

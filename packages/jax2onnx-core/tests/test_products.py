@@ -11,17 +11,20 @@ import numpy as np
 import pytest
 
 from jax2onnx import allclose, to_onnx
+from jax2onnx.plugin import loader
 from jax2onnx.program.flatten import flatten
-from jax2onnx.program.swap_products import exchange_operands
+from jax2onnx.program.swap_products import absorb_transposes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jax2onnx.program.program import Program
 
+FACTS = loader.load().registry().facts
+
 
 def flat(function: Callable[..., Any], *shapes: tuple[int, ...]) -> Program:
-    return flatten(jax.make_jaxpr(function)(*(jax.ShapeDtypeStruct(s, jnp.float32) for s in shapes)))
+    return flatten(jax.make_jaxpr(function)(*(jax.ShapeDtypeStruct(s, jnp.float32) for s in shapes)), FACTS)
 
 
 def primitives(program: Program) -> Counter[str]:
@@ -52,7 +55,7 @@ SIZES = {c: 2 + i for i, c in enumerate("zmknbto")}
 def test_products_are_exchanged_where_that_spares_transposes(left: str, right: str, out: str) -> None:
     function, shapes = contract(left, right, out), [tuple(SIZES[c] for c in side) for side in (left, right)]
     before = flat(function, *shapes)
-    after = exchange_operands(before)
+    after = absorb_transposes(before)
     gone = (left, right, out) in EXCHANGED
     assert primitives(before) == {"dot_general": 1, "transpose": 1}
     assert primitives(after) == ({"dot_general": 1} if gone else primitives(before))
@@ -75,12 +78,12 @@ def test_a_product_that_is_read_elsewhere_stays() -> None:
 
     for function in (twice, given):
         program = flat(function, (6, 4), (5, 4))
-        assert primitives(exchange_operands(program)) == primitives(program)
+        assert primitives(absorb_transposes(program)) == primitives(program)
 
 
 def test_a_program_without_such_products_is_the_same() -> None:
     program = flat(lambda x: jnp.sin(x).T, (3, 4))
-    assert exchange_operands(program) is program
+    assert absorb_transposes(program) is program
 
 
 @pytest.mark.parametrize("batch", [("B",), ("B", "T")])

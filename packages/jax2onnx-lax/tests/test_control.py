@@ -12,6 +12,7 @@ from jax.experimental import sparse
 
 from jax2onnx import check, to_onnx
 from jax2onnx.errors import UnsupportedCaseError
+from jax2onnx.plugin import loader
 from jax2onnx.program.flatten import flatten
 from jax2onnx.testing import operators
 
@@ -19,7 +20,9 @@ VECTOR = jax.ShapeDtypeStruct((3,), jnp.float32)
 
 
 def primitives(fn, *avals) -> list[str]:
-    return [e.primitive for e in flatten(jax.make_jaxpr(fn)(*(avals or (VECTOR,)))).eqns]
+    return [
+        e.primitive for e in flatten(jax.make_jaxpr(fn)(*(avals or (VECTOR,))), loader.load().registry().facts).eqns
+    ]
 
 
 def verified(fn, inputs, **options) -> onnx.ModelProto:

@@ -55,14 +55,13 @@ def open_jaxpr(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
     return getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
 
 
-EXPANDED = frozenset({"call_hi_primitive", "run_state"})
-"""Primitives that JAX itself expands into plainer ones; :func:`expand` does."""
+def expand_run_state(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
+    """Return a jaxpr, and its constants, that computes what a ``run_state`` equation does; None if it cannot be one."""
+    return discharge(*open_jaxpr(eqn.params["jaxpr"])) if all(eqn.params["is_initialized"]) else None
 
 
-def expand(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
-    """Return a jaxpr (and its constants) that computes what an equation of one of :data:`EXPANDED` does."""
-    if eqn.primitive.name == "run_state":
-        return discharge(*open_jaxpr(eqn.params["jaxpr"])) if all(eqn.params["is_initialized"]) else None
+def expand_hi_primitive(eqn: Any) -> tuple[Any, Sequence[Any]]:
+    """Return the jaxpr, and its constants, into which JAX itself expands a ``call_hi_primitive`` equation."""
     avals = [unsharded(v.aval) for v in eqn.invars]
     return open_jaxpr(jax.make_jaxpr(lambda *args: eqn.primitive.to_lojax(*args, **eqn.params))(*avals))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import onnx
 import onnx_ir as ir
@@ -20,25 +20,31 @@ from jax2onnx.frontend.trace import trace
 from jax2onnx.fusion.fuse import fuse
 from jax2onnx.fusion.report import report
 from jax2onnx.legalise.legalise import legalise
-from jax2onnx.lowering.driver import LoweringContext, lower
+from jax2onnx.lowering.driver import Driver
 from jax2onnx.lowering.model_io import Border
 from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, Options
 from jax2onnx.output.names import keep_apart, unique_names
 from jax2onnx.output.proto import to_proto
 from jax2onnx.output.save import preflight, save
-from jax2onnx.plugin import loader as plugins
-from jax2onnx.plugin.functions import exporting
+from jax2onnx.plugin import loader
+from jax2onnx.plugin.functions import exporting, marked_call
 from jax2onnx.plugin.lowerings import MIN_OPSET
 from jax2onnx.plugin.opening import Opening
+from jax2onnx.program.prepare import FindFunctions, Preparer
+from jax2onnx.program.program import Program
+from jax2onnx.program.text import describe
 from jax2onnx.tidy.subgraphs import stored_bytes
 from jax2onnx.tidy.tidy import tidy
 
 if TYPE_CHECKING:
     import os
 
+    from jax2onnx.frontend.specs import Inputs
     from jax2onnx.fusion.fuse import Record
     from jax2onnx.fusion.report import FusionReport
     from jax2onnx.legalise.legalise import Target
+    from jax2onnx.plugin.opening import Opened
+    from jax2onnx.plugin.registry import Registry
 
 _PROTO_LIMIT = 2**31 - 1
 
@@ -147,87 +153,152 @@ def save_onnx(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], path: str | os
 def export_ir(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], options: Options | None = None) -> ir.Model:
     """As :func:`to_onnx`, returning an ``onnx_ir.Model`` whose weights are not copied."""
     options = options or Options()
-    lowered = lower_ir(fn, inputs, options)
-    model = lowered.model
-    tidy(model, fold_batch_norm=options.fold_batch_norm)
-    plugins.load().hook.jax2onnx_finalize(model=model)
-    if lowered.target is not None:
-        legalise(model, lowered.target)
-    unique_names(model)
-    for message in dict.fromkeys(lowered.warnings):
+    export = _Export(fn, inputs, options)
+    for _ in export.stages():
+        pass
+    for message in dict.fromkeys(export.warnings):
         warnings.warn(message, UserWarning, stacklevel=4)
-    if lowered.records is not None:
+    if export.records is not None:
         tell = _print if options.explain is True else options.explain
         assert callable(tell)
-        tell(report(lowered.records))
-    return model
+        tell(report(export.records))
+    return export.model
 
 
-class Lowered(NamedTuple):
-    """What the rules emitted, before anything is tidied or legalised for ``target``.
+Stage: TypeAlias = Literal["program", "fused", "lowered", "tidied", "final"]
+"""What an export has in turn: the flat program, the prepared one, the emitted model, the tidied one, the legal one."""
+
+
+def show(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], stage: Stage = "fused", **options: Any) -> str:
+    """Return as text what an export has at a stage, for debugging; options are those of :func:`to_onnx`.
+
+    Args:
+        fn: as ``to_onnx``.
+        inputs: as ``to_onnx``.
+        stage: ``program`` (the flat program), ``fused`` (after fusions, folding and analyses), ``lowered`` (the model
+            as the rules emitted it), ``tidied``, or ``final`` (legalised for the target).
+        **options: as ``to_onnx``.
+
+    Raises:
+        InputSpecError: there is no such stage.
+        ConversionError: as ``to_onnx``.
+    """
+    result = at_stage(fn, inputs, stage, Options(**options))
+    return describe(result) if isinstance(result, Program) else str(result)
+
+
+def at_stage(
+    fn: Any, inputs: Sequence[Any] | Mapping[str, Any], stage: Stage, options: Options | None = None
+) -> Program | ir.Model:
+    """As :func:`show`, returning the program or model itself; what comes after the stage is not done."""
+    if stage not in get_args(Stage):
+        raise InputSpecError(f"stage: {stage!r} is none of {', '.join(get_args(Stage))}")
+    export = _Export(fn, inputs, options or Options())
+    return next(result for name, result in export.stages() if name == stage)
+
+
+class _Export:
+    """One export.
 
     Attributes:
-        model: the model.
-        target: the runtime it is for; None for plain ONNX.
+        model: the model, from the stage ``lowered`` on.
         warnings: messages to show the user.
         records: what fusions found and missed; None if that was not asked for.
     """
 
-    model: ir.Model
-    target: Target | None
-    warnings: tuple[str, ...]
-    records: list[Record] | None
+    def __init__(self, fn: Any, inputs: Sequence[Any] | Mapping[str, Any], options: Options) -> None:
+        self._fn = fn
+        self._inputs = inputs
+        self._options = options
+        self.model: ir.Model
+        self.warnings: list[str] = []
+        self.records: list[Record] | None = [] if options.explain else None
+
+    def stages(self) -> Iterator[tuple[Stage, Program | ir.Model]]:
+        """Do one stage after the other; yield the name and the result of each."""
+        options = self._options
+        _check_opset(options.opset)
+        loaded = loader.load()
+        registry = loaded.registry()
+        target = _find_target(options, registry.targets)
+        opened, parsed = self._open(loaded.hook)
+        with exporting(lambda node: loaded.hook.jax2onnx_carry(target=node)):
+            traced = trace(opened, parsed, registry.facts)
+        yield "program", traced.program
+
+        preparer = Preparer(registry.facts, self._find_functions(registry), marked_call)
+        program = preparer.prepare(traced.program)
+        yield "fused", program
+
+        lowerings = registry.lowerings.with_user(options.lowerings) if options.lowerings else registry.lowerings
+        driver = Driver(
+            opset=options.opset,
+            target=target,
+            lowerings=lowerings,
+            preparer=preparer,
+            describe_plugin=loaded.describe,
+            problems=loaded.problems,
+            records=self.records,
+        )
+        border = Border(driver.op, parsed, traced, options)
+        border.outputs(driver.run(program, border.operands()))
+        self.model = _assemble(border, driver, options.name or opened.name)
+        self.warnings += [*opened.warnings, *driver.warnings]
+        yield "lowered", self.model
+
+        tidy(self.model, fold_batch_norm=options.fold_batch_norm)
+        loaded.hook.jax2onnx_finalize(model=self.model)
+        yield "tidied", self.model
+
+        if target is not None:
+            legalise(self.model, target)
+        unique_names(self.model)
+        yield "final", self.model
+
+    def _open(self, hook: Any) -> tuple[Opened, Inputs]:
+        options = self._options
+        opening = Opening(training=options.training, functions=options.functions, state=options.state)
+        opened = open_callable(self._fn, hook, opening)
+        parsed = parse_inputs(
+            opened.signature or self._fn,
+            self._inputs,
+            input_params=options.input_params,
+            input_names=options.input_names,
+            constraints=options.constraints,
+        )
+        return opened, parsed
+
+    def _find_functions(self, registry: Registry) -> FindFunctions | None:
+        fusions = tuple(registry.fusions)
+        if not self._options.fusions or not fusions:
+            return None
+
+        def find(program: Program, *, exclude: frozenset[str], derived: bool) -> Program:
+            records = None if derived else self.records
+            return fuse(program, fusions, registry.facts, opset=self._options.opset, exclude=exclude, explain=records)
+
+        return find
 
 
-def lower_ir(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], options: Options) -> Lowered:
-    """Trace, fuse and lower a JAX callable: the first half of :func:`export_ir`."""
-    _check_opset(options.opset)
-    loaded = plugins.load()
-    registry = loaded.registry()
-    runtime = _find_target(options, registry.targets)
-    opening = Opening(training=options.training, functions=options.functions, state=options.state)
-    opened = open_callable(fn, loaded.hook, opening)
-    parsed = parse_inputs(
-        opened.signature or fn,
-        inputs,
-        input_params=options.input_params,
-        input_names=options.input_names,
-        constraints=options.constraints,
-    )
-    with exporting(lambda node: loaded.hook.jax2onnx_carry(target=node)):
-        traced = trace(opened, parsed)
-    used = tuple(registry.fusions) if options.fusions else ()
-    records: list[Record] | None = [] if options.explain else None
-    program = fuse(traced.program, used, opset=options.opset, explain=records)
-    ctx = LoweringContext(
-        opset=options.opset,
-        target=runtime,
-        lowerings=registry.lowerings.with_user(options.lowerings) if options.lowerings else registry.lowerings,
-        fusions=used,
-        describe_plugin=loaded.describe,
-        problems=loaded.problems,
-        explain=records,
-    )
-    border = Border(ctx, parsed, traced, options)
-    border.outputs(lower(ctx, program, border.operands()))
-    root = ctx.op.scope
+def _assemble(border: Border, driver: Driver, name: str) -> ir.Model:
+    """Return the model of the nodes that were emitted, between its inputs and outputs."""
+    root, functions = driver.op.scope, driver.outliner.functions
     keep_apart(border.params, root.initializers)
     graph = ir.Graph(
         border.inputs,
         border.results,
         nodes=root.nodes,
         initializers=[*border.params, *root.initializers],
-        opset_imports={"": options.opset} | {domain: 1 for domain, _ in ctx.outliner.functions},
-        name=options.name or opened.name,
+        opset_imports={"": driver.opset} | {domain: 1 for domain, _ in functions},
+        name=name,
     )
-    model = ir.Model(
+    return ir.Model(
         graph,
-        ir_version=onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", options.opset)]),
+        ir_version=onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", driver.opset)]),
         producer_name="jax2onnx",
         producer_version=_version(),
-        functions=list(ctx.outliner.functions.values()),
+        functions=list(functions.values()),
     )
-    return Lowered(model, runtime, (*opened.warnings, *ctx.warnings), records)
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes
 import numpy as np
 
-from jax2onnx.plugin import ir_dtype
+from jax2onnx.plugin import Facts, ir_dtype, telling
 from jax2onnx_lax.dtypes import info, is_float, is_integer
 from jax2onnx_lax.zeros import emit_sign, negation
 
@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 
+FACTS = dict.fromkeys(("bitcast_convert_type", "eq_to", "le_to", "lt_to"), Facts(zeros=telling))
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.table(
         {
             "bitcast_convert_type": bitcast_convert_type,

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.plugin import is_symbolic, may_be_zero, scan_counts
+from jax2onnx.plugin import Facts, is_symbolic, may_be_zero, scan_counts
 from jax2onnx_lax.zeros import emit_select
 
 if TYPE_CHECKING:
@@ -22,8 +22,15 @@ _Body: TypeAlias = Callable[[], Sequence[ir.Value]]
 _INT64 = jax.ShapeDtypeStruct((), np.dtype(np.int64))
 
 
+FACTS = {
+    **dict.fromkeys(("cond", "scan", "while"), Facts(border=True)),
+    "custom_linear_solve": Facts(border=True, bodies=lambda params: [params["jaxprs"].solve]),
+}
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.table(
         {
             "cond": cond,

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax import lax
 
+from jax2onnx.plugin import Facts, blind
 from jax2onnx_lax import windows
 from jax2onnx_lax.dot import compute_dtype, convert
 
@@ -22,8 +23,12 @@ _BFLOAT16_OPSET = 22
 """The first opset whose ``Conv`` takes bfloat16."""
 
 
+FACTS = {"conv_general_dilated": Facts(zeros=blind)}
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.table({"conv_general_dilated": conv_general_dilated})
 
 

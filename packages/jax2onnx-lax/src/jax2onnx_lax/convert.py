@@ -8,7 +8,8 @@ import ml_dtypes
 import numpy as np
 
 from jax2onnx.errors import OpsetError
-from jax2onnx.plugin import ir_dtype
+from jax2onnx.plugin import Facts, ir_dtype
+from jax2onnx_lax import folding
 from jax2onnx_lax.dtypes import info, is_float, is_integer, is_narrow
 
 if TYPE_CHECKING:
@@ -23,8 +24,19 @@ _FLOAT8_OVERFLOW = {
 """The largest float32 that still rounds to a finite number of the dtype, and what follows it."""
 
 
+FACTS = {
+    "convert_element_type": Facts(
+        common=True,
+        scalar="convert",
+        fold=folding.converted,
+        identity=lambda eqn: eqn.invars[0].aval.dtype == eqn.params["new_dtype"],
+    ),
+}
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.table({"convert_element_type": convert_element_type})
 
 

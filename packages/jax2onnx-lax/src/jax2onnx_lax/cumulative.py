@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
+from jax2onnx.plugin import Facts, blind
 from jax2onnx_lax.elementwise import emit_extremum
 from jax2onnx_lax.monoids import Combine, operation, prefixes
 from jax2onnx_lax.zeros import emit_plus_zero
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 _LOWEST = np.iinfo(np.int64).min
 
 
+FACTS = dict.fromkeys(("cumlogsumexp", "cumsum"), Facts(zeros=blind))
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.table(
         {
             "cumsum": cumsum,

@@ -6,7 +6,7 @@ import functools
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx.plugin import is_symbolic, may_be_zero
+from jax2onnx.plugin import Facts, blind, is_symbolic, may_be_zero
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.plugin import BoundLowerings, LoweringContext
+    from jax2onnx.plugin import BoundLowerings, Eqn, LoweringContext
 
 Shape = tuple[Any, ...]
 DimensionNumbers = tuple[tuple[Sequence[int], Sequence[int]], tuple[Sequence[int], Sequence[int]]]
@@ -28,8 +28,40 @@ _PRODUCT_DTYPES = frozenset({"bfloat16", "float16", "float32", "float64", "int32
 """What ``MatMul`` takes."""
 
 
+def exchanged(product: Eqn, permutation: Sequence[int]) -> Eqn | None:
+    """Return the product with its operands exchanged, if that transposes its result and spares transposes."""
+    ranks = [len(a.aval.shape) for a in product.inputs]
+    (lc, rc), (lb, rb) = product.params["dimension_numbers"]
+    lf = [i for i in range(ranks[0]) if i not in {*lc, *lb}]
+    rf = [i for i in range(ranks[1]) if i not in {*rc, *rb}]
+    batch, rows = len(lb), len(lb) + len(lf)
+    if [*permutation] != [*range(batch), *range(rows, rows + len(rf)), *range(batch, rows)]:
+        return None
+    # MatMul wants batch, rows, contracted dims on the left and batch, contracted dims, columns on the right.
+    before = _unsorted([[*lb, *lf, *lc], [*rb, *rc, *rf]])
+    after = _unsorted([[*rb, *rf, *rc], [*lb, *lc, *lf]])
+    if after > before:
+        return None
+    params = {**product.params, "dimension_numbers": ((rc, lc), (rb, lb))}
+    if isinstance(params.get("precision"), tuple):
+        params["precision"] = params["precision"][::-1]
+    return replace(product, inputs=product.inputs[::-1], params=params)
+
+
+def _unsorted(orders: Sequence[Sequence[int]]) -> int:
+    """Return how many operands would have to be transposed."""
+    return sum([*order] != sorted(order) for order in orders)
+
+
+FACTS = {
+    "dot_general": Facts(zeros=blind, transposed=exchanged),
+    "ragged_dot_general": Facts(zeros=blind),
+}
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.table({"dot_general": dot_general, "ragged_dot_general": ragged_dot_general})
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from jax import lax
 
+from jax2onnx.plugin import Facts
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -73,8 +75,15 @@ _REFUSED = {
 """Primitive name -> why it cannot be in a model, and what to do instead."""
 
 
+FACTS = {
+    **dict.fromkeys(("debug_callback", "debug_print", "io_callback", "infeed", "outfeed"), Facts(effect=True)),
+    "pallas_call": Facts(bodies=lambda _params: ()),
+}
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.table(dict.fromkeys(("debug_callback", "debug_print", "inspect_sharding"), dropped))
     registry.table({"dce_sink": nothing, "shape_assertion": nothing, "tie": last, "xla_metadata_value": last})
     registry.table({"pure_callback": python_callback, "io_callback": python_callback})

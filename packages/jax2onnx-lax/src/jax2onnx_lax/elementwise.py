@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jax import lax
 
+from jax2onnx.plugin import Const, Facts, blind, telling
+from jax2onnx_lax import folding
 from jax2onnx_lax.dtypes import info, is_bool, is_float, is_integer, is_unsigned
+from jax2onnx_lax.folding import plain, wide
 from jax2onnx_lax.zeros import emit_plus_zero, emit_sign, emit_signed, is_zero, negation
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.plugin import BoundLowerings, LoweringContext
+    from jax2onnx.plugin import Atom, BoundLowerings, Eqn, LoweringContext
 
 OPERATORS = {
     "abs": "Abs",
@@ -26,8 +30,66 @@ OPERATORS = {
 """Primitives for which ONNX has exactly the operator."""
 
 
+def _zeros_of_sum(eqn: Eqn, matters: bool) -> Sequence[Atom]:  # noqa: FBT001 - a fact's signature
+    """A sum with a number other than 0 is no -0, whatever the sign of a zero in the other operand."""
+    for atom in eqn.inputs:
+        if isinstance(atom, Const) and np.all(np.asarray(atom.value) != 0):
+            return ()
+    return eqn.inputs if matters else ()
+
+
+def _zeros_of_quotient(eqn: Eqn, matters: bool) -> Sequence[Atom]:  # noqa: FBT001 - a fact's signature
+    """The sign of a divisor that is 0 is that of the infinity it gives."""
+    return eqn.inputs if matters else eqn.inputs[1:]
+
+
+def _zeros_of_power(eqn: Eqn, matters: bool) -> Sequence[Atom]:  # noqa: FBT001 - a fact's signature
+    """An even power drops the sign; a negative odd one makes infinities of both signs."""
+    odd = eqn.params["y"] % 2 == 1
+    return eqn.inputs if odd and (matters or eqn.params["y"] < 0) else ()
+
+
+def _operator(function: Callable[..., Any] | None = None, **further: Any) -> Facts:
+    """Return the facts of an operator of two operands, which occurs everywhere."""
+    fold = None if function is None else plain(function)
+    return Facts(**{"elementwise": True, "common": True, "fold": fold, **further})
+
+
+FACTS = {
+    "abs": Facts(fold=plain(np.abs), zeros=blind),
+    "add": _operator(operator.add, commutes=True, unit=0, zeros=_zeros_of_sum),
+    "add_any": _operator(commutes=True),
+    "and": _operator(operator.and_, commutes=True),
+    "ceil": Facts(fold=plain(np.ceil)),
+    "div": _operator(fold=folding.quotient, zeros=_zeros_of_quotient),
+    "eq": _operator(operator.eq, commutes=True),
+    "floor": Facts(fold=plain(np.floor)),
+    "ge": _operator(operator.ge),
+    "gt": _operator(operator.gt),
+    "integer_pow": Facts(fold=folding.integer_power, zeros=_zeros_of_power),
+    "is_finite": Facts(fold=plain(np.isfinite)),
+    "le": _operator(operator.le),
+    "lt": _operator(operator.lt),
+    "max": _operator(commutes=True, fold=folding.extremum(np.maximum, operator.add)),
+    "min": _operator(commutes=True, fold=folding.extremum(np.minimum, lambda x, y: -(-x + -y))),
+    "mul": _operator(operator.mul, commutes=True, unit=1),
+    "ne": _operator(operator.ne, commutes=True),
+    "neg": Facts(common=True, fold=plain(operator.neg)),
+    "nextafter": _operator(),
+    "not": Facts(fold=lambda _params, x: ~x),
+    "or": _operator(operator.or_, commutes=True),
+    "pow": _operator(fold=wide(np.power), zeros=telling),
+    "rem": _operator(fold=folding.remainder),
+    "sign": Facts(fold=folding.sign),
+    "square": Facts(fold=plain(np.square), zeros=blind),
+    "sub": _operator(operator.sub, zeros=_zeros_of_sum),
+    "xor": _operator(commutes=True),
+}
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.table(OPERATORS)
     registry.via_jax({"polynomial": horner})
     registry.table(

@@ -6,6 +6,8 @@ import importlib
 
 _NAMES = (
     "bits",
+    "calls",
+    "complex",
     "control",
     "conv",
     "convert",

@@ -12,7 +12,8 @@ import onnx_ir as ir
 from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
-from jax2onnx.plugin import is_symbolic, may_be_zero
+from jax2onnx.plugin import Facts, blind, is_symbolic, may_be_zero
+from jax2onnx_lax import folding
 from jax2onnx_lax.dtypes import info, is_bool, is_float, is_integer
 from jax2onnx_lax.monoids import Combine, operation, reduce_last
 from jax2onnx_lax.zeros import emit_signed
@@ -26,8 +27,16 @@ _EXACT = 2**21
 _FOLLOWED = frozenset({"Cast", "Expand", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
 
+FACTS = {
+    "reduce_max": Facts(fold=folding.reduction(np.max)),
+    "reduce_min": Facts(fold=folding.reduction(np.min)),
+    "reduce_sum": Facts(fold=folding.reduction(np.sum), zeros=blind),
+}
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.table(
         {
             "reduce_sum": reduce_sum,

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.lax import GatherScatterMode
 
-from jax2onnx.plugin import evaluate, is_symbolic, one_by_one, open_jaxpr
+from jax2onnx.plugin import evaluate, is_symbolic, open_jaxpr
+from jax2onnx_lax.complex.scatter_loop import one_by_one
 from jax2onnx_lax.indexing import Label, arranged, clamped, components, in_bounds, surely_in_bounds, vectors
 from jax2onnx_lax.shape import arange, cut, expand, filled, transposed
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jax2onnx.plugin import Facts
+from jax2onnx_lax import folding
 from jax2onnx_lax.dtypes import is_bool, is_float, is_integer
 from jax2onnx_lax.elementwise import emit_extremum
 from jax2onnx_lax.zeros import emit_select
@@ -16,8 +18,15 @@ if TYPE_CHECKING:
     from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 
+FACTS = {
+    "clamp": Facts(elementwise=True, common=True, fold=folding.clamp),
+    "select_n": Facts(elementwise=True, common=True, fold=folding.select),
+}
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.table({"select_n": select_n, "clamp": clamp})
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jax2onnx.plugin import InconclusiveDimensionOperation, is_symbolic, max_dim
+from jax2onnx.plugin import Facts, InconclusiveDimensionOperation, is_symbolic, max_dim
+from jax2onnx_lax import folding
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -22,8 +23,28 @@ _SMALL = 256
 """Broadcast constants and ranges of up to this many elements become constants."""
 
 
+FACTS = {
+    "broadcast_in_dim": Facts(common=True, scalar="broadcast", fold=folding.spread),
+    "concatenate": Facts(common=True, fold=lambda params, *xs: np.concatenate(xs, params["dimension"])),
+    "dim_as_value": Facts(size=True),
+    "expand_dims": Facts(common=True, fold=lambda params, x: np.expand_dims(x, params["dimensions"])),
+    "iota": Facts(common=True, fold=folding.iota),
+    "pad": Facts(common=True),
+    "reshape": Facts(common=True, fold=folding.reshaped),
+    "rev": Facts(fold=lambda params, x: np.flip(x, params["dimensions"])),
+    "slice": Facts(common=True, fold=folding.sliced),
+    "squeeze": Facts(common=True, fold=lambda _params, x: x),
+    "transpose": Facts(
+        common=True,
+        fold=lambda params, x: x.transpose(params["permutation"]),
+        permutation=lambda params: params["permutation"],
+    ),
+}
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.table(
         {
             "broadcast_in_dim": broadcast_in_dim,

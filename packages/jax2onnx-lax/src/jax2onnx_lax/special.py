@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 from jax import lax
 
-from jax2onnx.plugin import special_function
+from jax2onnx.plugin import Facts, special_function, telling
 from jax2onnx_lax.transcendental import polynomial, rational, upcast
 
 if TYPE_CHECKING:
@@ -20,8 +20,12 @@ _JAX = ("igamma", "igammac", "igamma_grad_a", "random_gamma_grad", "regularized_
 """Functions that JAX itself defines in plainer primitives."""
 
 
+FACTS = dict.fromkeys(("digamma", "lgamma", "polygamma", "zeta"), Facts(zeros=telling))
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.via_jax({name: _prepared(special_function(name)) for name in _JAX})
     registry.via_jax(
         {

@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jax2onnx.plugin import Facts, blind, telling
 from jax2onnx_lax.dtypes import is_narrow, needs_double, widened
+from jax2onnx_lax.folding import wide
 from jax2onnx_lax.zeros import negation
 
 if TYPE_CHECKING:
@@ -33,8 +35,26 @@ OPERATORS = {
 LN2 = math.log(2)
 
 
+FACTS = {
+    "acos": Facts(zeros=blind),
+    "atan2": Facts(elementwise=True, common=True, zeros=telling),
+    "cos": Facts(fold=wide(np.cos), zeros=blind),
+    "cosh": Facts(zeros=blind),
+    "erfc": Facts(zeros=blind),
+    "exp": Facts(fold=wide(np.exp), zeros=blind),
+    "exp2": Facts(zeros=blind),
+    "log": Facts(fold=wide(np.log), zeros=blind),
+    "logistic": Facts(zeros=blind),
+    "rsqrt": Facts(fold=wide(lambda x: 1 / np.sqrt(x)), zeros=telling),
+    "sin": Facts(fold=wide(np.sin)),
+    "sqrt": Facts(fold=wide(np.sqrt)),
+    "tanh": Facts(fold=wide(np.tanh)),
+}
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.table(OPERATORS)
     registry.table(
         {

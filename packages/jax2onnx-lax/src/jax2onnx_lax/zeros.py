@@ -12,10 +12,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.plugin import may_be_minus_zero
-
 if TYPE_CHECKING:
     from jax2onnx.plugin import LoweringContext
+
+
+_FOLLOWED = frozenset({"Expand", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+_NEVER_MINUS = frozenset({"Abs", "Exp", "Sigmoid", "Softmax"})
+
+
+def may_be_minus_zero(value: ir.Value) -> bool:
+    """Return whether elements of a float may be -0, as far as its producers show."""
+    while (node := value.producer()) is not None and node.op_type in _FOLLOWED and node.inputs[0] is not None:
+        value = node.inputs[0]
+    if value.const_value is not None:
+        array = value.const_value.numpy()
+        return bool(np.any((array == 0) & np.signbit(array)))
+    if node is None:
+        return True
+    if node.op_type == "Cast":
+        source = node.inputs[0]
+        return source is None or source.dtype is None or source.dtype.is_floating_point()
+    return node.op_type not in _NEVER_MINUS
 
 
 def emit_select(ctx: LoweringContext, which: ir.Value, yes: ir.Value, no: ir.Value) -> ir.Value:

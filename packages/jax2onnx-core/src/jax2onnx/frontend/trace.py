@@ -16,13 +16,14 @@ from jax2onnx._compat import TRACING_ERRORS, InconclusiveDimensionOperation, uns
 from jax2onnx.errors import DimensionError, TraceError
 from jax2onnx.frontend.remedies import decide, decide_otherwise, first_line
 from jax2onnx.frontend.switches import branch
-from jax2onnx.plugin.functions import is_marked
+from jax2onnx.plugin.functions import marked_call
 from jax2onnx.program.flatten import flatten
 from jax2onnx.program.program import Program
 
 if TYPE_CHECKING:
     from jax2onnx.frontend.specs import Inputs
     from jax2onnx.plugin.opening import Opened
+    from jax2onnx.program.facts import FactTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Traced:
     avals: tuple[Any, ...]
 
 
-def trace(opened: Opened, inputs: Inputs) -> Traced:
+def trace(opened: Opened, inputs: Inputs, facts: FactTable) -> Traced:
     """Trace a pure function at the abstract values of its parameters and inputs.
 
     A scalar bool input that the function uses as a Python bool becomes a ``lax.cond`` over both of its values.
@@ -55,13 +56,13 @@ def trace(opened: Opened, inputs: Inputs) -> Traced:
         DimensionError: a comparison of symbolic dims could not be decided.
     """
     try:
-        return _trace(opened, inputs, ())
+        return _trace(opened, inputs, facts, ())
     except TraceError as error:
         switches = inputs.switches
         if not switches or not _is_switching(error):
             raise
         try:
-            traced = _trace(opened, inputs, switches)
+            traced = _trace(opened, inputs, facts, switches)
         except TraceError as other:
             if _is_switching(other):
                 raise error from error.__cause__
@@ -70,7 +71,7 @@ def trace(opened: Opened, inputs: Inputs) -> Traced:
         for switch in switches:
             fewer = tuple(s for s in switches if s != switch)
             with contextlib.suppress(TraceError):
-                traced, switches = _trace(opened, inputs, fewer), fewer
+                traced, switches = _trace(opened, inputs, facts, fewer), fewer
     return traced
 
 
@@ -78,7 +79,7 @@ def _is_switching(error: TraceError) -> bool:
     return isinstance(error.__cause__, jax.errors.TracerBoolConversionError)
 
 
-def _trace(opened: Opened, inputs: Inputs, switches: Sequence[int]) -> Traced:
+def _trace(opened: Opened, inputs: Inputs, facts: FactTable, switches: Sequence[int]) -> Traced:
     held = {**{n: a for n, a in opened.params.items() if n not in opened.state}, **opened.state}
     abstract = [*(s.aval for s in inputs.specs), *(unsharded(jax.typeof(a)) for a in held.values())]
 
@@ -117,14 +118,14 @@ def _trace(opened: Opened, inputs: Inputs, switches: Sequence[int]) -> Traced:
         ) from error
     paths = jax.tree_util.tree_flatten_with_path(shape[0])[0]
     names = tuple(jax.tree_util.keystr(p, simple=True, separator=".") for p, _ in paths)
-    return _arranged(jaxpr, held, tuple(opened.state), names, tuple(aval for _, aval in paths))
+    program = flatten(jaxpr, facts, keep=marked_call)
+    return _arranged(program, held, tuple(opened.state), names, tuple(aval for _, aval in paths))
 
 
 def _arranged(
-    jaxpr: Any, held: Mapping[str, Any], state: Sequence[str], outputs: tuple[str, ...], avals: tuple[Any, ...]
+    program: Program, held: Mapping[str, Any], state: Sequence[str], outputs: tuple[str, ...], avals: tuple[Any, ...]
 ) -> Traced:
     """Tell apart the state that is updated, whose output is not just its input, and let the rest be parameters."""
-    program = flatten(jaxpr, keep=is_marked)
     first = len(program.inputs) - len(held)
     variables = dict(zip(held, program.inputs[first:], strict=True))
     after = dict(zip(state, program.outputs[len(outputs) :], strict=True))

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax2onnx.program.flatten import flatten
+from jax2onnx.program.inline_calls import inline_calls
 from jax2onnx.program.program import Const
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jax2onnx.program.program import Atom, Program
+    from jax2onnx.program.program import Atom, Body, Program
 
 IGNORED = frozenset({"sharding", "out_sharding", "name", "linear", "unroll", "_split_transpose"})
 """Parameters that do not change numbers on one device."""
 
 
 def same_constant(a: Const, b: Const) -> bool:
-    """Tell whether two constants have the same dtype, shape and bits (any NaN equals any other)."""
+    """Return whether two constants have the same dtype, shape and bits (any NaN equals any other)."""
     if not _same_aval(a, b):
         return False
     if a.value is b.value:
@@ -39,18 +39,41 @@ def _bits(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(array.size, array.itemsize)
 
 
-def same_params(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    """Tell whether two equations' parameters mean the same."""
-    if a is b:
-        return True
+class _Call(Protocol):
+    """What makes an equation the call that it is, besides its operands."""
+
+    @property
+    def params(self) -> Mapping[str, Any]: ...
+    @property
+    def bodies(self) -> tuple[Body, ...]: ...
+
+
+def difference(found: _Call, wanted: _Call) -> str | None:
+    """Return in words the first parameter in which two equations of one primitive differ; None if they mean the same.
+
+    Jaxprs are compared as the programs that they are, wherever a parameter holds them.
+    """
+    if found.params is wanted.params:
+        return None
     try:
-        if a == b:
-            return True
+        if found.params == wanted.params:
+            return None
     except ValueError:  # arrays among them
         pass
-    if a.keys() != b.keys() and a.keys() - IGNORED != b.keys() - IGNORED:
-        return False
-    return all(_same(value, b[key]) for key, value in a.items() if key not in IGNORED)
+    if len(found.bodies) != len(wanted.bodies):
+        return "other parameters"
+    programs = {id(a.jaxpr): (a, b) for a, b in zip(found.bodies, wanted.bodies, strict=True)}
+    for name in sorted((found.params.keys() | wanted.params.keys()) - IGNORED):
+        a, b = found.params.get(name, _ABSENT), wanted.params.get(name, _ABSENT)
+        if _same(a, b, programs):
+            continue
+        if a is _ABSENT or b is _ABSENT:
+            return f"{'no' if a is _ABSENT else 'a'} parameter {name}"
+        return f"another {name}" if hasattr(a, "eqns") else f"{name}={a} where the function has {b}"
+    return None
+
+
+_ABSENT = object()
 
 
 def told(atom: Atom) -> str:
@@ -62,27 +85,14 @@ def told(atom: Atom) -> str:
     return str(np.asarray(atom.value).astype(atom.aval.dtype)[()])
 
 
-def told_params(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Return the first parameter that is not the same, in words."""
-    absent = object()
-    for key in sorted({*found, *wanted} - IGNORED):
-        a, b = found.get(key, absent), wanted.get(key, absent)
-        if not _same(a, b):
-            if a is absent or b is absent:
-                return f"{'no' if a is absent else 'a'} parameter {key}"
-            if hasattr(a, "eqns"):
-                return f"another {key}"
-            return f"{key}={a} where the function has {b}"
-    return "other parameters"
-
-
-def _same(a: Any, b: Any) -> bool:
+def _same(a: Any, b: Any, programs: Mapping[int, tuple[Body, Body]]) -> bool:
     if a is b:
         return True
     if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
-        return len(a) == len(b) and all(map(_same, a, b))
-    if hasattr(a, "eqns") and hasattr(b, "eqns"):
-        return _same_programs(flatten(a), flatten(b))
+        return len(a) == len(b) and all(_same(x, y, programs) for x, y in zip(a, b, strict=True))
+    if id(a) in programs:
+        first, second = programs[id(a)]
+        return second.jaxpr is b and _same_programs(first.program, second.program)
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return np.array_equal(a, b)
     return bool(a == b)
@@ -93,7 +103,8 @@ def _same_aval(a: Atom, b: Atom) -> bool:
 
 
 def _same_programs(a: Program, b: Program) -> bool:
-    """Compare jaxprs held by parameters, equation by equation in order."""
+    """Compare jaxprs held by parameters, equation by equation in order; a function is what it computes."""
+    a, b = inline_calls(a), inline_calls(b)
     if len(a.eqns) != len(b.eqns) or len(a.inputs) != len(b.inputs):
         return False
     if not all(map(_same_aval, a.inputs, b.inputs)):
@@ -107,7 +118,7 @@ def _same_programs(a: Program, b: Program) -> bool:
         )
 
     for x, y in zip(a.eqns, b.eqns, strict=True):
-        if x.primitive != y.primitive or not agree(x.inputs, y.inputs) or not same_params(x.params, y.params):
+        if x.primitive != y.primitive or not agree(x.inputs, y.inputs) or difference(x, y) is not None:
             return False
         if len(x.outputs) != len(y.outputs) or not all(map(_same_aval, x.outputs, y.outputs)):
             return False

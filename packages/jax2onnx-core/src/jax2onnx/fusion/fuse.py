@@ -20,7 +20,6 @@ from jax2onnx.fusion.repeats import Call, Place, Region
 from jax2onnx.plugin.fusions import Candidate
 from jax2onnx.program.graph import Graph, live
 from jax2onnx.program.program import Eqn, Fused, Program
-from jax2onnx.program.swap_products import exchange_operands
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.fusion.reference import Structure
     from jax2onnx.plugin.fusions import Fusion
+    from jax2onnx.program.facts import FactTable
     from jax2onnx.program.program import Atom, Var
 
 
@@ -88,6 +88,7 @@ Record: TypeAlias = Found | NearMiss | Declined
 def fuse(
     program: Program,
     fusions: Iterable[Fusion],
+    facts: FactTable,
     *,
     opset: int,
     exclude: frozenset[str] = frozenset(),
@@ -95,11 +96,10 @@ def fuse(
 ) -> Program:
     """Return the program with found functions as one equation each, and without dead equations.
 
-    The operands of products that stay change places where the result is transposed, if that spares transposes.
-
     Args:
         program: the flat program; it is not changed.
         fusions: what to look for; where several fit, the largest wins.
+        facts: what is registered about primitives.
         opset: the opset asked for; fusions that cannot be emitted with it are not tried.
         exclude: names of fusions that are not tried.
         explain: a list that receives what was found and what was nearly found, in program order.
@@ -108,24 +108,24 @@ def fuse(
     tried = [f for f in fusions if f.name not in exclude]
     able = [f for f in tried if min(f.emit) <= opset]
     if explain is not None:
-        explain.extend(_newer(program, tried, opset))
+        explain.extend(_newer(program, tried, facts, opset))
     if not able or not program.eqns:
         return program
     records: list[Record] | None = None if explain is None else []
-    found = _Fuser(program, able, records).run()
+    found = _Fuser(program, able, facts, records).run()
     if explain is not None and records is not None:
         explain.extend(reversed(records))
-    if found:
-        program = live(Program(program.inputs, [found.get(i, e) for i, e in enumerate(program.eqns)], program.outputs))
-    return exchange_operands(program)
+    if not found:
+        return program
+    return live(Program(program.inputs, [found.get(i, e) for i, e in enumerate(program.eqns)], program.outputs))
 
 
-def _newer(program: Program, fusions: Sequence[Fusion], opset: int) -> Iterator[NearMiss]:
+def _newer(program: Program, fusions: Sequence[Fusion], facts: FactTable, opset: int) -> Iterator[NearMiss]:
     """Yield what a newer opset would find."""
     if all(min(f.emit) <= opset for f in fusions):
         return
     records: list[Record] = []
-    for position, eqn in sorted(_Fuser(program, fusions, records).run().items()):
+    for position, eqn in sorted(_Fuser(program, fusions, facts, records).run().items()):
         assert eqn.fused is not None
         needed = min(eqn.fused.fusion.emit)
         if needed > opset:
@@ -149,12 +149,15 @@ _PLACES = 4
 
 
 class _Fuser:
-    def __init__(self, program: Program, fusions: Sequence[Fusion], explain: list[Record] | None) -> None:
+    def __init__(
+        self, program: Program, fusions: Sequence[Fusion], facts: FactTable, explain: list[Record] | None
+    ) -> None:
         self._program = program
+        self._facts = facts
         self._explain = explain
         self._graph = Graph(program)
         self._users = self._graph.users(program)
-        self._glances = Glances(self._graph, fusions)
+        self._glances = Glances(self._graph, fusions, facts)
         self._places: dict[tuple[Structure, Any], deque[Place]] = {}
         self._consumed: set[int] = set()
 
@@ -198,7 +201,7 @@ class _Fuser:
         around = set[int]().union(*interior(self._graph, shape.pattern, env))
         misses: list[tuple[Mapping[str, Any], str, int]] = []
         for kwargs in self._configurations(shape, bound, around, result):
-            pattern = exact(shape.fusion.reference, [a.aval for a in bound], kwargs_key(kwargs))
+            pattern = exact(shape.fusion.reference, [a.aval for a in bound], kwargs_key(kwargs), self._facts)
             if isinstance(pattern, str):
                 misses.append((kwargs, pattern, 0))
                 continue
@@ -249,7 +252,7 @@ class _Fuser:
         if self._explain is not None:
             self._explain.append(Found(fused, len(inside), _where(eqn)))
         inputs = list(call.inputs) if met is None else [place.region.there(a, met) for a in call.inputs]
-        return Eqn(shape.fusion.name, inputs, results, dict(call.kwargs), eqn.source, fused)
+        return Eqn(shape.fusion.name, inputs, results, dict(call.kwargs), eqn.source, fused=fused)
 
     def _missed(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from jax2onnx.fusion.equality import same_constant, same_params, told, told_params
+from jax2onnx.fusion.equality import difference, same_constant, told
 from jax2onnx.program.program import Const
 
 if TYPE_CHECKING:
@@ -114,8 +114,9 @@ class Search:
             return self._differ(
                 lambda: f"{node.primitive} gives {aval.str_short()} where the function gives {node.aval.str_short()}"
             )
-        if not same_params(node.params, eqn.params):
-            return self._differ(lambda: f"{node.primitive} has {told_params(eqn.params, node.params)}")
+        other = difference(eqn, node)
+        if other is not None:
+            return self._differ(lambda: f"{node.primitive} has {other}")
         return True
 
     def _equation(self, node: Node, eqn: Eqn, rest: Goals) -> Goals | Literal[False]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.fusion.reference import Node, Pattern, Structure
     from jax2onnx.plugin.fusions import Fusion
+    from jax2onnx.program.facts import FactTable
     from jax2onnx.program.graph import Graph
     from jax2onnx.program.program import Atom, Eqn, Var
 
@@ -31,12 +32,13 @@ class Glances:
     Args:
         graph: the program.
         fusions: the functions to look for.
+        facts: what is registered about primitives.
     """
 
-    def __init__(self, graph: Graph, fusions: Sequence[Fusion]) -> None:
+    def __init__(self, graph: Graph, fusions: Sequence[Fusion], facts: FactTable) -> None:
         imported = tuple(f for f in fusions if not f.library or f.library in sys.modules)
         self._graph = graph
-        self._sought = _sought(imported, frozenset(e.primitive for e in graph.eqns), trace_context())
+        self._sought = _sought(imported, frozenset(e.primitive for e in graph.eqns), facts, trace_context())
         self._kinds: tuple[dict[Atom, int], ...] = tuple({} for _ in range(DEPTH))
 
     def at(self, eqn: Eqn, result: Var) -> list[Structure]:
@@ -82,8 +84,9 @@ class _Sought:
         plausible: an equation and the kinds of its operands -> the structures that may end in it.
     """
 
-    def __init__(self, fusions: Sequence[Fusion], present: frozenset[str]) -> None:
+    def __init__(self, fusions: Sequence[Fusion], present: frozenset[str], facts: FactTable) -> None:
         self._fusions = fusions
+        self._facts = facts
         self._present = present
         self._anchors: dict[Any, dict[str, list[Structure]]] = {}
         self.numbers: dict[tuple[Any, ...], int] = {}
@@ -96,15 +99,15 @@ class _Sought:
             anchors = self._anchors[dtype] = {}
             name, floating = str(dtype), dtype is not None and jnp.issubdtype(dtype, np.floating)
             tried = [f for f in self._fusions if (name in f.dtypes if f.dtypes else floating)]
-            shapes = [s for f in tried for s in structures(f, dtype, self._present)]
+            shapes = [s for f in tried for s in structures(f, dtype, self._present, self._facts)]
             for shape in sorted(shapes, key=lambda s: -s.pattern.size):
                 anchors.setdefault(shape.pattern.anchor.primitive, []).append(shape)
         return anchors
 
 
 @functools.lru_cache(maxsize=64)
-def _sought(fusions: tuple[Fusion, ...], present: frozenset[str], _context: Any) -> _Sought:
-    return _Sought(fusions, present)
+def _sought(fusions: tuple[Fusion, ...], present: frozenset[str], facts: FactTable, _context: Any) -> _Sought:
+    return _Sought(fusions, present, facts)
 
 
 def plausible(pattern: Pattern, graph: Graph, anchor: Eqn) -> bool:

@@ -10,7 +10,7 @@ import jax
 
 from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic, trace_context
 from jax2onnx.program.flatten import flatten
-from jax2onnx.program.graph import PLUMBING, Graph, live
+from jax2onnx.program.graph import Graph, live
 from jax2onnx.program.program import Var
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from jax2onnx.plugin.fusions import Fusion
-    from jax2onnx.program.program import Atom
+    from jax2onnx.program.facts import FactTable
+    from jax2onnx.program.program import Atom, Body, Eqn
 
 KwargsKey: TypeAlias = tuple[tuple[str, Any], ...]
 AvalKey: TypeAlias = tuple[Any, ...]
@@ -59,6 +60,7 @@ class Node:
     primitive: str
     operands: tuple[Operand, ...]
     params: Mapping[str, Any]
+    bodies: tuple[Body, ...]
     commutes: bool
     index: int
     aval: Any
@@ -72,8 +74,8 @@ class Pattern:
     outputs: tuple[Var, ...]
     nodes: Mapping[Var, Node]
     size: int
-    primitives: frozenset[str]
-    """The primitives of all equations."""
+    telling: frozenset[str]
+    """The primitives of its equations that tell which function they belong to."""
     form: tuple[Any, ...]
     """All that a search sees which ignores shapes and literals."""
 
@@ -104,9 +106,9 @@ def same_type(a: Any, b: Any) -> bool:
     return a is b or bool(a.dtype == b.dtype and a.shape == b.shape and a.weak_type == b.weak_type)
 
 
-def exact(reference: Callable[..., Any], avals: Sequence[Any], kwargs: KwargsKey) -> Pattern | str:
-    """Trace at the inputs found, for a comparison of everything; on failure, say why."""
-    return _traced(reference, tuple(map(aval_key, avals)), kwargs, trace_context(), loose=False)
+def exact(reference: Callable[..., Any], avals: Sequence[Any], kwargs: KwargsKey, facts: FactTable) -> Pattern | str:
+    """Trace at the inputs found, for a comparison of everything; on failure, return why."""
+    return _traced(reference, tuple(map(aval_key, avals)), kwargs, facts, trace_context(), loose=False)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -114,6 +116,7 @@ def _traced(
     reference: Callable[..., Any],
     avals: tuple[AvalKey, ...],
     kwargs: KwargsKey,
+    facts: FactTable,
     _context: Any,
     *,
     loose: bool,
@@ -123,7 +126,7 @@ def _traced(
         jaxpr = jax.make_jaxpr(functools.partial(reference, **dict(kwargs)))(*specs)
     except REFERENCE_ERRORS as error:
         return f"the reference does not trace here: {type(error).__name__}: {error}"
-    program = live(flatten(jaxpr))
+    program = live(flatten(jaxpr, facts))
     graph = Graph(program, through_converts=loose)
     outputs = tuple(o for o in program.outputs if isinstance(o, Var) and o in graph.producer)
     if len(outputs) < max(1, len(program.outputs)):
@@ -133,18 +136,19 @@ def _traced(
     nodes = {
         var: Node(
             eqn.primitive,
-            tuple(_operand(graph, i, atom) for atom in eqn.inputs),
+            tuple(_operand(graph, eqn, atom) for atom in eqn.inputs),
             eqn.params,
-            graph.commutes(i),
+            eqn.bodies,
+            eqn.facts.commutes,
             index,
             var.aval,
         )
-        for i, eqn in enumerate(program.eqns)
+        for eqn in program.eqns
         for index, var in enumerate(eqn.outputs)
     }
     inputs = tuple(program.inputs)
-    primitives = frozenset(n.primitive for n in nodes.values())
-    return Pattern(inputs, outputs, nodes, len(program.eqns), primitives, _form(inputs, nodes))
+    telling = frozenset(e.primitive for e in program.eqns if e.outputs and not e.facts.common)
+    return Pattern(inputs, outputs, nodes, len(program.eqns), telling, _form(inputs, nodes))
 
 
 def _form(inputs: Sequence[Var], nodes: Mapping[Var, Node]) -> tuple[Any, ...]:
@@ -152,9 +156,9 @@ def _form(inputs: Sequence[Var], nodes: Mapping[Var, Node]) -> tuple[Any, ...]:
     return tuple((n.primitive, n.index, *((numbers.get(o.atom), o.scalar) for o in n.operands)) for n in nodes.values())
 
 
-def _operand(graph: Graph, eqn: int, atom: Atom) -> Operand:
+def _operand(graph: Graph, eqn: Eqn, atom: Atom) -> Operand:
     resolved = graph.resolve(eqn, atom)
-    return Operand(resolved, graph.is_elementwise(eqn) and resolved.aval.shape == (), graph.maker.get(resolved))
+    return Operand(resolved, eqn.facts.elementwise and resolved.aval.shape == (), graph.maker.get(resolved))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,7 +171,7 @@ class Structure:
     """The configuration it stands for; None if the fusion's ``kwargs`` reads it off the candidate."""
 
 
-def structures(fusion: Fusion, dtype: Any, present: AbstractSet[str]) -> Iterator[Structure]:
+def structures(fusion: Fusion, dtype: Any, present: AbstractSet[str], facts: FactTable) -> Iterator[Structure]:
     """Trace a fusion's examples, unless the first one has nothing at all in common with the program."""
     if not fusion.primitives <= present:
         return
@@ -176,19 +180,20 @@ def structures(fusion: Fusion, dtype: Any, present: AbstractSet[str]) -> Iterato
     for kwargs in configurations:
         seen: set[Any] = set()
         for example in range(len(fusion.examples)):
-            pattern = _example(fusion, example, kwargs_key(kwargs or {}), dtype, context)
+            pattern = _example(fusion, example, kwargs_key(kwargs or {}), dtype, facts, context)
             if isinstance(pattern, str):
                 continue
-            telling = pattern.primitives - PLUMBING
-            if telling and telling.isdisjoint(present):
+            if pattern.telling and pattern.telling.isdisjoint(present):
                 break
-            if pattern.anchor.aval.dtype == dtype and telling <= present and pattern.form not in seen:
+            if pattern.anchor.aval.dtype == dtype and pattern.telling <= present and pattern.form not in seen:
                 seen.add(pattern.form)
                 yield Structure(fusion, pattern, kwargs)
 
 
 @functools.lru_cache(maxsize=4096)
-def _example(fusion: Fusion, example: int, kwargs: KwargsKey, dtype: Any, context: Any) -> Pattern | str:
-    """Trace one of a fusion's examples, for a search that ignores shapes and literals; on failure, say why."""
+def _example(  # noqa: PLR0917 - the key of a cache
+    fusion: Fusion, example: int, kwargs: KwargsKey, dtype: Any, facts: FactTable, context: Any
+) -> Pattern | str:
+    """Trace one of a fusion's examples, for a search that ignores shapes and literals; on failure, return why."""
     avals = [jax.ShapeDtypeStruct(a, dtype) if isinstance(a, tuple) else a for a in fusion.examples[example]]
-    return _traced(fusion.reference, tuple(map(aval_key, avals)), kwargs, context, loose=True)
+    return _traced(fusion.reference, tuple(map(aval_key, avals)), kwargs, facts, context, loose=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jax2onnx.fusion.equality import same_constant, same_params
+from jax2onnx.fusion.equality import difference, same_constant
 from jax2onnx.fusion.reference import same_type
 from jax2onnx.program.program import Const, Var
 
@@ -70,7 +70,7 @@ class Region:
                     return None
             if len(eqn.outputs) != len(other.outputs) or eqn.paired != other.paired:
                 return None
-            if not same_params(eqn.params, other.params):
+            if difference(other, eqn) is not None:
                 return None
             met += other.outputs
         read = {met[i] for i in self._read}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,12 @@ import onnx_ir as ir
 from onnx_ir.convenience import convert_attribute
 
 from jax2onnx.errors import OpsetError
+from jax2onnx.plugin.context import ir_dtype
 from jax2onnx.tidy.initializers import LAZY, ORIGIN
 from jax2onnx.tidy.subgraphs import stored_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _SMALL = 4096
 """Constants up to this many bytes are shared by content; larger ones by identity."""
@@ -80,12 +82,6 @@ def _parse_type(type_str: str) -> ir.DataType:
     return ir.DataType.__members__.get(name, ir.DataType.UNDEFINED)
 
 
-@functools.cache
-def ir_dtype(dtype: Any) -> ir.DataType:
-    """Return the ONNX element type of a numpy (or ml_dtypes) dtype."""
-    return ir.DataType.from_numpy(np.dtype(dtype))
-
-
 @dataclass(frozen=True, slots=True)
 class DimSource:
     """Where a symbol is read at run time: the size of ``value`` along ``axis`` is ``scale * symbol + offset``."""
@@ -131,10 +127,53 @@ class Ops:
     dtype of the operands they must agree with. An operator with several results: ``op.many("TopK", x, k, outputs=2)``.
     """
 
-    def __init__(self, opset: int, scope: Scope) -> None:
+    def __init__(self, opset: int, scope: Scope, metadata: Mapping[str, str] | None = None) -> None:
         self.opset = opset
-        self.scope = scope
-        self.metadata: dict[str, str] = {}
+        self._scopes = [scope]
+        self._metadata = metadata or {}
+
+    @property
+    def scope(self) -> Scope:
+        """The graph under construction, the innermost one."""
+        return self._scopes[-1]
+
+    def tagged(self, metadata: Mapping[str, str]) -> Ops:
+        """Return a builder of the same graphs whose nodes carry ``metadata``."""
+        tagged = Ops(self.opset, self.scope, metadata)
+        tagged._scopes = self._scopes
+        return tagged
+
+    @contextmanager
+    def within(self, scope: Scope) -> Iterator[None]:
+        """Build in another graph meanwhile."""
+        self._scopes.append(scope)
+        try:
+            yield
+        finally:
+            self._scopes.pop()
+
+    def subgraph(
+        self, name: str, inputs: Sequence[ir.Value], body: Callable[[list[ir.Value]], Sequence[ir.Value]]
+    ) -> ir.Graph:
+        """Build a graph that may use any value of the enclosing ones; ``body`` maps its inputs to its outputs."""
+        scope = Scope(parent=self.scope)
+        with self.within(scope):
+            outputs = self.distinct(body(list(inputs)))
+        return ir.Graph(inputs, outputs, nodes=scope.nodes, name=name)
+
+    def distinct(self, values: Sequence[ir.Value]) -> list[ir.Value]:
+        """Return outputs for the current graph: distinct values, each produced by one of its own nodes."""
+        own = {id(v) for n in self.scope.nodes for v in n.outputs}
+        outputs: list[ir.Value] = []
+        for value in values:
+            if id(value) in own:
+                own.discard(id(value))
+                outputs.append(value)
+            else:
+                copy = self.emit("Identity", value)
+                copy.shape = value.shape
+                outputs.append(copy)
+        return outputs
 
     def __getattr__(self, op_type: str) -> Callable[..., ir.Value]:
         if op_type.startswith("_"):
@@ -151,7 +190,7 @@ class Ops:
 
     def call(self, domain: str, name: str, inputs: Sequence[ir.Value], outputs: int) -> list[ir.Value]:
         """Append a call of one of the model's functions; its results' types are the caller's to say."""
-        node = ir.Node(domain, name, inputs, num_outputs=outputs, metadata_props=dict(self.metadata))
+        node = ir.Node(domain, name, inputs, num_outputs=outputs, metadata_props=dict(self._metadata))
         self.scope.nodes.append(node)
         return list(node.outputs)
 
@@ -186,7 +225,7 @@ class Ops:
             if v is not None
         }
         results = [ir.Value(type=t) for t in _result_types(signature, bound, op_type, attrs, outputs)]
-        node = ir.Node(domain, op_type, values, attrs.values(), outputs=results, metadata_props=dict(self.metadata))
+        node = ir.Node(domain, op_type, values, attrs.values(), outputs=results, metadata_props=dict(self._metadata))
         self.scope.nodes.append(node)
         return node
 

@@ -60,16 +60,12 @@ class Dims:
 
     def _walk(self, node: ast.expr) -> ir.Value:
         """Emit an expression at the root, where every subgraph can see it, unless it is there already."""
-        inner = self._op.scope
-        root = inner.root
+        root = self._op.scope.root
         key = ast.dump(node)
         value = root.dims.get(key)
         if value is None:
-            self._op.scope = root
-            try:
+            with self._op.within(root):
                 value = root.dims[key] = self._emit(node)
-            finally:
-                self._op.scope = inner
         return value
 
     def _emit(self, node: ast.expr) -> ir.Value:

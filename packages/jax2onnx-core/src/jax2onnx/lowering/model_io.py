@@ -10,15 +10,15 @@ import onnx_ir as ir
 
 from jax2onnx._compat import ShapedArray
 from jax2onnx.lowering import channels
-from jax2onnx.lowering.builder import ir_dtype
 from jax2onnx.lowering.dims import find_sources
 from jax2onnx.output.names import NEXT, STATE, apart, output_names
+from jax2onnx.plugin.context import graph_input, ir_dtype
 from jax2onnx.program.represent import form, represented
 
 if TYPE_CHECKING:
     from jax2onnx.frontend.specs import Inputs
     from jax2onnx.frontend.trace import Traced
-    from jax2onnx.lowering.driver import LoweringContext
+    from jax2onnx.lowering.builder import Ops
     from jax2onnx.options import Options
 
 
@@ -31,8 +31,8 @@ class Border:
         results: the graph's outputs, once there are some.
     """
 
-    def __init__(self, ctx: LoweringContext, parsed: Inputs, traced: Traced, options: Options) -> None:
-        self._ctx = ctx
+    def __init__(self, op: Ops, parsed: Inputs, traced: Traced, options: Options) -> None:
+        self._op = op
         given = [s.name for s in parsed.specs]
         state = apart(list(traced.updated), given, STATE)
         names = [*given, *state]
@@ -40,8 +40,8 @@ class Border:
         ranks = [(s.name, len(s.aval.shape)) for s in parsed.specs]
         self._images = channels.chosen("inputs_as_nchw", options.inputs_as_nchw, ranks) + [False] * len(state)
         avals = [_outside(a) if i else form(a) for a, i in zip(self._avals, self._images, strict=True)]
-        self.inputs = [ctx.input(a, n) for a, n in zip(avals, names, strict=True)]
-        ctx.op.scope.sources.update(find_sources([(v, a.shape) for v, a in zip(self.inputs, avals, strict=True)]))
+        self.inputs = [graph_input(a, n) for a, n in zip(avals, names, strict=True)]
+        op.scope.sources.update(find_sources([(v, a.shape) for v, a in zip(self.inputs, avals, strict=True)]))
         self._names = output_names(traced.outputs, options.output_names, names)
         self._results = [*traced.avals, *self._avals[len(given) :]]
         ranks = [(n, len(a.shape)) for n, a in zip(self._names, traced.avals, strict=True)]
@@ -65,14 +65,14 @@ class Border:
             self._moved(v, a, channels.to_first) if image else v
             for v, a, image in zip(values, self._results, self._image_results, strict=True)
         ]
-        self.results = self._ctx.distinct(moved)
+        self.results = self._op.distinct(moved)
         for output, name in zip(self.results, self._names, strict=True):
             output.name = name
 
     def _moved(self, value: ir.Value, aval: Any, permutation: Any) -> ir.Value:
         assert value.shape is not None
         order = permutation(len(aval.shape), len(value.shape))
-        result: ir.Value = self._ctx.op.Transpose(value, perm=list(order))
+        result: ir.Value = self._op.Transpose(value, perm=list(order))
         result.type = value.type
         result.shape = ir.Shape(channels.moved(list(value.shape), order))
         return result

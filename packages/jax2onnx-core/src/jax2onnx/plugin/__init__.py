@@ -13,16 +13,19 @@ if TYPE_CHECKING:
         InconclusiveDimensionOperation,
         bit_hashes,
         evaluate,
+        expand_hi_primitive,
+        expand_run_state,
         is_symbolic,
+        key_implementation,
         max_dim,
         open_jaxpr,
         own_definition,
+        sample_gamma,
         scan_counts,
         special_function,
     )
     from jax2onnx.legalise.targets import Target
-    from jax2onnx.lowering.builder import ir_dtype
-    from jax2onnx.lowering.driver import LoweringContext
+    from jax2onnx.plugin.context import LoweringContext, ir_dtype
     from jax2onnx.plugin.examples import Example
     from jax2onnx.plugin.functions import argument_names, marked_name, named, outlined
     from jax2onnx.plugin.fusions import Candidate, Decline, Fusion
@@ -31,19 +34,24 @@ if TYPE_CHECKING:
     from jax2onnx.plugin.opening import Carried, Leaves, Opened, Opening, canonical, is_parameter, mode_warning, step
     from jax2onnx.plugin.registry import BoundExamples, BoundFusions, BoundLowerings
     from jax2onnx.program.dims import may_be_zero
-    from jax2onnx.program.flatten import flatten
-    from jax2onnx.program.scattering import one_by_one
-    from jax2onnx.program.signed_zeros import may_be_minus_zero
+    from jax2onnx.program.facts import Facts, blind, telling
+    from jax2onnx.program.program import Atom, Const, Eqn
+    from jax2onnx.program.represent import Complex, is_complex
 
 __all__ = [
     "MIN_OPSET",
+    "Atom",
     "BoundExamples",
     "BoundFusions",
     "BoundLowerings",
     "Candidate",
     "Carried",
+    "Complex",
+    "Const",
     "Decline",
+    "Eqn",
     "Example",
+    "Facts",
     "Fusion",
     "InconclusiveDimensionOperation",
     "Leaves",
@@ -53,26 +61,30 @@ __all__ = [
     "Target",
     "argument_names",
     "bit_hashes",
+    "blind",
     "canonical",
     "evaluate",
-    "flatten",
+    "expand_hi_primitive",
+    "expand_run_state",
     "hookimpl",
     "ir_dtype",
+    "is_complex",
     "is_parameter",
     "is_symbolic",
+    "key_implementation",
     "marked_name",
     "max_dim",
-    "may_be_minus_zero",
     "may_be_zero",
     "mode_warning",
     "named",
-    "one_by_one",
     "open_jaxpr",
     "outlined",
     "own_definition",
+    "sample_gamma",
     "scan_counts",
     "special_function",
     "step",
+    "telling",
 ]
 
 _MODULES = (
@@ -86,11 +98,10 @@ _MODULES = (
     "_compat",
     "legalise.targets",
     "program.dims",
-    "program.flatten",
-    "program.scattering",
-    "program.signed_zeros",
-    "lowering.builder",
-    "lowering.driver",
+    "program.facts",
+    "program.program",
+    "program.represent",
+    "plugin.context",
 )
 """Where the names are, the modules that load fastest first."""
 

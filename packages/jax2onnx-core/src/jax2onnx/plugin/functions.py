@@ -26,8 +26,6 @@ from jax2onnx._compat import open_jaxpr
 if TYPE_CHECKING:
     from jax2onnx.plugin.opening import Carried
 
-JITTED = frozenset({"jit", "pjit"})
-"""Names of the primitive that ``jax.jit`` binds; where one is left in a flat program, it is marked."""
 _MARK = "onnx_function"
 _ATTRIBUTE = "__onnx_function__"
 _EXPORTING: ContextVar[_Export | None] = ContextVar("jax2onnx_exporting", default=None)
@@ -47,14 +45,15 @@ class Mark:
         return f"{_MARK}|{self.namespace}|{self.name}|{self.site}"
 
 
-def is_marked(eqn: Any) -> bool:
-    """Tell whether a jaxpr equation stands for an ONNX function."""
-    return eqn.primitive.name in JITTED and _MARK + "|" in eqn.params["name"]
+def marked_call(eqn: Any) -> dict[str, Any] | None:
+    """Return the params of the equation that calls the ONNX function a jaxpr's equation stands for; None for others."""
+    mark = _parse_mark(eqn.params.get("name"))
+    return None if mark is None else {"mark": mark, "inputs": input_names(eqn.params["jaxpr"])}
 
 
-def parse_mark(name: str) -> Mark | None:
+def _parse_mark(name: Any) -> Mark | None:
     """Read a mark off the name of a jitted function; transformations may have put words around it."""
-    if _MARK + "|" not in name:
+    if not isinstance(name, str) or _MARK + "|" not in name:
         return None
     _, namespace, function, site = name[name.index(_MARK) :].split("|")
     digits = "".join(c for c in site if c.isdigit())

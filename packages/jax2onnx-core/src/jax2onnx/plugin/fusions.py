@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jax2onnx.program.inline_calls import inline_calls
 from jax2onnx.program.program import Const
 
 if TYPE_CHECKING:
-    from jax2onnx.program.program import Atom, Eqn
+    from jax2onnx.program.program import Atom, Eqn, Program
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,6 +73,10 @@ class Candidate:
     def values(self) -> tuple[np.ndarray[Any, Any] | None, ...]:
         """For each input, its value if it is known at conversion, else None."""
         return tuple(np.asarray(a.value) if isinstance(a, Const) else None for a in self.bound)
+
+    def bodies(self, primitive: str) -> list[Program]:
+        """Return the programs inside the equations of one primitive, in program order, with no calls of functions."""
+        return [inline_calls(b.program) for e in self.equations if e.primitive == primitive for b in e.bodies]
 
     def params(self, primitive: str) -> list[dict[str, Any]]:
         """Return the params of the equations of one primitive, in program order."""

@@ -183,7 +183,7 @@ def _new_registry() -> Registry:
 def _bound(registry: Registry, plugin: str) -> dict[str, Any]:
     """Return a registry as one plugin's hooks receive it."""
     return {
-        "jax2onnx_register_lowerings": BoundLowerings(registry.lowerings, plugin),
+        "jax2onnx_register_lowerings": BoundLowerings(registry.lowerings, registry.facts, plugin),
         "jax2onnx_register_fusions": BoundFusions(registry.fusions, plugin),
         "jax2onnx_register_targets": BoundTargets(registry.targets, plugin),
     }

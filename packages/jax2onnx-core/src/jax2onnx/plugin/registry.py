@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from jax2onnx.errors import PluginConflictError
 from jax2onnx.plugin.lowerings import MIN_OPSET, Lowering, Lowerings, elementwise, named_params
+from jax2onnx.program.facts import Facts, FactTable
 
 if TYPE_CHECKING:
     from jax2onnx.legalise.targets import Target
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BoundLowerings:
-    """The lowering registry as one plugin sees it."""
+    """The registry of lowerings and of facts about primitives, as one plugin sees it."""
 
     _store: Lowerings
+    _facts: FactTable
     plugin: str
 
     def add(
@@ -42,6 +44,19 @@ class BoundLowerings:
         """
         entry = Lowering(primitive, rule, self.plugin, min_opset, via_jax, named_params(rule))
         self._store.add(entry, override=override)
+
+    def facts(self, facts: Mapping[str, Facts], *, override: bool = False) -> None:
+        """Register facts about primitives, by name; those of one primitive may be registered bit by bit.
+
+        Raises:
+            PluginConflictError: another plugin has registered the same fact.
+        """
+        for primitive, stated in facts.items():
+            for fact in stated.stated():
+                owner = self._facts.owners.get((primitive, fact))
+                if owner is not None and not override:
+                    raise PluginConflictError(f"the fact {fact!r} of {primitive!r}", owner, self.plugin)
+            self._facts.add(primitive, stated, self.plugin)
 
     def table(self, cells: Mapping[str, str | Callable[..., Any]]) -> None:
         """Register many at once: an operator name where ONNX has the operator, else a rule."""
@@ -128,6 +143,7 @@ class Registry:
     """Everything that the loaded plugins registered for exports."""
 
     def __init__(self) -> None:
+        self.facts = FactTable()
         self.lowerings = Lowerings()
         self.fusions: Named[Fusion] = Named("fusion", lambda f: f.name)
         self.targets: dict[str, tuple[Target, str]] = {}

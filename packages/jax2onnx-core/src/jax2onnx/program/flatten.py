@@ -1,100 +1,99 @@
-"""Flatten: from JAX's nested jaxpr to one list of equations.
+"""Flatten: from JAX's nested jaxpr to one list of equations, and one for each body of a loop, branch or function.
 
-Every call-like equation (jit, custom derivatives, remat, …) is inlined, equations that mean nothing at inference are
-dropped, and functions that the user marked are kept as one equation.
+Every equation that only calls a jaxpr (jit, custom derivatives, remat, …) is inlined, equations that mean nothing at
+inference are dropped, and functions that the user marked are kept as one equation.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, cast
 
 import jax
+import numpy as np
 
-from jax2onnx._compat import EXPANDED, Literal, ShapedArray, discharge, expand, open_jaxpr, unsharded, user_frame
+from jax2onnx._compat import Literal, ShapedArray, discharge, open_jaxpr, unsharded, user_frame
 from jax2onnx.errors import ConversionError
-from jax2onnx.program.program import Atom, Const, Eqn, Program, Var
-from jax2onnx.program.represent import BORDERS, Complex, concerns, form, is_complex, lacks_rule, represented, rule
+from jax2onnx.program.facts import UNKNOWN, Facts, FactTable
+from jax2onnx.program.program import CALL, Atom, Body, Const, Eqn, Program, Var
+from jax2onnx.program.represent import Complex, concerns, form, is_complex, lacks_rule, represented, rule
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-CALLS: dict[str, tuple[str, ...]] = {
-    "jit": ("jaxpr",),
-    "pjit": ("jaxpr",),
-    "call": ("call_jaxpr",),
-    "closed_call": ("call_jaxpr",),
-    "core_call": ("call_jaxpr",),
-    "eval_jaxpr": ("call_jaxpr", "jaxpr"),
-    "remat2": ("jaxpr",),
-    "checkpoint": ("jaxpr",),
-    "remat_opt": ("fwd_jaxpr",),
-    "custom_jvp_call": ("call_jaxpr",),
-    "custom_vjp_call": ("call_jaxpr",),
-    "custom_vjp_call_jaxpr": ("fun_jaxpr",),
-    "custom_vmap_call": ("call",),
-    "custom_dce_call": ("fun_jaxpr",),
-    "custom_partitioning": ("call",),
-    "custom_transpose_call": ("call",),
-    "linear_call": ("callee",),
-    "composite": ("call_jaxpr", "jaxpr"),
-    "compute_on": ("jaxpr",),
-    "xla_metadata_call": ("jaxpr",),
-    "cudnn_fusion": ("jaxpr",),
-}
-"""Primitives that only call a jaxpr, with the params that may hold it (the name changes between jax releases)."""
-
-_MAY_CALL = frozenset({"shard_map", *CALLS, *EXPANDED})
-
-IDENTITIES = frozenset(
-    {
-        "stop_gradient",
-        "copy",
-        "copy_p",
-        "sharding_constraint",
-        "layout_constraint",
-        "optimization_barrier",
-        "reshard",
-        "pvary",
-        "name",
-        "device_put",
-        "reduced_vary_cast",
-        "with_memory_space_constraint",
-        "pin",
-        "unpin",
-    }
-)
-"""Primitives that return their operands; they matter to derivatives, devices or XLA only."""
-
-
-def flatten(jaxpr: Any, *, keep: Callable[[Any], bool] | None = None, caller: Any = None) -> Program:
-    """Return the flat program of a jaxpr.
-
-    Args:
-        jaxpr: a closed jaxpr, as ``jax.make_jaxpr`` returns it or as a control-flow equation holds it.
-        keep: tells of a call-like equation whether it stays one equation instead of being inlined.
-        caller: source info of the equation that holds it, for those in which no line of the user's is.
-    """
-    inner, consts = open_jaxpr(jaxpr)
-    program = Program([Var(form(v.aval)) for v in inner.invars])
-    flattener = _Flattener(program.eqns, keep, caller)
-    operands = [flattener.enter(a, v.aval) for a, v in zip(program.inputs, inner.invars, strict=True)]
-    program.outputs = [flattener.leave(v) for v in flattener.run(inner, consts, operands)]
-    return program
-
+__all__ = ["flatten"]
 
 Value: TypeAlias = Atom | Complex
 """A value of the jaxpr: a complex one is two atoms, any other is one."""
 
 
+def flatten(
+    jaxpr: Any,
+    facts: FactTable,
+    *,
+    keep: Callable[[Any], dict[str, Any] | None] | None = None,
+    caller: Any = None,
+    source: Any = None,
+) -> Program:
+    """Return the flat program of a jaxpr.
+
+    Args:
+        jaxpr: a closed jaxpr, as ``jax.make_jaxpr`` returns it or as a control-flow equation holds it.
+        facts: what is registered about primitives.
+        keep: of an equation that only calls a jaxpr and is not to be inlined, returns the params of the equation that
+            calls the ONNX function instead; else None.
+        caller: source info for the equations in which no line of the user's is: that of the equation around them.
+        source: source info for all equations, in place of their own.
+    """
+    return _Setting(facts, keep, source).flatten(jaxpr, caller)
+
+
+@dataclass(slots=True)
+class _Setting:
+    """What holds for a program and all bodies in it."""
+
+    facts: FactTable
+    keep: Callable[[Any], dict[str, Any] | None] | None
+    source: Any
+    known: dict[int, Body] = field(default_factory=dict)
+    stateful: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.stateful = frozenset(name for name, facts in self.facts.by_primitive.items() if facts.stateful)
+
+    def flatten(self, jaxpr: Any, caller: Any) -> Program:
+        """Return the flat program of a closed jaxpr."""
+        inner, consts = open_jaxpr(jaxpr)
+        program = Program([Var(form(v.aval)) for v in inner.invars])
+        flattener = _Flattener(program.eqns, self, caller)
+        operands = [flattener.enter(a, v.aval) for a, v in zip(program.inputs, inner.invars, strict=True)]
+        results = flattener.run(inner, consts, operands)
+        program.outputs = [flattener.leave(v) for v in results]
+        return program
+
+    def bodies(self, params: dict[str, Any], facts: Facts, caller: Any) -> tuple[Body, ...]:
+        """Return the programs that an equation's params hold; a jaxpr that several equations share is one program."""
+        found = facts.bodies(params) if facts.bodies is not None else _closed_jaxprs(params)
+        bodies = []
+        for jaxpr in found:
+            body = self.known.get(id(jaxpr))
+            if body is None:
+                body = self.known[id(jaxpr)] = Body(jaxpr, self.flatten(jaxpr, caller))
+            bodies.append(body)
+        return tuple(bodies)
+
+
 class _Flattener:
-    def __init__(self, eqns: list[Eqn], keep: Callable[[Any], bool] | None, caller: Any) -> None:
+    """Writes the equations of one program."""
+
+    def __init__(self, eqns: list[Eqn], setting: _Setting, caller: Any) -> None:
         self._eqns = eqns
-        self._keep = keep
-        self._source: Any = None
+        self._setting = setting
+        self._facts = setting.facts.by_primitive
+        self._source: Any = setting.source
         self._caller = caller
 
     def run(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[Value]) -> list[Value]:
-        if any(e.primitive.name == "new_ref" for e in jaxpr.eqns):
+        """Append the equations of a jaxpr; return the values of its outputs."""
+        if any(e.primitive.name in self._setting.stateful for e in jaxpr.eqns):
             jaxpr, consts = discharge(jaxpr, consts)
         env: dict[Any, Value] = dict(zip(jaxpr.invars, args, strict=True))
         env.update((v, _const(v.aval, c)) for v, c in zip(jaxpr.constvars, consts, strict=True))
@@ -105,45 +104,60 @@ class _Flattener:
 
     def _equation(self, eqn: Any, values: list[Value]) -> Sequence[Value]:
         name = eqn.primitive.name
-        if name in IDENTITIES:
-            return values
-        if name == "convert_element_type" and eqn.invars[0].aval.dtype == eqn.params["new_dtype"]:
-            return [_strong(values[0], eqn.outvars[0].aval)]
-        if name in _MAY_CALL:
-            called = _called(eqn)
-            if called is not None and not (self._keep and self._keep(eqn)):
-                return self._inlined(eqn, called, values)
-        source = self._source or self._told(eqn.source_info)
+        facts = self._facts.get(name, UNKNOWN)
+        if facts.identity:
+            if facts.identity is True:
+                return values
+            if facts.identity(eqn):
+                return [_strong(values[0], eqn.outvars[0].aval)]
+        if facts.calls:
+            called = _called(eqn, facts)
+            if called is not None:
+                keep = self._setting.keep
+                call = None if keep is None else keep(eqn)
+                return self._inlined(eqn, called, values) if call is None else self._call(eqn, call, values)
+        source = self._source or self._nearest(eqn.source_info)
         if not concerns(eqn):
+            bodies = self._setting.bodies(eqn.params, facts, source)
             results = [Var(v.aval) for v in eqn.outvars]
-            self._eqns.append(Eqn(name, cast("list[Atom]", values), results, eqn.params, source))
+            self._eqns.append(Eqn(name, cast("list[Atom]", values), results, eqn.params, source, facts, bodies))
             return results
-        paired = lacks_rule(eqn)
-        if name not in BORDERS and not paired:
-            return self._represented(eqn, values, source)
-        operands = [self.leave(v) for v in values]
-        outputs = [Var(form(v.aval)) for v in eqn.outvars]
-        new = Eqn(name, operands, outputs, eqn.params, source)
+        paired = not facts.border and lacks_rule(eqn, facts)
+        if not facts.border and not paired:
+            return self._represented(eqn, facts, values, source)
+        new = Eqn(name, [], [], eqn.params, source, facts)
         new.paired = tuple(v.aval for v in eqn.invars) if paired else None
+        return self._at_border(eqn, new, facts, values)
+
+    def _at_border(self, eqn: Any, new: Eqn, facts: Facts, values: Sequence[Value]) -> Sequence[Value]:
+        """Append an equation whose operands and results take the form that the borders of its bodies have."""
+        new.bodies = self._setting.bodies(eqn.params, facts, new.source)
+        new.inputs = [self.leave(v) for v in values]
+        new.outputs = [Var(form(v.aval)) for v in eqn.outvars]
         self._eqns.append(new)
-        return [self.enter(a, v.aval) for a, v in zip(outputs, eqn.outvars, strict=True)]
+        return [self.enter(a, v.aval) for a, v in zip(new.outputs, eqn.outvars, strict=True)]
+
+    def _call(self, eqn: Any, params: dict[str, Any], values: list[Value]) -> Sequence[Value]:
+        """Append the call of an ONNX function."""
+        source = self._source or self._nearest(eqn.source_info)
+        return self._at_border(eqn, Eqn(CALL, [], [], params, source), UNKNOWN, values)
 
     def _inlined(self, eqn: Any, called: tuple[Any, Sequence[Any]], values: list[Value]) -> list[Value]:
-        outer, self._caller = self._caller, self._told(eqn.source_info)
+        outer, self._caller = self._caller, self._nearest(eqn.source_info)
         try:
             return self.run(*called, values)
         finally:
             self._caller = outer
 
-    def _told(self, source: Any) -> Any:
+    def _nearest(self, source: Any) -> Any:
         """Return the source of an equation, or of the call around it if no line of the user's is in that."""
         return source if self._caller is None or user_frame(source) is not None else self._caller
 
-    def _represented(self, eqn: Any, values: Sequence[Value], source: Any) -> Sequence[Value]:
+    def _represented(self, eqn: Any, facts: Facts, values: Sequence[Value], source: Any) -> Sequence[Value]:
         """Replace an equation on keys or complex numbers by what its rule does."""
         outer, self._source = self._source, source
         try:
-            result = self._trace(rule(eqn), *values)
+            result = self._trace(rule(eqn, facts), *values)
         except ConversionError as error:
             error.where = error.where or user_frame(self._source)
             raise
@@ -191,16 +205,32 @@ def _const(aval: Any, value: Any) -> Value:
     return Complex(Const(part, array[..., 0]), Const(part, array[..., 1]))
 
 
-def _called(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
+def _called(eqn: Any, facts: Facts) -> tuple[Any, Sequence[Any]] | None:
     """Return the jaxpr that an equation only calls, and its constants, or None."""
-    name = eqn.primitive.name
-    if name == "shard_map" and eqn.params["mesh"].size == 1:
-        return open_jaxpr(eqn.params["jaxpr"])
-    if name in CALLS:
-        return next((open_jaxpr(eqn.params[p]) for p in CALLS[name] if p in eqn.params), None)
-    return expand(eqn) if name in EXPANDED else None
+    if callable(facts.calls):
+        return facts.calls(eqn)
+    for param in facts.calls:
+        if param in eqn.params:
+            return open_jaxpr(eqn.params[param])
+    return None
+
+
+def _closed_jaxprs(params: dict[str, Any]) -> Iterator[Any]:
+    """Yield the jaxprs among an equation's params, those in tuples too, whose constants are known."""
+    for value in params.values():
+        if type(value) in _NO_JAXPRS:
+            continue
+        for part in value if isinstance(value, tuple | list) else (value,):
+            if type(part) not in _NO_JAXPRS and hasattr(part, "eqns"):
+                jaxpr, consts = open_jaxpr(part)
+                if len(jaxpr.constvars) == len(consts):
+                    yield part
+
+
+_NO_JAXPRS = frozenset({bool, int, str, type(None), type(np.dtype("float32"))})
+"""The most frequent types of params that hold no jaxpr."""
 
 
 def _strong(operand: Value, aval: Any) -> Value:
-    """A scalar literal keeps its value and takes the converted (not weakly typed) aval."""
+    """Return a literal in the converted (not weakly typed) aval; any other operand as it is."""
     return Const(aval, operand.value) if isinstance(operand, Const) else operand

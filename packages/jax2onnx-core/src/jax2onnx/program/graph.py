@@ -14,21 +14,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.program.program import Atom, Eqn
 
-COMMUTATIVE = frozenset({"add", "mul", "max", "min", "and", "or", "xor", "eq", "ne", "add_any"})
-ELEMENTWISE = COMMUTATIVE | {
-    *("sub", "div", "rem", "pow", "atan2", "nextafter"),
-    *("lt", "le", "gt", "ge", "select_n", "clamp"),
-}
-"""Primitives that read a scalar operand as if it were broadcast."""
-
-PLUMBING = ELEMENTWISE | {
-    *("broadcast_in_dim", "concatenate", "convert_element_type", "expand_dims", "iota", "neg", "pad"),
-    *("reshape", "slice", "squeeze", "transpose"),
-}
-"""Primitives that tell nothing about which function they belong to."""
-
-EFFECTS = frozenset({"debug_callback", "debug_print", "io_callback", "infeed", "outfeed"})
-"""Primitives that matter even if nobody reads their results."""
+__all__ = ["OUTPUT", "Graph", "has_effect", "live"]
 
 OUTPUT = -1
 """The user of a program's outputs."""
@@ -47,8 +33,8 @@ def live(program: Program) -> Program:
 
 
 def has_effect(eqn: Eqn) -> bool:
-    """Tell whether an equation matters even if nobody reads its results."""
-    return not eqn.outputs or eqn.primitive in EFFECTS or not all(isinstance(a.aval, ShapedArray) for a in eqn.inputs)
+    """Return whether an equation matters even if nobody reads its results."""
+    return not eqn.outputs or eqn.facts.effect or not all(isinstance(a.aval, ShapedArray) for a in eqn.inputs)
 
 
 class Graph:
@@ -57,6 +43,12 @@ class Graph:
     Args:
         program: the program.
         through_converts: read conversions of scalars as the scalar, as a search that ignores dtypes does.
+
+    Attributes:
+        producer: value -> the position of the equation that computes it.
+        maker: value -> the primitive of that equation.
+        scalars: broadcast (or converted) scalar -> the scalar.
+        sizes: scalars that are computed from the sizes of inputs and constants alone.
     """
 
     def __init__(self, program: Program, *, through_converts: bool = False) -> None:
@@ -66,38 +58,32 @@ class Graph:
         self.scalars: dict[Atom, Atom] = {}
         self.sizes: set[Atom] = set()
         for eqn in program.eqns:
-            if eqn.primitive in _SCALAR_READERS and eqn.inputs:
+            if eqn.facts.scalar and eqn.inputs:
                 self._read_scalar(eqn, through_converts=through_converts)
-            if eqn.primitive == "dim_as_value" or (self.sizes and self._is_size(eqn)):
+            if eqn.facts.size or (self.sizes and self._is_size(eqn)):
                 self.sizes.update(eqn.outputs)
 
     def _read_scalar(self, eqn: Eqn, *, through_converts: bool) -> None:
-        (operand, *_), (output,) = eqn.inputs, eqn.outputs
+        operand, output = eqn.inputs[0], eqn.outputs[0]
         scalar = self.scalars.get(operand, operand)
         if scalar.aval.shape != ():
             return
-        if eqn.primitive == "broadcast_in_dim" or through_converts:
+        if eqn.facts.scalar == "broadcast" or through_converts:
             self.scalars[output] = scalar
-        elif isinstance(scalar, Const) and (folded := _converted(scalar, output.aval)) is not None:
-            self.scalars[output] = folded
+        elif isinstance(scalar, Const):
+            converted = _converted(scalar, output.aval)
+            if converted is not None:
+                self.scalars[output] = converted
 
     def _is_size(self, eqn: Eqn) -> bool:
-        """A scalar that is computed from the sizes of inputs and constants alone."""
-        return all(o.aval.shape == () for o in eqn.outputs) and all(
-            isinstance(a, Const) or a in self.sizes for a in eqn.inputs
-        )
+        for atom in eqn.inputs:
+            if not isinstance(atom, Const) and atom not in self.sizes:
+                return False
+        return all(output.aval.shape == () for output in eqn.outputs)
 
-    def is_elementwise(self, eqn: int) -> bool:
-        """Tell whether an equation may read a scalar where it has a broadcast of it."""
-        return self.eqns[eqn].primitive in ELEMENTWISE
-
-    def commutes(self, eqn: int) -> bool:
-        """Tell whether the operands of an equation may be swapped."""
-        return self.eqns[eqn].primitive in COMMUTATIVE
-
-    def resolve(self, eqn: int, atom: Atom) -> Atom:
+    def resolve(self, eqn: Eqn, atom: Atom) -> Atom:
         """Return what an equation may read in place of an operand."""
-        return self.scalars.get(atom, atom) if self.is_elementwise(eqn) else atom
+        return self.scalars.get(atom, atom) if eqn.facts.elementwise else atom
 
     def users(self, program: Program) -> Mapping[Atom, list[int]]:
         """Return for each value the equations that read it; :data:`OUTPUT` stands for the program itself."""
@@ -110,7 +96,6 @@ class Graph:
         return users
 
 
-_SCALAR_READERS = frozenset({"broadcast_in_dim", "convert_element_type"})
 _FLOATS = frozenset({"bfloat16", "float16", "float32", "float64"})
 _INTS = frozenset({"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"})
 _EXACT = 2**8
@@ -118,7 +103,10 @@ _EXACT = 2**8
 
 
 def _converted(scalar: Const, aval: ShapedArray) -> Const | None:
-    """Fold a conversion between floating dtypes that numpy rounds as JAX does, or one from an integer that is exact."""
+    """Return a scalar in another dtype.
+
+    None where numpy may not round as JAX does: only integers that are exact, and floats to smaller ones, are converted.
+    """
     source, target = str(scalar.aval.dtype), str(aval.dtype)
     if source in _INTS and target in _FLOATS:
         whole = np.asarray(scalar.value)

@@ -6,13 +6,14 @@ before it is used. Call-like equations have been inlined; control flow keeps its
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from jax2onnx.program.facts import UNKNOWN, Facts
 
-    from jax2onnx.plugin.fusions import Fusion
+CALL = "onnx_function"
+"""The primitive of equations that call an ONNX function: ``mark`` says which, ``inputs`` names what it takes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -33,21 +34,55 @@ class Const:
 Atom: TypeAlias = Var | Const
 
 
+class WholeFunction(Protocol):
+    """What lowering needs of the fusion that a fused equation stands for."""
+
+    @property
+    def name(self) -> str:
+        """The function's public name."""
+
+    @property
+    def plugin(self) -> str:
+        """The plugin that registered it."""
+
+    @property
+    def emit(self) -> Mapping[int, Callable[..., Any]]:
+        """Minimum opset -> the rule that emits it."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Fused:
     """What a fused equation stands for: the fusion, how it was called, and the equations it replaced."""
 
-    fusion: Fusion
+    fusion: WholeFunction
     kwargs: Mapping[str, Any]
     interior: tuple[Eqn, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Body:
+    """A jaxpr among an equation's params, and the program that it is."""
+
+    jaxpr: Any
+    program: Program
 
 
 @dataclass(slots=True, eq=False)
 class Eqn:
     """One operation.
 
-    ``source`` is JAX's source info; ``fused`` is set on equations that stand for a whole function; ``paired``, where
-    complex numbers take part, holds what the operands are to JAX (they and the results take the form of a border).
+    Attributes:
+        primitive: the primitive's name; of a fused equation, the function's.
+        inputs: the operands.
+        outputs: the results.
+        params: the primitive's parameters.
+        source: JAX's source info of the user's line, or None.
+        facts: what is registered about the primitive.
+        bodies: the programs inside: of loops, branches and ONNX functions.
+        fused: set on an equation that stands for a whole function.
+        paired: where complex numbers take part and only the lowering may know what to do with them, what the operands
+            are to JAX; they and the results take the form of a border.
+        signed: whether the sign of a zero among the results, or within the bodies, can change another number.
     """
 
     primitive: str
@@ -55,8 +90,16 @@ class Eqn:
     outputs: list[Var]
     params: dict[str, Any]
     source: Any
+    facts: Facts = UNKNOWN
+    bodies: tuple[Body, ...] = ()
     fused: Fused | None = None
     paired: tuple[Any, ...] | None = None
+    signed: bool = False
+
+    @property
+    def is_call(self) -> bool:
+        """Whether the equation calls an ONNX function, which is its only body."""
+        return self.primitive == CALL
 
 
 @dataclass(slots=True, eq=False)

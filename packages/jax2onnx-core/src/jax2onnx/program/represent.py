@@ -7,22 +7,37 @@ functions) a complex array of shape ``s`` is a real one of shape ``(*s, 2)``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jax2onnx._compat import ShapedArray, key_implementation
 from jax2onnx.errors import UnsupportedCaseError
-from jax2onnx.program.complex_functions import Complex
-from jax2onnx.program.complex_rules import COMPLEX
-from jax2onnx.program.keys import KEYS, per_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-BORDERS = frozenset({"while", "cond", "scan", "jit", "pjit", "custom_linear_solve"})
-"""Primitives that stay one equation: their operands and results take the form that the inner jaxprs' borders have."""
+    from jax2onnx.program.facts import Facts
+
+__all__ = [
+    "Complex",
+    "concerns",
+    "form",
+    "is_complex",
+    "is_key",
+    "lacks_rule",
+    "on_pairs",
+    "represented",
+    "rule",
+]
+
+
+class Complex(NamedTuple):
+    """A complex array."""
+
+    re: Any
+    im: Any
 
 
 _PLAIN = frozenset(map(np.dtype, ("bool", "int32", "int64", "float16", "float32", "float64")))
@@ -30,17 +45,17 @@ _PLAIN = frozenset(map(np.dtype, ("bool", "int32", "int64", "float16", "float32"
 
 
 def is_key(aval: Any) -> bool:
-    """Tell whether an abstract value is an array of random keys."""
+    """Return whether an abstract value is an array of random keys."""
     return not isinstance(aval.dtype, np.dtype) and bool(jax.numpy.issubdtype(aval.dtype, jax.dtypes.prng_key))
 
 
 def is_complex(aval: Any) -> bool:
-    """Tell whether an abstract value is complex."""
+    """Return whether an abstract value is complex."""
     return isinstance(aval.dtype, np.dtype) and aval.dtype.kind == "c"
 
 
 def concerns(eqn: Any) -> bool:
-    """Tell whether an equation of a jaxpr takes or returns keys or complex numbers."""
+    """Return whether an equation of a jaxpr takes or returns keys or complex numbers."""
     avals = [a.aval for a in eqn.outvars] + [a.aval for a in eqn.invars]
     for aval in avals:
         if type(aval) is not ShapedArray or aval.dtype not in _PLAIN:
@@ -83,9 +98,9 @@ def _has_complex_dtype(aval: Any) -> bool:
     return _special(aval) and is_complex(aval)
 
 
-def lacks_rule(eqn: Any) -> bool:
-    """Tell whether an equation takes or returns complex numbers and only a lowering may know what to do with them."""
-    return eqn.primitive.name not in COMPLEX and eqn.primitive.name not in BORDERS and _takes_complex(eqn)
+def lacks_rule(eqn: Any, facts: Facts) -> bool:
+    """Return whether an equation has complex numbers and only a lowering may know what to do with them."""
+    return facts.on_complex is None and _takes_complex(eqn)
 
 
 def on_pairs(function: Callable[..., Any], avals: Sequence[Any]) -> Callable[..., Any]:
@@ -105,7 +120,7 @@ def _form_of(array: jax.Array) -> jax.Array:
     return jax.numpy.stack([array.real, array.imag], -1) if is_complex(array) else array
 
 
-def rule(eqn: Any) -> Callable[..., Any]:
+def rule(eqn: Any, facts: Facts) -> Callable[..., Any]:
     """Return the JAX function that does an equation's work on representations.
 
     It takes key arrays as their words and complex arrays as :class:`Complex`, and returns the same.
@@ -113,26 +128,21 @@ def rule(eqn: Any) -> Callable[..., Any]:
     Raises:
         UnsupportedCaseError: none is known.
     """
-    name = eqn.primitive.name
-    if _takes_complex(eqn):
-        return COMPLEX[name](eqn)
-    if name in KEYS:
-        return KEYS[name](eqn)
+    if facts.on_complex is not None and _takes_complex(eqn):
+        return facts.on_complex(eqn)
+    if facts.on_keys is not None:
+        return facts.on_keys(eqn)
     if any(is_key(v.aval) for v in eqn.outvars):
-        return per_word(eqn)
-    what = f"{name}: random keys"
+        return _per_word(eqn)
+    what = f"{eqn.primitive.name}: random keys"
     raise UnsupportedCaseError(what, remedy="compute with jax.random.key_data(keys)")
 
 
-__all__ = [
-    "BORDERS",
-    "Complex",
-    "concerns",
-    "form",
-    "is_complex",
-    "is_key",
-    "lacks_rule",
-    "on_pairs",
-    "represented",
-    "rule",
-]
+def _per_word(eqn: Any) -> Callable[..., Any]:
+    """Return the function that applies a primitive that moves elements to each word of the keys."""
+    function: Callable[..., Any] = lambda *operands: eqn.primitive.bind(*operands, **eqn.params)  # noqa: E731
+    dtype = eqn.outvars[0].aval.dtype
+    axes = tuple(-1 if v.aval.dtype == dtype else None for v in eqn.invars)
+    for _ in key_implementation(dtype).key_shape:
+        function = jax.vmap(function, in_axes=axes, out_axes=-1)
+    return function

@@ -6,142 +6,91 @@ that costs to undo is spent only on values whose sign of zero comes to such a pl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
-import numpy as np
 
-from jax2onnx.program.program import Const, Var
+from jax2onnx.program.program import Body, Eqn, Program, Var
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
+    from collections.abc import Iterable
 
-    from jax2onnx.program.program import Atom, Eqn, Program
+    from jax2onnx.program.program import Atom
 
-_TELLING = frozenset(
-    {
-        "atan2",
-        "bitcast_convert_type",
-        "digamma",
-        "eq_to",
-        "le_to",
-        "lgamma",
-        "lt_to",
-        "polygamma",
-        "pow",
-        "rsqrt",
-        "zeta",
-    }
-)
-"""Primitives that turn zeros of different sign into different numbers."""
-
-_BLIND = frozenset(
-    {
-        "abs",
-        "acos",
-        "conv_general_dilated",
-        "cos",
-        "cosh",
-        "cumlogsumexp",
-        "cumsum",
-        "dot_general",
-        "erfc",
-        "exp",
-        "exp2",
-        "log",
-        "logistic",
-        "ragged_dot_general",
-        "reduce_sum",
-        "square",
-    }
-)
-"""Primitives whose result does not depend on the sign of a zero, sums from zero among them."""
-
-_FOLLOWED = frozenset({"Expand", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
-_NEVER_MINUS = frozenset({"Abs", "Exp", "Sigmoid", "Softmax"})
+__all__ = ["mark_signs"]
 
 
-class SignsOfZero:
-    """What is asked of one program, found out when it is first asked.
+def mark_signs(program: Program, *, outputs: bool) -> Program:
+    """Return the program with the equations marked in whose results, or bodies, the sign of a zero matters.
 
     Args:
-        program: the program.
-        open_up: yields the flat programs that a value of an equation's params, and the equation, stand for.
-        outputs: tells whether the sign of a zero among the program's results matters to those who read them.
+        program: a flat program.
+        outputs: whether the sign of a zero among its results matters to those who read them.
     """
-
-    def __init__(
-        self, program: Program, open_up: Callable[[Any, Eqn], Iterator[Program]], outputs: Callable[[], bool]
-    ) -> None:
-        self._program = program
-        self._open_up = open_up
-        self._outputs = outputs
-        self._found: set[Var] | None = None
-
-    def matter(self, eqn: Eqn) -> bool:
-        """Tell whether the sign of a zero that the equation returns matters."""
-        found = self._all()
-        return any(v in found for v in eqn.outputs) or any(self.inside(p) for p in self._inner(eqn))
-
-    def anywhere(self) -> bool:
-        """Tell whether any sign matters."""
-        return bool(self._all())
-
-    def inside(self, program: Program) -> bool:
-        """Tell whether any sign in an inner program matters, whatever becomes of its results."""
-        return SignsOfZero(program, self._open_up, lambda: False).anywhere()
-
-    def _all(self) -> set[Var]:
-        if self._found is None:
-            found: set[Var] = set()
-            if self._outputs():
-                _add(found, self._program.outputs)
-            for eqn in reversed(self._program.eqns):
-                _add(found, self._needed(eqn, reached=not found.isdisjoint(eqn.outputs)))
-            self._found = found
-        return self._found
-
-    def _needed(self, eqn: Eqn, *, reached: bool) -> list[Atom]:
-        """The operands whose sign of zero the equation turns into a number, or passes on to where one does."""
-        name, inputs = eqn.primitive, eqn.inputs
-        if name in _TELLING or eqn.paired is not None:
-            return inputs
-        if name in _BLIND:
-            return []
-        if name == "div":
-            return inputs if reached else inputs[1:]
-        if name == "integer_pow":
-            even = eqn.params["y"] % 2 == 0
-            return inputs if (eqn.params["y"] < 0 and not even) or (reached and not even) else []
-        if name in {"add", "sub"} and any(_without_zero(a) for a in inputs):
-            return []
-        return inputs if reached or any(self.inside(p) for p in self._inner(eqn)) else []
-
-    def _inner(self, eqn: Eqn) -> Iterator[Program]:
-        for value in eqn.params.values():
-            for part in value if isinstance(value, tuple | list) else (value,):
-                yield from self._open_up(part, eqn)
+    return _Marker().mark(program, outputs=outputs)
 
 
-def _add(found: set[Var], atoms: list[Atom]) -> None:
-    found.update(a for a in atoms if isinstance(a, Var) and jnp.issubdtype(a.aval.dtype, jnp.inexact))
+@dataclass(slots=True)
+class _Marker:
+    """Walks through a program and its bodies, once through each."""
+
+    marked: dict[tuple[Program, bool], Program] = field(default_factory=dict)
+    inside: dict[Program, bool] = field(default_factory=dict)
+
+    def mark(self, program: Program, *, outputs: bool) -> Program:
+        key = program, outputs
+        if key not in self.marked:
+            self.marked[key] = self._mark(program, outputs=outputs)
+        return self.marked[key]
+
+    def _mark(self, program: Program, *, outputs: bool) -> Program:
+        found = self._matter(program, outputs=outputs)
+        eqns = []
+        for eqn in program.eqns:
+            signed = not found.isdisjoint(eqn.outputs) or self._within(eqn)
+            bodies = eqn.bodies
+            if bodies:
+                # The body of a function is shared by its calls.
+                matters = bool(found) if eqn.is_call else signed
+                bodies = tuple(Body(b.jaxpr, self.mark(b.program, outputs=matters)) for b in bodies)
+            changed = signed or any(a.program is not b.program for a, b in zip(bodies, eqn.bodies, strict=True))
+            eqns.append(replace(eqn, signed=signed, bodies=bodies) if changed else eqn)
+        unchanged = all(a is b for a, b in zip(eqns, program.eqns, strict=True))
+        return program if unchanged else Program(program.inputs, eqns, program.outputs)
+
+    def _matter(self, program: Program, *, outputs: bool) -> set[Var]:
+        """Return the values of a program of which the sign of a zero matters."""
+        found: set[Var] = set()
+        if outputs:
+            _add(found, program.outputs)
+        for eqn in reversed(program.eqns):
+            reached = not found.isdisjoint(eqn.outputs)
+            if eqn.paired is not None:
+                _add(found, eqn.inputs)
+            elif eqn.facts.zeros is not None:
+                _add(found, eqn.facts.zeros(eqn, reached))
+            elif reached or self._within(eqn):
+                _add(found, eqn.inputs)
+        return found
+
+    def _within(self, eqn: Eqn) -> bool:
+        """Return whether any sign in an equation's bodies matters, whatever becomes of their results."""
+        for body in eqn.bodies:
+            if body.program not in self.inside:
+                self.inside[body.program] = bool(self._matter(body.program, outputs=False))
+            if self.inside[body.program]:
+                return True
+        return False
 
 
-def _without_zero(atom: Atom) -> bool:
-    return isinstance(atom, Const) and bool(np.all(np.asarray(atom.value) != 0))
+def _add(found: set[Var], atoms: Iterable[Atom]) -> None:
+    for atom in atoms:
+        if isinstance(atom, Var) and _has_signed_zeros(atom.aval.dtype):
+            found.add(atom)
 
 
-def may_be_minus_zero(value: ir.Value) -> bool:
-    """Tell whether elements of a float may be -0, as far as its producers show."""
-    while (node := value.producer()) is not None and node.op_type in _FOLLOWED and node.inputs[0] is not None:
-        value = node.inputs[0]
-    if value.const_value is not None:
-        array = value.const_value.numpy()
-        return bool(np.any((array == 0) & np.signbit(array)))
-    if node is None:
-        return True
-    if node.op_type == "Cast":
-        source = node.inputs[0]
-        return source is None or source.dtype is None or source.dtype.is_floating_point()
-    return node.op_type not in _NEVER_MINUS
+@functools.lru_cache(maxsize=64)
+def _has_signed_zeros(dtype: Any) -> bool:
+    return bool(jnp.issubdtype(dtype, jnp.inexact))

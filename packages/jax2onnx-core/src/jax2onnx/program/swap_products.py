@@ -1,62 +1,57 @@
-"""Products whose result is transposed: the operands change places where that spares transposes.
+"""Transposed results: an equation computes its result transposed where that spares transposes.
 
-JAX puts the free dims of the left operand first. ``jax.vmap`` of ``weights @ x`` leaves the batch of ``x`` behind the
-weights' dims, and a transpose brings it to the front: ``x @ weights.T`` has it there.
+JAX puts the free dims of a product's left operand first. ``jax.vmap`` of ``weights @ x`` leaves the batch of ``x``
+behind the weights' dims, and a transpose brings it to the front::
+
+    y[o, b] = dot_general(weights[o, k], x[b, k]);  z[b, o] = transpose(y)      before
+    z[b, o] = dot_general(x[b, k], weights[o, k])                               after
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from jax2onnx.program.program import Eqn, Program
+from jax2onnx.program.program import Program
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from jax2onnx.program.program import Atom, Eqn
 
-    from jax2onnx.program.program import Atom
+__all__ = ["absorb_transposes"]
 
 
-def exchange_operands(program: Program) -> Program:
-    """Return the program in which products are transposed as seldom as may be."""
-    products = {e.outputs[0]: i for i, e in enumerate(program.eqns) if e.primitive == "dot_general" and not e.paired}
-    turned = {
-        products[e.inputs[0]]: i
-        for i, e in enumerate(program.eqns)
-        if e.primitive == "transpose" and e.inputs[0] in products
-    }
-    if not turned:
+def absorb_transposes(program: Program) -> Program:
+    """Return the program in which equations that can give their result transposed do so where that pays."""
+    positions: dict[Atom, int] = {}
+    for i, eqn in enumerate(program.eqns):
+        if eqn.facts.transposed is not None and not eqn.paired:
+            positions[eqn.outputs[0]] = i
+    transposes: dict[int, int] = {}
+    for i, eqn in enumerate(program.eqns):
+        if eqn.facts.permutation is not None and eqn.inputs[0] in positions:
+            transposes[positions[eqn.inputs[0]]] = i
+    if not transposes:
         return program
-    reads: dict[Atom, int] = {}
-    for atom in (*(a for e in program.eqns for a in e.inputs), *program.outputs):
-        reads[atom] = reads.get(atom, 0) + 1
+    reads = _reads(program)
     eqns: list[Eqn | None] = list(program.eqns)
-    for product, transpose in turned.items():
-        eqn = program.eqns[product]
-        if reads[eqn.outputs[0]] == 1 and _pays(eqn, program.eqns[transpose].params["permutation"]):
-            eqns[product], eqns[transpose] = None, _exchanged(eqn, program.eqns[transpose])
+    for position, after in transposes.items():
+        eqn, transpose = program.eqns[position], program.eqns[after]
+        assert eqn.facts.transposed is not None
+        assert transpose.facts.permutation is not None
+        if reads[eqn.outputs[0]] > 1:
+            continue
+        new = eqn.facts.transposed(eqn, transpose.facts.permutation(transpose.params))
+        if new is not None:
+            new.outputs = transpose.outputs
+            eqns[position], eqns[after] = None, new
     return Program(program.inputs, [e for e in eqns if e is not None], program.outputs)
 
 
-def _pays(eqn: Eqn, permutation: Sequence[int]) -> bool:
-    """Tell whether exchanged operands give the transposed result, with fewer transposes of operands and result."""
-    ranks = [len(a.aval.shape) for a in eqn.inputs]
-    (lc, rc), (lb, rb) = eqn.params["dimension_numbers"]
-    lf, rf = ([i for i in range(n) if i not in {*c, *b}] for n, c, b in zip(ranks, (lc, rc), (lb, rb), strict=True))
-    batch, rows = len(lb), len(lb) + len(lf)
-    if [*permutation] != [*range(batch), *range(rows, rows + len(rf)), *range(batch, rows)]:
-        return False
-    before = [[*lb, *lf, *lc], [*rb, *rc, *rf]]
-    after = [[*rb, *rf, *rc], [*lb, *lc, *lf]]
-    return _unsorted(after) < _unsorted(before) + 1
-
-
-def _unsorted(orders: Sequence[Sequence[int]]) -> int:
-    return sum([*order] != sorted(order) for order in orders)
-
-
-def _exchanged(product: Eqn, transpose: Eqn) -> Eqn:
-    contracted, batch = product.params["dimension_numbers"]
-    params: dict[str, Any] = {**product.params, "dimension_numbers": (contracted[::-1], batch[::-1])}
-    if isinstance(params.get("precision"), tuple):
-        params["precision"] = params["precision"][::-1]
-    return Eqn("dot_general", product.inputs[::-1], transpose.outputs, params, product.source)
+def _reads(program: Program) -> dict[Atom, int]:
+    """Return how often each value is read."""
+    reads: dict[Atom, int] = dict.fromkeys(program.outputs, 0)
+    for eqn in program.eqns:
+        for atom in eqn.inputs:
+            reads[atom] = reads.get(atom, 0) + 1
+    for atom in program.outputs:
+        reads[atom] += 1
+    return reads

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jax2onnx.plugin import MIN_OPSET, Decline, Fusion, flatten, may_be_zero
+from jax2onnx.plugin import MIN_OPSET, Decline, Fusion, may_be_zero
 from jax2onnx_lax.control import choose
 from jax2onnx_nnx.fusions._layers import NO_RANDOM, given
 
@@ -237,7 +237,7 @@ def fusion(cell: Cell, *, carried: bool) -> Fusion:
         return cell.run(params, x, arrays[:states] if carried else None)
 
     def look(candidate: Candidate) -> Sequence[Mapping[str, Any]]:
-        body = Counter(e.primitive for e in flatten(candidate.params("scan")[0]["jaxpr"]).eqns)
+        body = Counter(e.primitive for e in candidate.bodies("scan")[0].eqns)
         return [{}] if all(body[name] == count for name, count in operator.primitives.items()) else []
 
     def emit(ctx: LoweringContext, x: ir.Value, *arrays: ir.Value) -> Sequence[ir.Value]:

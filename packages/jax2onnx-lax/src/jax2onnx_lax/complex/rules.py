@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx._compat import evaluate, is_symbolic, open_jaxpr
-from jax2onnx.program.complex_functions import (
+from jax2onnx.plugin import Complex, evaluate, is_symbolic, open_jaxpr
+from jax2onnx_lax.complex.fourier import transform
+from jax2onnx_lax.complex.functions import (
     ELEMENTARY,
     Array,
-    Complex,
     add,
     exponential,
     integer_power,
@@ -24,8 +24,7 @@ from jax2onnx.program.complex_functions import (
     minimum,
     multiply,
 )
-from jax2onnx.program.fourier import transform
-from jax2onnx.program.scattering import one_by_one
+from jax2onnx_lax.complex.scatter_loop import one_by_one
 
 Maker: TypeAlias = Callable[[Any], Callable[..., Any]]
 

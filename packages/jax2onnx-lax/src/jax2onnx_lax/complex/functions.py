@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax2onnx.plugin import Complex
+
 Array: TypeAlias = jax.Array
-
-
-class Complex(NamedTuple):
-    """A complex array."""
-
-    re: Any
-    im: Any
 
 
 def conjugate(x: Any) -> Complex:

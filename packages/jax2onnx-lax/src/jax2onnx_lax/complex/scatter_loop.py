@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jax.lax import GatherScatterMode
 
-from jax2onnx._compat import is_symbolic
+from jax2onnx.plugin import is_symbolic
 
 if TYPE_CHECKING:
     from jax.lax import ScatterDimensionNumbers

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from jax2onnx._compat import key_implementation, sample_gamma
+from jax2onnx.plugin import key_implementation, sample_gamma
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,16 +60,6 @@ def _gamma(eqn: Any) -> Callable[..., Any]:
 
 def _same(_eqn: Any) -> Callable[..., Any]:
     return lambda words: words
-
-
-def per_word(eqn: Any) -> Callable[..., Any]:
-    """Return the function that applies a primitive that moves elements to each word of the keys."""
-    function: Callable[..., Any] = lambda *operands: eqn.primitive.bind(*operands, **eqn.params)  # noqa: E731
-    dtype = eqn.outvars[0].aval.dtype
-    axes = tuple(-1 if v.aval.dtype == dtype else None for v in eqn.invars)
-    for _ in key_implementation(dtype).key_shape:
-        function = jax.vmap(function, in_axes=axes, out_axes=-1)
-    return function
 
 
 KEYS: dict[str, Callable[[Any], Callable[..., Any]]] = {

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx._compat import is_symbolic
+from jax2onnx.plugin import is_symbolic
 
 if TYPE_CHECKING:
     from collections.abc import Callable

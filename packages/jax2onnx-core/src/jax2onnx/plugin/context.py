@@ -1,0 +1,237 @@
+"""The context of a rule: what it reads of its equation, and what it emits with."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import jax
+import numpy as np
+import onnx_ir as ir
+
+from jax2onnx._compat import is_symbolic, unsharded, user_frame
+from jax2onnx.errors import UnsupportedCaseError
+from jax2onnx.program.dims import inferred_dims, inserted_ones
+from jax2onnx.program.program import Const, Eqn, Program
+
+if TYPE_CHECKING:
+    from jax2onnx.legalise.targets import Target
+
+__all__ = ["LoweringContext", "graph_input", "ir_dtype", "stamp"]
+
+
+class Emission(Protocol):
+    """What the equations of one model share; the driver of lowering implements it."""
+
+    opset: int
+    target: Target | None
+    warnings: list[str]
+    reshaped: dict[ir.Value, tuple[ir.Value, Sequence[Any]]]
+
+    def dim(self, dim: Any, op: Any) -> ir.Value:
+        """Return a dimension, static or symbolic, as int64 of shape ``[1]``."""
+
+    def prepare(self, jaxpr: Any, eqn: Eqn, *, derived: bool) -> Program:
+        """Return the prepared program of a closed jaxpr: one that an equation has, or is derived from it."""
+
+    def run(self, program: Program, operands: Sequence[ir.Value], *, derived: bool) -> list[ir.Value]:
+        """Emit a prepared program into the current graph; return the values of its outputs."""
+
+
+class LoweringContext:
+    """What a rule works with, for one equation.
+
+    Attributes:
+        op: the node builder: ``ctx.op.Add(x, y)``.
+        opset: the opset being emitted.
+        target: the runtime the model is for; None for plain ONNX.
+        eqn: the equation being lowered.
+        warnings: messages to show the user once, at the end.
+    """
+
+    def __init__(self, emission: Emission, eqn: Eqn, op: Any, *, derived: bool) -> None:
+        self.op = op
+        self.opset = emission.opset
+        self.target = emission.target
+        self.eqn = eqn
+        self.warnings = emission.warnings
+        self._emission = emission
+        self._derived = derived
+
+    # -- what a rule reads -------------------------------------------------------------------------------------------
+
+    @property
+    def avals_in(self) -> list[Any]:
+        """Abstract values (``.shape``, ``.dtype``) of the equation's operands."""
+        return [v.aval for v in self.eqn.inputs]
+
+    @property
+    def avals_out(self) -> list[Any]:
+        """Abstract values of the equation's results."""
+        return [v.aval for v in self.eqn.outputs]
+
+    @property
+    def aval_out(self) -> Any:
+        """Abstract value of the equation's single result."""
+        return self.eqn.outputs[0].aval
+
+    @property
+    def where(self) -> str | None:
+        """The user's source line of the equation, or of the one whose rule or body it comes from."""
+        return None if self.eqn.source is None else user_frame(self.eqn.source)
+
+    def known(self, operand: int) -> np.ndarray[Any, Any] | None:
+        """Return the value of the equation's operand if it is a constant, else None."""
+        atom = self.eqn.inputs[operand]
+        return np.asarray(atom.value) if isinstance(atom, Const) else None
+
+    def sign_of_zero_matters(self) -> bool:
+        """Return whether the sign of a zero among the equation's results can change another number."""
+        return self.eqn.signed
+
+    def supports(self, op_type: str, dtype: Any) -> bool:
+        """Return whether the target can run an operator on a dtype without going through another."""
+        return self.target is None or self.target.supports(op_type, self.opset, [ir_dtype(dtype)])
+
+    def unsupported(self, what: str, remedy: str | None = None) -> UnsupportedCaseError:
+        """Return (to be raised) the error that this equation's rule does not cover a case."""
+        return UnsupportedCaseError(f"{self.eqn.primitive}: {what}", where=self.where, remedy=remedy)
+
+    # -- what a rule emits -------------------------------------------------------------------------------------------
+
+    def constant(self, value: Any, dtype: Any = None) -> ir.Value:
+        """Return a constant; ``dtype`` as numpy takes it (default: that of ``value``)."""
+        constant: ir.Value = self.op.constant(np.asarray(value, dtype))
+        return constant
+
+    def ints(self, *values: int) -> ir.Value:
+        """Return a constant int64 vector."""
+        return self.constant(values, np.int64)
+
+    def dim(self, dim: Any) -> ir.Value:
+        """Return a dimension, static or symbolic, as int64 of shape ``[1]``."""
+        return self._emission.dim(dim, self.op)
+
+    def shape(self, dims: Sequence[Any]) -> ir.Value:
+        """Return dimensions, static or symbolic, as an int64 vector."""
+        pieces: list[ir.Value] = []
+        static: list[int] = []
+        for dim in dims:
+            if not is_symbolic(dim):
+                static.append(int(dim))
+                continue
+            if static:
+                pieces.append(self.ints(*static))
+                static = []
+            pieces.append(self.dim(dim))
+        if static or not pieces:
+            pieces.append(self.ints(*static))
+        return pieces[0] if len(pieces) == 1 else self.op.Concat(*pieces, axis=0)
+
+    def reshape(self, x: ir.Value, old: Sequence[Any], new: Sequence[Any]) -> ir.Value:
+        """Reshape from ``old`` to ``new``, without shape arithmetic where ``Reshape`` can infer it.
+
+        What is itself a reshape of something is not reshaped twice.
+        """
+        reshaped = self._emission.reshaped
+        static = not any(is_symbolic(d) for d in new)
+        first, before = reshaped.get(x, (x, old))
+        if static or tuple(before) == tuple(new):
+            x, old = first, before
+        if tuple(old) == tuple(new):
+            return x
+        result: ir.Value | None = self.op.rearranged(x, new) if static else None
+        if result is None:
+            result = self._reshape(x, old, new, static=static)
+        reshaped[result] = x, old
+        return result
+
+    def _reshape(self, x: ir.Value, old: Sequence[Any], new: Sequence[Any], *, static: bool) -> ir.Value:
+        if static:
+            return self.stamp(self.op.Reshape(x, self.ints(*new), allowzero=1 if 0 in new else None), new)
+        added, removed = inserted_ones(old, new), inserted_ones(new, old)
+        if added is not None:
+            return self.stamp(self.op.Unsqueeze(x, self.ints(*added)), new)
+        if removed is not None:
+            return self.stamp(self.op.Squeeze(x, self.ints(*removed)), new)
+        inferred = inferred_dims(old, new)
+        target = self.shape(new) if inferred is None else self.ints(*inferred)
+        # A 0 that is a size, not "copy the input's dim": a literal one, or one that a symbol may take at run time.
+        zero = target.const_value is None or any(not is_symbolic(d) and int(d) == 0 for d in new)
+        return self.stamp(self.op.Reshape(x, target, allowzero=1 if zero else None), new)
+
+    def cast(self, x: ir.Value, dtype: Any) -> ir.Value:
+        """Cast to a numpy dtype (ONNX semantics), unless it has that dtype."""
+        to = ir_dtype(dtype)
+        if x.dtype == to:
+            return x
+        value: ir.Value = self.op.Cast(x, to=int(to))
+        value.shape = x.shape
+        return value
+
+    def stamp(self, value: ir.Value, shape: Sequence[Any]) -> ir.Value:
+        """Record the shape of an intermediate value."""
+        return stamp(value, shape)
+
+    # -- programs inside programs ------------------------------------------------------------------------------------
+
+    def program(self, jaxpr: Any) -> Program:
+        """Return the prepared program of a closed jaxpr, usually one among the equation's params."""
+        for body in self.eqn.bodies:
+            if body.jaxpr is jaxpr:
+                return body.program
+        return self._emission.prepare(jaxpr, self.eqn, derived=self._derived)
+
+    def inline(self, jaxpr: Any, *operands: ir.Value) -> list[ir.Value]:
+        """Lower a closed jaxpr into the current graph."""
+        return self._emission.run(self.program(jaxpr), operands, derived=self._derived)
+
+    def via_jax(
+        self, function: Callable[..., Any], *operands: ir.Value, avals: Sequence[Any] | None = None, **kwargs: Any
+    ) -> Any:
+        """Trace a JAX function at ``avals`` (default: the equation's operands') and lower it here.
+
+        Returns one value if the function returns one array, else a list in the order of the flattened result.
+        """
+        specs = [unsharded(a) for a in (self.avals_in if avals is None else avals)]
+        jaxpr, shape = jax.make_jaxpr(lambda *args: function(*args, **kwargs), return_shape=True)(*specs)
+        program = self._emission.prepare(jaxpr, self.eqn, derived=True)
+        values = self._emission.run(program, operands, derived=True)
+        return values if isinstance(shape, tuple | list) else values[0]
+
+    def subgraph(
+        self, name: str, avals: Sequence[Any], body: Callable[[list[ir.Value]], Sequence[ir.Value]]
+    ) -> ir.Graph:
+        """Build the body of an ``If``, ``Loop`` or ``Scan``; it may use any value of the enclosing graphs.
+
+        Args:
+            name: name of the graph.
+            avals: shape and dtype of each graph input.
+            body: gets the graph's inputs, returns its outputs.
+        """
+        graph: ir.Graph = self.op.subgraph(name, [graph_input(a) for a in avals], body)
+        return graph
+
+
+@functools.cache
+def ir_dtype(dtype: Any) -> ir.DataType:
+    """Return the ONNX element type of a numpy (or ml_dtypes) dtype."""
+    return ir.DataType.from_numpy(np.dtype(dtype))
+
+
+def graph_input(aval: Any, name: str | None = None) -> ir.Value:
+    """Return a value for an input of a graph."""
+    return stamp(ir.Value(name=name, type=ir.TensorType(ir_dtype(aval.dtype))), aval.shape)
+
+
+def stamp(value: ir.Value, shape: Sequence[Any]) -> ir.Value:
+    """Record the shape of a value; return it."""
+    value.shape = _shape(tuple([d if type(d) is int else str(d) if is_symbolic(d) else int(d) for d in shape]))
+    return value
+
+
+@functools.lru_cache(maxsize=1024)
+def _shape(dims: tuple[int | str, ...]) -> ir.Shape:
+    """Return the one frozen shape that all values of these dims share."""
+    return ir.Shape(dims, frozen=True)

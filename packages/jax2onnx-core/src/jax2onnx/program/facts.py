@@ -1,0 +1,106 @@
+"""Facts: what core has to know of a primitive besides how it is lowered.
+
+Core itself knows no primitive. The plugin that owns a primitive registers its facts beside its lowering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from jax2onnx.program.program import Atom, Eqn
+
+ZeroRule: TypeAlias = "Callable[[Eqn, bool], Sequence[Atom]]"
+"""Given an equation, and whether the sign of a zero in its result matters: the operands in which it matters."""
+
+Maker: TypeAlias = Callable[[Any], Callable[..., Any]]
+"""Makes from a jaxpr's equation the JAX function, of representations, that does its work."""
+
+
+def telling(eqn: Eqn, _matters: bool) -> Sequence[Atom]:  # noqa: FBT001 - a ZeroRule
+    """Zeros of different sign become different numbers: the rule of ``rsqrt`` or ``atan2``."""
+    return eqn.inputs
+
+
+def blind(_eqn: Eqn, _matters: bool) -> Sequence[Atom]:  # noqa: FBT001 - a ZeroRule
+    """The result does not depend on the sign of a zero: the rule of ``abs`` or ``cos``, and of sums that start at 0."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Facts of one primitive; each default is right for a primitive of which nothing is known.
+
+    Attributes:
+        commutes: its two operands may be swapped.
+        elementwise: it reads a scalar operand as if that were broadcast.
+        common: it occurs in so many functions that it says nothing about which one an equation belongs to.
+        scalar: ``broadcast`` or ``convert``, where the result of a scalar operand is that scalar, broadcast or in
+            another dtype.
+        size: its result is the size of a dimension.
+        effect: it matters even if nobody reads its results.
+        identity: it returns its operands (a function of the jaxpr's equation: only where that returns True).
+        calls: it only calls a jaxpr: the params that may hold it (the name changes between jax releases), or a
+            function of the jaxpr's equation that returns ``(jaxpr, consts)``, or None where it does not.
+        border: its operands and results take the form that the borders of its jaxprs have.
+        bodies: returns, of its params, the jaxprs that its rule lowers; by default every closed one among them.
+        stateful: its jaxpr reads and writes refs, and has to be discharged.
+        fold: a numpy function ``fold(params, *arrays)`` of the result, rounded as JAX rounds it; None where it cannot.
+        unit: a scalar operand, of an integer or bool dtype, with which it returns its other operand.
+        zeros: which operands' sign of a zero matters; by default those of all where the result's does.
+        permutation: returns, of its params, the permutation by which it transposes its operand.
+        transposed: returns the equation whose result is this one's transposed by a permutation (``transposed(eqn,
+            permutation)``), where that spares transposes; else None.
+        on_complex: makes the function of the real and imaginary parts that does an equation's work.
+        on_keys: makes the function of the words of random keys that does an equation's work.
+    """
+
+    commutes: bool = False
+    elementwise: bool = False
+    common: bool = False
+    scalar: Literal["", "broadcast", "convert"] = ""
+    size: bool = False
+    effect: bool = False
+    identity: bool | Callable[[Any], bool] = False
+    calls: Sequence[str] | Callable[[Any], tuple[Any, Sequence[Any]] | None] = ()
+    border: bool = False
+    bodies: Callable[[Mapping[str, Any]], Sequence[Any]] | None = None
+    stateful: bool = False
+    fold: Callable[..., Any] | None = None
+    unit: int | None = None
+    zeros: ZeroRule | None = None
+    permutation: Callable[[Mapping[str, Any]], Sequence[int]] | None = None
+    transposed: Callable[[Eqn, Sequence[int]], Eqn | None] | None = None
+    on_complex: Maker | None = None
+    on_keys: Maker | None = None
+
+    def stated(self) -> dict[str, Any]:
+        """Return the facts that differ from the defaults, by name."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
+
+
+UNKNOWN = Facts()
+"""The facts of a primitive of which nothing is registered."""
+
+
+@dataclass(slots=True, eq=False)
+class FactTable:
+    """The facts of all primitives, and which plugin registered each; fixed once plugins are loaded.
+
+    Traces of references are cached per table, since flattening depends on it.
+    """
+
+    by_primitive: dict[str, Facts] = field(default_factory=dict)
+    owners: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def of(self, primitive: str) -> Facts:
+        """Return the facts of a primitive."""
+        return self.by_primitive.get(primitive, UNKNOWN)
+
+    def add(self, primitive: str, facts: Facts, owner: str) -> None:
+        """Add facts to those that are there, in place of such of the same name."""
+        stated = facts.stated()
+        self.by_primitive[primitive] = replace(self.of(primitive), **stated)
+        self.owners.update(((primitive, name), owner) for name in stated)

@@ -1,0 +1,96 @@
+"""Prepare: everything that happens to a program, and to all bodies in it, before the first node is emitted.
+
+Each stage goes through the whole tree of programs before the next begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from jax2onnx.program.facts import FactTable
+from jax2onnx.program.flatten import flatten
+from jax2onnx.program.fold_constants import fold
+from jax2onnx.program.graph import live
+from jax2onnx.program.program import Body, Eqn, Program
+from jax2onnx.program.prune_calls import CallPruner
+from jax2onnx.program.signed_zeros import mark_signs
+from jax2onnx.program.swap_products import absorb_transposes
+
+__all__ = ["FindFunctions", "Preparer"]
+
+
+class FindFunctions(Protocol):
+    """Finds whole functions in a program: ``fusion.fuse.fuse`` with the fusions of an export."""
+
+    def __call__(self, program: Program, /, *, exclude: frozenset[str], derived: bool) -> Program:
+        """Look for all functions but those named in ``exclude``; ``derived`` programs are not the user's own."""
+
+
+@dataclass(slots=True)
+class Preparer:
+    """Prepares the programs of one export.
+
+    Attributes:
+        facts: what is registered about primitives.
+        find_functions: finds whole functions; None where they are to stay primitives.
+        keep: returns the params of the equation that stands for a jaxpr's call of an ONNX function; None for others.
+    """
+
+    facts: FactTable
+    find_functions: FindFunctions | None
+    keep: Callable[[Any], dict[str, Any] | None]
+    _pruner: CallPruner = field(default_factory=CallPruner)
+
+    def prepare_jaxpr(
+        self, jaxpr: Any, *, caller: Any = None, source: Any = None, signed: bool = False, derived: bool = False
+    ) -> Program:
+        """Return the prepared program of a closed jaxpr; for ``caller`` and ``source`` see ``flatten``."""
+        program = flatten(jaxpr, self.facts, keep=self.keep, caller=caller, source=source)
+        return self.prepare(program, signed=signed, derived=derived)
+
+    def prepare(
+        self,
+        program: Program,
+        *,
+        exclude: frozenset[str] = frozenset(),
+        signed: bool = False,
+        derived: bool = False,
+    ) -> Program:
+        """Return the prepared form of a flat program, which is not changed.
+
+        Args:
+            program: a flat program.
+            exclude: names of functions that are not looked for.
+            signed: whether the sign of a zero among its results matters to those who read them.
+            derived: whether a rule made it, so that reports of what was found leave it out.
+        """
+
+        def find(one: Program) -> Program:
+            if self.find_functions is None:
+                return live(one)
+            return absorb_transposes(self.find_functions(one, exclude=exclude, derived=derived))
+
+        fused = _through_tree(program, find)
+        pruned = self._pruner.prune(fused)
+        folded = _through_tree(pruned, fold)
+        return mark_signs(folded, outputs=signed)
+
+
+def _through_tree(program: Program, stage: Callable[[Program], Program]) -> Program:
+    """Apply a stage to a program and then to the bodies that are left in it, once to each program."""
+    done: dict[Program, Program] = {}
+
+    def apply(one: Program) -> Program:
+        if one not in done:
+            result = stage(one)
+            done[one] = Program(result.inputs, [inside(e) for e in result.eqns], result.outputs)
+        return done[one]
+
+    def inside(eqn: Eqn) -> Eqn:
+        if not eqn.bodies:
+            return eqn
+        return replace(eqn, bodies=tuple(Body(b.jaxpr, apply(b.program)) for b in eqn.bodies))
+
+    return apply(program)

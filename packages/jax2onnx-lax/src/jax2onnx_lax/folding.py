@@ -1,0 +1,127 @@
+"""Folding: how primitives of constants are computed at conversion, with numpy, rounded as JAX rounds.
+
+Each rule is the ``fold`` of a primitive's facts: ``rule(params, *arrays)``, None where numpy's result may not be JAX's.
+Functions that no two libraries round alike are computed in float64 first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+__all__ = ["Fold", "clamp", "converted", "extremum", "integer_power", "iota", "is_float", "plain", "quotient",
+           "reduction", "remainder", "reshaped", "select", "sign", "sliced", "spread", "wide"]  # fmt: skip
+
+Fold: TypeAlias = Callable[..., Any]
+Params: TypeAlias = Mapping[str, Any]
+
+_FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
+
+
+def is_float(x: Any) -> bool:
+    """Return whether an array is of a floating dtype, bfloat16 included."""
+    return str(x.dtype) in _FLOATS
+
+
+def plain(function: Callable[..., Any]) -> Fold:
+    """Return the rule of a function that is rounded correctly, in float32 for smaller dtypes."""
+
+    def rule(_params: Params, *operands: Any) -> Any:
+        return function(*(o.astype(np.float32) if o.dtype.itemsize == 2 and is_float(o) else o for o in operands))
+
+    return rule
+
+
+def wide(function: Callable[..., Any]) -> Fold:
+    """Return the rule of a function of floats that is computed in float64."""
+    return lambda _params, *operands: function(*(np.asarray(o, np.float64) for o in operands))
+
+
+def reduction(function: Callable[..., Any]) -> Fold:
+    """Return the rule of a reduction over the axes of ``axes``."""
+
+    def rule(params: Params, x: Any) -> Any:
+        whole = x.astype(np.float64) if is_float(x) else x
+        return function(whole, axis=tuple(params["axes"])) if x.size else None
+
+    return rule
+
+
+def extremum(function: Callable[..., Any], of_zeros: Callable[..., Any]) -> Fold:
+    """Return the rule of a maximum or minimum, which orders -0 before 0."""
+
+    def rule(_params: Params, x: Any, y: Any) -> Any:
+        result = function(x, y)
+        return np.where((x == 0) & (y == 0), of_zeros(x, y), result) if is_float(x) else result
+
+    return rule
+
+
+def clamp(_params: Params, low: Any, x: Any, high: Any) -> Any:
+    """Compute ``clamp`` of integers."""
+    return None if is_float(x) else np.minimum(np.maximum(x, low), high)
+
+
+def quotient(params: Params, x: Any, y: Any) -> Any:
+    """Compute ``div`` of floats."""
+    return plain(np.true_divide)(params, x, y) if is_float(x) else None
+
+
+def remainder(_params: Params, x: Any, y: Any) -> Any:
+    """Compute ``rem`` where nothing is divided by 0."""
+    return np.fmod(x, y) if np.all(y != 0) else None
+
+
+def integer_power(params: Params, x: Any) -> Any:
+    """Compute ``integer_pow`` of floats."""
+    return wide(np.power)(params, x, params["y"]) if is_float(x) else None
+
+
+def sign(_params: Params, x: Any) -> Any:
+    """Compute ``sign``, which keeps the sign of a zero."""
+    return np.where(x == 0, x, np.sign(x))
+
+
+def converted(params: Params, x: Any) -> Any:
+    """Convert; from floats to integers only what fits, as numpy leaves open what does not."""
+    dtype = np.dtype(params["new_dtype"])
+    if is_float(x) and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if not np.all((x > float(limits.min)) & (x < float(limits.max))):
+            return None
+    return x.astype(dtype)
+
+
+def select(_params: Params, which: Any, *cases: Any) -> Any:
+    """Compute ``select_n``."""
+    chosen = np.clip(np.broadcast_to(which, cases[0].shape).astype(np.int64), 0, len(cases) - 1)
+    return np.take_along_axis(np.stack(cases), chosen[None], 0)
+
+
+def spread(params: Params, x: Any) -> Any:
+    """Compute ``broadcast_in_dim``."""
+    shape = [1] * len(params["shape"])
+    for size, place in zip(x.shape, params["broadcast_dimensions"], strict=True):
+        shape[place] = size
+    return np.broadcast_to(x.reshape(shape), params["shape"])
+
+
+def iota(params: Params) -> Any:
+    """Compute ``iota``."""
+    shape, axis = params["shape"], params["dimension"]
+    line = np.arange(shape[axis]).reshape([-1 if d == axis else 1 for d in range(len(shape))])
+    return np.broadcast_to(line, shape).astype(params["dtype"])
+
+
+def reshaped(params: Params, x: Any) -> Any:
+    """Compute ``reshape``."""
+    return x.reshape(params["new_sizes"]) if params["dimensions"] is None else None
+
+
+def sliced(params: Params, x: Any) -> Any:
+    """Compute ``slice``."""
+    strides = params["strides"] or [1] * x.ndim
+    cells = zip(params["start_indices"], params["limit_indices"], strides, strict=True)
+    return x[tuple(slice(*cell) for cell in cells)]
