@@ -24,15 +24,24 @@ if TYPE_CHECKING:
     from jax2onnx.lowering.builder import ir_dtype
     from jax2onnx.lowering.driver import LoweringContext
     from jax2onnx.plugin.examples import Example
-    from jax2onnx.plugin.functions import argument_names, marked_name, named, outlined
+    from jax2onnx.plugin.functions import marked_name, outline_class
     from jax2onnx.plugin.fusions import Candidate, Decline, Fusion
     from jax2onnx.plugin.hookspecs import hookimpl
     from jax2onnx.plugin.lowerings import MIN_OPSET
-    from jax2onnx.plugin.opening import Carried, Leaves, Opened, Opening, canonical, is_parameter, mode_warning, step
+    from jax2onnx.plugin.naming import argument_names, key_name, name_arrays
+    from jax2onnx.plugin.opening import Carried, Leaves, Opened, Opening, canonical, is_parameter, mode_warning
     from jax2onnx.plugin.registry import BoundExamples, BoundFusions, BoundLowerings
     from jax2onnx.program.dims import may_be_zero
     from jax2onnx.program.flatten import flatten
     from jax2onnx.program.scattering import one_by_one
+    from jax2onnx.program.shapes import (
+        has_zero,
+        is_static,
+        other_axes,
+        permuted,
+        to_channels_first,
+        to_channels_last,
+    )
     from jax2onnx.program.signed_zeros import may_be_minus_zero
 
 __all__ = [
@@ -56,23 +65,29 @@ __all__ = [
     "canonical",
     "evaluate",
     "flatten",
+    "has_zero",
     "hookimpl",
     "ir_dtype",
     "is_parameter",
+    "is_static",
     "is_symbolic",
+    "key_name",
     "marked_name",
     "max_dim",
     "may_be_minus_zero",
     "may_be_zero",
     "mode_warning",
-    "named",
+    "name_arrays",
     "one_by_one",
     "open_jaxpr",
-    "outlined",
+    "other_axes",
+    "outline_class",
     "own_definition",
+    "permuted",
     "scan_counts",
     "special_function",
-    "step",
+    "to_channels_first",
+    "to_channels_last",
 ]
 
 _MODULES = (
@@ -82,12 +97,14 @@ _MODULES = (
     "plugin.registry",
     "plugin.fusions",
     "plugin.opening",
+    "plugin.naming",
     "plugin.functions",
     "_compat",
     "legalise.targets",
     "program.dims",
     "program.flatten",
     "program.scattering",
+    "program.shapes",
     "program.signed_zeros",
     "lowering.builder",
     "lowering.driver",
