@@ -12,7 +12,7 @@ HEADER = "from jax2onnx.plugin import hookimpl\n"
 
 @pytest.fixture
 def fake_plugin(tmp_path, monkeypatch):
-    """Return a function that makes a plugin ``name`` with the given module source."""
+    """Return a function that makes a plugin ``name`` with the given module source and returns its metadata's folder."""
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.syspath_prepend(str(site))
@@ -30,6 +30,7 @@ def fake_plugin(tmp_path, monkeypatch):
             if not file.tell():
                 file.write("[jax2onnx]\n")
             file.write(f"{name} = {module}\n")
+        return info
 
     plugins.reset()
     yield make

@@ -1,5 +1,6 @@
 """The loader: what is loaded, in which order, and what becomes of a plugin that fails."""
 
+import sys
 import threading
 
 import pytest
@@ -200,6 +201,70 @@ def test_order_is_own_first_then_required_then_name(fake_plugin):
 def test_the_older_distribution_is_named_with_the_cure(fake_plugin):
     fake_plugin("alpha", distribution="jax2onnx")
     with pytest.raises(PluginError, match=r"jax2onnx-core and jax2onnx 1\.0.*pip uninstall jax2onnx"):
+        plugins.load()
+
+
+INCOMPLETE = {"missing": None, "empty": "", "no name": "Version: 1.0\n", "no version": "Name: dist-alpha\n"}
+
+
+@pytest.fixture(params=INCOMPLETE)
+def without_metadata(request):
+    """Return a function that damages a distribution, as an interrupted installation or removal leaves it."""
+
+    def damage(folder):
+        text = INCOMPLETE[request.param]
+        (folder / "METADATA").unlink()
+        if text is not None:
+            (folder / "METADATA").write_text(text)
+        return folder
+
+    return damage
+
+
+def test_a_distribution_without_metadata_harms_nothing(fake_plugin, without_metadata):
+    folder = without_metadata(fake_plugin("alpha", lowering("frob")))
+    fake_plugin("beta", lowering("twirl"))
+    found = info("alpha")
+    assert (found.status, found.distribution, found.version) == ("broken", "dist-alpha", "1.0")
+    assert found.reason.startswith(f"{folder} has no METADATA with a name and a version")
+    assert "pip install --force-reinstall --no-deps dist_alpha" in found.reason
+    with pytest.warns(UserWarning, match=r"alpha \(dist-alpha 1\.0\): broken, .*METADATA"):
+        assert owner("twirl") == "beta"
+    assert owner("frob") is None
+
+
+def test_strict_makes_a_distribution_without_metadata_an_error(fake_plugin, without_metadata, monkeypatch):
+    folder = without_metadata(fake_plugin("alpha", lowering("frob")))
+    monkeypatch.setenv("JAX2ONNX_STRICT_PLUGINS", "1")
+    with pytest.raises(PluginError, match=f"plugin alpha .*{folder} has no METADATA"):
+        plugins.load()
+
+
+@pytest.mark.parametrize("version", ["0.9", "1.1"])
+def test_what_an_interrupted_upgrade_leaves_behind_is_no_plugin(fake_plugin, version):
+    folder = fake_plugin("alpha", lowering("frob"))
+    remains = folder.with_name(f"dist_alpha-{version}.dist-info")
+    remains.mkdir()
+    (remains / "entry_points.txt").write_text("[jax2onnx]\nalpha = does_not_exist\n")
+    assert (info("alpha").status, info("alpha").version) == ("ok", "1.0")
+
+
+def test_the_older_distribution_without_metadata_is_named_with_its_folder(fake_plugin, without_metadata):
+    folder = without_metadata(fake_plugin("alpha", distribution="jax2onnx"))
+    with pytest.raises(PluginError, match=f"jax2onnx 1.0, .*remove {folder}"):
+        plugins.load()
+
+
+def test_core_without_metadata_is_named_with_its_folder(fake_plugin, without_metadata, monkeypatch):
+    folder = without_metadata(fake_plugin("alpha", distribution="jax2onnx-core"))
+    monkeypatch.setattr(sys, "path", [str(folder.parent)])
+    with pytest.raises(PluginError, match=f"{folder} has no METADATA.*--no-deps jax2onnx_core"):
+        plugins.load()
+
+
+def test_core_that_is_not_installed_is_an_error(tmp_path, fake_plugin, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(PluginError, match="jax2onnx-core is not installed"):
         plugins.load()
 
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from jax2onnx.fusion.report import FusionReport
     from jax2onnx.legalise.legalise import Target
     from jax2onnx.plugin.opening import Opened
-    from jax2onnx.plugin.registry import Registry
+    from jax2onnx.plugin.registry import Named, Registry
 
 _PROTO_LIMIT = 2**31 - 1
 
@@ -317,14 +317,15 @@ def _check_opset(opset: int) -> None:
         raise OpsetError(msg, remedy=f"pass an int from {MIN_OPSET} to {newest} (the newest of the installed onnx)")
 
 
-def _find_target(options: Options, targets: Mapping[str, tuple[Target, str]]) -> Target | None:
+def _find_target(options: Options, targets: Named[Target]) -> Target | None:
     name, opset = options.target, options.opset
     if name is None or name == "onnx":
         return None
-    if name not in targets:
-        msg = f"target: {name!r} is not known; known are {', '.join(sorted({'onnx', *targets}))}"
+    known = {target.name: target for target in targets}
+    if name not in known:
+        msg = f"target: {name!r} is not known; known are {', '.join(sorted(known))}"
         raise InputSpecError(msg)
-    found = targets[name][0].at(opset)
+    found = known[name].at(opset)
     if not found.loads(opset):
         msg = f"opset: {found.runtime} does not load {opset}, and no newer version of it is known"
         raise OpsetError(msg, remedy=f"pass opset={found.max_opset}, or target='onnx' for a runtime that loads {opset}")

@@ -16,7 +16,7 @@ import equinox as eqx
 import jax
 
 from jax2onnx.errors import UnsupportedCaseError
-from jax2onnx.plugin import Leaves, Opened, Opening, canonical, is_parameter, mode_warning, outlined, step
+from jax2onnx.plugin import Leaves, Opened, Opening, canonical, is_parameter, key_name, mode_warning, outline_class
 
 _JitWrapper: Any = type(eqx.filter_jit(lambda: None))
 _WRAPPERS = frozenset({"__self__", "_fun", "_fn", "fn", "__wrapped__"})
@@ -47,7 +47,7 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
     state = _state_names(moded, leaves.names)
 
     def function(params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        own, own_args, own_kwargs = leaves.filled(params)
+        own, own_args, own_kwargs = leaves.with_params(params)
         if opening.functions == "modules":
             own, own_args, own_kwargs = _outlined((own, own_args, own_kwargs))
         result = own(*own_args, *args, **{**own_kwargs, **kwargs})
@@ -98,7 +98,7 @@ def _leaves(held: Any) -> Leaves:
 
 def _named(paths: list[Any]) -> list[str]:
     """Names of paths into ``(function, args, kwargs)``: without the place if they are still distinct."""
-    steps = [[step(key) for key in path] for path in paths]
+    steps = [[key_name(key) for key in path] for path in paths]
     short = [".".join(s for s in way[_places(way) :] if s not in _WRAPPERS) for way in steps]
     if "" not in short and len(set(short)) == len(short):
         return short
@@ -151,7 +151,7 @@ def _outlined(held: Any) -> Any:
             for _, module in _walk(root):
                 if module is not root:
                     own: Any = type(module)
-                    object.__setattr__(module, "__class__", outlined(own))
+                    object.__setattr__(module, "__class__", outline_class(own))
     return held
 
 
@@ -162,7 +162,7 @@ def _walk(root: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ..
     children = jax.tree_util.tree_flatten_with_path(root, is_leaf=lambda n: n is not root and _is_module(n))[0]
     for way, child in children:
         if child is not root and _is_module(child):
-            yield from _walk(child, (*path, *map(step, way)))
+            yield from _walk(child, (*path, *map(key_name, way)))
 
 
 def _changed(before: Any, after: Any) -> list[str]:

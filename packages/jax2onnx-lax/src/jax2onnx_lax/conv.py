@@ -1,4 +1,4 @@
-"""Convolutions: ``conv_general_dilated``."""
+"""Lower convolutions (``conv_general_dilated``)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import jax
 import numpy as np
 from jax import lax
 
-from jax2onnx.plugin import Facts, blind
+from jax2onnx.plugin import Facts, blind, has_zero, is_static, permuted
 from jax2onnx_lax import windows
 from jax2onnx_lax.dot import compute_dtype, convert
+from jax2onnx_lax.shape import transposed
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -43,7 +44,7 @@ class _Conv:
     out: windows.Shape
     dtype: np.dtype[Any]
     strides: Sequence[int]
-    padding: Sequence[tuple[Any, Any]]
+    padding: windows.Padding
     lhs_dilation: Sequence[int]
     rhs_dilation: Sequence[int]
     groups: int
@@ -60,7 +61,7 @@ def conv_general_dilated(
     rhs: ir.Value,
     *,
     window_strides: Sequence[int],
-    padding: Sequence[tuple[Any, Any]],
+    padding: windows.Padding,
     lhs_dilation: Sequence[int],
     rhs_dilation: Sequence[int],
     dimension_numbers: Any,
@@ -72,16 +73,19 @@ def conv_general_dilated(
     del preferred_element_type  # the dtype of the result says it
     left, right = ctx.avals_in
     dtype = ctx.aval_out.dtype
-    out_spec = dimension_numbers.out_spec
-    out = tuple(ctx.aval_out.shape[i] for i in out_spec)
-    if any(windows.known(d) and d == 0 for d in (*out, *left.shape, *right.shape)):
+    lhs_spec, rhs_spec, out_spec = dimension_numbers
+    out = permuted(ctx.aval_out.shape, out_spec)
+    if has_zero(*out, *left.shape, *right.shape):
         return ctx.op.Expand(ctx.constant(0, dtype), ctx.shape(ctx.aval_out.shape))
     compute = _compute_dtype(ctx, left.dtype, right.dtype, dtype)
-    x, shape = windows.transpose(ctx, ctx.cast(lhs, compute), left.shape, dimension_numbers.lhs_spec)
-    x, shape = _batch_groups_as_features(ctx, x, shape, compute, batch_group_count)
-    kernel, kernel_shape = windows.transpose(ctx, ctx.cast(rhs, compute), right.shape, dimension_numbers.rhs_spec)
+    x = transposed(ctx, ctx.cast(lhs, compute), left.shape, lhs_spec)
+    x, shape = _batch_groups_as_features(ctx, x, permuted(left.shape, lhs_spec), compute, batch_group_count)
     conv = _Conv(
-        *(x, shape, kernel, kernel_shape, out),
+        x=x,
+        shape=shape,
+        kernel=transposed(ctx, ctx.cast(rhs, compute), right.shape, rhs_spec),
+        kernel_shape=permuted(right.shape, rhs_spec),
+        out=out,
         dtype=compute,
         strides=window_strides,
         padding=padding,
@@ -91,7 +95,7 @@ def conv_general_dilated(
     )
     y = ctx.stamp(_emit(ctx, conv), out)
     y = convert(ctx, y, out, compute, dtype)
-    return windows.transpose(ctx, y, out, [out_spec.index(i) for i in range(len(out_spec))])[0]
+    return transposed(ctx, y, out, np.argsort(out_spec).tolist())
 
 
 def _compute_dtype(ctx: LoweringContext, left: Any, right: Any, out: Any) -> np.dtype[Any]:
@@ -108,12 +112,11 @@ def _batch_groups_as_features(
     if groups == 1:
         return x, shape
     batch, features, *spatial = shape
-    split = (groups, batch // groups, features, *spatial)
     new = (batch // groups, groups * features, *spatial)
 
     def regroup(a: jax.Array) -> jax.Array:
-        moved = lax.transpose(lax.reshape(a, split), [1, 0, *range(2, len(split))])
-        return lax.reshape(moved, new)
+        split = lax.reshape(a, (groups, batch // groups, features, *spatial))
+        return lax.reshape(lax.transpose(split, [1, 0, *range(2, split.ndim)]), new)
 
     return ctx.via_jax(regroup, x, avals=[windows.aval(shape, dtype)]), new
 
@@ -127,57 +130,62 @@ def _emit(ctx: LoweringContext, conv: _Conv) -> ir.Value:
     if native and _is_transposed(conv):
         return _conv_transpose(ctx, conv)
     spread = [1, 1, *conv.lhs_dilation]
-    conv.x, conv.shape = windows.dilate(
-        ctx, conv.x, conv.shape, dtype=conv.dtype, dilation=spread, fill=ctx.constant(0, conv.dtype)
-    )
+    zero = ctx.constant(0, conv.dtype)
+    conv.x, conv.shape = windows.dilate(ctx, conv.x, conv.shape, dtype=conv.dtype, dilation=spread, fill=zero)
     return _conv(ctx, conv) if native else _unfolded(ctx, conv)
 
 
 def _conv(ctx: LoweringContext, conv: _Conv) -> ir.Value:
+    window = conv.kernel_shape[2:]
     attributes: dict[str, Any] = {"strides": list(conv.strides), "dilations": list(conv.rhs_dilation)}
-    if windows.known(*conv.kernel_shape[2:]):
-        attributes["kernel_shape"] = list(conv.kernel_shape[2:])
-    x = conv.x
-    plain = all(d == 1 for d in conv.rhs_dilation)
-    if plain and windows.is_same(conv.shape[2:], conv.kernel_shape[2:], conv.strides, conv.padding):
+    if is_static(*window):
+        attributes["kernel_shape"] = list(window)
+    x, pads = conv.x, windows.flat(conv.padding)
+    undilated = list(conv.rhs_dilation) == [1] * conv.rank
+    if undilated and windows.is_same(conv.shape[2:], window, conv.strides, conv.padding):
         attributes["auto_pad"] = "SAME_UPPER"
-    elif all(windows.known(low, high) and min(low, high) >= 0 for low, high in conv.padding):
-        attributes["pads"] = windows.onnx_pads(conv.padding)
+    elif is_static(*pads) and min(pads) >= 0:
+        attributes["pads"] = list(map(int, pads))
     else:
+        # Conv takes neither symbolic padding nor cropping.
         x, _ = windows.pad(ctx, x, conv.shape, [(0, 0), (0, 0), *conv.padding], 0)
     return ctx.op.Conv(x, conv.kernel, group=conv.groups, **attributes)
 
 
 def _is_transposed(conv: _Conv) -> bool:
-    """Tell whether the convolution is what ONNX calls transposed: dilated input, steps of one."""
-    return (
-        any(d != 1 for d in conv.lhs_dilation)
-        and all(s == 1 for s in conv.strides)
-        and windows.known(*conv.kernel_shape)
-    )
+    """Return whether the convolution is what ONNX calls transposed: dilated input, steps of one."""
+    ones = [1] * conv.rank
+    return list(conv.lhs_dilation) != ones and list(conv.strides) == ones and is_static(*conv.kernel_shape)
 
 
 def _conv_transpose(ctx: LoweringContext, conv: _Conv) -> ir.Value:
-    kernel = ctx.via_jax(
-        _transposed_kernel, conv.kernel, avals=[windows.aval(conv.kernel_shape, conv.dtype)], groups=conv.groups
-    )
-    reach = [d * (k - 1) for d, k in zip(conv.rhs_dilation, conv.kernel_shape[2:], strict=True)]
-    # ConvTranspose counts padding from the full result inwards.
-    crop = [r - p for side in (0, 1) for r, p in zip(reach, (pair[side] for pair in conv.padding), strict=True)]
-    pads = [c if windows.known(c) and c > 0 else 0 for c in crop]
-    rest = [p - c for p, c in zip(pads, crop, strict=True)]
-    outer = list(zip(rest[: conv.rank], rest[conv.rank :], strict=True))
-    shape = (*conv.out[:2], *(o - low - high for o, (low, high) in zip(conv.out[2:], outer, strict=True)))
+    kernel_aval = windows.aval(conv.kernel_shape, conv.dtype)
+    kernel = ctx.via_jax(_transposed_kernel, conv.kernel, avals=[kernel_aval], groups=conv.groups)
+    window = conv.kernel_shape[2:]
+    crops: list[tuple[int, int]] = []
+    outer: list[tuple[Any, Any]] = []
+    shape = list(conv.out)
+    for i, padding in enumerate(conv.padding):
+        # ConvTranspose counts padding from the full result inwards, and takes no symbols and no negative numbers.
+        reach = conv.rhs_dilation[i] * (window[i] - 1)
+        low, high = (reach - p for p in padding)
+        crops.append((_crop(low), _crop(high)))
+        outer.append((crops[i][0] - low, crops[i][1] - high))
+        shape[2 + i] = shape[2 + i] - outer[i][0] - outer[i][1]
     y = ctx.op.ConvTranspose(
         conv.x,
         kernel,
         group=conv.groups,
         strides=list(conv.lhs_dilation),
         dilations=list(conv.rhs_dilation),
-        kernel_shape=list(conv.kernel_shape[2:]),
-        pads=pads,
+        kernel_shape=list(window),
+        pads=windows.flat(crops),
     )
-    return windows.pad(ctx, ctx.stamp(y, shape), shape, [(0, 0), (0, 0), *outer], 0)[0]
+    return windows.pad(ctx, ctx.stamp(y, shape), tuple(shape), [(0, 0), (0, 0), *outer], 0)[0]
+
+
+def _crop(amount: Any) -> int:
+    return amount if is_static(amount) and amount > 0 else 0
 
 
 def _transposed_kernel(kernel: jax.Array, *, groups: int) -> jax.Array:
@@ -204,14 +212,14 @@ def _unfolded(ctx: LoweringContext, conv: _Conv) -> ir.Value:
         strides=(1, 1, *conv.strides),
         dilation=(1, 1, *conv.rhs_dilation),
     )
-    places = windows.places(window)
+    places = [place + 1 for place in windows.places(window)]  # the groups are a dim of their own below
     groups, features = conv.groups, conv.out[1]
 
     def multiply(patches: jax.Array, kernel: jax.Array) -> jax.Array:
         patches = lax.reshape(patches, (shape[0], groups, shape[1] // groups, *shape[2:]))
-        sizes = [patches.shape[place + 1] for place in places]
+        sizes = permuted(patches.shape, places)
         kernel = lax.reshape(kernel, (groups, features // groups, kernel.shape[1], *sizes))
-        contracting = [2, *range(3, kernel.ndim)], [2, *(place + 1 for place in places)]
+        contracting = [2, *range(3, kernel.ndim)], [2, *places]
         y = lax.dot_general(kernel, patches, (contracting, ([0], [1])))  # (groups, O / groups, N, spatial…)
         return lax.reshape(lax.transpose(y, [2, 0, 1, *range(3, y.ndim)]), conv.out)
 

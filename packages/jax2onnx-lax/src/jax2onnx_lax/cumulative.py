@@ -1,8 +1,9 @@
-"""Cumulative sums, products, extrema and log-sum-exps."""
+"""Lower cumulative sums, products, extrema and log-sum-exps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
@@ -10,15 +11,14 @@ import numpy as np
 
 from jax2onnx.plugin import Facts, blind
 from jax2onnx_lax.elementwise import emit_extremum
-from jax2onnx_lax.monoids import Combine, operation, prefixes
+from jax2onnx_lax.monoids import prefixes
+from jax2onnx_lax.shape import flip
 from jax2onnx_lax.zeros import emit_plus_zero
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from jax2onnx.plugin import BoundLowerings, LoweringContext
-
-_LOWEST = np.iinfo(np.int64).min
 
 
 FACTS = dict.fromkeys(("cumlogsumexp", "cumsum"), Facts(zeros=blind))
@@ -30,9 +30,9 @@ def register(registry: BoundLowerings) -> None:
     registry.table(
         {
             "cumsum": cumsum,
-            "cumprod": cumulative(lambda ctx: operation(ctx, "Mul")),
-            "cummax": cumulative(_extremum("Max")),
-            "cummin": cumulative(_extremum("Min")),
+            "cumprod": cumulative(_product),
+            "cummax": cumulative(functools.partial(_extremum, "Max")),
+            "cummin": cumulative(functools.partial(_extremum, "Min")),
             "cumlogsumexp": cumulative(_log_add_exp),
         }
     )
@@ -43,36 +43,30 @@ def cumsum(ctx: LoweringContext, x: ir.Value, *, axis: int, reverse: bool) -> ir
     return emit_plus_zero(ctx, ctx.op.CumSum(x, ctx.constant(axis, np.int64), reverse=int(reverse)))
 
 
-def cumulative(combination: Callable[[LoweringContext], Combine]) -> Callable[..., Any]:
-    """Return the rule of a cumulative operation for which ONNX has no operator (``CumProd`` came with opset 26)."""
+def cumulative(combine: Callable[[LoweringContext, ir.Value, ir.Value, Any], ir.Value]) -> Callable[..., Any]:
+    """Return the rule of a cumulative operation for which ONNX has no operator (``CumProd`` came with opset 26).
+
+    ``combine(ctx, x, y, aval)`` emits the operation of two arrays.
+    """
 
     def rule(ctx: LoweringContext, x: ir.Value, *, axis: int, reverse: bool) -> ir.Value:
         aval = ctx.avals_in[0]
         if reverse:
-            x = _reversed(ctx, x, aval, axis)
-        x = prefixes(ctx, [x], [aval], axis, combination(ctx))[0]
-        return _reversed(ctx, x, aval, axis) if reverse else x
+            x = ctx.stamp(flip(ctx, x, [axis]), aval.shape)
+        (x,) = prefixes(ctx, [x], [aval], axis, lambda left, right, _: [combine(ctx, left[0], right[0], aval)])
+        return flip(ctx, x, [axis]) if reverse else x
 
     return rule
 
 
-def _reversed(ctx: LoweringContext, x: ir.Value, aval: Any, axis: int) -> ir.Value:
-    value = ctx.op.Slice(x, ctx.ints(-1), ctx.ints(_LOWEST), ctx.ints(axis), ctx.ints(-1))
-    return ctx.stamp(value, aval.shape)
+def _product(ctx: LoweringContext, x: ir.Value, y: ir.Value, aval: Any) -> ir.Value:
+    del aval
+    return ctx.op.Mul(x, y)
 
 
-def _extremum(op_type: str) -> Callable[[LoweringContext], Combine]:
-    def combination(ctx: LoweringContext) -> Combine:
-        def combine(left: Sequence[ir.Value], right: Sequence[ir.Value], avals: Sequence[Any]) -> Sequence[ir.Value]:
-            return [emit_extremum(ctx, op_type, left[0], right[0], avals[0].dtype)]
-
-        return combine
-
-    return combination
+def _extremum(op_type: str, ctx: LoweringContext, x: ir.Value, y: ir.Value, aval: Any) -> ir.Value:
+    return emit_extremum(ctx, op_type, x, y, aval.dtype)
 
 
-def _log_add_exp(ctx: LoweringContext) -> Combine:
-    def combine(left: Sequence[ir.Value], right: Sequence[ir.Value], avals: Sequence[Any]) -> Sequence[ir.Value]:
-        return [ctx.via_jax(jnp.logaddexp, left[0], right[0], avals=[avals[0], avals[0]])]
-
-    return combine
+def _log_add_exp(ctx: LoweringContext, x: ir.Value, y: ir.Value, aval: Any) -> ir.Value:
+    return ctx.via_jax(jnp.logaddexp, x, y, avals=[aval, aval])  # type: ignore[no-any-return]

@@ -1,11 +1,10 @@
-"""Contractions: ``dot_general`` and ``ragged_dot_general``."""
+"""Lower contractions (``dot_general`` and ``ragged_dot_general``)."""
 
 from __future__ import annotations
 
 import functools
 import math
-import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx.plugin import Facts, blind, is_symbolic, may_be_zero
+from jax2onnx.plugin import Facts, blind, has_zero, is_static, may_be_zero, other_axes, permuted
+from jax2onnx_lax.shape import replaced, transposed
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -78,10 +78,10 @@ def dot_general(
     left, right = ctx.avals_in
     dtype = ctx.aval_out.dtype
     sizes = (*left.shape, *right.shape)
-    make = _plan if any(is_symbolic(d) for d in sizes) else _static_plan
-    plan = make(left.shape, right.shape, dimension_numbers, always=ctx.target is None)
+    make_plan = _static_plan if is_static(*sizes) else _plan
+    plan = make_plan(left.shape, right.shape, dimension_numbers, always=ctx.target is None)
     # onnxruntime's MatMul fails on an empty operand that it broadcasts, and unsigned on an empty contraction.
-    if any(not is_symbolic(d) and d == 0 for d in sizes):
+    if has_zero(*sizes):
         return ctx.op.Expand(ctx.constant(0, dtype), ctx.shape(plan.out))
     compute = compute_dtype(left.dtype, right.dtype, dtype)
     if left.dtype != right.dtype:
@@ -140,7 +140,16 @@ class _Operand:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A general dot product as one ``MatMul``, or without contracted dims one ``Mul``."""
+    """A general dot product as one ``MatMul``, or without contracted dims one ``Mul``.
+
+    Attributes:
+        contracts: whether there are contracted dims.
+        left: the arrangement of the left operand.
+        right: the arrangement of the right operand.
+        product: the shape of the operator's result.
+        out: the shape of the equation's result: batch dims, free dims of the left and of the right operand.
+        contracted: the contracted dims.
+    """
 
     contracts: bool
     left: _Operand
@@ -153,43 +162,53 @@ class _Plan:
 def _plan(left: Shape, right: Shape, dimension_numbers: DimensionNumbers, *, always: bool) -> _Plan:
     """Plan a product; unless ``always``, so that onnxruntime can run it where a symbolic dim is 0."""
     (lc, rc), (lb, rb) = dimension_numbers
-    lf = [i for i in range(len(left)) if i not in {*lb, *lc}]
-    rf = [i for i in range(len(right)) if i not in {*rb, *rc}]
-    orders = [sorted(zip(lc, rc, strict=True), key=operator.itemgetter(side)) for side in (0, 1)]
-    perms = [([*lb, *lf, *(i for i, _ in o)], [*rb, *(j for _, j in o), *rf]) for o in orders]
-    left_perm, right_perm = min(perms, key=lambda p: sum(x != sorted(x) for x in p))
-    batch, m, n = [left[i] for i in lb], [left[i] for i in lf], [right[i] for i in rf]
-    k = math.prod(left[i] for i in lc)
-    out = [*batch, *m, *n]
-    if not lc:
-        a, b, product = [*batch, *m, *(1 for _ in n)], [*batch, *(1 for _ in m), *n], out
-    elif batch:
-        rows, columns = math.prod(m), math.prod(n)
-        a, b, product = [*batch, rows, k], [*batch, k, columns], [*batch, rows, columns]
-    else:
-        # onnxruntime's MatMul takes no empty stack of matrices with a vector, or with a matrix if a Transpose made it.
-        hazard = not always and any(map(may_be_zero, left))
-        columns = [math.prod(n)] if n else [1] if hazard and m else []
-        rows = [math.prod(m)] if hazard and len(m) > 1 and left_perm != sorted(left_perm) else m
-        a, b, product = [*rows, k], [k, *columns], [*rows, *columns]
-    return _Plan(
-        bool(lc),
-        _Operand(left, left_perm, tuple(a)),
-        _Operand(right, right_perm, tuple(b)),
-        tuple(product),
-        tuple(out),
-        tuple(left[i] for i in lc),
+    left_free, right_free = other_axes(len(left), {*lb, *lc}), other_axes(len(right), {*rb, *rc})
+    left_order, right_order = min(
+        _orders(dimension_numbers, left_free, right_free), key=lambda orders: sum(map(_is_transposed, orders))
     )
+    batch, contracted = permuted(left, lb), permuted(left, lc)
+    m, n = permuted(left, left_free), permuted(right, right_free)
+    out = (*batch, *m, *n)
+    if lc:
+        rows, columns = m, n
+        if batch:
+            rows, columns = (math.prod(m),), (math.prod(n),)
+        else:
+            # onnxruntime's MatMul takes no empty stack of matrices with a vector, or with a matrix if a Transpose
+            # made it.
+            hazard = not always and any(map(may_be_zero, left))
+            if n or (hazard and m):
+                columns = (math.prod(n),)
+            if hazard and len(m) > 1 and _is_transposed(left_order):
+                rows = (math.prod(m),)
+        k = math.prod(contracted)
+        left_shape, right_shape, product = (*batch, *rows, k), (*batch, k, *columns), (*batch, *rows, *columns)
+    else:
+        left_shape, right_shape, product = (*batch, *m, *[1] * len(n)), (*batch, *[1] * len(m), *n), out
+    left_plan, right_plan = _Operand(left, left_order, left_shape), _Operand(right, right_order, right_shape)
+    return _Plan(bool(lc), left_plan, right_plan, product, out, contracted)
+
+
+def _orders(
+    dimension_numbers: DimensionNumbers, left_free: Sequence[int], right_free: Sequence[int]
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield orders of both operands' dims: the contracted ones as the left operand has them, or as the right one."""
+    (lc, rc), (lb, rb) = dimension_numbers
+    for contracted in (lc, rc):
+        order = sorted(range(len(contracted)), key=contracted.__getitem__)
+        yield [*lb, *left_free, *permuted(lc, order)], [*rb, *permuted(rc, order), *right_free]
+
+
+def _is_transposed(order: Sequence[int]) -> bool:
+    return list(order) != sorted(order)
 
 
 _static_plan = functools.lru_cache(maxsize=1024)(_plan)
 
 
 def _arrange(ctx: LoweringContext, x: ir.Value, operand: _Operand) -> ir.Value:
-    shape = tuple(operand.old[i] for i in operand.permutation)
-    if list(operand.permutation) != sorted(operand.permutation):
-        x = ctx.stamp(ctx.op.Transpose(x, perm=list(operand.permutation)), shape)
-    return ctx.reshape(x, shape, operand.new)
+    x = transposed(ctx, x, operand.old, operand.permutation)
+    return ctx.reshape(x, permuted(operand.old, operand.permutation), operand.new)
 
 
 def ragged_dot_general(
@@ -208,12 +227,12 @@ def ragged_dot_general(
         raise ctx.unsupported("group_offset has no ONNX form", "leave group_offset out")
     if len(ctx.avals_in[2].shape) != 1:
         raise ctx.unsupported("group sizes of more than one dim", "call it on one batch element at a time")
-    if numbers.lhs_ragged_dimensions[0] in numbers.dot_dimension_numbers[1][0]:
+    (contracted, _), (batch, _) = numbers.dot_dimension_numbers
+    function = _ragged_rows
+    if numbers.lhs_ragged_dimensions[0] in batch:
         function = _ragged_batch
-    elif numbers.lhs_ragged_dimensions[0] in numbers.dot_dimension_numbers[0][0]:
+    elif numbers.lhs_ragged_dimensions[0] in contracted:
         function = _ragged_contraction
-    else:
-        function = _ragged_rows
     return ctx.via_jax(  # type: ignore[no-any-return]
         function, x, y, group_sizes, numbers=numbers, preferred_element_type=preferred_element_type
     )
@@ -228,8 +247,8 @@ def _groups(sizes: jax.Array, length: Any) -> jax.Array:
 
 def _along(mask: jax.Array, rank: int, axis: int) -> jax.Array:
     """Place the rows of a (groups, rows) mask along ``axis`` of arrays of ``rank`` dims, groups in front."""
-    shape = [mask.shape[0], *(mask.shape[1] if i == axis else 1 for i in range(rank))]
-    return lax.broadcast_in_dim(mask, shape, [0, axis + 1])
+    groups, rows = mask.shape
+    return lax.broadcast_in_dim(mask, replaced([groups, *[1] * rank], axis + 1, rows), [0, axis + 1])
 
 
 def _ragged_batch(x: jax.Array, y: jax.Array, sizes: jax.Array, *, numbers: Any, **kwargs: Any) -> jax.Array:
@@ -249,12 +268,10 @@ def _ragged_contraction(x: jax.Array, y: jax.Array, sizes: jax.Array, *, numbers
 
 
 def _ragged_rows(x: jax.Array, y: jax.Array, sizes: jax.Array, *, numbers: Any, **kwargs: Any) -> jax.Array:
-    (lc, _), (lb, _) = numbers.dot_dimension_numbers
+    (lc, rc), (lb, rb) = numbers.dot_dimension_numbers
     axis, group = numbers.lhs_ragged_dimensions[0], numbers.rhs_group_dimensions[0]
-    free = [i for i in range(x.ndim) if i not in {*lb, *lc}]
-    taken = {*numbers.dot_dimension_numbers[0][1], *numbers.dot_dimension_numbers[1][1]}
+    left_free, right_free = other_axes(x.ndim, {*lb, *lc}), other_axes(y.ndim, {*rb, *rc})
     products = lax.dot_general(x, y, numbers.dot_dimension_numbers, **kwargs)
-    place = len(lb) + len(free) + [j for j in range(y.ndim) if j not in taken].index(group)
-    products = jnp.moveaxis(products, place, 0)
-    mask = _along(_groups(sizes, x.shape[axis]), products.ndim - 1, len(lb) + free.index(axis))
+    products = jnp.moveaxis(products, len(lb) + len(left_free) + right_free.index(group), 0)
+    mask = _along(_groups(sizes, x.shape[axis]), products.ndim - 1, len(lb) + left_free.index(axis))
     return jnp.sum(jnp.where(mask, products, 0), axis=0, dtype=products.dtype)

@@ -1,4 +1,4 @@
-"""Questions about dtypes that rules ask."""
+"""Answer what rules ask about dtypes: kinds, limits, and what the target lacks."""
 
 from __future__ import annotations
 
@@ -14,27 +14,32 @@ if TYPE_CHECKING:
 
 
 def is_bool(dtype: Any) -> bool:
-    """Tell whether the dtype is bool."""
+    """Return whether the dtype is bool."""
     return bool(dtype == np.bool_)
 
 
 def is_float(dtype: Any) -> bool:
-    """Tell whether the dtype is a real floating one (float8, float16 and bfloat16 included)."""
+    """Return whether the dtype is a real floating one (float8, float16 and bfloat16 included)."""
     return bool(jnp.issubdtype(dtype, jnp.floating))
 
 
+def is_float8(dtype: Any) -> bool:
+    """Return whether the dtype is a float of 8 bits."""
+    return is_float(dtype) and np.dtype(dtype).itemsize == 1
+
+
 def is_integer(dtype: Any) -> bool:
-    """Tell whether the dtype is an integer one (not bool)."""
+    """Return whether the dtype is an integer one (not bool)."""
     return bool(jnp.issubdtype(dtype, jnp.integer))
 
 
 def is_unsigned(dtype: Any) -> bool:
-    """Tell whether the dtype is an unsigned integer."""
+    """Return whether the dtype is an unsigned integer."""
     return bool(jnp.issubdtype(dtype, jnp.unsignedinteger))
 
 
 def is_narrow(dtype: Any) -> bool:
-    """Tell whether the dtype is a float of fewer than 32 bits."""
+    """Return whether the dtype is a float of fewer than 32 bits."""
     return is_float(dtype) and np.dtype(dtype).itemsize < np.dtype(np.float32).itemsize
 
 
@@ -44,8 +49,22 @@ def info(dtype: Any) -> Any:
     return limits(dtype)
 
 
+def unsigned(dtype: Any) -> np.dtype[Any]:
+    """Return the unsigned integer dtype of the same width."""
+    return np.dtype(f"uint{info(dtype).bits}")
+
+
+def bound(dtype: Any, *, is_max: bool) -> np.ndarray[Any, Any]:
+    """Return the scalar that never wins a maximum (or minimum): the identity of that operation."""
+    if is_bool(dtype):
+        return np.asarray(not is_max)
+    if is_integer(dtype):
+        return np.asarray(info(dtype).min if is_max else info(dtype).max, dtype)
+    return np.asarray(-np.inf if is_max else np.inf, dtype)
+
+
 def needs_double(ctx: LoweringContext, op_type: str) -> bool:
-    """Tell whether the equation is in float64 and the target lacks the operator in it."""
+    """Return whether the equation is in float64 and the target lacks the operator in it."""
     return bool(ctx.aval_out.dtype == np.float64) and not ctx.supports(op_type, np.float64)
 
 

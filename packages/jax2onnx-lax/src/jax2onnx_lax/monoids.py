@@ -1,14 +1,15 @@
-"""Prefix combinations and reductions by any associative function, in logarithmically many steps of a ``Loop``."""
+"""Emit prefix combinations and reductions by any associative function, as a ``Loop`` of logarithmically many steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import numpy as np
 
-from jax2onnx.plugin import is_symbolic
+from jax2onnx.plugin import is_static
+from jax2onnx_lax.shape import TO_END
 from jax2onnx_lax.zeros import emit_select
 
 if TYPE_CHECKING:
@@ -16,23 +17,12 @@ if TYPE_CHECKING:
 
     from jax2onnx.plugin import LoweringContext
 
-Combine = Callable[[Sequence["ir.Value"], Sequence["ir.Value"], Sequence[Any]], Sequence["ir.Value"]]
-"""``combine(left, right, avals)``: combine arrays of the same shapes elementwise; ``avals`` describes either."""
+Combine: TypeAlias = Callable[[Sequence["ir.Value"], Sequence["ir.Value"], Sequence[Any]], Sequence["ir.Value"]]
+"""``combine(left, right, avals)``: combine arrays of the same shapes elementwise; ``avals`` describe either side."""
 
-_END = np.iinfo(np.int64).max
 _INT64 = jax.ShapeDtypeStruct((), np.int64)
 _BOOL = jax.ShapeDtypeStruct((), np.bool_)
 _SHIFT = jax.ShapeDtypeStruct((1,), np.int64)
-
-
-def operation(ctx: LoweringContext, op_type: str) -> Combine:
-    """Return the combination of single arrays by a binary operator."""
-
-    def combine(left: Sequence[ir.Value], right: Sequence[ir.Value], avals: Sequence[Any]) -> Sequence[ir.Value]:
-        del avals
-        return [ctx.op.emit(op_type, left[0], right[0])]
-
-    return combine
 
 
 def prefixes(
@@ -43,7 +33,7 @@ def prefixes(
     In step s every element takes in the combination that ends 2**s before it (Hillis and Steele, 1986).
     """
     size = avals[0].shape[axis]
-    if not is_symbolic(size) and size < 2:
+    if is_static(size) and size < 2:
         return list(values)
     op = ctx.op
     length = ctx.dim(size)
@@ -51,10 +41,12 @@ def prefixes(
 
     def body(inputs: list[ir.Value]) -> list[ir.Value]:
         _, _, shift, *current = inputs
-        moved = [_rolled(ctx, x, a, axis, shift) for x, a in zip(current, avals, strict=True)]
-        first = op.Less(index, shift)
-        triples = zip(current, combine(moved, current, avals), avals, strict=True)
-        new = [ctx.stamp(emit_select(ctx, first, x, y), a.shape) for x, y, a in triples]
+        earlier = [_rolled(ctx, x, aval, axis, shift) for x, aval in zip(current, avals, strict=True)]
+        first = op.Less(index, shift)  # nothing stands so far before these
+        combined = combine(earlier, current, avals)
+        new: list[ir.Value] = []
+        for old, value, aval in zip(current, combined, avals, strict=True):
+            new.append(ctx.stamp(emit_select(ctx, first, old, value), aval.shape))
         doubled = ctx.stamp(op.Add(shift, shift), (1,))
         return [ctx.stamp(op.Squeeze(op.Less(doubled, length)), ()), doubled, *new]
 
@@ -77,7 +69,7 @@ def _rolled(ctx: LoweringContext, x: ir.Value, aval: Any, axis: int, shift: ir.V
     """Move the elements along the axis by ``shift`` (an int64 of shape ``[1]``), the last ones to the front."""
     op, axes = ctx.op, ctx.ints(axis)
     back = op.Neg(shift)
-    last = op.Slice(x, back, ctx.ints(_END), axes)
+    last = op.Slice(x, back, ctx.ints(TO_END), axes)
     rest = op.Slice(x, ctx.ints(0), back, axes)
     return ctx.stamp(op.Concat(last, rest, axis=axis), aval.shape)
 

@@ -1,4 +1,4 @@
-"""Reductions over axes."""
+"""Lower reductions over axes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import onnx_ir as ir
 from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
-from jax2onnx.plugin import Facts, blind, is_symbolic, may_be_zero
+from jax2onnx.plugin import Facts, blind, has_zero, is_static, may_be_zero, other_axes, permuted
 from jax2onnx_lax import folding
-from jax2onnx_lax.dtypes import info, is_bool, is_float, is_integer
-from jax2onnx_lax.monoids import Combine, operation, reduce_last
+from jax2onnx_lax.dtypes import bound, info, is_bool, is_float, is_integer
+from jax2onnx_lax.monoids import Combine, reduce_last
+from jax2onnx_lax.shape import transposed
 from jax2onnx_lax.zeros import emit_signed
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ def _emit(ctx: LoweringContext, op_type: str, x: ir.Value, axes: Sequence[int]) 
     return ctx.op.emit(op_type, x, ctx.ints(*axes), keepdims=0)
 
 
+def _sizes(ctx: LoweringContext, axes: Sequence[int]) -> tuple[Any, ...]:
+    """Return the dims that are reduced."""
+    return permuted(ctx.avals_in[0].shape, axes)
+
+
 def reduce_sum(ctx: LoweringContext, x: ir.Value, *, axes: Sequence[int]) -> ir.Value:
     """Lower ``reduce_sum``; onnxruntime adds integers in float64 and saturates, but not in a cumulative sum."""
     if not axes:
@@ -64,11 +70,13 @@ def reduce_sum(ctx: LoweringContext, x: ir.Value, *, axes: Sequence[int]) -> ir.
     dtype = ctx.aval_out.dtype
     if ctx.target is None or not is_integer(dtype):
         return _emit(ctx, "ReduceSum", x, axes)
-    count = math.prod(ctx.avals_in[0].shape[a] for a in axes)
-    truth = _is_truth(x)
-    if truth or (info(dtype).bits <= 32 and not is_symbolic(count) and count <= _EXACT):
-        carrier = dtype if truth and dtype.name in {"int32", "int64"} else np.dtype(np.int64)
+    count = math.prod(_sizes(ctx, axes))
+    if _is_truth(x):
+        # There are never enough booleans for their sum to be rounded.
+        carrier = dtype if dtype.name in {"int32", "int64"} else np.dtype(np.int64)
         return ctx.cast(_emit(ctx, "ReduceSum", ctx.cast(x, carrier), axes), dtype)
+    if info(dtype).bits <= 32 and is_static(count) and count <= _EXACT:
+        return ctx.cast(_emit(ctx, "ReduceSum", ctx.cast(x, np.int64), axes), dtype)
     last, aval = _to_last(ctx, x, ctx.avals_in[0], axes)
     # The zero in front is the sum of no elements.
     before = [0] * (len(aval.shape) - 1)
@@ -78,7 +86,7 @@ def reduce_sum(ctx: LoweringContext, x: ir.Value, *, axes: Sequence[int]) -> ir.
 
 
 def _is_truth(x: ir.Value) -> bool:
-    """Tell whether integers are booleans, so that there are never enough of them for their sum to be rounded."""
+    """Return whether integers are converted booleans."""
     while (node := x.producer()) is not None and node.op_type in _FOLLOWED and node.inputs[0] is not None:
         x = node.inputs[0]
     return x.dtype == ir.DataType.BOOL
@@ -100,8 +108,9 @@ def reduce_extremum(op_type: str, pair: str) -> Callable[..., Any]:
         op, dtype = ctx.op, ctx.aval_out.dtype
         if not axes:
             return x
-        if _empty(ctx, axes):
-            return _filled(ctx, _lowest(dtype) if pair == "Max" else _highest(dtype))
+        if has_zero(*_sizes(ctx, axes)):
+            # Of no elements, runtimes return different extrema, or fail.
+            return _filled(ctx, bound(dtype, is_max=pair == "Max"))
         if is_bool(dtype):
             return _truth(ctx, op_type, x, axes)
         if is_float(dtype):
@@ -127,28 +136,14 @@ def _indexed(ctx: LoweringContext, op_type: str, x: ir.Value, axes: Sequence[int
 
 def _truth(ctx: LoweringContext, op_type: str, x: ir.Value, axes: Sequence[int]) -> ir.Value:
     """Reduce booleans, which ONNX's reductions take since opset 20, and onnxruntime's if there are any."""
-    empty = any(may_be_zero(ctx.avals_in[0].shape[a]) for a in axes)
-    if ctx.opset >= 20 and not (empty and ctx.target is not None):
+    may_be_empty = any(map(may_be_zero, _sizes(ctx, axes)))
+    if ctx.opset >= 20 and not (may_be_empty and ctx.target is not None):
         return _emit(ctx, op_type, x, axes)
     return ctx.cast(_emit(ctx, op_type, ctx.cast(x, np.uint8), axes), np.bool_)
 
 
-def _empty(ctx: LoweringContext, axes: Sequence[int]) -> bool:
-    """Tell whether no elements are reduced, for which runtimes differ or fail."""
-    sizes = [ctx.avals_in[0].shape[a] for a in axes]
-    return any(not is_symbolic(s) and s == 0 for s in sizes)
-
-
-def _filled(ctx: LoweringContext, value: Any) -> ir.Value:
-    return ctx.op.Expand(np.asarray(value, ctx.aval_out.dtype), ctx.shape(ctx.aval_out.shape))
-
-
-def _lowest(dtype: Any) -> Any:
-    return -np.inf if is_float(dtype) else False if is_bool(dtype) else info(dtype).min
-
-
-def _highest(dtype: Any) -> Any:
-    return np.inf if is_float(dtype) else True if is_bool(dtype) else info(dtype).max
+def _filled(ctx: LoweringContext, value: np.ndarray[Any, Any]) -> ir.Value:
+    return ctx.op.Expand(value, ctx.shape(ctx.aval_out.shape))
 
 
 def reduce_logical(truth: str, bits: str, identity: int) -> Callable[..., Any]:
@@ -157,9 +152,11 @@ def reduce_logical(truth: str, bits: str, identity: int) -> Callable[..., Any]:
     def rule(ctx: LoweringContext, x: ir.Value, *, axes: Sequence[int]) -> ir.Value:
         if not axes:
             return x
-        if is_bool(ctx.aval_out.dtype):
-            return _filled(ctx, bool(identity)) if _empty(ctx, axes) else _truth(ctx, truth, x, axes)
-        return _reduced(ctx, x, axes, identity, bits)
+        if not is_bool(ctx.aval_out.dtype):
+            return _reduced(ctx, x, axes, identity, bits)
+        if has_zero(*_sizes(ctx, axes)):
+            return _filled(ctx, np.asarray(bool(identity)))
+        return _truth(ctx, truth, x, axes)
 
     return rule
 
@@ -172,20 +169,21 @@ def reduce_xor(ctx: LoweringContext, x: ir.Value, *, axes: Sequence[int]) -> ir.
 def _reduced(ctx: LoweringContext, x: ir.Value, axes: Sequence[int], identity: int, op_type: str) -> ir.Value:
     """Reduce by a binary operator for which ONNX has no reduction."""
     last, aval = _to_last(ctx, x, ctx.avals_in[0], axes)
+
+    def combine(left: Sequence[ir.Value], right: Sequence[ir.Value], _: Sequence[Any]) -> Sequence[ir.Value]:
+        return [ctx.op.emit(op_type, left[0], right[0])]
+
     initial = ctx.constant(np.asarray(identity).astype(aval.dtype))
-    return reduce_last(ctx, [last], [aval], initial=[initial], combine=operation(ctx, op_type))[0]
+    return reduce_last(ctx, [last], [aval], initial=[initial], combine=combine)[0]
 
 
 def _to_last(ctx: LoweringContext, x: ir.Value, aval: Any, axes: Sequence[int]) -> tuple[ir.Value, Any]:
     """Move the axes to the end and merge them; return the value and its shape and dtype."""
-    shape = aval.shape
-    kept = [i for i in range(len(shape)) if i not in axes]
+    kept = other_axes(len(aval.shape), axes)
     perm = [*kept, *sorted(axes)]
-    moved = [shape[i] for i in perm]
-    if perm != list(range(len(shape))):
-        x = ctx.stamp(ctx.op.Transpose(x, perm=perm), moved)
-    merged = [*moved[: len(kept)], math.prod(moved[len(kept) :])]
-    return ctx.reshape(x, moved, merged), jax.ShapeDtypeStruct(tuple(merged), aval.dtype)
+    merged = (*permuted(aval.shape, kept), math.prod(permuted(aval.shape, axes)))
+    x = ctx.reshape(transposed(ctx, x, aval.shape, perm), permuted(aval.shape, perm), merged)
+    return x, jax.ShapeDtypeStruct(merged, aval.dtype)
 
 
 def arg_extremum(op_type: str) -> Callable[..., Any]:
@@ -214,16 +212,10 @@ def reduce(
     del computation  # The jaxpr again, as a Python function.
     count = len(operands) // 2
     arrays = list(zip(operands[:count], ctx.avals_in[:count], strict=True))
-    if all(arrays[0][1].shape[d] == 1 for d in dimensions):  # XLA leaves out the initial value
+    if set(_sizes(ctx, dimensions)) <= {1}:  # XLA leaves out the initial value
         return [ctx.via_jax(lambda a: lax.squeeze(a, dimensions), x, avals=[aval]) for x, aval in arrays]
-    moved = [_to_last(ctx, x, aval, dimensions) for x, aval in arrays]
-    return reduce_last(
-        ctx,
-        [x for x, _ in moved],
-        [a for _, a in moved],
-        initial=operands[count:],
-        combine=_computation(ctx, jaxpr),
-    )
+    last, avals = zip(*(_to_last(ctx, x, aval, dimensions) for x, aval in arrays), strict=True)
+    return reduce_last(ctx, last, avals, initial=operands[count:], combine=_computation(ctx, jaxpr))
 
 
 def _computation(ctx: LoweringContext, jaxpr: Any) -> Combine:

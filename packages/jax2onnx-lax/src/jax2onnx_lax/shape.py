@@ -1,13 +1,14 @@
-"""Shapes: broadcasting, reshaping, transposing, slicing, padding, joining and splitting."""
+"""Lower what changes shapes: broadcasting, reshaping, transposing, slicing, padding, joining and splitting."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jax2onnx.plugin import Facts, InconclusiveDimensionOperation, is_symbolic, max_dim
+from jax2onnx.plugin import Facts, InconclusiveDimensionOperation, has_zero, is_static, max_dim, permuted
 from jax2onnx_lax import folding
 
 if TYPE_CHECKING:
@@ -72,38 +73,47 @@ def register(registry: BoundLowerings) -> None:
 
 
 def expand(ctx: LoweringContext, x: ir.Value, old: Sequence[Any], new: Sequence[Any]) -> ir.Value:
-    """Repeat the size-1 dims of ``x`` (of shape ``old``, which may lack leading dims of ``new``) up to ``new``."""
+    """Repeat the dims of size 1 of ``x`` (of shape ``old``, which may lack leading dims of ``new``) up to ``new``."""
     if tuple(old) == tuple(new):
         return x
-    if 0 in new and not any(is_symbolic(d) for d in new):
+    if is_static(*new) and has_zero(*new):
         # onnxruntime infers that a dim of size 1 stays so.
         return ctx.constant(np.zeros(tuple(new), ctx.avals_in[0].dtype if x.dtype is None else x.dtype.numpy()))
-    lead = len(new) - len(old)
-    changed = [1 if i >= lead and old[i - lead] == d else d for i, d in enumerate(new)]
-    return ctx.stamp(ctx.op.Expand(x, ctx.shape(changed)), new)
+    target = list(new)
+    for axis, size in enumerate(old, len(new) - len(old)):
+        if size == new[axis]:
+            target[axis] = 1  # Expand keeps the dim, and a symbol need not be computed
+    return ctx.stamp(ctx.op.Expand(x, ctx.shape(target)), new)
 
 
 def filled(ctx: LoweringContext, value: Any, shape: Sequence[Any], dtype: Any) -> ir.Value:
     """Return an array that repeats one constant."""
-    if not any(is_symbolic(d) for d in shape) and np.prod(shape, dtype=np.int64) <= _SMALL:
+    if is_static(*shape) and math.prod(shape) <= _SMALL:
         return ctx.constant(np.full(shape, value, dtype))
     return expand(ctx, ctx.constant(value, dtype), (), shape)
 
 
-def arange(ctx: LoweringContext, size: Any, dtype: Any) -> ir.Value:
-    """Return ``0, 1, …, size - 1``."""
-    if not is_symbolic(size):
-        return ctx.constant(np.arange(size).astype(dtype))
-    stop = ctx.op.Squeeze(ctx.dim(size), ctx.ints(0))
-    counted = ctx.stamp(ctx.op.Range(np.asarray(0, np.int64), stop, np.asarray(1, np.int64)), (size,))
-    return ctx.cast(counted, dtype)
+def dim_scalar(ctx: LoweringContext, dim: Any) -> ir.Value:
+    """Return a dim as an int64 scalar."""
+    return ctx.op.Squeeze(ctx.dim(dim), ctx.ints(0))
+
+
+def arange(ctx: LoweringContext, size: Any, dtype: Any, step: int = 1) -> ir.Value:
+    """Return ``0, step, …, (size - 1) * step``."""
+    if is_static(size):
+        return ctx.constant((np.arange(size) * step).astype(dtype))
+    numbers = ctx.op.Range(np.asarray(0, np.int64), dim_scalar(ctx, size), np.asarray(1, np.int64))
+    ctx.stamp(numbers, (size,))
+    if step != 1:
+        numbers = ctx.stamp(ctx.op.Mul(numbers, np.asarray(step, np.int64)), (size,))
+    return ctx.cast(numbers, dtype)
 
 
 def transposed(ctx: LoweringContext, x: ir.Value, shape: Sequence[Any], perm: Sequence[int]) -> ir.Value:
     """Transpose ``x`` of the given shape, unless the permutation changes nothing."""
     if list(perm) == list(range(len(perm))):
         return x
-    return ctx.stamp(ctx.op.Transpose(x, perm=[int(p) for p in perm]), [shape[p] for p in perm])
+    return ctx.stamp(ctx.op.Transpose(x, perm=[int(p) for p in perm]), permuted(shape, perm))
 
 
 def cut(ctx: LoweringContext, x: ir.Value, bounds: dict[int, tuple[Any, Any]], shape: Sequence[Any]) -> ir.Value:
@@ -112,6 +122,31 @@ def cut(ctx: LoweringContext, x: ir.Value, bounds: dict[int, tuple[Any, Any]], s
         return x
     starts, ends = zip(*bounds.values(), strict=True)
     return ctx.stamp(ctx.op.Slice(x, ctx.shape(starts), ctx.shape(ends), ctx.ints(*bounds)), shape)
+
+
+def flip(ctx: LoweringContext, x: ir.Value, axes: Sequence[int]) -> ir.Value:
+    """Reverse the order of the elements along the axes."""
+    count = len(axes)
+    backwards = ctx.ints(*[-1] * count)
+    return ctx.op.Slice(x, backwards, ctx.ints(*[_TO_START] * count), ctx.ints(*axes), backwards)
+
+
+def surely_at_most(amount: Any, limit: Any) -> bool:
+    """Return whether an amount is provably no larger than a limit; both may be symbolic."""
+    try:
+        return bool(amount <= limit)
+    except InconclusiveDimensionOperation:
+        return False
+
+
+def replaced(shape: Sequence[Any], axis: int, *dims: Any) -> tuple[Any, ...]:
+    """Return the shape with one dim replaced by others."""
+    return (*shape[:axis], *dims, *shape[axis + 1 :])
+
+
+def dilated_size(size: Any, dilation: int) -> Any:
+    """Return the size of a dim whose elements are spread ``dilation`` apart; an empty one stays empty."""
+    return size if has_zero(size) else (size - 1) * dilation + 1
 
 
 # -- rules -----------------------------------------------------------------------------------------------------------
@@ -125,8 +160,7 @@ def broadcast_in_dim(
     broadcast_dimensions: Sequence[int],
 ) -> ir.Value:
     """Lower ``broadcast_in_dim``: give each operand dim its place, then repeat."""
-    if sizes:
-        raise ctx.unsupported("a shape that is computed at run time", "use symbolic dimensions in inputs=")
+    _refuse_computed_shape(ctx, sizes)
     old = ctx.avals_in[0].shape
     value = ctx.known(0)
     if value is not None and value.ndim == 0:
@@ -141,16 +175,20 @@ def broadcast_in_dim(
     return expand(ctx, x, old, shape)
 
 
+def _refuse_computed_shape(ctx: LoweringContext, sizes: Sequence[ir.Value]) -> None:
+    if sizes:
+        raise ctx.unsupported("a shape that is computed at run time", "use symbolic dimensions in inputs=")
+
+
 def reshape(
     ctx: LoweringContext, x: ir.Value, *sizes: ir.Value, new_sizes: Sequence[Any], dimensions: Sequence[int] | None
 ) -> ir.Value:
     """Lower ``reshape``."""
-    if sizes:
-        raise ctx.unsupported("a shape that is computed at run time", "use symbolic dimensions in inputs=")
+    _refuse_computed_shape(ctx, sizes)
     old = ctx.avals_in[0].shape
     if dimensions is not None:
         x = transposed(ctx, x, old, dimensions)
-        old = [old[d] for d in dimensions]
+        old = permuted(old, dimensions)
     return ctx.reshape(x, old, new_sizes)
 
 
@@ -174,25 +212,24 @@ def slice_(
 ) -> ir.Value:
     """Lower ``slice``: name only the axes that lose elements."""
     shape = ctx.avals_in[0].shape
-    steps = strides or [1] * len(shape)
-    cells = [
-        (axis, start, TO_END if end == size else end, step)
-        for axis, (size, start, end, step) in enumerate(zip(shape, start_indices, limit_indices, steps, strict=True))
-        if not (start == 0 and end == size and step == 1)
-    ]
-    if not cells:
-        return x
-    axes, starts, ends, used = zip(*cells, strict=True)
-    tail = [] if all(step == 1 for step in used) else [ctx.shape(used)]
-    return ctx.op.Slice(x, ctx.shape(starts), ctx.shape(ends), ctx.ints(*axes), *tail)
+    bounds: dict[int, tuple[Any, Any]] = {}
+    steps: list[int] = []
+    for axis, size in enumerate(shape):
+        start, end = start_indices[axis], limit_indices[axis]
+        step = strides[axis] if strides else 1
+        if not (start == 0 and end == size and step == 1):
+            bounds[axis] = (start, TO_END if end == size else end)
+            steps.append(step)
+    if steps == [1] * len(steps):
+        return cut(ctx, x, bounds, ctx.aval_out.shape)
+    every = ctx.shape(steps)
+    starts, ends = zip(*bounds.values(), strict=True)
+    return ctx.op.Slice(x, ctx.shape(starts), ctx.shape(ends), ctx.ints(*bounds), every)
 
 
 def rev(ctx: LoweringContext, x: ir.Value, *, dimensions: Sequence[int]) -> ir.Value:
     """Lower ``rev``."""
-    n = len(dimensions)
-    if not n:
-        return x
-    return ctx.op.Slice(x, ctx.ints(*[-1] * n), ctx.ints(*[_TO_START] * n), ctx.ints(*dimensions), ctx.ints(*[-1] * n))
+    return flip(ctx, x, dimensions) if dimensions else x
 
 
 def pad(
@@ -203,107 +240,92 @@ def pad(
     for axis, (_, _, interior) in enumerate(padding_config):
         if interior != 0 and shape[axis] != 1:
             x = _dilated(ctx, x, value, shape, axis=axis, interior=int(interior))
-            # A dilated empty axis stays empty: (n - 1) * (k + 1) + 1 holds from n = 1 only.
-            n = shape[axis]
-            shape[axis] = 0 if not is_symbolic(n) and n == 0 else n + (n - 1) * int(interior)
-    if any(not (_at_most_zero(lo) and _at_most_zero(hi)) for lo, hi, _ in padding_config):
-        amounts = [_positive_part(lo) for lo, _, _ in padding_config] + [
-            _positive_part(hi) for _, hi, _ in padding_config
-        ]
+            shape[axis] = dilated_size(shape[axis], int(interior) + 1)
+    lows = [_positive_part(low) for low, _, _ in padding_config]
+    highs = [_positive_part(high) for _, high, _ in padding_config]
+    if any(amount != 0 for amount in (*lows, *highs)):
         # No ``axes``: onnxruntime mistakes them when it moves a transpose past the node.
-        x = ctx.op.Pad(x, ctx.shape(amounts), value)
+        x = ctx.op.Pad(x, ctx.shape([*lows, *highs]), value)
     size = ctx.aval_out.shape
-    bounds = {}
-    for axis, (lo, hi, _) in enumerate(padding_config):
-        start = _positive_part(-lo)
-        if not _at_most_zero(-hi):
+    bounds: dict[int, tuple[Any, Any]] = {}
+    for axis, (low, high, _) in enumerate(padding_config):
+        start = _positive_part(-low)
+        if not surely_at_most(-high, 0):
             bounds[axis] = (start, start + size[axis])
-        elif not _at_most_zero(-lo):
+        elif start != 0:
             bounds[axis] = (start, TO_END)
     return cut(ctx, x, bounds, size)
 
 
-def _at_most_zero(amount: Any) -> bool:
-    """Tell whether an amount is provably not positive."""
-    if not is_symbolic(amount):
-        return bool(amount <= 0)
-    try:
-        return bool(amount <= 0)
-    except InconclusiveDimensionOperation:
-        return False
-
-
 def _positive_part(amount: Any) -> Any:
-    return 0 if _at_most_zero(amount) else max_dim(amount, 0)
+    return 0 if surely_at_most(amount, 0) else max_dim(amount, 0)
 
 
 def _dilated(
     ctx: LoweringContext, x: ir.Value, value: ir.Value, shape: Sequence[Any], *, axis: int, interior: int
 ) -> ir.Value:
     """Put ``interior`` elements after each one on ``axis``, and drop those after the last."""
-    between = [*shape[: axis + 1], interior, *shape[axis + 1 :]]
-    holes = expand(ctx, value, (), between)
+    size = shape[axis]
+    holes = expand(ctx, value, (), replaced(shape, axis, size, interior))
     x = ctx.op.Unsqueeze(x, ctx.ints(axis + 1))
-    mixed = [*shape[: axis + 1], interior + 1, *shape[axis + 1 :]]
+    mixed = replaced(shape, axis, size, interior + 1)
     x = ctx.stamp(ctx.op.Concat(x, holes, axis=axis + 1), mixed)
-    x = ctx.reshape(x, mixed, [*shape[:axis], shape[axis] * (interior + 1), *shape[axis + 1 :]])
+    x = ctx.reshape(x, mixed, replaced(shape, axis, size * (interior + 1)))
     return ctx.op.Slice(x, ctx.ints(0), ctx.ints(-interior), ctx.ints(axis))
 
 
 def concatenate(ctx: LoweringContext, *xs: ir.Value, dimension: int) -> ir.Value:
     """Lower ``concatenate``, leaving out operands of no elements."""
-    sizes = [a.shape[dimension] for a in ctx.avals_in]
-    parts = [x for x, size in zip(xs, sizes, strict=True) if is_symbolic(size) or size] or xs[:1]
-    return parts[0] if len(parts) == 1 else ctx.op.Concat(*parts, axis=int(dimension))
+    parts = [x for x, aval in zip(xs, ctx.avals_in, strict=True) if not has_zero(aval.shape[dimension])]
+    return _joined(ctx, parts or xs[:1], int(dimension))
 
 
 def stack(ctx: LoweringContext, *xs: ir.Value, axis: int) -> ir.Value:
     """Lower ``stack``."""
-    parts = [ctx.op.Unsqueeze(x, ctx.ints(axis)) for x in xs]
+    return _joined(ctx, [ctx.op.Unsqueeze(x, ctx.ints(axis)) for x in xs], axis)
+
+
+def _joined(ctx: LoweringContext, parts: Sequence[ir.Value], axis: int) -> ir.Value:
     return parts[0] if len(parts) == 1 else ctx.op.Concat(*parts, axis=axis)
 
 
 def split(ctx: LoweringContext, x: ir.Value, *, sizes: Sequence[Any], axis: int) -> list[ir.Value]:
     """Lower ``split``."""
-    return _parts(ctx, x, sizes, axis)
+    if len(sizes) <= 1:
+        return [x] * len(sizes)
+    parts = ctx.op.many("Split", x, ctx.shape(sizes), outputs=len(sizes), axis=int(axis))
+    for part, size in zip(parts, sizes, strict=True):
+        ctx.stamp(part, replaced(ctx.avals_in[0].shape, axis, size))
+    return parts
 
 
 def unstack(ctx: LoweringContext, x: ir.Value, *, axis: int) -> list[ir.Value]:
     """Lower ``unstack``."""
-    parts = _parts(ctx, x, [1] * len(ctx.avals_out), axis)
+    parts = split(ctx, x, sizes=[1] * len(ctx.avals_out), axis=axis)
     return [ctx.op.Squeeze(part, ctx.ints(axis)) for part in parts]
-
-
-def _parts(ctx: LoweringContext, x: ir.Value, sizes: Sequence[Any], axis: int) -> list[ir.Value]:
-    if len(sizes) <= 1:
-        return [x] * len(sizes)
-    shape = ctx.avals_in[0].shape
-    parts = ctx.op.many("Split", x, ctx.shape(sizes), outputs=len(sizes), axis=int(axis))
-    return [ctx.stamp(part, [*shape[:axis], size, *shape[axis + 1 :]]) for part, size in zip(parts, sizes, strict=True)]
 
 
 def tile(ctx: LoweringContext, x: ir.Value, *, reps: Sequence[Any]) -> ir.Value:
     """Lower ``tile``."""
-    return x if all(r == 1 for r in reps) else ctx.op.Tile(x, ctx.shape(reps))
+    return x if list(reps) == [1] * len(reps) else ctx.op.Tile(x, ctx.shape(reps))
 
 
 def iota(ctx: LoweringContext, *sizes: ir.Value, dtype: Any, shape: Sequence[Any], dimension: int) -> ir.Value:
     """Lower ``iota``."""
-    if sizes:
-        raise ctx.unsupported("a shape that is computed at run time", "use symbolic dimensions in inputs=")
-    size = shape[dimension]
-    line = [size if d == dimension else 1 for d in range(len(shape))]
-    if not any(is_symbolic(d) for d in shape):
-        values = np.arange(size).astype(dtype).reshape(line)
-        if np.prod(shape, dtype=np.int64) <= _SMALL:
-            return ctx.constant(np.broadcast_to(values, shape).copy())
-        return expand(ctx, ctx.constant(values), line, shape)
-    return expand(ctx, ctx.reshape(arange(ctx, size, dtype), (size,), line), line, shape)
+    _refuse_computed_shape(ctx, sizes)
+    line = [1] * len(shape)
+    line[dimension] = size = shape[dimension]
+    if not is_static(*shape):
+        return expand(ctx, ctx.reshape(arange(ctx, size, dtype), (size,), line), line, shape)
+    values = np.arange(size).astype(dtype).reshape(line)
+    if math.prod(shape) <= _SMALL:
+        return ctx.constant(np.broadcast_to(values, shape).copy())
+    return expand(ctx, ctx.constant(values), line, shape)
 
 
 def dim_as_value(ctx: LoweringContext, *, dim: Any) -> ir.Value:
     """Lower ``dim_as_value``."""
-    return ctx.cast(ctx.op.Squeeze(ctx.dim(dim), ctx.ints(0)), ctx.aval_out.dtype)
+    return ctx.cast(dim_scalar(ctx, dim), ctx.aval_out.dtype)
 
 
 def dimension_size(ctx: LoweringContext, x: ir.Value, *, dimension: int) -> ir.Value:

@@ -1,19 +1,22 @@
-"""Reductions over windows and their derivatives: pooling."""
+"""Lower reductions over windows, and their derivatives: pooling."""
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jax2onnx.plugin import is_static, other_axes
 from jax2onnx_lax import pool, windows
-from jax2onnx_lax.dtypes import is_float
+from jax2onnx_lax.dtypes import bound
+from jax2onnx_lax.shape import dim_scalar
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -54,14 +57,57 @@ def over_windows(rule: Callable[..., Any]) -> Callable[..., Any]:
 
 def reduce_window_sum(ctx: LoweringContext, x: ir.Value, *, window: windows.Window) -> ir.Value:
     """Lower ``reduce_window_sum``."""
-    y = _simple(ctx, x, window, lax.reduce_sum, lax.cumsum)
-    if y is not None:
-        return y
-    pooled = pool.window_sum(ctx, x, window)
-    if pooled is not None:
-        return pooled
-    operand = windows.Operand(x, ctx.avals_in[0], ctx.constant(0, ctx.aval_out.dtype))
-    return windows.reduce(ctx, [operand], window, windows.single(lax.reduce_sum))[0]
+    y = _whole_dims(ctx, x, window, lax.reduce_sum, lax.cumsum)
+    if y is None:
+        y = pool.window_sum(ctx, x, window)
+    return _unfolded(ctx, x, window, lax.reduce_sum, np.zeros((), ctx.aval_out.dtype)) if y is None else y
+
+
+def reduce_window_extremum(*, is_max: bool) -> Callable[..., ir.Value]:
+    """Return the rule of ``reduce_window_max`` or ``reduce_window_min``."""
+    reduction, cumulate = (lax.reduce_max, lax.cummax) if is_max else (lax.reduce_min, lax.cummin)
+
+    def rule(ctx: LoweringContext, x: ir.Value, *, window: windows.Window) -> ir.Value:
+        y = _whole_dims(ctx, x, window, reduction, cumulate)
+        if y is None:
+            y = pool.window_extremum(ctx, x, window, is_max=is_max)
+        return _unfolded(ctx, x, window, reduction, bound(ctx.aval_out.dtype, is_max=is_max)) if y is None else y
+
+    return rule
+
+
+def _whole_dims(
+    ctx: LoweringContext,
+    x: ir.Value,
+    window: windows.Window,
+    reduce: Callable[..., jax.Array],
+    cumulate: Callable[..., jax.Array],
+) -> ir.Value | None:
+    """Lower windows that take in one element, a whole dim, or all of a dim up to an element; None for any other."""
+    shape = ctx.avals_in[0].shape
+    axes = [axis for axis in range(len(shape)) if not window.is_whole(axis)]
+    if not axes:
+        return x
+    for axis in axes:
+        if window.size[axis] != shape[axis] or (window.dilation[axis], window.base_dilation[axis]) != (1, 1):
+            return None
+    padding = [tuple(window.padding[axis]) for axis in axes]
+    value: ir.Value | None = None
+    if padding == [(0, 0)] * len(axes):
+        value = ctx.via_jax(lambda a: lax.expand_dims(reduce(a, axes), axes), x)
+    elif len(axes) == 1 and window.strides[axes[0]] == 1:
+        before = shape[axes[0]] - 1
+        if padding[0] in ((before, 0), (0, before)):
+            value = ctx.via_jax(lambda a: cumulate(a, axis=axes[0], reverse=padding[0] == (0, before)), x)
+    return value
+
+
+def _unfolded(
+    ctx: LoweringContext, x: ir.Value, window: windows.Window, reduction: Callable[..., jax.Array], identity: Any
+) -> ir.Value:
+    """Reduce over windows that have dims of their own; padding holds the identity of the reduction."""
+    operand = windows.Operand(x, ctx.avals_in[0], ctx.constant(identity))
+    return windows.reduce(ctx, [operand], window, windows.single(reduction))[0]
 
 
 def reduce_window(
@@ -75,11 +121,12 @@ def reduce_window(
     count = len(operands) // 2
     if not window.size:  # XLA leaves out the initial value
         return operands[:count]
-    initial = operands[count:]
-    given = [windows.Operand(x, a, i) for x, a, i in zip(operands[:count], ctx.avals_in, initial, strict=False)]
-    monoid = _monoid(jaxpr, ctx.avals_in[0].dtype)
+    monoid = _monoid(jaxpr)
     if monoid is not None:
-        return [_by_monoid(ctx, given[0], window, *monoid)]
+        return [_by_monoid(ctx, operands[0], operands[1], window, monoid)]
+    given: list[windows.Operand] = []
+    for x, aval, initial in zip(operands[:count], ctx.avals_in, operands[count:], strict=False):
+        given.append(windows.Operand(x, aval, initial))
     # XLA passes over padding, whatever the initial value; a mask says what is padding.
     real = windows.aval(ctx.avals_in[0].shape, np.bool_)
     mask = windows.Operand(ctx.op.Expand(np.bool_(1), ctx.shape(real.shape)), real, ctx.constant(np.bool_(0)))
@@ -105,110 +152,58 @@ def _masked(jaxpr: Any, consts: Sequence[Any]) -> windows.Reduce:
     return function
 
 
-def _by_monoid(
-    ctx: LoweringContext, given: windows.Operand, window: windows.Window, operation: Any, identity: Any
-) -> ir.Value:
-    """Reduce windows by an operation and its reduction, from the identity, and then take in the initial value."""
-    binary, reduction = operation
-    padded = windows.Operand(given.value, given.aval, ctx.constant(identity))
-    y = windows.reduce(ctx, [padded], window, windows.single(reduction))[0]
-    initial = ctx.known(1)
-    if initial is not None and np.array_equal(initial, identity):
-        return y
-    avals = [windows.aval(window.out, identity.dtype), windows.aval((), identity.dtype)]
-    return ctx.via_jax(  # type: ignore[no-any-return]
-        lambda x, i: binary(x, lax.full_like(x, i)), y, given.fill, avals=avals
-    )
+_Monoid: TypeAlias = tuple[Callable[..., Any], Callable[..., Any], Callable[[Any], Any]]
+"""An operation of two numbers, the reduction by it, and a function from a dtype to its identity."""
 
-
-_Monoid = tuple[tuple[Callable[..., Any], Callable[..., Any]], "np.ndarray[Any, Any]"]
-
-
-def _monoid(jaxpr: Any, dtype: Any) -> _Monoid | None:
-    """Return operation and reduction, and their identity, if ``jaxpr`` is one operation on its two arguments."""
-    if len(jaxpr.eqns) != 1 or len(jaxpr.invars) != 2 or len(jaxpr.outvars) != 1:
-        return None
-    eqn = jaxpr.eqns[0]
-    if {id(v) for v in eqn.invars} != {id(v) for v in jaxpr.invars} or eqn.outvars[0] is not jaxpr.outvars[0]:
-        return None
-    zero = np.zeros((), dtype)
-    identities = {
-        "add": zero,
-        "mul": np.ones((), dtype),
-        "max": pool.bound(dtype, is_max=True),
-        "min": pool.bound(dtype, is_max=False),
-        "and": np.invert(zero) if not is_float(dtype) else zero,
-        "or": zero,
-        "xor": zero,
-    }
-    name = eqn.primitive.name
-    return (_OPERATIONS[name], identities[name]) if name in _OPERATIONS else None
-
-
-_OPERATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
-    "add": (lax.add, lax.reduce_sum),
-    "mul": (lax.mul, lax.reduce_prod),
-    "max": (lax.max, lax.reduce_max),
-    "min": (lax.min, lax.reduce_min),
-    "and": (lax.bitwise_and, lax.reduce_and),
-    "or": (lax.bitwise_or, lax.reduce_or),
-    "xor": (lax.bitwise_xor, lax.reduce_xor),
+_ZERO = functools.partial(np.zeros, ())
+_MONOIDS: dict[str, _Monoid] = {
+    "add": (lax.add, lax.reduce_sum, _ZERO),
+    "mul": (lax.mul, lax.reduce_prod, functools.partial(np.ones, ())),
+    "max": (lax.max, lax.reduce_max, functools.partial(bound, is_max=True)),
+    "min": (lax.min, lax.reduce_min, functools.partial(bound, is_max=False)),
+    "and": (lax.bitwise_and, lax.reduce_and, lambda dtype: np.invert(_ZERO(dtype))),
+    "or": (lax.bitwise_or, lax.reduce_or, _ZERO),
+    "xor": (lax.bitwise_xor, lax.reduce_xor, _ZERO),
 }
 
 
-def _simple(
-    ctx: LoweringContext,
-    x: ir.Value,
-    window: windows.Window,
-    reduce: Callable[..., jax.Array],
-    cumulate: Callable[..., jax.Array],
-) -> ir.Value | None:
-    """Lower windows that take in one element, a whole dim, or all of a dim up to an element; None for any other."""
-    shape = ctx.avals_in[0].shape
-    axes = [a for a in range(len(shape)) if not window.is_whole(a)]
-    if not axes:
-        return x
-    if any(window.size[a] != shape[a] or window.dilation[a] != 1 or window.base_dilation[a] != 1 for a in axes):
+def _monoid(jaxpr: Any) -> _Monoid | None:
+    """Return the operation that ``jaxpr`` is on its two arguments, if it is one that JAX has a reduction for."""
+    if len(jaxpr.eqns) != 1 or len(jaxpr.invars) != 2 or len(jaxpr.outvars) != 1:
         return None
-    padding = [tuple(window.padding[a]) for a in axes]
-    if all(p == (0, 0) for p in padding):
-        return ctx.via_jax(lambda a: lax.expand_dims(reduce(a, axes), axes), x)  # type: ignore[no-any-return]
-    before = shape[axes[0]] - 1
-    if len(axes) == 1 and window.strides[axes[0]] == 1 and padding[0] in {(before, 0), (0, before)}:
-        reverse = padding[0] == (0, before)
-        return ctx.via_jax(lambda a: cumulate(a, axis=axes[0], reverse=reverse), x)  # type: ignore[no-any-return]
-    return None
+    eqn = jaxpr.eqns[0]
+    if set(map(id, eqn.invars)) != set(map(id, jaxpr.invars)) or eqn.outvars[0] is not jaxpr.outvars[0]:
+        return None
+    return _MONOIDS.get(eqn.primitive.name)
 
 
-def reduce_window_extremum(*, is_max: bool) -> Callable[..., ir.Value]:
-    """Return the rule of ``reduce_window_max`` or ``reduce_window_min``."""
-    reduction, cumulate = (lax.reduce_max, lax.cummax) if is_max else (lax.reduce_min, lax.cummin)
-
-    def rule(ctx: LoweringContext, x: ir.Value, *, window: windows.Window) -> ir.Value:
-        y = _simple(ctx, x, window, reduction, cumulate)
-        if y is None:
-            y = pool.window_extremum(ctx, x, window, is_max=is_max)
-        if y is None:
-            fill = ctx.constant(pool.bound(ctx.aval_out.dtype, is_max=is_max))
-            operand = windows.Operand(x, ctx.avals_in[0], fill)
-            y = windows.reduce(ctx, [operand], window, windows.single(reduction))[0]
+def _by_monoid(
+    ctx: LoweringContext, x: ir.Value, initial: ir.Value, window: windows.Window, monoid: _Monoid
+) -> ir.Value:
+    """Reduce windows by an operation, from its identity, and then take in the initial value."""
+    binary, reduction, identity_of = monoid
+    dtype = ctx.avals_in[0].dtype
+    identity = identity_of(dtype)
+    y = _unfolded(ctx, x, window, reduction, identity)
+    known = ctx.known(1)
+    if known is not None and np.array_equal(known, identity):
         return y
-
-    return rule
+    avals = [windows.aval(window.out, dtype), windows.aval((), dtype)]
+    return ctx.via_jax(lambda a, i: binary(a, lax.full_like(a, i)), y, initial, avals=avals)  # type: ignore[no-any-return]
 
 
 def select_and_gather_add(
     ctx: LoweringContext, tangents: ir.Value, operand: ir.Value, *, select_prim: Any, window: windows.Window
 ) -> ir.Value:
     """Lower ``select_and_gather_add``: of each window, the tangent of the operand selected."""
-    worst = pool.bound(ctx.avals_in[1].dtype, is_max=select_prim.name == "ge")
+    worst = bound(ctx.avals_in[1].dtype, is_max=select_prim.name == "ge")
 
     def select(arrays: Sequence[jax.Array], _: Sequence[jax.Array], axes: Sequence[int]) -> list[jax.Array]:
-        pairs = list(zip(_elements(arrays[1], axes), _elements(arrays[0], axes), strict=True))
-        first = lax.full_like(pairs[0][0], worst), lax.full_like(pairs[0][1], 0)
-        return [_selected(select_prim, [first, *pairs])]
+        keys, values = _elements(arrays[1], axes), _elements(arrays[0], axes)
+        first_key, first_value = lax.full_like(keys[0], worst), lax.full_like(values[0], 0)
+        return [_select(select_prim, [first_key, *keys], [first_value, *values])]
 
-    _static(ctx, window)
+    _refuse_symbolic(ctx, window)
     given = [
         windows.Operand(tangents, ctx.avals_in[0], ctx.constant(0, ctx.avals_in[0].dtype)),
         windows.Operand(operand, ctx.avals_in[1], ctx.constant(worst)),
@@ -224,7 +219,7 @@ def select_and_scatter_add(
     select_prim: Any,
     window_dimensions: Sequence[Any],
     window_strides: Sequence[int],
-    padding: Sequence[tuple[Any, Any]],
+    padding: windows.Padding,
 ) -> ir.Value:
     """Lower ``select_and_scatter_add``: add each source to the operand's element selected from its window."""
     ones = [1] * len(window_dimensions)
@@ -232,58 +227,53 @@ def select_and_scatter_add(
     window = windows.Window(window_dimensions, window_strides, padding, ones, ones, given.shape)
     places = _selected_places(ctx, operand, window, select_prim)
     avals = [given, windows.aval(given.shape, np.int32)]
-    return ctx.via_jax(  # type: ignore[no-any-return]
-        lambda values, places: _added(values, places, aval.shape), source, places, avals=avals
-    )
+    return ctx.via_jax(_add_at, source, places, avals=avals, shape=aval.shape)  # type: ignore[no-any-return]
 
 
 def _selected_places(ctx: LoweringContext, operand: ir.Value, window: windows.Window, select_prim: Any) -> ir.Value:
     """Return the place, among all elements of the operand, of the one selected from each window."""
-    _static(ctx, window)
+    _refuse_symbolic(ctx, window)
     aval = ctx.avals_in[1]
     size = math.prod(aval.shape)
     numbers = ctx.via_jax(lambda: lax.reshape(lax.iota(np.int32, size), aval.shape), avals=[])
     # The place of padding lies outside of the array, so that nothing is added there.
-    outside = ctx.cast(ctx.op.Squeeze(ctx.dim(size), ctx.ints(0)), np.int32)
+    outside = ctx.cast(dim_scalar(ctx, size), np.int32)
     operands = [
-        windows.Operand(operand, aval, ctx.constant(pool.bound(aval.dtype, is_max=select_prim.name == "ge"))),
+        windows.Operand(operand, aval, ctx.constant(bound(aval.dtype, is_max=select_prim.name == "ge"))),
         windows.Operand(numbers, windows.aval(aval.shape, np.int32), outside),
     ]
 
     def select(arrays: Sequence[jax.Array], _: Sequence[jax.Array], axes: Sequence[int]) -> list[jax.Array]:
-        pairs = list(zip(_elements(arrays[0], axes), _elements(arrays[1], axes), strict=True))
-        return [_selected(select_prim, pairs)]
+        return [_select(select_prim, _elements(arrays[0], axes), _elements(arrays[1], axes))]
 
     return windows.reduce(ctx, operands, window, select)[0]
 
 
-def _added(values: jax.Array, places: jax.Array, shape: Sequence[Any]) -> jax.Array:
+def _add_at(values: jax.Array, places: jax.Array, *, shape: Sequence[Any]) -> jax.Array:
     """Add values up at their places in an array of ``shape``; booleans to whether any is true."""
     numbers = values.astype(np.int32) if values.dtype == np.bool_ else values
     zeros = jnp.zeros((math.prod(shape),), numbers.dtype)
-    count = math.prod(places.shape)
-    total = zeros.at[lax.reshape(places, (count,))].add(lax.reshape(numbers, (count,)), mode="drop")
-    return lax.reshape(total, shape).astype(values.dtype)
+    total = zeros.at[places.reshape(-1)].add(numbers.reshape(-1), mode="drop")
+    return total.reshape(shape).astype(values.dtype)
 
 
-def _static(ctx: LoweringContext, window: windows.Window) -> None:
-    if not windows.known(*window.size):
+def _refuse_symbolic(ctx: LoweringContext, window: windows.Window) -> None:
+    if not is_static(*window.size):
         raise ctx.unsupported("windows of symbolic size", "give the window a size that is a number")
 
 
 def _elements(x: jax.Array, axes: Sequence[int]) -> list[jax.Array]:
     """Return the arrays of the first, second … elements of all windows."""
-    kept = [a for a in range(x.ndim) if a not in axes]
-    x = lax.transpose(x, [*axes, *kept])
+    x = lax.transpose(x, [*axes, *other_axes(x.ndim, axes)])
     count = math.prod(x.shape[: len(axes)])
     x = lax.reshape(x, (count, *x.shape[len(axes) :]))
     return [lax.index_in_dim(x, i, keepdims=False) for i in range(count)]
 
 
-def _selected(select_prim: Any, pairs: Sequence[tuple[jax.Array, jax.Array]]) -> jax.Array:
-    """Walk through (key, value) in order, keep those that win against the next; return the last value kept."""
-    key, value = pairs[0]
-    for next_key, next_value in pairs[1:]:
+def _select(select_prim: Any, keys: Sequence[jax.Array], values: Sequence[jax.Array]) -> jax.Array:
+    """Walk through the keys in order, keep each that wins against the next; return the value of the last one kept."""
+    key, value = keys[0], values[0]
+    for next_key, next_value in zip(keys[1:], values[1:], strict=True):
         wins = select_prim.bind(key, next_key)
         key, value = lax.select(wins, key, next_key), lax.select(wins, value, next_value)
     return value

@@ -1,7 +1,8 @@
-"""Windows over the dims of an array, for convolutions and window reductions: padding, dilation, unfolding."""
+"""Cut arrays into windows, for convolutions and window reductions: padding, dilation, unfolding."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,8 @@ import jax
 import numpy as np
 from jax import lax
 
-from jax2onnx.plugin import is_symbolic
+from jax2onnx.plugin import is_static
+from jax2onnx_lax.shape import TO_END, arange, dilated_size, replaced
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -18,26 +20,25 @@ if TYPE_CHECKING:
     from jax2onnx.plugin import LoweringContext
 
 Shape = tuple[Any, ...]
+Padding = Sequence[tuple[Any, Any]]
+"""For every dim, how many elements are added before and after it; negative numbers crop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A window over every dim of arrays of one shape, and the shape of what there is one of per window."""
+    """A window over every dim of arrays of one shape; ``out`` is how many windows each dim has."""
 
     size: Sequence[Any]
     strides: Sequence[int]
-    padding: Sequence[tuple[Any, Any]]
+    padding: Padding
     base_dilation: Sequence[int]
     dilation: Sequence[int]
     out: Shape
 
     def is_whole(self, axis: int) -> bool:
-        """Tell whether the axis is nothing but itself: a window of one element at every position."""
-        return bool(
-            self.size[axis] == 1
-            and self.strides[axis] == self.base_dilation[axis] == 1
-            and all(p == 0 for p in self.padding[axis])
-        )
+        """Return whether the axis is left alone: the window is one element, at every position."""
+        plain = self.size[axis] == self.strides[axis] == self.base_dilation[axis] == 1
+        return bool(plain and tuple(self.padding[axis]) == (0, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,66 +59,48 @@ def aval(shape: Sequence[Any], dtype: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(tuple(shape), dtype)
 
 
-def known(*dims: Any) -> bool:
-    """Tell whether every dim (or padding) is a number."""
-    return not any(is_symbolic(d) for d in dims)
+def flat(padding: Padding) -> list[Any]:
+    """Return padding in ONNX's order: all that is added before a dim, then all that is added after one."""
+    return [low for low, _ in padding] + [high for _, high in padding]
 
 
-def transpose(ctx: LoweringContext, x: ir.Value, shape: Shape, permutation: Sequence[int]) -> tuple[ir.Value, Shape]:
-    """Permute dims; return the value and its shape."""
-    new = tuple(shape[i] for i in permutation)
-    if list(permutation) == list(range(len(shape))):
-        return x, new
-    return ctx.stamp(ctx.op.Transpose(x, perm=list(permutation)), new), new
-
-
-def pad(
-    ctx: LoweringContext, x: ir.Value, shape: Shape, padding: Sequence[tuple[Any, Any]], fill: Any
-) -> tuple[ir.Value, Shape]:
-    """Pad every dim by (low, high), ints or symbolic, negative to crop; return the value and its shape.
+def pad(ctx: LoweringContext, x: ir.Value, shape: Shape, padding: Padding, fill: Any) -> tuple[ir.Value, Shape]:
+    """Pad every dim; return the value and its shape.
 
     Args:
         ctx: the context of the rule.
         x: the array.
         shape: its shape.
-        padding: low and high padding of every dim.
+        padding: low and high padding of every dim, which may be symbolic.
         fill: a number, a scalar array of the dtype of ``x``, or a value.
     """
-    if all(known(p) and p == 0 for pair in padding for p in pair):
+    amounts = flat(padding)
+    if amounts == [0] * len(amounts):
         return x, shape
-    new = tuple(d + low + high for d, (low, high) in zip(shape, padding, strict=True))
-    amounts = ctx.shape([*(low for low, _ in padding), *(high for _, high in padding)])
-    return ctx.stamp(ctx.op.Pad(x, amounts, fill), new), new
+    new = tuple(size + low + high for size, (low, high) in zip(shape, padding, strict=True))
+    return ctx.stamp(ctx.op.Pad(x, ctx.shape(amounts), fill), new), new
 
 
 def dilate(
     ctx: LoweringContext, x: ir.Value, shape: Shape, *, dtype: Any, dilation: Sequence[int], fill: ir.Value
 ) -> tuple[ir.Value, Shape]:
     """Spread the elements of every dim ``dilation`` apart; return the value and its shape."""
-    if all(d == 1 for d in dilation):
+    if list(dilation) == [1] * len(dilation):
         return x, shape
     config = [(0, 0, d - 1) for d in dilation]
     avals = [aval(shape, dtype), aval((), dtype)]
     value = ctx.via_jax(lambda a, b: lax.pad(a, b, config), x, fill, avals=avals)
-    return value, tuple(
-        (s - 1) * d + 1 if d != 1 and not (known(s) and s == 0) else s for s, d in zip(shape, dilation, strict=True)
-    )
+    return value, tuple(map(dilated_size, shape, dilation))
 
 
-def is_same(
-    shape: Sequence[Any], window: Sequence[Any], strides: Sequence[int], padding: Sequence[tuple[Any, Any]]
-) -> bool:
-    """Tell whether symbolic padding is JAX's ``SAME`` and ``auto_pad=SAME_UPPER`` means the same."""
-    flat = [p for pair in padding for p in pair]
-    if known(*flat) or not known(*window) or any(w < s for w, s in zip(window, strides, strict=True)):
+def is_same(shape: Sequence[Any], window: Sequence[Any], strides: Sequence[int], padding: Padding) -> bool:
+    """Return whether symbolic padding is JAX's ``SAME`` and ``auto_pad=SAME_UPPER`` means the same.
+
+    The two differ where a window is smaller than its stride.
+    """
+    if is_static(*flat(padding)) or not is_static(*window) or any(map(operator.lt, window, strides)):
         return False
-    same = [p for pair in lax.padtype_to_pads(shape, window, strides, "SAME") for p in pair]
-    return all(bool(a == b) for a, b in zip(flat, same, strict=True))
-
-
-def onnx_pads(padding: Sequence[tuple[Any, Any]]) -> list[int]:
-    """Return padding as ONNX has it: all low ones, then all high ones."""
-    return [*(int(low) for low, _ in padding), *(int(high) for _, high in padding)]
+    return flat(padding) == flat(lax.padtype_to_pads(shape, window, strides, "SAME"))
 
 
 def unfold(
@@ -135,54 +118,55 @@ def unfold(
     A dim whose window is 1 keeps its place and gets none for the window.
     """
     for axis in reversed(range(len(out))):
-        if known(window[axis]) and window[axis] == 1:
-            if strides[axis] != 1:
-                x = ctx.op.Slice(
-                    x, ctx.ints(0), ctx.ints(np.iinfo(np.int64).max), ctx.ints(axis), ctx.ints(strides[axis])
-                )
-                shape = (*shape[:axis], out[axis], *shape[axis + 1 :])
-                ctx.stamp(x, shape)
-            continue
-        index = _positions(ctx, out[axis], strides[axis], window[axis], dilation[axis])
-        shape = (*shape[:axis], out[axis], window[axis], *shape[axis + 1 :])
-        x = ctx.stamp(ctx.op.Gather(x, index, axis=axis), shape)
+        if not _is_one(window[axis]):
+            index = _positions(ctx, out[axis], strides[axis], window[axis], dilation[axis])
+            shape = replaced(shape, axis, out[axis], window[axis])
+            x = ctx.stamp(ctx.op.Gather(x, index, axis=axis), shape)
+        elif strides[axis] != 1:
+            shape = replaced(shape, axis, out[axis])
+            step = ctx.ints(0), ctx.ints(TO_END), ctx.ints(axis), ctx.ints(strides[axis])
+            x = ctx.stamp(ctx.op.Slice(x, *step), shape)
     return x, shape
 
 
 def places(window: Sequence[Any]) -> list[int]:
     """Return the dims of an unfolded array that hold the place in the window."""
-    wide = [not (known(size) and size == 1) for size in window]
-    return [axis + sum(wide[:axis]) + 1 for axis in range(len(window)) if wide[axis]]
+    found: list[int] = []
+    for axis, size in enumerate(window):
+        if not _is_one(size):
+            found.append(axis + len(found) + 1)
+    return found
+
+
+def _is_one(size: Any) -> bool:
+    return is_static(size) and bool(size == 1)
 
 
 def _positions(ctx: LoweringContext, out: Any, stride: int, window: Any, dilation: int) -> ir.Value:
     """Return where every element of every window lies: int64 (out, window)."""
-    if known(out, window):
+    if is_static(out, window):
         return ctx.constant(np.arange(out)[:, None] * stride + np.arange(window) * dilation, np.int64)
-    starts = ctx.op.Unsqueeze(_multiples(ctx, out, stride), ctx.ints(1))
-    return ctx.stamp(ctx.op.Add(starts, _multiples(ctx, window, dilation)), (out, window))
-
-
-def _multiples(ctx: LoweringContext, count: Any, step: int) -> ir.Value:
-    if known(count):
-        return ctx.constant(np.arange(count) * step, np.int64)
-    end = ctx.op.Squeeze(ctx.dim(count), ctx.ints(0))
-    numbers = ctx.stamp(ctx.op.Range(np.int64(0), end, np.int64(1)), (count,))
-    return numbers if step == 1 else ctx.stamp(ctx.op.Mul(numbers, np.int64(step)), (count,))
+    starts = ctx.op.Unsqueeze(arange(ctx, out, np.int64, stride), ctx.ints(1))
+    return ctx.stamp(ctx.op.Add(starts, arange(ctx, window, np.int64, dilation)), (out, window))
 
 
 def reduce(ctx: LoweringContext, operands: Sequence[Operand], window: Window, function: Reduce) -> list[ir.Value]:
-    """Give the windows dims of their own and let ``function`` reduce over these."""
-    pieces = [_unfold(ctx, o, window) for o in operands]
-    count, axes = len(pieces), places(window.size)
-    unfolded = [aval(shape, o.aval.dtype) for (_, shape), o in zip(pieces, operands, strict=True)]
-    scalars = [aval((), o.aval.dtype) for o in operands]
-    return ctx.via_jax(  # type: ignore[no-any-return]
-        lambda *arrays: tuple(function(arrays[:count], arrays[count:], axes)),
-        *(x for x, _ in pieces),
-        *(o.fill for o in operands),
-        avals=[*unfolded, *scalars],
-    )
+    """Give the windows dims of their own, and reduce over these by ``function``."""
+    values: list[ir.Value] = []
+    avals: list[jax.ShapeDtypeStruct] = []
+    for operand in operands:
+        x, shape = _unfold(ctx, operand, window)
+        values.append(x)
+        avals.append(aval(shape, operand.aval.dtype))
+    for operand in operands:
+        values.append(operand.fill)
+        avals.append(aval((), operand.aval.dtype))
+    count, axes = len(operands), places(window.size)
+
+    def reduce_unfolded(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+        return tuple(function(arrays[:count], arrays[count:], axes))
+
+    return ctx.via_jax(reduce_unfolded, *values, avals=avals)  # type: ignore[no-any-return]
 
 
 def _unfold(ctx: LoweringContext, operand: Operand, window: Window) -> tuple[ir.Value, Shape]:

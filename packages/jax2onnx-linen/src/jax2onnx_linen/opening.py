@@ -20,7 +20,7 @@ from flax import linen as nn
 from flax.core.scope import in_filter
 
 from jax2onnx.errors import InputSpecError, TraceError
-from jax2onnx.plugin import Opened, Opening, canonical, is_parameter, step
+from jax2onnx.plugin import Opened, Opening, canonical, is_parameter, key_name
 from jax2onnx_linen.outlining import Outline
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def _flat(variables: Any) -> list[tuple[Path, Any]]:
     """Flatten variables; the ``value`` of a box that carries metadata has the box's path."""
     flat = jax.tree_util.tree_flatten_with_path(variables)[0]
     boxed = jax.tree_util.GetAttrKey("value")
-    return [(tuple(step(key) for key in path if key != boxed), leaf) for path, leaf in flat]
+    return [(tuple(key_name(key) for key in path if key != boxed), leaf) for path, leaf in flat]
 
 
 def _intercepting(opening: Opening) -> AbstractContextManager[Any]:

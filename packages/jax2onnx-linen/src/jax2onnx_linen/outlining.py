@@ -12,7 +12,7 @@ import numpy as np
 from flax import linen as nn
 
 from jax2onnx.errors import UnsupportedCaseError
-from jax2onnx.plugin import argument_names, marked_name, named
+from jax2onnx.plugin import argument_names, marked_name, name_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +65,7 @@ class Outline:
         try:
             method = types.MethodType(type(module).__call__, module)
             names = argument_names(method, [path for path, leaf in flat if _is_array(leaf)])
-            arrays = nn.jit(run)(module, named(names, _Parts(leaves, tree).arrays))
+            arrays = nn.jit(run)(module, name_arrays(names, _Parts(leaves, tree).arrays))
         except flax.errors.JaxTransformError as error:
             msg = f"functions='modules': {type(module).__name__} uses a module that it gets through a closure"
             raise UnsupportedCaseError(msg, remedy=_REMEDY) from error

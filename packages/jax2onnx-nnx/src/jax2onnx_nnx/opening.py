@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jax2onnx.plugin import Leaves, Opened, Opening, is_parameter, mode_warning, outlined, step
+from jax2onnx.plugin import Leaves, Opened, Opening, is_parameter, key_name, mode_warning, outline_class
 
 
 def open_modules(target: Any, opening: Opening) -> Opened | None:
@@ -85,10 +85,10 @@ def _taken_apart(walked: _Walk, *, counters: bool) -> tuple[Leaves, Callable[[Ma
         if known and len(leaves) == len(walked.variables) == len(named):
             held = [(*named[id(leaf)], leaf) for leaf in leaves]
             variables = _variables(held, tree, counters=counters)
-            return variables, variables.filled
+            return variables, variables.with_params
     graph, state = nnx.split(walked.modules, graph=True)
     variables = _variables(*arrays(state, walked.roots), counters=counters)
-    return variables, lambda params: nnx.merge(graph, variables.filled(params))
+    return variables, lambda params: nnx.merge(graph, variables.with_params(params))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +128,10 @@ def arrays(state: Any, roots: Sequence[str] = ()) -> tuple[list[Held], Any]:
     for variable in jax.tree_util.tree_leaves(state, is_leaf=_is_variable):
         for within in _within(variable):
             path, leaf = next(rest)
-            steps = [step(key) for key in path[: len(path) - len(within)]]
+            steps = [key_name(key) for key in path[: len(path) - len(within)]]
             if roots:
                 steps[0] = roots[int(steps[0])]
-            steps += [s for s in map(step, within) if s != "value"]
+            steps += [s for s in map(key_name, within) if s != "value"]
             held.append((".".join(filter(None, steps)), variable, leaf))
     return held, tree
 
@@ -152,7 +152,7 @@ def _variables(held: Sequence[Held], tree: Any, *, counters: bool) -> Leaves:
 
 def _roots(paths: Sequence[Any]) -> list[str]:
     """Name the modules that a call holds: by the path in a container, else by number if there are several."""
-    names = [".".join(step(key) for key in path[2:]) for path in paths]
+    names = [".".join(key_name(key) for key in path[2:]) for path in paths]
     if len(paths) > 1:
         names = [name or str(i) for i, name in enumerate(names)]
     return names if len(set(names)) == len(names) else [str(i) for i in range(len(names))]
@@ -244,7 +244,7 @@ def _outline(roots: Sequence[nnx.Module]) -> None:
     for root in roots:
         for _, module in nnx.iter_modules(root, graph=True):
             if module is not root:
-                object.__setattr__(module, "__class__", outlined(type(module)))
+                object.__setattr__(module, "__class__", outline_class(type(module)))
 
 
 def _inert(module: nnx.Module, switch: str) -> bool:

@@ -45,6 +45,7 @@ from jax2onnx.output.names import state_of
 from jax2onnx.plugin import loader as plugins
 from jax2onnx.plugin.opening import Opened, Opening
 from jax2onnx.program.represent import represented
+from jax2onnx.program.shapes import to_channels_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -401,7 +402,7 @@ def _bordered(option: str, images: Sequence[str] | bool, names: Sequence[str], a
     own = [plain(a) for a in arrays]
     for i, (array, image) in enumerate(zip(arrays, flags, strict=False)):
         if image:
-            own[i] = np.ascontiguousarray(own[i].transpose(channels.to_first(array.ndim, own[i].ndim)))
+            own[i] = np.ascontiguousarray(own[i].transpose(to_channels_first(array.ndim, own[i].ndim)))
     return own
 
 

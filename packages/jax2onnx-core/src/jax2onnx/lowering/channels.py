@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from jax2onnx.errors import InputSpecError
 
@@ -30,18 +29,3 @@ def chosen(option: str, wanted: Sequence[str] | bool, ranks: Sequence[tuple[str,
         if known[name] < 3:
             raise InputSpecError(f"{option}: {name!r} has rank {known[name]}; an image has rank 3 or more")
     return [name in wanted for name, _ in ranks]
-
-
-def to_first(rank: int, total: int | None = None) -> tuple[int, ...]:
-    """Return the permutation from channels-last to channels-first; dims from ``rank`` up to ``total`` stay last."""
-    return (0, rank - 1, *range(1, rank - 1), *range(rank, total or rank))
-
-
-def to_last(rank: int, total: int | None = None) -> tuple[int, ...]:
-    """Return the permutation from channels-first to channels-last; dims from ``rank`` up to ``total`` stay last."""
-    return (0, *range(2, rank), 1, *range(rank, total or rank))
-
-
-def moved(shape: Sequence[Any], permutation: Sequence[int]) -> tuple[Any, ...]:
-    """Return the shape of an array whose dims are permuted."""
-    return tuple(shape[i] for i in permutation)

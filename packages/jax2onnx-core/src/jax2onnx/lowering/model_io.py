@@ -14,6 +14,7 @@ from jax2onnx.lowering.dims import find_sources
 from jax2onnx.output.names import NEXT, STATE, apart, output_names
 from jax2onnx.plugin.context import graph_input, ir_dtype
 from jax2onnx.program.represent import form, represented
+from jax2onnx.program.shapes import permuted, to_channels_first, to_channels_last
 
 if TYPE_CHECKING:
     from jax2onnx.frontend.specs import Inputs
@@ -54,7 +55,7 @@ class Border:
     def operands(self) -> list[ir.Value]:
         """Return the values that the program takes."""
         inside = [
-            self._moved(v, a, channels.to_last) if image else v
+            self._moved(v, a, to_channels_last) if image else v
             for v, a, image in zip(self.inputs, self._avals, self._images, strict=True)
         ]
         return [*self.params, *inside]
@@ -62,7 +63,7 @@ class Border:
     def outputs(self, values: Sequence[ir.Value]) -> None:
         """Make outputs of the values that the program gives: named, distinct, none an input or a constant itself."""
         moved = [
-            self._moved(v, a, channels.to_first) if image else v
+            self._moved(v, a, to_channels_first) if image else v
             for v, a, image in zip(values, self._results, self._image_results, strict=True)
         ]
         self.results = self._op.distinct(moved)
@@ -74,16 +75,14 @@ class Border:
         order = permutation(len(aval.shape), len(value.shape))
         result: ir.Value = self._op.Transpose(value, perm=list(order))
         result.type = value.type
-        result.shape = ir.Shape(channels.moved(list(value.shape), order))
+        result.shape = ir.Shape(permuted(list(value.shape), order))
         return result
 
 
 def _outside(aval: Any) -> Any:
     """Return the form of an image, channels-last, as the model has it."""
     inside = form(aval)
-    return ShapedArray(
-        channels.moved(inside.shape, channels.to_first(len(aval.shape), len(inside.shape))), inside.dtype
-    )
+    return ShapedArray(permuted(inside.shape, to_channels_first(len(aval.shape), len(inside.shape))), inside.dtype)
 
 
 def _parameters(params: Mapping[str, Any], taken: Sequence[str]) -> list[ir.Value]:

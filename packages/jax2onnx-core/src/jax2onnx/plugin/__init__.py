@@ -27,16 +27,25 @@ if TYPE_CHECKING:
     from jax2onnx.legalise.targets import Target
     from jax2onnx.plugin.context import LoweringContext, ir_dtype
     from jax2onnx.plugin.examples import Example
-    from jax2onnx.plugin.functions import argument_names, marked_name, named, outlined
+    from jax2onnx.plugin.functions import marked_name, outline_class
     from jax2onnx.plugin.fusions import Candidate, Decline, Fusion
     from jax2onnx.plugin.hookspecs import hookimpl
     from jax2onnx.plugin.lowerings import MIN_OPSET
-    from jax2onnx.plugin.opening import Carried, Leaves, Opened, Opening, canonical, is_parameter, mode_warning, step
+    from jax2onnx.plugin.naming import argument_names, key_name, name_arrays
+    from jax2onnx.plugin.opening import Carried, Leaves, Opened, Opening, canonical, is_parameter, mode_warning
     from jax2onnx.plugin.registry import BoundExamples, BoundFusions, BoundLowerings
     from jax2onnx.program.dims import may_be_zero
     from jax2onnx.program.facts import Facts, blind, telling
     from jax2onnx.program.program import Atom, Const, Eqn
     from jax2onnx.program.represent import Complex, is_complex
+    from jax2onnx.program.shapes import (
+        has_zero,
+        is_static,
+        other_axes,
+        permuted,
+        to_channels_first,
+        to_channels_last,
+    )
 
 __all__ = [
     "MIN_OPSET",
@@ -66,25 +75,31 @@ __all__ = [
     "evaluate",
     "expand_hi_primitive",
     "expand_run_state",
+    "has_zero",
     "hookimpl",
     "ir_dtype",
     "is_complex",
     "is_parameter",
+    "is_static",
     "is_symbolic",
     "key_implementation",
+    "key_name",
     "marked_name",
     "max_dim",
     "may_be_zero",
     "mode_warning",
-    "named",
+    "name_arrays",
     "open_jaxpr",
-    "outlined",
+    "other_axes",
+    "outline_class",
     "own_definition",
+    "permuted",
     "sample_gamma",
     "scan_counts",
     "special_function",
-    "step",
     "telling",
+    "to_channels_first",
+    "to_channels_last",
 ]
 
 _MODULES = (
@@ -94,6 +109,7 @@ _MODULES = (
     "plugin.registry",
     "plugin.fusions",
     "plugin.opening",
+    "plugin.naming",
     "plugin.functions",
     "_compat",
     "legalise.targets",
@@ -102,6 +118,7 @@ _MODULES = (
     "program.program",
     "program.represent",
     "plugin.context",
+    "program.shapes",
 )
 """Where the names are, the modules that load fastest first."""
 

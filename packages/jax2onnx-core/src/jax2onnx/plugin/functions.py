@@ -1,6 +1,6 @@
 """``onnx_function``: keep a function, a method or a class as one ONNX function.
 
-While an export traces, a decorated callable runs inside a ``jax.jit`` whose name carries the mark, so every
+While an export traces, a decorated callable runs inside a ``jax.jit`` whose name carries the mark. So every
 transformation (vmap, grad, scan, jit) acts on it as on any jitted function, and the ONNX function is built from the
 inner jaxpr that results. Outside an export the decorated callable is called as it is.
 """
@@ -10,68 +10,88 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import operator
 import re
-import types
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, TypeVar, overload
 
 import jax
 import numpy as np
 
 from jax2onnx._compat import open_jaxpr
+from jax2onnx.plugin.naming import argument_names, callable_name, dotted, name_arrays
+from jax2onnx.plugin.opening import Carried
 
-if TYPE_CHECKING:
-    from jax2onnx.plugin.opening import Carried
+__all__ = [
+    "Mark",
+    "exporting",
+    "input_names",
+    "marked_call",
+    "marked_name",
+    "onnx_function",
+    "outline_class",
+    "parse_mark",
+]
 
-_MARK = "onnx_function"
+_MARK = re.compile(r"onnx_function\|(.*?)\|(.*?)\|(.*)")
 _ATTRIBUTE = "__onnx_function__"
 _EXPORTING: ContextVar[_Export | None] = ContextVar("jax2onnx_exporting", default=None)
+_PLAIN = (type(None), jax.Array, np.ndarray, list, tuple, dict, str, int, float)
+"""Types that no plugin carries. They are frequent, so plugins are not asked."""
 
-F = TypeVar("F", bound=Callable[..., Any])
+_Function: TypeAlias = Callable[..., Any]
+_Carry: TypeAlias = Callable[[Any], Carried | None]
+F = TypeVar("F", bound=_Function)
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What the user said of an ONNX function."""
+    """The name, the domain and the call site that a marked call carries; site 0 is common to all calls."""
 
     name: str
     namespace: str
-    site: int
+    site: int = 0
 
     def __str__(self) -> str:
-        return f"{_MARK}|{self.namespace}|{self.name}|{self.site}"
+        return f"onnx_function|{self.namespace}|{self.name}|{self.site}"
 
 
 def marked_call(eqn: Any) -> dict[str, Any] | None:
     """Return the params of the equation that calls the ONNX function a jaxpr's equation stands for; None for others."""
-    mark = _parse_mark(eqn.params.get("name"))
+    mark = parse_mark(eqn.params.get("name"))
     return None if mark is None else {"mark": mark, "inputs": input_names(eqn.params["jaxpr"])}
 
 
-def _parse_mark(name: Any) -> Mark | None:
-    """Read a mark off the name of a jitted function; transformations may have put words around it."""
-    if not isinstance(name, str) or _MARK + "|" not in name:
+def parse_mark(name: Any) -> Mark | None:
+    """Return the mark in the name of a jitted function, around which transformations may have put words."""
+    found = _MARK.search(name) if isinstance(name, str) else None
+    if found is None:
         return None
-    _, namespace, function, site = name[name.index(_MARK) :].split("|")
-    digits = "".join(c for c in site if c.isdigit())
+    namespace, function, site = found.groups()
+    digits = "".join(filter(str.isdigit, site))
     return Mark(function, namespace, int(digits))
 
 
 @dataclass(slots=True, eq=False)
 class _Export:
-    """One export in progress: the jitted form of each decorated callable, and how objects are carried."""
+    """An export in progress.
 
-    carry: Callable[[Any], Carried | None]
-    jitted: dict[Any, Callable[..., Any]] = field(default_factory=dict)
+    Attributes:
+        carry: takes apart a framework object that is an argument; returns None for anything else.
+        jitted: the jitted form of each decorated callable.
+        sites: how many call sites have a definition of their own.
+    """
+
+    carry: _Carry
+    jitted: dict[Any, _Function] = field(default_factory=dict)
     sites: int = 0
 
 
 @contextlib.contextmanager
-def exporting(carry: Callable[[Any], Carried | None]) -> Iterator[None]:
-    """Let decorated callables become ONNX functions in this context (this thread)."""
+def exporting(carry: _Carry) -> Iterator[None]:
+    """Make ONNX functions of calls of decorated callables in this context (this thread)."""
     token = _EXPORTING.set(_Export(carry))
     try:
         yield
@@ -82,9 +102,19 @@ def exporting(carry: Callable[[Any], Carried | None]) -> Iterator[None]:
 @overload
 def onnx_function(target: F, /) -> F: ...
 @overload
-def onnx_function(*, name: str | None = None, namespace: str = "jax2onnx", unique: bool = True) -> Callable[[F], F]: ...
 def onnx_function(
-    target: Any = None, /, *, name: str | None = None, namespace: str = "jax2onnx", unique: bool = True
+    *,
+    name: str | None = None,
+    namespace: str = "jax2onnx",
+    unique: bool = True,
+) -> Callable[[F], F]: ...
+def onnx_function(
+    target: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    namespace: str = "jax2onnx",
+    unique: bool = True,
 ) -> Any:
     """Mark a function, a method or a class (its ``__call__``) to be exported as one ONNX function.
 
@@ -96,190 +126,195 @@ def onnx_function(
     """
     if target is None:
         return functools.partial(onnx_function, name=name, namespace=namespace, unique=unique)
-    if inspect.isclass(target):
-        setattr(target, "__call__", _wrap(target.__call__, name or target.__name__, namespace, unique=unique))  # noqa: B010
-        return target
-    own = str(getattr(target, "__name__", type(target).__name__))
-    return _wrap(target, name or own, namespace, unique=unique)
+    mark = Mark(name or callable_name(target), namespace)
+    if not inspect.isclass(target):
+        return _wrap(target, mark, unique=unique)
+    call = _wrap(target.__call__, mark, unique=unique)
+    setattr(target, "__call__", call)  # noqa: B010 - mypy refuses the plain assignment
+    return target
 
 
 def marked_name(name: str, namespace: str = "jax2onnx") -> str:
     """Return the name that marks a function given to ``jax.jit`` (or a framework's own jit) as an ONNX function."""
-    return str(Mark(name, namespace, 0))
-
-
-def argument_names(fn: Callable[..., Any], paths: Sequence[Any]) -> list[str]:
-    """Name the leaves of ``(args, kwargs)`` by the parameters of ``fn`` and the paths below them, without ``self``."""
-    try:
-        parameters = list(inspect.signature(fn).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
-    positional = [p.name for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
-    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "input")
-    names = []
-    for kind, place, *below in paths:
-        if kind.idx:
-            label = str(place.key)
-        elif place.idx < len(positional):
-            label = positional[place.idx]
-        else:
-            label = f"{rest}.{place.idx - len(positional)}"
-        path = jax.tree_util.keystr(tuple(below), simple=True, separator=".")
-        names.append(".".join(filter(None, ("" if label == "self" else label, path))))
-    return names
-
-
-def named(names: Sequence[str], leaves: Sequence[Any]) -> OrderedDict[str, Any]:
-    """Return arrays under distinct names, as an argument of a function that ``jax.jit`` traces."""
-    found: OrderedDict[str, Any] = OrderedDict()
-    for name, leaf in zip(names, leaves, strict=True):
-        label, count = name or "input", 1
-        while label in found:
-            label = f"{name or 'input'}_{count}"
-            count += 1
-        found[label] = leaf
-    return found
+    return str(Mark(name, namespace))
 
 
 def input_names(jaxpr: Any) -> list[str]:
-    """Name the inputs of a marked function's jaxpr as :func:`named` did, by number where a transformation forgot it."""
-    info = open_jaxpr(jaxpr)[0].debug_info
-    paths = (info and info.arg_names) or ()
-    names = [".".join(re.findall(r"\['(.*?)'\]", str(path))) for path in paths]
-    count = len(open_jaxpr(jaxpr)[0].invars)
-    if len(names) != count:
-        return [f"input_{i}" for i in range(count)]
-    names = [name or f"input_{i}" for i, name in enumerate(names)]
-    return list(named(names, names))
+    """Return names for the inputs of a marked function's jaxpr.
+
+    They are those that :func:`name_arrays` gave. A transformation may have dropped them; then they are numbered.
+    """
+    inner, _ = open_jaxpr(jaxpr)
+    numbered = [f"input_{i}" for i in range(len(inner.invars))]
+    info = inner.debug_info
+    paths = [] if info is None else info.arg_names or []
+    if len(paths) != len(numbered):
+        return numbered
+    names = []
+    for path, number in zip(paths, numbered, strict=True):
+        # JAX names an input by its path in the arguments, such as ``arrays['x.left']``.
+        keys = re.findall(r"\['(.*?)'\]", str(path))
+        names.append(".".join(keys) or number)
+    return list(name_arrays(names, names))
 
 
 @functools.cache
-def outlined(cls: type[Any]) -> type[Any]:
+def outline_class(cls: type[Any]) -> type[Any]:
     """Return a subclass whose ``__call__`` is an ONNX function, for copies of a framework's modules.
 
-    It is ``cls`` itself where that is one already, or has no ``__call__``; equal for equal classes.
+    It is ``cls`` itself if that has no ``__call__`` or is marked already. Equal classes have one subclass.
     """
-    if not any("__call__" in vars(base) for base in cls.__mro__) or hasattr(cls.__call__, _ATTRIBUTE):
+    has_call = any("__call__" in vars(base) for base in cls.__mro__)
+    if not has_call or hasattr(cls.__call__, _ATTRIBUTE):
         return cls
-    own = {
-        "__call__": onnx_function(name=cls.__name__)(cls.__call__),
+    mark = onnx_function(name=cls.__name__)
+    attributes = {
+        "__call__": mark(cls.__call__),
         "__module__": cls.__module__,
         "__qualname__": cls.__qualname__,
         "__doc__": cls.__doc__,
     }
-    return types.new_class(cls.__name__, (cls,), exec_body=lambda body: body.update(own))
+    metaclass: Any = type(cls)
+    subclass: type[Any] = metaclass(cls.__name__, (cls,), attributes)
+    return subclass
 
 
-def _wrap(fn: Callable[..., Any], name: str, namespace: str, *, unique: bool) -> Callable[..., Any]:
+def _wrap(fn: _Function, mark: Mark, *, unique: bool) -> _Function:
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
         export = _EXPORTING.get()
         if export is None:
             return fn(*args, **kwargs)
-        return _call_marked(export, fn, Mark(name, namespace, 0), (args, kwargs), unique=unique)
+        if unique:
+            return _call_marked(export, fn, mark, (args, kwargs))
+        export.sites += 1
+        own_mark = replace(mark, site=export.sites)
+        return _call_marked(export, fn, own_mark, (args, kwargs))
 
     setattr(call, _ATTRIBUTE, True)
     return call
 
 
-def _call_marked(
-    export: _Export, fn: Callable[..., Any], mark: Mark, arguments: tuple[Any, Mapping[str, Any]], *, unique: bool
-) -> Any:
-    if not unique:
-        export.sites += 1
-        mark = Mark(mark.name, mark.namespace, export.sites)
+def _call_marked(export: _Export, fn: _Function, mark: Mark, args_and_kwargs: Any) -> Any:
+    """Call the jitted form of ``fn``, and store the state that it changed in the framework objects it was given."""
+    arguments, paths = _take_apart(args_and_kwargs, export.carry)
+    names: list[str] = []
+    arrays: list[Any] = []
+    labels = argument_names(fn, paths)
+    for label, slot in zip(labels, arguments.slots, strict=True):
+        names += [dotted(label, name) for name in slot.names]
+        arrays += slot.arrays
     key = (fn, mark)
-    carried: dict[int, Carried] = {}
-
-    def is_leaf(node: Any) -> bool:
-        if node is None or isinstance(node, jax.Array | np.ndarray | list | tuple | dict | str | int | float):
-            return False
-        opened = export.carry(node)
-        if opened is not None:
-            carried[id(node)] = opened
-        return opened is not None
-
-    flat, tree = jax.tree_util.tree_flatten_with_path(arguments, is_leaf=is_leaf)
-    slots = [_slot(leaf, carried) for _, leaf in flat]
-    labels = argument_names(fn, [path for path, _ in flat])
-    names = [".".join(filter(None, (label, n))) for label, s in zip(labels, slots, strict=True) for n in s.names]
-    leaves = named(names, [leaf for slot in slots for leaf in slot.leaves])
-    static = _Static(tree, tuple(s.static for s in slots))
-    if key not in export.jitted:
-        export.jitted[key] = _jit(fn, mark)
-    results, states = export.jitted[key](static, leaves, _Unhashed(slots))
-    for slot, state in zip(slots, states, strict=True):
+    jitted = export.jitted.get(key)
+    if jitted is None:
+        jitted = export.jitted[key] = _jit(fn, mark)
+    result, states = jitted(arguments, name_arrays(names, arrays))
+    for slot, state in zip(arguments.slots, states, strict=True):
         if slot.carried is not None and state is not None:
             slot.carried.write(state)
-    return results
+    return result
+
+
+def _jit(fn: _Function, mark: Mark) -> _Function:
+    def call(arguments: _Arguments, arrays: Mapping[str, Any]) -> Any:
+        return arguments.call(fn, iter(arrays.values()))
+
+    call.__name__ = call.__qualname__ = str(mark)
+    return jax.jit(call, static_argnums=0)
 
 
 @dataclass(frozen=True, slots=True)
-class _Static:
-    """What a call is specialised for: the arguments' tree and whatever in it is no array."""
-
-    tree: Any
-    parts: tuple[Hashable, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Slot:
-    """One leaf of the arguments: an array, a carried object, or a static value."""
+    """One leaf of the arguments: an array, a framework object, or a static value.
+
+    Slots are equal if they differ in their arrays only.
+
+    Attributes:
+        static: all of the leaf but its arrays.
+        arrays: its arrays.
+        rebuild: makes such a leaf of arrays.
+        carried: the framework object, if the leaf is one.
+    """
 
     static: Hashable
-    leaves: Sequence[Any]
-    rebuild: Callable[[Sequence[Any]], Any]
-    carried: Carried | None = None
+    arrays: Sequence[Any] = field(compare=False)
+    rebuild: Callable[[Sequence[Any]], Any] = field(compare=False)
+    carried: Carried | None = field(compare=False, default=None)
 
     @property
     def names(self) -> Sequence[str]:
         """For each array its path within the leaf."""
-        own = () if self.carried is None else self.carried.names
-        return own or [""] * len(self.leaves)
+        if self.carried is not None and self.carried.names:
+            return self.carried.names
+        return [""] * len(self.arrays)
+
+    def changed_arrays(self, leaf: Any, before: Sequence[Any]) -> list[Any] | None:
+        """Return the arrays of a rebuilt framework object after the call, or None if the call changed none."""
+        if self.carried is None:
+            return None
+        after = list(self.carried.read(leaf))
+        is_same = [old is new for old, new in zip(before, after, strict=True)]
+        return None if all(is_same) else after
 
 
-class _Unhashed:
-    """Hands the slots through ``jit`` as a static argument that never tells calls apart (``_Static`` does)."""
+@dataclass(frozen=True, slots=True)
+class _Arguments:
+    """The arguments of a call, taken apart.
 
-    def __init__(self, slots: Sequence[_Slot]) -> None:
-        self.slots = slots
+    ``jax.jit`` specialises a function for them: they are equal if they differ in their arrays only.
+    """
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Unhashed)
+    tree: Any
+    slots: tuple[_Slot, ...]
 
-    def __hash__(self) -> int:
-        return hash(_Unhashed)
+    def call(self, fn: _Function, arrays: Iterator[Any]) -> tuple[Any, list[Any]]:
+        """Call ``fn`` with such arguments of other arrays.
+
+        Returns:
+            The result, and for each slot the arrays of its framework object that the call changed, or None.
+        """
+        given = []
+        leaves = []
+        for slot in self.slots:
+            own = [next(arrays) for _ in slot.arrays]
+            given.append(own)
+            leaves.append(slot.rebuild(own))
+        args, kwargs = jax.tree_util.tree_unflatten(self.tree, leaves)
+        result = fn(*args, **kwargs)
+        states = map(_Slot.changed_arrays, self.slots, leaves, given)
+        return result, list(states)
 
 
-def _slot(leaf: Any, carried: Mapping[int, Carried]) -> _Slot:
-    opened = carried.get(id(leaf))
-    if opened is not None:
-        return _Slot(opened.static, list(opened.leaves), opened.rebuild, opened)
+def _take_apart(args_and_kwargs: Any, carry: _Carry) -> tuple[_Arguments, list[Any]]:
+    """Return the arguments as slots, and the path of each slot; a framework object is one slot."""
+    carried: dict[int, Carried] = {}
+
+    def is_carried(node: Any) -> bool:
+        if isinstance(node, _PLAIN):
+            return False
+        parts = carry(node)
+        if parts is not None:
+            carried[id(node)] = parts
+        return parts is not None
+
+    flat, tree = jax.tree_util.tree_flatten_with_path(args_and_kwargs, is_leaf=is_carried)
+    slots = []
+    paths = []
+    for path, leaf in flat:
+        parts = carried.get(id(leaf))
+        slots.append(_slot(leaf, parts))
+        paths.append(path)
+    return _Arguments(tree, tuple(slots)), paths
+
+
+def _slot(leaf: Any, carried: Carried | None) -> _Slot:
+    if carried is not None:
+        return _Slot(carried.static, carried.leaves, carried.rebuild, carried)
     if isinstance(leaf, jax.Array | np.ndarray | np.generic):
-        return _Slot(None, [leaf], lambda leaves: leaves[0])
+        return _Slot(None, [leaf], operator.itemgetter(0))
+    static: Hashable = (type(leaf), leaf)
     try:
         hash(leaf)
     except TypeError:
-        return _Slot(id(leaf), [], lambda _: leaf)
-    return _Slot((type(leaf), leaf), [], lambda _: leaf)
-
-
-def _jit(fn: Callable[..., Any], mark: Mark) -> Callable[..., Any]:
-    def call(static: _Static, leaves: Mapping[str, Any], slots: _Unhashed) -> Any:
-        given = iter(leaves.values())
-        arrays = [[next(given) for _ in s.leaves] for s in slots.slots]
-        values = [s.rebuild(held) for s, held in zip(slots.slots, arrays, strict=True)]
-        args, kwargs = jax.tree_util.tree_unflatten(static.tree, values)
-        result = fn(*args, **kwargs)
-        return result, [_changed(s, v, held) for s, v, held in zip(slots.slots, values, arrays, strict=True)]
-
-    call.__name__ = call.__qualname__ = str(mark)
-    return jax.jit(call, static_argnums=(0, 2))
-
-
-def _changed(slot: _Slot, value: Any, before: Sequence[Any]) -> list[Any] | None:
-    """The arrays of a carried object after the call, or None if the call changed nothing."""
-    if slot.carried is None:
-        return None
-    after = list(slot.carried.read(value))
-    return after if any(a is not b for a, b in zip(after, before, strict=True)) else None
+        static = id(leaf)
+    return _Slot(static, [], lambda _: leaf)

@@ -1,14 +1,15 @@
-"""Help for plugins that open framework objects: pytrees whose arrays are parameters, named by their paths."""
+"""How plugins open framework objects: what they are asked, what they return, and help with the arrays of pytrees."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jax
 import numpy as np
+
+__all__ = ["Carried", "Leaves", "Opened", "Opening", "canonical", "is_parameter", "mode_warning"]
 
 _LISTED = 12
 """How many layers a warning names before it counts the rest."""
@@ -38,8 +39,8 @@ class Opened:
             too, and the function returns ``(result, new_state)``, the latter a mapping with the names of ``state``.
         params: the parameters: a flat mapping from readable path (``linear1.kernel``) to array.
         name: a name for the graph.
-        state: the initial state, by name; what a call changes of it is an input of the model and, as ``<name>.next``,
-            an output; the rest are parameters.
+        state: the initial state, by name. The arrays that a call changes are inputs of the model and, as
+            ``<name>.next``, outputs; the others are parameters.
         warnings: messages to show the user who exports it.
         signature: the callable whose parameters name the inputs; None for the target itself.
     """
@@ -54,15 +55,15 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A framework object as an argument of an ONNX function: what is static, and its arrays.
+    """A framework object that is an argument of an ONNX function: its arrays, and all the rest of it.
 
     Attributes:
-        static: hashable; equal for objects that differ in their arrays only.
+        static: all the rest: a hashable value, equal for objects that differ in their arrays only.
         leaves: its arrays.
         rebuild: makes an equivalent object from arrays.
-        read: the arrays of a rebuilt object, after the call (they differ where the call changed its state).
+        read: returns the arrays of a rebuilt object after the call (they differ where the call changed its state).
         write: stores changed arrays in the original object.
-        names: the paths of its arrays, for the names of the function's inputs; empty if it has none.
+        names: the paths of its arrays, for the names of the function's inputs; empty if there are no paths.
     """
 
     static: Hashable
@@ -92,35 +93,34 @@ class Leaves:
         """The parameters by name."""
         return {name: leaf for name, leaf in zip(self.names, self.leaves, strict=True) if name is not None}
 
-    def filled(self, params: Mapping[str, Any]) -> Any:
-        """Return the pytree with ``params`` in place; it is a new one."""
-        leaves = [leaf if name is None else params[name] for name, leaf in zip(self.names, self.leaves, strict=True)]
+    def with_params(self, params: Mapping[str, Any]) -> Any:
+        """Return a new pytree that has ``params`` in the places of the parameters."""
+        leaves = list(self.leaves)
+        for place, name in enumerate(self.names):
+            if name is not None:
+                leaves[place] = params[name]
         return jax.tree_util.tree_unflatten(self.tree, leaves)
 
 
 def is_parameter(leaf: Any) -> bool:
-    """Tell whether a leaf is an array of numbers (a random key is none)."""
+    """Return whether a leaf is an array of numbers, and not one of random keys."""
     return isinstance(leaf, jax.Array | np.ndarray) and isinstance(leaf.dtype, np.dtype)
 
 
 def canonical(leaf: Any) -> Any:
     """Return a numpy array in the dtype that JAX gives it, and anything else as it is."""
-    return leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype), copy=False) if isinstance(leaf, np.ndarray) else leaf
-
-
-@functools.lru_cache(maxsize=4096)
-def step(key: Any) -> str:
-    """Return one key of a pytree's path as it stands in a parameter's name."""
-    return jax.tree_util.keystr((key,), simple=True).removeprefix(".")
+    if not isinstance(leaf, np.ndarray):
+        return leaf
+    return leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype), copy=False)
 
 
 def mode_warning(layers: Sequence[str], mode: str, remedy: str) -> str:
-    """Say which layers are exported as their inference selves.
+    """Return a warning that layers are exported as in inference, though the user's object is in another mode.
 
     Args:
         layers: their names.
-        mode: the framework's name of the mode in which they are not.
-        remedy: the call that puts them in that mode.
+        mode: the framework's name of the mode for inference.
+        remedy: the call that puts the object in that mode.
     """
     listed = ", ".join(layers[:_LISTED])
     if len(layers) > _LISTED:

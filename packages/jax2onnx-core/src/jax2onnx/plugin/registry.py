@@ -1,7 +1,7 @@
-"""What plugins register: lowerings, fusions, examples and targets, each remembered with its plugin.
+"""Remember what plugins register: lowerings, fusions, examples and targets, each with the name of its plugin.
 
 Registries are dictionaries keyed by plain strings, filled once when plugins load. A plugin is handed a *bound* registry
-that knows its name, so a conflict can name both sides.
+that knows the plugin's name, so a conflict can name both sides.
 """
 
 from __future__ import annotations
@@ -18,6 +18,68 @@ if TYPE_CHECKING:
     from jax2onnx.legalise.targets import Target
     from jax2onnx.plugin.examples import Example
     from jax2onnx.plugin.fusions import Fusion
+
+__all__ = [
+    "BoundExamples",
+    "BoundFusions",
+    "BoundLowerings",
+    "BoundTargets",
+    "Examples",
+    "Named",
+    "Registry",
+]
+
+T = TypeVar("T", "Fusion", "Example", "Target")
+
+
+class Named(Generic[T]):
+    """Entries with unique keys, each owned by a plugin."""
+
+    def __init__(self, what: str, key: Callable[[T], str]) -> None:
+        self._what = what
+        self._key: Callable[[T], str] = key
+        self._entries: dict[str, T] = {}
+
+    def add(self, entry: T, *, override: bool = False) -> None:
+        """Add one entry; a taken key needs ``override``."""
+        key = self._key(entry)
+        present = self._entries.get(key)
+        if present is not None and not override:
+            raise PluginConflictError(f"the {self._what} {key!r}", present.plugin, entry.plugin)
+        self._entries[key] = entry
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._entries.values())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound(Generic[T]):
+    _store: Named[T]
+    plugin: str
+
+    def add(self, *entries: T, override: bool = False) -> None:
+        """Register entries of the plugin.
+
+        Raises:
+            PluginConflictError: an entry of this name is registered, and ``override`` is false.
+        """
+        for entry in entries:
+            self._store.add(replace(entry, plugin=self.plugin), override=override)
+
+
+class BoundFusions(_Bound["Fusion"]):
+    """The fusion registry as one plugin sees it."""
+
+
+class BoundExamples(_Bound["Example"]):
+    """The example registry as one plugin sees it."""
+
+
+class BoundTargets(_Bound["Target"]):
+    """The target registry as one plugin sees it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,86 +126,40 @@ class BoundLowerings:
             self.add(primitive, elementwise(cell) if isinstance(cell, str) else cell)
 
     def via_jax(self, cells: Mapping[str, Callable[..., Any]]) -> None:
-        """Register many primitives said in JAX: functions of the operands, with the params as keywords."""
+        """Register many primitives as JAX functions of the operands, with the params as keywords."""
         for primitive, function in cells.items():
             self.add(primitive, function, via_jax=True)
 
 
-T = TypeVar("T", "Fusion", "Example")
-
-
-class Named(Generic[T]):
-    """Entries with unique keys, each owned by a plugin."""
-
-    def __init__(self, what: str, key: Callable[[T], str]) -> None:
-        self._what = what
-        self._key: Callable[[T], str] = key
-        self._entries: dict[str, T] = {}
-
-    def add(self, entry: T, *, override: bool = False) -> None:
-        """Add one entry; a taken key needs ``override``."""
-        key = self._key(entry)
-        present = self._entries.get(key)
-        if present is not None and not override:
-            raise PluginConflictError(f"the {self._what} {key!r}", present.plugin, entry.plugin)
-        self._entries[key] = entry
-
-    def __iter__(self) -> Iterator[T]:
-        return iter(self._entries.values())
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __getitem__(self, key: str) -> T:
-        return self._entries[key]
-
-
-@dataclass(frozen=True, slots=True)
-class BoundFusions:
-    """The fusion registry as one plugin sees it."""
-
-    _store: Named[Fusion]
-    plugin: str
-
-    def add(self, *fusions: Fusion, override: bool = False) -> None:
-        """Register fusions."""
-        for fusion in fusions:
-            self._store.add(replace(fusion, plugin=self.plugin), override=override)
-
-
-@dataclass(frozen=True, slots=True)
-class BoundExamples:
-    """The example registry as one plugin sees it."""
-
-    _store: Named[Example]
-    plugin: str
-
-    def add(self, *examples: Example, override: bool = False) -> None:
-        """Register examples."""
-        for example in examples:
-            self._store.add(replace(example, plugin=self.plugin), override=override)
-
-
-@dataclass(frozen=True, slots=True)
-class BoundTargets:
-    """The target registry as one plugin sees it."""
-
-    _store: dict[str, tuple[Target, str]]
-    plugin: str
-
-    def add(self, target: Target, *, override: bool = False) -> None:
-        """Register a target under its name."""
-        present = self._store.get(target.name)
-        if present is not None and not override:
-            raise PluginConflictError(f"the target {target.name!r}", present[1], self.plugin)
-        self._store[target.name] = (target, self.plugin)
-
-
 class Registry:
-    """Everything that the loaded plugins registered for exports."""
+    """Everything that plugins register for exports."""
 
     def __init__(self) -> None:
+        from jax2onnx.legalise import targets
+
         self.facts = FactTable()
         self.lowerings = Lowerings()
-        self.fusions: Named[Fusion] = Named("fusion", lambda f: f.name)
-        self.targets: dict[str, tuple[Target, str]] = {}
+        self.fusions: Named[Fusion] = Named("fusion", lambda fusion: fusion.name)
+        self.targets: Named[Target] = Named("target", lambda target: target.name)
+        for name in targets.names():
+            if target := targets.load(name):
+                self.targets.add(target)
+
+    def bound(self, plugin: str) -> dict[str, Any]:
+        """Return, for each hook, what one plugin's implementation of it is called with."""
+        return {
+            "jax2onnx_register_lowerings": BoundLowerings(self.lowerings, self.facts, plugin),
+            "jax2onnx_register_fusions": BoundFusions(self.fusions, plugin),
+            "jax2onnx_register_targets": BoundTargets(self.targets, plugin),
+        }
+
+
+class Examples(Named["Example"]):
+    """The examples of all plugins."""
+
+    def __init__(self) -> None:
+        super().__init__("example", lambda example: f"{example.context}.{example.name}")
+
+    def bound(self, plugin: str) -> dict[str, Any]:
+        """Return, for each hook, what one plugin's implementation of it is called with."""
+        return {"jax2onnx_register_examples": BoundExamples(self, plugin)}

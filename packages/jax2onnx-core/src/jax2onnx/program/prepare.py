@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from jax2onnx.program.facts import FactTable
 from jax2onnx.program.flatten import flatten
 from jax2onnx.program.fold_constants import fold
 from jax2onnx.program.graph import live
@@ -17,6 +16,9 @@ from jax2onnx.program.program import Body, Eqn, Program
 from jax2onnx.program.prune_calls import CallPruner
 from jax2onnx.program.signed_zeros import mark_signs
 from jax2onnx.program.swap_products import absorb_transposes
+
+if TYPE_CHECKING:
+    from jax2onnx.program.facts import FactTable
 
 __all__ = ["FindFunctions", "Preparer"]
 

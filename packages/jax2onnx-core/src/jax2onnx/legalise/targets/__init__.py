@@ -58,6 +58,7 @@ class Target:
         max_opset: the newest opset of the default domain that the runtime loads; None for any.
         kernels: (domain, operator) -> its kernels; None if everything that ONNX specifies can be executed.
         newer: returns a newer version of the runtime, for opsets beyond ``max_opset``; None where none is known.
+        plugin: the plugin that registered it.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Target:
     max_opset: int | None
     kernels: Mapping[tuple[str, str], Sequence[Kernel]] | None
     newer: Callable[[], Target] | None = None
+    plugin: str = "core"
 
     def at(self, opset: int) -> Target:
         """Return the oldest version of the runtime that loads this opset; the newest if none is known to."""
