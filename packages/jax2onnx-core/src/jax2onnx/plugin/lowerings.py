@@ -12,7 +12,7 @@ from jax2onnx.errors import PluginConflictError
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.lowering.driver import LoweringContext
+    from jax2onnx.plugin.context import LoweringContext
 
 MIN_OPSET = 18
 """The oldest opset that can be asked for."""

@@ -7,24 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-if TYPE_CHECKING:
-    from jax2onnx.program.program import Atom, Eqn
-
-ZeroRule: TypeAlias = "Callable[[Eqn, bool], Sequence[Atom]]"
-"""Given an equation, and whether the sign of a zero in its result matters: the operands in which it matters."""
+ZeroRule: TypeAlias = Callable[[Any, bool], Sequence[Any]]
+"""Given an ``Eqn``, and whether the sign of a zero in its result matters: the operands in which it matters."""
 
 Maker: TypeAlias = Callable[[Any], Callable[..., Any]]
 """Makes from a jaxpr's equation the JAX function, of representations, that does its work."""
 
 
-def telling(eqn: Eqn, _matters: bool) -> Sequence[Atom]:  # noqa: FBT001 - a ZeroRule
+def telling(eqn: Any, _matters: bool) -> Sequence[Any]:  # noqa: FBT001 - a ZeroRule
     """Zeros of different sign become different numbers: the rule of ``rsqrt`` or ``atan2``."""
     return eqn.inputs
 
 
-def blind(_eqn: Eqn, _matters: bool) -> Sequence[Atom]:  # noqa: FBT001 - a ZeroRule
+def blind(_eqn: Any, _matters: bool) -> Sequence[Any]:  # noqa: FBT001 - a ZeroRule
     """The result does not depend on the sign of a zero: the rule of ``abs`` or ``cos``, and of sums that start at 0."""
     return ()
 
@@ -72,7 +69,7 @@ class Facts:
     unit: int | None = None
     zeros: ZeroRule | None = None
     permutation: Callable[[Mapping[str, Any]], Sequence[int]] | None = None
-    transposed: Callable[[Eqn, Sequence[int]], Eqn | None] | None = None
+    transposed: Callable[[Any, Sequence[int]], Any] | None = None
     on_complex: Maker | None = None
     on_keys: Maker | None = None
 
