@@ -127,10 +127,10 @@ class Ops:
     dtype of the operands they must agree with. An operator with several results: ``op.many("TopK", x, k, outputs=2)``.
     """
 
-    def __init__(self, opset: int, scope: Scope, metadata: Mapping[str, str] | None = None) -> None:
+    def __init__(self, opset: int, scopes: list[Scope], metadata: Mapping[str, str]) -> None:
         self.opset = opset
-        self._scopes = [scope]
-        self._metadata = metadata or {}
+        self._scopes = scopes
+        self._metadata = metadata
 
     @property
     def scope(self) -> Scope:
@@ -139,9 +139,7 @@ class Ops:
 
     def tagged(self, metadata: Mapping[str, str]) -> Ops:
         """Return a builder of the same graphs whose nodes carry ``metadata``."""
-        tagged = Ops(self.opset, self.scope, metadata)
-        tagged._scopes = self._scopes
-        return tagged
+        return Ops(self.opset, self._scopes, metadata)
 
     @contextmanager
     def within(self, scope: Scope) -> Iterator[None]:

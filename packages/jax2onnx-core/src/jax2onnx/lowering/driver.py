@@ -81,7 +81,7 @@ class Driver:
     ) -> None:
         self.opset = opset
         self.target = target
-        self.op = Ops(opset, Scope())
+        self.op = Ops(opset, [Scope()], {})
         self.warnings: list[str] = []
         self.reshaped: dict[ir.Value, tuple[ir.Value, Sequence[Any]]] = {}
         self.outliner = Outliner(opset, self.run)

@@ -33,7 +33,8 @@ class Facts:
     Attributes:
         commutes: its two operands may be swapped.
         elementwise: it reads a scalar operand as if that were broadcast.
-        common: it occurs in so many functions that it says nothing about which one an equation belongs to.
+        common: it occurs in so many functions that it says nothing about which one an equation belongs to; it holds
+            no jaxpr.
         scalar: ``broadcast`` or ``convert``, where the result of a scalar operand is that scalar, broadcast or in
             another dtype.
         size: its result is the size of a dimension.

@@ -71,6 +71,8 @@ class _Setting:
 
     def bodies(self, params: dict[str, Any], facts: Facts, caller: Any) -> tuple[Body, ...]:
         """Return the programs that an equation's params hold; a jaxpr that several equations share is one program."""
+        if facts.common:
+            return ()
         found = facts.bodies(params) if facts.bodies is not None else _closed_jaxprs(params)
         bodies = []
         for jaxpr in found:

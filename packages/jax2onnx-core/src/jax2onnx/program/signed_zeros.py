@@ -47,11 +47,14 @@ class _Marker:
 
     def _mark(self, program: Program, *, outputs: bool) -> Program:
         found = self._matter(program, outputs=outputs)
+        if not found and not any(e.bodies for e in program.eqns):
+            return program
         eqns = []
         for eqn in program.eqns:
-            signed = not found.isdisjoint(eqn.outputs) or self._within(eqn)
+            signed = not found.isdisjoint(eqn.outputs)
             bodies = eqn.bodies
             if bodies:
+                signed = signed or self._within(eqn)
                 # The body of a function is shared by its calls.
                 matters = bool(found) if eqn.is_call else signed
                 bodies = tuple(Body(b.jaxpr, self.mark(b.program, outputs=matters)) for b in bodies)
@@ -71,7 +74,7 @@ class _Marker:
                 _add(found, eqn.inputs)
             elif eqn.facts.zeros is not None:
                 _add(found, eqn.facts.zeros(eqn, reached))
-            elif reached or self._within(eqn):
+            elif reached or (eqn.bodies and self._within(eqn)):
                 _add(found, eqn.inputs)
         return found
 
