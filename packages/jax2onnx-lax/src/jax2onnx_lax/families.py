@@ -1,4 +1,4 @@
-"""The families of primitives, one module each."""
+"""List the families of primitives, one module each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ _NAMES = (
     "reduce",
     "scatter",
     "schur",
-    "select",
     "shape",
     "sort",
     "special",
