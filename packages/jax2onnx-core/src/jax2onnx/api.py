@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.fusion.fuse import Record
     from jax2onnx.fusion.report import FusionReport
-    from jax2onnx.legalise.legalise import Target
+    from jax2onnx.legalise.targets import Target
     from jax2onnx.plugin.registry import Named
 
 _PROTO_LIMIT = 2**31 - 1

@@ -19,7 +19,6 @@ _NAMES = (
     "householder",
     "integer",
     "jacobi",
-    "lu",
     "random",
     "reduce",
     "scatter",

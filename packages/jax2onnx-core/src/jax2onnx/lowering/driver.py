@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic, name_stack, open_jaxpr, unsharded, user_frame
 from jax2onnx.errors import ConversionError, DimensionError, OpsetError, UnsupportedCaseError, UnsupportedPrimitiveError
-from jax2onnx.frontend.remedies import decide, first_line
+from jax2onnx.frontend.remedies import comparison_remedy, first_line
 from jax2onnx.fusion.fuse import Declined, fuse
 from jax2onnx.lowering.builder import Ops, Scope, ir_dtype
 from jax2onnx.lowering.dims import Dims
@@ -29,7 +29,7 @@ from jax2onnx.program.signed_zeros import SignsOfZero
 
 if TYPE_CHECKING:
     from jax2onnx.fusion.fuse import Record
-    from jax2onnx.legalise.legalise import Target
+    from jax2onnx.legalise.targets import Target
     from jax2onnx.plugin.fusions import Fusion
     from jax2onnx.plugin.lowerings import Lowering, Lowerings
 
@@ -348,7 +348,7 @@ class LoweringContext:
         except InconclusiveDimensionOperation as error:
             msg = f"{eqn.primitive}: the rule cannot decide a comparison of dimensions: {first_line(error)}"
             plugin = self._describe_plugin(entry.plugin)
-            raise DimensionError(msg, where=self.where, plugin=plugin, remedy=decide(error)) from error
+            raise DimensionError(msg, where=self.where, plugin=plugin, remedy=comparison_remedy(error)) from error
         except (TypeError, ValueError) as error:
             if not entry.via_jax or not any(is_symbolic(d) for a in self.avals_in for d in a.shape):
                 raise
