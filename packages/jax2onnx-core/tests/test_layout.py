@@ -1,4 +1,4 @@
-"""The rooms of the house: who may import whom. Imports under ``TYPE_CHECKING`` count, since they are dependencies too."""
+"""The rooms of the house: who may import whom. Imports under ``TYPE_CHECKING`` count, as they are dependencies too."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import jax2onnx
 import pytest
+
+import jax2onnx
 
 CORE = Path(jax2onnx.__file__).parent
 PACKAGES = CORE.parents[2]
@@ -58,7 +59,7 @@ def modules() -> list[Path]:
 
 def room(module: str) -> str:
     """Return the room of a module of core: its first step below ``jax2onnx``."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def name_of(path: Path) -> str:

@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import operator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from jax._src.lax import special as _special
 from jax._src.state import discharge as _discharge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 Literal = _core.Literal
 DropVar = _core.DropVar
@@ -90,34 +91,41 @@ def is_symbolic(dim: Any) -> bool:
 
 
 def user_frame(source: Any) -> str | None:
-    """Return ``file:line (function)`` of the user's own code for an equation's source info.
-
-    That is the innermost frame outside installed packages, or outside JAX and this package if there is no such frame.
-    """
+    """Return ``file:line (function)`` of the user's own code for an equation's source info."""
     return _user_frame(source.traceback)
 
 
 @functools.lru_cache(maxsize=1024)
 def _user_frame(traceback: Any) -> str | None:
-    innermost = None
-    for frame in _source_info.user_frames(traceback):
-        if _ours(frame.file_name):
+    frame = users_own(_source_info.user_frames(traceback), operator.attrgetter("file_name"))
+    return frame and f"{frame.file_name}:{frame.start_line} ({frame.function_name})"
+
+
+def users_own(frames: Iterable[Any], file_name: Callable[[Any], str]) -> Any | None:
+    """Return the first frame that is in the user's own code, or None.
+
+    If all of that is installed, it is the first frame outside JAX, the standard library and this package.
+    """
+    fallback = None
+    for frame in frames:
+        name = file_name(frame)
+        if _is_ours(name) or not _source_info.is_user_filename(name):
             continue
-        innermost = innermost or frame
-        if not _installed(frame.file_name):
-            innermost = frame
-            break
-    return innermost and f"{innermost.file_name}:{innermost.start_line} ({innermost.function_name})"
+        if not is_library(name) and not name.startswith("<"):
+            return frame
+        fallback = fallback or frame
+    return fallback
 
 
 @functools.cache
-def _installed(file_name: str) -> bool:
-    path = Path(file_name)
-    return file_name.startswith("<") or not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
+def is_library(file_name: str) -> bool:
+    """Return whether a file belongs to an installed package or to this one."""
+    installed = {"site-packages", "dist-packages"}
+    return _is_ours(file_name) or not installed.isdisjoint(Path(file_name).parts)
 
 
 @functools.cache
-def _ours(file_name: str) -> bool:
+def _is_ours(file_name: str) -> bool:
     return Path(__file__).parent in Path(file_name).parents
 
 

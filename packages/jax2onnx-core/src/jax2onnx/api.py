@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from jax2onnx.frontend.specs import Inputs
     from jax2onnx.fusion.fuse import Record
     from jax2onnx.fusion.report import FusionReport
-    from jax2onnx.legalise.legalise import Target
+    from jax2onnx.legalise.targets import Target
     from jax2onnx.plugin.opening import Opened
     from jax2onnx.plugin.registry import Named, Registry
 

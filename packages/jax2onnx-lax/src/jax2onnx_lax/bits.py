@@ -1,4 +1,4 @@
-"""The bits of numbers: reinterpreting them, rounding them away, and the total order of floats.
+"""Lower what concerns the bits of numbers: reinterpreting them, rounding them away, and the total order of floats.
 
 ONNX has ``BitCast`` since opset 26 only. Before that, the bits of a float are computed from its exponent and mantissa,
 and back; every step is exact. A NaN has the bits of the canonical quiet NaN then.
@@ -15,8 +15,8 @@ import ml_dtypes
 import numpy as np
 
 from jax2onnx.plugin import Facts, ir_dtype, telling
-from jax2onnx_lax.dtypes import info, is_float, is_integer
-from jax2onnx_lax.zeros import emit_sign, negation
+from jax2onnx_lax.dtypes import info, is_float, is_float8, is_integer, unsigned
+from jax2onnx_lax.zeros import emit_sign, emit_sign_bit, negation
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -43,7 +43,7 @@ def register(registry: BoundLowerings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """A binary floating-point format, and the dtype in which its numbers are taken apart."""
+    """A binary floating-point format of so many bits, and the dtype in which its numbers are taken apart."""
 
     width: int
     mantissa: int
@@ -79,24 +79,23 @@ def bitcast_convert_type(ctx: LoweringContext, x: ir.Value, *, new_dtype: Any) -
     old, new = np.dtype(ctx.avals_in[0].dtype), np.dtype(new_dtype)
     if old == new:
         return x
-    for dtype in (old, new):
-        if not (is_integer(dtype) or is_float(dtype)) or info(dtype).bits != 8 * dtype.itemsize or _is_float8(dtype):
-            raise ctx.unsupported(f"the bits of {old} as {new}", "use an integer or a float dtype of 16 to 64 bits")
+    if not (_has_whole_bytes(old) and _has_whole_bytes(new)):
+        raise ctx.unsupported(f"the bits of {old} as {new}", "use an integer or a float dtype of 16 to 64 bits")
     bits = _to_bits(ctx, x, old)
     narrow, wide = sorted((8 * old.itemsize, 8 * new.itemsize))
-    parts = np.arange(0, wide, narrow)
-    to = np.dtype(f"uint{8 * new.itemsize}")
+    shifts = np.arange(0, wide, narrow)
     if old.itemsize > new.itemsize:
-        whole = np.dtype(f"uint{8 * old.itemsize}")
-        bits = ctx.op.BitShift(ctx.op.Unsqueeze(bits, ctx.ints(-1)), parts.astype(whole), direction="RIGHT")
-        bits = ctx.cast(bits, to)
+        parts = ctx.op.Unsqueeze(bits, ctx.ints(-1))
+        bits = ctx.cast(ctx.op.BitShift(parts, shifts.astype(unsigned(old)), direction="RIGHT"), unsigned(new))
     elif old.itemsize < new.itemsize:
-        bits = _joined(ctx, ctx.cast(bits, to), parts.astype(to))
+        bits = _joined(ctx, ctx.cast(bits, unsigned(new)), shifts.astype(unsigned(new)))
     return _from_bits(ctx, bits, new)
 
 
-def _is_float8(dtype: np.dtype[Any]) -> bool:
-    return is_float(dtype) and dtype.itemsize == 1
+def _has_whole_bytes(dtype: np.dtype[Any]) -> bool:
+    """Return whether the bits of the dtype's numbers can be reinterpreted: whole bytes, and no float8."""
+    is_number = is_integer(dtype) or is_float(dtype)
+    return is_number and info(dtype).bits == 8 * dtype.itemsize and not is_float8(dtype)
 
 
 def _joined(ctx: LoweringContext, parts: ir.Value, shifts: Any) -> ir.Value:
@@ -108,14 +107,13 @@ def _joined(ctx: LoweringContext, parts: ir.Value, shifts: Any) -> ir.Value:
 
 
 def _to_bits(ctx: LoweringContext, x: ir.Value, dtype: np.dtype[Any]) -> ir.Value:
-    unsigned = np.dtype(f"uint{8 * dtype.itemsize}")
     if not is_float(dtype):
-        return ctx.cast(x, unsigned)
+        return ctx.cast(x, unsigned(dtype))
     if _native(ctx, dtype):
-        return ctx.op.BitCast(x, to=int(ir_dtype(unsigned)))
+        return ctx.op.BitCast(x, to=int(ir_dtype(unsigned(dtype))))
     if dtype == ml_dtypes.bfloat16:
         upper = ctx.op.BitShift(encode(ctx, ctx.cast(x, np.float32), _format(np.float32)), 16, direction="RIGHT")
-        return ctx.cast(upper, unsigned)
+        return ctx.cast(upper, unsigned(dtype))
     return encode(ctx, x, _format(dtype))
 
 
@@ -125,8 +123,9 @@ def _from_bits(ctx: LoweringContext, bits: ir.Value, dtype: np.dtype[Any]) -> ir
     if _native(ctx, dtype):
         return ctx.op.BitCast(bits, to=int(ir_dtype(dtype)))
     if dtype == ml_dtypes.bfloat16:
-        upper = ctx.op.BitShift(ctx.cast(bits, np.uint32), 16, direction="LEFT")
-        return ctx.cast(decode(ctx, upper, _format(np.float32)), dtype)
+        # A bfloat16 is the upper half of a float32.
+        whole = ctx.op.BitShift(ctx.cast(bits, np.uint32), 16, direction="LEFT")
+        return ctx.cast(decode(ctx, whole, _format(np.float32)), dtype)
     return ctx.cast(decode(ctx, bits, _format(dtype)), dtype)
 
 
@@ -136,11 +135,11 @@ def _native(ctx: LoweringContext, dtype: Any) -> bool:
 
 def decode(ctx: LoweringContext, bits: ir.Value, kind: _Format) -> ir.Value:
     """Return the number with these bits, in the format's carrier."""
-    op, m, unsigned = ctx.op, kind.mantissa, kind.unsigned
+    op, m, word = ctx.op, kind.mantissa, kind.unsigned
     top = (1 << (kind.width - m - 1)) - 1
     exponent = op.BitwiseAnd(op.BitShift(bits, m, direction="RIGHT"), top)
     fraction = op.BitwiseAnd(bits, (1 << m) - 1)
-    implicit = op.Where(op.Equal(exponent, 0), np.asarray(0, unsigned), np.asarray(1 << m, unsigned))
+    implicit = op.Where(op.Equal(exponent, 0), np.asarray(0, word), np.asarray(1 << m, word))
     scales = kind.powers(np.maximum(np.arange(top + 1), 1) - kind.bias - m)
     scales[top] = np.inf
     scale = op.Gather(scales, ctx.cast(exponent, np.int64), axis=0)
@@ -153,16 +152,15 @@ def decode(ctx: LoweringContext, bits: ir.Value, kind: _Format) -> ir.Value:
 
 def encode(ctx: LoweringContext, x: ir.Value, kind: _Format) -> ir.Value:
     """Return the bits of a number that has the format, as an unsigned integer."""
-    op, m, unsigned = ctx.op, kind.mantissa, kind.unsigned
+    op, m, word = ctx.op, kind.mantissa, kind.unsigned
     x = ctx.cast(x, kind.carrier)
     scaled, step = _split(ctx, x, kind)
-    bits = op.Add(ctx.cast(scaled, unsigned), op.BitShift(ctx.cast(step, unsigned), m, direction="LEFT"))
+    bits = op.Add(ctx.cast(scaled, word), op.BitShift(ctx.cast(step, word), m, direction="LEFT"))
     infinity = ((1 << (kind.width - m - 1)) - 1) << m
-    bits = op.Where(op.Equal(op.Abs(x), np.inf), np.asarray(infinity, unsigned), bits)
-    bits = op.Where(op.Equal(x, 0.0), np.asarray(0, unsigned), bits)
-    negative = op.Or(op.Less(x, 0.0), op.Less(op.Reciprocal(x), 0.0))
-    bits = op.Where(negative, op.BitwiseOr(bits, 1 << (kind.width - 1)), bits)
-    return op.Where(op.IsNaN(x), np.asarray(infinity | 1 << (m - 1), unsigned), bits)
+    bits = op.Where(op.Equal(op.Abs(x), np.inf), np.asarray(infinity, word), bits)
+    bits = op.Where(op.Equal(x, 0.0), np.asarray(0, word), bits)
+    bits = op.Where(emit_sign_bit(ctx, x), op.BitwiseOr(bits, 1 << (kind.width - 1)), bits)
+    return op.Where(op.IsNaN(x), np.asarray(infinity | 1 << (m - 1), word), bits)
 
 
 def _split(ctx: LoweringContext, x: ir.Value, kind: _Format) -> tuple[ir.Value, ir.Value]:
@@ -188,7 +186,7 @@ def _split(ctx: LoweringContext, x: ir.Value, kind: _Format) -> tuple[ir.Value, 
 
 
 def _halves(kind: _Format, exponents: Any) -> tuple[Any, Any]:
-    """Two factors for each power of two, which itself may be out of range."""
+    """Return two factors for each power of two, which itself may be out of range."""
     half = exponents // 2
     return kind.powers(half), kind.powers(exponents - half)
 
@@ -231,31 +229,31 @@ def total_order(rule: Callable[[LoweringContext, ir.Value, ir.Value], ir.Value],
 
 
 def _order_key(ctx: LoweringContext, x: ir.Value, dtype: np.dtype[Any]) -> ir.Value:
-    """The bits as a signed integer, reversed for negative numbers."""
+    """Return the bits as a signed integer, reversed for negative numbers."""
     signed = np.dtype(f"int{8 * dtype.itemsize}")
     bits = ctx.op.BitCast(x, to=int(ir_dtype(signed)))
     flipped = ctx.op.BitwiseXor(bits, np.iinfo(signed).max)
     return ctx.op.Where(ctx.op.Less(bits, 0), flipped, bits)
 
 
-# Before BitCast no operator tells the sign of NaN: every NaN is the largest number then, as JAX makes it before it
-# sorts or searches.
+# Before BitCast no operator shows the sign of NaN. So every NaN is the largest number then; JAX itself makes all NaN
+# alike before it sorts or searches.
 
 
 def _before(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
-    """Tell whether x comes before y."""
+    """Emit whether x comes before y."""
     op = ctx.op
     zeros = op.And(_is_minus_zero(ctx, x), op.And(op.Equal(y, x), op.Not(_is_minus_zero(ctx, y))))
     return op.Or(op.Or(op.Less(x, y), zeros), op.And(op.Not(op.IsNaN(x)), op.IsNaN(y)))
 
 
 def _not_after(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
-    """Tell whether x does not come after y."""
+    """Emit whether x does not come after y."""
     return ctx.op.Not(_before(ctx, y, x))
 
 
 def _same(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
-    """Tell whether x and y have one place in the order."""
+    """Emit whether x and y have one place in the order."""
     op = ctx.op
     signs = op.Equal(_is_minus_zero(ctx, x), _is_minus_zero(ctx, y))
     return op.Or(op.And(op.Equal(x, y), signs), op.And(op.IsNaN(x), op.IsNaN(y)))

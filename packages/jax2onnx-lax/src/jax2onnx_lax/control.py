@@ -1,4 +1,4 @@
-"""Control flow: cond, while and scan, a linear solve's solver, and the choice by platform."""
+"""Lower control flow: cond, while and scan, a linear solve's solver, and the choice by platform."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import jax
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.plugin import Facts, is_symbolic, may_be_zero, scan_counts
+from jax2onnx.plugin import Facts, has_zero, is_static, may_be_zero, scan_counts
+from jax2onnx_lax.shape import dim_scalar, flip
 from jax2onnx_lax.zeros import emit_select
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _switch(ctx: LoweringContext, index: ir.Value, bodies: Sequence[_Body], firs
 
 
 def choose(ctx: LoweringContext, predicate: ir.Value, yes: _Body, no: _Body) -> Sequence[ir.Value]:
-    """Emit ``If``: the equation's results by the one way or the other."""
+    """Emit ``If``, whose branches compute the equation's results in one of two ways."""
     then = ctx.subgraph("then", [], lambda _: yes())
     otherwise = ctx.subgraph("else", [], lambda _: no())
     if not ctx.avals_out:
@@ -125,23 +126,17 @@ def _while_any(
 
     def step(state: list[ir.Value]) -> list[ir.Value]:
         _, _, running, *carry = state
-        going = running, lanes.shape
-        changes = zip(body(carry), carry, ctx.avals_out, strict=True)
-        kept = [_select(ctx, going, new, old, aval.shape) for new, old, aval in changes]
+        kept: list[ir.Value] = []
+        for new, old, aval in zip(body(carry), carry, ctx.avals_out, strict=True):
+            # Lanes are the leading dims.
+            wide = (*lanes.shape, *[1] * (len(aval.shape) - len(lanes.shape)))
+            mask = ctx.reshape(running, lanes.shape, wide)
+            kept.append(ctx.stamp(emit_select(ctx, mask, new, old), aval.shape))
         running = test(kept)
         return [_any(ctx, running), running, *kept]
 
     first = test(init)
     return _loop(ctx, (None, _any(ctx, first)), [first, *init], [lanes, *ctx.avals_out], step)[1:]
-
-
-def _select(
-    ctx: LoweringContext, running: tuple[ir.Value, Sequence[Any]], new: ir.Value, old: ir.Value, shape: Sequence[Any]
-) -> ir.Value:
-    """Return ``new`` in the lanes that run and ``old`` in the others; lanes are the leading dims."""
-    value, lanes = running
-    mask = ctx.reshape(value, lanes, (*lanes, *[1] * (len(shape) - len(lanes))))
-    return ctx.stamp(emit_select(ctx, mask, new, old), shape)
 
 
 def _any(ctx: LoweringContext, lanes: ir.Value) -> ir.Value:
@@ -172,9 +167,9 @@ def scan(
     constants, carries = scan_counts(ctx.eqn.params)
     consts, init, xs = operands[:constants], operands[constants : constants + carries], operands[constants + carries :]
     loop = _ScanLoop(ctx, jaxpr, consts, carries, length, reverse=reverse)
-    if not is_symbolic(length) and length == 0:
+    if has_zero(length):
         return loop.none(init)
-    if not is_symbolic(length) and length == 1:
+    if is_static(length) and length == 1:
         return loop.once(init, xs)
     if not xs:
         return loop.loop(init, xs)
@@ -235,7 +230,7 @@ class _ScanLoop:
     def loop(self, init: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
         """Emit ``Loop`` with a trip count."""
         ctx = self._ctx
-        trips = _scalar(ctx.op.Squeeze(ctx.dim(self._length), ctx.ints(0)))
+        trips = _scalar(dim_scalar(ctx, self._length))
         last = _scalar(ctx.op.Sub(trips, 1)) if self._reverse and xs else None
 
         def step(state: list[ir.Value]) -> list[ir.Value]:
@@ -245,14 +240,14 @@ class _ScanLoop:
             return [going, *self._body(carry, xs_i)]
 
         results = _loop(ctx, (trips, None), init, self._carried, step, emitted=len(self.stacked))
-        count = len(self._carried)
-        return [*results[:count], *[self._finish(y, a) for y, a in zip(results[count:], self.stacked, strict=True)]]
+        stacked = map(self._in_order, results[len(self._carried) :], self.stacked)
+        return [*results[: len(self._carried)], *stacked]
 
-    def _finish(self, y: ir.Value, aval: Any) -> ir.Value:
+    def _in_order(self, y: ir.Value, aval: Any) -> ir.Value:
         ctx = self._ctx
         if self._reverse:
-            y = ctx.op.Slice(y, ctx.ints(-1), ctx.ints(np.iinfo(np.int64).min), ctx.ints(0), ctx.ints(-1))
-        if is_symbolic(self._length) and any(is_symbolic(d) for d in aval.shape[1:]):
+            y = flip(ctx, y, [0])
+        if not is_static(self._length) and not is_static(*aval.shape[1:]):
             # After no iteration at all onnxruntime takes the body's unknown dims for 0.
             y = ctx.op.Reshape(y, ctx.shape(aval.shape), allowzero=1)
         return y
@@ -290,12 +285,14 @@ def custom_linear_solve(
 
 def platform_index(ctx: LoweringContext, *, platforms: Sequence[Sequence[str] | None]) -> ir.Value:
     """Lower ``platform_index`` to the index of the default branch, or of the CPU's where there is no default."""
+    chosen: int | None = None
     for index, names in enumerate(platforms):
         if names is None:
             return ctx.constant(index, ctx.aval_out.dtype)
-    for index, names in enumerate(platforms):
-        if names is not None and "cpu" in names:
-            return ctx.constant(index, ctx.aval_out.dtype)
+        if "cpu" in names and chosen is None:
+            chosen = index
+    if chosen is not None:
+        return ctx.constant(chosen, ctx.aval_out.dtype)
     raise ctx.unsupported(
         f"no branch is for the CPU or the default; they are for {platforms}",
         "pass default= to jax.lax.platform_dependent",

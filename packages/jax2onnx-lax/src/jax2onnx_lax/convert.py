@@ -1,4 +1,4 @@
-"""Conversion between dtypes."""
+"""Lower conversions between dtypes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from jax2onnx.errors import OpsetError
 from jax2onnx.plugin import Facts, ir_dtype
 from jax2onnx_lax import folding
-from jax2onnx_lax.dtypes import info, is_float, is_integer, is_narrow
+from jax2onnx_lax.dtypes import info, is_float, is_float8, is_integer, is_narrow
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -54,24 +54,24 @@ def convert(ctx: LoweringContext, x: ir.Value, old: Any, new: Any) -> ir.Value:
     old, new = np.dtype(old), np.dtype(new)
     if old == new:
         return x
-    if ctx.opset < 19 and any(is_float(d) and d.itemsize == 1 for d in (old, new)):
+    if ctx.opset < 19 and (is_float8(old) or is_float8(new)):
         msg = f"{old} to {new}: ONNX has float8 since opset 19; opset={ctx.opset} was asked for"
         raise OpsetError(msg, where=ctx.where, remedy="pass opset=19 or a newer one")
-    if is_float(old) and old.itemsize == 1:
+    if is_float8(old):
         # onnxruntime decodes a float8 infinity as the largest number, and takes -0 for true.
         return _from_float8(ctx, x, old, new)
     if is_float(old) and is_integer(new):
         return _saturated(ctx, x, old, new)
     if new in _FLOAT8_OVERFLOW:
         return _to_float8(ctx, convert(ctx, x, old, np.float32), new)
-    if is_float(new) and new.itemsize == 1:
-        # These have no infinity: what overflows is NaN, which Cast yields only if told not to saturate.
+    if is_float8(new):
+        # These have no infinity: what overflows is NaN, which Cast yields only if it does not saturate.
         return ctx.op.Cast(x, to=int(ir_dtype(new)), saturate=0)
     return ctx.cast(x, new)
 
 
 def _saturated(ctx: LoweringContext, x: ir.Value, old: np.dtype[Any], new: np.dtype[Any]) -> ir.Value:
-    """A bare Cast leaves open what a number out of range and NaN become."""
+    """Convert floats to integers; ONNX does not define what ``Cast`` makes of NaN and of numbers out of range."""
     op = ctx.op
     if is_narrow(old):
         x, old = ctx.cast(x, np.float32), np.dtype(np.float32)

@@ -1,4 +1,4 @@
-"""Slices whose place is computed at run time; the start is clamped so that the whole slice fits."""
+"""Lower slices whose place is computed at run time; the start is clamped so that the whole slice fits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jax2onnx.plugin import is_symbolic
+from jax2onnx.plugin import has_zero, is_static, permuted
 from jax2onnx_lax.indexing import as_index, clamped
 from jax2onnx_lax.shape import TO_END, cut
 
@@ -29,32 +29,31 @@ def dynamic_slice(ctx: LoweringContext, x: ir.Value, *starts: ir.Value, slice_si
         raise ctx.unsupported("sizes that are computed at run time", "use symbolic dimensions in inputs=")
     fixed: dict[int, tuple[Any, Any]] = {}
     moving: list[int] = []
-    for axis, (size, full) in enumerate(zip(slice_sizes, shape, strict=True)):
-        if size == full:
-            continue
-        start = _known_start(ctx, 1 + axis, full, size)
-        if start is None:
-            moving.append(axis)
-        else:
+    for axis, size in enumerate(slice_sizes):
+        start = _known_start(ctx, 1 + axis, shape[axis], size)
+        if start is not None and size != shape[axis]:
             fixed[axis] = (start, start + size)
             shape[axis] = size
+        elif size != shape[axis]:
+            moving.append(axis)
     x = cut(ctx, x, fixed, shape)
     if not moving:
         return x
+    sizes = permuted(slice_sizes, moving)
     begin = [_start(ctx, starts[axis], 1 + axis, shape[axis], slice_sizes[axis]) for axis in moving]
-    if len(moving) == 1 and slice_sizes[moving[0]] == 1:
+    if sizes == (1,):
         return ctx.op.Gather(x, begin[0], axis=moving[0])
     first = begin[0] if len(begin) == 1 else ctx.op.Concat(*begin, axis=0)
-    last = ctx.op.Add(first, ctx.shape([slice_sizes[axis] for axis in moving]))
+    last = ctx.op.Add(first, ctx.shape(sizes))
     return ctx.op.Slice(x, first, last, ctx.ints(*moving))
 
 
 def dynamic_update_slice(ctx: LoweringContext, x: ir.Value, update: ir.Value, *starts: ir.Value) -> ir.Value:
     """Lower ``dynamic_update_slice``: axis by axis, what lies before, the update, what lies after."""
     shape, part = ctx.avals_in[0].shape, ctx.avals_in[1].shape
-    if any(not is_symbolic(d) and d == 0 for d in part):
+    if has_zero(*part):
         return x
-    axes = [axis for axis, (full, size) in enumerate(zip(shape, part, strict=True)) if size != full]
+    axes = [axis for axis in range(len(shape)) if part[axis] != shape[axis]]
     return _updated(ctx, x, update, starts, axes)
 
 
@@ -82,9 +81,9 @@ def _updated(
 
 
 def _known_start(ctx: LoweringContext, operand: int, full: Any, size: Any) -> int | None:
-    """Return a constant start, clamped, if that can be said at conversion."""
+    """Return a constant start, clamped; None if start or clamping depend on what is known at run time only."""
     value = ctx.known(operand)
-    if value is None or is_symbolic(full) or is_symbolic(size):
+    if value is None or not is_static(full, size):
         return None
     return int(np.clip(int(value), 0, full - size))
 

@@ -1,4 +1,4 @@
-"""What reaches outside the program: callbacks and prints, foreign kernels, and other devices."""
+"""Lower or refuse what reaches outside the program: callbacks and prints, foreign kernels, and other devices."""
 
 from __future__ import annotations
 
@@ -67,12 +67,20 @@ _REFUSED = {
     **dict.fromkeys(
         ("after_all", "create_token"), ("ONNX has no order of effects", "leave tokens out of what is exported")
     ),
+    "ffi_call": (
+        "the program calls the foreign function {target_name!r}",
+        "export on a path that does not use it",
+    ),
+    "pallas_call": (
+        "the program runs the Pallas kernel {jaxpr.debug_info.func_src_info}",
+        "export the reference implementation in jax.numpy",
+    ),
     "call_exported": ("a jax.export-ed function is compiled, not a program", "export the function it was made from"),
     "check": ("a model cannot raise errors", "export checkify.checkify(fn), or the function without checks"),
     "rng_uniform": ("this draws from the backend's own state", "use jax.random with a key"),
     "select_and_scatter": ("only the form that adds is known", "use the derivative of reduce_window with max or min"),
 }
-"""Primitive name -> why it cannot be in a model, and what to do instead."""
+"""Primitive name -> why it cannot be in a model (a format string of the equation's params), and what to do instead."""
 
 
 FACTS = {
@@ -87,7 +95,6 @@ def register(registry: BoundLowerings) -> None:
     registry.table(dict.fromkeys(("debug_callback", "debug_print", "inspect_sharding"), dropped))
     registry.table({"dce_sink": nothing, "shape_assertion": nothing, "tie": last, "xla_metadata_value": last})
     registry.table({"pure_callback": python_callback, "io_callback": python_callback})
-    registry.table({"ffi_call": ffi_call, "pallas_call": pallas_call})
     registry.table({name: refusal(*reason) for name, reason in _REFUSED.items()})
     registry.table(dict.fromkeys(_DEVICES, collective))
     registry.table(
@@ -118,29 +125,12 @@ def python_callback(ctx: LoweringContext, *operands: ir.Value, callback: Any, **
     )
 
 
-def ffi_call(ctx: LoweringContext, *operands: ir.Value, target_name: str, **params: Any) -> Sequence[ir.Value]:
-    """Refuse a foreign function, by the name of its target."""
-    del operands, params
-    raise ctx.unsupported(
-        f"the program calls the foreign function {target_name!r}", _remedy(ctx, "export on a path that does not use it")
-    )
-
-
-def pallas_call(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, **params: Any) -> Sequence[ir.Value]:
-    """Refuse a Pallas kernel, by its name."""
-    del operands, params
-    raise ctx.unsupported(
-        f"the program runs the Pallas kernel {jaxpr.debug_info.func_src_info}",
-        _remedy(ctx, "export the reference implementation in jax.numpy"),
-    )
-
-
 def refusal(why: str, remedy: str) -> Callable[..., Any]:
     """Return the rule that refuses a primitive for a reason."""
 
     def rule(ctx: LoweringContext, *operands: ir.Value, **params: Any) -> Sequence[ir.Value]:
-        del operands, params
-        raise ctx.unsupported(why, _remedy(ctx, remedy))
+        del operands
+        raise ctx.unsupported(why.format(**params), _remedy(ctx, remedy))
 
     return rule
 
@@ -183,10 +173,10 @@ def _reduction(reduce: Callable[..., Any]) -> Callable[..., Any]:
     def rule(
         ctx: LoweringContext, *operands: ir.Value, axes: Sequence[Any], axis_index_groups: Any = None
     ) -> Sequence[ir.Value]:
-        named = not all(isinstance(a, int) for a in axes)
-        if axis_index_groups is not None or (named and any(isinstance(a, int) for a in axes)):
+        positional = [axis for axis in axes if isinstance(axis, int)]
+        if axis_index_groups is not None or 0 < len(positional) < len(axes):
             raise _no_devices(ctx)
-        if named:
+        if len(positional) < len(axes):
             return alone(ctx, *operands)
         values: list[ir.Value] = ctx.via_jax(lambda *xs: [reduce(x, tuple(axes)) for x in xs], *operands)
         return values
@@ -195,8 +185,10 @@ def _reduction(reduce: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _no_devices(ctx: LoweringContext) -> UnsupportedCaseError:
-    axis = next((ctx.eqn.params[p] for p in ("axis_name", "axes", "axis") if p in ctx.eqn.params), None)
-    over = f" over the axis {axis!r}" if axis is not None else ""
+    over = ""
+    for param in ("axis", "axes", "axis_name"):
+        if ctx.eqn.params.get(param) is not None:
+            over = f" over the axis {ctx.eqn.params[param]!r}"
     return ctx.unsupported(
         f"the program communicates between devices{over}; a model runs on one",
         "export the function of one device, or give its axis a name with jax.vmap(..., axis_name=...)",

@@ -1,4 +1,4 @@
-"""Elementwise arithmetic, rounding, powers, comparison and logic."""
+"""Lower elementwise arithmetic, rounding, powers, comparison, logic and selection."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from jax import lax
 
 from jax2onnx.plugin import Const, Facts, blind, telling
 from jax2onnx_lax import folding
-from jax2onnx_lax.dtypes import info, is_bool, is_float, is_integer, is_unsigned
+from jax2onnx_lax.dtypes import info, is_bool, is_float, is_integer, is_unsigned, unsigned
 from jax2onnx_lax.folding import plain, wide
-from jax2onnx_lax.zeros import emit_plus_zero, emit_sign, emit_signed, is_zero, negation
+from jax2onnx_lax.zeros import emit_plus_zero, emit_select, emit_sign, emit_signed, is_zero, negation
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -61,6 +61,7 @@ FACTS = {
     "add_any": _operator(commutes=True),
     "and": _operator(operator.and_, commutes=True),
     "ceil": Facts(fold=plain(np.ceil)),
+    "clamp": _operator(fold=folding.clamp),
     "div": _operator(fold=folding.quotient, zeros=_zeros_of_quotient),
     "eq": _operator(operator.eq, commutes=True),
     "floor": Facts(fold=plain(np.floor)),
@@ -80,6 +81,7 @@ FACTS = {
     "or": _operator(operator.or_, commutes=True),
     "pow": _operator(fold=wide(np.power), zeros=telling),
     "rem": _operator(fold=folding.remainder),
+    "select_n": _operator(fold=folding.select),
     "sign": Facts(fold=folding.sign),
     "square": Facts(fold=plain(np.square), zeros=blind),
     "sub": _operator(operator.sub, zeros=_zeros_of_sum),
@@ -103,14 +105,14 @@ def register(registry: BoundLowerings) -> None:
             "rem": rem,
             "neg": neg,
             "sign": sign,
-            "square": square,
+            "square": lambda ctx, x: ctx.op.Mul(x, x),
             "one_minus_square": one_minus_square,
             "integer_pow": integer_pow,
             "pow": power,
             "round": round_,
             "max": extremum("Max", "Or"),
             "min": extremum("Min", "And"),
-            "ne": not_equal,
+            "ne": lambda ctx, x, y: ctx.op.Not(ctx.op.Equal(x, y)),
             "lt": comparison("Less"),
             "le": comparison("LessOrEqual"),
             "gt": comparison("Greater"),
@@ -121,6 +123,8 @@ def register(registry: BoundLowerings) -> None:
             "not": logical("Not", "BitwiseNot"),
             "is_finite": is_finite,
             "nextafter": nextafter,
+            "select_n": select_n,
+            "clamp": clamp,
         }
     )
 
@@ -150,10 +154,9 @@ def mul(ctx: LoweringContext, x: ir.Value, y: ir.Value, *, out_dtype: Any = None
 def mulhi(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
     """Lower ``mulhi``, the upper half of the double-width product, from products of half words."""
     op, dtype = ctx.op, ctx.aval_out.dtype
-    bits = info(dtype).bits
-    unsigned = np.dtype(f"uint{bits}")
-    half, mask = np.asarray(bits // 2, unsigned), np.asarray((1 << bits // 2) - 1, unsigned)
-    u, v = ctx.cast(x, unsigned), ctx.cast(y, unsigned)
+    bits, word = info(dtype).bits, unsigned(dtype)
+    half, mask = np.asarray(bits // 2, word), np.asarray((1 << bits // 2) - 1, word)
+    u, v = ctx.cast(x, word), ctx.cast(y, word)
     u0, v0 = op.BitwiseAnd(u, mask), op.BitwiseAnd(v, mask)
     u1, v1 = _shift_right(ctx, u, half), _shift_right(ctx, v, half)
     middle = op.Add(op.Mul(u1, v0), _shift_right(ctx, op.Mul(u0, v0), half))
@@ -176,8 +179,7 @@ def div(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
     dtype = ctx.aval_out.dtype
     if not is_integer(dtype):
         return ctx.op.Div(x, y)
-    divisor = ctx.known(1)
-    if divisor is not None and _harmless(divisor):
+    if _is_harmless(ctx.known(1)):
         return ctx.op.Div(x, y)
     # In JAX x / 0 is -1 (all bits set) and INT_MIN / -1 is INT_MIN; ONNX leaves both open, and onnxruntime traps.
     op = ctx.op
@@ -195,8 +197,7 @@ def rem(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
     if not is_integer(dtype):
         return op.Mod(x, y, fmod=1)
     # onnxruntime computes the C remainder of 64-bit integers in float64: a quotient is exact.
-    divisor = ctx.known(1)
-    if divisor is not None and _harmless(divisor):
+    if _is_harmless(ctx.known(1)):
         return op.Sub(x, op.Mul(op.Div(x, y), y))
     zero = op.Equal(y, 0)
     trivial = zero if is_unsigned(dtype) else op.Or(zero, op.Equal(y, -1))
@@ -205,8 +206,9 @@ def rem(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
     return op.Where(zero, x, remainder)
 
 
-def _harmless(divisor: np.ndarray[Any, Any]) -> bool:
-    return not bool(np.any((divisor == 0) | (divisor == -1)))
+def _is_harmless(divisor: np.ndarray[Any, Any] | None) -> bool:
+    """Return whether a divisor is a constant without 0 and -1."""
+    return divisor is not None and not bool(np.any((divisor == 0) | (divisor == -1)))
 
 
 def neg(ctx: LoweringContext, x: ir.Value) -> ir.Value:
@@ -218,16 +220,11 @@ def neg(ctx: LoweringContext, x: ir.Value) -> ir.Value:
 
 
 def sign(ctx: LoweringContext, x: ir.Value) -> ir.Value:
-    """Lower ``sign``; onnxruntime mistakes that of some int64."""
+    """Lower ``sign``; onnxruntime's is wrong for some int64."""
     op, dtype = ctx.op, ctx.aval_out.dtype
     if dtype == np.int64:
         return op.Sub(ctx.cast(op.Greater(x, 0), dtype), ctx.cast(op.Less(x, 0), dtype))
     return emit_sign(ctx, x) if is_float(dtype) else op.Sign(x)
-
-
-def square(ctx: LoweringContext, x: ir.Value) -> ir.Value:
-    """Lower ``square``."""
-    return ctx.op.Mul(x, x)
 
 
 def one_minus_square(ctx: LoweringContext, x: ir.Value) -> ir.Value:
@@ -299,11 +296,6 @@ def comparison(op_type: str) -> Callable[..., Any]:
     return rule
 
 
-def not_equal(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
-    """Lower ``ne``."""
-    return ctx.op.Not(ctx.op.Equal(x, y))
-
-
 def logical(truth: str, bits: str) -> Callable[..., Any]:
     """Return the rule of a logical operation, which on integers is bitwise."""
 
@@ -330,10 +322,10 @@ def nextafter(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
     assert is_float(dtype)
     infinite = op.Equal(op.Abs(x), np.asarray(np.inf, dtype))
     inward = op.Mul(op.Sign(x), np.asarray(info(dtype).max, dtype))
-    moved = op.Where(infinite, inward, _neighbour(ctx, x, op.Less(x, y), dtype))
-    # The sum is NaN if either is; equal operands give the second one, which decides the sign of zero.
+    neighbour = op.Where(infinite, inward, _neighbour(ctx, x, op.Less(x, y), dtype))
+    # Either operand may be NaN; of equal ones the result is the second one, which decides the sign of zero.
     nan = op.Or(op.IsNaN(x), op.IsNaN(y))
-    return op.Where(nan, np.asarray(np.nan, dtype), op.Where(negation(ctx, op.Equal(x, y)), moved, y))
+    return op.Where(nan, np.asarray(np.nan, dtype), op.Where(negation(ctx, op.Equal(x, y)), neighbour, y))
 
 
 def _neighbour(ctx: LoweringContext, x: ir.Value, up: ir.Value, dtype: Any) -> ir.Value:
@@ -352,3 +344,37 @@ def _neighbour(ctx: LoweringContext, x: ir.Value, up: ir.Value, dtype: Any) -> i
     normal = op.Mul(op.Add(op.Mul(x, scale), op.Where(up, step, op.Neg(step))), back)
     least = op.Add(x, op.Where(up, spacing, -spacing))
     return op.Where(op.Less(size, np.asarray(2 * kind.tiny, dtype)), least, normal)
+
+
+def select_n(ctx: LoweringContext, which: ir.Value, *cases: ir.Value) -> ir.Value:
+    """Lower ``select_n``; an index out of range selects the first or last case."""
+    if len(cases) == 1:
+        return cases[0]
+    if is_bool(ctx.avals_in[0].dtype):
+        return emit_select(ctx, which, cases[1], cases[0])
+    value = cases[-1]
+    for i in range(len(cases) - 1, 0, -1):
+        value = emit_select(ctx, ctx.op.Less(which, i), cases[i - 1], value)
+    return value
+
+
+def clamp(ctx: LoweringContext, low: ir.Value, x: ir.Value, high: ir.Value) -> ir.Value:
+    """Lower ``clamp``."""
+    dtype = ctx.aval_out.dtype
+    if is_bool(dtype):
+        return ctx.op.And(ctx.op.Or(x, low), high)
+    if _is_clip(ctx, dtype):
+        return ctx.op.Clip(x, low, high)
+    return emit_extremum(ctx, "Min", emit_extremum(ctx, "Max", x, low, dtype), high, dtype)
+
+
+def _is_clip(ctx: LoweringContext, dtype: Any) -> bool:
+    """Return whether ``Clip`` does what ``clamp`` does: it takes scalar bounds only, and passes over a NaN in them."""
+    if not (dtype.itemsize < 8 or is_float(dtype)):
+        return False
+    zero = False
+    for bound in (ctx.known(0), ctx.known(2)):
+        if bound is None or bound.ndim > 0 or (is_float(dtype) and np.isnan(bound)):
+            return False
+        zero = zero or bool(bound == 0)
+    return not (zero and is_float(dtype) and ctx.sign_of_zero_matters())

@@ -1,4 +1,4 @@
-"""The families of primitives, one module each."""
+"""List the families of primitives, one module each."""
 
 from __future__ import annotations
 
@@ -21,12 +21,10 @@ _NAMES = (
     "householder",
     "integer",
     "jacobi",
-    "lu",
     "random",
     "reduce",
     "scatter",
     "schur",
-    "select",
     "shape",
     "sort",
     "special",

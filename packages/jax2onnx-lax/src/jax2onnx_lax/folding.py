@@ -86,7 +86,7 @@ def sign(_params: Params, x: Any) -> Any:
 
 def converted(params: Params, x: Any) -> Any:
     """Convert; from floats to integers only what fits, as numpy leaves open what does not."""
-    dtype = np.dtype(params["new_dtype"])
+    dtype: np.dtype[Any] = np.dtype(params["new_dtype"])
     if is_float(x) and dtype.kind in "iu":
         limits = np.iinfo(dtype)
         if not np.all((x > float(limits.min)) & (x < float(limits.max))):

@@ -1,8 +1,8 @@
-"""Gather: windows of an array at the places that index vectors name."""
+"""Lower ``gather``: windows of an array at the places that index vectors name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
@@ -10,17 +10,21 @@ import ml_dtypes
 import numpy as np
 from jax.lax import GatherScatterMode
 
-from jax2onnx.plugin import is_symbolic
+from jax2onnx.plugin import has_zero, other_axes
 from jax2onnx_lax.indexing import (
+    Axes,
     Label,
     arranged,
+    batch_axes,
     clamped,
     components,
     constant,
     in_bounds,
+    labelled,
     spread,
     surely_in_bounds,
     vectors,
+    window_axes,
 )
 from jax2onnx_lax.shape import TO_END, cut, expand, filled, transposed
 
@@ -46,9 +50,9 @@ def gather(
     mode: Any,
     fill_value: Any,
 ) -> ir.Value:
-    """Lower ``gather`` to the plainest of Gather, GatherElements and GatherND that says it."""
+    """Lower ``gather`` to the simplest of Gather, GatherElements and GatherND that can express it."""
     shape, dtype = ctx.aval_out.shape, ctx.aval_out.dtype
-    if any(not is_symbolic(d) and d == 0 for d in shape):
+    if has_zero(*shape):
         return filled(ctx, 0, shape, dtype)
     mode = GatherScatterMode.from_any(mode)
     if mode == GatherScatterMode.ONE_HOT:
@@ -58,12 +62,12 @@ def gather(
     # ONNX refuses indices out of bounds and wraps negative ones; JAX clamps them, promised to be in bounds or not.
     safe = not window.limits or surely_in_bounds(indices, window.limits)
     within = indices if safe else clamped(ctx, indices, window.limits)
-    value, labels, sizes = window.take(x, within)
-    value = arranged(ctx, value, sizes, labels, window.wanted)
+    value, axes = window.take(x, within)
+    value = arranged(ctx, value, axes, window.wanted)
     if mode != GatherScatterMode.FILL_OR_DROP or safe:
         return value
     valid = in_bounds(ctx, indices, within, len(window.limits))
-    places = [i for i, label in enumerate(window.wanted) if label[0] == "window"]
+    places = [i for i, (kind, _) in enumerate(window.wanted) if kind == "window"]
     valid = ctx.op.Unsqueeze(valid, ctx.ints(*places)) if places else valid
     fill = _default_fill(dtype) if fill_value is None else fill_value
     return ctx.op.Where(valid, value, ctx.constant(fill, dtype))
@@ -79,126 +83,104 @@ def _default_fill(dtype: Any) -> Any:
 
 
 class _Window:
-    """A gather's dimension numbers, said by axis: ``("batch", i)`` of the indices, ``("window", d)`` of the operand."""
+    """A gather's dimension numbers, by axis.
+
+    Attributes:
+        limits: for each component of an index vector, the last start at which the window still fits.
+        wanted: the axes of the result.
+    """
 
     def __init__(self, ctx: LoweringContext, numbers: GatherDimensionNumbers, sizes: Sequence[Any]) -> None:
         self._ctx = ctx
-        self._shape = list(ctx.avals_in[0].shape)
+        self._shape = ctx.avals_in[0].shape
         self._sizes = sizes
-        self._start = [int(d) for d in numbers.start_index_map]
-        self._batching = [int(d) for d in numbers.operand_batching_dims]
-        self._index_batching = [int(d) for d in numbers.start_indices_batching_dims]
-        self._index_shape = list(ctx.avals_in[1].shape[:-1])
-        rank = len(self._shape)
-        gone = {int(d) for d in numbers.collapsed_slice_dims} | set(self._batching)
-        kept = iter([d for d in range(rank) if d not in gone])
-        batch = iter(range(len(self._index_shape)))
-        offset = {int(d) for d in numbers.offset_dims}
+        self._start = list(map(int, numbers.start_index_map))
+        self._batching = list(map(int, numbers.operand_batching_dims))
+        self._index_batching: list[Label] = [("batch", int(i)) for i in numbers.start_indices_batching_dims]
+        self._batch = batch_axes(ctx.avals_in[1].shape[:-1])
         self.limits = [self._shape[d] - sizes[d] for d in self._start]
-        """The last start, for each component of an index vector, at which the window still fits."""
-        self.wanted: list[Label] = [
-            ("window", next(kept)) if i in offset else ("batch", next(batch)) for i in range(len(ctx.aval_out.shape))
-        ]
-        """The axes of the result."""
+        kept = other_axes(len(self._shape), {*numbers.collapsed_slice_dims, *self._batching})
+        self.wanted = labelled(len(ctx.aval_out.shape), numbers.offset_dims, kept)
 
-    def take(self, x: ir.Value, indices: ir.Value) -> tuple[ir.Value, list[Label], list[Any]]:
-        """Gather; return the value and its axes, with their sizes, in whatever order they came out."""
+    def take(self, x: ir.Value, indices: ir.Value) -> tuple[ir.Value, Axes]:
+        """Gather; return the value and its axes, in whatever order they came out."""
         ctx, sizes = self._ctx, self._sizes
-        # A window that is not as large as its dim, and that no index moves, starts at 0.
-        still = [d for d in range(len(self._shape)) if d not in self._start and d not in self._batching]
-        bounds = {d: (0, sizes[d]) for d in still if sizes[d] != self._shape[d]}
-        shape = [sizes[d] if d in bounds else n for d, n in enumerate(self._shape)]
-        x = cut(ctx, x, bounds, shape)
-        moved = [(k, d) for k, d in enumerate(self._start) if sizes[d] != shape[d]]
-        axes = [d for _, d in moved]
-        partial = [d for d in axes if sizes[d] != 1]
-        points: dict[Label, Any] = {("batch", i): size for i, size in enumerate(self._index_shape)}
-        points.update({("window", d): sizes[d] for d in partial})
-        if not axes:
+        x, shape = self._narrowed(x)
+        moving = [k for k, d in enumerate(self._start) if sizes[d] != shape[d]]
+        if not moving:
             return self._repeated(x, shape)
-        indices = components(ctx, indices, [k for k, _ in moved], len(self._start))
-        if partial and not self._index_shape:
+        axes = [self._start[k] for k in moving]
+        partial = [d for d in axes if sizes[d] != 1]
+        indices = components(ctx, indices, moving, len(self._start))
+        if partial and not self._batch:
             return self._sliced(x, indices, shape, axes)
-        columns = [axes.index(d) for d in partial]
-        window = [sizes[d] for d in partial]
-        indices = spread(ctx, indices, len(self._index_shape), window, columns=columns, count=len(axes))
-        if not self._batching and len(axes) == 1:
-            axis = axes[0]
-            value = ctx.op.Gather(x, indices, axis=axis)
-            labels = [*_windows(range(axis)), *points, *_windows(range(axis + 1, len(shape)))]
-            return value, labels, [*shape[:axis], *points.values(), *shape[axis + 1 :]]
-        if len(axes) == 1 and len(shape) == len(self._batching) + 1 and len(points) <= len(shape):
-            return self._elements(x, indices, points, axes[0])
-        return self._vectors(x, indices, points, axes, shape)
+        points = {**self._batch, **window_axes(sizes, partial)}
+        columns = {axes.index(d): sizes[d] for d in partial}
+        indices = spread(ctx, indices, len(self._batch), columns, len(axes))
+        if len(axes) > 1 or (self._batching and not len(points) <= len(shape) == len(self._batching) + 1):
+            return self._vectors(x, indices, points, axes, shape)
+        (axis,) = axes
+        if self._batching:
+            return self._elements(x, indices, points, axis)
+        before, after = window_axes(shape, range(axis)), window_axes(shape, range(axis + 1, len(shape)))
+        return ctx.op.Gather(x, indices, axis=axis), {**before, **points, **after}
 
-    def _repeated(self, x: ir.Value, shape: list[Any]) -> tuple[ir.Value, list[Label], list[Any]]:
-        """Nothing is indexed: every index vector gets the same windows."""
-        ctx = self._ctx
-        own: list[Label] = [
-            ("batch", self._index_batching[self._batching.index(d)]) if d in self._batching else ("window", d)
-            for d in range(len(shape))
-        ]
-        sizes = dict(zip(own, shape, strict=True))
-        lead = [("batch", i) for i in range(len(self._index_shape))]
-        order: list[Label] = [*lead, *[label for label in own if label not in lead]]
-        x = arranged(ctx, x, shape, own, order)
-        sizes_now = [sizes.get(label, 1) for label in order]
-        full = [*self._index_shape, *sizes_now[len(lead) :]]
-        return expand(ctx, x, sizes_now, full), order, full
+    def _narrowed(self, x: ir.Value) -> tuple[ir.Value, list[Any]]:
+        """Cut the dims that no index moves to their window, which starts at 0; return the value and its shape."""
+        shape = list(self._shape)
+        bounds: dict[int, tuple[Any, Any]] = {}
+        for d in other_axes(len(shape), [*self._start, *self._batching]):
+            if self._sizes[d] != shape[d]:
+                shape[d] = self._sizes[d]
+                bounds[d] = (0, shape[d])
+        return cut(self._ctx, x, bounds, shape), shape
+
+    def _repeated(self, x: ir.Value, shape: Sequence[Any]) -> tuple[ir.Value, Axes]:
+        """Return the same windows for every index vector, as nothing is indexed."""
+        labels = dict(zip(self._batching, self._index_batching, strict=True))
+        own = {labels.get(d, ("window", d)): size for d, size in enumerate(shape)}
+        full = {**self._batch, **own, **self._batch}
+        x = arranged(self._ctx, x, own, full)
+        return expand(self._ctx, x, [own.get(label, 1) for label in full], [*full.values()]), full
 
     def _sliced(
-        self, x: ir.Value, indices: ir.Value, shape: list[Any], axes: list[int]
-    ) -> tuple[ir.Value, list[Label], list[Any]]:
-        """There is one window: Slice."""
+        self, x: ir.Value, indices: ir.Value, shape: Sequence[Any], axes: Sequence[int]
+    ) -> tuple[ir.Value, Axes]:
+        """Emit ``Slice``, as there is one window."""
         ctx = self._ctx
         sizes = [self._sizes[d] for d in axes]
+        out = window_axes([self._sizes[d] if d in axes else size for d, size in enumerate(shape)], range(len(shape)))
         known = constant(indices)
-        if known is not None:
-            starts = [int(start) for start in known.reshape(-1)]
-            ends = [start + size for start, size in zip(starts, sizes, strict=True)]
-            bounds = {
-                d: (start, TO_END if end == shape[d] else end) for d, start, end in zip(axes, starts, ends, strict=True)
-            }
-            shape = [self._sizes[d] if d in axes else size for d, size in enumerate(shape)]
-            return cut(ctx, x, bounds, shape), _windows(range(len(shape))), shape
-        first = ctx.cast(indices, np.int64)
-        first = ctx.reshape(first, (), (1,)) if len(axes) == 1 else first
-        last = ctx.op.Add(first, ctx.shape(sizes))
-        cells = dict(zip(axes, sizes, strict=True))
-        return (
-            ctx.op.Slice(x, first, last, ctx.ints(*axes)),
-            _windows(range(len(shape))),
-            [cells.get(d, size) for d, size in enumerate(shape)],
-        )
+        if known is None:
+            first = ctx.cast(indices, np.int64)
+            first = ctx.reshape(first, (), (1,)) if len(axes) == 1 else first
+            return ctx.op.Slice(x, first, ctx.op.Add(first, ctx.shape(sizes)), ctx.ints(*axes)), out
+        bounds: dict[int, tuple[Any, Any]] = {}
+        for d, start, size in zip(axes, known.reshape(-1).tolist(), sizes, strict=True):
+            end = start + size
+            bounds[d] = (start, TO_END if end == shape[d] else end)
+        return cut(ctx, x, bounds, [*out.values()]), out
 
-    def _elements(
-        self, x: ir.Value, indices: ir.Value, points: Mapping[Label, Any], axis: int
-    ) -> tuple[ir.Value, list[Label], list[Any]]:
-        """One axis is indexed and all others are batched: GatherElements."""
-        ctx = self._ctx
-        order: list[Label] = [("batch", i) for _, i in sorted(zip(self._batching, self._index_batching, strict=True))]
+    def _elements(self, x: ir.Value, indices: ir.Value, points: Axes, axis: int) -> tuple[ir.Value, Axes]:
+        """Emit ``GatherElements``, as one axis is indexed and all others are batched."""
+        order = [label for _, label in sorted(zip(self._batching, self._index_batching, strict=True))]
         free = [label for label in points if label not in order]
         order.insert(axis, free[0] if free else ("window", axis))
-        indices = arranged(ctx, indices, list(points.values()), list(points), order)
-        return ctx.op.GatherElements(x, indices, axis=axis), order, [points.get(label, 1) for label in order]
+        indices = arranged(self._ctx, indices, points, order)
+        value = self._ctx.op.GatherElements(x, indices, axis=axis)
+        return value, {label: points.get(label, 1) for label in order}
 
     def _vectors(
-        self, x: ir.Value, indices: ir.Value, points: Mapping[Label, Any], axes: list[int], shape: list[Any]
-    ) -> tuple[ir.Value, list[Label], list[Any]]:
-        """Several axes are indexed, or some are batched: GatherND, batched and indexed axes first."""
+        self, x: ir.Value, indices: ir.Value, points: Axes, axes: Sequence[int], shape: Sequence[Any]
+    ) -> tuple[ir.Value, Axes]:
+        """Emit ``GatherND``, as several axes are indexed, or some are batched: batched and indexed axes first."""
         ctx = self._ctx
-        rest = [d for d in range(len(shape)) if d not in self._batching and d not in axes]
+        rest = other_axes(len(shape), [*self._batching, *axes])
         x = transposed(ctx, x, shape, [*self._batching, *axes, *rest])
-        order: list[Label] = [("batch", i) for i in self._index_batching]
-        order += [label for label in points if label not in order]
+        order = {label: points[label] for label in (*self._index_batching, *points)}
         if len(axes) == 1:
             indices = ctx.op.Unsqueeze(indices, ctx.ints(-1))
-        indices = arranged(
-            ctx, indices, [*points.values(), len(axes)], [*points, ("vector", 0)], [*order, ("vector", 0)]
-        )
+        vector = {("vector", 0): len(axes)}
+        indices = arranged(ctx, indices, {**points, **vector}, {**order, **vector})
         value = ctx.op.GatherND(x, ctx.cast(indices, np.int64), batch_dims=len(self._batching))
-        return value, [*order, *_windows(rest)], [*[points[label] for label in order], *[shape[d] for d in rest]]
-
-
-def _windows(dims: Sequence[int]) -> list[Label]:
-    return [("window", d) for d in dims]
+        return value, {**order, **window_axes(shape, rest)}

@@ -1,14 +1,15 @@
-"""What gather and scatter share: index vectors, their bounds, and windows around them."""
+"""Emit what gather and scatter share: index vectors, their bounds, windows around them, and the order of axes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from jax2onnx.plugin import InconclusiveDimensionOperation, is_symbolic
-from jax2onnx_lax.shape import arange, transposed
+from jax2onnx.plugin import is_static, other_axes
+from jax2onnx_lax.shape import arange, surely_at_most, transposed
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 INT_TYPES = (np.dtype(np.int32), np.dtype(np.int64))
 """The dtypes that ONNX takes for indices."""
+
+Label: TypeAlias = tuple[str, int]
+"""Names an axis: ``("batch", i)`` of the index vectors, ``("window", d)`` of the operand."""
+Axes: TypeAlias = Mapping[Label, Any]
+"""The axes of an array in their order, with their sizes."""
 
 
 def as_index(ctx: LoweringContext, x: ir.Value, dtype: Any) -> ir.Value:
@@ -32,12 +38,13 @@ def as_index(ctx: LoweringContext, x: ir.Value, dtype: Any) -> ir.Value:
 def vectors(ctx: LoweringContext, indices: ir.Value, operand: int) -> ir.Value:
     """Return the equation's index vectors in a dtype that ONNX takes; vectors of one component as scalars."""
     aval = ctx.avals_in[operand]
+    is_scalar = aval.shape[-1] == 1
     value = constant(indices)
     if value is not None:
         value = value if value.dtype in INT_TYPES else np.minimum(value.astype(object), 2**62).astype(np.int64)
-        return ctx.constant(value[..., 0] if aval.shape[-1] == 1 else value)
+        return ctx.constant(value[..., 0] if is_scalar else value)
     indices = as_index(ctx, indices, aval.dtype)
-    return ctx.reshape(indices, aval.shape, aval.shape[:-1]) if aval.shape[-1] == 1 else indices
+    return ctx.reshape(indices, aval.shape, aval.shape[:-1]) if is_scalar else indices
 
 
 def constant(x: ir.Value) -> np.ndarray[Any, Any] | None:
@@ -55,13 +62,14 @@ def clamped(ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any]) -> i
     assert indices.dtype is not None
     dtype = indices.dtype.numpy()
     zero = np.asarray(0, dtype)
-    if any(is_symbolic(limit) for limit in limits):
+    if is_static(*limits):
+        same = len(set(limits)) == 1
+        upper = ctx.constant(limits[0] if same else limits, dtype)
+        if dtype == np.int32 and same:
+            return ctx.op.Clip(indices, zero, upper)
+    else:
         upper = ctx.cast(ctx.shape(limits), dtype)
         upper = ctx.op.Squeeze(upper, ctx.ints(0)) if len(limits) == 1 else upper
-    else:
-        upper = ctx.constant(limits if len(set(limits)) > 1 else limits[0], dtype)
-        if dtype == np.int32 and len(set(limits)) == 1:
-            return ctx.op.Clip(indices, zero, upper)
     if dtype == np.int32:
         return ctx.op.Max(ctx.op.Min(indices, upper), zero)
     # onnxruntime's Min, Max and Clip of int64 are wrong beyond 31 bits.
@@ -70,28 +78,17 @@ def clamped(ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any]) -> i
 
 
 def surely_in_bounds(indices: ir.Value, limits: Sequence[Any]) -> bool:
-    """Tell whether index vectors are constants that all lie in ``[0, limit]``."""
+    """Return whether index vectors are constants that all lie in ``[0, limit]``."""
     value = constant(indices)
-    if value is None:
+    if value is None or np.any(value < 0):
         return False
-    values = value.reshape(-1, len(limits))
-    return bool(np.all(values >= 0)) and all(
-        at_most(int(values[:, k].max(initial=0)), limit) for k, limit in enumerate(limits)
-    )
-
-
-def at_most(value: int, limit: Any) -> bool:
-    """Tell whether a number is provably no larger than a dimension; 0 never is, as no window is larger than its dim."""
-    if not is_symbolic(limit):
-        return bool(value <= limit)
-    try:
-        return value == 0 or bool(value <= limit)
-    except InconclusiveDimensionOperation:
-        return False
+    largest = value.reshape(-1, len(limits)).max(0, initial=0).tolist()
+    # 0 is in bounds of any symbol, as no window is larger than its dim.
+    return all(index == 0 or surely_at_most(index, limit) for index, limit in zip(largest, limits, strict=True))
 
 
 def in_bounds(ctx: LoweringContext, indices: ir.Value, within: ir.Value, count: int) -> ir.Value:
-    """Tell of each index vector of ``count`` components whether clamping left it alone."""
+    """Emit for each index vector of ``count`` components whether clamping left it alone."""
     same = ctx.op.Equal(indices, within)
     if count == 1:
         return same
@@ -107,37 +104,35 @@ def components(ctx: LoweringContext, indices: ir.Value, columns: Sequence[int], 
     return ctx.op.Gather(indices, ctx.ints(*columns), axis=-1)
 
 
-def spread(
-    ctx: LoweringContext, indices: ir.Value, rank: int, sizes: Sequence[Any], *, columns: Sequence[int], count: int
-) -> ir.Value:
+def spread(ctx: LoweringContext, indices: ir.Value, rank: int, sizes: Mapping[int, Any], count: int) -> ir.Value:
     """Return the index vectors of every element of the windows that start at ``indices`` (of ``rank`` axes).
 
     Args:
         ctx: the context.
         indices: index vectors of ``count`` components (scalars if that is 1).
         rank: the number of axes of ``indices``, that of the components not counted.
-        sizes: the sizes of the window; each becomes an axis after those of ``indices``.
-        columns: for each size, the component that it runs on.
+        sizes: the sizes of the window, by the component that runs on them; each becomes an axis after those of
+            ``indices``.
         count: the number of components.
     """
     assert indices.dtype is not None
     if not sizes:
         return indices
-    steps = _offsets(ctx, sizes, columns, count, indices.dtype.numpy())
+    steps = _offsets(ctx, sizes, count, indices.dtype.numpy())
     return ctx.op.Add(ctx.op.Unsqueeze(indices, ctx.ints(*range(rank, rank + len(sizes)))), steps)
 
 
-def _offsets(ctx: LoweringContext, sizes: Sequence[Any], columns: Sequence[int], count: int, dtype: Any) -> ir.Value:
+def _offsets(ctx: LoweringContext, sizes: Mapping[int, Any], count: int, dtype: Any) -> ir.Value:
     """Return the index vectors inside a window: shape ``[*sizes, count]``, or ``sizes`` if ``count`` is 1."""
-    if not any(is_symbolic(size) for size in sizes):
-        grid = np.zeros([*sizes, count], dtype)
-        for axis, (size, column) in enumerate(zip(sizes, columns, strict=True)):
-            grid[..., column] = np.arange(size).reshape([-1 if a == axis else 1 for a in range(len(sizes))])
+    if is_static(*sizes.values()):
+        grid = np.zeros([*sizes.values(), count], dtype)
+        for column, index in zip(sizes, np.indices([*sizes.values()]), strict=True):
+            grid[..., column] = index
         return ctx.constant(grid[..., 0] if count == 1 else grid)
     total: ir.Value | None = None
-    for axis, column in enumerate(columns):
-        others = [a for a in range(len(sizes) + (count > 1)) if a != axis]
-        part = arange(ctx, sizes[axis], dtype)
+    for axis, (column, size) in enumerate(sizes.items()):
+        others = other_axes(len(sizes) + (count > 1), [axis])
+        part = arange(ctx, size, dtype)
         part = ctx.op.Unsqueeze(part, ctx.ints(*others)) if others else part
         part = ctx.op.Mul(part, np.eye(count, dtype=dtype)[column]) if count > 1 else part
         total = part if total is None else ctx.op.Add(total, part)
@@ -145,23 +140,41 @@ def _offsets(ctx: LoweringContext, sizes: Sequence[Any], columns: Sequence[int],
     return total
 
 
-Label: TypeAlias = "tuple[str, int]"
-"""Names an axis: ``(\"batch\", i)`` of the index vectors, ``(\"window\", d)`` of the operand."""
+def labelled(rank: int, places: Collection[int], dims: Iterable[int]) -> list[Label]:
+    """Label ``rank`` axes: those at ``places`` with the window's ``dims``, the others with the batch's axes."""
+    window, batch = iter(dims), itertools.count()
+    return [("window", next(window)) if i in places else ("batch", next(batch)) for i in range(rank)]
 
 
-def arranged(
-    ctx: LoweringContext, x: ir.Value, shape: Sequence[Any], labels: Sequence[Label], wanted: Sequence[Label]
-) -> ir.Value:
-    """Bring the axes of ``x`` from the order ``labels`` into the order ``wanted``.
+def batch_axes(sizes: Sequence[Any]) -> dict[Label, Any]:
+    """Return the axes of index vectors of these sizes."""
+    return {("batch", i): size for i, size in enumerate(sizes)}
+
+
+def window_axes(shape: Sequence[Any], dims: Iterable[int]) -> dict[Label, Any]:
+    """Return the axes that are some dims of an operand of this shape."""
+    return {("window", d): shape[d] for d in dims}
+
+
+def arranged(ctx: LoweringContext, x: ir.Value, axes: Axes, wanted: Collection[Label]) -> ir.Value:
+    """Bring the axes of ``x`` into the order ``wanted``.
 
     Axes that are not wanted have size 1 and go; axes that are missing come with size 1.
     """
-    gone = [i for i, label in enumerate(labels) if label not in wanted]
-    if gone:
-        x = ctx.op.Squeeze(x, ctx.ints(*gone))
-    left = [(label, size) for label, size in zip(labels, shape, strict=True) if label in wanted]
-    names = [label for label, _ in left]
-    perm = [names.index(label) for label in wanted if label in names]
-    x = transposed(ctx, x, [size for _, size in left], perm)
-    missing = [i for i, label in enumerate(wanted) if label not in names]
-    return ctx.op.Unsqueeze(x, ctx.ints(*missing)) if missing else x
+    kept: list[Label] = []
+    squeezed: list[int] = []
+    for i, label in enumerate(axes):
+        if label in wanted:
+            kept.append(label)
+        else:
+            squeezed.append(i)
+    order: list[int] = []
+    inserted: list[int] = []
+    for i, label in enumerate(wanted):
+        if label in axes:
+            order.append(kept.index(label))
+        else:
+            inserted.append(i)
+    x = ctx.op.Squeeze(x, ctx.ints(*squeezed)) if squeezed else x
+    x = transposed(ctx, x, [axes[label] for label in kept], order)
+    return ctx.op.Unsqueeze(x, ctx.ints(*inserted)) if inserted else x

@@ -1,4 +1,4 @@
-"""Shifts and bit counts of integers."""
+"""Lower shifts and bit counts of integers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jax import lax
 
-from jax2onnx_lax.dtypes import info
+from jax2onnx_lax.dtypes import info, unsigned
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -53,10 +53,9 @@ def _shift(ctx: LoweringContext, x: ir.Value, by: ir.Value, direction: str) -> i
     ONNX shifts unsigned integers only, and leaves open what a shift by the width or more yields; in JAX it is zero, and
     a negative amount counts as a large one.
     """
-    op = ctx.op
-    bits = info(ctx.aval_out.dtype).bits
-    unsigned = np.dtype(f"uint{bits}")
-    x, by = ctx.cast(x, unsigned), ctx.cast(by, unsigned)
+    op, word = ctx.op, unsigned(ctx.aval_out.dtype)
+    bits = info(word).bits
+    x, by = ctx.cast(x, word), ctx.cast(by, word)
     amount = ctx.known(1)
     if amount is not None and bool(np.all((amount >= 0) & (amount < bits))):
         return op.BitShift(x, by, direction=direction)
@@ -66,37 +65,27 @@ def _shift(ctx: LoweringContext, x: ir.Value, by: ir.Value, direction: str) -> i
 
 def population_count(x: Any) -> Any:
     """Count the set bits, by adding neighbouring fields of growing width."""
-    count, bits = _unsigned(x)
-    for width in _doubling(bits):
-        mask = _fields(width, bits)
-        count = (count & mask) + (lax.shift_right_logical(count, _full(count, width)) & mask)
+    count = x.astype(unsigned(x.dtype))
+    for width in _doubling(x.dtype):
+        mask = _fields(width, count.dtype)
+        count = (count & mask) + (lax.shift_right_logical(count, lax.full_like(count, width)) & mask)
     return count.astype(x.dtype)
 
 
 def count_leading_zeros(x: Any) -> Any:
     """Count the zeros above the highest set bit, which is copied into every lower bit."""
-    filled, bits = _unsigned(x)
-    for width in _doubling(bits):
-        filled |= lax.shift_right_logical(filled, _full(filled, width))
+    filled = x.astype(unsigned(x.dtype))
+    for width in _doubling(x.dtype):
+        filled |= lax.shift_right_logical(filled, lax.full_like(filled, width))
     return population_count(~filled).astype(x.dtype)
 
 
-def _unsigned(x: Any) -> tuple[Any, int]:
-    """Return integers as unsigned ones, and the number of their bits."""
-    bits = info(x.dtype).bits
-    return x.astype(f"uint{bits}"), bits
+def _doubling(dtype: Any) -> list[int]:
+    """Return 1, 2, 4 … below the number of bits of a dtype."""
+    return [1 << k for k in range(info(dtype).bits.bit_length() - 1)]
 
 
-def _doubling(bits: int) -> list[int]:
-    """Return 1, 2, 4 … below a number of bits."""
-    return [1 << k for k in range(bits.bit_length() - 1)]
-
-
-def _fields(width: int, bits: int) -> Any:
-    """A mask of alternating fields of zeros and ones, ones lowest."""
+def _fields(width: int, dtype: Any) -> Any:
+    """Return a mask of alternating fields of zeros and ones, ones lowest."""
     ones = (1 << width) - 1
-    return np.asarray(sum(ones << low for low in range(0, bits, 2 * width)), f"uint{bits}")
-
-
-def _full(like: Any, value: int) -> Any:
-    return lax.full_like(like, value)
+    return np.asarray(sum(ones << low for low in range(0, info(dtype).bits, 2 * width)), dtype)

@@ -1,4 +1,4 @@
-"""Scatter: write, or combine, windows of updates at the places that index vectors name."""
+"""Lower scatters: write, or combine, windows of updates at the places that index vectors name."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.lax import GatherScatterMode
 
-from jax2onnx.plugin import evaluate, is_symbolic, open_jaxpr
+from jax2onnx.plugin import evaluate, has_zero, open_jaxpr, other_axes, permuted
 from jax2onnx_lax.complex.scatter_loop import one_by_one
-from jax2onnx_lax.indexing import Label, arranged, clamped, components, in_bounds, surely_in_bounds, vectors
+from jax2onnx_lax.dtypes import is_float, is_narrow
+from jax2onnx_lax.indexing import (
+    arranged,
+    batch_axes,
+    clamped,
+    components,
+    in_bounds,
+    labelled,
+    surely_in_bounds,
+    vectors,
+    window_axes,
+)
 from jax2onnx_lax.shape import arange, cut, expand, filled, transposed
 
 if TYPE_CHECKING:
@@ -57,17 +67,17 @@ def scatter(
     if update_jaxpr is None or inner.outvars[0] is inner.invars[1]:
         return _Scatter(ctx, dimension_numbers).emit(x, indices, updates, mode, unique=unique_indices)
     combine = functools.partial(_mapped, functools.partial(evaluate, inner, [*consts, *update_consts]))
-    value: ir.Value = ctx.via_jax(
-        lambda a, i, u: one_by_one([a], i, [u], numbers=dimension_numbers, mode=mode, combine=combine)[0],
-        *(x, indices, updates),
-    )
-    return value
+
+    def scattered(x: jax.Array, indices: jax.Array, updates: jax.Array) -> jax.Array:
+        return one_by_one([x], indices, [updates], numbers=dimension_numbers, mode=mode, combine=combine)[0]
+
+    return ctx.via_jax(scattered, x, indices, updates)  # type: ignore[no-any-return]
 
 
 def _mapped(function: Callable[..., Any], *windows: Sequence[jax.Array]) -> list[jax.Array]:
     """Apply a function of scalars to all elements of windows, one array in each of ``windows``."""
-    flat = jax.vmap(function)(*(w.reshape(-1) for (w,) in windows))
-    return [x.reshape(windows[0][0].shape) for x in flat]
+    flat = [window.reshape(-1) for (window,) in windows]
+    return [x.reshape(windows[0][0].shape) for x in jax.vmap(function)(*flat)]
 
 
 def scatter_reduce(
@@ -85,7 +95,7 @@ def scatter_reduce(
     del update_jaxpr, update_consts
     dtype = ctx.aval_out.dtype
     reduction = REDUCTIONS[ctx.eqn.primitive]
-    carrier = np.dtype(np.float32) if jnp.issubdtype(dtype, np.floating) and dtype.itemsize < 4 else dtype
+    carrier = np.dtype(np.float32) if is_narrow(dtype) else dtype
     if dtype == np.bool_:
         carrier = np.dtype(np.int32)
     x, updates = ctx.cast(x, carrier), ctx.cast(updates, carrier)
@@ -94,7 +104,7 @@ def scatter_reduce(
     plan = _Scatter(ctx, dimension_numbers)
     mode = GatherScatterMode.from_any(mode)
     value = plan.emit(x, indices, updates, mode, reduction)
-    if reduction in ("min", "max") and jnp.issubdtype(carrier, np.floating):
+    if reduction in ("min", "max") and is_float(carrier):
         # A NaN wins in JAX; onnxruntime keeps whichever side the comparison leaves.
         nan, update_nan = ctx.cast(ctx.op.IsNaN(x), np.int32), ctx.cast(ctx.op.IsNaN(updates), np.int32)
         hit = ctx.cast(plan.emit(nan, indices, update_nan, mode, "max"), np.bool_)
@@ -103,31 +113,27 @@ def scatter_reduce(
 
 
 class _Scatter:
-    """Says a scatter's dimension numbers with one linear index over the operand dims that are addressed."""
+    """A scatter's dimension numbers, expressed by one linear index over the operand dims that are addressed.
+
+    A dim is addressed if it is batched, or if the window is smaller than it. A point is what has a linear index of its
+    own: an index vector together with a place in the window's dims that are partial, neither whole nor of size 1.
+    """
 
     def __init__(self, ctx: LoweringContext, numbers: ScatterDimensionNumbers) -> None:
-        x, indices, updates = (a.shape for a in ctx.avals_in)
         self._ctx = ctx
-        self._shape = x
-        self._start = [int(d) for d in numbers.scatter_dims_to_operand_dims]
-        batching = [int(d) for d in numbers.operand_batching_dims]
-        self._batching = dict(zip(batching, [int(d) for d in numbers.scatter_indices_batching_dims], strict=True))
-        gone = {int(d) for d in numbers.inserted_window_dims} | set(batching)
-        kept = iter([d for d in range(len(x)) if d not in gone])
-        batch = iter(range(len(indices) - 1))
-        places = {int(d) for d in numbers.update_window_dims}
-        self._update_shape = updates
-        self._labels: list[Label] = [
-            ("window", next(kept)) if i in places else ("batch", next(batch)) for i in range(len(updates))
-        ]
-        self._index_shape = indices[:-1]
-        self._sizes = [1] * len(x)
-        for label, size in zip(self._labels, updates, strict=True):
-            if label[0] == "window":
-                self._sizes[label[1]] = size
-        self._limits = [x[d] - self._sizes[d] for d in self._start]
-        self._addressed = [d for d in range(len(x)) if d in self._batching or self._sizes[d] != x[d]]
+        self._shape, indices, updates = (aval.shape for aval in ctx.avals_in)
+        rank = len(self._shape)
+        self._start = list(map(int, numbers.scatter_dims_to_operand_dims))
+        self._batching = dict(zip(numbers.operand_batching_dims, numbers.scatter_indices_batching_dims, strict=True))
+        kept = other_axes(rank, {*numbers.inserted_window_dims, *self._batching})
+        labels = labelled(len(updates), numbers.update_window_dims, kept)
+        self._update_axes = dict(zip(labels, updates, strict=True))
+        self._sizes = [self._update_axes.get(("window", d), 1) for d in range(rank)]
+        self._limits = [self._shape[d] - self._sizes[d] for d in self._start]
+        self._addressed = [d for d in range(rank) if d in self._batching or self._sizes[d] != self._shape[d]]
         self._partial = [d for d in self._addressed if self._sizes[d] != 1]
+        self._batch = batch_axes(indices[:-1])
+        self._points = {**self._batch, **window_axes(self._sizes, self._partial)}
 
     def emit(
         self,
@@ -141,12 +147,13 @@ class _Scatter:
     ) -> ir.Value:
         """Scatter into ``x``; both may have another dtype than the equation's."""
         ctx = self._ctx
-        if any(not is_symbolic(d) and d == 0 for d in (*self._update_shape, *self._shape)):
+        if has_zero(*self._update_axes.values(), *self._shape):
             return x
         indices = vectors(ctx, indices, 1)
         safe = not self._limits or surely_in_bounds(indices, self._limits)
         within = indices if safe else clamped(ctx, indices, self._limits)
-        line = ctx.reshape(self._linear(within), self._points, self._points or [1])
+        points = list(self._points.values())
+        line = ctx.reshape(self._linear(within), points, points or [1])
         x, before, count, after, perm = self._merged(x)
         size = count
         if mode != GatherScatterMode.CLIP and not safe:
@@ -155,89 +162,82 @@ class _Scatter:
             line = self._or_last(line, in_bounds(ctx, indices, within, len(self._limits)), count)
             assert x.dtype is not None
             x = ctx.op.Concat(x, filled(ctx, 0, [*before, 1, *after], x.dtype.numpy()), axis=len(before))
-        total = math.prod(self._points)
-        line = ctx.reshape(ctx.stamp(line, self._points or [1]), self._points or [1], (total,))
+        line = ctx.reshape(ctx.stamp(line, points or [1]), points or [1], (math.prod(points),))
         updates = self._lined_up(updates, before, after)
         if reduction is None and unique and after and not before:
             value = ctx.op.ScatterND(x, ctx.op.Unsqueeze(line, ctx.ints(1)), updates)
         else:
             # onnxruntime's ScatterND runs in parallel, also where indices repeat: it would lose updates.
-            lone = [*[1] * len(before), total, *[1] * len(after)]
-            places = expand(ctx, ctx.reshape(line, (total,), lone), lone, [*before, total, *after])
+            total = math.prod(points)
+            alone = [*[1] * len(before), total, *[1] * len(after)]
+            places = expand(ctx, ctx.reshape(line, (total,), alone), alone, [*before, total, *after])
             value = ctx.op.ScatterElements(x, places, updates, axis=len(before), reduction=reduction)
         value = ctx.stamp(value, [*before, size, *after])
         if size is not count:
             value = cut(ctx, value, {len(before): (0, -1)}, [*before, count, *after])
-        shape = [self._shape[d] for d in perm]
+        shape = permuted(self._shape, perm)
         value = ctx.reshape(value, [*before, count, *after], shape)
-        return transposed(ctx, value, shape, [perm.index(d) for d in range(len(perm))])
-
-    @property
-    def _points(self) -> list[Any]:
-        """The shape of what has a linear index of its own: index vectors, and places in windows that are partial."""
-        return [*self._index_shape, *[self._sizes[d] for d in self._partial]]
+        return transposed(ctx, value, shape, np.argsort(perm).tolist())
 
     def _or_last(self, line: ir.Value, valid: ir.Value, last: Any) -> ir.Value:
         """Replace the linear index of every point of an invalid index vector by ``last``."""
-        ctx = self._ctx
-        lone = range(len(self._index_shape), len(self._points) or 1)
-        valid = ctx.op.Unsqueeze(valid, ctx.ints(*lone)) if lone else valid
-        return ctx.op.Where(valid, line, ctx.dim(last))
+        rank = max(len(self._points), 1)  # the index of a lone point is a vector, too
+        valid = self._unsqueezed(valid, other_axes(rank, range(len(self._batch))))
+        return self._ctx.op.Where(valid, line, self._ctx.dim(last))
+
+    def _unsqueezed(self, x: ir.Value, axes: Sequence[int]) -> ir.Value:
+        return self._ctx.op.Unsqueeze(x, self._ctx.ints(*axes)) if axes else x
 
     def _lined_up(self, updates: ir.Value, before: Sequence[Any], after: Sequence[Any]) -> ir.Value:
         """Bring the updates into the form (before, points, after)."""
-        rest = [d for d in range(len(self._shape)) if d not in self._addressed]
-        wanted: list[Label] = [("window", d) for d in rest[: len(before)]]
-        wanted += [("batch", i) for i in range(len(self._index_shape))] + [("window", d) for d in self._partial]
-        wanted += [("window", d) for d in rest[len(before) :]]
-        updates = arranged(self._ctx, updates, self._update_shape, self._labels, wanted)
-        total = math.prod(self._points)
-        return self._ctx.reshape(updates, [*before, *self._points, *after], [*before, total, *after])
+        rest = other_axes(len(self._shape), self._addressed)
+        first, last = window_axes(self._shape, rest[: len(before)]), window_axes(self._shape, rest[len(before) :])
+        updates = arranged(self._ctx, updates, self._update_axes, {**first, **self._points, **last})
+        points = self._points.values()
+        return self._ctx.reshape(updates, [*before, *points, *after], [*before, math.prod(points), *after])
 
-    def _merged(self, x: ir.Value) -> tuple[ir.Value, list[Any], Any, list[Any], list[int]]:
+    def _merged(self, x: ir.Value) -> tuple[ir.Value, Sequence[Any], Any, Sequence[Any], list[int]]:
         """Merge the addressed dims into one; return the sizes before, of and after it, and the order of the dims."""
         ctx, addressed = self._ctx, self._addressed
         perm = list(range(len(self._shape)))
         first = addressed[0] if addressed else 0
-        if addressed != list(range(first, first + len(addressed))):
-            perm = [*addressed, *[d for d in perm if d not in addressed]]
-            first = 0
-        shape = [self._shape[d] for d in perm]
-        before, middle, after = shape[:first], shape[first : first + len(addressed)], shape[first + len(addressed) :]
+        end = first + len(addressed)
+        if addressed != perm[first:end]:
+            perm = [*addressed, *other_axes(len(perm), addressed)]
+            first, end = 0, len(addressed)
+        shape = permuted(self._shape, perm)
+        before, after, count = shape[:first], shape[end:], math.prod(shape[first:end])
         x = transposed(ctx, x, self._shape, perm)
-        count = math.prod(middle)
         return ctx.reshape(x, shape, [*before, count, *after]), before, count, after, perm
 
     def _linear(self, within: ir.Value) -> ir.Value:
         """Return the linear index, as int64, of every point of the updates."""
         ctx = self._ctx
-        strides, stride = {}, 1
+        strides: dict[int, Any] = {}
+        stride = 1
         for d in reversed(self._addressed):
             strides[d] = stride
             stride = stride * self._shape[d]
-        axes = len(self._index_shape) + len(self._partial)
+        rank, batch_rank = len(self._points), len(self._batch)
         parts: list[ir.Value] = []
-        moved = [(k, d) for k, d in enumerate(self._start) if d in strides]
-        if moved:
-            index = ctx.cast(components(ctx, within, [k for k, _ in moved], len(self._start)), np.int64)
-            if len(moved) > 1:
-                scaled = ctx.op.Mul(index, ctx.shape([strides[d] for _, d in moved]))
-                index = ctx.op.ReduceSum(scaled, ctx.ints(-1), keepdims=0)
-            else:
-                index = self._scaled(index, strides[moved[0][1]])
-            lone = range(len(self._index_shape), axes)
-            parts.append(ctx.op.Unsqueeze(index, ctx.ints(*lone)) if lone else index)
-        lines = list(self._batching.items())
-        lines += [(d, len(self._index_shape) + i) for i, d in enumerate(self._partial)]
-        for d, axis in lines:
+        moving = [k for k, d in enumerate(self._start) if d in strides]
+        if moving:
+            index = ctx.cast(components(ctx, within, moving, len(self._start)), np.int64)
+            index = self._weighted(index, [strides[self._start[k]] for k in moving])
+            parts.append(self._unsqueezed(index, range(batch_rank, rank)))
+        # Along these axes of the points, the index grows by the stride of a dim.
+        axes = self._batching | {d: batch_rank + i for i, d in enumerate(self._partial)}
+        for d, axis in axes.items():
             size = self._shape[d] if d in self._batching else self._sizes[d]
-            step = self._scaled(arange(ctx, size, np.int64), strides[d])
-            others = [a for a in range(axes) if a != axis]
-            parts.append(ctx.op.Unsqueeze(step, ctx.ints(*others)) if others else step)
+            step = self._weighted(arange(ctx, size, np.int64), [strides[d]])
+            parts.append(self._unsqueezed(step, other_axes(rank, [axis])))
         line = functools.reduce(ctx.op.Add, parts) if parts else ctx.constant(0, np.int64)
-        return line if moved or not self._points else expand(ctx, line, (), self._points)
+        return line if moving or not self._points else expand(ctx, line, (), [*self._points.values()])
 
-    def _scaled(self, index: ir.Value, stride: Any) -> ir.Value:
-        if not is_symbolic(stride) and stride == 1:
-            return index
-        return self._ctx.op.Mul(index, self._ctx.shape([stride]))
+    def _weighted(self, indices: ir.Value, strides: Sequence[Any]) -> ir.Value:
+        """Return the sum of the components of index vectors (scalars if there is one), each times its stride."""
+        ctx = self._ctx
+        if len(strides) == 1 and strides[0] == 1:
+            return indices
+        scaled = ctx.op.Mul(indices, ctx.shape(strides))
+        return ctx.op.ReduceSum(scaled, ctx.ints(-1), keepdims=0) if len(strides) > 1 else scaled

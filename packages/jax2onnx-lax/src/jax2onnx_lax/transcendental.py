@@ -1,4 +1,4 @@
-"""Exponentials, logarithms, trigonometry and the error function."""
+"""Lower exponentials, logarithms, trigonometry and the error function."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jax import lax
 from jax2onnx.plugin import Facts, blind, telling
 from jax2onnx_lax.dtypes import is_narrow, needs_double, widened
 from jax2onnx_lax.folding import wide
-from jax2onnx_lax.zeros import negation
+from jax2onnx_lax.zeros import emit_sign_bit, negation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +61,7 @@ def register(registry: BoundLowerings) -> None:
             "cos": single("Cos", cos64),
             "tan": single("Tan", lambda x: lax.sin(x) / cos64(x)),
             "asin": single("Asin", lambda x: 2 * lax.atan(x / (1 + lax.sqrt((1 - x) * (1 + x))))),
-            "acos": single("Acos", acos64),
+            "acos": single("Acos", lambda x: 2 * lax.atan(lax.sqrt((1 - x) / (1 + x)))),
             "atan": atan,
             "sinh": single("Sinh", lambda x: lax.tanh(x) * lax.cosh(x)),
             "cosh": single("Cosh", lambda x: lax.exp(x - LN2) + lax.exp(-x - LN2)),
@@ -70,11 +70,11 @@ def register(registry: BoundLowerings) -> None:
             "atanh": single("Atanh", lambda x: (lax.log1p(x) - lax.log1p(-x)) / 2),
             "erf": in_float32(erf),
             "logistic": logistic,
-            "exp2": exp2,
+            "exp2": lambda ctx, x: ctx.op.Exp(ctx.op.Mul(x, np.asarray(LN2, ctx.aval_out.dtype))),
             "expm1": in_float32(expm1),
             "log1p": in_float32(log1p),
-            "log2": in_float32(log2),
-            "rsqrt": in_float32(rsqrt),
+            "log2": in_float32(lambda ctx, x: ctx.op.Div(ctx.op.Log(x), LN2)),
+            "rsqrt": in_float32(lambda ctx, x: ctx.op.Reciprocal(ctx.op.Sqrt(x))),
             "cbrt": in_float32(cbrt),
             "atan2": in_float32(atan2),
         }
@@ -120,11 +120,6 @@ def polynomial(x: Any, coefficients: Sequence[float]) -> Any:
     return functools.reduce(lambda value, c: value * x + c, coefficients[1:], jnp.full_like(x, coefficients[0]))
 
 
-def exp2(ctx: LoweringContext, x: ir.Value) -> ir.Value:
-    """Lower ``exp2`` as JAX does, whose product is rounded to the operand's dtype."""
-    return ctx.op.Exp(ctx.op.Mul(x, np.asarray(LN2, ctx.aval_out.dtype)))
-
-
 def expm1(ctx: LoweringContext, x: ir.Value) -> ir.Value:
     """Lower ``expm1`` as ``tanh(x/2) (exp(x) + 1)``, which has no cancellation."""
     op = ctx.op
@@ -135,22 +130,12 @@ def log1p(ctx: LoweringContext, x: ir.Value) -> ir.Value:
     """Lower ``log1p``: ``x`` times what ``log(u)`` is to ``u - 1``, which undoes the error that ``u = 1 + x`` makes."""
     op = ctx.op
     u = op.Add(x, 1.0)
-    moved = op.Sub(u, 1.0)
+    rounded = op.Sub(u, 1.0)
     small = op.Less(op.Abs(x), 0.5)
     # A product, since onnxruntime's Where makes 0 of -0, and log(u) / log1p(-0) is then infinite the wrong way.
-    one = op.Or(op.Equal(moved, 0.0), op.Equal(x, math.inf))
-    divisor = op.Where(small, moved, x)
+    one = op.Or(op.Equal(rounded, 0.0), op.Equal(x, math.inf))
+    divisor = op.Where(small, rounded, x)
     return op.Mul(x, op.Where(one, 1.0, op.Div(op.Log(u), op.Where(one, 1.0, divisor))))
-
-
-def log2(ctx: LoweringContext, x: ir.Value) -> ir.Value:
-    """Lower ``log2``."""
-    return ctx.op.Div(ctx.op.Log(x), LN2)
-
-
-def rsqrt(ctx: LoweringContext, x: ir.Value) -> ir.Value:
-    """Lower ``rsqrt``."""
-    return ctx.op.Reciprocal(ctx.op.Sqrt(x))
 
 
 def cbrt(ctx: LoweringContext, x: ir.Value) -> ir.Value:
@@ -180,26 +165,15 @@ def atan2(ctx: LoweringContext, y: ir.Value, x: ir.Value) -> ir.Value:
     # Equal operands include zeros and infinities, whose quotient is NaN.
     quotient = op.Where(op.Equal(height, width), 1.0, op.Div(height, width))
     origin = op.And(op.Equal(height, 0.0), op.Equal(width, 0.0))
-    angle = op.Where(origin, 0.0, _emit_atan(ctx, quotient))
-    angle = op.Where(_negative(ctx, x), op.Sub(math.pi, angle), angle)
+    angle = op.Where(origin, 0.0, atan(ctx, quotient))
+    angle = op.Where(emit_sign_bit(ctx, x), op.Sub(math.pi, angle), angle)
     # In this order: onnxruntime's Where makes 0 of a -0 that it takes from its first choice.
-    angle = op.Where(negation(ctx, _negative(ctx, y)), angle, op.Neg(angle))
+    angle = op.Where(negation(ctx, emit_sign_bit(ctx, y)), angle, op.Neg(angle))
     return op.Where(op.Or(op.IsNaN(x), op.IsNaN(y)), math.nan, angle)
 
 
-def _negative(ctx: LoweringContext, x: ir.Value) -> ir.Value:
-    """The sign bit, that of zero included."""
-    op = ctx.op
-    return op.Or(op.Less(x, 0.0), op.Less(op.Reciprocal(x), 0.0))
-
-
 def atan(ctx: LoweringContext, x: ir.Value) -> ir.Value:
-    """Lower ``atan``."""
-    return _emit_atan(ctx, x)
-
-
-def _emit_atan(ctx: LoweringContext, x: ir.Value) -> ir.Value:
-    """Emit ``Atan``; in float64, where the target lacks it, from the float32 angle and one step of correction.
+    """Lower ``atan``; in float64, where the target lacks it, from the float32 angle and one step of correction.
 
     With ``a`` near ``atan(x)``: ``atan(x) = a + atan((x cos a - sin a) / (cos a + x sin a))``.
     """
@@ -219,11 +193,6 @@ def cos64(x: Any) -> Any:
     """Return the cosine from the sine of half the angle, which is exact where a shifted angle is not."""
     half = lax.sin(x / 2)
     return 1 - 2 * half * half
-
-
-def acos64(x: Any) -> Any:
-    """Return the arc cosine."""
-    return 2 * lax.atan(lax.sqrt((1 - x) / (1 + x)))
 
 
 def asinh64(x: Any) -> Any:

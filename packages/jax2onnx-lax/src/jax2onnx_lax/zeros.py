@@ -1,7 +1,7 @@
-"""Operators with the sign that JAX gives a zero, where it matters: a choice keeps it, and -0 is less than 0.
+"""Emit operators with the sign that JAX gives a zero, where it matters: a choice keeps it, and -0 is less than 0.
 
-Unless its second choice is broadcast to a greater shape, onnxruntime's ``Where`` keeps that choice's -0; its first
-choice's it makes 0.
+onnxruntime's ``Where`` makes 0 of a -0 that it takes from its first choice. It keeps a -0 of its second choice, unless
+that is broadcast to a greater shape.
 """
 
 from __future__ import annotations
@@ -54,6 +54,11 @@ def negation(ctx: LoweringContext, condition: ir.Value) -> ir.Value:
     return ctx.op.Equal(condition, np.bool_(0))
 
 
+def emit_sign_bit(ctx: LoweringContext, x: ir.Value) -> ir.Value:
+    """Emit whether a float is negative; -0 is."""
+    return ctx.op.Or(ctx.op.Less(x, 0.0), ctx.op.Less(ctx.op.Reciprocal(x), 0.0))
+
+
 def emit_sign(ctx: LoweringContext, x: ir.Value) -> ir.Value:
     """Emit ``Sign`` of floats; onnxruntime's makes 0 of -0, and of a float16 NaN."""
     op = ctx.op
@@ -70,7 +75,7 @@ def emit_signed(ctx: LoweringContext, op_type: str, emit: Callable[..., ir.Value
     Args:
         ctx: the context.
         op_type: ``Max`` or ``Min``.
-        emit: emits the extremum of as many values, which may return either zero.
+        emit: emits the operator on as many values; of zeros of both signs it may return either.
         operands: the values.
     """
     op = ctx.op
@@ -79,7 +84,7 @@ def emit_signed(ctx: LoweringContext, op_type: str, emit: Callable[..., ir.Value
         return result
     if op_type == "Max" and any(not may_be_minus_zero(x) for x in operands):
         return emit_plus_zero(ctx, result)
-    # The reciprocals of the zeros tell them apart.
+    # The zeros have reciprocals of different sign.
     worst = -np.inf if op_type == "Max" else np.inf
     signs = emit(*[op.Where(op.Equal(x, 0.0), op.Reciprocal(x), worst) for x in operands])
     return op.Where(negation(ctx, op.Equal(result, 0.0)), result, op.Reciprocal(signs))
@@ -91,13 +96,13 @@ def emit_plus_zero(ctx: LoweringContext, x: ir.Value) -> ir.Value:
 
 
 def is_zero(x: ir.Value, *, minus: bool = False) -> bool:
-    """Tell whether all elements are known to be 0, or with ``minus`` -0."""
+    """Return whether all elements are known to be 0, or with ``minus`` -0."""
     constant: Any = x.const_value
     return constant is not None and not np.any(constant.numpy()) and bool(np.all(np.signbit(constant.numpy()) == minus))
 
 
 def _signed(ctx: LoweringContext, x: ir.Value) -> bool:
-    """Tell whether the target mistakes zeros, and the sign of one may change a number."""
+    """Return whether the target confuses zeros, and the sign of one may change a number."""
     return ctx.target is not None and x.dtype is not None and x.dtype.is_floating_point() and ctx.sign_of_zero_matters()
 
 

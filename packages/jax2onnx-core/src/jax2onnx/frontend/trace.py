@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import operator
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 
-from jax2onnx._compat import TRACING_ERRORS, InconclusiveDimensionOperation, unsharded
+from jax2onnx._compat import TRACING_ERRORS, InconclusiveDimensionOperation, unsharded, users_own
 from jax2onnx.errors import DimensionError, TraceError
-from jax2onnx.frontend.remedies import decide, decide_otherwise, first_line
-from jax2onnx.frontend.switches import branch
+from jax2onnx.frontend.remedies import comparison_remedy, first_line, symbolic_dims_remedy, tracing_remedy
+from jax2onnx.frontend.switches import call_with_switches
 from jax2onnx.plugin.functions import marked_call
+from jax2onnx.plugin.naming import path_name
 from jax2onnx.program.flatten import flatten
 from jax2onnx.program.program import Program
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from jax2onnx.frontend.specs import Inputs
     from jax2onnx.plugin.opening import Opened
     from jax2onnx.program.facts import FactTable
+
+__all__ = ["Traced", "trace"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,57 +61,118 @@ def trace(opened: Opened, inputs: Inputs, facts: FactTable) -> Traced:
     try:
         return _trace(opened, inputs, facts, ())
     except TraceError as error:
-        switches = inputs.switches
-        if not switches or not _is_switching(error):
+        if not inputs.switches or not _needs_python_bool(error):
             raise
-        try:
-            traced = _trace(opened, inputs, facts, switches)
-        except TraceError as other:
-            if _is_switching(other):
-                raise error from error.__cause__
-            raise
-    if len(switches) > 1:
-        for switch in switches:
-            fewer = tuple(s for s in switches if s != switch)
-            with contextlib.suppress(TraceError):
-                traced, switches = _trace(opened, inputs, facts, fewer), fewer
+        return _trace_with_switches(opened, inputs, facts, error)
+
+
+def _trace_with_switches(opened: Opened, inputs: Inputs, facts: FactTable, first_error: TraceError) -> Traced:
+    """Trace a function so that as few of the scalar bool inputs as possible are Python bools."""
+    switches = inputs.switches
+    try:
+        traced = _trace(opened, inputs, facts, switches)
+    except TraceError as error:
+        if _needs_python_bool(error):
+            # The Python bool is computed in the function: the first error is the plainer one.
+            raise first_error from first_error.__cause__
+        raise
+    if len(switches) == 1:
+        return traced
+    for switch in inputs.switches:
+        fewer = list(switches)
+        fewer.remove(switch)
+        with contextlib.suppress(TraceError):
+            traced = _trace(opened, inputs, facts, fewer)
+            switches = tuple(fewer)
     return traced
 
 
-def _is_switching(error: TraceError) -> bool:
+def _needs_python_bool(error: TraceError) -> bool:
     return isinstance(error.__cause__, jax.errors.TracerBoolConversionError)
 
 
 def _trace(opened: Opened, inputs: Inputs, facts: FactTable, switches: Sequence[int]) -> Traced:
-    held = {**{n: a for n, a in opened.params.items() if n not in opened.state}, **opened.state}
-    abstract = [*(s.aval for s in inputs.specs), *(unsharded(jax.typeof(a)) for a in held.values())]
+    state = opened.state
+    arrays = dict(opened.params)
+    for name in state:
+        arrays.pop(name, None)
+    arrays.update(state)
+    names = [spec.name for spec in inputs.specs]
+    given = [spec.aval for spec in inputs.specs]
+    held = map(unsharded, map(jax.typeof, arrays.values()))
 
     def flat(leaves: Sequence[Any]) -> Any:
-        own = dict(zip(held, leaves[len(inputs.specs) :], strict=True))
+        arguments = leaves[: len(names)]
+        params = dict(zip(arrays, leaves[len(names) :], strict=True))
+        pure = functools.partial(opened.function, params)
 
-        def call(given: Sequence[Any]) -> Any:
-            result = inputs.call(functools.partial(opened.function, own), given)
-            if not opened.state:
+        def call(arguments: Sequence[Any]) -> Any:
+            result = inputs.call(pure, arguments)
+            if not state:
                 return result, []
-            result, state = result
-            return result, [state[n] for n in opened.state]
+            result, after = result
+            return result, [after[name] for name in state]
 
-        return branch(call, leaves[: len(inputs.specs)], switches, [s.name for s in inputs.specs])
+        return call_with_switches(call, arguments, switches, names)
 
+    with _explained_errors(inputs):
+        jaxpr, (result, _) = jax.make_jaxpr(flat, return_shape=True)([*given, *held])
+    return _arrange(flatten(jaxpr, facts, keep=marked_call), arrays, list(state), result)
+
+
+def _arrange(program: Program, arrays: Mapping[str, Any], state: Sequence[str], result: Any) -> Traced:
+    """Sort the arrays, which are parameters and ``state``, into parameters and updated state.
+
+    The inputs of the program are the model's inputs and the arrays, its outputs those of ``result`` and the new state.
+    State whose output is its input is not updated.
+    """
+    flat, _ = jax.tree_util.tree_flatten_with_path(result)
+    first = len(program.inputs) - len(arrays)
+    inputs = list(program.inputs[:first])
+    outputs = list(program.outputs[: len(flat)])
+    before = dict(zip(arrays, program.inputs[first:], strict=True))
+    after = dict(zip(state, program.outputs[len(flat) :], strict=True))
+    params = dict(arrays)
+    updated = {}
+    for name in state:
+        if after[name] is not before[name]:
+            updated[name] = params.pop(name)
+            inputs.append(before[name])
+            outputs.append(after[name])
+    inputs = [before[name] for name in params] + inputs
+    names = []
+    avals = []
+    for path, aval in flat:
+        names.append(path_name(path))
+        avals.append(aval)
+    return Traced(
+        program=Program(inputs, program.eqns, outputs),
+        params=params,
+        updated=updated,
+        outputs=tuple(names),
+        avals=tuple(avals),
+    )
+
+
+@contextlib.contextmanager
+def _explained_errors(inputs: Inputs) -> Iterator[None]:
+    """Raise JAX's errors as errors that name the user's line and a remedy."""
     try:
-        jaxpr, shape = jax.make_jaxpr(flat, return_shape=True)(abstract)
+        yield
     except InconclusiveDimensionOperation as error:
         raise DimensionError(
             f"JAX cannot decide a comparison of symbolic dimensions: {first_line(error)}",
             where=_user_line(error),
-            remedy=decide(error),
+            remedy=comparison_remedy(error),
         ) from error
     except TRACING_ERRORS as error:
         raise TraceError(
-            f"JAX cannot trace the callable: {first_line(error)}", where=_user_line(error), remedy=_remedy(error)
+            f"JAX cannot trace the callable: {first_line(error)}",
+            where=_user_line(error),
+            remedy=tracing_remedy(error),
         ) from error
     except (TypeError, ValueError, OverflowError) as error:
-        remedy = decide_otherwise(error) if inputs.symbols else None
+        remedy = symbolic_dims_remedy(error) if inputs.symbols else None
         if remedy is None:
             raise
         raise DimensionError(
@@ -116,52 +180,10 @@ def _trace(opened: Opened, inputs: Inputs, facts: FactTable, switches: Sequence[
             where=_user_line(error),
             remedy=remedy,
         ) from error
-    paths = jax.tree_util.tree_flatten_with_path(shape[0])[0]
-    names = tuple(jax.tree_util.keystr(p, simple=True, separator=".") for p, _ in paths)
-    program = flatten(jaxpr, facts, keep=marked_call)
-    return _arranged(program, held, tuple(opened.state), names, tuple(aval for _, aval in paths))
-
-
-def _arranged(
-    program: Program, held: Mapping[str, Any], state: Sequence[str], outputs: tuple[str, ...], avals: tuple[Any, ...]
-) -> Traced:
-    """Tell apart the state that is updated, whose output is not just its input, and let the rest be parameters."""
-    first = len(program.inputs) - len(held)
-    variables = dict(zip(held, program.inputs[first:], strict=True))
-    after = dict(zip(state, program.outputs[len(outputs) :], strict=True))
-    updated = [n for n in state if after[n] is not variables[n]]
-    params = [n for n in held if n not in updated]
-    arranged = Program(
-        [*(variables[n] for n in params), *program.inputs[:first], *(variables[n] for n in updated)],
-        program.eqns,
-        [*program.outputs[: len(outputs)], *(after[n] for n in updated)],
-    )
-    return Traced(arranged, {n: held[n] for n in params}, {n: held[n] for n in updated}, outputs, avals)
-
-
-def _remedy(error: BaseException) -> str:
-    if isinstance(error, jax.errors.NonConcreteBooleanIndexError) or "nonzero" in str(error) or "`size`" in str(error):
-        return "the result's shape depends on data; use jnp.where(mask, x, fill), or pass size= where it is taken"
-    if isinstance(error, jax.errors.TracerArrayConversionError):
-        return "a traced value met numpy; use the jax.numpy function instead"
-    if isinstance(error, jax.errors.TracerBoolConversionError):
-        return "a Python if/while/and/or needs a concrete value; use jnp.where, jax.lax.cond or jax.lax.while_loop"
-    if isinstance(error, jax.errors.UnexpectedTracerError):
-        return "a traced value was stored outside the function (a module that changes its state?); return it instead"
-    if isinstance(error, NotImplementedError):
-        return "JAX itself does not offer this; where it is about a dimension, give that as an int"
-    return "make the value static (functools.partial, or a closure over a Python value), or compute it with jax.numpy"
 
 
 def _user_line(error: BaseException) -> str | None:
-    """The innermost frame of the error that is neither JAX's nor a framework's nor ours."""
-    own = Path(__file__).parents[1]
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(frame.filename)
-        library = {"jax", "jaxlib", "flax", "equinox", "haiku", "keras"} & set(path.parts)
-        if frame.filename.startswith("<") or ("site-packages" in path.parts and library) or own in path.parents:
-            continue
-        if "contextlib.py" in frame.filename or "functools.py" in frame.filename:
-            continue
-        return f"{frame.filename}:{frame.lineno} ({frame.name}): {frame.line}"
-    return None
+    """Return the innermost line of the user's own code on the way to an error."""
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    frame = users_own(frames, operator.attrgetter("filename"))
+    return frame and f"{frame.filename}:{frame.lineno} ({frame.name}): {frame.line}"

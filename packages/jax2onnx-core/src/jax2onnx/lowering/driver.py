@@ -11,14 +11,8 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic, name_stack, user_frame
-from jax2onnx.errors import (
-    ConversionError,
-    DimensionError,
-    OpsetError,
-    UnsupportedCaseError,
-    UnsupportedPrimitiveError,
-)
-from jax2onnx.frontend.remedies import decide, first_line
+from jax2onnx.errors import ConversionError, DimensionError, OpsetError, UnsupportedCaseError, UnsupportedPrimitiveError
+from jax2onnx.frontend.remedies import comparison_remedy, first_line
 from jax2onnx.fusion.fuse import Declined
 from jax2onnx.lowering.builder import Ops, Scope
 from jax2onnx.lowering.dims import Dims
@@ -142,7 +136,7 @@ class Driver:
         except InconclusiveDimensionOperation as error:
             msg = f"{eqn.primitive}: the rule cannot decide a comparison of dimensions: {first_line(error)}"
             plugin = self._describe_plugin(entry.plugin)
-            raise DimensionError(msg, where=_where(eqn), plugin=plugin, remedy=decide(error)) from error
+            raise DimensionError(msg, where=_where(eqn), plugin=plugin, remedy=comparison_remedy(error)) from error
         except (TypeError, ValueError) as error:
             if not entry.via_jax or not any(is_symbolic(d) for a in ctx.avals_in for d in a.shape):
                 raise

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from jax2onnx.plugin.lowerings import MIN_OPSET
     from jax2onnx.plugin.naming import argument_names, key_name, name_arrays
     from jax2onnx.plugin.opening import Carried, Leaves, Opened, Opening, canonical, is_parameter, mode_warning
+    from jax2onnx.plugin.operators import Operators
     from jax2onnx.plugin.registry import BoundExamples, BoundFusions, BoundLowerings
     from jax2onnx.program.dims import may_be_zero
     from jax2onnx.program.facts import Facts, blind, telling
@@ -67,6 +68,7 @@ __all__ = [
     "LoweringContext",
     "Opened",
     "Opening",
+    "Operators",
     "Target",
     "argument_names",
     "bit_hashes",
@@ -107,6 +109,7 @@ _MODULES = (
     "plugin.examples",
     "plugin.lowerings",
     "plugin.registry",
+    "plugin.operators",
     "plugin.fusions",
     "plugin.opening",
     "plugin.naming",

@@ -17,6 +17,7 @@ from jax2onnx.program.program import Const, Eqn, Program
 
 if TYPE_CHECKING:
     from jax2onnx.legalise.targets import Target
+    from jax2onnx.plugin.operators import Operators
 
 __all__ = ["LoweringContext", "graph_input", "ir_dtype", "stamp"]
 
@@ -50,7 +51,7 @@ class LoweringContext:
         warnings: messages to show the user once, at the end.
     """
 
-    def __init__(self, emission: Emission, eqn: Eqn, op: Any, *, derived: bool) -> None:
+    def __init__(self, emission: Emission, eqn: Eqn, op: Operators, *, derived: bool) -> None:
         self.op = op
         self.opset = emission.opset
         self.target = emission.target
@@ -102,8 +103,7 @@ class LoweringContext:
 
     def constant(self, value: Any, dtype: Any = None) -> ir.Value:
         """Return a constant; ``dtype`` as numpy takes it (default: that of ``value``)."""
-        constant: ir.Value = self.op.constant(np.asarray(value, dtype))
-        return constant
+        return self.op.constant(np.asarray(value, dtype))
 
     def ints(self, *values: int) -> ir.Value:
         """Return a constant int64 vector."""
@@ -141,7 +141,7 @@ class LoweringContext:
             x, old = first, before
         if tuple(old) == tuple(new):
             return x
-        result: ir.Value | None = self.op.rearranged(x, new) if static else None
+        result = self.op.rearranged(x, new) if static else None
         if result is None:
             result = self._reshape(x, old, new, static=static)
         reshaped[result] = x, old
@@ -166,7 +166,7 @@ class LoweringContext:
         to = ir_dtype(dtype)
         if x.dtype == to:
             return x
-        value: ir.Value = self.op.Cast(x, to=int(to))
+        value = self.op.Cast(x, to=int(to))
         value.shape = x.shape
         return value
 
@@ -210,8 +210,7 @@ class LoweringContext:
             avals: shape and dtype of each graph input.
             body: gets the graph's inputs, returns its outputs.
         """
-        graph: ir.Graph = self.op.subgraph(name, [graph_input(a) for a in avals], body)
-        return graph
+        return self.op.subgraph(name, [graph_input(a) for a in avals], body)
 
 
 @functools.cache

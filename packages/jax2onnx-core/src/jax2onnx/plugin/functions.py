@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import itertools
 import operator
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -81,12 +82,12 @@ class _Export:
     Attributes:
         carry: takes apart a framework object that is an argument; returns None for anything else.
         jitted: the jitted form of each decorated callable.
-        sites: how many call sites have a definition of their own.
+        sites: numbers for the call sites that have a definition of their own.
     """
 
     carry: _Carry
     jitted: dict[Any, _Function] = field(default_factory=dict)
-    sites: int = 0
+    sites: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
 
 @contextlib.contextmanager
@@ -185,11 +186,8 @@ def _wrap(fn: _Function, mark: Mark, *, unique: bool) -> _Function:
         export = _EXPORTING.get()
         if export is None:
             return fn(*args, **kwargs)
-        if unique:
-            return _call_marked(export, fn, mark, (args, kwargs))
-        export.sites += 1
-        own_mark = replace(mark, site=export.sites)
-        return _call_marked(export, fn, own_mark, (args, kwargs))
+        site = mark.site if unique else next(export.sites)
+        return _call_marked(export, fn, replace(mark, site=site), (args, kwargs))
 
     setattr(call, _ATTRIBUTE, True)
     return call
@@ -200,121 +198,92 @@ def _call_marked(export: _Export, fn: _Function, mark: Mark, args_and_kwargs: An
     arguments, paths = _take_apart(args_and_kwargs, export.carry)
     names: list[str] = []
     arrays: list[Any] = []
-    labels = argument_names(fn, paths)
-    for label, slot in zip(labels, arguments.slots, strict=True):
-        names += [dotted(label, name) for name in slot.names]
-        arrays += slot.arrays
+    for label, part in zip(argument_names(fn, paths), arguments.parts, strict=True):
+        below = part.names or [""] * len(part.leaves)
+        names += [dotted(label, name) for name in below]
+        arrays += part.leaves
     key = (fn, mark)
-    jitted = export.jitted.get(key)
-    if jitted is None:
-        jitted = export.jitted[key] = _jit(fn, mark)
-    result, states = jitted(arguments, name_arrays(names, arrays))
-    for slot, state in zip(arguments.slots, states, strict=True):
-        if slot.carried is not None and state is not None:
-            slot.carried.write(state)
+    if key not in export.jitted:
+        export.jitted[key] = _jit(fn, mark)
+    result, states = export.jitted[key](arguments, name_arrays(names, arrays))
+    for part, state in zip(arguments.parts, states, strict=True):
+        if state is not None:
+            part.write(state)
     return result
-
-
-def _jit(fn: _Function, mark: Mark) -> _Function:
-    def call(arguments: _Arguments, arrays: Mapping[str, Any]) -> Any:
-        return arguments.call(fn, iter(arrays.values()))
-
-    call.__name__ = call.__qualname__ = str(mark)
-    return jax.jit(call, static_argnums=0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Slot:
-    """One leaf of the arguments: an array, a framework object, or a static value.
-
-    Slots are equal if they differ in their arrays only.
-
-    Attributes:
-        static: all of the leaf but its arrays.
-        arrays: its arrays.
-        rebuild: makes such a leaf of arrays.
-        carried: the framework object, if the leaf is one.
-    """
-
-    static: Hashable
-    arrays: Sequence[Any] = field(compare=False)
-    rebuild: Callable[[Sequence[Any]], Any] = field(compare=False)
-    carried: Carried | None = field(compare=False, default=None)
-
-    @property
-    def names(self) -> Sequence[str]:
-        """For each array its path within the leaf."""
-        if self.carried is not None and self.carried.names:
-            return self.carried.names
-        return [""] * len(self.arrays)
-
-    def changed_arrays(self, leaf: Any, before: Sequence[Any]) -> list[Any] | None:
-        """Return the arrays of a rebuilt framework object after the call, or None if the call changed none."""
-        if self.carried is None:
-            return None
-        after = list(self.carried.read(leaf))
-        is_same = [old is new for old, new in zip(before, after, strict=True)]
-        return None if all(is_same) else after
 
 
 @dataclass(frozen=True, slots=True)
 class _Arguments:
-    """The arguments of a call, taken apart.
+    """The arguments of a call, taken apart: framework objects, and arrays and static values in the same form.
 
     ``jax.jit`` specialises a function for them: they are equal if they differ in their arrays only.
     """
 
     tree: Any
-    slots: tuple[_Slot, ...]
+    statics: tuple[Hashable, ...]
+    parts: Sequence[Carried] = field(compare=False)
 
-    def call(self, fn: _Function, arrays: Iterator[Any]) -> tuple[Any, list[Any]]:
-        """Call ``fn`` with such arguments of other arrays.
 
-        Returns:
-            The result, and for each slot the arrays of its framework object that the call changed, or None.
-        """
+def _jit(fn: _Function, mark: Mark) -> _Function:
+    """Return the jitted form of ``fn``: it returns the changed arrays of each argument too, or None for it."""
+
+    def call(arguments: _Arguments, arrays: Mapping[str, Any]) -> Any:
+        remaining = iter(arrays.values())
         given = []
         leaves = []
-        for slot in self.slots:
-            own = [next(arrays) for _ in slot.arrays]
+        for part in arguments.parts:
+            own = list(itertools.islice(remaining, len(part.leaves)))
             given.append(own)
-            leaves.append(slot.rebuild(own))
-        args, kwargs = jax.tree_util.tree_unflatten(self.tree, leaves)
+            leaves.append(part.rebuild(own))
+        args, kwargs = jax.tree_util.tree_unflatten(arguments.tree, leaves)
         result = fn(*args, **kwargs)
-        states = map(_Slot.changed_arrays, self.slots, leaves, given)
+        states = map(_changed, arguments.parts, leaves, given)
         return result, list(states)
+
+    call.__name__ = call.__qualname__ = str(mark)
+    return jax.jit(call, static_argnums=0)
+
+
+def _changed(part: Carried, leaf: Any, before: Sequence[Any]) -> list[Any] | None:
+    """Return the arrays of a rebuilt argument after the call, or None if the call changed none of them."""
+    after = list(part.read(leaf))
+    is_same = [old is new for old, new in zip(before, after, strict=True)]
+    return None if all(is_same) else after
 
 
 def _take_apart(args_and_kwargs: Any, carry: _Carry) -> tuple[_Arguments, list[Any]]:
-    """Return the arguments as slots, and the path of each slot; a framework object is one slot."""
+    """Return the arguments, taken apart, and the path of each part; a framework object is one part."""
     carried: dict[int, Carried] = {}
 
     def is_carried(node: Any) -> bool:
         if isinstance(node, _PLAIN):
             return False
-        parts = carry(node)
-        if parts is not None:
-            carried[id(node)] = parts
-        return parts is not None
+        part = carry(node)
+        if part is not None:
+            carried[id(node)] = part
+        return part is not None
 
     flat, tree = jax.tree_util.tree_flatten_with_path(args_and_kwargs, is_leaf=is_carried)
-    slots = []
     paths = []
+    parts = []
     for path, leaf in flat:
-        parts = carried.get(id(leaf))
-        slots.append(_slot(leaf, parts))
         paths.append(path)
-    return _Arguments(tree, tuple(slots)), paths
+        parts.append(carried.get(id(leaf)) or _as_carried(leaf))
+    statics = tuple(part.static for part in parts)
+    return _Arguments(tree, statics, parts), paths
 
 
-def _slot(leaf: Any, carried: Carried | None) -> _Slot:
-    if carried is not None:
-        return _Slot(carried.static, carried.leaves, carried.rebuild, carried)
+def _as_carried(leaf: Any) -> Carried:
+    """Return an array or a static value in the form of a framework object that a call never changes."""
     if isinstance(leaf, jax.Array | np.ndarray | np.generic):
-        return _Slot(None, [leaf], operator.itemgetter(0))
+        return Carried(None, [leaf], operator.itemgetter(0), lambda array: [array], _never_written)
     static: Hashable = (type(leaf), leaf)
     try:
         hash(leaf)
     except TypeError:
         static = id(leaf)
-    return _Slot(static, [], lambda _: leaf)
+    return Carried(static, [], lambda _: leaf, lambda _: [], _never_written)
+
+
+def _never_written(_: Sequence[Any]) -> None:
+    raise AssertionError

@@ -89,7 +89,7 @@ def _without_metadata(folder: Path) -> Installed:
 
 
 def _requirements(lines: Iterable[str]) -> dict[str, Requirement]:
-    applying = {}
+    applying: dict[str, Requirement] = {}
     for line in lines:
         requirement = Requirement(line)
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):

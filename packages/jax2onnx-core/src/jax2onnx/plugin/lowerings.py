@@ -1,4 +1,4 @@
-"""Lowerings: for each primitive, by name, the rule that emits it."""
+"""Keep the lowerings: for each primitive, by name, the rule that emits it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from jax2onnx.plugin.context import LoweringContext
 
+__all__ = ["MIN_OPSET", "Lowering", "Lowerings", "Rule", "elementwise", "named_params"]
+
 MIN_OPSET = 18
 """The oldest opset that can be asked for."""
 
@@ -22,7 +24,7 @@ Result = Any
 
 
 class Rule(Protocol):
-    """A lowering: ONNX values in, ONNX values out; the params it uses are keyword-only."""
+    """The function of a lowering: ONNX values in, ONNX values out; the params it uses are keyword-only."""
 
     def __call__(self, ctx: LoweringContext, /, *operands: ir.Value, **params: Any) -> Result:
         """Lower one equation."""
@@ -51,10 +53,13 @@ class Lowering:
 
 def named_params(rule: Callable[..., Any]) -> frozenset[str] | None:
     """Return the names of the params that a rule reads; None if it takes any."""
-    parameters = inspect.signature(rule).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return None
-    return frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+    names = set()
+    for parameter in inspect.signature(rule).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            return None
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            names.add(parameter.name)
+    return frozenset(names)
 
 
 def elementwise(op_type: str) -> Callable[..., Any]:
@@ -80,27 +85,41 @@ class Lowerings:
             variants.clear()
         present = variants.get(entry.min_opset)
         if present is not None:
-            raise PluginConflictError(f"the lowering of {entry.primitive!r}", present.plugin, entry.plugin)
+            what = f"the lowering of {entry.primitive!r}"
+            raise PluginConflictError(what, present.plugin, entry.plugin)
         variants[entry.min_opset] = entry
 
     def find(self, primitive: str, opset: int) -> Lowering | None:
         """Return the entry with the largest minimum opset that fits, or None."""
-        fitting = [o for o in self._entries.get(primitive, ()) if o <= opset]
-        return self._entries[primitive][max(fitting)] if fitting else None
+        variants = self._entries.get(primitive, {})
+        fitting = [o for o in variants if o <= opset]
+        if not fitting:
+            return None
+        return variants[max(fitting)]
 
     def needed_opset(self, primitive: str) -> int | None:
         """Return the smallest opset at which the primitive can be lowered, or None."""
-        return min(self._entries.get(primitive, ()), default=None)
+        variants = self._entries.get(primitive, {})
+        return min(variants, default=None)
 
     def __iter__(self) -> Iterator[Lowering]:
         for name in sorted(self._entries):
-            yield from (self._entries[name][o] for o in sorted(self._entries[name]))
+            for _, entry in sorted(self._entries[name].items()):
+                yield entry
 
     def with_user(self, rules: Mapping[str, Callable[..., Any]]) -> Lowerings:
         """Return a copy in which the user's own rules replace any other."""
         copy = Lowerings()
-        copy._entries = {name: dict(variants) for name, variants in self._entries.items()}
+        for entry in self:
+            copy.add(entry)
         for name, rule in rules.items():
-            entry = Lowering(name, rule, "lowerings= argument", MIN_OPSET, via_jax=False, params=named_params(rule))
+            entry = Lowering(
+                primitive=name,
+                rule=rule,
+                plugin="lowerings= argument",
+                min_opset=MIN_OPSET,
+                via_jax=False,
+                params=named_params(rule),
+            )
             copy.add(entry, override=True)
         return copy

@@ -18,7 +18,8 @@ Maker: TypeAlias = Callable[[Any], Callable[..., Any]]
 
 def telling(eqn: Any, _matters: bool) -> Sequence[Any]:  # noqa: FBT001 - a ZeroRule
     """Zeros of different sign become different numbers: the rule of ``rsqrt`` or ``atan2``."""
-    return eqn.inputs
+    operands: Sequence[Any] = eqn.inputs
+    return operands
 
 
 def blind(_eqn: Any, _matters: bool) -> Sequence[Any]:  # noqa: FBT001 - a ZeroRule

@@ -1,4 +1,4 @@
-"""Examples of :mod:`jax2onnx_lax.convert`, :mod:`jax2onnx_lax.bits` and :mod:`jax2onnx_lax.select`."""
+"""Examples of :mod:`jax2onnx_lax.convert`, :mod:`jax2onnx_lax.bits` and of selections."""
 
 from __future__ import annotations
 

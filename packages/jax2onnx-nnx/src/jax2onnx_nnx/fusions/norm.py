@@ -95,9 +95,9 @@ def _reduced(candidate: Candidate) -> Sequence[Mapping[str, Any]]:
     return [{"axes": axes}] if axes == tuple(range(rank - len(axes), rank)) else []
 
 
-def _per_feature(ctx: LoweringContext, array: ir.Value | None, axes: Sequence[int]) -> ir.Value | None:
+def _per_feature(ctx: LoweringContext, array: ir.Value, axes: Sequence[int]) -> ir.Value:
     """Give a parameter per feature the shape of all normalised axes, as the operators want it."""
-    if array is None or len(axes) <= 1:
+    if len(axes) <= 1:
         return array
     shape = ctx.avals_in[0].shape[-len(axes) :]
     return ctx.stamp(ctx.op.Expand(array, ctx.shape(shape)), shape)
@@ -113,13 +113,9 @@ def _layer_norm(*, scale: bool, bias: bool, fast: bool) -> Fusion:
         epsilon, size = known_scalar(ctx, len(arrays)), _features(ctx)
         taken = _Arrays(arrays, scale=scale, bias=bias)
         weight, _ = taken.values(ctx, size, ctx.aval_out.dtype)
-        return ctx.op.LayerNormalization(
-            x,
-            _per_feature(ctx, weight, axes),
-            _per_feature(ctx, taken.bias, axes),
-            axis=-len(axes),
-            epsilon=epsilon,
-        )
+        weight = _per_feature(ctx, weight, axes)
+        shift = None if taken.bias is None else _per_feature(ctx, taken.bias, axes)
+        return ctx.op.LayerNormalization(x, weight, shift, axis=-len(axes), epsilon=epsilon)
 
     shapes = _Arrays.shapes(scale=scale, bias=bias)
     examples = [[(2, *_C), *shapes], [(2, 5, *_C), *shapes], [_C, *shapes]]

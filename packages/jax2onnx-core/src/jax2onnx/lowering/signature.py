@@ -1,0 +1,127 @@
+"""The types of a node's results, as far as ONNX's schema derives them from its operands and attributes."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import onnx
+import onnx_ir as ir
+
+from jax2onnx.errors import OpsetError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Signature", "signature"]
+
+_BODIES = {
+    "If": ("then_branch", 0),
+    "Loop": ("body", 1),
+    "Scan": ("body", 0),
+}
+"""Operators whose results are those of a graph within: the attribute that has it, and how many results come before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What the builder needs of an operator's schema.
+
+    Attributes:
+        op_type: the operator.
+        inputs: the type variable of each input, or its type.
+        outputs: the type variable of each output, or its type.
+        fixed: the dtypes of those variables that allow one dtype only.
+        attributes: the types of the attributes.
+    """
+
+    op_type: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    fixed: Mapping[str, ir.DataType]
+    attributes: Mapping[str, ir.AttributeType]
+
+    def variables(self, count: int) -> tuple[str, ...]:
+        """Return the type variables of so many inputs."""
+        return _repeated(self.inputs, count)
+
+    def result_types(
+        self,
+        bound: Mapping[str, ir.DataType],
+        attributes: Mapping[str, ir.Attr],
+        count: int,
+    ) -> list[ir.TypeProtocol | None]:
+        """Return the types of so many results; None where they do not follow.
+
+        Args:
+            bound: the dtypes that the operands give to type variables.
+            attributes: the attributes of the node.
+            count: the number of results.
+        """
+        if self.op_type in _BODIES:
+            attribute, skipped = _BODIES[self.op_type]
+            body = attributes[attribute].as_graph()
+            results = body.outputs[skipped:]
+            return [value.type for value in results[:count]]
+        declared = attributes.get("to") or attributes.get("dtype")
+        types: list[ir.TypeProtocol | None] = []
+        for variable in _repeated(self.outputs, count):
+            dtype = bound.get(variable)
+            if declared is not None and variable not in self.inputs:
+                dtype = ir.DataType(declared.as_int())
+            elif dtype is None and "value" in attributes:
+                tensor = attributes["value"].as_tensor()
+                dtype = tensor.dtype
+            known = None if dtype is None else ir.TensorType(dtype)
+            types.append(known)
+        return types
+
+
+def _repeated(variables: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """Return the first ``count`` variables. The last variable repeats, since its parameter may be variadic."""
+    missing = count - len(variables)
+    extended = variables + variables[-1:] * missing
+    return extended[:count]
+
+
+@functools.cache
+def signature(op_type: str, domain: str, opset: int) -> Signature:
+    """Return the signature of an operator at an opset.
+
+    Raises:
+        OpsetError: the opset has no such operator.
+    """
+    try:
+        schema = onnx.defs.get_schema(op_type, opset, domain)
+    except onnx.defs.SchemaError as error:
+        raise _no_operator(op_type, domain, opset) from error
+    inputs = tuple(formal.type_str for formal in schema.inputs)
+    outputs = tuple(formal.type_str for formal in schema.outputs)
+    allowed = {c.type_param_str: c.allowed_type_strs for c in schema.type_constraints}
+    fixed = {}
+    for variable in (*inputs, *outputs):
+        types = allowed.get(variable, [variable])
+        dtype = _dtype(types[0])
+        if len(types) == 1 and dtype is not None:
+            fixed[variable] = dtype
+    attributes = {}
+    for name, attribute in schema.attributes.items():
+        kind = str(attribute.type).rpartition(".")[2]
+        attributes[name] = ir.AttributeType[kind]
+    return Signature(op_type, inputs, outputs, fixed, attributes)
+
+
+def _dtype(type_str: str) -> ir.DataType | None:
+    """Return the dtype of ``tensor(int64)``; None for a sequence, an optional or a type variable."""
+    name = type_str.removeprefix("tensor(").removesuffix(")").upper()
+    return ir.DataType.__members__.get(name)
+
+
+def _no_operator(op_type: str, domain: str, opset: int) -> OpsetError:
+    needs = "ONNX has no such operator"
+    if onnx.defs.has(op_type, domain):
+        newest = onnx.defs.get_schema(op_type, domain=domain)
+        needs = f"the newest form came with opset {newest.since_version}"
+    what = f"operator {op_type} does not exist in opset {opset}"
+    return OpsetError(what, remedy=f"ask for a newer opset=; {needs}")
