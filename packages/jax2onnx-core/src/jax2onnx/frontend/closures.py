@@ -1,271 +1,339 @@
-"""Closures: framework objects that a function uses without being given them.
+"""Closures: framework objects that a function uses without taking them as arguments.
 
 A function reaches an object through a closure cell, a default, a global of its module, or another function that does.
-Such objects are made arguments: the function is rebuilt over copies of them, with cells and globals of its own, so that
-a plugin opens them as it opens what a ``functools.partial`` holds. The user's functions stay as they are.
+Such objects are made arguments: the function is rebuilt over copies of them, with cells and globals of its own. So a
+plugin opens them as it opens what a ``functools.partial`` holds. The user's functions stay as they are.
 """
 
 from __future__ import annotations
 
 import dis
-import functools
-import inspect
-import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from functools import partial
+from inspect import Parameter, Signature
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
 
+from jax2onnx._compat import is_library
+from jax2onnx._unique import free_name
+from jax2onnx.plugin.naming import parameters_of
+
+__all__ = ["hidden_objects", "lift_objects"]
+
 _JITTED: type[Any] = type(jax.jit(lambda: None))
-_HOLDERS = (types.FunctionType, types.MethodType, functools.partial, _JITTED)
+_HOLDERS = (FunctionType, MethodType, partial, _JITTED)
+"""Types of callables that are searched."""
 _PLAIN = (
-    type(None), bool, int, float, complex, str, bytes, type, np.ndarray, np.generic, jax.Array,
-    types.ModuleType, types.BuiltinFunctionType,
-)  # fmt: skip
-"""Types of values that hold no framework object, and are met often."""
-_OBJECTS = "objects"
+    type(None),
+    type,
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    np.ndarray,
+    np.generic,
+    jax.Array,
+    ModuleType,
+    BuiltinFunctionType,
+)
+"""Types of values that hold no framework object. They are frequent, so plugins are not asked."""
+
+_Recognise: TypeAlias = Callable[[Any], bool]
+_Named: TypeAlias = tuple[str, Any]
 
 
-def expose(fn: Any, recognised: Callable[[Any], bool]) -> tuple[Any, list[str]]:
-    """Return a callable whose framework objects a plugin can see, and what to tell the user of those it cannot.
+def lift_objects(fn: Any, recognise: _Recognise) -> tuple[Any, list[str]]:
+    """Return an equivalent callable that a plugin can open, and warnings of objects that stay hidden.
 
-    Where ``fn`` is a function (or a ``functools.partial`` or a ``jax.jit`` of one) that reaches framework objects, it
-    is a partial of an equivalent function that takes them as one mapping; else it is ``fn``.
+    For a function (or a ``functools.partial`` or a ``jax.jit`` of one) that reaches framework objects, the callable is
+    a partial of a function that takes these objects as one mapping. For anything else it is ``fn``.
 
     Args:
         fn: the callable.
-        recognised: tells whether a plugin opens a value, or a container for what is in it.
+        recognise: returns whether a plugin opens a value, or something in it if the value is a container.
     """
     inner = fn
     args: tuple[Any, ...] = ()
     keywords: dict[str, Any] = {}
-    if isinstance(fn, functools.partial):
-        inner, args, keywords = fn.func, fn.args, fn.keywords
+    if isinstance(fn, partial):
+        inner = fn.func
+        args = fn.args
+        keywords = fn.keywords
     while isinstance(inner, _JITTED):
         inner = inner.__wrapped__
-    if not isinstance(inner, types.FunctionType):
-        return functools.partial(inner, *args, **keywords) if args or keywords else inner, []
-    search = _Search(recognised)
+    if not isinstance(inner, FunctionType):
+        if args or keywords:
+            inner = partial(inner, *args, **keywords)
+        return inner, []
+    search = _Search(recognise)
     search.visit(inner, "")
-    if not search.objects:
-        return fn, search.warnings
+    if search.objects:
+        lifted = _lifted(inner, search)
+        fn = partial(lifted, search.objects, *args, **keywords)
+    return fn, search.warnings
+
+
+def _lifted(fn: FunctionType, search: _Search) -> Callable[..., Any]:
+    """Return a function that takes the objects as its first argument, and else what ``fn`` takes."""
     originals = dict(search.objects)
     affected = search.affected()
 
     def call(objects: Mapping[str, Any], /, *args: Any, **kwargs: Any) -> Any:
         copies = {id(originals[name]): copy for name, copy in objects.items()}
-        return _Rebuilder(copies, affected, search.globals).of(inner)(*args, **kwargs)
+        rebuilder = _Rebuilder(affected, copies)
+        rebuilt = rebuilder.replacement(fn)
+        return rebuilt(*args, **kwargs)
 
-    call.__name__ = getattr(inner, "__name__", _OBJECTS)
-    first = inspect.Parameter(_OBJECTS, inspect.Parameter.POSITIONAL_ONLY)
-    call.__signature__ = inspect.Signature([first, *_parameters(inner)])  # type: ignore[attr-defined]
-    return functools.partial(call, originals, *args, **keywords), search.warnings
+    first = Parameter("objects", Parameter.POSITIONAL_ONLY)
+    rest = parameters_of(fn) or []
+    call.__name__ = fn.__name__
+    call.__signature__ = Signature([first, *rest])  # type: ignore[attr-defined]
+    return call
 
 
-def hidden(fn: Any, recognised: Callable[[Any], bool]) -> list[str]:
-    """Warn of framework objects in the attributes of a callable object, or a method's, that no plugin opens."""
-    inner = fn.func if isinstance(fn, functools.partial) else fn
+def hidden_objects(fn: Any, recognise: _Recognise) -> list[str]:
+    """Return warnings of framework objects that a callable object holds although no plugin opens it."""
+    inner = fn.func if isinstance(fn, partial) else fn
     owner = getattr(inner, "__self__", inner)
-    if isinstance(owner, (*_PLAIN, *_HOLDERS)) or not hasattr(owner, "__dict__"):
+    others = _PLAIN + _HOLDERS
+    if isinstance(owner, others):
         return []
-    held = [n for n, v in vars(owner).items() if not isinstance(v, (*_PLAIN, *_HOLDERS)) and recognised(v)]
     kind = type(owner).__name__
-    messages = [_unnamed(f"the attribute {n}", f"no plugin opens a {kind}") for n in held]
-    if isinstance(wrapped := getattr(owner, "__wrapped__", None), types.FunctionType):
-        search = _Search(recognised)
+    messages = []
+    attributes = getattr(owner, "__dict__", {})
+    for name, value in attributes.items():
+        if not isinstance(value, others) and recognise(value):
+            what = f"the attribute {name}"
+            messages.append(_warning(what, f"no plugin opens a {kind}"))
+    wrapped = getattr(owner, "__wrapped__", None)
+    if isinstance(wrapped, FunctionType):
+        search = _Search(recognise)
         search.visit(wrapped, "")
-        messages += [_unnamed(n, f"it is reached through a {kind}") for n in search.objects]
+        why = f"it is reached through a {kind}"
+        messages += [_warning(name, why) for name in search.objects]
     return messages
+
+
+def _warning(what: str, why: str) -> str:
+    return (
+        f"{what} keeps its mode, and its weights are constants without names, since {why}; pass the object itself, "
+        "a method of it, or a functools.partial that holds it"
+    )
 
 
 @dataclass(slots=True)
 class _Search:
-    """Walks what a function reaches.
+    """A search for the objects that a function reaches.
+
+    The function holds all values that are met, so their ids identify them.
 
     Attributes:
-        recognised: tells whether a plugin opens a value.
-        objects: what it opens, by the name that the function has for it.
-        globals: for each dictionary of globals, by id, the names in it that matter.
-        warnings: what to tell the user.
+        recognise: returns whether a plugin opens a value.
+        objects: the objects found, by the names that functions have for them.
+        warnings: warnings of objects that cannot be lifted.
+        _reached: for each callable, by id, the values that it holds and that may reach an object.
+        _is_object: for each value that a plugin was asked about, by id, whether it is an object.
     """
 
-    recognised: Callable[[Any], bool]
+    recognise: _Recognise
     objects: dict[str, Any] = field(default_factory=dict)
-    globals: dict[int, set[str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     _reached: dict[int, list[Any]] = field(default_factory=dict)
-    _asked: dict[int, tuple[Any, bool]] = field(default_factory=dict)
+    _is_object: dict[int, bool] = field(default_factory=dict)
 
     def visit(self, owner: Any, name: str) -> None:
-        """Search a function; ``name`` is what the function that holds it calls it."""
+        """Search a callable, which its holder calls ``name``."""
         if id(owner) in self._reached:
             return
-        values = self._reached[id(owner)] = []
-        match owner:
-            case types.FunctionType():
-                cells = zip(owner.__code__.co_freevars, owner.__closure__ or (), strict=True)
-                held = [(n, v) for n, cell in cells for v in _content(cell)]
-                held += _defaults(owner)
-                named = [(n, owner.__globals__[n]) for n in _global_names(owner) if n in owner.__globals__]
-            case types.MethodType():
-                held, named = [(name, owner.__self__), (name, owner.__func__)], []
-            case functools.partial():
-                held, named = [(name, v) for v in (owner.func, *owner.args)], []
-                held += owner.keywords.items()
-            case _:
-                held, named = [(name, owner.__wrapped__)], []
-        values += [value for n, value in held if self._matters(n, value)]
-        for n, value in named:
-            if self._matters(n, value) and not self._is_written(owner, n, value):
-                values.append(value)
-                self.globals.setdefault(id(owner.__globals__), set()).add(n)
+        reached = self._reached[id(owner)] = []
+        for label, value in _held_values(owner, name):
+            if self._may_reach(label, value):
+                reached.append(value)
+        for label, value in _global_values(owner):
+            if not self._may_reach(label, value):
+                continue
+            if _assigns_globals(owner):
+                self._leave(owner, label, value)
+            else:
+                reached.append(value)
 
-    def _matters(self, name: str, value: Any) -> bool:
+    def _may_reach(self, name: str, value: Any) -> bool:
+        """Return whether a value is an object, which is noted, or a callable, which is searched."""
         if isinstance(value, _HOLDERS):
             self.visit(value, name)
             return True
         if isinstance(value, _PLAIN):
             return False
-        if id(value) not in self._asked:
-            found = self.recognised(value)
-            self._asked[id(value)] = (value, found)
-            if found:
-                self.objects[_free(name, self.objects)] = value
-        return self._asked[id(value)][1]
+        known = self._is_object.get(id(value))
+        if known is not None:
+            return known
+        is_object = self._is_object[id(value)] = self.recognise(value)
+        if is_object:
+            self.objects[free_name(name, self.objects)] = value
+        return is_object
 
-    def _is_written(self, owner: types.FunctionType, name: str, value: Any) -> bool:
-        """Tell whether a function assigns globals, so that a copy of them would not do; warn of an object in them."""
-        if not any(i.opname == "STORE_GLOBAL" for i in dis.get_instructions(owner.__code__)):
-            return False
-        if not isinstance(value, _HOLDERS):
-            self.objects = {n: v for n, v in self.objects.items() if v is not value}
-            self._asked[id(value)] = (value, False)
-            self.warnings.append(_unnamed(f"the global {name}", f"{owner.__name__} assigns globals"))
-        return True
+    def _leave(self, owner: FunctionType, name: str, value: Any) -> None:
+        """Leave a global where it is, with a warning if it is an object."""
+        if isinstance(value, _HOLDERS):
+            return
+        self._is_object[id(value)] = False
+        for known, other in list(self.objects.items()):
+            if other is value:
+                del self.objects[known]
+        why = f"{owner.__name__} assigns globals"
+        self.warnings.append(_warning(f"the global {name}", why))
 
     def affected(self) -> set[int]:
-        """Return the ids of the functions that reach an object."""
-        found = {id(v) for v in self.objects.values()}
+        """Return the ids of the objects and of all callables that reach one."""
+        affected = set(map(id, self.objects.values()))
         size = 0
-        while len(found) > size:
-            size = len(found)
-            found |= {owner for owner, values in self._reached.items() if any(id(v) in found for v in values)}
-        return found
+        while len(affected) > size:
+            size = len(affected)
+            for owner, values in self._reached.items():
+                if not affected.isdisjoint(map(id, values)):
+                    affected.add(owner)
+        return affected
+
+
+def _held_values(owner: Any, name: str) -> Iterable[_Named]:
+    """Return what a callable holds: cells and defaults, or what it is a method, a partial or a jit of."""
+    match owner:
+        case FunctionType():
+            return _cell_values(owner) + _default_values(owner)
+        case MethodType():
+            return [(name, owner.__self__), (name, owner.__func__)]
+        case partial():
+            positional = (owner.func, *owner.args)
+            keywords = owner.keywords.items()
+            return [*((name, value) for value in positional), *keywords]
+    return [(name, owner.__wrapped__)]
+
+
+def _cell_values(fn: FunctionType) -> list[_Named]:
+    values = []
+    names = fn.__code__.co_freevars
+    cells = fn.__closure__ or ()
+    for name, cell in zip(names, cells, strict=True):
+        if not _is_empty(cell):
+            values.append((name, cell.cell_contents))
+    return values
+
+
+def _default_values(fn: FunctionType) -> list[_Named]:
+    code = fn.__code__
+    values = fn.__defaults__ or ()
+    first = code.co_argcount - len(values)
+    names = code.co_varnames[first : code.co_argcount]
+    keywords = fn.__kwdefaults__ or {}
+    return [*zip(names, values, strict=True), *keywords.items()]
+
+
+def _global_values(owner: Any) -> list[_Named]:
+    """Return the globals that a function's code, or code within it, may read.
+
+    There are none for a function of an installed library: it gets the user's objects in other ways.
+    """
+    if not isinstance(owner, FunctionType):
+        return []
+    code = owner.__code__
+    if is_library(code.co_filename):
+        return []
+    names: dict[str, None] = {}
+    pending = [code]
+    while pending:
+        code = pending.pop()
+        names.update(dict.fromkeys(code.co_names))
+        inner = [c for c in code.co_consts if isinstance(c, CodeType)]
+        pending += reversed(inner)
+    values = owner.__globals__
+    return [(name, values[name]) for name in names if name in values]
+
+
+def _assigns_globals(fn: FunctionType) -> bool:
+    """Return whether a function assigns globals, so that it needs its module's own and no copy of them."""
+    instructions = dis.get_instructions(fn.__code__)
+    return any(i.opname == "STORE_GLOBAL" for i in instructions)
 
 
 @dataclass(slots=True)
 class _Rebuilder:
-    """Makes functions over copies of objects.
+    """Rebuilds functions over copies of objects.
 
     Attributes:
-        copies: the copies, by the ids of the originals.
-        affected: ids of the objects and of the functions that reach them.
-        names: for each dictionary of globals, by id, the names in it that matter.
+        affected: the ids of the objects and of the callables that reach them.
+        rebuilt: what was rebuilt, by the ids of the originals: at first the copies of the objects, then functions too,
+            and their cells.
     """
 
-    copies: Mapping[int, Any]
     affected: set[int]
-    names: Mapping[int, set[str]]
-    _made: dict[int, Any] = field(default_factory=dict)
+    rebuilt: dict[int, Any]
 
-    def of(self, value: Any) -> Any:
-        """Return what stands for a value: itself, if it reaches no object."""
+    def replacement(self, value: Any) -> Any:
+        """Return what takes the place of a value: the value itself if it reaches no object."""
         if id(value) not in self.affected:
             return value
-        if id(value) in self.copies:
-            return self.copies[id(value)]
+        if id(value) in self.rebuilt:
+            return self.rebuilt[id(value)]
         match value:
-            case types.FunctionType():
-                return self._made.get(id(value)) or self._function(value)
-            case types.MethodType():
-                return types.MethodType(self.of(value.__func__), self.of(value.__self__))
-            case functools.partial():
-                own = {k: self.of(v) for k, v in value.keywords.items()}
-                return functools.partial(self.of(value.func), *map(self.of, value.args), **own)
-        return self.of(value.__wrapped__)
+            case FunctionType():
+                return self._function(value)
+            case MethodType():
+                function, owner = self._all([value.__func__, value.__self__])
+                return MethodType(function, owner)
+            case partial():
+                function, *args = self._all([value.func, *value.args])
+                keywords = self._each(value.keywords)
+                return partial(function, *args, **keywords)
+        return self.replacement(value.__wrapped__)
 
-    def _function(self, fn: types.FunctionType) -> types.FunctionType:
-        cells = tuple(self._cell(cell) for cell in fn.__closure__ or ())
-        made = types.FunctionType(fn.__code__, self._globals(fn.__globals__), fn.__name__, None, cells)
-        self._made[id(fn)] = made
-        for cell, old in zip(cells, fn.__closure__ or (), strict=True):
-            if cell is not old and not _content(cell):
-                cell.cell_contents = self.of(old.cell_contents)
-        made.__defaults__ = fn.__defaults__ and tuple(map(self.of, fn.__defaults__))
-        made.__kwdefaults__ = fn.__kwdefaults__ and {k: self.of(v) for k, v in fn.__kwdefaults__.items()}
-        made.__qualname__, made.__module__ = fn.__qualname__, fn.__module__
-        made.__dict__.update(fn.__dict__)
-        return made
+    def _all(self, values: Iterable[Any]) -> list[Any]:
+        return list(map(self.replacement, values))
 
-    def _cell(self, cell: types.CellType) -> types.CellType:
+    def _each(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self.replacement(value) for name, value in values.items()}
+
+    def _function(self, fn: FunctionType) -> FunctionType:
+        closure = fn.__closure__ or ()
+        cells = tuple(map(self._cell, closure))
+        values = self._affected_globals(fn)
+        own_globals = fn.__globals__
+        if values:
+            own_globals = dict(own_globals)
+        rebuilt = FunctionType(fn.__code__, own_globals, fn.__name__, None, cells)
+        # It is noted before what it holds is replaced: a function that calls itself is in a cell or a global.
+        self.rebuilt[id(fn)] = rebuilt
+        own_globals.update(self._each(values))
+        for cell, original in zip(cells, closure, strict=True):
+            if cell is not original and _is_empty(cell):
+                cell.cell_contents = self.replacement(original.cell_contents)
+        if fn.__defaults__:
+            rebuilt.__defaults__ = tuple(self._all(fn.__defaults__))
+        if fn.__kwdefaults__:
+            rebuilt.__kwdefaults__ = self._each(fn.__kwdefaults__)
+        rebuilt.__qualname__ = fn.__qualname__
+        rebuilt.__module__ = fn.__module__
+        rebuilt.__dict__.update(fn.__dict__)
+        return rebuilt
+
+    def _cell(self, cell: CellType) -> CellType:
         """Return the cell itself if its content stays, so that functions go on sharing it."""
-        content = _content(cell)
-        if not content or id(content[0]) not in self.affected:
+        if _is_empty(cell) or id(cell.cell_contents) not in self.affected:
             return cell
-        return self._made.setdefault(id(cell), types.CellType())  # type: ignore[no-any-return]
+        rebuilt: CellType = self.rebuilt.setdefault(id(cell), CellType())
+        return rebuilt
 
-    def _globals(self, own: dict[str, Any]) -> dict[str, Any]:
-        names = [n for n in self.names.get(id(own), ()) if id(own[n]) in self.affected]
-        if not names:
-            return own
-        if id(own) not in self._made:
-            copy = self._made[id(own)] = dict(own)
-            copy.update({n: self.of(own[n]) for n in names})
-        return self._made[id(own)]  # type: ignore[no-any-return]
+    def _affected_globals(self, fn: FunctionType) -> dict[str, Any]:
+        if _assigns_globals(fn):
+            return {}
+        return {name: value for name, value in _global_values(fn) if id(value) in self.affected}
 
 
-def _content(cell: types.CellType) -> tuple[Any, ...]:
-    """Return the value in a cell, which may be empty."""
-    try:
-        return (cell.cell_contents,)
-    except ValueError:
-        return ()
-
-
-def _defaults(fn: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    positional = fn.__code__.co_varnames[: fn.__code__.co_argcount]
-    values = fn.__defaults__ or ()
-    yield from zip(positional[len(positional) - len(values) :], values, strict=True)
-    yield from (fn.__kwdefaults__ or {}).items()
-
-
-def _global_names(fn: types.FunctionType) -> list[str]:
-    """Names of the globals that a function's code, or code within it, may read; none of an installed library's."""
-    path = Path(fn.__code__.co_filename)
-    if {"site-packages", "dist-packages"} & set(path.parts) or Path(__file__).parents[1] in path.parents:
-        return []
-    names: dict[str, None] = {}
-
-    def visit(code: types.CodeType) -> None:
-        names.update(dict.fromkeys(code.co_names))
-        for constant in code.co_consts:
-            if isinstance(constant, types.CodeType):
-                visit(constant)
-
-    visit(fn.__code__)
-    return list(names)
-
-
-def _free(name: str, taken: Mapping[str, Any]) -> str:
-    found, count = name or "object", 1
-    while found in taken:
-        found = f"{name}_{count}"
-        count += 1
-    return found
-
-
-def _parameters(fn: Any) -> list[inspect.Parameter]:
-    try:
-        return list(inspect.signature(fn).parameters.values())
-    except (TypeError, ValueError):
-        return [inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)]
-
-
-def _unnamed(what: str, why: str) -> str:
-    return (
-        f"{what} keeps its mode, and its weights are constants without names, since {why}; pass the object itself, "
-        "a method of it, or a functools.partial that holds it"
-    )
+def _is_empty(cell: CellType) -> bool:
+    """Return whether a cell has no content (yet): its variable is assigned later, or never."""
+    return cell == CellType()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
 
 from jax2onnx.errors import InputSpecError
-from jax2onnx.frontend.closures import expose, hidden
-from jax2onnx.plugin.opening import Opened, Opening
+from jax2onnx.frontend.closures import hidden_objects, lift_objects
+from jax2onnx.plugin.naming import callable_name, path_name
+from jax2onnx.plugin.opening import Leaves, Opened, Opening, is_parameter
+
+__all__ = ["open_callable"]
 
 
 def open_callable(fn: Any, hook: Any, opening: Opening) -> Opened:
@@ -26,52 +29,61 @@ def open_callable(fn: Any, hook: Any, opening: Opening) -> Opened:
     Raises:
         InputSpecError: ``fn`` is not callable and no plugin opens it.
     """
+    ask: Callable[..., Opened | None] = partial(hook.jax2onnx_open, opening=opening)
 
-    def recognised(value: Any) -> bool:
-        return hook.jax2onnx_open(target=functools.partial(_holding, value), opening=opening) is not None
+    def recognise(value: Any) -> bool:
+        holder = partial(_hold, value)
+        return ask(target=holder) is not None
 
-    exposed, messages = expose(fn, recognised)
-    opened: Opened | None = hook.jax2onnx_open(target=exposed, opening=opening)
-    if opened is not None:
-        return replace(opened, warnings=(*opened.warnings, *messages))
+    lifted, warnings = lift_objects(fn, recognise)
+    opened = ask(target=lifted)
+    if opened is None:
+        opened = _open_plain(fn)
+        warnings += hidden_objects(fn, recognise)
+    warnings = [*opened.warnings, *warnings]
+    return replace(opened, warnings=tuple(warnings))
+
+
+def _hold(*_values: Any) -> None:
+    """Stand for a function that holds the values about which plugins are asked."""
+
+
+def _open_plain(fn: Any) -> Opened:
+    """Open a callable that no plugin opens.
+
+    If it is a partial, the arrays in containers that it holds, such as a model's weights, are parameters. They are
+    named by their paths in the argument. Where two such paths are equal, all names start with the number or the name
+    of the argument.
+    """
     if not callable(fn):
-        msg = f"fn: {reprlib.repr(fn)} is neither callable nor an object that a loaded plugin opens"
-        raise InputSpecError(msg)
-
-    opened = _open_partial(fn) if isinstance(fn, functools.partial) else _open_function(fn)
-    return replace(opened, warnings=(*messages, *hidden(fn, recognised)))
-
-
-def _open_function(fn: Callable[..., Any]) -> Opened:
-    @functools.wraps(fn, updated=())
-    def pure(_params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        return fn(*args, **kwargs)
-
-    return Opened(function=pure, params={}, name=getattr(fn, "__name__", type(fn).__name__))
-
-
-def _holding(*_values: Any) -> None:
-    """Stand for a function that is held with the values that plugins are asked about."""
-
-
-def _open_partial(fn: functools.partial[Any]) -> Opened:
-    """Make parameters of the arrays in containers (as of a model's weights) that a partial holds."""
+        raise InputSpecError(f"fn: {reprlib.repr(fn)} is neither callable nor an object that a loaded plugin opens")
+    if not isinstance(fn, partial):
+        fn = partial(fn)
     flat, tree = jax.tree_util.tree_flatten_with_path((fn.args, fn.keywords))
-    held = [i for i, (path, leaf) in enumerate(flat) if len(path) > 2 and _is_parameter(leaf)]
-    steps = [flat[i][0] for i in held]
-    names = [jax.tree_util.keystr(path[2:], simple=True, separator=".") for path in steps]
-    if len(set(names)) < len(names):
-        names = [jax.tree_util.keystr(path[1:], simple=True, separator=".") for path in steps]
-    places = dict(zip(held, names, strict=True))
+    leaves = []
+    short: list[str | None] = []
+    long: list[str | None] = []
+    for path, leaf in flat:
+        leaves.append(leaf)
+        # Two keys of the path lead to the argument.
+        is_in_container = len(path) > 2
+        if is_in_container and isinstance(leaf, jax.Array) and is_parameter(leaf):
+            short.append(path_name(path[2:]))
+            long.append(path_name(path[1:]))
+        else:
+            short.append(None)
+            long.append(None)
+    held = Leaves(leaves, short, tree)
+    if len(held.params) < len(short) - short.count(None):
+        held = Leaves(leaves, long, tree)
 
     def pure(params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        leaves = [params[places[i]] if i in places else leaf for i, (_, leaf) in enumerate(flat)]
-        own_args, own_kwargs = jax.tree_util.tree_unflatten(tree, leaves)
-        return fn.func(*own_args, *args, **{**own_kwargs, **kwargs})
+        own_args, own_kwargs = held.with_params(params)
+        own_kwargs.update(kwargs)
+        return fn.func(*own_args, *args, **own_kwargs)
 
-    params = {name: flat[i][1] for i, name in places.items()}
-    return Opened(function=pure, params=params, name=getattr(fn.func, "__name__", type(fn.func).__name__))
-
-
-def _is_parameter(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and not jax.numpy.issubdtype(leaf.dtype, jax.dtypes.extended)
+    return Opened(
+        function=pure,
+        params=held.params,
+        name=callable_name(fn.func),
+    )

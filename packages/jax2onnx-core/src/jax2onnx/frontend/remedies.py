@@ -1,8 +1,20 @@
-"""Deciding: what a user can pass where JAX, or a rule, cannot decide a comparison of symbolic dimensions."""
+"""Remedies: what a user can do where JAX cannot trace a program, or cannot compare symbolic dimensions."""
 
 from __future__ import annotations
 
 import re
+
+import jax
+
+__all__ = ["comparison_remedy", "first_line", "symbolic_dims_remedy", "tracing_remedy"]
+
+_COMPARISON = re.compile(r"'(?P<left>[^']*)' (?P<operator>[<>]=?|==) '(?P<right>[^']*)'")
+_REMAINDER = re.compile(r"mod\((?P<dim>[^,]+), (?:- )?(?P<divisor>\d+)\)")
+_REMAINDER_BY_DIM = re.compile(r"mod\([^,()]+, [^,()]+\)")
+_UNEQUAL_SHAPES = re.compile(r"incompatible shapes for \w+: (?P<shapes>\(.*\))")
+_SHAPE = re.compile(r"\(((?:[^()]|\([^()]*\))*)\)")
+_COMMA = re.compile(r",\s*(?![^()]*\))")
+_AS_NUMBER = "compute with the dimension as it is (jnp.arange(x.shape[0]) works), or give it as an int"
 
 
 def first_line(error: BaseException) -> str:
@@ -10,61 +22,92 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().split("\n", 1)[0]
 
 
-_COMPARISON = re.compile(r"'(?P<left>[^']*)' (?P<operator>[<>]=?|==) '(?P<right>[^']*)'")
-_REMAINDER = re.compile(r"mod\((?P<left>[^,]+), (?:- )?(?P<right>\d+)\)")
-_REMAINDER_BY_DIM = re.compile(r"mod\([^,()]+, [^,()]+\)")
-_SHAPES = re.compile(r"incompatible shapes for \w+: (?P<shapes>\(.*\))")
-_AS_NUMBER = "compute with the dimension as it is (jnp.arange(x.shape[0]) works), or give it as an int"
-
-
-def decide(error: BaseException) -> str:
-    """Name the constraints that would decide the comparison, in the grammar of ``jax.export`` (>=, <=, ==)."""
+def tracing_remedy(error: BaseException) -> str:
+    """Return what to do where JAX cannot trace a program."""
     message = str(error)
-    if match := _COMPARISON.search(message):
-        left, right = match["left"], match["right"]
-        more, less = (1, 0) if match["operator"] in {">", "<="} else (0, 1)
-        greater = f"constraints=['{left} >= {_plus(right, more)}']"
-        smaller = f"constraints=['{left} <= {_plus(right, -less)}']"
-        equal = f"constraints=['{left} == {right}'], " if match["operator"] == "==" else ""
-        return f"pass {equal}{greater} or {smaller}, whichever always holds, or give the dimension as an int"
-    if match := _REMAINDER.search(message):
-        left, right = match["left"], match["right"]
-        multiple = f"or write the dimension as '{right}*n' in the spec, or give it as an int"
-        return f"pass constraints=['mod({left}, {right}) == 0'] if that always holds, {multiple}"
-    if match := _REMAINDER_BY_DIM.search(message):
-        return f"write a dimension as a multiple in the spec ('2*n'), so that {match[0]} is 0, or give it as an int"
+    is_mask = isinstance(error, jax.errors.NonConcreteBooleanIndexError)
+    if is_mask or "nonzero" in message or "`size`" in message:
+        return "the result's shape depends on data; use jnp.where(mask, x, fill), or pass size= where it is taken"
+    if isinstance(error, jax.errors.TracerArrayConversionError):
+        return "a traced value met numpy; use the jax.numpy function instead"
+    if isinstance(error, jax.errors.TracerBoolConversionError):
+        return "a Python if/while/and/or needs a concrete value; use jnp.where, jax.lax.cond or jax.lax.while_loop"
+    if isinstance(error, jax.errors.UnexpectedTracerError):
+        return "a traced value was stored outside the function (a module that changes its state?); return it instead"
+    if isinstance(error, NotImplementedError):
+        return "JAX itself does not offer this; where it is about a dimension, give that as an int"
+    return "make the value static (functools.partial, or a closure over a Python value), or compute it with jax.numpy"
+
+
+def comparison_remedy(error: BaseException) -> str:
+    """Return the constraints that would decide a comparison of dims, in the grammar of ``jax.export`` (>=, <=, ==)."""
+    message = str(error)
+    comparison = _COMPARISON.search(message)
+    if comparison is not None:
+        return _deciding_constraints(*comparison.groups())
+    remainder = _REMAINDER.search(message)
+    if remainder is not None:
+        dim, divisor = remainder.groups()
+        return (
+            f"pass constraints=['mod({dim}, {divisor}) == 0'] if that always holds, "
+            f"or write the dimension as '{divisor}*n' in the spec, or give it as an int"
+        )
+    by_dim = _REMAINDER_BY_DIM.search(message)
+    if by_dim is not None:
+        return f"write a dimension as a multiple in the spec ('2*n'), so that {by_dim[0]} is 0, or give it as an int"
     if "requires a constant" in message:
         return _AS_NUMBER
     return "pass constraints=[...] that decide it, or give the dimension as an int"
 
 
-def decide_otherwise(error: BaseException) -> str | None:
-    """Name the remedy where JAX fails on symbolic dims in other words; None if it is not about them."""
+def symbolic_dims_remedy(error: BaseException) -> str | None:
+    """Return what to do where an error of JAX that is no failed comparison is about symbolic dims, else None."""
     message = first_line(error)
     if "_DimExpr" in message:
         return _AS_NUMBER
     if "rest is mod(" in message:
-        return decide(error)
-    match = _SHAPES.search(message)
-    pairs = _unequal(match["shapes"]) if match else []
+        return comparison_remedy(error)
+    unequal = _UNEQUAL_SHAPES.search(message)
+    if unequal is None:
+        return None
+    pairs = _unequal_dims(unequal["shapes"])
     if not pairs:
         return None
-    equal = ", ".join(f"'{left} == {right}'" for left, right in pairs)
-    return f"name equal dimensions alike in the specs, or pass constraints=[{equal}] if that always holds"
+    constraints = ", ".join(f"'{left} == {right}'" for left, right in pairs)
+    return f"name equal dimensions alike in the specs, or pass constraints=[{constraints}] if that always holds"
 
 
-def _unequal(shapes: str) -> list[tuple[str, str]]:
-    """Return the dims, one of them symbolic, that differ between two shapes written one after the other."""
-    found = [re.split(r",\s*(?![^()]*\))", s.rstrip(", ")) for s in re.findall(r"\(((?:[^()]|\([^()]*\))*)\)", shapes)]
+def _deciding_constraints(left: str, operator: str, right: str) -> str:
+    """Return the constraints by which ``left operator right`` is true, or is false."""
+    at_least, at_most = right, _plus(right, -1)
+    if operator in {">", "<="}:
+        at_least, at_most = _plus(right, 1), right
+    equal = f"constraints=['{left} == {right}'], " if operator == "==" else ""
+    return (
+        f"pass {equal}constraints=['{left} >= {at_least}'] or constraints=['{left} <= {at_most}'], "
+        "whichever always holds, or give the dimension as an int"
+    )
+
+
+def _unequal_dims(shapes: str) -> list[tuple[str, str]]:
+    """Return the pairs of dims by which two shapes differ: ``(B, 3), (T, 3)`` gives ``(B, T)``."""
+    found = []
+    for shape in _SHAPE.findall(shapes):
+        dims = _COMMA.split(shape.rstrip(", "))
+        # Broadcasting aligns the last dims.
+        found.append(reversed(dims))
     if len(found) != 2:
         return []
-    pairs = zip(*(reversed(s) for s in found), strict=False)
-    return [(a, b) for a, b in pairs if a != b and "1" not in {a, b} and not (a + b).isdecimal()]
+    pairs = []
+    for left, right in zip(*found, strict=False):
+        is_symbolic = not (left + right).isdecimal()
+        if is_symbolic and left != right and "1" not in {left, right}:
+            pairs.append((left, right))
+    return pairs
 
 
 def _plus(expression: str, step: int) -> str:
-    if step == 0:
-        return expression
     if expression.lstrip("-").isdecimal():
         return str(int(expression) + step)
-    return f"{expression} {'+' if step > 0 else '-'} {abs(step)}"
+    sign = "+" if step > 0 else "-"
+    return f"{expression} {sign} {abs(step)}"

@@ -1,4 +1,4 @@
-"""Branching: scalar bools that a program uses as Python bools, exported with both of their values."""
+"""Switches: scalar bools that a program uses as Python bools, exported with the program for both of their values."""
 
 from __future__ import annotations
 
@@ -9,43 +9,51 @@ import jax
 
 from jax2onnx.errors import TraceError
 
+__all__ = ["call_with_switches"]
 
-def branch(
-    call: Callable[[Sequence[Any]], Any], given: Sequence[Any], switches: Sequence[int], names: Sequence[str]
+
+def call_with_switches(
+    fn: Callable[[Sequence[Any]], Any], arguments: Sequence[Any], switches: Sequence[int], names: Sequence[str]
 ) -> Any:
-    """Call a function so that some of its arguments are Python bools, joining all their values by ``lax.cond``.
+    """Call a function so that some of its arguments are Python bools: ``lax.cond`` chooses between their values.
 
     Args:
-        call: takes the arguments as one sequence.
-        given: the arguments, traced.
-        switches: which of them are to be Python bools.
-        names: names of the arguments, for the message.
+        fn: takes the arguments as one sequence.
+        arguments: the traced arguments.
+        switches: the indices of those that become Python bools.
+        names: the names of the arguments, for the message.
 
     Raises:
-        TraceError: the result's structure, shapes or dtypes depend on such an argument.
+        TraceError: the structure, the shapes or the dtypes of the result depend on such an argument.
     """
     if not switches:
-        return call(given)
+        return fn(arguments)
     first, *rest = switches
-    results: dict[bool, str] = {}
+    described: dict[bool, str] = {}
 
-    def fixed(*, value: bool) -> Any:
-        result = branch(call, [value if i == first else leaf for i, leaf in enumerate(given)], rest, names)
-        results[value] = str(jax.tree_util.tree_map(_described, result))
+    def call(*, value: bool) -> Any:
+        fixed = list(arguments)
+        fixed[first] = value
+        result = call_with_switches(fn, fixed, rest, names)
+        described[value] = str(jax.tree_util.tree_map(_shape_and_dtype, result))
         return result
 
     try:
-        return jax.lax.cond(given[first], lambda: fixed(value=True), lambda: fixed(value=False))
+        return jax.lax.cond(arguments[first], lambda: call(value=True), lambda: call(value=False))
     except TypeError as error:
-        if results.get(True) == results.get(False) or len(results) < 2:
+        is_complete = len(described) == 2
+        if not is_complete or described[True] == described[False]:
             raise
         name = names[first]
         raise TraceError(
-            f"the result is {results[True]} where {name} is true, and {results[False]} where it is false",
+            f"the result is {described[True]} where {name} is true, and {described[False]} where it is false",
             remedy=f"return the same structure, shapes and dtypes in both cases, or bind {name} (functools.partial)",
         ) from error
 
 
-def _described(leaf: Any) -> Any:
-    aval = jax.typeof(leaf) if isinstance(leaf, jax.Array) else leaf
-    return jax.ShapeDtypeStruct(aval.shape, aval.dtype) if isinstance(leaf, jax.Array) else aval
+def _shape_and_dtype(leaf: Any) -> Any:
+    """Return the shape and the dtype of an array, and anything else as it is."""
+    if not isinstance(leaf, jax.Array):
+        return leaf
+    aval = jax.typeof(leaf)
+    return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
