@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import onnx
 import onnx_ir as ir
@@ -12,9 +12,12 @@ import onnx_ir as ir
 from jax2onnx.errors import OpsetError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["Signature", "signature"]
+
+_Variables: TypeAlias = tuple[str, ...]
+"""Type variables of a schema, ``("T", "Tind")``; a type as ``tensor(int64)`` where the schema gives no variable."""
 
 _BODIES = {
     "If": ("then_branch", 0),
@@ -30,20 +33,20 @@ class Signature:
 
     Attributes:
         op_type: the operator.
-        inputs: the type variable of each input, or its type.
-        outputs: the type variable of each output, or its type.
+        inputs: the type variables of the inputs.
+        outputs: the type variables of the outputs.
         fixed: the dtypes of those variables that allow one dtype only.
         attributes: the types of the attributes.
     """
 
     op_type: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    inputs: _Variables
+    outputs: _Variables
     fixed: Mapping[str, ir.DataType]
     attributes: Mapping[str, ir.AttributeType]
 
-    def variables(self, count: int) -> tuple[str, ...]:
-        """Return the type variables of so many inputs."""
+    def variables(self, count: int) -> _Variables:
+        """Return the type variables of so many operands."""
         return _repeated(self.inputs, count)
 
     def result_types(
@@ -64,24 +67,31 @@ class Signature:
             body = attributes[attribute].as_graph()
             results = body.outputs[skipped:]
             return [value.type for value in results[:count]]
-        declared = attributes.get("to") or attributes.get("dtype")
         types: list[ir.TypeProtocol | None] = []
         for variable in _repeated(self.outputs, count):
-            dtype = bound.get(variable)
-            if declared is not None and variable not in self.inputs:
-                dtype = ir.DataType(declared.as_int())
-            elif dtype is None and "value" in attributes:
-                tensor = attributes["value"].as_tensor()
-                dtype = tensor.dtype
-            known = None if dtype is None else ir.TensorType(dtype)
-            types.append(known)
+            dtype = self._result_dtype(variable, bound, attributes)
+            types.append(None if dtype is None else ir.TensorType(dtype))
         return types
 
+    def _result_dtype(
+        self,
+        variable: str,
+        bound: Mapping[str, ir.DataType],
+        attributes: Mapping[str, ir.Attr],
+    ) -> ir.DataType | None:
+        declared = attributes.get("to") or attributes.get("dtype")
+        if declared is not None and variable not in self.inputs:
+            return ir.DataType(declared.as_int())
+        if variable not in bound and "value" in attributes:
+            return attributes["value"].as_tensor().dtype
+        return bound.get(variable)
 
-def _repeated(variables: tuple[str, ...], count: int) -> tuple[str, ...]:
+
+def _repeated(variables: _Variables, count: int) -> _Variables:
     """Return the first ``count`` variables. The last variable repeats, since its parameter may be variadic."""
+    last = variables[-1:]
     missing = count - len(variables)
-    extended = variables + variables[-1:] * missing
+    extended = variables + last * missing
     return extended[:count]
 
 
@@ -96,8 +106,8 @@ def signature(op_type: str, domain: str, opset: int) -> Signature:
         schema = onnx.defs.get_schema(op_type, opset, domain)
     except onnx.defs.SchemaError as error:
         raise _no_operator(op_type, domain, opset) from error
-    inputs = tuple(formal.type_str for formal in schema.inputs)
-    outputs = tuple(formal.type_str for formal in schema.outputs)
+    inputs = _variables(schema.inputs)
+    outputs = _variables(schema.outputs)
     allowed = {c.type_param_str: c.allowed_type_strs for c in schema.type_constraints}
     fixed = {}
     for variable in (*inputs, *outputs):
@@ -112,10 +122,14 @@ def signature(op_type: str, domain: str, opset: int) -> Signature:
     return Signature(op_type, inputs, outputs, fixed, attributes)
 
 
+def _variables(formals: Iterable[onnx.defs.OpSchema.FormalParameter]) -> _Variables:
+    return tuple(formal.type_str for formal in formals)
+
+
 def _dtype(type_str: str) -> ir.DataType | None:
     """Return the dtype of ``tensor(int64)``; None for a sequence, an optional or a type variable."""
-    name = type_str.removeprefix("tensor(").removesuffix(")").upper()
-    return ir.DataType.__members__.get(name)
+    name = type_str.removeprefix("tensor(").removesuffix(")")
+    return ir.DataType.__members__.get(name.upper())
 
 
 def _no_operator(op_type: str, domain: str, opset: int) -> OpsetError:

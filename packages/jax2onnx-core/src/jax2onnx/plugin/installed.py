@@ -50,7 +50,8 @@ def entry_points(group: str) -> Iterator[tuple[EntryPoint, Installed]]:
     chosen: dict[str, tuple[importlib_metadata.IDistribution, Installed]] = {}
     for distribution in importlib_metadata.distributions():
         # Most distributions have other groups only. Parsing these takes longer than all the rest.
-        if f"[{group}]" not in (distribution.read_text("entry_points.txt") or ""):
+        text = distribution.read_text("entry_points.txt") or ""
+        if f"[{group}]" not in text:
             continue
         owner = _read(distribution)
         present = chosen.get(owner.name)
@@ -63,7 +64,8 @@ def entry_points(group: str) -> Iterator[tuple[EntryPoint, Installed]]:
 
 def _read(distribution: importlib_metadata.IDistribution) -> Installed:
     # Only a distribution in a folder has this attribute, and no public name leads to the folder.
-    folder = Path(str(getattr(distribution, "_path", distribution.locate_file(""))))
+    site = distribution.locate_file("")
+    folder = Path(str(getattr(distribution, "_path", site)))
     if not distribution.read_text("METADATA") and not distribution.read_text("PKG-INFO"):
         # importlib_metadata raises an error of its own from version 9 on; older versions return None or no fields.
         return _without_metadata(folder)
