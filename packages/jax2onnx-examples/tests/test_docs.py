@@ -1,6 +1,7 @@
 """Every code block of the README and of docs/ is run."""
 
 import re
+import runpy
 import sys
 import tomllib
 import warnings
@@ -112,3 +113,9 @@ def test_the_readme_has_two_set_up_commands_and_ci_calls_the_second():
     assert [line.removeprefix(SET_UP) for line in lines if line.startswith(SET_UP)] == ["quickstart", "tests"]
     called = (ROOT / ".ci" / "run").read_text()
     assert "python3 -m venv .venv && .venv/bin/pip install --quiet nox && .venv/bin/nox --no-color -s tests" in called
+
+
+def test_the_map_of_the_code_is_current():
+    script = runpy.run_path(str(ROOT / "scripts" / "code_map.py"))
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    assert script["updated"](page) == page, "run python scripts/code_map.py"
