@@ -118,14 +118,3 @@ def test_two_scopes_are_refused():
     (a,), (b,) = export.symbolic_shape("a"), export.symbolic_shape("a")
     with pytest.raises(InputSpecError, match="scopes"):
         parse_inputs(f, [jax.ShapeDtypeStruct((a,), np.float32), jax.ShapeDtypeStruct((b,), np.float32)])
-
-
-def test_the_options_are_those_of_to_onnx():
-    import dataclasses
-    import inspect
-
-    from jax2onnx import to_onnx
-    from jax2onnx.options import Options
-
-    _, _, *keywords = inspect.signature(to_onnx).parameters.values()
-    assert {p.name: p.default for p in keywords} == {f.name: f.default for f in dataclasses.fields(Options)}

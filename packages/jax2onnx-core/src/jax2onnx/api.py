@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack, get_args
 
 import onnx
 import onnx_ir as ir
@@ -22,7 +22,7 @@ from jax2onnx.fusion.report import report
 from jax2onnx.legalise.legalise import legalise
 from jax2onnx.lowering.driver import Driver
 from jax2onnx.lowering.model_io import Border
-from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, Options
+from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, ExportOptions, Options
 from jax2onnx.output.names import keep_apart, unique_names
 from jax2onnx.output.proto import to_proto
 from jax2onnx.output.save import preflight, save
@@ -134,7 +134,12 @@ def to_onnx(
         return to_proto(model)
 
 
-def save_onnx(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], path: str | os.PathLike[str], **options: Any) -> None:
+def save_onnx(
+    fn: Any,
+    inputs: Sequence[Any] | Mapping[str, Any],
+    path: str | os.PathLike[str],
+    **options: Unpack[ExportOptions],
+) -> None:
     """Convert a JAX callable and write the model to ``path``; options are those of :func:`to_onnx`.
 
     Large weights are written beside the model, to ``<path>.data``. A failed export leaves no file, and an existing file
@@ -142,11 +147,13 @@ def save_onnx(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], path: str | os
 
     Raises:
         SaveError: the path cannot be written; checked before work starts where that is possible.
-        InputSpecError: as ``to_onnx``.
+        InputSpecError: as ``to_onnx``; also for an option that ``to_onnx`` does not have.
         ConversionError: as ``to_onnx``.
     """
+    checked = Options.of(options)
     preflight(path)
-    save(export_ir(fn, inputs, Options(**options)), path)
+    model = export_ir(fn, inputs, checked)
+    save(model, path)
 
 
 @seldom_collecting()
@@ -169,7 +176,12 @@ Stage: TypeAlias = Literal["program", "fused", "lowered", "tidied", "final"]
 """What an export has in turn: the flat program, the prepared one, the emitted model, the tidied one, the legal one."""
 
 
-def show(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], stage: Stage = "fused", **options: Any) -> str:
+def show(
+    fn: Any,
+    inputs: Sequence[Any] | Mapping[str, Any],
+    stage: Stage = "fused",
+    **options: Unpack[ExportOptions],
+) -> str:
     """Return as text what an export has at a stage, for debugging; options are those of :func:`to_onnx`.
 
     Args:
@@ -180,10 +192,10 @@ def show(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], stage: Stage = "fus
         **options: as ``to_onnx``.
 
     Raises:
-        InputSpecError: there is no such stage.
+        InputSpecError: there is no such stage or option.
         ConversionError: as ``to_onnx``.
     """
-    result = at_stage(fn, inputs, stage, Options(**options))
+    result = at_stage(fn, inputs, stage, Options.of(options))
     return describe(result) if isinstance(result, Program) else str(result)
 
 

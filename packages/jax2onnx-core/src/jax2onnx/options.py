@@ -1,21 +1,71 @@
-"""The options of an export, checked and handed on as one value."""
+"""The options of an export: as one value, and as types of the keyword arguments that functions pass on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import difflib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from jax2onnx.errors import InputSpecError
 
 if TYPE_CHECKING:
     from jax2onnx.fusion.report import FusionReport
+
+__all__ = [
+    "DEFAULT_OPSET",
+    "DEFAULT_TARGET",
+    "CheckOptions",
+    "ExportOptions",
+    "Options",
+    "SharedOptions",
+    "refuse_unknown",
+]
 
 DEFAULT_OPSET = 23
 DEFAULT_TARGET = "onnxruntime-cpu"
 
 
+class SharedOptions(TypedDict, total=False):
+    """The keyword arguments that :func:`jax2onnx.to_onnx` and :func:`jax2onnx.check` both take."""
+
+    input_params: Mapping[str, Any] | None
+    inputs_as_nchw: Sequence[str] | bool
+    outputs_as_nchw: Sequence[str] | bool
+    constraints: Sequence[str]
+    state: Literal["drop", "io"]
+    training: bool
+
+
+class ExportOptions(SharedOptions, total=False):
+    """The keyword arguments of :func:`jax2onnx.to_onnx`."""
+
+    opset: int
+    input_names: Sequence[str] | None
+    output_names: Sequence[str] | None
+    target: str | None
+    lowerings: Mapping[str, Callable[..., Any]] | None
+    fusions: bool
+    functions: Literal["marked", "modules"]
+    fold_batch_norm: bool
+    name: str | None
+    explain: bool | Callable[[FusionReport], object]
+
+
+class CheckOptions(SharedOptions, total=False):
+    """The keyword arguments of :func:`jax2onnx.check`."""
+
+    values: Sequence[Any] | None
+    sizes: Sequence[int] | Sequence[Mapping[str, int]] | None
+    rtol: float | None
+    atol: float | None
+    kinds: Sequence[str]
+    seed: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The keyword arguments of :func:`jax2onnx.to_onnx`, where each is described."""
+    """The options of an export with their defaults; :func:`jax2onnx.to_onnx` describes each."""
 
     opset: int = DEFAULT_OPSET
     input_names: Sequence[str] | None = None
@@ -33,3 +83,22 @@ class Options:
     fold_batch_norm: bool = False
     name: str | None = None
     explain: bool | Callable[[FusionReport], object] = False
+
+    @classmethod
+    def of(cls, given: ExportOptions) -> Options:
+        """Return the options of keyword arguments.
+
+        Raises:
+            InputSpecError: there is no option of such a name.
+        """
+        refuse_unknown(given, ExportOptions.__annotations__)
+        return cls(**given)
+
+
+def refuse_unknown(names: Iterable[str], known: Collection[str]) -> None:
+    """Raise InputSpecError for the first name that is no known option."""
+    for name in names:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"the options are {', '.join(sorted(known))}"
+            raise InputSpecError(f"there is no option {name!r}; {hint}")
