@@ -1,4 +1,4 @@
-"""Reductions by Householder reflections: QR, Hessenberg and tridiagonal form; loops over columns, said in JAX."""
+"""QR, Hessenberg and tridiagonal form by Householder reflections, written in JAX as loops over columns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
-from jax2onnx_lax.matrices import Array, adjoint, column, columns, eye, product, reflector, rows, steps
+from jax2onnx_lax.matrices import Array, adjoint, column, columns, eye, product, reflector, rows, square, steps
 
 if TYPE_CHECKING:
     from jax2onnx.plugin import BoundLowerings
@@ -52,7 +52,7 @@ def _eliminate(a: Array, k: Any, j: Array) -> tuple[Array, Array]:
 
 
 def geqp3(a: Array, jpvt: Array, *, use_magma: Any = None) -> tuple[Array, Array, Array]:
-    """As :func:`geqrf`, moving columns: first those with a nonzero ``jpvt``, then always the longest one left.
+    """As :func:`geqrf`, but exchange columns: first come those with a nonzero ``jpvt``, then always the longest one left.
 
     The order of the columns counts from 1.
     """
@@ -72,7 +72,7 @@ def _pivoted(a: Array, permutation: Array, first: Any) -> tuple[Array, Array, Ar
     def reflect(k: Any, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         a, taus, permutation = state
         left = jnp.where(i >= k, a, 0)
-        sizes = jnp.sum((left * jnp.conj(left)).real, axis=-2)
+        sizes = jnp.sum(square(left), axis=-2)
         longest = jnp.argmax(jnp.where(j >= k, sizes, -1), axis=-1, keepdims=True).astype(jnp.int32)
         chosen = jnp.where(k < first, k, longest)
         there = j == chosen
@@ -121,7 +121,7 @@ def qr(a: Array, *, pivoting: bool, full_matrices: bool, use_magma: Any = None) 
     natural = jnp.broadcast_to(columns(a), (*a.shape[:-2], n))
     packed, *order, taus = _pivoted(a, natural, 0) if pivoting else geqrf(a)
     if m == 0:
-        order = [jnp.zeros_like(o) for o in order]
+        order = list(map(jnp.zeros_like, order))
     q = ormqr(packed, taus, eye(a, m)[..., :size], left=True, transpose=False)
     return q, jnp.triu(packed[..., :size, :]), *order
 
@@ -152,6 +152,6 @@ def tridiagonal(a: Array, *, lower: bool) -> tuple[Array, Array, Array, Array]:
     below = jnp.tril(a, -1)
     diagonal = jnp.where(rows(a) == columns(a), a.real, 0)
     packed, taus = hessenberg(below + diagonal + adjoint(below))
-    d = jnp.diagonal(packed, 0, -2, -1).real
-    e = jnp.diagonal(packed, -1, -2, -1).real
+    d = jnp.linalg.diagonal(packed).real
+    e = jnp.linalg.diagonal(packed, offset=-1).real
     return jnp.where(rows(a) >= columns(a), packed, a), d, e, taus

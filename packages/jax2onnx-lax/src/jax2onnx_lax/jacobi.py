@@ -1,4 +1,4 @@
-"""Eigenvalues of Hermitian matrices and singular values: Jacobi's rotations in parallel, said in JAX.
+"""Eigenvalues of Hermitian matrices and singular values, by Jacobi's rotations in parallel, written in JAX.
 
 A round rotates row k against row k + h for every k below h, half their number, and then moves the rows as in a
 round-robin tournament; after 2 h - 1 rounds (a sweep) each pair has met once and every row is back at its place.
@@ -25,9 +25,9 @@ from jax2onnx_lax.matrices import (
     product,
     rows,
     scaled,
+    square,
     steps,
     tiny,
-    transpose,
 )
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def eigh(
         return eye(a, n), jnp.sum(diagonal.real, axis=-1)
     a, finite = finite_or_zero(part + adjoint(part) + diagonal)
     a, scale = scaled(a)
-    w, v = _diagonalised(a)
+    w, v = _diagonalise(a)
     order = jnp.argsort(w, axis=-1)
     w = jnp.take_along_axis(w, order, axis=-1) * scale[..., 0]
     v = jnp.take_along_axis(v, order[..., None, :], axis=-1)
@@ -67,7 +67,7 @@ def _refuse_subset(name: str, subset: Any, count: int) -> None:
         raise UnsupportedCaseError(f"{name}: subset_by_index", remedy="compute all and slice")
 
 
-def _diagonalised(a: Array) -> tuple[Array, Array]:
+def _diagonalise(a: Array) -> tuple[Array, Array]:
     """Return eigenvalues and eigenvectors of Hermitian matrices of width 2 or more, whose entries are at most 1."""
     n = a.shape[-1]
     a = _even(a)
@@ -82,25 +82,21 @@ def _diagonalised(a: Array) -> tuple[Array, Array]:
         a, v = state
         p, q, pq = [entries(a, places + start) for start in (0, half * (width + 1), half)]
         rotation = _rotation(p.real, q.real, pq)
-        return _rotated(adjoint(_rotated(a, rotation)), rotation), _rotated(v, rotation)
+        return _rotate(adjoint(_rotate(a, rotation)), rotation), _rotate(v, rotation)
 
     def sweep(state: tuple[Any, Array, Array]) -> tuple[Any, Array, Array]:
         a, v = steps(width - 1, rotate, state[1:])
         return state[0] + 1, (a + adjoint(a)) / 2, v
 
-    target = jnp.sqrt(jnp.sum(_square(a), axis=(-2, -1))) * eps(a)
+    target = jnp.sqrt(jnp.sum(square(a), axis=(-2, -1))) * eps(a)
 
     def unfinished(state: tuple[Any, Array, Array]) -> Array:
-        off = jnp.where(rows(a) == columns(a), 0, _square(state[1]))
+        off = jnp.where(rows(a) == columns(a), 0, square(state[1]))
         left = jnp.sqrt(jnp.sum(off, axis=(-2, -1))) > target
         return jnp.logical_and(state[0] < _MOST_SWEEPS, jnp.any(left))
 
     _, a, v = lax.while_loop(unfinished, sweep, (0, a, eye(a, width)))
     return entries(a, jnp.arange(n) * (width + 1)).real, adjoint(v[..., :n, :n])
-
-
-def _square(x: Array) -> Array:
-    return (x * jnp.conj(x)).real
 
 
 def _even(a: Array) -> Array:
@@ -132,7 +128,7 @@ def _rotation(p: Array, q: Array, pq: Array) -> tuple[Array, Array, Array | None
     return sine, sine / (1 + cosine), phase
 
 
-def _rotated(x: Array, rotation: tuple[Array, Array, Array | None]) -> Array:
+def _rotate(x: Array, rotation: tuple[Array, Array, Array | None]) -> Array:
     """Rotate row k against row k + h and move the rows: the first stays, the others go round."""
     sine, slope = rotation[0][..., None], rotation[1][..., None]
     phase = rotation[2]
@@ -156,8 +152,8 @@ def svd(
     m, n = a.shape[-2:]
     _refuse_subset("svd", subset_by_index, min(m, n))
     if m < n:
-        s, *uv = svd(transpose(a), full_matrices=full_matrices, compute_uv=compute_uv)
-        return s, *[transpose(x) for x in reversed(uv)]
+        s, *uv = svd(a.mT, full_matrices=full_matrices, compute_uv=compute_uv)
+        return s, *[x.mT for x in reversed(uv)]
     if n == 0:
         s = jnp.zeros((*a.shape[:-1], 0), a.real.dtype)[..., 0, :] if m else jnp.zeros(a.shape[:-1], a.real.dtype)
         u = eye(a, m) if full_matrices else a
@@ -165,14 +161,15 @@ def svd(
     a, finite = finite_or_zero(a)
     a, scale = scaled(a)
     q, r = qr(a, pivoting=False, full_matrices=full_matrices)
-    turned, v = _orthogonalised(r[..., :n, :], vectors=compute_uv)
-    s = jnp.sqrt(jnp.sum(_square(turned), axis=-1))
+    orthogonal, v = _orthogonalise(r[..., :n, :], vectors=compute_uv)
+    s = jnp.sqrt(jnp.sum(square(orthogonal), axis=-1))
     order = jnp.argsort(-s, axis=-1)
     s = jnp.take_along_axis(s, order, axis=-1) * scale[..., 0]
     if not compute_uv:
         return nan_unless(finite, s)
-    turned, v = [jnp.take_along_axis(x, order[..., None], axis=-2) for x in (turned, v)]
-    right = _directions(adjoint(turned))
+    orthogonal = jnp.take_along_axis(orthogonal, order[..., None], axis=-2)
+    v = jnp.take_along_axis(v, order[..., None], axis=-2)
+    right = _directions(adjoint(orthogonal))
     u = jnp.concatenate([product(q[..., :n], adjoint(v)), q[..., n:]], axis=-1)
     return nan_unless(finite, s, u, adjoint(right))
 
@@ -180,11 +177,11 @@ def svd(
 def _directions(a: Array) -> Array:
     """Scale orthogonal columns to length 1; reflections give orthonormal ones for those of zero, too."""
     q, r = qr(a, pivoting=False, full_matrices=False)
-    signs = jnp.diagonal(r, 0, -2, -1)
+    signs = jnp.linalg.diagonal(r)
     return q * jnp.where(signs == 0, 1, jnp.sign(signs))[..., None, :]
 
 
-def _orthogonalised(a: Array, *, vectors: bool) -> tuple[Array, Array]:
+def _orthogonalise(a: Array, *, vectors: bool) -> tuple[Array, Array]:
     """Return unitary matrices times square ones, such that the rows are orthogonal; and, if asked, the unitary ones."""
     n = a.shape[-1]
     start = _even(a)
@@ -194,13 +191,13 @@ def _orthogonalised(a: Array, *, vectors: bool) -> tuple[Array, Array]:
     def rotate(_: Any, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         a, v, largest = state
         upper, lower = a[..., :half, :], a[..., half:, :]
-        p, q = [jnp.sum(_square(x), axis=-1) for x in (upper, lower)]
+        p, q = [jnp.sum(square(x), axis=-1) for x in (upper, lower)]
         pq = jnp.sum(upper * jnp.conj(lower), axis=-1)
         size = jnp.sqrt(p) * jnp.sqrt(q)
         cosines = jnp.where(size == 0, 0, jnp.abs(pq) / jnp.where(size == 0, 1, size))
         rotation = _rotation(p, q, pq)
-        v = _rotated(v, rotation) if vectors else v
-        return _rotated(a, rotation), v, jnp.maximum(largest, jnp.max(cosines))
+        v = _rotate(v, rotation) if vectors else v
+        return _rotate(a, rotation), v, jnp.maximum(largest, jnp.max(cosines))
 
     def sweep(state: tuple[Any, Array, Array, Array]) -> tuple[Any, Array, Array, Array]:
         return state[0] + 1, *steps(width - 1, rotate, (*state[1:3], jnp.zeros_like(state[3])))

@@ -1,6 +1,6 @@
-"""What the rules of linear algebra share: rows and columns of batches of matrices, and reflections of their columns.
+"""Rows, columns and reflections of batches of matrices: what the rules of linear algebra share, written in JAX.
 
-Everything here takes arrays of shape ``(..., m, n)`` whose leading dims may be symbolic.
+All functions take arrays of shape ``(..., m, n)`` whose leading dims may be symbolic.
 """
 
 from __future__ import annotations
@@ -36,19 +36,24 @@ def column(a: Array, k: Any) -> Array:
     return lax.dynamic_slice_in_dim(a, k, 1, axis=a.ndim - 1, allow_negative_indices=False)
 
 
-def transpose(a: Array) -> Array:
-    """Return the transposed matrices."""
-    return jnp.swapaxes(a, -1, -2)
-
-
 def adjoint(a: Array) -> Array:
     """Return the conjugate transposed matrices."""
-    return transpose(jnp.conj(a) if is_complex(a) else a)
+    return jnp.conj(a).mT
 
 
 def is_complex(a: Array) -> bool:
-    """Tell whether an array is complex."""
+    """Return whether an array is complex."""
     return jnp.issubdtype(a.dtype, jnp.complexfloating)
+
+
+def square(a: Array) -> Array:
+    """Return the squares of the absolute values, as real numbers."""
+    return (a * jnp.conj(a)).real
+
+
+def magnitude(a: Array) -> Array:
+    """Return a cheap size of each number: of a complex one, the sum of the sizes of its parts."""
+    return jnp.abs(a.real) + jnp.abs(a.imag) if is_complex(a) else jnp.abs(a)
 
 
 def product(a: Array, b: Array) -> Array:
@@ -81,20 +86,16 @@ def tiny(a: Array) -> float:
 
 def nan_unless(ok: Array, *arrays: Array) -> tuple[Array, ...]:
     """Replace whole matrices or vectors by NaN where ``ok``, of the leading dims, is false."""
-    return tuple(
-        jnp.where(
-            lax.expand_dims(ok, range(ok.ndim, x.ndim)),
-            x,
-            jnp.asarray(complex(jnp.nan, jnp.nan) if is_complex(x) else jnp.nan, x.dtype),
-        )
-        for x in arrays
-    )
+    results: list[Array] = []
+    for x in arrays:
+        nan = jnp.asarray(complex(jnp.nan, jnp.nan) if is_complex(x) else jnp.nan, x.dtype)
+        results.append(jnp.where(lax.expand_dims(ok, range(ok.ndim, x.ndim)), x, nan))
+    return tuple(results)
 
 
 def finite_or_zero(a: Array) -> tuple[Array, Array]:
     """Return the matrices, zero where one is not finite, and which are."""
-    parts = jnp.isfinite(a.real) & jnp.isfinite(a.imag) if is_complex(a) else jnp.isfinite(a)
-    finite = jnp.all(parts, axis=(-2, -1))
+    finite = jnp.all(jnp.isfinite(a), axis=(-2, -1))
     return jnp.where(finite[..., None, None], a, 0), finite
 
 
@@ -106,7 +107,7 @@ def scaled(a: Array) -> tuple[Array, Array]:
 
 
 def reflector(x: Array, k: Any) -> tuple[Array, Array, Array]:
-    """Return what reflects a column onto its entry ``k``, leaving the entries above alone.
+    """Return the reflection that leaves only entry ``k`` of a column and those above it, which it does not change.
 
     Returns:
         ``v`` of shape ``[..., m, 1]``, zero above ``k`` and one at ``k``; ``tau`` and ``beta`` of shape
@@ -119,9 +120,7 @@ def reflector(x: Array, k: Any) -> tuple[Array, Array, Array]:
     active = jnp.where(i >= k, x, 0)
     largest = jnp.max(jnp.abs(active), axis=-2, keepdims=True)
     scale = jnp.where((largest > 0) & (largest < jnp.inf), largest, 1)
-    scaled = active / scale
-    squares = (scaled * jnp.conj(scaled)).real if is_complex(x) else scaled * scaled
-    norm = scale * jnp.sqrt(jnp.sum(squares, axis=-2, keepdims=True))
+    norm = scale * jnp.sqrt(jnp.sum(square(active / scale), axis=-2, keepdims=True))
     done = jnp.all(below == 0, axis=-2, keepdims=True)
     if is_complex(x):
         done = done & (alpha.imag == 0)

@@ -1,4 +1,4 @@
-"""Eigenvalues of general matrices: the QR algorithm on complex Hessenberg matrices, said in JAX."""
+"""Eigenvalues of general matrices, by the QR algorithm on complex Hessenberg matrices, written in JAX."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _MOST_STEPS = 30
 """QR steps for each eigenvalue; about 2 are needed."""
 _EXCEPTIONAL = 10
-"""Every so many steps the shift is another one, lest a symmetric matrix cycles."""
+"""Every so many steps the shift is another one, so that a symmetric matrix does not cycle."""
 
 
 def register(registry: BoundLowerings) -> None:
@@ -69,20 +69,20 @@ def eig(
         vectors = [whole] * (compute_left_eigenvectors + compute_right_eigenvectors)
         return jnp.sum(whole, axis=-1), *vectors
     t, z = _triangular(whole)
-    w = jnp.diagonal(t, 0, -2, -1)
+    w = jnp.linalg.diagonal(t)
     on_axis = _on_axis(a, w)
     results = [lax.complex(w.real, jnp.where(on_axis, 0, w.imag))]
     if compute_left_eigenvectors:
         flipped = jnp.flip(adjoint(t), (-2, -1))
         left = jnp.flip(_null_vectors(flipped), (-2, -1))
-        results.append(_normalised(product(z, left), on_axis))
+        results.append(_normalise(product(z, left), on_axis))
     if compute_right_eigenvectors:
-        results.append(_normalised(product(z, _null_vectors(t)), on_axis))
+        results.append(_normalise(product(z, _null_vectors(t)), on_axis))
     return nan_unless(finite, *results)
 
 
 def _on_axis(a: Array, w: Array) -> Array:
-    """Tell which eigenvalues of real matrices are real, but for rounding."""
+    """Return which eigenvalues of real matrices are real, but for rounding."""
     if is_complex(a):
         return jnp.zeros(w.shape, bool)
     size = jnp.sqrt(jnp.sum(a * a, axis=(-2, -1)))[..., None]
@@ -102,7 +102,7 @@ def _triangular(a: Array) -> tuple[Array, Array]:
 
     def unfinished(state: tuple[Any, Array, Array]) -> Array:
         step, t, _ = state
-        return jnp.logical_and(step < _MOST_STEPS * n, jnp.any(jnp.diagonal(t, -1, -2, -1) != 0))
+        return jnp.logical_and(step < _MOST_STEPS * n, jnp.any(jnp.linalg.diagonal(t, offset=-1) != 0))
 
     def improve(state: tuple[Any, Array, Array]) -> tuple[Any, Array, Array]:
         step, t, z = state
@@ -121,7 +121,7 @@ def _corner(a: Array) -> Array:
 
 def _deflated(t: Array) -> Array:
     """Replace negligible entries below the diagonal by zero; the largest entries are about 1."""
-    sizes = jnp.abs(jnp.diagonal(t, 0, -2, -1))
+    sizes = jnp.abs(jnp.linalg.diagonal(t))
     limits = eps(t) * jnp.maximum(sizes[..., 1:] + sizes[..., :-1], eps(t))
     # The limit of each entry (k + 1, k), in row k + 1.
     limits = jnp.pad(limits, [(0, 0)] * (limits.ndim - 1) + [(1, 0)])[..., None]
@@ -131,7 +131,7 @@ def _deflated(t: Array) -> Array:
 def _shift(t: Array, step: Any) -> Array:
     """Return the eigenvalue, of shape ``[..., 1]``, nearest to the corner of the last block not yet triangular."""
     n = t.shape[-1]
-    diagonal, above, below = [jnp.diagonal(t, k, -2, -1) for k in (0, 1, -1)]
+    diagonal, above, below = [jnp.linalg.diagonal(t, offset=k) for k in (0, 1, -1)]
     last = jnp.max(jnp.where(below != 0, jnp.arange(1, n, dtype=jnp.int32), 0), axis=-1, keepdims=True)
     before = jnp.maximum(last - 1, 0)
 
@@ -176,7 +176,7 @@ def _null_vectors(t: Array) -> Array:
     """Return in column k what ``t - t[k, k]``, upper triangular, maps to zero, for every k."""
     n = t.shape[-1]
     i, j = rows(t), columns(t)
-    w = jnp.diagonal(t, 0, -2, -1)[..., None, :]
+    w = jnp.linalg.diagonal(t)[..., None, :]
     sizes = jnp.max(jnp.abs(t), axis=(-2, -1), keepdims=True)
     least = jnp.maximum(eps(t) * sizes, tiny(t))
     strict = jnp.where(i < j, t, 0)
@@ -194,7 +194,7 @@ def _null_vectors(t: Array) -> Array:
     return steps(n, add_row, jnp.zeros_like(t))
 
 
-def _normalised(v: Array, on_axis: Array) -> Array:
+def _normalise(v: Array, on_axis: Array) -> Array:
     """Scale columns to length 1 and turn their largest entries real; those ``on_axis`` become real."""
     sizes = jnp.abs(v)
     largest = jnp.max(sizes, axis=-2, keepdims=True)

@@ -1,4 +1,4 @@
-"""Triangular and tridiagonal systems, and Cholesky factors: loops over rows or columns, said in JAX."""
+"""Triangular and tridiagonal systems, LU and Cholesky factors, written in JAX as loops over rows or columns."""
 
 from __future__ import annotations
 
@@ -8,8 +8,18 @@ import jax.numpy as jnp
 from jax import lax
 
 from jax2onnx.errors import UnsupportedCaseError
-from jax2onnx_lax.matrices import Array, adjoint, column, columns, is_complex, nan_unless, product, row, rows, steps
-from jax2onnx_lax.matrices import transpose as transposed
+from jax2onnx_lax.matrices import (
+    Array,
+    adjoint,
+    column,
+    columns,
+    magnitude,
+    nan_unless,
+    product,
+    row,
+    rows,
+    steps,
+)
 
 if TYPE_CHECKING:
     from jax2onnx.plugin import BoundLowerings
@@ -21,6 +31,8 @@ def register(registry: BoundLowerings) -> None:
         {
             "cholesky": cholesky,
             "cholesky_update": cholesky_update,
+            "lu": lu,
+            "lu_pivots_to_permutation": lu_pivots_to_permutation,
             "symmetric_product": symmetric_product,
             "triangular_solve": triangular_solve,
             "tridiagonal_solve": tridiagonal_solve,
@@ -32,14 +44,14 @@ def triangular_solve(
     a: Array, b: Array, *, left_side: bool, lower: bool, transpose_a: bool, conjugate_a: bool, unit_diagonal: bool
 ) -> Array:
     """Solve ``op(a) x = b`` or ``x op(a) = b`` by substitution, one row of ``x`` at a time."""
-    if conjugate_a and is_complex(a):
+    if conjugate_a:
         a = jnp.conj(a)
     if not left_side:
-        b = transposed(b)
+        b = b.mT
     if transpose_a == left_side:
-        a, lower = transposed(a), not lower
+        a, lower = a.mT, not lower
     x = _substitute(a, b, lower=lower, unit_diagonal=unit_diagonal)
-    return x if left_side else transposed(x)
+    return x if left_side else x.mT
 
 
 def _substitute(a: Array, b: Array, *, lower: bool, unit_diagonal: bool) -> Array:
@@ -55,6 +67,42 @@ def _substitute(a: Array, b: Array, *, lower: bool, unit_diagonal: bool) -> Arra
         return jnp.where(i == k, value, x)
 
     return steps(n, solve_row, jnp.zeros_like(b))
+
+
+def lu(a: Array) -> tuple[Array, Array, Array]:
+    """Return both factors in one matrix, the row exchanged at each step, and the resulting permutation of rows."""
+    m = a.shape[-2]
+    count = min(m, a.shape[-1])
+    i, j = rows(a), columns(a)
+    order = jnp.arange(count, dtype=jnp.int32)
+
+    def eliminate(k: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        a, pivots = state
+        sizes = magnitude(column(a, k))
+        chosen = jnp.argmax(jnp.where(i >= k, sizes, -1), axis=-2).astype(jnp.int32)
+        upper = jnp.take_along_axis(a, chosen[..., None], axis=-2, mode="promise_in_bounds")
+        a = jnp.where(i == k, upper, jnp.where(i == chosen[..., None], row(a, k), a))
+        pivot = column(upper, k)
+        below = column(a, k) / jnp.where(pivot == 0, 1, pivot)
+        inner = jnp.where(j > k, a - below * upper, jnp.where(j == k, below, a))
+        return jnp.where(i > k, inner, a), jnp.where(order == k, chosen, pivots)
+
+    a, pivots = steps(count, eliminate, (a, jnp.zeros((*a.shape[:-2], count), jnp.int32)))
+    return a, pivots, lu_pivots_to_permutation(pivots, permutation_size=m)
+
+
+def lu_pivots_to_permutation(pivots: Array, *, permutation_size: int) -> Array:
+    """Return the permutation that exchanging row k with row ``pivots[k]``, for each k in turn, amounts to."""
+    i = jnp.arange(permutation_size, dtype=pivots.dtype)
+
+    def exchange(k: Any, permutation: Array) -> Array:
+        other = column(pivots, k)
+        mine = column(permutation, k)
+        theirs = jnp.sum(jnp.where(i == other, permutation, 0), axis=-1, keepdims=True, dtype=pivots.dtype)
+        return jnp.where(i == k, theirs, jnp.where(i == other, mine, permutation))
+
+    identity = jnp.broadcast_to(i, (*pivots.shape[:-1], permutation_size))
+    return steps(pivots.shape[-1], exchange, identity)
 
 
 def cholesky(a: Array) -> Array:
@@ -94,7 +142,7 @@ def cholesky_update(factor: Array, vector: Array) -> Array:
 
 def symmetric_product(a: Array, c: Array, *, alpha: Any, beta: Any) -> Array:
     """Return ``alpha a a^T + beta c``."""
-    return jnp.add(alpha * product(a, transposed(a)), beta * c)
+    return jnp.add(alpha * product(a, a.mT), beta * c)
 
 
 def tridiagonal_solve(dl: Array, d: Array, du: Array, b: Array, *, perturb_singular: bool = False) -> Array:
@@ -122,7 +170,7 @@ def _eliminate(current: Any, below: Any) -> Any:
     """
     pivot, next_, right = current
     low, middle, high, right_below = below
-    swap = _size(low) > _size(pivot)
+    swap = magnitude(low) > magnitude(pivot)
     zero = jnp.zeros_like(pivot)
     first = [jnp.where(swap, x, y) for x, y in ((low, pivot), (middle, next_), (high, zero))]
     second = [jnp.where(swap, x, y) for x, y in ((pivot, low), (next_, middle), (zero, high))]
@@ -138,7 +186,3 @@ def _back_substitute(known: tuple[Array, Array], equation: Any) -> Any:
     pivot, first, second, right = equation
     x = (right - first[..., None] * known[0] - second[..., None] * known[1]) / pivot[..., None]
     return (x, known[0]), x
-
-
-def _size(x: Array) -> Array:
-    return jnp.abs(x.real) + jnp.abs(x.imag) if is_complex(x) else jnp.abs(x)
