@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import onnx
 import onnx_ir as ir
@@ -22,7 +22,7 @@ from jax2onnx.fusion.report import report
 from jax2onnx.legalise.legalise import legalise
 from jax2onnx.lowering.driver import Driver
 from jax2onnx.lowering.model_io import Border
-from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, ExportOptions, Options
+from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, STAGES, ExportOptions, Options
 from jax2onnx.output.names import keep_apart, unique_names
 from jax2onnx.output.proto import to_proto
 from jax2onnx.output.save import preflight, save
@@ -172,10 +172,6 @@ def export_ir(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], options: Optio
     return export.model
 
 
-Stage: TypeAlias = Literal["program", "fused", "lowered", "tidied", "final"]
-"""What an export has in turn: the flat program, the prepared one, the emitted model, the tidied one, the legal one."""
-
-
 def show(
     fn: Any,
     inputs: Sequence[Any] | Mapping[str, Any],
@@ -203,8 +199,8 @@ def at_stage(
     fn: Any, inputs: Sequence[Any] | Mapping[str, Any], stage: Stage, options: Options | None = None
 ) -> Program | ir.Model:
     """As :func:`show`, returning the program or model itself; what comes after the stage is not done."""
-    if stage not in get_args(Stage):
-        raise InputSpecError(f"stage: {stage!r} is none of {', '.join(get_args(Stage))}")
+    if stage not in STAGES:
+        raise InputSpecError(f"stage: {stage!r} is none of {', '.join(STAGES)}")
     export = _Export(fn, inputs, options or Options())
     return next(result for name, result in export.stages() if name == stage)
 

@@ -1,4 +1,18 @@
-"""Carriers: the wider dtypes in which an operator computes the same values, and what its results then promise."""
+"""Carriers: the wider dtypes in which a runtime can compute, where it has no kernel for the dtype itself.
+
+A carrier of bfloat16 is float32, for example. onnxruntime has no ``Sqrt`` of bfloat16, so that
+
+    y = Sqrt(x)                                   x, y: bfloat16[3, 4]
+
+is rewritten to
+
+    wide = Cast(x, to=float32)                    float32[3, 4]
+    root = Sqrt(wide)                             float32[3, 4]
+    y = Cast(root, to=bfloat16)                   bfloat16[3, 4]
+
+Which carriers give the right numbers depends on the operator, and so does what its result in the carrier says about
+the result in the original dtype. This module knows both.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +22,10 @@ from dataclasses import dataclass
 
 from onnx_ir import DataType
 
-FLOATS = frozenset({DataType.FLOAT16, DataType.BFLOAT16})
-_FLOAT8 = frozenset({DataType.FLOAT8E4M3FN, DataType.FLOAT8E4M3FNUZ, DataType.FLOAT8E5M2, DataType.FLOAT8E5M2FNUZ})
+__all__ = ["FLOAT8", "Carrier", "Encoding", "Family", "Kind", "Trust", "carriers", "kind"]
+
+FLOAT8 = frozenset({DataType.FLOAT8E4M3FN, DataType.FLOAT8E4M3FNUZ, DataType.FLOAT8E5M2, DataType.FLOAT8E5M2FNUZ})
+_HALVES = frozenset({DataType.FLOAT16, DataType.BFLOAT16})
 
 
 class Trust(enum.IntEnum):
@@ -44,19 +60,19 @@ class Family(enum.Enum):
     """What an operator does with the integers in its data operands."""
 
     MOVE = enum.auto()
-    """Moves elements, or does not look at them."""
+    """It moves elements, or does not read them."""
     RING = enum.auto()
-    """Adds, multiplies or combines bits: correct modulo any power of two."""
+    """It adds, multiplies or combines bits: the result is correct modulo any power of two."""
     ORDER = enum.auto()
-    """Selects elements by their order."""
+    """It selects elements by their order."""
     EQUALITY = enum.auto()
-    """Asks whether elements are equal."""
+    """It returns whether elements are equal."""
     COMPARE = enum.auto()
-    """Asks for the order of elements."""
+    """It returns which of two elements is greater."""
     NUMBER = enum.auto()
-    """Needs the numbers themselves."""
+    """It needs the numbers themselves."""
     OTHER = enum.auto()
-    """Not known to be right on other integers than the original ones."""
+    """It is not known to be right on other integers than the original ones."""
 
 
 _FAMILIES = {
@@ -75,7 +91,8 @@ _FAMILY = {name: family for family, names in _FAMILIES.items() for name in names
 _REDUCTIONS = {"none": Family.MOVE, "add": Family.RING, "mul": Family.RING, "max": Family.ORDER, "min": Family.ORDER}
 _TYPED = frozenset({"BitCast", "Cast", "CastLike"})
 """Operators whose meaning is the dtype itself."""
-_FLOAT_EXACT = frozenset({"Abs", "Ceil", "Floor", "Neg", "Relu", "Round", "Sign"})
+_EXACT_IN_FLOAT = frozenset({"Abs", "Ceil", "Floor", "Neg", "Relu", "Round", "Sign"})
+"""Operators whose result, computed in a wider float, is a number of the original float dtype."""
 _PADS_WITH_LOWEST = frozenset({"Clip", "MaxPool"})
 """Operators that may return the carrier's lowest or highest number, which the original dtype rounds."""
 
@@ -96,10 +113,12 @@ class Kind:
         """Return what a result of an original ``dtype`` promises, given the least promise among the data operands."""
         if self.family is Family.MOVE:
             return operands
-        if dtype in FLOATS:
-            exact = self.op_type in _FLOAT_EXACT or self.family is Family.ORDER
-            return Trust.EXACT if exact and self.op_type not in _PADS_WITH_LOWEST else Trust.NOTHING
-        return Trust.EXACT if self.family is Family.ORDER else Trust.CONGRUENT
+        if dtype not in _HALVES:
+            return Trust.EXACT if self.family is Family.ORDER else Trust.CONGRUENT
+        if self.op_type in _PADS_WITH_LOWEST:
+            return Trust.NOTHING
+        exact = self.op_type in _EXACT_IN_FLOAT or self.family is Family.ORDER
+        return Trust.EXACT if exact else Trust.NOTHING
 
 
 @functools.cache
@@ -112,37 +131,40 @@ def kind(op_type: str, reduction: str = "none") -> Kind:
 
 
 @functools.cache
-def carriers(dtype: DataType, what: Kind) -> tuple[Carrier, ...]:
+def carriers(dtype: DataType, operator: Kind) -> tuple[Carrier, ...]:
     """Return the dtypes that can carry ``dtype`` through an operator, the cheapest first."""
-    if what.op_type in _TYPED:
+    if operator.op_type in _TYPED:
         return ()
-    if dtype in FLOATS:
-        return (Carrier(DataType.FLOAT), Carrier(DataType.DOUBLE))
+    if dtype in _HALVES:
+        return _carriers("FLOAT", "DOUBLE")
     # onnxruntime's casts to float8 saturate or overflow at bounds that are not JAX's: only unchanged values pass.
-    if dtype in _FLOAT8:
-        return (Carrier(DataType.FLOAT),) if what.family not in {Family.RING, Family.NUMBER, Family.OTHER} else ()
-    if what.family is Family.OTHER:
+    if dtype in FLOAT8:
+        computes = operator.family in {Family.RING, Family.NUMBER, Family.OTHER}
+        return () if computes else _carriers("FLOAT")
+    if operator.family is Family.OTHER:
         return ()
     # Over no elements these return the carrier's bound, which wraps to another number.
-    if what.op_type in {"ReduceMax", "ReduceMin"} and dtype in {DataType.INT8, DataType.INT16}:
+    if operator.op_type in {"ReduceMax", "ReduceMin"} and dtype in {DataType.INT8, DataType.INT16}:
         return ()
-    return tuple(c for c in _INTEGER_CARRIERS.get(dtype, ()) if _fits(dtype, c, what))
+    return tuple(c for c in _INTEGER_CARRIERS.get(dtype, ()) if _fits(dtype, c, operator))
 
 
-def _fits(dtype: DataType, carrier: Carrier, what: Kind) -> bool:
-    family = what.family
-    if carrier.dtype == DataType.INT64 and what.op_type in _WRONG_IN_INT64:
+def _fits(dtype: DataType, carrier: Carrier, operator: Kind) -> bool:
+    """Return whether an operator gives the right numbers when this carrier stands for an integer dtype or bool."""
+    family = operator.family
+    if carrier.dtype == DataType.INT64 and operator.op_type in _WRONG_IN_INT64:
         return False
     # onnxruntime 1.31 sums int32 with saturation.
-    if carrier.dtype != DataType.INT64 and what.op_type == "ReduceSum":
-        return False
-    counts = family in {Family.RING, Family.NUMBER}
-    if dtype == DataType.BOOL and counts:
+    if carrier.dtype != DataType.INT64 and operator.op_type == "ReduceSum":
         return False
     if dtype == DataType.UINT64:
+        # The same bits have the right sums and products, but another order as int64; the offset keeps the order only.
         ordered = family in {Family.ORDER, Family.COMPARE}
         return family is not Family.NUMBER and ordered == (carrier.encoding is Encoding.OFFSET)
-    return not (counts and carrier.dtype in {DataType.FLOAT, DataType.DOUBLE})
+    if family in {Family.RING, Family.NUMBER}:
+        # Arithmetic of bool is not that of numbers, and floats round where integers wrap.
+        return dtype != DataType.BOOL and carrier.dtype not in {DataType.FLOAT, DataType.DOUBLE}
+    return True
 
 
 _WRONG_IN_INT64 = frozenset({"Clip", "Max", "Min", "ReduceMax", "ReduceMin", "Sign"})

@@ -1,89 +1,137 @@
-"""Keep nodes of float64 from onnxruntime's optimiser where that would spoil them."""
+"""Workarounds: keep operations on float64 away from the parts of onnxruntime's optimiser that would spoil them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir import DataType
+
+from jax2onnx.legalise.casts import like
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Iterable
 
+    from jax2onnx.legalise.schema import Functions
+    from jax2onnx.legalise.targets import Target
+
+__all__ = ["keep_near_neutral", "keep_products", "lacks_fused_products"]
+
+_Array: TypeAlias = np.ndarray[Any, Any]
 _NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
 _CLOSE = 1e-6
 """Nothing farther from 0 or 1 rounds to it in float32."""
 
 
 def keep_near_neutral(graph: ir.Graph, node: ir.Node) -> None:
-    """Say a node otherwise, in place, if it has a constant operand that is nearly neutral to it.
+    """Rewrite a node, in place, if it has a constant operand that is nearly neutral to it.
 
     The optimiser rounds a constant number to float32 before it drops an addition of 0 or a multiplication by 1:
-    ``x + 1e-300`` and ``x * (1 + 1e-9)`` would be ``x``.
+    ``x + 1e-300`` and ``x * (1 + 1e-9)`` would be ``x``. For ``x: float64[...]`` and such a number ``c``,
+
+    rewrite ``Add(x, c)`` to ``Sum(x, c)`` and ``Sub(x, c)`` to ``Sum(x, -c)``, which the optimiser leaves alone;
+    rewrite ``Mul(x, c)`` to ``Mul(Mul(x, 0.5), c * 2)`` and ``Div(x, c)`` to ``Div(Mul(x, 0.5), c / 2)``.
     """
-    for place in (0, 1) if node.op_type in {"Add", "Mul"} else (1,):
-        if not node.domain and node.op_type in _NEUTRAL:
-            number, other = _number(node.inputs[place]), node.inputs[1 - place]
-            if number is not None and other is not None and _is_near(number.item(), _NEUTRAL[node.op_type]):
-                _rewrite(graph, node, place, number, other)
-                return
-
-
-def keep_products(graph: ir.Graph, *, function: bool, calls: Collection[tuple[str, str]]) -> None:
-    """Put a node that does nothing before every operand of a float64 product that a transpose may reach.
-
-    Otherwise the optimiser, which moves transposes down to products, makes both one ``FusedMatMul``; before 1.26
-    onnxruntime has none of float64.
-
-    Args:
-        graph: changed in place; graphs within are not.
-        function: whether it is a function's, which the optimiser sees in place of the calls.
-        calls: the domains and names of the model's functions.
-    """
-    products = [n for n in graph if n.op_type == "MatMul" and n.outputs[0].dtype == ir.DataType.DOUBLE]
-    if not products:
+    if node.domain or node.op_type not in _NEUTRAL:
         return
-    reached: set[ir.Value | None] = set(graph.inputs) if function else set()
-    for node in graph:
-        if node.op_type == "Transpose" or (node.domain, node.op_type) in calls or not reached.isdisjoint(node.inputs):
-            reached.update(node.outputs)
-    for node in products:
-        for index, value in enumerate(node.inputs):
-            if value is not None and value in reached:
-                kept = ir.Node("", "Sum", [value], metadata_props=dict(node.metadata_props))
-                kept.outputs[0].shape, kept.outputs[0].type = value.shape, value.type
-                graph.insert_before(node, kept)
-                node.replace_input_with(index, kept.outputs[0])
+    neutral = _NEUTRAL[node.op_type]
+    for place in _places(node):
+        number = _number(node.inputs[place])
+        if number is not None and _is_near(number.item(), neutral):
+            number = _make_distant(graph, node, 1 - place, number)
+            node.replace_input_with(place, _constant(graph, node, number))
+            return
 
 
-def _number(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
+def _places(node: ir.Node) -> tuple[int, ...]:
+    """Return the operands of a node that may be neutral to it: for ``Sub`` and ``Div`` only the second."""
+    return (0, 1) if node.op_type in {"Add", "Mul"} else (1,)
+
+
+def _number(value: ir.Value | None) -> _Array | None:
     """Return the constant number that a float64 value is, if it is one."""
-    if value is None or value.dtype != ir.DataType.DOUBLE:
+    if value is None or value.dtype != DataType.DOUBLE:
         return None
     constant = ir.convenience.get_const_tensor(value)
-    return constant.numpy() if constant is not None and constant.size == 1 else None
+    if constant is None or constant.size != 1:
+        return None
+    return constant.numpy()
 
 
 def _is_near(number: float, neutral: float) -> bool:
-    return 0 < abs(number - neutral) < _CLOSE and np.float32(number) == neutral
+    rounds_to_it = np.float32(number) == neutral
+    return rounds_to_it and 0 < abs(number - neutral) < _CLOSE
 
 
-def _rewrite(graph: ir.Graph, node: ir.Node, place: int, number: np.ndarray[Any, Any], other: ir.Value) -> None:
+def _make_distant(graph: ir.Graph, node: ir.Node, place: int, number: _Array) -> _Array:
+    """Change a node and its operand at this place, such that the other operand is far from neutral; return that one."""
     if node.op_type in {"Add", "Sub"}:
-        number = number if node.op_type == "Add" else -number
+        negated = node.op_type == "Sub"
         node.op_type = "Sum"
-    else:
-        # Both factors are exact.
-        number = number * 2 if node.op_type == "Mul" else number / 2
-        half = ir.Node("", "Mul", [other, _constant(graph, node, np.asarray(0.5))])
-        half.outputs[0].shape, half.outputs[0].type = other.shape, other.type
-        graph.insert_before(node, half)
-        node.replace_input_with(1 - place, half.outputs[0])
-    node.replace_input_with(place, _constant(graph, node, number))
+        return -number if negated else number
+    other = node.inputs[place]
+    assert other is not None
+    half = _constant(graph, node, np.asarray(0.5))
+    halved = ir.node("Mul", [other, half], outputs=[like(other, DataType.DOUBLE)])
+    node.replace_input_with(place, _insert(graph, node, halved))
+    # Both factors are powers of two: nothing is rounded.
+    return number * 2 if node.op_type == "Mul" else number / 2
 
 
-def _constant(graph: ir.Graph, before: ir.Node, number: np.ndarray[Any, Any]) -> ir.Value:
-    constant = ir.Node("", "Constant", [], [ir.AttrTensor("value", ir.tensor(number))])
-    constant.outputs[0].shape, constant.outputs[0].dtype = ir.Shape(number.shape), ir.DataType.DOUBLE
-    graph.insert_before(before, constant)
-    return constant.outputs[0]
+def _constant(graph: ir.Graph, before: ir.Node, number: _Array) -> ir.Value:
+    constant = ir.node("Constant", [], {"value": ir.tensor(number)})
+    constant.outputs[0].shape = ir.Shape(number.shape)
+    constant.outputs[0].dtype = DataType.DOUBLE
+    return _insert(graph, before, constant)
+
+
+def _insert(graph: ir.Graph, before: ir.Node, node: ir.Node) -> ir.Value:
+    graph.insert_before(before, node)
+    return node.outputs[0]
+
+
+def lacks_fused_products(target: Target) -> bool:
+    """Return whether a runtime has a ``FusedMatMul``, but none of float64."""
+    assert target.kernels is not None
+    fused = target.kernels.get(("com.microsoft", "FusedMatMul"), ())
+    takes_float64 = any(DataType.DOUBLE in kernel.types["T"] for kernel in fused)
+    return bool(fused) and not takes_float64
+
+
+def keep_products(graph: ir.Graph, *, is_function: bool, functions: Functions) -> None:
+    """Put a node that does nothing before every operand of a float64 product that a transpose may reach.
+
+    The optimiser moves transposes down to products, and makes both one ``FusedMatMul``. onnxruntime has none of float64
+    before 1.26. Rewrite ``MatMul(Transpose(x), y)`` to ``MatMul(Sum(Transpose(x)), y)``, for ``x, y: float64[...]``.
+
+    Args:
+        graph: changed in place; graphs within are not.
+        is_function: whether the graph is a function's, whose nodes the optimiser sees in place of the calls.
+        functions: the domains and names of the model's functions.
+    """
+    products = list(filter(_is_float64_product, graph))
+    if not products:
+        return
+    inputs = graph.inputs if is_function else ()
+    reached = _below_transposes(graph, inputs, functions)
+    for node in products:
+        for index, value in enumerate(node.inputs):
+            if value is not None and value in reached:
+                kept = ir.node("Sum", [value], outputs=[like(value, DataType.DOUBLE)])
+                kept.metadata_props.update(node.metadata_props)
+                node.replace_input_with(index, _insert(graph, node, kept))
+
+
+def _is_float64_product(node: ir.Node) -> bool:
+    return node.op_type == "MatMul" and node.outputs[0].dtype == DataType.DOUBLE
+
+
+def _below_transposes(graph: ir.Graph, inputs: Iterable[ir.Value], functions: Functions) -> set[ir.Value | None]:
+    """Return the values that are computed from transposes, from calls of functions or from the given inputs."""
+    reached: set[ir.Value | None] = set(inputs)
+    for node in graph:
+        starts = node.op_type == "Transpose" or (node.domain, node.op_type) in functions
+        if starts or not reached.isdisjoint(node.inputs):
+            reached.update(node.outputs)
+    return reached

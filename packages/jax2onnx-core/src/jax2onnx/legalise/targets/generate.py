@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,56 +18,82 @@ import onnxruntime
 from onnx import TensorProto, helper
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
+__all__ = ["kernels", "max_opset"]
+
 _PROVIDER = "CPUExecutionProvider"
 _OPEN_END = 2**31 - 1
 _DOMAINS = ("", "ai.onnx.ml", "com.microsoft")
-_TENSOR = "tensor("
+
+
+@dataclass
+class _Kernel:
+    """One kernel, or several that differ in the dtypes of one parameter only."""
+
+    since: int
+    until: int
+    types: dict[str, set[str]]
+
+    def merge(self, other: _Kernel) -> bool:
+        """Take in another kernel, if it differs in the dtypes of one parameter only; return whether it does."""
+        if self.since != other.since or self.until != other.until or self.types.keys() != other.types.keys():
+            return False
+        differing = [name for name in self.types if other.types[name] != self.types[name]]
+        if len(differing) > 1:
+            return False
+        for name in differing:
+            self.types[name] |= other.types[name]
+        return True
+
+    def entry(self) -> list[Any]:
+        """Return the kernel as the table has it."""
+        types: dict[str, str] = {}
+        for name in sorted(self.types):
+            dtypes = sorted(self.types[name])
+            types[name] = " ".join(dtypes)
+        until = None if self.until == _OPEN_END else self.until
+        return [self.since, until, types]
 
 
 def kernels(provider: str = _PROVIDER) -> dict[str, dict[str, list[list[Any]]]]:
     """Return domain -> operator -> ``[since, until, {parameter: "dtype dtype …"}]`` of the installed onnxruntime."""
-    found: dict[str, dict[str, list[list[Any]]]] = {domain: {} for domain in _DOMAINS}
+    found: dict[tuple[str, str], list[_Kernel]] = {}
     for kernel in native.get_all_opkernel_def():
-        if kernel.provider != provider or kernel.domain not in found:
-            continue
-        since, until = kernel.version_range
-        types = {name: _tensors(allowed) for name, allowed in kernel.type_constraints.items()}
-        entry = [since, None if until == _OPEN_END else until, {n: t for n, t in types.items() if t}]
-        found[kernel.domain].setdefault(kernel.op_name, []).append(entry)
-    for operators in found.values():
-        for name, entries in operators.items():
-            operators[name] = [
-                [since, until, {n: " ".join(sorted(t)) for n, t in sorted(types.items())}]
-                for since, until, types in _merged(entries)
-            ]
+        if kernel.provider == provider and kernel.domain in _DOMAINS:
+            since, until = kernel.version_range
+            versions = found.setdefault((kernel.domain, kernel.op_name), [])
+            versions.append(_Kernel(since, until, _dtypes(kernel.type_constraints)))
+    table: dict[str, dict[str, list[list[Any]]]] = {domain: {} for domain in _DOMAINS}
+    for (domain, name), versions in found.items():
+        table[domain][name] = [kernel.entry() for kernel in _merged(versions)]
+    return table
+
+
+def _dtypes(constraints: Mapping[str, Iterable[str]]) -> dict[str, set[str]]:
+    """Return parameter -> dtypes: ``{"T": {"float"}}`` for ``{"T": ["tensor(float)"]}``; other types are left out."""
+    found: dict[str, set[str]] = {}
+    for parameter, types in constraints.items():
+        for name in types:
+            if name.startswith("tensor("):
+                dtype = name.removeprefix("tensor(").removesuffix(")")
+                found.setdefault(parameter, set()).add(dtype)
     return found
 
 
-def _tensors(allowed: list[str]) -> set[str]:
-    return {name.removeprefix(_TENSOR).removesuffix(")") for name in allowed if name.startswith(_TENSOR)}
-
-
-def _merged(entries: list[list[Any]]) -> list[list[Any]]:
-    """Merge kernels that differ in the dtypes of one parameter only."""
-    merged: list[list[Any]] = []
-    for since, until, types in sorted(entries, key=lambda e: (e[0], e[1] or _OPEN_END, str(sorted(e[2])))):
-        for other in merged:
-            differing = [n for n in types if types[n] != other[2].get(n)]
-            if other[:2] == [since, until] and other[2].keys() == types.keys() and len(differing) <= 1:
-                for name in differing:
-                    other[2][name] |= types[name]
-                break
-        else:
-            merged.append([since, until, types])
+def _merged(versions: list[_Kernel]) -> list[_Kernel]:
+    merged: list[_Kernel] = []
+    versions = sorted(versions, key=lambda kernel: (kernel.since, kernel.until, str(sorted(kernel.types))))
+    for kernel in versions:
+        if not any(other.merge(kernel) for other in merged):
+            merged.append(kernel)
     return merged
 
 
 def max_opset() -> int:
     """Return the newest opset of the default domain that the installed onnxruntime loads."""
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([], "empty", [value], [value])
     newest = 0
     for opset in range(18, onnx.defs.onnx_opset_version() + 1):
-        graph = helper.make_graph([], "empty", [value], [value])
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
         try:
             onnxruntime.InferenceSession(model.SerializeToString(), providers=[_PROVIDER])
@@ -75,26 +103,35 @@ def max_opset() -> int:
     return newest
 
 
+def _object(members: Mapping[str, str], indent: int) -> str:
+    """Return a JSON object of members that are JSON already, one on each line."""
+    margin = " " * indent
+    lines: list[str] = []
+    for name, member in members.items():
+        key = json.dumps(name)
+        lines.append(f"{margin} {key}: {member}")
+    body = ",\n".join(lines)
+    return f"{{\n{body}\n{margin}}}"
+
+
 def main() -> None:
     """Write the table named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", help="the target's name, e.g. onnxruntime-cpu")
     parser.add_argument("file", type=Path)
     arguments = parser.parse_args()
-    lines = [
-        f' "name": {json.dumps(arguments.name)}',
-        f' "runtime": {json.dumps(f"onnxruntime {onnxruntime.__version__} ({_PROVIDER})")}',
-        f' "max_opset": {max_opset()}',
-    ]
-    domains = [
-        f"  {json.dumps(domain)}: {{\n"
-        + ",\n".join(f"   {json.dumps(op)}: {json.dumps(entries)}" for op, entries in sorted(operators.items()))
-        + "\n  }"
-        for domain, operators in kernels().items()
-        if operators
-    ]
-    lines.append(' "kernels": {\n' + ",\n".join(domains) + "\n }")
-    arguments.file.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    domains: dict[str, str] = {}
+    for domain, operators in kernels().items():
+        if operators:
+            entries = {name: json.dumps(operators[name]) for name in sorted(operators)}
+            domains[domain] = _object(entries, 2)
+    table = {
+        "name": json.dumps(arguments.name),
+        "runtime": json.dumps(f"onnxruntime {onnxruntime.__version__} ({_PROVIDER})"),
+        "max_opset": json.dumps(max_opset()),
+        "kernels": _object(domains, 1),
+    }
+    arguments.file.write_text(_object(table, 0) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,114 @@
+"""Targets: a runtime, as the kernels that it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jax2onnx.legalise.function_body import body
+from jax2onnx.legalise.schema import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from onnx_ir import DataType
+
+    from jax2onnx.legalise.schema import Call
+
+__all__ = ["SPECIFICATION", "Kernel", "Target"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One kernel: the operator versions it serves and the dtypes it takes.
+
+    Attributes:
+        since: first operator version.
+        until: last operator version; None serves ``since`` only, as later versions were unknown to the runtime.
+        types: for each type parameter (or formal parameter) that the kernel restricts, the dtypes allowed.
+    """
+
+    since: int
+    until: int | None
+    types: Mapping[str, frozenset[DataType]]
+
+    def serves(self, call: Call) -> bool:
+        """Return whether the kernel serves the operator version and takes the dtypes of a call."""
+        version = call.schema.version
+        if version != self.since and (self.until is None or not self.since <= version <= self.until):
+            return False
+        for name, allowed in self.types.items():
+            dtype = call.bound.get(call.schema.variables.get(name, name))
+            if dtype is not None and dtype not in allowed:
+                return False
+        return True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """A runtime, as the kernels it has.
+
+    Attributes:
+        name: what ``to_onnx(..., target=name)`` calls it.
+        runtime: the runtime and version that the table describes, for messages.
+        max_opset: the newest opset of the default domain that the runtime loads; None for any.
+        kernels: (domain, operator) -> its kernels; None if everything that ONNX specifies can be executed.
+        newer: returns a newer version of the runtime, for opsets beyond ``max_opset``; None where none is known.
+        plugin: the plugin that registered it.
+    """
+
+    name: str
+    runtime: str
+    max_opset: int | None
+    kernels: Mapping[tuple[str, str], Sequence[Kernel]] | None
+    newer: Callable[[], Target] | None = None
+    plugin: str = "core"
+
+    def at(self, opset: int) -> Target:
+        """Return the oldest version of the runtime that loads this opset; the newest if none is known to."""
+        if self.loads(opset) or self.newer is None:
+            return self
+        return self.newer().at(opset)
+
+    def loads(self, opset: int) -> bool:
+        """Return whether the runtime loads a model of this opset of the default domain."""
+        return self.max_opset is None or opset <= self.max_opset
+
+    def supports(self, op_type: str, opset: int, dtypes: Sequence[DataType | None], *, domain: str = "") -> bool:
+        """Return whether the runtime executes an operator on inputs of these dtypes, without any cast.
+
+        Args:
+            op_type: the operator.
+            opset: the opset of ``domain`` that the model imports.
+            dtypes: dtypes of the leading inputs; None for any.
+            domain: the operator's domain.
+        """
+        if self.kernels is None:
+            return True
+        found = schema(domain, op_type, opset)
+        if found is None:
+            return False
+        outputs = (None,) * len(found.outputs.formal)
+        return self.runs(found.call(tuple(dtypes), outputs))
+
+    def runs(self, call: Call) -> bool:
+        """Return whether the runtime executes a call, with a kernel of its own or by its function body."""
+        return self.has_kernel(call) or self._expands(call)
+
+    def has_kernel(self, call: Call) -> bool:
+        """Return whether there is a kernel for the operator and the dtypes of a call."""
+        if self.kernels is None:
+            return True
+        if not call.schema.allows(call.bound):
+            return False
+        kernels = self.kernels.get((call.schema.domain, call.schema.name), ())
+        return any(kernel.serves(call) for kernel in kernels)
+
+    def _expands(self, call: Call) -> bool:
+        """Return whether the operator of a call has a function body of which every node can be executed."""
+        inner = body(call)
+        return inner is not None and all(map(self.runs, inner))
+
+
+SPECIFICATION = Target("onnx", "the ONNX specification", None, None)
+"""Everything ONNX specifies; a model for this target keeps the form its rules gave it."""
