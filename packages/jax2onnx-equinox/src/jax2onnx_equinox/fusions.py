@@ -17,6 +17,7 @@ import numpy as np
 
 from jax2onnx.plugin import MIN_OPSET, Decline, Fusion
 from jax2onnx_jnp.attention import attend
+from jax2onnx_jnp.layers import NOT_DOUBLE, known_scalar, trailing_axes, variant_name
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -24,15 +25,13 @@ if TYPE_CHECKING:
     from jax2onnx.plugin import Candidate, LoweringContext
 
 _SWITCHES = tuple(itertools.product((True, False), repeat=2))
-_NOT_DOUBLE = frozenset({"float32", "float16", "bfloat16"})
 _C = (6,)
 
 
-def _axes(candidate: Candidate) -> Sequence[Mapping[str, Any]]:
-    """Read the normalised axes off the first sum; a layer normalises trailing ones."""
-    axes = tuple(sorted(candidate.params("reduce_sum")[0]["axes"]))
-    rank = len(candidate.result.shape)
-    return [{"count": len(axes)}] if axes == tuple(range(rank - len(axes), rank)) else []
+def _count(candidate: Candidate) -> Sequence[Mapping[str, Any]]:
+    """Read how many axes are normalised; a layer normalises trailing ones."""
+    axes = trailing_axes(candidate)
+    return [] if axes is None else [{"count": len(axes)}]
 
 
 def _mapped(layer: Callable[[Any], Any], x: Any, count: int) -> Any:
@@ -42,27 +41,20 @@ def _mapped(layer: Callable[[Any], Any], x: Any, count: int) -> Any:
     return layer(x)
 
 
-def _epsilon(ctx: LoweringContext, operand: int) -> float:
-    value = ctx.known(operand)
-    if value is None or value.shape != ():
-        msg = "an attribute needs a constant scalar"
-        raise Decline(msg)
-    return float(value)
-
-
 def _layer_norm(*, weight: bool, bias: bool) -> Fusion:
     def reference(x: Any, *arrays: Any, count: int = 1) -> Any:
         import equinox as eqx  # noqa: PLC0415 - slow, and not used by programs of other libraries
 
         *held, epsilon = arrays
         layer = eqx.nn.LayerNorm(x.shape[x.ndim - count :], use_weight=weight, use_bias=bias)
-        for name in [n for n, used in (("weight", weight), ("bias", bias)) if used]:
-            layer = eqx.tree_at(operator.attrgetter(name), layer, held.pop(0))
+        for name, used in (("weight", weight), ("bias", bias)):
+            if used:
+                layer = eqx.tree_at(operator.attrgetter(name), layer, held.pop(0))
         object.__setattr__(layer, "eps", epsilon)  # static, and the constructor warns of arrays there
         return _mapped(layer, x, count)
 
     def emit(ctx: LoweringContext, x: ir.Value, *arrays: ir.Value, count: int) -> ir.Value:
-        epsilon = _epsilon(ctx, len(arrays))
+        epsilon = known_scalar(ctx, len(arrays))
         shape = ctx.avals_in[0].shape[-count:]
         if not all(isinstance(size, int) for size in shape):
             msg = "the normalised sizes are not known at conversion"
@@ -72,14 +64,13 @@ def _layer_norm(*, weight: bool, bias: bool) -> Fusion:
         return ctx.op.LayerNormalization(x, scale, *held, axis=-count, epsilon=epsilon)
 
     examples = [[(*batch, *_C), *[_C] * (weight + bias), ()] for batch in ((), (2,), (2, 5))]
-    changed = ", ".join(f"use_{n}=False" for n, used in (("weight", weight), ("bias", bias)) if not used)
     return Fusion(
-        name="equinox.nn.LayerNorm" + (f"({changed})" if changed else ""),
+        name=variant_name("equinox.nn.LayerNorm", {"use_weight": weight, "use_bias": bias}),
         reference=reference,
         examples=examples,
-        kwargs=_axes,
+        kwargs=_count,
         emit={MIN_OPSET: emit},
-        dtypes=_NOT_DOUBLE,
+        dtypes=NOT_DOUBLE,
         primitives=frozenset({"rsqrt"}),
         library="equinox",
     )

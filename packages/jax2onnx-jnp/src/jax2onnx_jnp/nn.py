@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jax2onnx.plugin import MIN_OPSET, Decline, Fusion
+from jax2onnx_jnp.layers import NOT_DOUBLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from jax2onnx.plugin import Candidate, LoweringContext
 
-# An attribute is float32 in ONNX: constants of these functions would lose digits in a float64 program.
-NOT_DOUBLE = frozenset({"float32", "float16", "bfloat16"})
 ARRAY = (2, 3)
 SCALAR = ()
 

@@ -1,10 +1,10 @@
-"""What the references and rules of several layers share."""
+"""What the references and rules of several layers of flax.nnx share."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jax2onnx.plugin import Decline
+from jax2onnx.plugin import permuted, to_channels_first, to_channels_last
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from jax2onnx.plugin import LoweringContext
-
-NOT_DOUBLE = frozenset({"float32", "float16", "bfloat16"})
-"""Result dtypes for operators with a float32 attribute (epsilon), which would lose digits of a float64 program."""
 
 
 class _NoRandom:
@@ -33,15 +30,6 @@ NO_RANDOM: Any = _NoRandom()
 def given(array: Any) -> Callable[..., Any]:
     """Return the initializer that yields a given array."""
     return lambda *_: array
-
-
-def known_scalar(ctx: LoweringContext, operand: int) -> float:
-    """Return the operand's value, as an attribute needs it."""
-    value = ctx.known(operand)
-    if value is None or value.shape != ():
-        msg = "an attribute needs a constant scalar"
-        raise Decline(msg)
-    return float(value.astype(ctx.avals_in[operand].dtype))
 
 
 def channels_first(
@@ -63,8 +51,7 @@ def channels_first(
     rank = len(shape)
     if rank == 2:
         return emit(x)
-    to = [0, rank - 1, *range(1, rank - 1)]
-    back = [0, *range(2, rank), 1]
-    moved = ctx.stamp(ctx.op.Transpose(x, perm=to), [shape[i] for i in to])
-    after = shape if result_shape is None else result_shape
-    return ctx.op.Transpose(ctx.stamp(emit(moved), [after[i] for i in to]), perm=back)
+    order = to_channels_first(rank)
+    second = ctx.stamp(ctx.op.Transpose(x, perm=order), permuted(shape, order))
+    y = ctx.stamp(emit(second), permuted(shape if result_shape is None else result_shape, order))
+    return ctx.op.Transpose(y, perm=to_channels_last(rank))

@@ -1,79 +1,92 @@
-"""Normalisation layers."""
+"""Normalisation layers, which flax.nnx and flax.linen have under the same names and with the same arguments."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from flax import nnx
 
 from jax2onnx.plugin import MIN_OPSET, Decline, Fusion
-from jax2onnx_nnx.fusions._layers import NO_RANDOM, NOT_DOUBLE, channels_first, given, known_scalar
+from jax2onnx_jnp.layers import NOT_DOUBLE, known_scalar, trailing_axes, variant_name
+from jax2onnx_nnx.fusions._layers import NO_RANDOM, channels_first, given
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
     import onnx_ir as ir
 
     from jax2onnx.plugin import Candidate, LoweringContext
 
-_SWITCHES = tuple(itertools.product((True, False), repeat=2))
-_C = (6,)
+_FEATURES = 6
 
 
-def _fusion(
-    layer: str,
-    reference: Callable[..., Any],
-    examples: Sequence[Any],
-    kwargs: Callable[[Candidate], Iterable[Mapping[str, Any]]],
-    emit: Callable[..., Any],
-    *,
-    opset: int = MIN_OPSET,
-    dtypes: frozenset[str] = NOT_DOUBLE,
-    **switches: bool,
-) -> Fusion:
-    """Return the fusion of one variant of a layer, named by how it is switched from the default."""
-    changed = ", ".join(f"{name}={value}" for name, value in switches.items() if not value)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A normalisation layer.
+
+    Attributes:
+        name: its name.
+        switches: names of its boolean arguments that make a variant each.
+        arrays: names of its arrays, in the order of the fusion's inputs; one is left out where ``use_<name>`` is off.
+        shapes: example shapes of what is normalised.
+        read: reads arguments of the layer off the equations found.
+        emit: ``emit(ctx, x, arrays, epsilon, **arguments)``; the arrays by name.
+        options: further arguments.
+        opset: the oldest opset that has the operator.
+        dtypes: names of the result dtypes for which the fusions are tried.
+    """
+
+    name: str
+    switches: Sequence[str]
+    arrays: Sequence[str] = ("scale", "bias")
+    shapes: Sequence[tuple[int, ...]]
+    read: Callable[[Candidate], Iterable[Mapping[str, Any]]]
+    emit: Callable[..., Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    opset: int = MIN_OPSET
+    dtypes: frozenset[str] = NOT_DOUBLE
+
+
+Reference = Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any]
+"""``reference(x, arrays, arguments)``: apply a layer that has these arrays."""
+
+
+def fusions(library: str, reference: Callable[[Layer], Reference]) -> Iterator[Fusion]:
+    """Yield the fusions of all layers of a library, switched in every way."""
+    for layer in LAYERS:
+        for values in itertools.product((True, False), repeat=len(layer.switches)):
+            switches = dict(zip(layer.switches, values, strict=True))
+            yield _fusion(library, layer, switches, reference(layer))
+
+
+def _fusion(library: str, layer: Layer, switches: Mapping[str, bool], apply: Reference) -> Fusion:
+    names = [name for name in layer.arrays if switches.get(f"use_{name}", True)]
+
+    def reference(x: Any, *arrays: Any, **arguments: Any) -> Any:
+        *held, epsilon = arrays
+        return apply(
+            x, dict(zip(names, held, strict=True)), {**layer.options, **switches, **arguments, "epsilon": epsilon}
+        )
+
+    def emit(ctx: LoweringContext, x: ir.Value, *arrays: ir.Value, **arguments: Any) -> ir.Value:
+        epsilon = known_scalar(ctx, len(arrays))
+        value: ir.Value = layer.emit(ctx, x, dict(zip(names, arrays[:-1], strict=True)), epsilon, **arguments)
+        return value
+
+    # A name lists what is off: first scale and bias, then how the variance is computed.
+    ordered = {name: switches[name] for name in ("use_scale", "use_bias", "use_fast_variance") if name in switches}
     return Fusion(
-        name=f"flax.nnx.{layer}" + (f"({changed})" if changed else ""),
+        name=variant_name(f"{library}.{layer.name}", ordered),
         reference=reference,
-        examples=examples,
-        kwargs=kwargs,
-        emit={opset: emit},
-        dtypes=dtypes,
+        examples=[[shape, *[(_FEATURES,)] * len(names), ()] for shape in layer.shapes],
+        kwargs=layer.read,
+        emit={layer.opset: emit},
+        dtypes=layer.dtypes,
         primitives=frozenset({"rsqrt"}),
     )
-
-
-class _Arrays:
-    """Takes a variant's inputs ``*fixed, [scale], [bias], epsilon`` apart, and fills what it lacks."""
-
-    def __init__(self, arrays: Sequence[Any], *, fixed: int = 0, scale: bool, bias: bool) -> None:
-        rest = list(arrays[fixed:])
-        self.fixed = arrays[:fixed]
-        self.scale = rest.pop(0) if scale else None
-        self.bias = rest.pop(0) if bias else None
-        (self.epsilon,) = rest
-
-    @staticmethod
-    def shapes(*, fixed: int = 0, scale: bool, bias: bool) -> list[tuple[int, ...]]:
-        """Return example shapes of what follows ``x``."""
-        return [*[_C] * (fixed + scale + bias), ()]
-
-    def options(self) -> dict[str, Any]:
-        """Return the arguments of a layer's constructor that give it these arrays."""
-        options: dict[str, Any] = {"epsilon": self.epsilon, "rngs": NO_RANDOM}
-        for name, array in (("scale", self.scale), ("bias", self.bias)):
-            options |= {f"use_{name}": False} if array is None else {f"{name}_init": given(array)}
-        return options
-
-    def values(self, ctx: LoweringContext, size: int, dtype: Any) -> tuple[ir.Value, ir.Value]:
-        """Return scale and bias, ones and zeros where there is none."""
-        scale = ctx.constant(np.ones(size, dtype)) if self.scale is None else self.scale
-        bias = ctx.constant(np.zeros(size, dtype)) if self.bias is None else self.bias
-        return scale, bias
 
 
 def _features(ctx: LoweringContext, axis: int = -1) -> int:
@@ -85,14 +98,21 @@ def _features(ctx: LoweringContext, axis: int = -1) -> int:
     return size
 
 
+def _scale_and_bias(ctx: LoweringContext, arrays: Mapping[str, ir.Value], size: int) -> tuple[ir.Value, ir.Value]:
+    """Return scale and bias, ones and zeros where there is none."""
+    dtype = ctx.aval_out.dtype
+    scale = arrays["scale"] if "scale" in arrays else ctx.constant(np.ones(size, dtype))
+    bias = arrays["bias"] if "bias" in arrays else ctx.constant(np.zeros(size, dtype))
+    return scale, bias
+
+
 # -- LayerNorm and RMSNorm -------------------------------------------------------------------------------------------
 
 
-def _reduced(candidate: Candidate) -> Sequence[Mapping[str, Any]]:
-    """Read the normalised axes off the first mean; the operators take trailing ones only."""
-    axes = tuple(sorted(candidate.params("reduce_sum")[0]["axes"]))
-    rank = len(candidate.result.shape)
-    return [{"axes": axes}] if axes == tuple(range(rank - len(axes), rank)) else []
+def _reduction_axes(candidate: Candidate) -> Sequence[Mapping[str, Any]]:
+    """Read the normalised axes; the operators take trailing ones only."""
+    axes = trailing_axes(candidate)
+    return [] if axes is None else [{"reduction_axes": axes}]
 
 
 def _per_feature(ctx: LoweringContext, array: ir.Value, axes: Sequence[int]) -> ir.Value:
@@ -103,44 +123,26 @@ def _per_feature(ctx: LoweringContext, array: ir.Value, axes: Sequence[int]) -> 
     return ctx.stamp(ctx.op.Expand(array, ctx.shape(shape)), shape)
 
 
-def _layer_norm(*, scale: bool, bias: bool, fast: bool) -> Fusion:
-    def reference(x: Any, *arrays: Any, axes: Any = -1) -> Any:
-        given_arrays = _Arrays(arrays, scale=scale, bias=bias)
-        options = given_arrays.options()
-        return nnx.LayerNorm(x.shape[-1], reduction_axes=axes, use_fast_variance=fast, **options)(x)
-
-    def emit(ctx: LoweringContext, x: ir.Value, *arrays: ir.Value, axes: Sequence[int]) -> ir.Value:
-        epsilon, size = known_scalar(ctx, len(arrays)), _features(ctx)
-        taken = _Arrays(arrays, scale=scale, bias=bias)
-        weight, _ = taken.values(ctx, size, ctx.aval_out.dtype)
-        weight = _per_feature(ctx, weight, axes)
-        shift = None if taken.bias is None else _per_feature(ctx, taken.bias, axes)
-        return ctx.op.LayerNormalization(x, weight, shift, axis=-len(axes), epsilon=epsilon)
-
-    shapes = _Arrays.shapes(scale=scale, bias=bias)
-    examples = [[(2, *_C), *shapes], [(2, 5, *_C), *shapes], [_C, *shapes]]
-    return _fusion(
-        "LayerNorm", reference, examples, _reduced, emit, use_scale=scale, use_bias=bias, use_fast_variance=fast
-    )
+def _layer_norm(
+    ctx: LoweringContext, x: ir.Value, arrays: Mapping[str, ir.Value], epsilon: float, *, reduction_axes: Sequence[int]
+) -> ir.Value:
+    scale, bias = _scale_and_bias(ctx, arrays, _features(ctx))
+    params = [_per_feature(ctx, scale, reduction_axes)]
+    if "bias" in arrays:
+        params.append(_per_feature(ctx, bias, reduction_axes))
+    return ctx.op.LayerNormalization(x, *params, axis=-len(reduction_axes), epsilon=epsilon)
 
 
-def _rms_norm(*, scale: bool) -> Fusion:
-    def reference(x: Any, *arrays: Any, axes: Any = -1) -> Any:
-        options = _Arrays(arrays, scale=scale, bias=False).options()
-        del options["use_bias"]
-        return nnx.RMSNorm(x.shape[-1], reduction_axes=axes, **options)(x)
-
-    def emit(ctx: LoweringContext, x: ir.Value, *arrays: ir.Value, axes: Sequence[int]) -> ir.Value:
-        epsilon, size = known_scalar(ctx, len(arrays)), _features(ctx)
-        if not ctx.supports("RMSNormalization", np.float32):
-            msg = "the target has no RMSNormalization"
-            raise Decline(msg)
-        weight, _ = _Arrays(arrays, scale=scale, bias=False).values(ctx, size, ctx.aval_out.dtype)
-        return ctx.op.RMSNormalization(x, _per_feature(ctx, weight, axes), axis=-len(axes), epsilon=epsilon)
-
-    shapes = _Arrays.shapes(scale=scale, bias=False)
-    examples = [[(2, *_C), *shapes], [(2, 5, *_C), *shapes]]
-    return _fusion("RMSNorm", reference, examples, _reduced, emit, opset=23, use_scale=scale)
+def _rms_norm(
+    ctx: LoweringContext, x: ir.Value, arrays: Mapping[str, ir.Value], epsilon: float, *, reduction_axes: Sequence[int]
+) -> ir.Value:
+    size = _features(ctx)
+    if not ctx.supports("RMSNormalization", np.float32):
+        msg = "the target has no RMSNormalization"
+        raise Decline(msg)
+    scale, _ = _scale_and_bias(ctx, arrays, size)
+    scale = _per_feature(ctx, scale, reduction_axes)
+    return ctx.op.RMSNormalization(x, scale, axis=-len(reduction_axes), epsilon=epsilon)
 
 
 # -- BatchNorm and GroupNorm -----------------------------------------------------------------------------------------
@@ -154,105 +156,113 @@ def _feature_axis(candidate: Candidate) -> Iterator[Mapping[str, Any]]:
             yield {"axis": axis}
 
 
-def _batch_norm(*, scale: bool, bias: bool) -> Fusion:
-    def reference(x: Any, *arrays: Any, axis: int = -1) -> Any:
-        given_arrays = _Arrays(arrays, fixed=2, scale=scale, bias=bias)
-        layer = nnx.BatchNorm(x.shape[axis], axis=axis, use_running_average=True, **given_arrays.options())
-        mean, var = given_arrays.fixed
-        layer.mean, layer.var = nnx.BatchStat(mean), nnx.BatchStat(var)
-        return layer(x)
+def _batch_norm(
+    ctx: LoweringContext, x: ir.Value, arrays: Mapping[str, ir.Value], epsilon: float, *, axis: int
+) -> ir.Value:
+    size, shape = _features(ctx, axis), ctx.avals_in[0].shape
+    if axis not in {1, len(shape) - 1} or len(shape) < 2:
+        msg = "the operator takes channels second"
+        raise Decline(msg)
+    params = [*_scale_and_bias(ctx, arrays, size), arrays["mean"], arrays["var"]]
 
-    def emit(ctx: LoweringContext, x: ir.Value, *arrays: ir.Value, axis: int) -> ir.Value:
-        epsilon, size = known_scalar(ctx, len(arrays)), _features(ctx, axis)
-        shape = ctx.avals_in[0].shape
-        if axis not in {1, len(shape) - 1} or len(shape) < 2:
-            msg = "the operator takes channels second"
-            raise Decline(msg)
-        taken = _Arrays(arrays, fixed=2, scale=scale, bias=bias)
-        params = [*taken.values(ctx, size, ctx.aval_out.dtype), *taken.fixed]
+    def operator(value: ir.Value) -> ir.Value:
+        return ctx.op.BatchNormalization(value, *params, epsilon=epsilon)
 
-        def operator(value: ir.Value) -> ir.Value:
-            return ctx.op.BatchNormalization(value, *params, epsilon=epsilon)
-
-        return operator(x) if axis == 1 else channels_first(ctx, x, shape, operator)
-
-    # In smaller dtypes flax rounds after each step, where an operator rounds once.
-    return _fusion(
-        "BatchNorm",
-        reference,
-        [[(2, *_C), *_Arrays.shapes(fixed=2, scale=scale, bias=bias)]],
-        _feature_axis,
-        emit,
-        dtypes=frozenset({"float32"}),
-        use_scale=scale,
-        use_bias=bias,
-    )
+    return operator(x) if axis == 1 else channels_first(ctx, x, shape, operator)
 
 
 def _groups(candidate: Candidate) -> Sequence[Mapping[str, Any]]:
     """Read the number of groups off the reshape that makes them."""
     sizes = candidate.params("reshape")[0]["new_sizes"]
-    return [{"groups": sizes[-2]}] if len(sizes) >= 2 and isinstance(sizes[-2], int) else []
+    return [{"num_groups": sizes[-2]}] if len(sizes) >= 2 and isinstance(sizes[-2], int) else []
 
 
-def _group_norm(*, scale: bool, bias: bool, fast: bool) -> Fusion:
-    def reference(x: Any, *arrays: Any, groups: int = 2) -> Any:
-        options = _Arrays(arrays, scale=scale, bias=bias).options()
-        return nnx.GroupNorm(x.shape[-1], num_groups=groups, use_fast_variance=fast, **options)(x)
-
-    def emit(ctx: LoweringContext, x: ir.Value, *arrays: ir.Value, groups: int) -> ir.Value:
-        epsilon, size = known_scalar(ctx, len(arrays)), _features(ctx)
-        taken = _Arrays(arrays, scale=scale, bias=bias)
-        operator = _grouped if ctx.target is not None or ctx.opset < 21 else _group_operator
-
-        def emit_channels_first(value: ir.Value) -> ir.Value:
-            return operator(ctx, value, taken, size, epsilon=epsilon, groups=groups)
-
-        return channels_first(ctx, x, ctx.aval_out.shape, emit_channels_first)
-
-    shapes = _Arrays.shapes(scale=scale, bias=bias)
-    return _fusion(
-        "GroupNorm",
-        reference,
-        [[(2, 5, *_C), *shapes], [(2, *_C), *shapes]],
-        _groups,
-        emit,
-        use_scale=scale,
-        use_bias=bias,
-        use_fast_variance=fast,
-    )
-
-
-def _group_operator(
-    ctx: LoweringContext, x: ir.Value, arrays: _Arrays, size: int, *, epsilon: float, groups: int
+def _group_norm(
+    ctx: LoweringContext, x: ir.Value, arrays: Mapping[str, ir.Value], epsilon: float, *, num_groups: int
 ) -> ir.Value:
-    weight, offset = arrays.values(ctx, size, ctx.aval_out.dtype)
-    return ctx.op.GroupNormalization(x, weight, offset, epsilon=epsilon, num_groups=groups)
+    size = _features(ctx)
+
+    def operator(value: ir.Value) -> ir.Value:
+        if ctx.target is not None or ctx.opset < 21:
+            return _instance_norm(ctx, value, arrays, size, epsilon=epsilon, groups=num_groups)
+        params = _scale_and_bias(ctx, arrays, size)
+        return ctx.op.GroupNormalization(value, *params, epsilon=epsilon, num_groups=num_groups)
+
+    return channels_first(ctx, x, ctx.aval_out.shape, operator)
 
 
-def _grouped(ctx: LoweringContext, x: ir.Value, arrays: _Arrays, size: int, *, epsilon: float, groups: int) -> ir.Value:
+def _instance_norm(
+    ctx: LoweringContext, x: ir.Value, arrays: Mapping[str, ir.Value], size: int, *, epsilon: float, groups: int
+) -> ir.Value:
     """Normalise each group as an instance.
 
     Where a runtime expands GroupNormalization by its definition, the variance is E[x^2] - E[x]^2 and can come out
     negative; JAX clips it.
     """
     batch, *dims = ctx.aval_out.shape
-    moved = (batch, size, *dims[:-1])
+    shape = (batch, size, *dims[:-1])
     grouped = (batch, groups, math.prod(dims) // groups)
     wide = ctx.cast(x, np.float32)
     ones, zeros = ctx.constant(np.ones(groups, np.float32)), ctx.constant(np.zeros(groups, np.float32))
-    value = ctx.op.InstanceNormalization(ctx.reshape(wide, moved, grouped), ones, zeros, epsilon=epsilon)
-    value = ctx.reshape(ctx.stamp(value, grouped), grouped, moved)
-    for array, combine in ((arrays.scale, ctx.op.Mul), (arrays.bias, ctx.op.Add)):
-        if array is not None:
-            per_channel = ctx.reshape(ctx.cast(array, np.float32), (size,), (size, *[1] * (len(moved) - 2)))
-            value = ctx.stamp(combine(value, per_channel), moved)
+    value = ctx.op.InstanceNormalization(ctx.reshape(wide, shape, grouped), ones, zeros, epsilon=epsilon)
+    value = ctx.reshape(ctx.stamp(value, grouped), grouped, shape)
+    for name, combine in (("scale", ctx.op.Mul), ("bias", ctx.op.Add)):
+        if name in arrays:
+            array = ctx.cast(arrays[name], np.float32)
+            per_channel = ctx.reshape(array, (size,), (size, *[1] * (len(shape) - 2)))
+            value = ctx.stamp(combine(value, per_channel), shape)
     return ctx.cast(value, ctx.aval_out.dtype)
 
 
-FUSIONS: tuple[Fusion, ...] = (
-    *(_layer_norm(scale=s, bias=b, fast=fast) for fast in (True, False) for s, b in _SWITCHES),
-    *(_rms_norm(scale=s) for s in (True, False)),
-    *(_batch_norm(scale=s, bias=b) for s, b in _SWITCHES),
-    *(_group_norm(scale=s, bias=b, fast=fast) for fast in (True, False) for s, b in _SWITCHES),
+LAYERS = (
+    Layer(
+        name="LayerNorm",
+        switches=("use_fast_variance", "use_scale", "use_bias"),
+        shapes=[(2, _FEATURES), (2, 5, _FEATURES), (_FEATURES,)],
+        read=_reduction_axes,
+        emit=_layer_norm,
+    ),
+    Layer(
+        name="RMSNorm",
+        switches=("use_scale",),
+        arrays=("scale",),
+        shapes=[(2, _FEATURES), (2, 5, _FEATURES)],
+        read=_reduction_axes,
+        emit=_rms_norm,
+        opset=23,
+    ),
+    Layer(
+        name="BatchNorm",
+        switches=("use_scale", "use_bias"),
+        arrays=("mean", "var", "scale", "bias"),
+        shapes=[(2, _FEATURES)],
+        read=_feature_axis,
+        emit=_batch_norm,
+        options={"use_running_average": True},
+        # In smaller dtypes flax rounds after each step, where an operator rounds once.
+        dtypes=frozenset({"float32"}),
+    ),
+    Layer(
+        name="GroupNorm",
+        switches=("use_fast_variance", "use_scale", "use_bias"),
+        shapes=[(2, 5, _FEATURES), (2, _FEATURES)],
+        read=_groups,
+        emit=_group_norm,
+        options={"num_groups": 2},
+    ),
 )
+
+
+def _reference(layer: Layer) -> Reference:
+    def reference(x: Any, arrays: Mapping[str, Any], arguments: Mapping[str, Any]) -> Any:
+        statistics = {name: nnx.BatchStat(arrays[name]) for name in ("mean", "var") if name in arrays}
+        inits = {f"{name}_init": given(array) for name, array in arrays.items() if name not in statistics}
+        built = getattr(nnx, layer.name)(x.shape[arguments.get("axis", -1)], rngs=NO_RANDOM, **inits, **arguments)
+        for name, statistic in statistics.items():
+            setattr(built, name, statistic)
+        return built(x)
+
+    return reference
+
+
+FUSIONS: tuple[Fusion, ...] = tuple(fusions("flax.nnx", _reference))
