@@ -104,7 +104,14 @@ class BoundLowerings:
         Raises:
             PluginConflictError: another plugin has registered the same primitive and opset.
         """
-        entry = Lowering(primitive, rule, self.plugin, min_opset, via_jax, named_params(rule))
+        entry = Lowering(
+            primitive=primitive,
+            rule=rule,
+            plugin=self.plugin,
+            min_opset=min_opset,
+            via_jax=via_jax,
+            params=named_params(rule),
+        )
         self._store.add(entry, override=override)
 
     def facts(self, facts: Mapping[str, Facts], *, override: bool = False) -> None:
@@ -117,7 +124,8 @@ class BoundLowerings:
             for fact in stated.stated():
                 owner = self._facts.owners.get((primitive, fact))
                 if owner is not None and not override:
-                    raise PluginConflictError(f"the fact {fact!r} of {primitive!r}", owner, self.plugin)
+                    what = f"the fact {fact!r} of {primitive!r}"
+                    raise PluginConflictError(what, owner, self.plugin)
             self._facts.add(primitive, stated, self.plugin)
 
     def table(self, cells: Mapping[str, str | Callable[..., Any]]) -> None:
