@@ -22,8 +22,8 @@ from jax2onnx.fusion.report import report
 from jax2onnx.legalise.legalise import legalise
 from jax2onnx.lowering.driver import Driver
 from jax2onnx.lowering.model_io import Border
-from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, STAGES, ExportOptions, Options
-from jax2onnx.output.names import keep_apart, unique_names
+from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, STAGES, ExportOptions, Options, Stage
+from jax2onnx.output.names import rename_constants, unique_names
 from jax2onnx.output.proto import to_proto
 from jax2onnx.output.save import preflight, save
 from jax2onnx.plugin import loader
@@ -291,7 +291,7 @@ class _Export:
 def _assemble(border: Border, driver: Driver, name: str) -> ir.Model:
     """Return the model of the nodes that were emitted, between its inputs and outputs."""
     root, functions = driver.op.scope, driver.outliner.functions
-    keep_apart(border.params, root.initializers)
+    rename_constants(border.params, root.initializers)
     graph = ir.Graph(
         border.inputs,
         border.results,

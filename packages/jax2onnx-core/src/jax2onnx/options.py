@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args
 
 from jax2onnx.errors import InputSpecError
 
@@ -15,15 +15,21 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_OPSET",
     "DEFAULT_TARGET",
+    "STAGES",
     "CheckOptions",
     "ExportOptions",
     "Options",
     "SharedOptions",
+    "Stage",
     "refuse_unknown",
 ]
 
 DEFAULT_OPSET = 23
 DEFAULT_TARGET = "onnxruntime-cpu"
+
+Stage: TypeAlias = Literal["program", "fused", "lowered", "tidied", "final"]
+"""What an export has in turn: the flat program, the prepared one, the emitted model, the tidied one, the legal one."""
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 class SharedOptions(TypedDict, total=False):
