@@ -11,7 +11,7 @@ import onnx_ir as ir
 from jax2onnx._compat import ShapedArray
 from jax2onnx.lowering import channels
 from jax2onnx.lowering.dims import find_sources
-from jax2onnx.output.names import NEXT, STATE, apart, output_names
+from jax2onnx.output.names import NEXT, STATE, output_names, prefixed_if_taken
 from jax2onnx.plugin.context import graph_input, ir_dtype
 from jax2onnx.program.represent import form, represented
 from jax2onnx.program.shapes import permuted, to_channels_first, to_channels_last
@@ -35,7 +35,7 @@ class Border:
     def __init__(self, op: Ops, parsed: Inputs, traced: Traced, options: Options) -> None:
         self._op = op
         given = [s.name for s in parsed.specs]
-        state = apart(list(traced.updated), given, STATE)
+        state = prefixed_if_taken(list(traced.updated), given, STATE)
         names = [*given, *state]
         self._avals = [*(s.aval for s in parsed.specs), *(jax.typeof(a) for a in traced.updated.values())]
         ranks = [(s.name, len(s.aval.shape)) for s in parsed.specs]
@@ -87,7 +87,7 @@ def _outside(aval: Any) -> Any:
 
 def _parameters(params: Mapping[str, Any], taken: Sequence[str]) -> list[ir.Value]:
     values = []
-    for name, array in zip(apart(list(params), taken, "params."), params.values(), strict=True):
+    for name, array in zip(prefixed_if_taken(list(params), taken, "params."), params.values(), strict=True):
         held = represented(array)
         tensor = ir.Tensor(held, dtype=ir_dtype(held.dtype), name=name)
         values.append(ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor))

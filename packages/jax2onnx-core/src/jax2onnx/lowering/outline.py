@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from jax2onnx.lowering.builder import Scope
 from jax2onnx.lowering.dims import Dims, find_sources
-from jax2onnx.output.names import apart
+from jax2onnx.output.names import prefixed_if_taken
 from jax2onnx.plugin.context import graph_input
 from jax2onnx.tidy.subgraphs import bodies, every_node
 
@@ -62,8 +62,9 @@ class Outliner:
         scope.sources.update(find_sources(shapes))
         with op.within(scope):
             outputs = op.distinct(self._run(program, inputs))
-        for value, own in zip(scope.hoisted, apart([str(v.name) for v, _ in scope.hoisted], names, "_"), strict=True):
-            value[0].name = own
+        own_names = prefixed_if_taken([str(v.name) for v, _ in scope.hoisted], names, "_")
+        for (value, _), own in zip(scope.hoisted, own_names, strict=True):
+            value.name = own
         inputs += [value for value, _ in scope.hoisted]
         function = self._share(mark, inputs, outputs, scope.nodes)
         return _Definition(function, tuple(what for _, what in scope.hoisted))

@@ -1,41 +1,47 @@
-"""Naming: outputs, state and initializers, so that no two values of a model share a name."""
+"""Names: of outputs, state and initializers, such that no two values of a model share one."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from jax2onnx._unique import free_name
 from jax2onnx.errors import InputSpecError
 from jax2onnx.tidy.subgraphs import graphs
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+__all__ = ["NEXT", "STATE", "output_names", "prefixed_if_taken", "rename_constants", "state_of", "unique_names"]
 
 NEXT = ".next"
-"""What the name of an output that is new state adds to that of the input."""
+"""The suffix of an output that is new state, after the name of the input."""
 STATE = "state."
-"""What the name of state has before it where it would be that of another input."""
+"""The prefix of an input that is state, where its name is also that of another input."""
+_UNNAMED = "value"
 
 
 def state_of(name: str, state: Collection[str]) -> str:
-    """Return the state that an input of this name is."""
+    """Return the name of the state that an input of this name stands for."""
     while name not in state and name.startswith(STATE):
         name = name.removeprefix(STATE)
     return name
 
 
-def apart(names: Sequence[str], taken: Collection[str], prefix: str) -> list[str]:
-    """Return the names, with ``prefix`` before those that are taken."""
+def prefixed_if_taken(names: Sequence[str], taken: Collection[str], prefix: str) -> list[str]:
+    """Return the names, those that are taken with ``prefix``: ``["a", "output_b"]`` for a and b, where b is taken.
+
+    The prefix is repeated until the name is free.
+    """
     used = {*taken, *names}
-    found = []
-    for given in names:
-        name = given
+    found: list[str] = []
+    for name in names:
+        free = name
         if name in taken:
-            while name in used:
-                name = f"{prefix}{name}"
-            used.add(name)
-        found.append(name)
+            while free in used:
+                free = prefix + free
+            used.add(free)
+        found.append(free)
     return found
 
 
@@ -45,50 +51,62 @@ def output_names(paths: Sequence[str], wanted: Sequence[str] | None, taken: Coll
     Raises:
         InputSpecError: the wanted names are too many, too few, repeated or taken.
     """
-    if wanted is not None:
-        names = list(wanted)
-        if len(names) != len(paths):
-            raise InputSpecError(f"output_names: {len(names)} names for {len(paths)} outputs")
-        repeated = [n for n in names if n in taken or names.count(n) > 1]
-        if repeated:
-            raise InputSpecError(f"output_names: {repeated[0]!r} is also the name of an input or of another output")
-        return names
-    return apart([_default_output(p) for p in paths], taken, "output_")
-
-
-def keep_apart(params: Sequence[ir.Value], constants: Sequence[ir.Value]) -> None:
-    """Rename the constants that have the name of a parameter."""
-    names = [v.name or "const" for v in constants]
-    for value, name in zip(constants, apart(names, {v.name or "" for v in params}, "const_"), strict=True):
-        if value.name != name:
-            value.name = name
-
-
-def unique_names(model: ir.Model) -> None:
-    """Give every value a name that no other has, in subgraphs too (onnxruntime wants that even where none shadows).
-
-    Inputs and outputs keep theirs.
-    """
-    for root in (model.graph, *(f.graph for f in model.functions.values())):
-        kept = {*root.inputs, *root.outputs}
-        taken = {v.name for v in kept}
-        others = [v for graph in graphs(root) for v in _values(graph) if v not in kept]
-        used = taken.union(v.name for v in others)
-        for value in others:
-            name, count = value.name or "value", 0
-            while not value.name or value.name in taken:
-                count += 1
-                if f"{name}_{count}" not in used:
-                    value.name = f"{name}_{count}"
-            taken.add(value.name)
-            used.add(value.name)
-
-
-def _values(graph: ir.Graph) -> list[ir.Value]:
-    return [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
+    if wanted is None:
+        defaults = [_default_output(path) for path in paths]
+        return prefixed_if_taken(defaults, taken, "output_")
+    names = list(wanted)
+    if len(names) != len(paths):
+        raise InputSpecError(f"output_names: {len(names)} names for {len(paths)} outputs")
+    for name in names:
+        if name in taken or names.count(name) > 1:
+            raise InputSpecError(f"output_names: {name!r} is also the name of an input or of another output")
+    return names
 
 
 def _default_output(path: str) -> str:
     if not path:
         return "output"
     return f"output_{path}" if path[0].isdigit() else path
+
+
+def rename_constants(params: Sequence[ir.Value], constants: Sequence[ir.Value]) -> None:
+    """Rename the constants that have the name of a parameter."""
+    taken = {param.name or "" for param in params}
+    names = [constant.name or "const" for constant in constants]
+    for constant, name in zip(constants, prefixed_if_taken(names, taken, "const_"), strict=True):
+        constant.name = name
+
+
+def unique_names(model: ir.Model) -> None:
+    """Give every value a name that no other has, in subgraphs too.
+
+    onnxruntime wants that even where a name would hide no other. Inputs and outputs keep their names.
+    """
+    _make_unique(model.graph)
+    for function in model.functions.values():
+        _make_unique(function.graph)
+
+
+def _make_unique(root: ir.Graph) -> None:
+    border = {*root.inputs, *root.outputs}
+    taken = {value.name or "" for value in border}
+    inside: list[ir.Value] = []
+    used = {_UNNAMED, *taken}
+    for value in _values(root):
+        if value not in border:
+            inside.append(value)
+            used.add(value.name or "")
+    for value in inside:
+        if not value.name or value.name in taken:
+            value.name = free_name(value.name or _UNNAMED, used)
+        taken.add(value.name)
+        used.add(value.name)
+
+
+def _values(root: ir.Graph) -> Iterator[ir.Value]:
+    """Yield the values of a graph and of those within."""
+    for graph in graphs(root):
+        yield from graph.inputs
+        yield from graph.initializers.values()
+        for node in graph:
+            yield from node.outputs

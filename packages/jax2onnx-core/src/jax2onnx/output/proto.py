@@ -1,4 +1,4 @@
-"""Proto: from the finished model to a ``ModelProto``."""
+"""Proto: the ``ModelProto`` of a finished model."""
 
 from __future__ import annotations
 
@@ -9,28 +9,37 @@ import onnx_ir as ir
 if TYPE_CHECKING:
     import onnx
 
+__all__ = ["to_proto"]
+
 
 def to_proto(model: ir.Model) -> onnx.ModelProto:
-    """Return the model as onnx-ir serialises it; what it says of values is used up.
+    """Return the model as onnx-ir serialises it; the types of its values are removed on the way.
 
-    onnx-ir writes the type of every value anew, which is half of its work; the values of a model share a few, and
-    initializers have theirs anyhow.
+    onnx-ir writes the type of every value anew, which is half of its work. The values of a model share a few types:
+    here each of them is written once, and then copied. Initializers have theirs in the tensor.
     """
-    told: list[tuple[str, onnx.TypeProto]] = []
-    known: dict[Any, onnx.TypeProto] = {}
     for value in model.graph.initializers.values():
         if not value.is_graph_input():
             value.type = value.shape = None
-    for value in (v for node in model.graph for v in node.outputs if not v.is_graph_output()):
-        kind, shape = value.type, value.shape
-        if not isinstance(kind, ir.TensorType) or not value.name:
-            continue
-        key = kind.dtype, None if shape is None else shape.dims
-        if key not in known:
-            known[key] = ir.to_proto(ir.Value(name=value.name, type=kind, shape=shape)).type
-        told.append((value.name, known[key]))
-        value.type = value.shape = None
+    types = _take_types(model.graph)
     proto = ir.to_proto(model)
-    for name, said in told:
-        proto.graph.value_info.add(name=name).type.CopyFrom(said)
+    for name, written in types.items():
+        proto.graph.value_info.add(name=name).type.CopyFrom(written)
     return proto
+
+
+def _take_types(graph: ir.Graph) -> dict[str, onnx.TypeProto]:
+    """Remove the types of the values inside a graph; return name -> type."""
+    types: dict[str, onnx.TypeProto] = {}
+    shared: dict[Any, onnx.TypeProto] = {}
+    for node in graph:
+        for value in node.outputs:
+            if value.is_graph_output() or not value.name or not isinstance(value.type, ir.TensorType):
+                continue
+            key = (value.type.dtype, None if value.shape is None else value.shape.dims)
+            if key not in shared:
+                alike = ir.Value(name=value.name, type=value.type, shape=value.shape)
+                shared[key] = ir.to_proto(alike).type
+            types[value.name] = shared[key]
+            value.type = value.shape = None
+    return types

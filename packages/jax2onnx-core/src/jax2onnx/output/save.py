@@ -1,4 +1,4 @@
-"""Save: write a model to disk, all of it or nothing."""
+"""Save: write a model to disk, with large weights in a file beside it; all of it or nothing."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from jax2onnx.tidy.subgraphs import stored_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+__all__ = ["EXTERNAL_DATA_THRESHOLD", "preflight", "save"]
 
 EXTERNAL_DATA_THRESHOLD = 2**30
 """Bytes of weights above which they go to a file of their own."""
@@ -54,8 +56,8 @@ def save(
     """
     if isinstance(model, onnx.ModelProto):
         model = ir.from_proto(model)
-    external = _weight(model) > external_data_threshold
-    with _explained(path), _workplace(path) as (file, folder):
+    external = _weight_bytes(model) > external_data_threshold
+    with _explain_errors(path), _work_folder(path) as (file, folder):
         data = file.with_name(f"{file.name}.data")
         stale = not external and _refers_to(file, data.name)
         written = folder / file.name
@@ -64,17 +66,17 @@ def save(
 
 
 def preflight(path: str | os.PathLike[str]) -> None:
-    """Find out whether a model can be written to ``path``, before any work is done.
+    """Check that a model can be written to ``path``, before any work is done.
 
     Raises:
-        SaveError: it cannot; the message says why.
+        SaveError: it cannot be written; the message gives the reason.
     """
-    with _explained(path), _workplace(path):
+    with _explain_errors(path), _work_folder(path):
         pass
 
 
 @contextlib.contextmanager
-def _workplace(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
+def _work_folder(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
     """Yield the file to write and a temporary folder beside it."""
     file = Path(os.path.realpath(path))
     if os.fspath(path).endswith(("/", os.sep)) or file.is_dir():
@@ -85,29 +87,32 @@ def _workplace(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
         )
     with tempfile.TemporaryDirectory(prefix=f".{file.name[:32]}.", dir=file.parent) as folder:
         with contextlib.suppress(FileNotFoundError):
-            file.stat()  # raises if the system does not take the name
+            file.stat()  # raises if the file system does not allow the name
         yield file, Path(folder)
 
 
-def _weight(model: ir.Model) -> int:
-    return sum(
-        stored_bytes(value.const_value)
-        for graph in model.graphs()
-        for value in graph.initializers.values()
-        if value.const_value is not None
-    )
+def _weight_bytes(model: ir.Model) -> int:
+    total = 0
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                total += stored_bytes(value.const_value)
+    return total
 
 
 def _refers_to(file: Path, data: str) -> bool:
-    """Tell whether the model in ``file``, if there is one, keeps weights in the file named ``data`` beside it."""
+    """Return whether the model in ``file``, if there is one, keeps weights in the file named ``data`` beside it."""
     if not file.exists() or not file.with_name(data).exists():
         return False
     try:
         model = onnx.load(file, load_external_data=False)
     except (DecodeError, OSError):
         return False
-    entries = (e for t in model.graph.initializer for e in t.external_data)
-    return any(e.key == "location" and e.value == data for e in entries)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location" and entry.value == data:
+                return True
+    return False
 
 
 def _replace(folder: Path, file: Path, data: Path, *, stale: bool) -> None:
@@ -128,7 +133,8 @@ def _replace(folder: Path, file: Path, data: Path, *, stale: bool) -> None:
 
 
 @contextlib.contextmanager
-def _explained(path: str | os.PathLike[str]) -> Iterator[None]:
+def _explain_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise errors of the operating system as ``SaveError``, with a remedy."""
     try:
         yield
     except SaveError:
