@@ -1,0 +1,41 @@
+"""What the fusions of layers share, whatever library has them: constant scalars, trailing axes, names of variants."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jax2onnx.plugin import Decline
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jax2onnx.plugin import Candidate, LoweringContext
+
+NOT_DOUBLE = frozenset({"float32", "float16", "bfloat16"})
+"""Result dtypes for operators with a float32 attribute (epsilon, say), which would lose digits of a float64 program."""
+
+
+def known_scalar(ctx: LoweringContext, operand: int) -> float:
+    """Return the operand's value, as an attribute needs it.
+
+    Raises:
+        Decline: it is computed at run time, or an array.
+    """
+    value = ctx.known(operand)
+    if value is None or value.shape != ():
+        msg = "an attribute needs a constant scalar"
+        raise Decline(msg)
+    return float(value.astype(ctx.avals_in[operand].dtype))
+
+
+def trailing_axes(candidate: Candidate) -> tuple[int, ...] | None:
+    """Return the normalised axes, which are those of the first sum; None unless they are the last ones."""
+    axes = tuple(sorted(candidate.params("reduce_sum")[0]["axes"]))
+    rank = len(candidate.result.shape)
+    return axes if axes == tuple(range(rank - len(axes), rank)) else None
+
+
+def variant_name(layer: str, switches: Mapping[str, bool]) -> str:
+    """Return a layer's name with the switches that are off."""
+    off = [f"{name}=False" for name, on in switches.items() if not on]
+    return f"{layer}({', '.join(off)})" if off else layer
