@@ -1,9 +1,10 @@
-"""Plugins made up for a test: a module and its distribution's metadata, put on ``sys.path`` without installing."""
+"""Plugins made up for a test: written and put on ``sys.path`` without installing, or those of ``support``."""
 
 import sys
 import textwrap
 
 import pytest
+import toy_framework
 
 from jax2onnx.plugin import loader as plugins
 
@@ -38,3 +39,12 @@ def fake_plugin(tmp_path, monkeypatch):
     for name in set(sys.modules) - before:
         if name.startswith("fake_"):
             del sys.modules[name]
+
+
+@pytest.fixture
+def toy():
+    """The plugin of the framework ``toy_framework`` is in use."""
+    manager = plugins.load().manager
+    manager.register(toy_framework, "toy")
+    yield
+    manager.unregister(name="toy")

@@ -4,21 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from jax2onnx import check, to_onnx
-from jax2onnx.checking.runtime import Runner
+from jax2onnx.testing import Runner
 
 X = np.random.default_rng(0).normal(size=(7, 30)).astype(np.float32)
-
-
-class Net(nnx.Module):
-    def __init__(self):
-        self.linear = nnx.Linear(30, 20, rngs=nnx.Rngs(0))
-        self.dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(1))
-
-    def __call__(self, x, key):
-        return self.dropout(self.linear(x), rngs=key)
 
 
 def drop(x, key):
@@ -46,29 +36,6 @@ def test_dropout_by_a_key_is_that_of_jax(make, concrete):
         (found,) = Runner(model).run([X, words(other)])
         np.testing.assert_array_equal(found, drop(X, other))
     assert not np.array_equal(drop(X, make(0)), drop(X, make(1)))
-
-
-@pytest.mark.parametrize("make", [jax.random.key, jax.random.PRNGKey])
-@pytest.mark.parametrize("holds", [False, True])
-def test_training_dropout_of_a_module_by_a_key(make, holds):
-    net = Net()
-    fn = (lambda x, key: net(x, key)) if holds else net  # noqa: PLW0108
-    key = make(3)
-    model = to_onnx(fn, [X.shape, jax.ShapeDtypeStruct(key.shape, key.dtype)], training=True)
-    assert [i.name for i in model.graph.input] == ["x", "key"]
-    for seed in (3, 4):
-        (found,) = Runner(model).run([X, words(make(seed))])
-        expected = np.asarray(nnx.clone(net)(X, make(seed)))
-        np.testing.assert_array_equal(found == 0, expected == 0)
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_the_elements_that_are_kept_are_equal_bit_for_bit():
-    dropout = nnx.Dropout(0.25, rngs=nnx.Rngs(0))
-    model = to_onnx(lambda x, key: dropout(x, rngs=key), [X.shape, jax.random.key(0)], training=True)
-    key = jax.random.key(11)
-    (found,) = Runner(model).run([X, words(key)])
-    np.testing.assert_array_equal(found.view(np.uint32), np.asarray(dropout(X, rngs=key)).view(np.uint32))
 
 
 @pytest.mark.parametrize("make", [jax.random.key, jax.random.PRNGKey])

@@ -5,56 +5,31 @@ import jax.numpy as jnp
 import numpy as np
 import onnx
 import pytest
-from flax import nnx
 
 from jax2onnx import check, onnx_function, to_onnx
-from jax2onnx.checking.runtime import Runner
 from jax2onnx.errors import InputSpecError, TraceError
-from jax2onnx.testing import operators
+from jax2onnx.testing import Runner, operators
 
 SWITCH = {"deterministic": "bool[]"}
 X = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
 
 
-class Net(nnx.Module):
-    def __init__(self):
-        self.linear = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
-        self.dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(1))
-        self.attention = nnx.MultiHeadAttention(2, 4, dropout_rate=0.25, rngs=nnx.Rngs(2))
-        self.eval()
-
-    def __call__(self, x, *, deterministic):
-        x = self.dropout(self.linear(x), deterministic=deterministic)
-        return self.attention(x, deterministic=deterministic, decode=False)
+def drop(x, *, deterministic):
+    if deterministic:
+        return x
+    return jnp.where(jax.random.bernoulli(jax.random.key(0), 0.5, x.shape), x * 2, 0)
 
 
 @pytest.mark.parametrize("rows", ["B", 7])
 @pytest.mark.parametrize("value", [True, False])
 def test_dropout_that_is_switched_at_run_time(rows, value):
-    net = Net()
-    model = to_onnx(net, [(rows, 3)], input_params=SWITCH)
+    model = to_onnx(drop, [(rows, 3)], input_params=SWITCH)
     onnx.checker.check_model(model, full_check=True)
     assert [i.name for i in model.graph.input] == ["x", "deterministic"]
     assert operators(model)["If"] == 1
-    assert {"linear.kernel", "linear.bias"} <= {t.name for t in model.graph.initializer}
     (found,) = Runner(model).run([X, np.asarray(value)])
-    np.testing.assert_allclose(found, nnx.clone(net)(X, deterministic=value), rtol=1e-5, atol=1e-6)
-    other = np.asarray(nnx.clone(net)(X, deterministic=not value))
-    assert np.abs(found - other).max() > 0.01
-
-
-def test_counts_of_random_numbers_are_state():
-    net = Net()
-    step = to_onnx(net, [(7, 3)], input_params=SWITCH, state="io")
-    runner = Runner(step)
-    counts = [n for n in runner.input_names if n.endswith("count")]
-    assert runner.output_names == ["output", *(f"{n}.next" for n in counts)]
-    assert len(counts) >= 1
-    state = [np.zeros((), np.uint32)] * len(counts)
-    for value in (False, True, False, False):
-        found, *state = runner.run([X, np.asarray(value), *state])
-        np.testing.assert_allclose(found, net(X, deterministic=value), rtol=1e-5, atol=1e-6)
-    assert [int(s) for s in state] == [3] * len(counts)
+    np.testing.assert_array_equal(found, drop(X, deterministic=value))
+    assert np.array_equal(found, X) == value
 
 
 def test_several_switches_nest_and_only_those_that_are_needed():
@@ -126,7 +101,7 @@ def test_other_bools_are_still_refused():
 
 def test_a_parameter_that_the_callable_does_not_take():
     with pytest.raises(InputSpecError, match=r"input_params: .*'training'.*takes x, deterministic"):
-        to_onnx(Net(), [(7, 3)], input_params={"training": "bool[]"})
+        to_onnx(drop, [(7, 3)], input_params={"training": "bool[]"})
     with pytest.raises(InputSpecError, match="'y'"):
         to_onnx(lambda x: x, {"x": (3,), "y": (3,)})
     assert len(to_onnx(lambda x, **rest: x, [(3,)], input_params={"y": (3,)}).graph.input) == 2

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 from typing import Any, NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,25 +19,33 @@ class Pair(NamedTuple):
     right: Any
 
 
-@flax.struct.dataclass
-class Struct:
-    left: Any
-    right: Any
-    axis: int = flax.struct.field(pytree_node=False, default=0)
-
-
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["left", "right"], meta_fields=["axis"])
 @dataclasses.dataclass
-class Plain:
+class Struct:
     left: Any
     right: Any
     axis: int = 0
 
 
+@jax.tree_util.register_pytree_with_keys_class
+@dataclasses.dataclass
+class Custom:
+    left: Any
+    right: Any
+
+    def tree_flatten_with_keys(self):
+        keys = map(jax.tree_util.GetAttrKey, ("left", "right"))
+        return list(zip(keys, (self.left, self.right), strict=True)), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        return cls(*children)
+
+
 CONTAINERS = {
     "named tuple": Pair,
-    "flax struct": Struct,
-    "dataclass": Plain,
+    "dataclass": Struct,
+    "custom node": Custom,
     "dict": lambda left, right: {"left": left, "right": right},
 }
 
