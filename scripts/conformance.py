@@ -65,14 +65,12 @@ def run_case(case: Any) -> tuple[str, str]:
     import numpy as np
 
     from jax2onnx import errors, to_onnx
-    from jax2onnx.checking.check import compare, plain
-    from jax2onnx.checking.inputs import nudged
-    from jax2onnx.checking.runtime import Runner
+    from jax2onnx.testing import Runner, compare, nudge, represented
 
     args = case.dyn_args_maker(np.random.RandomState(0))
 
     def evaluate(args: Sequence[Any]) -> list[Any]:
-        return [plain(leaf) for leaf in jax.tree_util.tree_leaves(case.dyn_fun(*args))]
+        return [represented(leaf) for leaf in jax.tree_util.tree_leaves(case.dyn_fun(*args))]
 
     try:
         expected = evaluate(args)
@@ -86,19 +84,19 @@ def run_case(case: Any) -> tuple[str, str]:
         return "crash", traceback.format_exc()[-600:]
     try:
         runner = Runner(model)
-        actual = runner.run([plain(a) for a in args])
+        actual = runner.run([represented(a) for a in args])
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises
         return "unloaded", f"{type(error).__name__}: {error}"
     align = ALIGNED.get(case.group_name)
     if align is not None and [a.shape for a in actual] == [e.shape for e in expected]:
         actual = _aligned(align, expected, actual)
 
-    def moved() -> list[list[Any]]:
-        results = [evaluate(list(nudged(args, k))) for k in range(NUDGES)]
+    def nudged() -> list[list[Any]]:
+        results = [evaluate(nudge(args, k)) for k in range(NUDGES)]
         return results if align is None else [_aligned(align, expected, r) for r in results]
 
     try:
-        reports = compare(expected, actual, runner.output_names, nudge=moved)
+        reports = compare(expected, actual, runner.output_names, nudged=nudged)
     except errors.CheckError as error:
         return "mismatch", str(error)
     return "pass", "ill-conditioned" if any(r.ill_conditioned for r in reports) else ""

@@ -110,12 +110,12 @@ def _traceable(example: Any, inputs: Sequence[Any]) -> bool:
     """Tell whether JAX traces the example at a symbolic batch, and runs it at each size."""
     import jax
 
-    from jax2onnx.checking.inputs import concrete
     from jax2onnx.frontend.open import open_callable
     from jax2onnx.frontend.specs import parse_inputs
     from jax2onnx.frontend.trace import trace
     from jax2onnx.plugin import loader as plugins
     from jax2onnx.plugin.opening import Opening
+    from jax2onnx.testing import concrete
 
     options = {k: v for k, v in example.options.items() if k in {"input_params", "constraints"}}
     opening = {k: v for k, v in example.options.items() if k in {"training", "state"}}

@@ -20,9 +20,8 @@ import numpy as np
 from jax import random
 
 from jax2onnx import check, to_onnx
-from jax2onnx.checking.runtime import Runner
 from jax2onnx.errors import Jax2OnnxError
-from jax2onnx.program.represent import represented
+from jax2onnx.testing import Runner, represented
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -181,7 +181,7 @@ def test_inspect_what_is_no_model(run, tmp_path):
         (("export", "nowhere.py:double", "-o", "m.onnx"), "there is no file nowhere.py"),
         (("export", "models:nothing", "-o", "m.onnx"), "models has no 'nothing'"),
         (("export", "models:Model", "-o", "m.onnx"), "is a class"),
-        (("export", "models:double", "-i", "x=f", "-i", "f", "-o", "m.onnx"), "a name of its own, or none"),
+        (("export", "models:double", "-i", "x=f", "-i", "f", "-o", "m.onnx"), "every input a different name"),
         (("inspect", "nothing.onnx"), "does not exist"),
         (("unknown",), "No such command"),
     ],

@@ -8,10 +8,8 @@ from flax import nnx
 from jax import lax
 
 from jax2onnx import check, to_onnx
-from jax2onnx.checking.dynamic import accept, true_shapes
-from jax2onnx.checking.inputs import draw
 from jax2onnx.frontend.specs import parse_inputs
-from jax2onnx.testing import STATIC_SIZE, cases, operators
+from jax2onnx.testing import STATIC_SIZE, cases, check_shapes, draw, operators, validate
 
 GROWTH = 1.05
 """How many times as many nodes an export may have where its batch is dynamic."""
@@ -136,13 +134,13 @@ def test_a_model_is_exported_once_and_right_at_ten_sizes(name):
     module = make(nnx.Rngs(0))
     module.eval()
     model = to_onnx(module, inputs)
-    accept(model)
+    validate(model)
     batches = draw([s.aval for s in parse_inputs(module, inputs).specs], wanted, kinds=("ordinary",))
     assert len({tuple(b.sizes.values()) for b in batches}) == 10
     # flax does not let a scanned module be jitted with its parameters elsewhere.
     function = module if make is Recurrent else nnx.jit(module)
     check(model, function, inputs, values=[b.arrays for b in batches])
-    true_shapes(model, batches)
+    check_shapes(model, batches)
 
 
 def test_a_loop_over_no_steps():

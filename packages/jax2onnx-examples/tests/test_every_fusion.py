@@ -15,13 +15,11 @@ import numpy as np
 import pytest
 
 from jax2onnx import to_onnx
-from jax2onnx.checking.check import compare
-from jax2onnx.checking.inputs import draw, nudged
-from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
 from jax2onnx.errors import OpsetError
 from jax2onnx.plugin.loader import load
 from jax2onnx.plugin.lowerings import MIN_OPSET
 from jax2onnx.plugin.registry import Named
+from jax2onnx.testing import RUNTIME_ERRORS, Runner, compare, draw, nudge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -111,12 +109,12 @@ def test_fusion(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     batches = []
     for batch in draw(case.specs):
         expected = evaluate(function, batch.arrays)
-        moved = functools.cache(
-            lambda arrays=batch.arrays: [evaluate(function, list(nudged(arrays, k))) for k in range(NUDGES)]
+        nearby = functools.cache(
+            lambda arrays=batch.arrays: [evaluate(function, nudge(arrays, k)) for k in range(NUDGES)]
         )
         primitive = plain.run(batch.arrays)
-        compare(expected, primitive, plain.output_names, nudge=moved)
-        batches.append((batch, expected, primitive, moved))
+        compare(expected, primitive, plain.output_names, nudged=nearby)
+        batches.append((batch, expected, primitive, nearby))
     for opset in opsets(case.fusion):
         reports: list[FusionReport] = []
         model = to_onnx(case, case.specs, opset=opset, explain=reports.append)
@@ -127,10 +125,10 @@ def test_fusion(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
         else:
             assert [m.reason for m in report.missed] == [f"declined: {reason}"], f"opset {opset}: {report}"
         emitted = Runner(model)
-        for batch, expected, primitive, moved in batches:
+        for batch, expected, primitive, nearby in batches:
             fused = emitted.run(batch.arrays)
             for other in (expected, primitive):
-                compare(other, fused, emitted.output_names, nudge=moved)
+                compare(other, fused, emitted.output_names, nudged=nearby)
 
 
 # The reference at its first example, but for those that JAX itself takes in float32 only: their carry changes dtype.

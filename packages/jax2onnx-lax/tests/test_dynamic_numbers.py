@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jax2onnx.checking.dynamic import Sized, chosen, run
+from jax2onnx.testing import Sized, run_sized, select
 
 LONGER = (5, 6, 9, 17)
 
@@ -201,6 +201,6 @@ SIGNALS = [
 ]
 
 
-@pytest.mark.parametrize("program", chosen([*REDUCTIONS, *PRODUCTS, *SIGNALS]), ids=str)
+@pytest.mark.parametrize("program", select([*REDUCTIONS, *PRODUCTS, *SIGNALS]), ids=str)
 def test_program(program):
-    run(program)
+    run_sized(program)

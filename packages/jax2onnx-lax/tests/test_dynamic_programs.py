@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jax2onnx.checking.dynamic import Sized, chosen, run
+from jax2onnx.testing import Sized, run_sized, select
 
 WEIGHTS = np.linspace(-0.5, 0.5, 6 * 3, dtype=np.float32).reshape(6, 3)
 
@@ -257,6 +257,6 @@ PROGRAMS = [
 ]
 
 
-@pytest.mark.parametrize("program", chosen(PROGRAMS), ids=str)
+@pytest.mark.parametrize("program", select(PROGRAMS), ids=str)
 def test_program(program):
-    run(program)
+    run_sized(program)

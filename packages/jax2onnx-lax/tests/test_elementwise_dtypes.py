@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jax2onnx import to_onnx
-from jax2onnx.checking.check import check
+from jax2onnx import check, to_onnx
 from jax2onnx.testing import x64
 
 SIGNED = ("int8", "int16", "int32", "int64")

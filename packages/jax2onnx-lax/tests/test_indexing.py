@@ -11,8 +11,7 @@ import pytest
 from jax import lax
 from jax.lax import GatherDimensionNumbers, GatherScatterMode, ScatterDimensionNumbers
 
-from jax2onnx.api import to_onnx
-from jax2onnx.checking.check import check
+from jax2onnx import check, to_onnx
 from jax2onnx.testing import operators
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ import pytest
 from jax import lax
 
 from jax2onnx import check, onnx_function, to_onnx
-from jax2onnx.checking.runtime import Runner
 from jax2onnx.errors import OpsetError, UnsupportedCaseError
-from jax2onnx.testing import operators, x64
+from jax2onnx.testing import Runner, operators, x64
 
 
 def test_float8_needs_opset_19():

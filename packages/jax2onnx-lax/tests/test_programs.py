@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from jax import lax
 
 from jax2onnx import check, to_onnx
-from jax2onnx.checking.inputs import draw as draw_batches
 from jax2onnx.errors import CheckError
+from jax2onnx.testing import draw as draw_batches
 
 COUNT = int(os.environ.get("PROGRAMS", "60"))
 SEED = int(os.environ.get("PROGRAMS_SEED", "0"))

@@ -11,9 +11,8 @@ import pytest
 from jax import lax, random
 
 from jax2onnx import check, to_onnx
-from jax2onnx.checking.runtime import Runner
 from jax2onnx.errors import UnsupportedCaseError
-from jax2onnx.program.represent import represented
+from jax2onnx.testing import Runner, represented
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,7 @@ import pytest
 from jax import lax
 
 from jax2onnx import to_onnx
-from jax2onnx.checking.runtime import Runner
-from jax2onnx.testing import operators, x64
+from jax2onnx.testing import Runner, operators, x64
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,7 +3,7 @@
 import pytest
 from flax import nnx
 
-from jax2onnx.checking.dynamic import Sized, chosen, run
+from jax2onnx.testing import Sized, run_sized, select
 
 QUERY, KEYS = ("B", "T", 2, 4), ("B", "S", 2, 4)
 PROGRAMS = [
@@ -21,7 +21,7 @@ PROGRAMS = [
 ]
 
 
-@pytest.mark.parametrize("program", chosen(PROGRAMS), ids=str)
+@pytest.mark.parametrize("program", select(PROGRAMS), ids=str)
 def test_program(program):
-    model = run(program)
+    model = run_sized(program)
     assert "Softmax" in {n.op_type for n in model.graph.node}

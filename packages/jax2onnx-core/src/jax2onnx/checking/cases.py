@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,17 @@ from jax2onnx.plugin.loader import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from jax2onnx.plugin.examples import Example
 
+__all__ = ["STATIC_SIZE", "Case", "cases", "operators", "run", "static", "x64"]
+
 STATIC_SIZE = 3
 """The size that a symbolic dim takes in the static variant of an example."""
+
+_SYMBOL_IN_TEXT = re.compile(r"(?<=[\[,])\s*[A-Za-z_]\w*\s*(?=[\],])")
+"""A dim of a spec such as ``float32[B,2]`` that is a symbol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,49 +41,63 @@ class Case:
     @property
     def name(self) -> str:
         """The name of the case: that of the example, with ``_dynamic`` where dims stay symbolic."""
-        return f"{self.example.name}_dynamic" if self.dynamic else self.example.name
+        return self.example.name + ("_dynamic" if self.dynamic else "")
 
     @property
     def inputs(self) -> list[Any]:
         """The input specs."""
-        return list(self.example.inputs) if self.dynamic else static(self.example.inputs)
+        inputs = self.example.inputs
+        return list(inputs) if self.dynamic else static(inputs)
 
     def __str__(self) -> str:
-        return f"{self.example.context}.{self.name}" + ("" if self.fusions else "-plain")
+        text = f"{self.example.context}.{self.name}"
+        return text if self.fusions else f"{text}-plain"
 
 
 def cases(*plugins: str, contexts: Sequence[str] = ()) -> list[Case]:
     """Return the cases of the examples registered by ``plugins`` (default: all), for the installed jax."""
-    found = []
+    found: list[Case] = []
     for example in load().examples():
         if plugins and example.plugin not in plugins:
             continue
         if contexts and example.context not in contexts:
             continue
-        if not SpecifierSet(example.requires_jax).contains(jax.__version__, prereleases=True):
+        supported = SpecifierSet(example.requires_jax)
+        if not supported.contains(jax.__version__, prereleases=True):
             continue
-        symbolic = static(example.inputs) != list(example.inputs)
-        found += [Case(example, d, f) for d in ((False, True) if symbolic else (False,)) for f in (True, False)]
+        variants = [False]
+        if static(example.inputs) != list(example.inputs):
+            variants.append(True)
+        for dynamic in variants:
+            found.append(Case(example, dynamic, fusions=True))
+            found.append(Case(example, dynamic, fusions=False))
     return found
 
 
 def static(inputs: Sequence[Any]) -> list[Any]:
     """Replace the symbolic dims of input specs by :data:`STATIC_SIZE`."""
-    return [_static(spec) for spec in inputs]
+    return list(map(_static, inputs))
 
 
 def _static(spec: Any) -> Any:
-    if type(spec) is tuple:
-        return tuple(STATIC_SIZE if isinstance(d, str) and d.isidentifier() else _static(d) for d in spec)
     if isinstance(spec, str):
-        return re.sub(r"(?<=[\[,])\s*[A-Za-z_]\w*\s*(?=[\],])", str(STATIC_SIZE), spec)
+        return _SYMBOL_IN_TEXT.sub(str(STATIC_SIZE), spec)
     if isinstance(spec, jax.ShapeDtypeStruct):
-        return jax.ShapeDtypeStruct(_static(spec.shape), spec.dtype, weak_type=spec.weak_type)
+        return spec.update(shape=_static(spec.shape))
     if isinstance(spec, dict):
-        return {k: _static(v) for k, v in spec.items()}
+        return dict(zip(spec, map(_static, spec.values()), strict=True))
     if isinstance(spec, list):
-        return [_static(v) for v in spec]
+        return static(spec)
+    if type(spec) is tuple:
+        return tuple(map(_static_entry, spec))
     return spec
+
+
+def _static_entry(entry: Any) -> Any:
+    """Make a dim static, or the spec that a tuple of specs holds."""
+    if isinstance(entry, str) and entry.isidentifier():
+        return STATIC_SIZE
+    return _static(entry)
 
 
 def run(case: Case) -> onnx.ModelProto:
@@ -99,49 +119,50 @@ def run(case: Case) -> onnx.ModelProto:
         elif model == _with_fusions(case, fn):
             return model
         onnx.checker.check_model(model, full_check=True)
+        rounds: list[Sequence[Any] | None] = []
         if example.values is not None and not (case.dynamic and example.draw):
-            check(model, fn, inputs, values=example.values(), rtol=example.rtol, atol=example.atol)
+            rounds.append(example.values())
         if example.draw:
-            check(model, fn, inputs, rtol=example.rtol, atol=example.atol)
-    if case.fusions and example.operators is not None and not case.dynamic:
-        found = operators(model)
-        missing = {op: (n, found.get(op, 0)) for op, n in example.operators.items() if found.get(op, 0) != n}
-        assert not missing, f"{case}: operator -> (promised, found): {missing}; the model has {found}"
+            rounds.append(None)
+        for values in rounds:
+            check(model, fn, inputs, values=values, rtol=example.rtol, atol=example.atol)
+    if case.fusions and not case.dynamic:
+        _require_operators(case, model)
     return model
 
 
 _LATEST: list[tuple[Case, onnx.ModelProto]] = []
-"""The case with fusions that ran last, and its export: the case without them comes next."""
+"""The case with fusions that ran last, and its export: the case without fusions usually comes next."""
 
 
 def _with_fusions(case: Case, fn: Any) -> onnx.ModelProto:
-    for found, model in _LATEST:
-        if found.example is case.example and found.dynamic == case.dynamic:
+    for latest, model in _LATEST:
+        if latest.example is case.example and latest.dynamic == case.dynamic:
             return model
     return to_onnx(fn, case.inputs, **case.example.options)
 
 
-def operators(model: onnx.ModelProto) -> dict[str, int]:
+def _require_operators(case: Case, model: onnx.ModelProto) -> None:
+    promised = case.example.operators or {}
+    found = operators(model)
+    missing = {op: (count, found[op]) for op, count in promised.items() if found[op] != count}
+    assert not missing, f"{case}: operator -> (promised, found): {missing}; the model has {dict(found)}"
+
+
+def operators(model: onnx.ModelProto) -> Counter[str]:
     """Count the operators of a model, those in subgraphs included."""
-    counts: dict[str, int] = {}
-
-    def visit(graph: onnx.GraphProto) -> None:
-        for node in graph.node:
-            counts[node.op_type] = counts.get(node.op_type, 0) + 1
-            for attribute in node.attribute:
-                if attribute.type == onnx.AttributeProto.GRAPH:
-                    visit(attribute.g)
-
-    visit(model.graph)
-    return counts
+    return Counter(node.op_type for node in _nodes(model.graph))
 
 
-@contextlib.contextmanager
-def x64(*, enabled: bool) -> Iterator[None]:
-    """Run with 64-bit types switched on or off, and put back what was before."""
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", enabled)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_enable_x64", before)
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _nodes(attribute.g)
+
+
+def x64(*, enabled: bool) -> AbstractContextManager[None]:
+    """Run with 64-bit types switched on or off, and restore the setting afterwards."""
+    context: AbstractContextManager[None] = jax.enable_x64(enabled)
+    return context

@@ -4,8 +4,8 @@ A plugin's test file is a table and three lines::
 
     PROGRAMS = [Sized("mean", lambda x: x.mean(0), [("B", 3)])]
 
-    @pytest.mark.parametrize("program", chosen(PROGRAMS), ids=str)
-    def test_program(program): run(program)
+    @pytest.mark.parametrize("program", select(PROGRAMS), ids=str)
+    def test_program(program): run_sized(program)
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ import onnx
 
 from jax2onnx.api import to_onnx
 from jax2onnx.checking.check import check
-from jax2onnx.checking.inputs import Batch, concrete, draw
+from jax2onnx.checking.inputs import Batch, draw
 from jax2onnx.checking.runtime import Runner
+from jax2onnx.checking.sizes import Sizes, concrete
 from jax2onnx.frontend.specs import Inputs, parse_inputs
 
-SIZES = (1, 2, 5, 17)
+__all__ = ["Sized", "check_shapes", "run_sized", "select", "validate"]
+
+_SIZES = (1, 2, 5, 17)
 """Sizes that symbols take in turn, none of which tracing sees; 0 is tried too."""
 
-LEAST = 4
+_LEAST = 4
 """At how many sizes a program is compared at least."""
 
-REFUSALS = (TypeError, ValueError, IndexError, ZeroDivisionError)
+_REFUSALS = (TypeError, ValueError, IndexError, ZeroDivisionError)
 """What JAX raises where it has no answer."""
 
 
@@ -56,7 +59,7 @@ class Sized:
     inputs: Sequence[Any] | Mapping[str, Any]
     constraints: Sequence[str] = ()
     empty: bool = True
-    sizes: Sequence[int] | Sequence[Mapping[str, int]] = SIZES
+    sizes: Sequence[int] | Sequence[Mapping[str, int]] = _SIZES
     options: Mapping[str, Any] = field(default_factory=dict)
     rtol: float | None = None
     atol: float | None = None
@@ -66,88 +69,105 @@ class Sized:
         return self.name
 
 
-def chosen(programs: Sequence[Sized]) -> list[Sized]:
+def select(programs: Sequence[Sized]) -> list[Sized]:
     """Return the programs to run: all of them, or those that are not heavy."""
     everything = os.environ.get("DYNAMIC") == "all"
-    return [p for p in programs if everything or not p.heavy]
+    return [program for program in programs if everything or not program.heavy]
 
 
-def run(program: Sized) -> onnx.ModelProto:
-    """Export a program once, hold it against onnx's checks, and compare it with JAX at every size.
+def run_sized(program: Sized) -> onnx.ModelProto:
+    """Export a program once, validate the model, and compare it with JAX at every size.
 
     Raises:
         CheckError: the model disagrees with JAX.
-        AssertionError: a shape that the model declares is not true, or JAX has an answer it was said to lack.
+        AssertionError: a shape that the model declares is not true, or JAX has an answer where ``empty`` is False.
     """
     constraints = list(program.constraints)
     model = to_onnx(program.function, program.inputs, constraints=constraints, **program.options)
-    accept(model)
+    validate(model)
     parsed = parse_inputs(program.function, program.inputs, constraints=constraints)
-    avals = [s.aval for s in parsed.specs]
-    sizes = [*program.sizes, 0] if isinstance(program.sizes[0], int) else program.sizes
-    batches = draw(avals, sizes, constraints=constraints, kinds=("ordinary",))
-    given = [b for b in batches if program.empty or all(b.sizes.values())]
-    assert len(given) >= LEAST, f"{program}: compared at {len(given)} sizes; the constraints want larger ones"
+    avals = [spec.aval for spec in parsed.specs]
+
+    def drawn(sizes: Sizes) -> list[Batch]:
+        return draw(avals, sizes, constraints=constraints, kinds=("ordinary",))
+
+    sizes: Sizes = program.sizes
+    if isinstance(sizes[0], int):
+        sizes = (*sizes, 0)
+    batches = drawn(sizes)
     if not program.empty:
-        refused = draw(avals, (0,), constraints=constraints, kinds=("ordinary",))
-        assert not _answers(program.function, parsed, refused[0]), f"{program}: JAX has an answer at {refused[0].sizes}"
-    values = [_arguments(parsed, batch) for batch in given]
+        (refused,) = drawn((0,))
+        assert not _answers(program.function, parsed, refused), f"{program}: JAX has an answer at {refused.sizes}"
+        batches = [batch for batch in batches if all(batch.sizes.values())]
+    count = len(batches)
+    assert count >= _LEAST, f"{program}: compared at {count} sizes only; the constraints allow no more of its sizes"
     check(
         model,
         program.function,
         program.inputs,
-        values=values,
+        values=[_arguments(parsed, batch) for batch in batches],
         constraints=constraints,
         rtol=program.rtol,
         atol=program.atol,
     )
-    true_shapes(model, given)
+    check_shapes(model, batches)
     return model
 
 
-def accept(model: onnx.ModelProto) -> None:
-    """Hold a model against onnx's full checker and its strict shape inference."""
+def validate(model: onnx.ModelProto) -> None:
+    """Require that a model passes onnx's full checker and its strict shape inference."""
     onnx.checker.check_model(model, full_check=True)
     onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
 
 
-def true_shapes(model: onnx.ModelProto, batches: Sequence[Batch]) -> None:
+def check_shapes(model: onnx.ModelProto, batches: Sequence[Batch]) -> None:
     """Compare each shape that a model declares for an output or an intermediate with what onnxruntime computes.
 
     Raises:
         AssertionError: one differs.
     """
-    declared = dict(_declared(model))
-    shown = onnx.ModelProto()
-    shown.CopyFrom(model)
-    outputs = {o.name for o in model.graph.output}
-    shown.graph.output.extend(v for v in model.graph.value_info if v.name not in outputs and v.name in declared)
-    runner = Runner(shown)
+    declared = dict(_declared_shapes(model))
+    runner = Runner(_with_all_outputs(model, declared))
     for batch in batches:
-        for name, array in zip(runner.output_names, runner.run([np.asarray(a) for a in batch.arrays]), strict=True):
+        arrays = runner.run(list(map(np.asarray, batch.arrays)))
+        for name, array in zip(runner.output_names, arrays, strict=True):
             try:
-                want = concrete(declared[name], batch.sizes)
+                shape = concrete(declared[name], batch.sizes)
             except ZeroDivisionError:  # mod(2, T) is no size at T = 0
                 continue
-            assert array.shape == want, f"{name}: declared {declared[name]}, is {array.shape} at {batch.sizes}"
+            assert array.shape == shape, f"{name}: declared {declared[name]}, is {array.shape} at {batch.sizes}"
 
 
-def _declared(model: onnx.ModelProto) -> Iterator[tuple[str, tuple[int | str, ...]]]:
+def _declared_shapes(model: onnx.ModelProto) -> Iterator[tuple[str, tuple[int | str, ...]]]:
     """Yield the values that the main graph computes, with their shapes."""
-    produced = {name for node in model.graph.node for name in node.output}
-    for value in (*model.graph.output, *model.graph.value_info):
-        if value.name in produced and value.type.tensor_type.HasField("shape"):
-            dims = value.type.tensor_type.shape.dim
-            yield value.name, tuple(d.dim_param or d.dim_value for d in dims)
+    graph = model.graph
+    computed = {name for node in graph.node for name in node.output}
+    for value in (*graph.output, *graph.value_info):
+        type_ = value.type.tensor_type
+        if value.name in computed and type_.HasField("shape"):
+            yield value.name, tuple(dim.dim_param or dim.dim_value for dim in type_.shape.dim)
+
+
+def _with_all_outputs(model: onnx.ModelProto, names: Mapping[str, Any]) -> onnx.ModelProto:
+    """Return a copy of a model that returns the named intermediates too."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    outputs = {output.name for output in model.graph.output}
+    for value in model.graph.value_info:
+        if value.name in names and value.name not in outputs:
+            result.graph.output.append(value)
+    return result
 
 
 def _arguments(inputs: Inputs, batch: Batch) -> Any:
-    return inputs.call(lambda *args, **kwargs: kwargs or args, list(batch.arrays))
+    """Return a batch as ``check`` takes it: a tuple of arguments, or a dict of keyword arguments."""
+    return inputs.call(lambda *args, **kwargs: kwargs or args, batch.arrays)
 
 
 def _answers(function: Callable[..., Any], inputs: Inputs, batch: Batch) -> bool:
+    """Return whether JAX has an answer for a batch."""
     try:
-        inputs.call(function, list(batch.arrays))
-    except REFUSALS:
+        inputs.call(function, batch.arrays)
+    except _REFUSALS:
         return False
     return True

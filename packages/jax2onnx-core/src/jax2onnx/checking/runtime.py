@@ -15,21 +15,11 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-RUNTIME_ERRORS: tuple[type[Exception], ...] = (
-    native.EPFail,
-    native.EngineError,
-    native.Fail,
-    native.InvalidArgument,
-    native.InvalidGraph,
-    native.InvalidProtobuf,
-    native.ModelLoaded,
-    native.NoModel,
-    native.NoSuchFile,
-    native.NotFound,
-    native.NotImplemented,
-    native.RuntimeException,
-    ValueError,
-)
+__all__ = ["RUNTIME_ERRORS", "Runner", "runtime_name"]
+
+_NATIVE_ERRORS = [e for e in vars(native).values() if isinstance(e, type) and issubclass(e, Exception)]
+
+RUNTIME_ERRORS: tuple[type[Exception], ...] = (*_NATIVE_ERRORS, ValueError)
 """What onnxruntime raises: its exceptions have no base of their own."""
 
 Array = np.ndarray[Any, Any]
@@ -50,13 +40,15 @@ class Runner:
         options.log_severity_level = _SEVERE
         source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else os.fspath(model)
         self._session = onnxruntime.InferenceSession(source, options, providers=_PROVIDERS)
-        self.input_names = [i.name for i in self._session.get_inputs()]
-        self.output_names = [o.name for o in self._session.get_outputs()]
+        self.input_names = [value.name for value in self._session.get_inputs()]
+        self.output_names = [value.name for value in self._session.get_outputs()]
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Return the outputs for the inputs given in the model's order."""
-        feeds = {name: _to_ort(a) for name, a in zip(self.input_names, arrays, strict=True)}
-        return [_to_numpy(v) for v in self._session.run_with_ort_values(self.output_names, feeds)]
+        values = map(_to_ort, arrays)
+        feeds = dict(zip(self.input_names, values, strict=True))
+        results = self._session.run_with_ort_values(self.output_names, feeds)
+        return list(map(_to_numpy, results))
 
 
 def runtime_name() -> str:
@@ -65,8 +57,9 @@ def runtime_name() -> str:
 
 
 def _to_ort(array: Array) -> Any:
-    array = np.ascontiguousarray(array) if array.ndim else array
-    if _native(array.dtype):
+    if array.ndim:
+        array = np.ascontiguousarray(array)
+    if _is_native(array.dtype):
         return onnxruntime.OrtValue.ortvalue_from_numpy(array)
     bits = array.view(f"u{array.itemsize}")
     element = int(ir.DataType.from_numpy(array.dtype))
@@ -74,15 +67,16 @@ def _to_ort(array: Array) -> Any:
 
 
 def _to_numpy(value: Any) -> Array:
-    dtype = ir.DataType[value.data_type().removeprefix("tensor(").removesuffix(")").upper()].numpy()
-    if _native(dtype):
-        native: Array = value.numpy()
-        return native
-    # onnxruntime hands out no array of a dtype that numpy itself lacks, only the address of its bytes.
+    name = value.data_type().removeprefix("tensor(").removesuffix(")")
+    dtype = ir.DataType[name.upper()].numpy()
+    if _is_native(dtype):
+        array: Array = value.numpy()
+        return array
+    # For a dtype that numpy itself lacks, onnxruntime gives no array but only the address of the bytes.
     raw = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
     return np.frombuffer(raw, dtype).reshape(value.shape()).copy()
 
 
-def _native(dtype: np.dtype[Any]) -> bool:
-    """Tell whether the dtype is numpy's own, not one of ml_dtypes'."""
+def _is_native(dtype: np.dtype[Any]) -> bool:
+    """Return whether the dtype is numpy's own, not one of ml_dtypes'."""
     return dtype.isbuiltin == 1

@@ -1,4 +1,4 @@
-"""The command line's ``examples``: what the plugins' examples are, and what comes out of them."""
+"""The command line's ``examples``: list, export and check the examples of the plugins."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import click
 from jax2onnx.cli.terminal import brief, progress, shown_warnings, table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from jax2onnx.testing import Case
 
+__all__ = ["examples"]
 
-def _context_option(command: click.decorators.FC) -> click.decorators.FC:
-    return click.option("--context", "contexts", multiple=True, help="Only the examples of this area; may repeat.")(
-        command
-    )
+_CONTEXT = click.option("--context", "contexts", multiple=True, help="Only the examples of this area; may repeat.")
 
 
 @click.group()
@@ -26,20 +26,27 @@ def examples() -> None:
 
 
 @examples.command("list")
-@_context_option
+@_CONTEXT
 def list_examples(*, contexts: tuple[str, ...]) -> None:
     """Show every example: its name, what it shows, the plugin it comes from.
 
     A name that ends in _dynamic keeps its dimensions symbolic.
     """
-    rows = [(_name(case), case.example.component, case.example.plugin) for case in _cases(contexts) if case.fusions]
+    rows = []
+    for case in _cases(contexts):
+        if case.fusions:
+            row = (_full_name(case), case.example.component, case.example.plugin)
+            rows.append(row)
     table(("example", "shows", "plugin"), rows)
 
 
 @examples.command()
 @click.argument("name")
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write.  [default: NAME.onnx]"
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write.  [default: NAME.onnx]",
 )
 @click.option("--no-fusions", is_flag=True, help="Keep primitives instead of whole functions such as Gelu.")
 def export(*, name: str, output: Path | None, no_fusions: bool) -> None:
@@ -49,15 +56,16 @@ def export(*, name: str, output: Path | None, no_fusions: bool) -> None:
     from jax2onnx.inspect.summary import summarise
     from jax2onnx.testing import x64
 
+    example = case.example
     path = output or Path(f"{case.name}.onnx")
-    with progress(f"exporting {name}"), shown_warnings(), x64(enabled=case.example.x64):
-        save_onnx(case.example.make(), case.inputs, path, fusions=case.fusions, **case.example.options)
+    with progress(f"exporting {name}"), shown_warnings(), x64(enabled=example.x64):
+        save_onnx(example.make(), case.inputs, path, fusions=case.fusions, **example.options)
     click.echo(f"{path}: {brief(summarise(path))}")
 
 
 @examples.command()
 @click.argument("name", required=False)
-@_context_option
+@_CONTEXT
 def check(*, name: str | None, contexts: tuple[str, ...]) -> None:
     """Export the example NAME, or all, run it in onnxruntime and compare it with JAX, with and without fusions."""
     cases = _find(name) if name else _cases(contexts)
@@ -77,27 +85,32 @@ def check(*, name: str | None, contexts: tuple[str, ...]) -> None:
     sys.exit(1 if failed else 0)
 
 
-def _cases(contexts: tuple[str, ...]) -> list[Case]:
+def _cases(contexts: tuple[str, ...] = ()) -> list[Case]:
     from jax2onnx.testing import cases
 
     found = cases(contexts=contexts)
     if contexts and not found:
-        known = ", ".join(sorted({case.example.context for case in cases()}))
+        known = _listed(case.example.context for case in cases())
         raise click.UsageError(f"--context: no example is of {', '.join(contexts)}; known are {known}")
     return found
 
 
 def _find(name: str) -> list[Case]:
     """Return the case of this name, with fusions and without."""
-    found = _cases(())
-    chosen = [case for case in found if _name(case) == name] or [case for case in found if case.name == name]
-    meant = sorted({_name(case) for case in chosen})
-    if len(meant) > 1:
-        raise click.UsageError(f"{name!r} may mean {', '.join(meant)}")
-    if not chosen:
+    cases = _cases()
+    found = [case for case in cases if _full_name(case) == name]
+    if not found:
+        found = [case for case in cases if case.name == name]
+    if not found:
         raise click.UsageError(f"no example is called {name!r}; 'jax2onnx examples list' shows all")
-    return chosen
+    if len(set(map(_full_name, found))) > 1:
+        raise click.UsageError(f"{name!r} may mean {_listed(map(_full_name, found))}")
+    return found
 
 
-def _name(case: Case) -> str:
+def _full_name(case: Case) -> str:
     return f"{case.example.context}.{case.name}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(set(names)))

@@ -13,12 +13,17 @@ import click
 if TYPE_CHECKING:
     from jax2onnx.inspect.summary import Summary
 
+__all__ = ["brief", "progress", "shown_warnings", "table"]
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns; on a terminal the header stands out."""
     if not rows:
         return
-    widths = [max(len(row[c]) for row in [*rows, *([header] if header else [])]) for c in range(len(rows[0]))]
+    widths = []
+    for column in zip(*filter(None, [header, *rows]), strict=True):
+        widest = max(column, key=len)
+        widths.append(len(widest))
     if header:
         click.secho(_row(header, widths), bold=True)
     for row in rows:
@@ -26,15 +31,18 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+    padded = map(str.ljust, cells, widths)
+    return "  ".join(padded).rstrip()
 
 
 def brief(summary: Summary) -> str:
     """Return a model in one line."""
     from jax2onnx.inspect.summary import told_operators, told_size
 
-    told = f"{summary.nodes} nodes ({told_operators(summary.operators)})" if summary.nodes else "no nodes"
-    return f"{told}, opset {summary.opset}, {told_size(summary.size)}"
+    nodes = "no nodes"
+    if summary.nodes:
+        nodes = f"{summary.nodes} nodes ({told_operators(summary.operators)})"
+    return f"{nodes}, opset {summary.opset}, {told_size(summary.size)}"
 
 
 @contextlib.contextmanager
@@ -57,5 +65,6 @@ def shown_warnings() -> Iterator[None]:
         try:
             yield
         finally:
-            for message in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)):
+            messages = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+            for message in dict.fromkeys(messages):
                 click.echo(f"warning: {message}", err=True)

@@ -1,0 +1,113 @@
+"""JAX's side of a check: evaluate the program, and arrange its arrays as the model has them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax2onnx._compat import weak
+from jax2onnx.checking.inputs import nudge
+from jax2onnx.lowering.channels import chosen
+from jax2onnx.program.represent import represented
+from jax2onnx.program.shapes import to_channels_first
+
+if TYPE_CHECKING:
+    from jax2onnx.frontend.specs import Inputs
+    from jax2onnx.plugin.opening import Opened
+
+__all__ = ["Reference"]
+
+Array = np.ndarray[Any, Any]
+Arrays = Sequence[Any]
+Names = Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The program that a model is compared with.
+
+    Attributes:
+        opened: the program as a pure function, with its parameters and its state.
+        inputs: its inputs.
+        state_names: the state that the model takes after the inputs and returns after the outputs, in this order.
+        inputs_as_nchw: which inputs the model has channels-first.
+        outputs_as_nchw: which outputs the model has channels-first.
+    """
+
+    opened: Opened
+    inputs: Inputs
+    state_names: Names
+    inputs_as_nchw: Names | bool
+    outputs_as_nchw: Names | bool
+
+    def feeds(self, arrays: Arrays, names: Names) -> list[Array]:
+        """Return the program's inputs, and its state, as the model takes them under these names."""
+        inputs = [jnp.asarray(array) for array in arrays]
+        feeds = _as_in_model("inputs_as_nchw", self.inputs_as_nchw, names, inputs)
+        return feeds + self._state(self._params())
+
+    def evaluate(
+        self,
+        arrays: Arrays,
+        names: Names,
+        nudge_index: int | None = None,
+    ) -> list[Array]:
+        """Return what the program computes, as the model returns it under these names.
+
+        With ``nudge_index``, the inputs and the parameters are nudged in the way of that index.
+        """
+        params = self._params()
+        if nudge_index is not None:
+            arrays = nudge(arrays, nudge_index)
+            params = _nudge_params(params, nudge_index)
+        avals = [spec.aval for spec in self.inputs.specs]
+        function = functools.partial(self.opened.function, params)
+        result = self.inputs.call(function, list(map(_like, avals, arrays)))
+        state: Mapping[str, Any] = {}
+        if self.opened.state:
+            result, state = result
+        leaves = jax.tree_util.tree_leaves(result)
+        outputs = _as_in_model("outputs_as_nchw", self.outputs_as_nchw, names, leaves)
+        return outputs + self._state(state)
+
+    def _params(self) -> dict[str, Any]:
+        return {**self.opened.params, **self.opened.state}
+
+    def _state(self, values: Mapping[str, Any]) -> list[Array]:
+        return [represented(values[name]) for name in self.state_names]
+
+
+def _nudge_params(params: Mapping[str, Any], index: int) -> dict[str, Any]:
+    values = list(map(jnp.asarray, params.values()))
+    nearby = map(_like, values, nudge(values, index))
+    return dict(zip(params, nearby, strict=True))
+
+
+def _like(spec: Any, array: Any) -> jax.Array:
+    """Return an array of JAX whose type is weak, as a Python scalar's is, if that of ``spec`` is."""
+    value = jnp.asarray(array)
+    return weak(value) if spec.weak_type else value
+
+
+def _as_in_model(
+    option: str,
+    wanted: Names | bool,  # noqa: FBT001
+    names: Names,
+    arrays: Arrays,
+) -> list[Array]:
+    """Return arrays of the program in the form that the model has them: images channels-first if ``option`` says so."""
+    ranks = list(map(jnp.ndim, arrays))
+    named_ranks = list(zip(names, ranks, strict=False))
+    result = list(map(represented, arrays))
+    for index, image in enumerate(chosen(option, wanted, named_ranks)):
+        if image:
+            array = result[index]
+            permutation = to_channels_first(ranks[index], array.ndim)
+            result[index] = np.ascontiguousarray(array.transpose(permutation))
+    return result
