@@ -1,4 +1,4 @@
-"""Calls: primitives that only call a jaxpr, and those that return their operands."""
+"""State which primitives only call a jaxpr, and which return their operands."""
 
 from __future__ import annotations
 

@@ -30,27 +30,21 @@ _PRODUCT_DTYPES = frozenset({"bfloat16", "float16", "float32", "float64", "int32
 
 def exchanged(product: Eqn, permutation: Sequence[int]) -> Eqn | None:
     """Return the product with its operands exchanged, if that transposes its result and spares transposes."""
-    ranks = [len(a.aval.shape) for a in product.inputs]
     (lc, rc), (lb, rb) = product.params["dimension_numbers"]
-    lf = [i for i in range(ranks[0]) if i not in {*lc, *lb}]
-    rf = [i for i in range(ranks[1]) if i not in {*rc, *rb}]
+    left_rank, right_rank = (len(a.aval.shape) for a in product.inputs)
+    lf, rf = other_axes(left_rank, {*lc, *lb}), other_axes(right_rank, {*rc, *rb})
     batch, rows = len(lb), len(lb) + len(lf)
     if [*permutation] != [*range(batch), *range(rows, rows + len(rf)), *range(batch, rows)]:
         return None
     # MatMul wants batch, rows, contracted dims on the left and batch, contracted dims, columns on the right.
-    before = _unsorted([[*lb, *lf, *lc], [*rb, *rc, *rf]])
-    after = _unsorted([[*rb, *rf, *rc], [*lb, *lc, *lf]])
+    before = _is_transposed([*lb, *lf, *lc]) + _is_transposed([*rb, *rc, *rf])
+    after = _is_transposed([*rb, *rf, *rc]) + _is_transposed([*lb, *lc, *lf])
     if after > before:
         return None
     params = {**product.params, "dimension_numbers": ((rc, lc), (rb, lb))}
     if isinstance(params.get("precision"), tuple):
         params["precision"] = params["precision"][::-1]
     return replace(product, inputs=product.inputs[::-1], params=params)
-
-
-def _unsorted(orders: Sequence[Sequence[int]]) -> int:
-    """Return how many operands would have to be transposed."""
-    return sum([*order] != sorted(order) for order in orders)
 
 
 FACTS = {

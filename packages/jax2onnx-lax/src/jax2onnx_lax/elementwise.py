@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from jax import lax
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from jax2onnx.plugin import Atom, BoundLowerings, Eqn, LoweringContext
+
+_T = TypeVar("_T")
 
 OPERATORS = {
     "abs": "Abs",
@@ -238,15 +240,21 @@ def integer_pow(ctx: LoweringContext, x: ir.Value, *, y: int) -> ir.Value:
     dtype = ctx.aval_out.dtype
     if y == 0:
         return ctx.op.Expand(np.ones((), dtype), ctx.shape(ctx.aval_out.shape))
-    result: ir.Value | None = None
-    factor, left = x, abs(y)
-    while left:
-        if left & 1:
-            result = factor if result is None else ctx.op.Mul(result, factor)
-        left >>= 1
-        factor = ctx.op.Mul(factor, factor) if left else factor
-    assert result is not None
+    result = repeated_product(x, abs(y), ctx.op.Mul)
     return ctx.op.Div(np.ones((), dtype), result) if y < 0 else result
+
+
+def repeated_product(x: _T, count: int, multiply: Callable[[_T, _T], _T]) -> _T:
+    """Return the product of ``count`` times ``x`` (at least once), by repeated squaring in the order of JAX."""
+    result: _T | None = None
+    while True:
+        if count & 1:
+            result = x if result is None else multiply(result, x)
+        count >>= 1
+        if not count:
+            assert result is not None
+            return result
+        x = multiply(x, x)
 
 
 def power(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:

@@ -1,4 +1,4 @@
-"""Folding: how primitives of constants are computed at conversion, with numpy, rounded as JAX rounds.
+"""Compute primitives of constants at conversion, with numpy, rounded as JAX rounds.
 
 Each rule is the ``fold`` of a primitive's facts: ``rule(params, *arrays)``, None where numpy's result may not be JAX's.
 Functions that no two libraries round alike are computed in float64 first.
@@ -110,9 +110,8 @@ def spread(params: Params, x: Any) -> Any:
 
 def iota(params: Params) -> Any:
     """Compute ``iota``."""
-    shape, axis = params["shape"], params["dimension"]
-    line = np.arange(shape[axis]).reshape([-1 if d == axis else 1 for d in range(len(shape))])
-    return np.broadcast_to(line, shape).astype(params["dtype"])
+    line: Any = np.indices(params["shape"], sparse=True)[params["dimension"]]
+    return np.broadcast_to(line, params["shape"]).astype(params["dtype"])
 
 
 def reshaped(params: Params, x: Any) -> Any:

@@ -52,7 +52,7 @@ def _eliminate(a: Array, k: Any, j: Array) -> tuple[Array, Array]:
 
 
 def geqp3(a: Array, jpvt: Array, *, use_magma: Any = None) -> tuple[Array, Array, Array]:
-    """As :func:`geqrf`, but exchange columns: first come those with a nonzero ``jpvt``, then always the longest one left.
+    """As :func:`geqrf`, but exchange columns: first those with a nonzero ``jpvt``, then always the longest one left.
 
     The order of the columns counts from 1.
     """

@@ -126,7 +126,7 @@ def _offsets(ctx: LoweringContext, sizes: Mapping[int, Any], count: int, dtype: 
     """Return the index vectors inside a window: shape ``[*sizes, count]``, or ``sizes`` if ``count`` is 1."""
     if is_static(*sizes.values()):
         grid = np.zeros([*sizes.values(), count], dtype)
-        for column, index in zip(sizes, np.indices([*sizes.values()]), strict=True):
+        for column, index in zip(sizes, np.indices([*sizes.values()], sparse=True), strict=True):
             grid[..., column] = index
         return ctx.constant(grid[..., 0] if count == 1 else grid)
     total: ir.Value | None = None

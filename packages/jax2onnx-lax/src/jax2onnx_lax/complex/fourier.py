@@ -1,4 +1,4 @@
-"""Discrete Fourier transforms of parts, as products with matrices."""
+"""Discrete Fourier transforms of real and imaginary parts, as products with matrices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx.plugin import is_symbolic
+from jax2onnx.plugin import is_static
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,12 +53,12 @@ def transform(x: Any, make: Callable[[Any, Any], Any], eqn: Any) -> Any:
 
 
 def _number(n: Any, dtype: Any) -> Any:
-    return jnp.asarray(n).astype(dtype) if is_symbolic(n) else np.asarray(n, dtype)
+    return np.asarray(n, dtype) if is_static(n) else jnp.asarray(n).astype(dtype)
 
 
 def _real(x: Any, n: Any) -> Parts:
     """Transform the last axis of a real array."""
-    if is_symbolic(n) or n < _SPLIT:
+    if not is_static(n) or n < _SPLIT:
         cos, sin = _matrix(n, -1, x.dtype)
         return _times(x, cos), _times(x, sin)
     return _last(x, jnp.zeros_like(x), n, -1)
@@ -70,7 +70,7 @@ def _from_half(re: Any, im: Any, n: Any) -> Any:
     index = jnp.arange(half)
     twice = (2 - (index == 0) - (2 * index == n)).astype(re.dtype)
     re, im = re * twice, im * twice
-    if is_symbolic(n) or n < _SPLIT:
+    if not is_static(n) or n < _SPLIT:
         cos, sin = (m[:half] for m in _matrix(n, 1, re.dtype))
         return _times(re, cos) - _times(im, sin)
     zeros = jnp.zeros((*re.shape[:-1], n - half), re.dtype)
@@ -79,7 +79,7 @@ def _from_half(re: Any, im: Any, n: Any) -> Any:
 
 def _last(re: Any, im: Any, n: Any, sign: int) -> Parts:
     """Transform the last axis, of length ``n``."""
-    if is_symbolic(n) or n < _SPLIT:
+    if not is_static(n) or n < _SPLIT:
         return _product(re, im, *_matrix(n, sign, re.dtype))
     rows = next(d for d in range(math.isqrt(n), 0, -1) if n % d == 0)
     if rows > 1:
@@ -90,12 +90,11 @@ def _last(re: Any, im: Any, n: Any, sign: int) -> Parts:
 def _by_factors(re: Any, im: Any, shape: tuple[int, int], sign: int) -> Parts:
     """Transform the columns and then the rows of the axis seen as a matrix (Cooley and Tukey, 1965)."""
     rows, columns = shape
-    re, im = (jnp.swapaxes(part.reshape((*part.shape[:-1], rows, columns)), -1, -2) for part in (re, im))
+    re, im = (part.reshape((*part.shape[:-1], rows, columns)).mT for part in (re, im))
     re, im = _last(re, im, rows, sign)
     twist = _roots(np.outer(np.arange(columns), np.arange(rows)), rows * columns, sign, re.dtype)
-    re, im = (jnp.swapaxes(part, -1, -2) for part in _multiplied(re, im, *twist))
-    re, im = _last(re, im, columns, sign)
-    re, im = (jnp.swapaxes(part, -1, -2) for part in (re, im))
+    re, im = (part.mT for part in _multiplied(re, im, *twist))
+    re, im = (part.mT for part in _last(re, im, columns, sign))
     return re.reshape((*re.shape[:-2], rows * columns)), im.reshape((*im.shape[:-2], rows * columns))
 
 
@@ -118,8 +117,8 @@ def _chirped(re: Any, im: Any, n: int, sign: int) -> Parts:
 
 
 def _matrix(n: Any, sign: int, dtype: Any) -> Parts:
-    """The parts of the matrix of roots of unity ``exp(sign * 2j pi j k / n)``."""
-    if not is_symbolic(n):
+    """Return the parts of the matrix of roots of unity ``exp(sign * 2j pi j k / n)``."""
+    if is_static(n):
         return _roots(np.outer(np.arange(n), np.arange(n)), n, sign, dtype)
     index = lax.iota(np.int32, n)
     order = lax.rem(index[:, None] * index, jnp.broadcast_to(jnp.asarray(n).astype(np.int32), (n, n)))

@@ -1,4 +1,4 @@
-"""Arithmetic and elementary functions of complex numbers, on their real and imaginary parts."""
+"""Arithmetic and elementary functions of complex numbers, written in JAX on their real and imaginary parts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax2onnx.plugin import Complex
+from jax2onnx_lax.elementwise import repeated_product
 
 Array: TypeAlias = jax.Array
 
@@ -31,7 +32,7 @@ def multiply(x: Complex, y: Complex) -> Complex:
 
 
 def infinite(x: Complex) -> Array:
-    """Tell where a part is infinite; then the number is, whatever its other part."""
+    """Return where a part is infinite; then the number is, whatever its other part."""
     return jnp.isinf(x.re) | jnp.isinf(x.im)
 
 
@@ -249,20 +250,14 @@ def power(x: Complex, y: Complex | Array) -> Complex:
 
 def integer_power(x: Complex, exponent: int) -> Complex:
     """Return ``x`` to a whole power, by repeated squaring."""
-    result, factor, left = None, x, abs(exponent)
-    while left:
-        if left & 1:
-            result = factor if result is None else multiply(result, factor)
-        left >>= 1
-        if left:
-            factor = multiply(factor, factor)
-    if result is None:
+    if exponent == 0:
         return one(x)
+    result = repeated_product(x, abs(exponent), multiply)
     return divide(one(x), result) if exponent < 0 else result
 
 
 def less(x: Complex, y: Complex) -> Any:
-    """Tell which is less by its real part, and by its imaginary part if those are equal."""
+    """Return where ``x`` is less by its real part, or by its imaginary part if those are equal."""
     return (x.re < y.re) | ((x.re == y.re) & (x.im < y.im))
 
 

@@ -1,4 +1,4 @@
-"""Arrays of random keys, as their words."""
+"""Primitives of random keys, as functions of the words of the keys."""
 
 from __future__ import annotations
 

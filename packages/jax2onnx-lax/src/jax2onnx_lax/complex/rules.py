@@ -1,9 +1,10 @@
-"""Complex numbers, as their real and imaginary parts."""
+"""Primitives of complex numbers, as functions of real and imaginary parts."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -27,26 +28,39 @@ from jax2onnx_lax.complex.functions import (
 from jax2onnx_lax.complex.scatter_loop import one_by_one
 
 Maker: TypeAlias = Callable[[Any], Callable[..., Any]]
+"""Makes, from an equation, the function of parts that does its work."""
+
+
+def _part_dtype(dtype: Any) -> np.dtype[Any]:
+    """Return the dtype of the parts of complex numbers; any other dtype is its own."""
+    return np.empty(0, dtype).real.dtype
+
+
+def _number(value: complex, like: Complex) -> Complex:
+    """Return a complex number in the precision of others."""
+    dtype = like.re.dtype
+    return Complex(np.asarray(value.real, dtype), np.asarray(value.imag, dtype))
 
 
 def _each_part(eqn: Any) -> Callable[..., Any]:
     """Apply the primitive to the real and to the imaginary parts."""
     params = dict(eqn.params)
     if params.get("preferred_element_type") is not None:
-        params["preferred_element_type"] = np.empty(0, params["preferred_element_type"]).real.dtype
+        params["preferred_element_type"] = _part_dtype(params["preferred_element_type"])
     imaginary = {**params, "fill_value": 0} if eqn.primitive.name == "gather" else params
 
     def function(*operands: Any) -> Any:
-        re = eqn.primitive.bind(*[o.re if isinstance(o, Complex) else o for o in operands], **params)
-        im = eqn.primitive.bind(*[o.im if isinstance(o, Complex) else o for o in operands], **imaginary)
-        return [Complex(*p) for p in zip(re, im, strict=True)] if eqn.primitive.multiple_results else Complex(re, im)
+        pairs = [o if isinstance(o, Complex) else Complex(o, o) for o in operands]
+        re = eqn.primitive.bind(*[p.re for p in pairs], **params)
+        im = eqn.primitive.bind(*[p.im for p in pairs], **imaginary)
+        return list(map(Complex, re, im)) if eqn.primitive.multiple_results else Complex(re, im)
 
     return function
 
 
 def _bilinear(eqn: Any) -> Callable[..., Any]:
     params = dict(eqn.params)
-    part = np.empty(0, eqn.outvars[0].aval.dtype).real.dtype
+    part = _part_dtype(eqn.outvars[0].aval.dtype)
     mixed = eqn.invars[0].aval.dtype != eqn.invars[1].aval.dtype
     if params.get("preferred_element_type") is not None:
         params["preferred_element_type"] = part
@@ -66,7 +80,7 @@ def _bilinear(eqn: Any) -> Callable[..., Any]:
 
 def _convert(eqn: Any) -> Callable[..., Any]:
     new = np.dtype(eqn.params["new_dtype"])
-    part = np.empty(0, new).real.dtype
+    part = _part_dtype(new)
 
     def function(x: Any) -> Any:
         re, im = x if isinstance(x, Complex) else (x, jnp.zeros_like(x))
@@ -77,7 +91,7 @@ def _convert(eqn: Any) -> Callable[..., Any]:
 
 def _real(eqn: Any) -> Callable[..., Any]:
     """Make real numbers of the same precision; their imaginary parts are zero."""
-    params = {**eqn.params, "dtype": np.empty(0, eqn.params["dtype"]).real.dtype}
+    params = {**eqn.params, "dtype": _part_dtype(eqn.params["dtype"])}
 
     def function(*sizes: Any) -> Complex:
         re = eqn.primitive.bind(*sizes, **params)
@@ -86,92 +100,60 @@ def _real(eqn: Any) -> Callable[..., Any]:
     return function
 
 
-def _together(x: Complex) -> Any:
-    return lax.complex(x.re, x.im)
-
-
 def _apart(x: Any) -> list[Any]:
     return [lax.real(x), lax.imag(x)] if jnp.iscomplexobj(x) else [x]
-
-
-def _pairwise(reduce: Callable[..., Any], operands: Sequence[Any], starts: Sequence[Any], combine: Any) -> list[Any]:
-    """Reduce by a function of complex (or real) scalars, the parts being arrays of their own.
-
-    ``reduce(parts, starts, function)`` reduces real arrays by a function of two tuples; ``combine`` takes two lists.
-    """
-    kinds = [isinstance(x, Complex) for x in operands]
-
-    def joined(parts: Sequence[Any]) -> list[Any]:
-        left = iter(parts)
-        return [_together(Complex(next(left), next(left))) if k else next(left) for k in kinds]
-
-    def function(x: Sequence[Any], y: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple(part for value in combine(joined(x), joined(y)) for part in _apart(value))
-
-    results = iter(reduce(jax.tree_util.tree_leaves(operands), jax.tree_util.tree_leaves(starts), function))
-    return [Complex(next(results), next(results)) if k else next(results) for k in kinds]
-
-
-def _reducing(operation: Callable[[Any, Any], Any], start: complex) -> Maker:
-    """Reduce over axes by an operation of two complex numbers."""
-
-    def maker(eqn: Any) -> Callable[..., Any]:
-        axes = tuple(eqn.params["axes"])
-
-        def function(x: Complex) -> Complex:
-            initial = Complex(*[np.asarray(s, x.re.dtype) for s in (start.real, start.imag)])
-            reduce = functools.partial(_reduce, dimensions=axes)
-            return _pairwise(reduce, [x], [initial], lambda a, b: [operation(a[0], b[0])])[0]  # type: ignore[no-any-return]
-
-        return function
-
-    return maker
-
-
-def _reduce(parts: Sequence[Any], starts: Sequence[Any], function: Any, *, dimensions: Sequence[int]) -> Any:
-    return lax.reduce(tuple(parts), tuple(starts), function, dimensions)
-
-
-def _generic(eqn: Any) -> Callable[..., Any]:
-    """Do ``reduce`` and ``reduce_window``, which hold a jaxpr of scalars."""
-    params = eqn.params
-    consts = params.get("consts", ())
-    if eqn.primitive.name == "reduce":
-        reduce: Any = functools.partial(_reduce, dimensions=params["dimensions"])
-    else:
-        reduce = functools.partial(_reduce_window, params=params)
-
-    def combine(x: Sequence[Any], y: Sequence[Any]) -> Any:
-        jaxpr, held = open_jaxpr(params["jaxpr"])
-        return evaluate(jaxpr, held or consts, *x, *y)
-
-    def function(*operands: Any) -> Any:
-        count = len(operands) // 2
-        return _pairwise(reduce, operands[:count], operands[count:], combine)
-
-    return function
 
 
 _WINDOW = ("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation")
 
 
-def _reduce_window(parts: Sequence[Any], starts: Sequence[Any], function: Any, *, params: Mapping[str, Any]) -> Any:
-    return lax.reduce_window(tuple(parts), tuple(starts), function, *[params[p] for p in _WINDOW])
+def _reduce(eqn: Any, operands: Sequence[Any], starts: Sequence[Any], combine: Any) -> list[Any]:
+    """Reduce over axes or windows as an equation does, the parts being arrays of their own.
+
+    ``combine`` takes two lists of complex (or real) scalars and returns one.
+    """
+    kinds = [isinstance(x, Complex) for x in operands]
+    params = eqn.params
+
+    def joined(parts: Sequence[Any]) -> list[Any]:
+        left = iter(parts)
+        return [lax.complex(next(left), next(left)) if is_complex else next(left) for is_complex in kinds]
+
+    def function(x: Sequence[Any], y: Sequence[Any]) -> tuple[Any, ...]:
+        values = map(_apart, combine(joined(x), joined(y)))
+        return tuple(itertools.chain.from_iterable(values))
+
+    parts, initial = tuple(jax.tree_util.tree_leaves(operands)), tuple(jax.tree_util.tree_leaves(starts))
+    if "window_dimensions" in params:
+        reduced = lax.reduce_window(parts, initial, function, *[params[name] for name in _WINDOW])
+    else:
+        reduced = lax.reduce(parts, initial, function, params["axes"] if "axes" in params else params["dimensions"])
+    results = iter(reduced)
+    return [Complex(next(results), next(results)) if is_complex else next(results) for is_complex in kinds]
 
 
-def _windowed(operation: Callable[[Any, Any], Any], start: complex) -> Maker:
-    """Reduce windows by an operation of two complex numbers."""
+def _reducing(operation: Callable[[Any, Any], Any], start: complex) -> Maker:
+    """Reduce over axes or windows by an operation of two complex numbers."""
 
     def maker(eqn: Any) -> Callable[..., Any]:
-        reduce = functools.partial(_reduce_window, params=eqn.params)
-
-        def function(x: Complex) -> Complex:
-            initial = Complex(*[np.asarray(s, x.re.dtype) for s in (start.real, start.imag)])
-            return _pairwise(reduce, [x], [initial], lambda a, b: [operation(a[0], b[0])])[0]  # type: ignore[no-any-return]
-
-        return function
+        return lambda x: _reduce(eqn, [x], [_number(start, x)], lambda a, b: [operation(a[0], b[0])])[0]
 
     return maker
+
+
+def _generic(eqn: Any) -> Callable[..., Any]:
+    """Do ``reduce`` and ``reduce_window``, which hold a jaxpr of scalars."""
+    params = eqn.params
+
+    def combine(x: Sequence[Any], y: Sequence[Any]) -> Any:
+        jaxpr, consts = open_jaxpr(params["jaxpr"])
+        return evaluate(jaxpr, consts or params.get("consts", ()), *x, *y)
+
+    def function(*operands: Any) -> Any:
+        count = len(operands) // 2
+        return _reduce(eqn, operands[:count], operands[count:], combine)
+
+    return function
 
 
 def _cumulative(operation: Callable[[Complex, Complex], Complex], start: complex) -> Maker:
@@ -187,10 +169,11 @@ def _cumulative(operation: Callable[[Complex, Complex], Complex], start: complex
         def function(x: Complex) -> Any:
             if not is_symbolic(x.re.shape[axis]):
                 return lax.associative_scan(operation, x, reverse=reverse, axis=axis)
-            moved = Complex(*[jnp.moveaxis(part, axis, 0) for part in x])
-            first = Complex(*[lax.full(moved.re.shape[1:], s, x.re.dtype) for s in (start.real, start.imag)])
-            _, result = lax.scan(step, first, moved, reverse=reverse)
-            return Complex(*[jnp.moveaxis(part, 0, axis) for part in result])
+            leading = Complex(jnp.moveaxis(x.re, axis, 0), jnp.moveaxis(x.im, axis, 0))
+            shape, dtype = leading.re.shape[1:], x.re.dtype
+            first = Complex(lax.full(shape, start.real, dtype), lax.full(shape, start.imag, dtype))
+            _, result = lax.scan(step, first, leading, reverse=reverse)
+            return Complex(jnp.moveaxis(result.re, 0, axis), jnp.moveaxis(result.im, 0, axis))
 
         return function
 
@@ -200,8 +183,7 @@ def _cumulative(operation: Callable[[Complex, Complex], Complex], start: complex
 def _log_add_exp(x: Complex, y: Complex) -> Complex:
     top = jnp.maximum(x.re, y.re)
     top = jnp.where(jnp.isfinite(top), top, 0)
-    total = add(*[exponential(Complex(v.re - top, v.im)) for v in (x, y)])
-    log = logarithm(total)
+    log = logarithm(add(exponential(Complex(x.re - top, x.im)), exponential(Complex(y.re - top, y.im))))
     return Complex(log.re + top, log.im)
 
 
@@ -226,12 +208,10 @@ def _sort(eqn: Any) -> Callable[..., Any]:
 
     def function(*operands: Any) -> list[Any]:
         keys = operands[: params["num_keys"]]
-        parts = jax.tree_util.tree_leaves(operands)
-        sorted_parts = lax.sort(
-            parts, dimension=params["dimension"], is_stable=params["is_stable"],
-            num_keys=len(jax.tree_util.tree_leaves(keys)),
-        )  # fmt: skip
-        result: list[Any] = jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(list(operands)), sorted_parts)
+        parts, tree = jax.tree_util.tree_flatten(list(operands))
+        num_keys = len(jax.tree_util.tree_leaves(keys))
+        ordered = lax.sort(parts, dimension=params["dimension"], is_stable=params["is_stable"], num_keys=num_keys)
+        result: list[Any] = jax.tree_util.tree_unflatten(tree, ordered)
         return result
 
     return function
@@ -273,8 +253,8 @@ COMPLEX: dict[str, Maker] = {
     "reduce_min": _reducing(lax.min, _HIGHEST),
     "reduce_prod": _reducing(lax.mul, 1),
     "reduce_window": _generic,
-    "reduce_window_max": _windowed(lax.max, _LOWEST),
-    "reduce_window_min": _windowed(lax.min, _HIGHEST),
+    "reduce_window_max": _reducing(lax.max, _LOWEST),
+    "reduce_window_min": _reducing(lax.min, _HIGHEST),
     "scatter-max": _scattering(maximum),
     "scatter-min": _scattering(minimum),
     "scatter-mul": _scattering(multiply),
@@ -283,4 +263,4 @@ COMPLEX: dict[str, Maker] = {
     "scatter_mul": _scattering(multiply),
     "sort": _sort,
 }
-"""Primitive name -> what makes, from an equation, the function of parts that does its work."""
+"""For each primitive, by name, its maker."""

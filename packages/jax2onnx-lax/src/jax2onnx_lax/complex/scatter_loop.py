@@ -1,4 +1,4 @@
-"""Scattering said in JAX, one window after the other, by any function of old and new values."""
+"""Scatters written in JAX, one window after the other, by any function of old and new values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jax.lax import GatherScatterMode
 
-from jax2onnx.plugin import is_symbolic
+from jax2onnx.plugin import has_zero, other_axes
 
 if TYPE_CHECKING:
     from jax.lax import ScatterDimensionNumbers
@@ -28,14 +28,15 @@ def one_by_one(
     combine: Callable[[Sequence[jax.Array], Sequence[jax.Array]], Sequence[jax.Array]],
 ) -> list[jax.Array]:
     """Scatter updates of one shape into operands of one shape, by ``combine(old, new)`` of their windows."""
-    if any(not is_symbolic(d) and d == 0 for d in (*operands[0].shape, *updates[0].shape)):
+    if has_zero(*operands[0].shape, *updates[0].shape):
         return list(operands)
     starts, axes, inserted = _starts(indices, numbers)
     count = starts.shape[0]
-    window = list(numbers.update_window_dims)
-    sizes = iter([updates[0].shape[d] for d in window])
-    shape = [1 if d in inserted else next(sizes) for d in range(operands[0].ndim)]
-    order = [d for d in range(updates[0].ndim) if d not in window] + window
+    window = numbers.update_window_dims
+    shape = [1] * operands[0].ndim
+    for d, place in zip(other_axes(operands[0].ndim, inserted), window, strict=True):
+        shape[d] = updates[0].shape[place]
+    order = [*other_axes(updates[0].ndim, window), *window]
     pieces = [u.transpose(order).reshape(count, *shape) for u in updates]
     limits = jnp.asarray([operands[0].shape[d] - shape[d] for d in axes], starts.dtype)
 
