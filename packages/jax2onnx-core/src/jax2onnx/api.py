@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack
 
 import onnx
 import onnx_ir as ir
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from jax2onnx.plugin.registry import Named, Registry
 
 _PROTO_LIMIT = 2**31 - 1
+_Specs: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 
 def to_onnx(
@@ -127,10 +128,15 @@ def to_onnx(
     )
     with seldom_collecting():
         model = export_ir(fn, inputs, options)
-        size = sum(stored_bytes(v.const_value) for v in model.graph.initializers.values() if v.const_value is not None)
+        size = 0
+        for value in model.graph.initializers.values():
+            if value.const_value is not None:
+                size += stored_bytes(value.const_value)
         if size > _PROTO_LIMIT:
-            msg = f"the model holds {size / 2**30:.1f} GiB of weights, more than one protobuf message can"
-            raise ConversionError(msg, remedy="use save_onnx, which writes weights beside the model")
+            raise ConversionError(
+                f"the model holds {size / 2**30:.1f} GiB of weights, more than one protobuf message can",
+                remedy="use save_onnx, which writes weights beside the model",
+            )
         return to_proto(model)
 
 
@@ -157,7 +163,7 @@ def save_onnx(
 
 
 @seldom_collecting()
-def export_ir(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], options: Options | None = None) -> ir.Model:
+def export_ir(fn: Any, inputs: _Specs, options: Options | None = None) -> ir.Model:
     """As :func:`to_onnx`, returning an ``onnx_ir.Model`` whose weights are not copied."""
     options = options or Options()
     export = _Export(fn, inputs, options)
@@ -166,9 +172,9 @@ def export_ir(fn: Any, inputs: Sequence[Any] | Mapping[str, Any], options: Optio
     for message in dict.fromkeys(export.warnings):
         warnings.warn(message, UserWarning, stacklevel=4)
     if export.records is not None:
-        tell = _print if options.explain is True else options.explain
-        assert callable(tell)
-        tell(report(export.records))
+        receive = _print if options.explain is True else options.explain
+        assert callable(receive)
+        receive(report(export.records))
     return export.model
 
 
@@ -195,9 +201,7 @@ def show(
     return describe(result) if isinstance(result, Program) else str(result)
 
 
-def at_stage(
-    fn: Any, inputs: Sequence[Any] | Mapping[str, Any], stage: Stage, options: Options | None = None
-) -> Program | ir.Model:
+def at_stage(fn: Any, inputs: _Specs, stage: Stage, options: Options | None = None) -> Program | ir.Model:
     """As :func:`show`, returning the program or model itself; what comes after the stage is not done."""
     if stage not in STAGES:
         raise InputSpecError(f"stage: {stage!r} is none of {', '.join(STAGES)}")
@@ -214,7 +218,7 @@ class _Export:
         records: what fusions found and missed; None if that was not asked for.
     """
 
-    def __init__(self, fn: Any, inputs: Sequence[Any] | Mapping[str, Any], options: Options) -> None:
+    def __init__(self, fn: Any, inputs: _Specs, options: Options) -> None:
         self._fn = fn
         self._inputs = inputs
         self._options = options
@@ -314,27 +318,31 @@ def _version() -> str:
     return version("jax2onnx-core")
 
 
-def _print(told: FusionReport) -> None:
-    print(told, file=sys.stderr)  # noqa: T201 - asked for
+def _print(fusions: FusionReport) -> None:
+    print(fusions, file=sys.stderr)  # noqa: T201 - explain=True asks for it
 
 
 def _check_opset(opset: int) -> None:
     newest = onnx.defs.onnx_opset_version()
     if not MIN_OPSET <= opset <= newest:
-        msg = f"opset: {opset!r} is not supported"
-        raise OpsetError(msg, remedy=f"pass an int from {MIN_OPSET} to {newest} (the newest of the installed onnx)")
+        raise OpsetError(
+            f"opset: {opset!r} is not supported",
+            remedy=f"pass an int from {MIN_OPSET} to {newest} (the newest of the installed onnx)",
+        )
 
 
 def _find_target(options: Options, targets: Named[Target]) -> Target | None:
-    name, opset = options.target, options.opset
+    name = options.target
+    opset = options.opset
     if name is None or name == "onnx":
         return None
     known = {target.name: target for target in targets}
     if name not in known:
-        msg = f"target: {name!r} is not known; known are {', '.join(sorted(known))}"
-        raise InputSpecError(msg)
+        raise InputSpecError(f"target: {name!r} is not known; known are {', '.join(sorted(known))}")
     found = known[name].at(opset)
     if not found.loads(opset):
-        msg = f"opset: {found.runtime} does not load {opset}, and no newer version of it is known"
-        raise OpsetError(msg, remedy=f"pass opset={found.max_opset}, or target='onnx' for a runtime that loads {opset}")
+        raise OpsetError(
+            f"opset: {found.runtime} does not load {opset}, and no newer version of it is known",
+            remedy=f"pass opset={found.max_opset}, or target='onnx' for a runtime that loads {opset}",
+        )
     return found

@@ -40,8 +40,7 @@ def open_callable(fn: Any, hook: Any, opening: Opening) -> Opened:
     if opened is None:
         opened = _open_plain(fn)
         warnings += hidden_objects(fn, recognise)
-    warnings = [*opened.warnings, *warnings]
-    return replace(opened, warnings=tuple(warnings))
+    return replace(opened, warnings=(*opened.warnings, *warnings))
 
 
 def _hold(*_values: Any) -> None:

@@ -33,7 +33,6 @@ __all__ = [
     "marked_name",
     "onnx_function",
     "outline_class",
-    "parse_mark",
 ]
 
 _MARK = re.compile(r"onnx_function\|(.*?)\|(.*?)\|(.*)")
@@ -60,14 +59,18 @@ class Mark:
 
 
 def marked_call(eqn: Any) -> dict[str, Any] | None:
-    """Return the params of the equation that calls the ONNX function a jaxpr's equation stands for; None for others."""
-    mark = parse_mark(eqn.params.get("name"))
-    return None if mark is None else {"mark": mark, "inputs": input_names(eqn.params["jaxpr"])}
+    """Return the mark and the input names of a jaxpr's equation that calls an ONNX function; None for others."""
+    name = eqn.params.get("name")
+    mark = _parse_mark(name) if isinstance(name, str) else None
+    if mark is None:
+        return None
+    names = input_names(eqn.params["jaxpr"])
+    return {"mark": mark, "inputs": names}
 
 
-def parse_mark(name: Any) -> Mark | None:
+def _parse_mark(name: str) -> Mark | None:
     """Return the mark in the name of a jitted function, around which transformations may have put words."""
-    found = _MARK.search(name) if isinstance(name, str) else None
+    found = _MARK.search(name)
     if found is None:
         return None
     namespace, function, site = found.groups()
@@ -168,9 +171,9 @@ def outline_class(cls: type[Any]) -> type[Any]:
     has_call = any("__call__" in vars(base) for base in cls.__mro__)
     if not has_call or hasattr(cls.__call__, _ATTRIBUTE):
         return cls
-    mark = onnx_function(name=cls.__name__)
+    decorate = onnx_function(name=cls.__name__)
     attributes = {
-        "__call__": mark(cls.__call__),
+        "__call__": decorate(cls.__call__),
         "__module__": cls.__module__,
         "__qualname__": cls.__qualname__,
         "__doc__": cls.__doc__,
@@ -186,8 +189,10 @@ def _wrap(fn: _Function, mark: Mark, *, unique: bool) -> _Function:
         export = _EXPORTING.get()
         if export is None:
             return fn(*args, **kwargs)
-        site = mark.site if unique else next(export.sites)
-        return _call_marked(export, fn, replace(mark, site=site), (args, kwargs))
+        own_mark = mark
+        if not unique:
+            own_mark = replace(mark, site=next(export.sites))
+        return _call_marked(export, fn, own_mark, (args, kwargs))
 
     setattr(call, _ATTRIBUTE, True)
     return call
@@ -198,7 +203,8 @@ def _call_marked(export: _Export, fn: _Function, mark: Mark, args_and_kwargs: An
     arguments, paths = _take_apart(args_and_kwargs, export.carry)
     names: list[str] = []
     arrays: list[Any] = []
-    for label, part in zip(argument_names(fn, paths), arguments.parts, strict=True):
+    labels = argument_names(fn, paths)
+    for label, part in zip(labels, arguments.parts, strict=True):
         below = part.names or [""] * len(part.leaves)
         names += [dotted(label, name) for name in below]
         arrays += part.leaves
