@@ -175,7 +175,7 @@ def test_inspect_what_is_no_model(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("export", "models:double"), "Missing option '-o'"),
+        (("export", "models:double"), "give either a file to write (--output) or a stage to print (--show)"),
         (("export", "models", "-o", "m.onnx"), "not of the form MODULE:OBJECT"),
         (("export", "nowhere:double", "-o", "m.onnx"), "there is no module 'nowhere'"),
         (("export", "nowhere.py:double", "-o", "m.onnx"), "there is no file nowhere.py"),

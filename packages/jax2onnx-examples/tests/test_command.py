@@ -80,7 +80,7 @@ def test_check_reports_what_failed_and_goes_on(run, monkeypatch):
     [
         (("export", "nothing_like_it"), "no example is called 'nothing_like_it'"),
         (("check", "add"), "'add' may mean jnp.add, lax.add"),
-        (("list", "--context", "lex"), "no example is of lex; known are "),
+        (("list", "--context", "lex"), "no example belongs to lex; the contexts are "),
     ],
 )
 def test_wrong_calls(run, arguments, said):

@@ -1,4 +1,4 @@
-"""Python's cyclic garbage collector, which walks the whole heap again and again while an export fills it."""
+"""Make Python's cyclic garbage collector run less often during an export, whose objects it would visit repeatedly."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ALLOCATIONS = 200_000
-"""How many more objects than now may live before the collector looks at the young ones."""
+"""How many objects may be allocated before the collector examines the young ones."""
 
 _lock = threading.Lock()
 _exports: list[tuple[int, int, int]] = []
-"""For each export under way, in whatever thread, the thresholds from before the first."""
+"""For each export that is running, in any thread: the thresholds before the first of them began."""
 
 
 @contextmanager
 def seldom_collecting() -> Iterator[None]:
-    """Let the collector run less often; the thresholds come back when the last export that is under way ends.
+    """Make the collector run less often until the last running export ends; then restore the thresholds.
 
-    It is never off, and one that the user has switched off stays so. Thresholds that somebody else sets meanwhile stay.
+    The collector is never switched off. If the user has switched it off, it stays off. If other code sets thresholds
+    during the export, these stay.
     """
     with _lock:
         before = _exports[0] if _exports else gc.get_threshold()

@@ -1,4 +1,4 @@
-"""Modules that onnx-ir imports and an export does not use: they execute when somebody first uses them."""
+"""Import onnx-ir without executing sympy, which an export does not use: sympy is executed at its first use."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ _SYMPY = ("sympy", "onnx_ir._symbolic_shapes")
 
 
 class _Deferring:
-    """A finder of modules that are executed at their first use."""
+    """An import finder for modules that are executed at their first use."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, _target: object = None) -> ModuleSpec | None:
-        """Find one of the modules; None for any other."""
-        spec = PathFinder.find_spec(name, path) if name in self._names else None
+        """Find one of the modules; return None for any other."""
+        if name not in self._names:
+            return None
+        spec = PathFinder.find_spec(name, path)
         if spec is not None and spec.loader is not None:
             spec.loader = LazyLoader(spec.loader)
         return spec
@@ -41,4 +43,4 @@ def _deferring(names: Sequence[str]) -> Iterator[None]:
 
 
 with _deferring(_SYMPY):
-    import onnx_ir  # noqa: F401 - imported here to be imported without them
+    import onnx_ir  # noqa: F401 - the first import, so that sympy is deferred

@@ -3,14 +3,14 @@
 ::
 
     Jax2OnnxError
-    ├── InputSpecError (ValueError)           an argument of to_onnx/save_onnx/check is not what is accepted
+    ├── InputSpecError (ValueError)           an argument of to_onnx, save_onnx or check has a wrong form
     ├── PluginError
     │   └── PluginConflictError               two plugins registered the same key
-    ├── ConversionError                       the program cannot be expressed; carries the user's source line
+    ├── ConversionError                       the program cannot be converted; it names the user's source line
     │   ├── TraceError                        JAX could not trace the callable
     │   │   └── DimensionError                a comparison of symbolic dimensions could not be decided
     │   ├── UnsupportedPrimitiveError         no lowering is registered
-    │   ├── UnsupportedCaseError              a lowering exists, but not for these parameters or dtypes
+    │   ├── UnsupportedCaseError              a lowering exists, but does not support these parameters or dtypes
     │   ├── OpsetError                        the requested opset is too old (or unknown)
     │   └── NoKernelError                     the target runtime has no kernel and nothing equivalent can be emitted
     ├── SaveError (OSError)                   the model could not be written
@@ -26,7 +26,7 @@ class Jax2OnnxError(Exception):
 
 
 class InputSpecError(Jax2OnnxError, ValueError):
-    """An argument is not of an accepted form."""
+    """An argument of ``to_onnx``, ``save_onnx`` or ``check`` has a form that is not accepted."""
 
 
 class PluginError(Jax2OnnxError):
@@ -34,7 +34,7 @@ class PluginError(Jax2OnnxError):
 
 
 class PluginConflictError(PluginError):
-    """Two plugins registered the same key and neither said ``override=True``.
+    """Two plugins registered the same key, and neither passed ``override=True``.
 
     Args:
         what: what both registered, e.g. ``the lowering of 'add'``.
@@ -47,7 +47,7 @@ class PluginConflictError(PluginError):
         self.first = first
         self.second = second
         super().__init__(
-            f"{what} is registered by both {first} and {second}; uninstall or disable one "
+            f"{what} is registered by both {first} and {second}; uninstall or disable one of them "
             "(JAX2ONNX_DISABLE_PLUGINS=name), or register with override=True"
         )
 
@@ -56,9 +56,9 @@ class ConversionError(Jax2OnnxError):
     """The traced program cannot be converted.
 
     Args:
-        what: what went wrong, one sentence.
+        what: what went wrong, in one sentence.
         where: the user's own source line, if known.
-        plugin: name and version of the plugin whose rule was at work, if any.
+        plugin: name and version of the plugin whose rule was running, if any.
         remedy: what the user can do about it.
     """
 
@@ -95,7 +95,7 @@ class UnsupportedPrimitiveError(ConversionError):
 
 
 class UnsupportedCaseError(ConversionError):
-    """A lowering exists, but not for these parameters or dtypes."""
+    """A lowering exists, but it does not support these parameters or dtypes."""
 
 
 class OpsetError(ConversionError):
@@ -103,11 +103,11 @@ class OpsetError(ConversionError):
 
 
 class NoKernelError(ConversionError):
-    """The target runtime has no kernel for a node and no equivalent is known."""
+    """The target runtime has no kernel for a node, and no equivalent nodes are known."""
 
 
 class SaveError(Jax2OnnxError, OSError):
-    """The model could not be written; nothing was left behind and nothing existing was changed."""
+    """The model could not be written. No partial file is left, and no existing file is changed."""
 
 
 class CheckError(Jax2OnnxError, AssertionError):

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["allclose", "check"]
 
+Array = np.ndarray[Any, Any]
+
 _NUDGES = 4
 """How many times JAX is evaluated on nudged inputs."""
 
@@ -128,7 +130,7 @@ def allclose(
     return True, str(report)
 
 
-def _load(model: onnx.ModelProto | str | os.PathLike[str]) -> Runner:
+def _load(model: Any) -> Runner:
     try:
         return Runner(model)
     except RUNTIME_ERRORS as error:
@@ -145,8 +147,9 @@ def _state_names(
     names = [state_of(name, state) for name in input_names[count:]]
     if len(input_names) >= count and state.keys() >= set(names):
         return names
+    listed = ", ".join(input_names)
     described = ", ".join(spec.name for spec in specs)
-    message = f"the model has the inputs {', '.join(input_names)}; the specs describe {described}"
+    message = f"the model has the inputs {listed}; the specs describe {described}"
     if not state:
         message += " (pass state='io' if the model was exported with it)"
     raise CheckError(message)
@@ -163,29 +166,41 @@ def _compare_batch(
 ) -> list[OutputReport]:
     names = runner.output_names
 
-    def nudged() -> list[list[np.ndarray[Any, Any]]]:
-        return [reference.evaluate(batch.arrays, names, index) for index in range(_NUDGES)]
+    arrays = batch.arrays
 
-    expected = reference.evaluate(batch.arrays, names)
-    feeds = reference.feeds(batch.arrays, runner.input_names)
+    def nudged() -> list[list[Array]]:
+        return [reference.evaluate(arrays, names, index) for index in range(_NUDGES)]
+
+    expected = reference.evaluate(arrays, names)
+    feeds = reference.feeds(arrays, runner.input_names)
     inputs = dict(zip(runner.input_names, feeds, strict=True))
     try:
         actual = runner.run(feeds)
     except RUNTIME_ERRORS as error:
         raise CheckError(f"onnxruntime cannot run the model on {label}: {error}") from error
     try:
-        return compare(expected, actual, names, rtol=rtol, atol=atol, nudged=nudged, inputs=inputs)
+        return compare(
+            expected,
+            actual,
+            names,
+            rtol=rtol,
+            atol=atol,
+            nudged=nudged,
+            inputs=inputs,
+        )
     except CheckError as error:
         raise CheckError(f"the model disagrees with JAX on {label}\n{error}") from None
 
 
 def _concrete_batch(drawn: Batch, specs: Sequence[InputSpec]) -> list[Batch]:
-    """Return a batch of the arrays among the specs, the other inputs as in a drawn one; none if there are none."""
+    """Return a batch with the arrays among the specs in place of drawn ones, or nothing if there are none."""
     arrays = list(drawn.arrays)
-    concrete = [index for index, spec in enumerate(specs) if spec.value is not None]
-    for index in concrete:
-        arrays[index] = specs[index].value
-    return [Batch("given", drawn.sizes, tuple(arrays))] if concrete else []
+    for index, spec in enumerate(specs):
+        if spec.value is not None:
+            arrays[index] = spec.value
+    if all(spec.value is None for spec in specs):
+        return []
+    return [Batch("given", drawn.sizes, tuple(arrays))]
 
 
 def _given_batch(batch: Any, specs: Sequence[InputSpec]) -> Batch:
@@ -196,8 +211,9 @@ def _given_batch(batch: Any, specs: Sequence[InputSpec]) -> Batch:
         )
     arguments = batch if isinstance(batch, Mapping) else list(batch)
     leaves = jax.tree_util.tree_leaves(arguments)
-    if len(leaves) != len(specs):
-        raise InputSpecError(f"values: a batch has {len(leaves)} arrays, but there are {len(specs)} inputs")
+    count = len(leaves)
+    if count != len(specs):
+        raise InputSpecError(f"values: a batch has {count} arrays, but there are {len(specs)} inputs")
     arrays = map(_given_array, leaves, specs)
     return Batch("given", {}, tuple(arrays))
 

@@ -132,8 +132,8 @@ def compare(
         CheckError: they disagree.
     """
     if len(expected) != len(actual):
-        listed = ", ".join(names)
-        raise CheckError(f"JAX returns {len(expected)} arrays, the model returns {len(actual)}: {listed}")
+        counts = f"JAX returns {len(expected)} arrays, the model returns {len(actual)}"
+        raise CheckError(f"{counts}: {', '.join(names)}")
     nearby = functools.cache(nudged or list)  # an empty list: no element is ill-conditioned
     reports = []
     for index, (name, want, got) in enumerate(zip(names, expected, actual, strict=True)):

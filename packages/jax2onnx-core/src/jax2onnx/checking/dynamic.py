@@ -11,7 +11,7 @@ A plugin's test file is a table and three lines::
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,8 @@ from jax2onnx.checking.sizes import Sizes, concrete
 from jax2onnx.frontend.specs import Inputs, parse_inputs
 
 __all__ = ["Sized", "check_shapes", "run_sized", "select", "validate"]
+
+Shape = tuple[int | str, ...]
 
 _SIZES = (1, 2, 5, 17)
 """Sizes that symbols take in turn, none of which tracing sees; 0 is tried too."""
@@ -82,10 +84,12 @@ def run_sized(program: Sized) -> onnx.ModelProto:
         CheckError: the model disagrees with JAX.
         AssertionError: a shape that the model declares is not true, or JAX has an answer where ``empty`` is False.
     """
+    function = program.function
+    inputs = program.inputs
     constraints = list(program.constraints)
-    model = to_onnx(program.function, program.inputs, constraints=constraints, **program.options)
+    model = to_onnx(function, inputs, constraints=constraints, **program.options)
     validate(model)
-    parsed = parse_inputs(program.function, program.inputs, constraints=constraints)
+    parsed = parse_inputs(function, inputs, constraints=constraints)
     avals = [spec.aval for spec in parsed.specs]
 
     def drawn(sizes: Sizes) -> list[Batch]:
@@ -96,15 +100,15 @@ def run_sized(program: Sized) -> onnx.ModelProto:
         sizes = (*sizes, 0)
     batches = drawn(sizes)
     if not program.empty:
-        (refused,) = drawn((0,))
-        assert not _answers(program.function, parsed, refused), f"{program}: JAX has an answer at {refused.sizes}"
+        (empty,) = drawn((0,))
+        _require_refusal(program, parsed, empty)
         batches = [batch for batch in batches if all(batch.sizes.values())]
     count = len(batches)
     assert count >= _LEAST, f"{program}: compared at {count} sizes only; the constraints allow no more of its sizes"
     check(
         model,
-        program.function,
-        program.inputs,
+        function,
+        inputs,
         values=[_arguments(parsed, batch) for batch in batches],
         constraints=constraints,
         rtol=program.rtol,
@@ -129,26 +133,34 @@ def check_shapes(model: onnx.ModelProto, batches: Sequence[Batch]) -> None:
     declared = dict(_declared_shapes(model))
     runner = Runner(_with_all_outputs(model, declared))
     for batch in batches:
-        arrays = runner.run(list(map(np.asarray, batch.arrays)))
+        inputs = list(map(np.asarray, batch.arrays))
+        arrays = runner.run(inputs)
         for name, array in zip(runner.output_names, arrays, strict=True):
+            shape = declared[name]
             try:
-                shape = concrete(declared[name], batch.sizes)
+                expected = concrete(shape, batch.sizes)
             except ZeroDivisionError:  # mod(2, T) is no size at T = 0
                 continue
-            assert array.shape == shape, f"{name}: declared {declared[name]}, is {array.shape} at {batch.sizes}"
+            assert array.shape == expected, f"{name}: declared {shape}, is {array.shape} at {batch.sizes}"
 
 
-def _declared_shapes(model: onnx.ModelProto) -> Iterator[tuple[str, tuple[int | str, ...]]]:
+def _declared_shapes(model: onnx.ModelProto) -> Iterator[tuple[str, Shape]]:
     """Yield the values that the main graph computes, with their shapes."""
     graph = model.graph
-    computed = {name for node in graph.node for name in node.output}
+    computed: set[str] = set()
+    for node in graph.node:
+        computed.update(node.output)
     for value in (*graph.output, *graph.value_info):
-        type_ = value.type.tensor_type
-        if value.name in computed and type_.HasField("shape"):
-            yield value.name, tuple(dim.dim_param or dim.dim_value for dim in type_.shape.dim)
+        tensor = value.type.tensor_type
+        if value.name in computed and tensor.HasField("shape"):
+            dims = tensor.shape.dim
+            yield value.name, tuple(dim.dim_param or dim.dim_value for dim in dims)
 
 
-def _with_all_outputs(model: onnx.ModelProto, names: Mapping[str, Any]) -> onnx.ModelProto:
+def _with_all_outputs(
+    model: onnx.ModelProto,
+    names: Collection[str],
+) -> onnx.ModelProto:
     """Return a copy of a model that returns the named intermediates too."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
@@ -164,10 +176,9 @@ def _arguments(inputs: Inputs, batch: Batch) -> Any:
     return inputs.call(lambda *args, **kwargs: kwargs or args, batch.arrays)
 
 
-def _answers(function: Callable[..., Any], inputs: Inputs, batch: Batch) -> bool:
-    """Return whether JAX has an answer for a batch."""
+def _require_refusal(program: Sized, inputs: Inputs, batch: Batch) -> None:
     try:
-        inputs.call(function, batch.arrays)
+        inputs.call(program.function, batch.arrays)
     except _REFUSALS:
-        return False
-    return True
+        return
+    raise AssertionError(f"{program}: JAX has an answer at {batch.sizes}")

@@ -38,6 +38,9 @@ _LARGE_SCALARS = (-1, 0, 100)
 _LARGEST_EXACT = 1024
 """Multiples of one half up to here may be meant exactly."""
 
+_DIRECTIONS = {0: 1.0, 1: -1.0}
+"""Index of a nudge -> the direction that all numbers move in."""
+
 finfo: Any = ml_dtypes.finfo
 """Returns the limits of a dtype of floats, numpy's or ml_dtypes' own."""
 iinfo: Any = ml_dtypes.iinfo
@@ -61,8 +64,8 @@ class Batch:
     def __str__(self) -> str:
         text = f"{self.kind} inputs"
         if self.sizes:
-            sizes = (f"{name}={size}" for name, size in self.sizes.items())
-            text = f"{text} at {', '.join(sizes)}"
+            sizes = [f"{name}={size}" for name, size in self.sizes.items()]
+            text += " at " + ", ".join(sizes)
         return text
 
 
@@ -83,8 +86,10 @@ def draw(
         kinds: which of :data:`KINDS` to draw.
         seed: the same seed draws the same inputs.
     """
-    if not kinds or not set(KINDS).issuperset(kinds):
-        raise InputSpecError(f"kinds: expected some of {', '.join(KINDS)}, got {list(kinds)!r}")
+    known = set(KINDS)
+    if not kinds or not known.issuperset(kinds):
+        listed = ", ".join(KINDS)
+        raise InputSpecError(f"kinds: expected some of {listed}, got {list(kinds)!r}")
     rng = np.random.default_rng(seed)
     first, *others = [_Source(kind, rng) for kind in kinds]
     tried = assignments(avals, sizes, constraints)
@@ -121,8 +126,8 @@ class _Source:
 
     def _keys(self, dtype: Any, shape: Shape) -> Any:
         implementation = key_implementation(dtype)
-        seed = self.rng.integers(2**31)
-        key = jax.random.key(int(seed), impl=implementation.name)
+        seed = int(self.rng.integers(2**31))
+        key = jax.random.key(seed, impl=implementation.name)
         if shape:
             return jax.random.split(key, shape)
         return key
@@ -132,8 +137,8 @@ class _Source:
         limits = iinfo(dtype)
         low = int(limits.min)
         high = int(limits.max)
-        digits = self.rng.integers(0, min(10, high + 1), shape)
-        array = digits.astype(dtype)
+        largest = min(9, high)
+        digits = self.rng.integers(0, largest + 1, shape)
         edges: tuple[int, ...]
         if self.kind == "special":
             edges = _SPECIAL_INTEGERS
@@ -144,7 +149,7 @@ class _Source:
         else:
             edges = (low, high, low + 1, high - 1, -1, 0, 1)
         possible = [edge for edge in edges if low <= edge <= high]
-        return self._mix(array, possible)
+        return self._mix(digits.astype(dtype), possible)
 
     def _complex(self, dtype: DType, shape: Shape) -> Array:
         """Return complex numbers whose imaginary parts are ordinary."""
@@ -223,12 +228,8 @@ def _nudge_floats(
     rng: np.random.Generator,
 ) -> Array:
     wide = array.astype(np.float64)
-    directions: Any
-    if index == 0:
-        directions = 1.0
-    elif index == 1:
-        directions = -1.0
-    else:
+    directions: Any = _DIRECTIONS.get(index)
+    if directions is None:
         directions = np.sign(rng.standard_normal(wide.shape))
     step = 2 * float(finfo(array.dtype).eps)
     with np.errstate(invalid="ignore", over="ignore"):

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["RUNTIME_ERRORS", "Runner", "runtime_name"]
 
-_NATIVE_ERRORS = [e for e in vars(native).values() if isinstance(e, type) and issubclass(e, Exception)]
+_NATIVE_TYPES = [value for value in vars(native).values() if isinstance(value, type)]
 
-RUNTIME_ERRORS: tuple[type[Exception], ...] = (*_NATIVE_ERRORS, ValueError)
+RUNTIME_ERRORS: tuple[type[Exception], ...] = (
+    *(t for t in _NATIVE_TYPES if issubclass(t, Exception)),
+    ValueError,
+)
 """What onnxruntime raises: its exceptions have no base of their own."""
 
 Array = np.ndarray[Any, Any]
@@ -39,9 +42,10 @@ class Runner:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _SEVERE
         source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else os.fspath(model)
-        self._session = onnxruntime.InferenceSession(source, options, providers=_PROVIDERS)
-        self.input_names = [value.name for value in self._session.get_inputs()]
-        self.output_names = [value.name for value in self._session.get_outputs()]
+        session = onnxruntime.InferenceSession(source, options, providers=_PROVIDERS)
+        self.input_names = [value.name for value in session.get_inputs()]
+        self.output_names = [value.name for value in session.get_outputs()]
+        self._session = session
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Return the outputs for the inputs given in the model's order."""
@@ -62,19 +66,22 @@ def _to_ort(array: Array) -> Any:
     if _is_native(array.dtype):
         return onnxruntime.OrtValue.ortvalue_from_numpy(array)
     bits = array.view(f"u{array.itemsize}")
-    element = int(ir.DataType.from_numpy(array.dtype))
-    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, element)
+    element_type = ir.DataType.from_numpy(array.dtype)
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, int(element_type))
 
 
 def _to_numpy(value: Any) -> Array:
-    name = value.data_type().removeprefix("tensor(").removesuffix(")")
-    dtype = ir.DataType[name.upper()].numpy()
+    name = value.data_type()  # for example tensor(float16)
+    element_type = name.removeprefix("tensor(").removesuffix(")")
+    dtype = ir.DataType[element_type.upper()].numpy()
     if _is_native(dtype):
         array: Array = value.numpy()
         return array
     # For a dtype that numpy itself lacks, onnxruntime gives no array but only the address of the bytes.
-    raw = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
-    return np.frombuffer(raw, dtype).reshape(value.shape()).copy()
+    size = value.tensor_size_in_bytes()
+    raw = ctypes.string_at(value.data_ptr(), size)
+    flat = np.frombuffer(raw, dtype)
+    return flat.reshape(value.shape()).copy()
 
 
 def _is_native(dtype: np.dtype[Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,9 @@ def find_object(source: str, *, call: bool) -> Any:
     if call:
         return found()
     if inspect.isclass(found):
-        raise click.UsageError(f"{source} is a class; name an instance, or with --call a function that returns one")
+        raise click.UsageError(
+            f"{source} is a class; name an instance, or pass --call and name a function that returns one"
+        )
     return found
 
 
@@ -50,8 +53,8 @@ def _import_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         # A module that exists may fail to import another one: that is no wrong call.
-        missing = error.name
-        if missing is not None and f"{name}.".startswith(f"{missing}."):
+        missing = f"{error.name}."
+        if f"{name}.".startswith(missing):
             raise click.UsageError(f"there is no module {name!r} (searched from {folder})") from error
         raise
 
@@ -75,16 +78,16 @@ def arrange_inputs(
         specs.append(spec)
     if not any(names):
         return specs, None
-    if not all(names) or len(set(names)) != len(names):
+    different = set(filter(None, names))
+    if len(different) < len(names):
         raise click.UsageError("--input: give every input a different name, or give no names")
     parameters = _named_parameters(fn)
-    if not parameters.keys() >= set(names):
+    if not different <= parameters.keys():
         return specs, names
     given = dict(zip(names, specs, strict=True))
     ordered = {name: given[name] for name in parameters if name in given}
-    leading = list(parameters.values())[: len(ordered)]
-    for parameter in leading:
-        if parameter.name not in ordered or parameter.kind is parameter.KEYWORD_ONLY:
+    for name, parameter in itertools.islice(parameters.items(), len(ordered)):
+        if name not in ordered or parameter.kind is parameter.KEYWORD_ONLY:
             return ordered, None
     return list(ordered.values()), list(ordered)
 
@@ -95,8 +98,11 @@ def _named_parameters(fn: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         signature = inspect.signature(fn)
     except (TypeError, ValueError):
         return {}
-    several = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
-    return {name: p for name, p in signature.parameters.items() if p.kind not in several}
+    parameters = dict(signature.parameters)
+    for name, parameter in signature.parameters.items():
+        if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
+            del parameters[name]
+    return parameters
 
 
 def input_as_in_jax(tensor: Tensor, images: Sequence[str]) -> str:

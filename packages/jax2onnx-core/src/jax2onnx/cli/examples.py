@@ -51,7 +51,8 @@ def list_examples(*, contexts: tuple[str, ...]) -> None:
 @click.option("--no-fusions", is_flag=True, help="Keep primitives instead of whole functions such as Gelu.")
 def export(*, name: str, output: Path | None, no_fusions: bool) -> None:
     """Export the example NAME (its context may be left out where that is clear) to an ONNX file."""
-    case = next(c for c in _find(name) if c.fusions is not no_fusions)
+    cases = _find(name)
+    (case,) = [case for case in cases if case.fusions is not no_fusions]
     from jax2onnx.api import save_onnx
     from jax2onnx.inspect.summary import summarise
     from jax2onnx.testing import x64
@@ -59,8 +60,10 @@ def export(*, name: str, output: Path | None, no_fusions: bool) -> None:
     example = case.example
     path = output or Path(f"{case.name}.onnx")
     with progress(f"exporting {name}"), shown_warnings(), x64(enabled=example.x64):
-        save_onnx(example.make(), case.inputs, path, fusions=case.fusions, **example.options)
-    click.echo(f"{path}: {brief(summarise(path))}")
+        fn = example.make()
+        save_onnx(fn, case.inputs, path, fusions=case.fusions, **example.options)
+    summary = summarise(path)
+    click.echo(f"{path}: {brief(summary)}")
 
 
 @examples.command()
@@ -78,10 +81,12 @@ def check(*, name: str | None, contexts: tuple[str, ...]) -> None:
                 run(case)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in an example, the others are checked
             failed += 1
-            click.echo(f"FAILED  {case}: {type(error).__name__}: {error}")
+            reason = f"{type(error).__name__}: {error}"
+            click.echo(f"FAILED  {case}: {reason}")
         else:
             click.echo(f"ok      {case}")
-    click.echo(f"{len(cases) - failed} ok, {failed} failed")
+    passed = len(cases) - failed
+    click.echo(f"{passed} ok, {failed} failed")
     sys.exit(1 if failed else 0)
 
 
@@ -90,8 +95,10 @@ def _cases(contexts: tuple[str, ...] = ()) -> list[Case]:
 
     found = cases(contexts=contexts)
     if contexts and not found:
-        known = _listed(case.example.context for case in cases())
-        raise click.UsageError(f"--context: no example is of {', '.join(contexts)}; known are {known}")
+        known = {case.example.context for case in cases()}
+        raise click.UsageError(
+            f"--context: no example belongs to {_listed(contexts)}; the contexts are {_listed(known)}"
+        )
     return found
 
 
@@ -103,8 +110,9 @@ def _find(name: str) -> list[Case]:
         found = [case for case in cases if case.name == name]
     if not found:
         raise click.UsageError(f"no example is called {name!r}; 'jax2onnx examples list' shows all")
-    if len(set(map(_full_name, found))) > 1:
-        raise click.UsageError(f"{name!r} may mean {_listed(map(_full_name, found))}")
+    full_names = set(map(_full_name, found))
+    if len(full_names) > 1:
+        raise click.UsageError(f"{name!r} may mean {_listed(full_names)}")
     return found
 
 
@@ -113,4 +121,4 @@ def _full_name(case: Case) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(set(names)))
+    return ", ".join(sorted(names))

@@ -1,4 +1,4 @@
-"""The command line: its commands. Each command imports what it needs when it runs."""
+"""The commands of the command line. Each imports what it needs when it runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _CONSTRAINT = click.option(
     "constraints",
     multiple=True,
     metavar="EXPR",
-    help="What holds of symbolic dims, e.g. 'T >= 4'.",
+    help="A condition on symbolic dims, e.g. 'T >= 4'; may repeat.",
 )
 _TRAINING = click.option("--training", is_flag=True, help="Training behaviour (default: inference).")
 _CALL = click.option("--call", is_flag=True, help="OBJECT is a function without arguments that makes the callable.")
@@ -117,8 +117,8 @@ def cli() -> None:
 @_CONSTRAINT
 @click.option("--output-name", "output_names", multiple=True, metavar="NAME", help="Name of an output, in order.")
 @click.option("--no-fusions", is_flag=True, help="Keep primitives instead of whole functions such as Gelu.")
-@click.option("--fold-batch-norm", is_flag=True, help="Batch normalisation in the weights before it.")
-@click.option("--explain", is_flag=True, help="Tell which functions were found, and which nearly, and why not.")
+@click.option("--fold-batch-norm", is_flag=True, help="Fold batch normalisation into the weights before it.")
+@click.option("--explain", is_flag=True, help="Report functions that were found, and those nearly found and why not.")
 @click.option("--check", "checked", is_flag=True, help="Run the model in onnxruntime and compare it with JAX.")
 @_TRAINING
 @_CALL
@@ -215,7 +215,7 @@ def _check(model: Path, fn: Any, specs: Any, **shared: Unpack[SharedOptions]) ->
 @_DEBUG
 def inspect(*, model: Path, as_json: bool, largest: int, picture: Path | None) -> None:
     """Show inputs, outputs, opset, operators, size and largest initializers of MODEL."""
-    from jax2onnx.inspect.summary import summarise, told_size
+    from jax2onnx.inspect.summary import summarise, format_size
 
     summary = summarise(model)
     if picture is not None:
@@ -231,7 +231,7 @@ def inspect(*, model: Path, as_json: bool, largest: int, picture: Path | None) -
     rows = [("input", t.name, t.spec, "") for t in summary.inputs]
     rows += [("output", t.name, t.spec, "") for t in summary.outputs]
     rows += [("operator", name, str(count), "") for name, count in summary.operators.items()]
-    rows += [("initializer", t.name, t.spec, told_size(t.nbytes)) for t in summary.initializers[:largest]]
+    rows += [("initializer", t.name, t.spec, format_size(t.nbytes)) for t in summary.initializers[:largest]]
     table((), rows)
 
 

@@ -37,12 +37,12 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def brief(summary: Summary) -> str:
     """Return a model in one line."""
-    from jax2onnx.inspect.summary import told_operators, told_size
+    from jax2onnx.inspect.summary import format_operators, format_size
 
     nodes = "no nodes"
     if summary.nodes:
-        nodes = f"{summary.nodes} nodes ({told_operators(summary.operators)})"
-    return f"{nodes}, opset {summary.opset}, {told_size(summary.size)}"
+        nodes = f"{summary.nodes} nodes ({format_operators(summary.operators)})"
+    return f"{nodes}, opset {summary.opset}, {format_size(summary.size)}"
 
 
 @contextlib.contextmanager
