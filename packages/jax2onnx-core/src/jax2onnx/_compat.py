@@ -86,7 +86,7 @@ def scan_counts(params: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def is_symbolic(dim: Any) -> bool:
-    """Tell whether a dimension is a symbolic expression."""
+    """Return whether a dimension is a symbolic expression."""
     return isinstance(dim, DimExpr)
 
 
