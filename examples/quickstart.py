@@ -8,7 +8,7 @@ import jax
 from flax import nnx
 
 from jax2onnx import check, save_onnx
-from jax2onnx.inspect.summary import summarise, told_operators, told_size
+from jax2onnx.inspect.summary import summarise, format_operators, format_size
 
 PATH = "jax_callable.onnx"
 
@@ -39,9 +39,9 @@ def main() -> None:
     summary = summarise(PATH)
     print(f"wrote      {PATH}, opset {summary.opset}")
     print(f"nodes      {summary.nodes}")
-    print(f"operators  {told_operators(summary.operators)}")
+    print(f"operators  {format_operators(summary.operators)}")
     print(f"weights    {', '.join(str(t) for t in summary.initializers)}")
-    print(f"size       {told_size(summary.size)}")
+    print(f"size       {format_size(summary.size)}")
     print(f"time       {took:.2f} s")
     print(check(PATH, model, [("B", 30)], sizes=(1, 3, 7)))
 

@@ -12,7 +12,7 @@ from flax import nnx
 
 from jax2onnx.api import at_stage, export_ir
 from jax2onnx.inspect.picture import svg
-from jax2onnx.inspect.summary import summarise, told_operators
+from jax2onnx.inspect.summary import summarise, format_operators
 from jax2onnx.options import Options
 from jax2onnx.output.names import unique_names
 from jax2onnx_examples.models.mlp import MLP
@@ -96,7 +96,7 @@ def section(model: Model, protos: dict[str, onnx.ModelProto]) -> str:
             "|---" * len(heads) + "|",
             f"| {' | '.join(pictures)} |",
             "",
-            f"What is left: {told_operators(summaries[-1].operators)}.",
+            f"What is left: {format_operators(summaries[-1].operators)}.",
             "",
         ]
     )

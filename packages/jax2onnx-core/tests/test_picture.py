@@ -1,6 +1,7 @@
 """The picture of a model: every node once, where it belongs, readable."""
 
 import itertools
+import re
 import shutil
 import sys
 import sysconfig
@@ -14,10 +15,11 @@ from onnx import TensorProto, helper, numpy_helper, parser
 
 from jax2onnx.cli import main as cli
 from jax2onnx.errors import PictureError
+from jax2onnx.inspect.drawing import Drawing
 from jax2onnx.inspect.picture import svg
-from jax2onnx.inspect.svg import Box, Sheet, render
 
 SVG = "{http://www.w3.org/2000/svg}"
+COLOURS = {"title": "#1f2933", "line": "#5f6773", "shape": "#2563a8", "name": "#5f6773"}
 MODEL = """
 <ir_version: 10, opset_import: ["" : 21, "mine" : 1]>
 main (float[B,3] x, bool flag) => (float[B,4] y, float z)
@@ -51,7 +53,8 @@ def classed(root, tag, word):
 
 
 def texts(group, kind):
-    return [e.text.replace("\N{MULTIPLICATION SIGN}", "x") for e in classed(group, "text", kind)]
+    found = [e for e in group.findall(f"{SVG}text") if e.get("fill") == COLOURS[kind]]
+    return [e.text.replace("\N{MULTIPLICATION SIGN}", "x") for e in found]
 
 
 def nodes(root):
@@ -61,9 +64,11 @@ def nodes(root):
 
 
 def rectangle(group):
-    rect = group.find(f"{SVG}rect")
-    x, y, width, height = (float(rect.get(name)) for name in ("x", "y", "width", "height"))
-    return x, y, x + width, y + height
+    """Return the borders of the outline of a box or a frame."""
+    (outline,) = [*group.findall(f"{SVG}path"), *group.findall(f"{SVG}polygon")]
+    numbers = [float(n) for n in re.findall(r"-?\d+\.?\d*", outline.get("d") or outline.get("points"))]
+    xs, ys = numbers[::2], numbers[1::2]
+    return min(xs), min(ys), max(xs), max(ys)
 
 
 def test_every_node_is_one_box_with_what_it_takes_and_gives(model):
@@ -87,7 +92,7 @@ def test_inputs_and_outputs_are_boxes_of_another_kind(model):
 
 def test_bodies_and_functions_have_frames_around_their_boxes(model):
     root = read(svg(model))
-    frames = {texts(g, "name")[0]: rectangle(g) for g in classed(root, "g", "frame")}
+    frames = {texts(g, "name")[0]: rectangle(g) for g in classed(root, "g", "cluster")}
     assert set(frames) == {"If: then_branch", "If: else_branch", "function twice"}
     for operator, frame in (("Relu", "If: then_branch"), ("Elu", "If: else_branch")):
         (box,) = [g for g in classed(root, "g", "node") if texts(g, "title") == [operator]]
@@ -99,17 +104,18 @@ def test_bodies_and_functions_have_frames_around_their_boxes(model):
 def test_arrows_are_the_uses_of_values(model):
     root = read(svg(model))
     # main: x, product twice, small, flag, double twice, y, z; Relu's and Elu's outputs; in twice: a, b.
-    assert len(classed(root, "path", "edge")) == 9 + 2 + 2 + 2
-    assert len(classed(root, "path", "dashed")) == 2
+    assert len(classed(root, "g", "edge")) == 9 + 2 + 2 + 2
+    assert len(classed(root, "g", "dashed")) == 2
 
 
 def test_boxes_do_not_overlap_and_are_in_view(model):
     root = read(svg(model))
-    left, top, width, height = (float(part) for part in root.get("viewBox").split())
+    (graph,) = classed(root, "g", "graph")
+    left, top, right, bottom = rectangle(graph)
     boxes = [rectangle(g) for g in classed(root, "g", "node")]
     for box in boxes:
-        assert left < box[0] < box[2] < left + width
-        assert top < box[1] < box[3] < top + height
+        assert left < box[0] < box[2] < right
+        assert top < box[1] < box[3] < bottom
     for a, b in itertools.combinations(boxes, 2):
         assert a[2] < b[0] or b[2] < a[0] or a[3] < b[1] or b[3] < a[1]
 
@@ -145,24 +151,30 @@ def test_weights_beside_the_file_are_not_read(tmp_path):
 
 
 def test_long_texts_have_room():
-    sheet = Sheet()
-    box = Box("LayerNormalization", "plain", "", ("a" * 30,), ())
-    sheet.add(box)
-    (group,) = classed(read(render(sheet)), "g", "node")
+    drawing = Drawing()
+    drawing.box("LayerNormalization", "plain", "", ["a" * 30], [])
+    (group,) = classed(read(drawing.svg()), "g", "node")
     left, _, right, _ = rectangle(group)
     assert right - left > 30 * 9 * 0.5
     assert len(texts(group, "line")) == 1
 
 
 def test_many_boxes():
-    """Graphviz is told to stop earlier; nothing is left out."""
-    sheet = Sheet()
-    keys = [sheet.add(Box(f"box {i}", "plain", "", (), ())) for i in range(1100)]
+    """Nothing is left out."""
+    drawing = Drawing()
+    keys = [drawing.box(f"box {i}", "plain", "", [], []) for i in range(1100)]
     for i, key in enumerate(keys[1:], 1):
-        sheet.connect([keys[i // 2]], key)
-    root = read(render(sheet))
+        drawing.connect([keys[i // 2]], key)
+    root = read(drawing.svg())
     assert {texts(g, "title")[0] for g in classed(root, "g", "node")} == {f"box {i}" for i in range(1100)}
-    assert len(classed(root, "path", "edge")) == 1099
+    assert len(classed(root, "g", "edge")) == 1099
+
+
+def test_the_tooltip_of_a_box_is_its_node_and_nothing_else_has_one(model):
+    root = read(svg(model))
+    titles = [e.text for e in root.iter(f"{SVG}title")]
+    assert "product = MatMul(x, weight)" in titles
+    assert len(titles) == len(classed(root, "g", "node"))
 
 
 def test_without_graphviz(model, monkeypatch):
@@ -183,7 +195,7 @@ def test_a_graphviz_that_fails(model, tmp_path, monkeypatch):
     broken.write_text(f"#!{sys.executable}\nraise SystemExit('no, thanks')\n")
     broken.chmod(0o755)
     monkeypatch.setattr(shutil, "which", lambda *_, **__: str(broken))
-    with pytest.raises(PictureError, match="dot cannot lay out this model: no, thanks"):
+    with pytest.raises(PictureError, match="dot cannot draw this model: no, thanks"):
         svg(model)
 
 

@@ -1,17 +1,24 @@
-"""Summarise: what a model takes, returns and is made of."""
+"""Summary: the inputs, outputs, operators and weights of a model, in figures."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import onnx
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+__all__ = ["Body", "Model", "Summary", "Tensor", "format_operators", "format_size", "read_model", "summarise"]
+
+Model: TypeAlias = onnx.ModelProto | str | os.PathLike[str]
+"""A model, or the file that holds it."""
+Body: TypeAlias = onnx.GraphProto | onnx.FunctionProto
+_KIB = 1024
+_UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +44,8 @@ class Summary:
     """A model in brief.
 
     Attributes:
-        inputs: inputs that have to be given.
-        outputs: its outputs.
+        inputs: the inputs that have to be given.
+        outputs: the outputs.
         opset: version of ONNX's own operators that it imports.
         ir_version: version of the file format.
         nodes: number of nodes, those of subgraphs and functions included.
@@ -57,68 +64,83 @@ class Summary:
     size: int
 
 
-def summarise(model: onnx.ModelProto | str | os.PathLike[str]) -> Summary:
+def summarise(model: Model) -> Summary:
     """Summarise a model, or the model in a file; weights beside the file are counted, not read.
 
     Raises:
         OSError: the file cannot be read.
         google.protobuf.message.DecodeError: the file is no ONNX model.
     """
-    if isinstance(model, onnx.ModelProto):
-        proto, size = model, model.ByteSize()
-    else:
-        proto = onnx.load(os.fspath(model), load_external_data=False)
-        size = Path(model).stat().st_size
-    graphs = list(_graphs(proto))
-    counts = Counter(operator_of(node) for nodes, _ in graphs for node in nodes)
-    tensors = [initializer_of(t) for _, stored in graphs for t in stored]
-    external = sum(
-        initializer_of(t).nbytes for _, stored in graphs for t in stored if t.data_location == onnx.TensorProto.EXTERNAL
-    )
-    given = {t.name for t in proto.graph.initializer}
+    proto = read_model(model)
+    size = proto.ByteSize() if isinstance(model, onnx.ModelProto) else Path(model).stat().st_size
+    counts: Counter[str] = Counter()
+    tensors: list[Tensor] = []
+    for body in _bodies(proto):
+        counts.update(map(operator_of, body.node))
+        if isinstance(body, onnx.GraphProto):
+            for stored in body.initializer:
+                tensor = initializer_of(stored)
+                tensors.append(tensor)
+                if stored.data_location == onnx.TensorProto.EXTERNAL:
+                    size += tensor.nbytes
+    given = {stored.name for stored in proto.graph.initializer}
+    needed = [value for value in proto.graph.input if value.name not in given]
+    opsets = {imported.domain or "ai.onnx": imported.version for imported in proto.opset_import}
+    frequent_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    large_first = sorted(tensors, key=lambda tensor: (-tensor.nbytes, tensor.name))
     return Summary(
-        inputs=tuple(value_of(v) for v in proto.graph.input if v.name not in given),
-        outputs=tuple(value_of(v) for v in proto.graph.output),
-        opset=next((o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"}), 0),
+        inputs=tuple(map(value_of, needed)),
+        outputs=tuple(map(value_of, proto.graph.output)),
+        opset=opsets.get("ai.onnx", 0),
         ir_version=proto.ir_version,
         nodes=counts.total(),
-        operators=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
-        initializers=tuple(sorted(tensors, key=lambda t: (-t.nbytes, t.name))),
-        size=size + external,
+        operators=dict(frequent_first),
+        initializers=tuple(large_first),
+        size=size,
     )
 
 
-def told_size(nbytes: int) -> str:
+def read_model(model: Model) -> onnx.ModelProto:
+    """Return a model, or the model in a file without the weights beside it."""
+    if isinstance(model, onnx.ModelProto):
+        return model
+    return onnx.load(os.fspath(model), load_external_data=False)
+
+
+def format_size(nbytes: int) -> str:
     """Return a number of bytes as people write it, e.g. ``1.5 MiB``."""
-    power = min(int(math.log2(nbytes)) // 10, len(_UNITS) - 1) if nbytes else 0
-    return f"{nbytes / 1024**power:.{1 if power else 0}f} {_UNITS[power]}"
+    if nbytes < _KIB:
+        return f"{nbytes} B"
+    power = min(int(math.log2(nbytes)) // 10, len(_UNITS))
+    number = nbytes / _KIB**power
+    return f"{number:.1f} {_UNITS[power - 1]}"
 
 
-def told_operators(operators: dict[str, int]) -> str:
+def format_operators(operators: dict[str, int]) -> str:
     """Return operators with their counts, e.g. ``2 Gemm, 1 Gelu``."""
     return ", ".join(f"{count} {name}" for name, count in operators.items())
 
 
-def _graphs(
-    proto: onnx.ModelProto,
-) -> Iterator[tuple[Sequence[onnx.NodeProto], Sequence[onnx.TensorProto]]]:
-    """Yield nodes and initializers of the graph, its subgraphs and the functions."""
-    waiting: list[onnx.GraphProto | onnx.FunctionProto] = [proto.graph, *proto.functions]
+def _bodies(proto: onnx.ModelProto) -> Iterator[Body]:
+    """Yield the graph of a model, its functions and the graphs within."""
+    waiting: list[Body] = [proto.graph, *proto.functions]
     while waiting:
-        graph = waiting.pop()
-        yield graph.node, graph.initializer if isinstance(graph, onnx.GraphProto) else ()
-        waiting.extend(_subgraphs(graph.node))
+        body = waiting.pop()
+        yield body
+        for node in body.node:
+            for attribute in node.attribute:
+                waiting += graphs_of(attribute)
 
 
-def _subgraphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
-    for attribute in (a for node in nodes for a in node.attribute):
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            yield attribute.g
-        yield from attribute.graphs
+def graphs_of(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
+    """Return the graphs that an attribute holds."""
+    if attribute.type == onnx.AttributeProto.GRAPH:
+        return [attribute.g]
+    return list(attribute.graphs)
 
 
 def operator_of(node: onnx.NodeProto) -> str:
-    """Return the name of a node's operator, with its domain if it is none of ONNX's own."""
+    """Return the name of a node's operator, with its domain if that is not ONNX's own."""
     return node.op_type if node.domain in {"", "ai.onnx"} else f"{node.domain}::{node.op_type}"
 
 
@@ -128,13 +150,17 @@ def dtype_of(elem_type: int) -> str:
 
 
 def value_of(value: onnx.ValueInfoProto) -> Tensor:
-    """Return what is declared of a value."""
+    """Return the declared dtype and shape of a value."""
     tensor = value.type.tensor_type
-    dims = (d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim)
-    return Tensor(value.name, dtype_of(tensor.elem_type), tuple(dims))
+    shape: list[int | str] = []
+    for dim in tensor.shape.dim:
+        known = dim.HasField("dim_value")
+        shape.append(dim.dim_value if known else dim.dim_param or "?")
+    return Tensor(value.name, dtype_of(tensor.elem_type), tuple(shape))
 
 
 def initializer_of(tensor: onnx.TensorProto) -> Tensor:
-    """Return what a stored tensor is."""
+    """Return the dtype, shape and size of a stored tensor."""
     itemsize = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    return Tensor(tensor.name, dtype_of(tensor.data_type), tuple(tensor.dims), math.prod(tensor.dims) * itemsize)
+    nbytes = math.prod(tensor.dims) * itemsize
+    return Tensor(tensor.name, dtype_of(tensor.data_type), tuple(tensor.dims), nbytes)
