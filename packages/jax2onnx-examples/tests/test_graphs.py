@@ -25,7 +25,7 @@ def script():
 def operators(drawn):
     """Return the operators of the boxes of a picture, with their counts."""
     nodes = [g for g in ET.fromstring(drawn).iter(GROUPS) if "node" in g.get("class").split()]
-    titles = [(g.get("class"), next(t.text for t in g.iter(TEXTS) if t.get("class") == "title")) for g in nodes]
+    titles = [(g.get("class"), next(g.iter(TEXTS)).text) for g in nodes]
     return Counter(title for kind, title in titles if "border" not in kind.split())
 
 
