@@ -1,165 +1,171 @@
-"""Biases: constants added to the result of a product or a convolution."""
+"""Biases: move constants that are added next to a product or a convolution, and make one node of the two."""
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.tidy.layout_ops import BROADCASTING
-from jax2onnx.tidy.reshapes import RESHAPES, drop, same_shape, shorten_reshape
+from jax2onnx.tidy.match_nodes import (
+    drop,
+    new_node,
+    rank_of,
+    replace,
+    same_dims,
+    same_shape,
+    shape_at,
+    sizes_of,
+    sole_producer,
+)
+from jax2onnx.tidy.operators import BROADCASTING, RESHAPES
+from jax2onnx.tidy.reshapes import shorten_reshape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jax2onnx.tidy.initializers import Home
 
+__all__ = ["merge_biases", "place_biases"]
+
+_Reshaped: TypeAlias = "Callable[[ir.Value | None, tuple[int, ...]], ir.Value]"
+
+_GEMM_DTYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16})
+
 
 def place_biases(graph: ir.Graph, home: Home) -> None:
-    """Add biases before reshapes that split features, without leading dims of size 1."""
-    moved, reshaped = False, _Reshaped(home)
+    """Add biases before the reshapes that split features, and remove leading dims of size 1 from operands."""
+
+    @functools.cache  # one initializer for all who want it in this shape
+    def reshaped(value: ir.Value | None, sizes: tuple[int, ...]) -> ir.Value:
+        return home.derive(value, lambda array: np.reshape(array, sizes), sizes)
+
+    placed = False
     for node in list(graph):
         if node.domain:
             continue
-        if node.op_type in BROADCASTING:
-            if node.op_type == "Add" and _add_before_split(graph, node, reshaped):
-                moved = True
-            else:
-                _strip_ones(node, reshaped)
-        elif moved and node.op_type in RESHAPES:
-            shorten_reshape(graph, node, home)
+        if node.op_type == "Add" and _add_before_split(node, home, reshaped):
+            placed = True
+        elif node.op_type in BROADCASTING:
+            _strip_ones(node, home, reshaped)
+        elif placed and node.op_type in RESHAPES:
+            shorten_reshape(node, home)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reshaped:
-    """Initializers in another shape: one for all who want it."""
+def _strip_ones(node: ir.Node, home: Home, reshaped: _Reshaped) -> None:
+    """Rewrite ``Add(x[N, 3, 4], b[1, 1, 4])`` to ``Add(x, b_rearranged[4])``.
 
-    home: Home
-    made: dict[tuple[ir.Value, tuple[int, ...]], ir.Value] = field(default_factory=dict)
-
-    def get(self, value: ir.Value, shape: Sequence[int]) -> ir.Value:
-        key = value, tuple(shape)
-        if key not in self.made:
-            self.made[key] = self.home.derive(value, lambda a: np.reshape(a, key[1]), key[1])
-        return self.made[key]
-
-
-def merge_biases(graph: ir.Graph, home: Home) -> None:
-    """Make a product or convolution and the addition of a bias one node."""
-    for node in list(graph):
-        if node.op_type != "Add" or node.domain or None in node.inputs:
-            continue
-        for product, bias in (node.inputs, node.inputs[::-1]):
-            assert product is not None
-            assert bias is not None
-            producer = product.producer()
-            if (
-                producer is None
-                or producer.graph is not graph
-                or len(product.uses()) != 1
-                or product.is_graph_output()
-                or not same_shape(product, node.outputs[0])
-            ):
-                continue
-            merge = {"MatMul": _gemm, "Conv": _conv, "ConvTranspose": _conv}.get(producer.op_type)
-            inputs = merge(producer, bias, home) if merge is not None and not producer.domain else None
-            if inputs is not None:
-                _replace(graph, node, producer, inputs)
-                break
-
-
-def _strip_ones(node: ir.Node, reshaped: _Reshaped) -> None:
-    """Take the leading dims of size 1 from a constant that broadcasts."""
+    Another operand must give the result its rank.
+    """
     for index, value in enumerate(node.inputs):
-        if value is None or value.shape is None or value.shape[:1] != (1,) or not reshaped.home.holds(value):
+        sizes = home.sizes(value)
+        if not sizes or sizes[0] != 1:
             continue
-        others = [v.shape for i, v in enumerate(node.inputs) if i != index and v is not None]
-        if any(s is not None and len(s) >= len(value.shape) for s in others):
-            node.replace_input_with(index, reshaped.get(value, value.shape.numpy()[_ones(value.shape) :]))
+        others = [*node.inputs[:index], *node.inputs[index + 1 :]]
+        if any((rank_of(v) or 0) >= len(sizes) for v in others):
+            stripped = reshaped(value, _without_leading_ones(sizes))
+            node.replace_input_with(index, stripped)
 
 
-def _ones(shape: ir.Shape) -> int:
-    """Return the number of leading dims of size 1."""
-    return next((i for i, d in enumerate(shape) if d != 1), len(shape))
+def _without_leading_ones(sizes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(itertools.dropwhile(lambda size: size == 1, sizes))
 
 
-def _add_before_split(graph: ir.Graph, node: ir.Node, reshaped: _Reshaped) -> bool:
-    """Add a bias before a reshape splits the features into heads and the like; tell whether there was one."""
-    for split, bias in (node.inputs, node.inputs[::-1]):
-        if split is None or bias is None:
+def _add_before_split(node: ir.Node, home: Home, reshaped: _Reshaped) -> bool:
+    """Rewrite ``Add(Reshape(x[N, 6], [N, 2, 3]), b[2, 3])`` to ``Reshape(Add(x, b_rearranged[6]), [N, 2, 3])``.
+
+    Return whether the node was of this form.
+    """
+    for index in (0, 1):
+        reshape = sole_producer(node, index, "Reshape")
+        bias = node.inputs[1 - index]
+        sizes = home.sizes(bias)
+        if reshape is None or sizes is None:
             continue
-        reshape = split.producer()
-        if (
-            reshape is None
-            or reshape.op_type != "Reshape"
-            or reshape.graph is not graph
-            or not reshaped.home.holds(bias)
-        ):
+        split = _split_sizes(reshape)
+        whole = reshape.inputs[0]
+        if split is None or split != _without_leading_ones(sizes) or whole is None:
             continue
-        whole, last = reshape.inputs[0], _split_last(reshape)
-        if whole is None or last is None or len(split.uses()) > 1 or split.is_graph_output():
-            continue
-        if bias.shape is None or [*bias.shape][_ones(bias.shape) :] != last:
-            continue
-        added = ir.Node("", "Add", [whole, reshaped.get(bias, [math.prod(last)])], metadata_props=node.metadata_props)
-        added.outputs[0].type, added.outputs[0].shape = whole.type, whole.shape
-        graph.insert_before(reshape, added)
+        flat_bias = reshaped(bias, (math.prod(split),))
+        added = new_node("Add", [whole, flat_bias], whole.shape, node)
+        reshape.prepend(added)
         reshape.replace_input_with(0, added.outputs[0])
-        drop(graph, node, split)
+        drop(node, index)
         return True
     return False
 
 
-def _split_last(reshape: ir.Node) -> list[int] | None:
-    """Return the sizes into which a reshape splits the last dim, the first above 1, if that is all it does."""
-    before, after = reshape.inputs[0].shape if reshape.inputs[0] is not None else None, reshape.outputs[0].shape
-    if before is None or after is None or not 0 < len(before) < len(after):
+def _split_sizes(reshape: ir.Node) -> tuple[int, ...] | None:
+    """Return the sizes into which a reshape splits the last dim, None if it does anything else.
+
+    A first size of 1 is refused: constants are compared without their leading dims of size 1.
+    """
+    before = shape_at(reshape, 0)
+    after = reshape.outputs[0].shape
+    if not before or not after or len(before) >= len(after):
         return None
     leading = len(before) - 1
-    for old, new in zip(before[:leading], after[:leading], strict=True):
-        if old != new or not (isinstance(old, int) or old.value is not None):
-            return None
-    sizes = [d for d in after[leading:] if isinstance(d, int)]
-    whole = len(sizes) == len(after) - leading and math.prod(sizes) == before[-1]
-    return sizes if whole and sizes[0] > 1 else None
-
-
-def _gemm(matmul: ir.Node, bias: ir.Value, home: Home) -> list[ir.Value | None] | None:
-    del home
-    ranks = [v.shape.rank() if v is not None and v.shape is not None else None for v in (*matmul.inputs, bias)]
-    if ranks not in ([2, 2, 1], [2, 2, 2]) or bias.dtype not in _GEMM_DTYPES:
+    sizes = sizes_of(after[leading:])
+    if sizes is None or sizes[0] <= 1 or math.prod(sizes) != before[-1]:
         return None
-    if ranks[2] == 2 and (bias.shape is None or bias.shape[0] != 1):
+    if not same_dims(before[:leading], after[:leading]):
         return None
-    return [*matmul.inputs, bias]
+    return sizes
 
 
-def _conv(conv: ir.Node, bias: ir.Value, home: Home) -> list[ir.Value | None] | None:
-    """A constant that differs only between channels is a bias."""
-    out = conv.outputs[0].shape
-    if len(conv.inputs) > 2 or out is None or bias.shape is None or not home.holds(bias):
+def merge_biases(graph: ir.Graph, home: Home) -> None:
+    """Rewrite ``Add(MatMul(x[N, 4], w[4, 5]), b[5])`` to ``Gemm(x, w, b)``.
+
+    ``Add(Conv(x[N, 3, 9, 9], w), b[8, 1, 1])`` becomes ``Conv(x, w, b_rearranged[8])``.
+    """
+    for node in list(graph):
+        if node.op_type == "Add" and not node.domain:
+            _merge_bias(node, home)
+
+
+def _merge_bias(node: ir.Node, home: Home) -> None:
+    for index in (0, 1):
+        product = sole_producer(node, index, "MatMul", "Conv", "ConvTranspose")
+        if product is None or not same_shape(product.outputs[0], node.outputs[0]):
+            continue
+        added = node.inputs[1 - index]
+        bias = _row(product, added) if product.op_type == "MatMul" else _channels(product, added, home)
+        if bias is None:
+            continue
+        op_type = "Gemm" if product.op_type == "MatMul" else product.op_type
+        merged = new_node(op_type, [*product.inputs, bias], node.outputs[0].shape, product)
+        merged.attributes.update(product.attributes)
+        node.append(merged)
+        old = node.outputs[0]
+        new = merged.outputs[0]
+        old.name, new.name = new.name, old.name
+        replace(node, new)
+        return
+
+
+def _row(matmul: ir.Node, added: ir.Value | None) -> ir.Value | None:
+    """Return what is added to a product of two matrices, None if it is not one row, the same for all rows."""
+    if added is None or not added.shape or added.dtype not in _GEMM_DTYPES:
         return None
-    shape = [1] * (len(out) - len(bias.shape)) + list(bias.shape)
-    channels = out[1]
-    if not isinstance(channels, int) or shape != [1 if i != 1 else channels for i in range(len(out))]:
+    if {*map(rank_of, matmul.inputs)} != {2}:
         return None
-    return [*conv.inputs, home.derive(bias, lambda a: np.reshape(a, (channels,)), [channels])]
+    return added if added.shape[:-1] in ((), (1,)) else None
 
 
-def _replace(graph: ir.Graph, node: ir.Node, producer: ir.Node, inputs: Sequence[ir.Value | None]) -> None:
-    """Put what ``producer`` computes from ``inputs`` in the place of ``node``."""
-    op_type = "Gemm" if producer.op_type == "MatMul" else producer.op_type
-    metadata = dict(producer.metadata_props)
-    merged = ir.Node("", op_type, inputs, list(producer.attributes.values()), metadata_props=metadata)
-    new, old = merged.outputs[0], node.outputs[0]
-    new.type, new.shape = old.type, old.shape
-    graph.insert_after(node, merged)
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
-    new.name, old.name = old.name, new.name
-    graph.remove(node, safe=True)
-
-
-_GEMM_DTYPES = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16}
+def _channels(conv: ir.Node, added: ir.Value | None, home: Home) -> ir.Value | None:
+    """Return the constant that is added to a convolution as a vector, None if it is not one number per channel."""
+    shape = conv.outputs[0].shape
+    sizes = home.sizes(added)
+    if len(conv.inputs) > 2 or shape is None or sizes is None:
+        return None
+    channels = shape[1]
+    if not isinstance(channels, int):
+        return None
+    expected = (channels, *[1] * (len(shape) - 2))
+    if _without_leading_ones(sizes) != _without_leading_ones(expected):
+        return None
+    return home.derive(added, np.ravel, [channels])

@@ -1,65 +1,68 @@
-"""Flattened images: a product reads them in the layout that they have, by reordering the rows of its weights."""
+"""Dense rows: reorder the rows of weights so that a flattened image is read in the layout that it has."""
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import TYPE_CHECKING, Any
 
-from jax2onnx.tidy.initializers import only_here
-from jax2onnx.tidy.reshapes import same_dims
+from jax2onnx.tidy.initializers import stored_once
+from jax2onnx.tidy.layout_views import inverse
+from jax2onnx.tidy.match_nodes import permutation, same_dims, shape_at, sizes_of, sole_producer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import onnx_ir as ir
 
     from jax2onnx.tidy.initializers import Home
 
+__all__ = ["reorder_rows"]
+
 
 def reorder_rows(graph: ir.Graph, home: Home) -> None:
-    """Let products of a transposed value that is flattened read it as it is before the transpose."""
-    for product in graph:
-        if product.op_type != "MatMul" or product.domain:
+    """Rewrite ``MatMul(Reshape(Transpose(x[N, 4, 8, 6], [0, 2, 3, 1]), [N, 192]), w[192, 5])``.
+
+    It becomes ``MatMul(Reshape(x, [N, 192]), w_rearranged[192, 5])``.
+    """
+    for node in graph:
+        if node.op_type != "MatMul" or node.domain:
             continue
-        flat, weights = product.inputs
-        reshape = _sole_producer(flat, "Reshape", graph)
-        transpose = _sole_producer(reshape.inputs[0], "Transpose", graph) if reshape is not None else None
-        if reshape is None or transpose is None or weights is None or not home.holds(weights):
-            continue
-        order = _flattened(transpose, reshape)
-        if order is None or weights.shape is None or len(weights.shape) != 2 or not only_here(weights):
-            continue
-        rows, columns = weights.shape.numpy()
-        sizes, axes = order
-        if math.prod(sizes) == rows:
-            arrange = functools.partial(_rows, (*sizes, columns), (*axes, len(axes)))
-            reordered = home.derive(weights, arrange, (rows, columns))
-            product.replace_input_with(1, reordered)
-            reshape.replace_input_with(0, transpose.inputs[0])
+        reshape = sole_producer(node, 0, "Reshape")
+        transpose = sole_producer(reshape, 0, "Transpose")
+        if reshape is not None and transpose is not None:
+            _skip_transpose(node, reshape, transpose, home)
 
 
-def _rows(sizes: Sequence[int], order: Sequence[int], weights: Any) -> Any:
-    """Return weights with their rows, which count through ``sizes``, in another order."""
-    return weights.reshape(sizes).transpose(order).reshape(weights.shape)
+def _skip_transpose(product: ir.Node, reshape: ir.Node, transpose: ir.Node, home: Home) -> None:
+    weights = product.inputs[1]
+    sizes = home.sizes(weights)
+    if sizes is None or len(sizes) != 2 or not stored_once(weights):
+        return
+    flattened = _flattened(transpose, reshape)
+    if flattened is None or math.prod(flattened) != sizes[0]:
+        return
+    axes = permutation(transpose)[-len(flattened) :]
+    order = inverse(axes)
+
+    def rearranged(array: Any) -> Any:
+        image = array.reshape(*flattened, -1)
+        return image.transpose(*order, len(order)).reshape(sizes)
+
+    product.replace_input_with(1, home.derive(weights, rearranged, sizes))
+    reshape.replace_input_with(0, transpose.inputs[0])
 
 
-def _sole_producer(value: ir.Value | None, op_type: str, graph: ir.Graph) -> ir.Node | None:
-    """Return the node of this graph that computes a value which one node alone uses."""
-    node = value.producer() if value is not None else None
-    if value is None or node is None or node.op_type != op_type or node.domain or node.graph is not graph:
+def _flattened(transpose: ir.Node, reshape: ir.Node) -> tuple[int, ...] | None:
+    """Return the sizes of the transposed dims that a reshape flattens: ``(8, 6, 4)`` in the example above.
+
+    None if the dims before these are not left as they are, or if one of the sizes is symbolic.
+    """
+    source = shape_at(transpose, 0)
+    flat = reshape.outputs[0].shape
+    if source is None or flat is None:
         return None
-    return node if len(value.uses()) == 1 and not value.is_graph_output() else None
-
-
-def _flattened(transpose: ir.Node, reshape: ir.Node) -> tuple[list[int], list[int]] | None:
-    """Return the sizes that the last dim is made of, and for each dim of the source which it is; None if not."""
-    source, flat = transpose.inputs[0], reshape.outputs[0]
-    if source is None or source.shape is None or flat.shape is None:
+    perm = permutation(transpose)
+    kept = len(flat) - 1
+    if perm[:kept] != tuple(range(kept)):
         return None
-    perm, kept = list(transpose.attributes["perm"].as_ints()), len(flat.shape) - 1
-    sizes = [source.shape[p] for p in perm[kept:]]
-    if perm[:kept] != [*range(kept)] or not same_dims(source.shape[:kept], flat.shape[:kept]):
+    if not same_dims(source[:kept], flat[:kept]):
         return None
-    known = [s for s in sizes if isinstance(s, int)]
-    return (known, [perm[kept:].index(d) for d in range(kept, len(perm))]) if len(known) == len(sizes) else None
+    return sizes_of(source[axis] for axis in perm[kept:])

@@ -1,4 +1,4 @@
-"""Idioms: a few nodes together that ONNX says in one word, with the same result on every input."""
+"""Idioms: replace a few nodes by the one ONNX operator that gives the same result on every input."""
 
 from __future__ import annotations
 
@@ -8,152 +8,217 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.tidy.initializers import Home, constant
-from jax2onnx.tidy.reshapes import drop, same_shape
+from jax2onnx.tidy.match_nodes import (
+    drop,
+    input_at,
+    ints_at,
+    producer_at,
+    same_shape,
+    scalar_at,
+    shape_at,
+    sizes_of,
+    sole_producer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jax2onnx.tidy.initializers import Home
+
+__all__ = ["shorten"]
+
+_FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
+_INDEXED = frozenset({"Gather", "GatherElements", "ScatterElements"})
+
 
 def shorten(graph: ir.Graph, home: Home) -> None:
-    """Say idioms in one word. What that leaves without users is for others to remove."""
+    """Replace idioms by single operators. The nodes that this leaves without users stay."""
     for node in list(graph):
         rule = _RULES.get(node.op_type)
         if rule is not None and not node.domain and None not in node.inputs:
-            rule(graph, node, home)
+            rule(node, home)
 
 
-def _made(value: ir.Value | None, op_type: str, graph: ir.Graph) -> ir.Node | None:
-    """Return the node of a type that makes a value for one user alone."""
-    node = value.producer() if value is not None else None
-    if value is None or node is None or node.op_type != op_type or node.domain or node.graph is not graph:
-        return None
-    return node if len(value.uses()) == 1 and not value.is_graph_output() else None
-
-
-def _scalar(value: ir.Value | None) -> float | None:
-    """Return the number that a value of rank 0 holds, if it is constant."""
-    tensor = value.const_value if value is not None else None
-    return None if tensor is None or len(tensor.shape) else float(tensor.numpy())
-
-
-def _sum_of_squares(graph: ir.Graph, node: ir.Node, home: Home) -> None:
-    del home
-    product = _made(node.inputs[0], "Mul", graph)
-    if product is not None and product.inputs[0] is product.inputs[1] and node.outputs[0].dtype == ir.DataType.FLOAT:
+def _sum_of_squares(node: ir.Node, _home: Home) -> None:
+    """Rewrite ``ReduceSum(Mul(x[N, 4], x), axes)`` to ``ReduceSumSquare(x, axes)``, for float32."""
+    product = sole_producer(node, 0, "Mul")
+    if product is None or node.outputs[0].dtype != ir.DataType.FLOAT:
+        return
+    if product.inputs[0] is product.inputs[1]:
         node.op_type = "ReduceSumSquare"
         node.replace_input_with(0, product.inputs[0])
 
 
-def _norm(graph: ir.Graph, node: ir.Node, home: Home) -> None:
-    del home
-    squares = _made(node.inputs[0], "ReduceSumSquare", graph)
+def _norm(node: ir.Node, _home: Home) -> None:
+    """Rewrite ``Sqrt(ReduceSumSquare(x[N, 4], axes))`` to ``ReduceL2(x, axes)``."""
+    squares = sole_producer(node, 0, "ReduceSumSquare")
     if squares is not None:
         squares.op_type = "ReduceL2"
-        drop(graph, node, squares.outputs[0])
+        drop(node)
 
 
-def _mean(graph: ir.Graph, node: ir.Node, home: Home) -> None:
-    del home
-    total, count = _made(node.inputs[0], "ReduceSum", graph), _scalar(node.inputs[1])
-    if total is None or not count or not same_shape(total.outputs[0], node.outputs[0]):
+def _mean(node: ir.Node, _home: Home) -> None:
+    """Rewrite ``Div(ReduceSum(x[N, 4, 8], [1, 2]), 32)`` to ``ReduceMean(x, [1, 2])``."""
+    total = sole_producer(node, 0, "ReduceSum")
+    if total is None or not same_shape(total.outputs[0], node.outputs[0]):
         return
-    source = total.inputs[0]
-    axes = constant(total.inputs[1]) if len(total.inputs) > 1 else None
-    if not axes or source is None or source.shape is None or source.dtype not in _FLOATS:
-        return
-    sizes = [source.shape[a] for a in axes]
-    if all(isinstance(s, int) for s in sizes) and math.prod(s for s in sizes if isinstance(s, int)) == count:
+    count = _count_reduced(total)
+    if count and count == scalar_at(node, 1):
         total.op_type = "ReduceMean"
-        drop(graph, node, total.outputs[0])
+        drop(node)
 
 
-def _is_nan(graph: ir.Graph, node: ir.Node, home: Home) -> None:
-    del home
-    equal = _made(node.inputs[0], "Equal", graph)
-    value = equal.inputs[0] if equal is not None else None
-    if equal is not None and value is not None and value is equal.inputs[1] and value.dtype in _FLOATS:
+def _count_reduced(total: ir.Node) -> int | None:
+    """Return how many floats a sum adds for each of its results, None if that is not known."""
+    shape = shape_at(total, 0)
+    axes = ints_at(total, 1)
+    if shape is None or not axes or total.outputs[0].dtype not in _FLOATS:
+        return None
+    sizes = sizes_of(shape[axis] for axis in axes)
+    return None if sizes is None else math.prod(sizes)
+
+
+def _is_nan(node: ir.Node, _home: Home) -> None:
+    """Rewrite ``Not(Equal(x[N, 4], x))`` to ``IsNaN(x)``."""
+    equal = sole_producer(node, 0, "Equal")
+    value = input_at(equal, 0)
+    if value is None or value is not input_at(equal, 1):
+        return
+    if value.dtype in _FLOATS:
         node.op_type = "IsNaN"
         node.replace_input_with(0, value)
 
 
-def _is_infinite(graph: ir.Graph, node: ir.Node, home: Home) -> None:
-    del home
-    for value, bound in (node.inputs, node.inputs[::-1]):
-        magnitude = _made(value, "Abs", graph)
-        if magnitude is None or _scalar(bound) != math.inf or not same_shape(magnitude.outputs[0], node.outputs[0]):
-            continue
-        if magnitude.outputs[0].dtype in _FLOATS:
-            node.op_type = "IsInf"
-            node.replace_input_with(0, magnitude.inputs[0])
-            node.resize_inputs(1)
+def _is_infinite(node: ir.Node, _home: Home) -> None:
+    """Rewrite ``Equal(Abs(x[N, 4]), inf)`` to ``IsInf(x)``."""
+    place, bound = _constant_operand(node)
+    magnitude = sole_producer(node, 1 - place, "Abs")
+    if magnitude is None or bound != math.inf:
+        return
+    value = magnitude.outputs[0]
+    if value.dtype in _FLOATS and same_shape(value, node.outputs[0]):
+        node.op_type = "IsInf"
+        node.replace_input_with(0, magnitude.inputs[0])
+        node.resize_inputs(1)
+
+
+def _constant_operand(node: ir.Node) -> tuple[int, float | None]:
+    """Return which of two inputs is a constant number, and this number; 0 and None if neither is."""
+    number = scalar_at(node, 1)
+    if number is not None:
+        return 1, number
+    return 0, scalar_at(node, 0)
+
+
+def _between(node: ir.Node, home: Home) -> None:
+    """Rewrite ``Min(Max(x[N, 4], -1), 2)`` to ``Clip(x, -1, 2)``, and ``Min(Relu(x), 2)`` to ``Clip(x, 0, 2)``.
+
+    ``Max`` and ``Min`` with 0 stay as they are: they order -0 and 0, which ``Clip`` does not.
+    """
+    result = node.outputs[0]
+    place, high = _constant_operand(node)
+    if not high or len(node.inputs) != 2 or result.dtype != ir.DataType.FLOAT:
+        return
+    bounded = sole_producer(node, 1 - place, "Relu", "Max")
+    if bounded is None or not same_shape(bounded.outputs[0], result):
+        return
+    source, low = _bounded_below(bounded, high, home)
+    if source is None:
+        return
+    operands = (source, low, node.inputs[place])
+    node.op_type = "Clip"
+    node.resize_inputs(3)
+    for index, operand in enumerate(operands):
+        node.replace_input_with(index, operand)
+
+
+def _bounded_below(node: ir.Node, high: float, home: Home) -> tuple[ir.Value | None, ir.Value | None]:
+    """Return ``x`` and -1 for ``Max(x, -1)``, ``x`` and 0 for ``Relu(x)``, None twice if that is above ``high``."""
+    if node.op_type == "Relu" and high > 0:
+        zero = np.zeros((), np.float32)
+        return node.inputs[0], home.constant(zero)
+    place, low = _constant_operand(node)
+    source = input_at(node, 1 - place)
+    if not low or low > high or len(node.inputs) != 2:
+        return None, None
+    if not same_shape(source, node.outputs[0]):
+        return None, None
+    return source, node.inputs[place]
+
+
+def _count_from_end(node: ir.Node, home: Home) -> None:
+    """Rewrite ``Clip(Where(Less(i, 0), Add(i, 5), i), 0, 4)`` to ``Clip(i, -5, 4)``, where ``i[N]`` are indices.
+
+    The result may only be used as indices into axes of size 5: JAX adds the size to negative indices, ONNX's operators
+    count those from the end themselves. ``Equal(Where(...), Clip(...))``, which finds indices that are in bounds,
+    becomes ``Equal(i, Clip(...))``.
+    """
+    wrapped = node.inputs[0]
+    top = scalar_at(node, 2)
+    if wrapped is None or wrapped.dtype is None or top is None:
+        return
+    size = top + 1
+    indices = _wrapped_indices(node, size)
+    tests = _tests_of_bounds(node)
+    if indices is None or tests is None:
+        return
+    for user, place in node.outputs[0].uses():
+        if user not in tests and not _indexes(user, place, size):
             return
-
-
-def _between(graph: ir.Graph, node: ir.Node, home: Home) -> None:
-    """Clip to an interval. Its ends are not -0 or 0, which minima and maxima order and ``Clip`` does not."""
-    if len(node.inputs) != 2 or node.outputs[0].dtype != ir.DataType.FLOAT:
-        return
-    for value, high in (node.inputs, node.inputs[::-1]):
-        most, relu, larger = _scalar(high), _made(value, "Relu", graph), _made(value, "Max", graph)
-        if not most or value is None or not same_shape(value, node.outputs[0]):
-            continue
-        if relu is not None and most > 0:
-            source, low = relu.inputs[0], home.constant(np.zeros((), np.float32))
-        elif larger is not None and len(larger.inputs) == 2:
-            source, low = sorted(larger.inputs, key=lambda v: _scalar(v) is not None)  # type: ignore[assignment]
-            least = _scalar(low)
-            if not least or least > most or source is None or not same_shape(source, value):
-                continue
-        else:
-            continue
-        node.op_type = "Clip"
-        node.resize_inputs(3)
-        for place, operand in enumerate((source, low, high)):
-            node.replace_input_with(place, operand)
-        return
-
-
-def _index(graph: ir.Graph, node: ir.Node, home: Home) -> None:
-    """Let indices count from the end: JAX adds the size to negative ones, ONNX's operators do that themselves."""
-    wrapped, low, high = node.inputs if len(node.inputs) == 3 else (None, None, None)
-    choice = wrapped.producer() if wrapped is not None else None
-    top = _scalar(high)
-    if wrapped is None or choice is None or choice.op_type != "Where" or _scalar(low) != 0 or top is None:
-        return
-    size = int(top) + 1
-    negative, added, plain = choice.inputs
-    below, total = _made(negative, "Less", graph), _made(added, "Add", graph)
-    if below is None or total is None or below.inputs[0] is not plain or _scalar(below.inputs[1]) != 0:
-        return
-    if plain not in total.inputs or size not in map(_scalar, total.inputs) or plain is None:
-        return
-    clipped = node.outputs[0]
-    tests = [u.node for u in wrapped.uses() if u.node is not node]
-    if not all(t.op_type == "Equal" and {*t.inputs} == {wrapped, clipped} for t in tests):
-        return
-    if any(v.is_graph_output() for v in (wrapped, clipped)) or not all(
-        u.node in tests or _indexes(u.node, u.idx, size) for u in clipped.uses()
-    ):
-        return
-    for place, operand in enumerate((plain, home.constant(np.asarray(-size, np.int64), wrapped.dtype))):
-        node.replace_input_with(place, operand)
+    lowest = np.asarray(int(-size)).astype(wrapped.dtype.numpy())
+    node.replace_input_with(0, indices)
+    node.replace_input_with(1, home.constant(lowest))
     for test in tests:
-        test.replace_input_with([*test.inputs].index(wrapped), plain)
+        test.replace_input_with(test.inputs.index(wrapped), indices)
 
 
-def _indexes(node: ir.Node, place: int, size: int) -> bool:
-    """Tell whether an operand is indices into an axis of a size."""
-    data, axis = node.inputs[0] if node.inputs else None, node.attributes.get("axis")
-    if node.op_type not in _INDEXED or node.domain or place != 1 or data is None or data.shape is None:
+def _wrapped_indices(clip: ir.Node, size: float) -> ir.Value | None:
+    """Return ``i`` if ``Where(Less(i, 0), Add(i, size), i)`` is clipped to be at least 0."""
+    choice = producer_at(clip, 0)
+    if choice is None or choice.op_type != "Where" or choice.graph is not clip.graph:
+        return None
+    if scalar_at(clip, 1) != 0:
+        return None
+    indices = choice.inputs[2]
+    below = sole_producer(choice, 0, "Less")
+    if below is None or below.inputs[0] is not indices or scalar_at(below, 1) != 0:
+        return None
+    total = sole_producer(choice, 1, "Add")
+    if total is None:
+        return None
+    place, added = _constant_operand(total)
+    if total.inputs[1 - place] is not indices or added != size:
+        return None
+    return indices
+
+
+def _tests_of_bounds(clip: ir.Node) -> list[ir.Node] | None:
+    """Return the nodes that compare indices before and after ``clip``, None if others use the indices before it."""
+    wrapped = clip.inputs[0]
+    clipped = clip.outputs[0]
+    if wrapped is None or wrapped.is_graph_output() or clipped.is_graph_output():
+        return None
+    tests = []
+    for user, _ in wrapped.uses():
+        if user is clip:
+            continue
+        if user.op_type != "Equal" or {*user.inputs} != {wrapped, clipped}:
+            return None
+        tests.append(user)
+    return tests
+
+
+def _indexes(node: ir.Node, place: int, size: float) -> bool:
+    """Return whether the operand at a place is indices into an axis of a size."""
+    if node.op_type not in _INDEXED or node.domain or place != 1:
         return False
-    return data.shape[axis.as_int() if axis is not None else 0] == size
+    shape = shape_at(node, 0)
+    axis = node.attributes.get_int("axis", 0)
+    return shape is not None and shape[axis] == size
 
 
-_FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
-_INDEXED = frozenset({"Gather", "GatherElements", "ScatterElements"})
-_RULES: dict[str, Callable[[ir.Graph, ir.Node, Home], None]] = {
-    "Clip": _index,
+_RULES: dict[str, Callable[[ir.Node, Home], None]] = {
+    "Clip": _count_from_end,
     "Div": _mean,
     "Equal": _is_infinite,
     "Min": _between,

@@ -1,18 +1,26 @@
-"""Initializers: fold what only rearranges them, share what is stored twice."""
+"""Initializers: derive constants from others, fold what only rearranges them, share what is stored twice."""
 
 from __future__ import annotations
 
+import itertools
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.tidy.subgraphs import stored_bytes
+from jax2onnx._unique import free_name
+from jax2onnx.tidy.match_nodes import ints_at, sizes_of, slice_steps, tensor_at
+from jax2onnx.tidy.subgraphs import held_array, stored_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+
+__all__ = ["LAZY", "ORIGIN", "Home", "fold", "restore_names", "share", "stored_once"]
+
+_Rearrangement: TypeAlias = Callable[[Any], Any]
 
 LAZY = 1 << 16
 """Rearranged tensors of more bytes are computed when they are written, and not kept."""
@@ -21,7 +29,7 @@ _BLOCK = 1 << 24
 """How many bytes are written at once."""
 
 ORIGIN = "jax2onnx.origin"
-"""Where a rearranged initializer's value has, among its metadata, the name of the one it is made of."""
+"""The key in a value's metadata of the name of the initializer that it is derived from."""
 
 
 class _Rearranged(ir.Tensor[Any]):
@@ -35,7 +43,8 @@ class _Rearranged(ir.Tensor[Any]):
             return
         rows = max(1, _BLOCK * len(array) // max(1, array.nbytes))
         for start in range(0, len(array), rows):
-            file.write(np.ascontiguousarray(array[start : start + rows]).view(np.uint8).data)
+            block = np.ascontiguousarray(array[start : start + rows])
+            file.write(block.view(np.uint8).data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,80 +54,87 @@ class Home:
     graph: ir.Graph
     is_function: bool
 
-    def holds(self, value: ir.Value) -> bool:
-        """Tell whether a value is an initializer, so that others can be derived from it."""
-        return not self.is_function and value.is_initializer() and value.const_value is not None
+    def holds(self, value: ir.Value | None) -> bool:
+        """Return whether a value is an initializer, so that others can be derived from it."""
+        return self.sizes(value) is not None
+
+    def sizes(self, value: ir.Value | None) -> Sequence[int] | None:
+        """Return the sizes of an initializer from which others can be derived, None for any other value."""
+        if value is None or self.is_function or not value.is_initializer():
+            return None
+        return None if value.const_value is None else value.const_value.shape.numpy()
 
     def ints(self, numbers: Sequence[int]) -> ir.Value:
         """Return a new constant int64 vector."""
         return self.constant(np.asarray(numbers, np.int64))
 
-    def constant(self, array: np.ndarray[Any, Any], dtype: ir.DataType | None = None) -> ir.Value:
-        """Return a new constant, in another dtype than the array's if one is given."""
-        tensor = ir.Tensor(array if dtype is None else array.astype(dtype.numpy()))
-        if self.is_function:
-            node = ir.Node("", "Constant", [], [ir.AttrTensor("value", tensor)])
-            self.graph.insert_before(self.graph.node(0), node)
-            value = node.outputs[0]
-            value.const_value, value.shape, value.type = tensor, tensor.shape, ir.TensorType(tensor.dtype)
-            return value
-        return self._register(tensor, "const_tidy")
+    def constant(self, array: np.ndarray[Any, Any]) -> ir.Value:
+        """Return a new constant."""
+        tensor = ir.Tensor(array)
+        if not self.is_function:
+            return self._register(tensor, "const_tidy")
+        value = _value_of(tensor)
+        attribute = ir.AttrTensor("value", tensor)
+        node = ir.Node("", "Constant", [], [attribute], outputs=[value])
+        self.graph.insert_before(self.graph.node(0), node)
+        return value
 
     def derive(
         self,
-        source: ir.Value,
-        function: Callable[[Any], Any],
+        source: ir.Value | None,
+        function: _Rearrangement,
         shape: Sequence[int],
         dtype: ir.DataType | None = None,
     ) -> ir.Value:
         """Return a new initializer of ``shape`` and ``dtype`` that holds ``function`` of another one's numpy array."""
+        assert source is not None
         tensor = source.const_value
         assert tensor is not None
         to = dtype or tensor.dtype
-        made: ir.TensorProtocol
-        if stored_bytes(tensor) <= LAZY:
-            made = ir.Tensor(function(tensor.numpy()), dtype=to)
-        else:
-            made = ir.LazyTensor(
-                lambda: _Rearranged(function(tensor.numpy()), dtype=to),
-                dtype=to,
-                shape=ir.Shape(shape),
-            )
+
+        def compute() -> ir.Tensor[Any]:
+            return _Rearranged(function(tensor.numpy()), dtype=to)
+
+        is_large = stored_bytes(tensor) > LAZY
+        derived = ir.LazyTensor(compute, dtype=to, shape=ir.Shape(shape)) if is_large else compute()
         origin = source.meta.get(ORIGIN, source.name)
-        value = self._register(made, f"{origin}_rearranged")
+        value = self._register(derived, f"{origin}_rearranged")
         value.meta[ORIGIN] = origin
         return value
 
     def _register(self, tensor: ir.TensorProtocol, wanted: str) -> ir.Value:
-        name, count = wanted, 1
-        while name in self.graph.initializers:
-            count += 1
-            name = f"{wanted}_{count}"
-        tensor.name = name
-        value = ir.Value(
-            name=name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype), const_value=tensor
-        )
+        value = _value_of(tensor)
+        value.name = free_name(wanted, self.graph.initializers, first=2)
         self.graph.register_initializer(value)
         return value
 
 
-def fold(graphs: Sequence[ir.Graph], home: Home) -> None:
-    """Replace the nodes that rearrange an initializer by an initializer arranged so."""
-    for node in [n for g in graphs for n in g if n.op_type in _REARRANGE]:
-        rearrange = _REARRANGE[node.op_type]
-        source = node.inputs[0] if node.inputs else None
-        if node.domain or source is None or not home.holds(source):
+def _value_of(tensor: ir.TensorProtocol) -> ir.Value:
+    """Return a new value that holds a tensor."""
+    shape = ir.Shape(tensor.shape.numpy())
+    return ir.Value(shape=shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+
+
+def share(graph: ir.Graph) -> None:
+    """Replace initializers that view the same memory in the same way by the first of them."""
+    seen: dict[Any, ir.Value] = {}
+    for value in list(graph.initializers.values()):
+        tensor = value.const_value
+        array = held_array(tensor)
+        if tensor is None or array is None:
             continue
-        out = node.outputs[0]
-        function, shape = rearrange(node), out.shape
-        if function is None or shape is None or not shape.is_static() or not only_here(source):
+        if not value.uses() or value.is_graph_output():
             continue
-        if not out.is_graph_output():
-            out.replace_all_uses_with(home.derive(source, function, shape.numpy(), out.dtype))
+        address = array.__array_interface__["data"][0]
+        view = (address, array.shape, array.strides, tensor.dtype)
+        first = seen.setdefault(view, value)
+        # Arrays without elements may share an address by chance.
+        if first is not value and array.size:
+            value.replace_all_uses_with(first)
 
 
 def restore_names(graph: ir.Graph) -> None:
-    """Drop initializers that nothing uses, and let those derived from them have their names."""
+    """Drop initializers that nothing uses, and give their names to those derived from them."""
     for name, value in list(graph.initializers.items()):
         if not value.uses() and not value.is_graph_output():
             del graph.initializers[name]
@@ -128,53 +144,55 @@ def restore_names(graph: ir.Graph) -> None:
             value.name = wanted
 
 
-def share(graph: ir.Graph) -> None:
-    """Let initializers that view the same memory alike be one."""
-    seen: dict[Any, ir.Value] = {}
-    for value in list(graph.initializers.values()):
-        tensor = value.const_value
-        if not value.uses() or value.is_graph_output():
+def stored_once(source: ir.Value | None) -> bool:
+    """Return whether an initializer is small, or used once, so that what is derived from it takes its place."""
+    if source is None or source.const_value is None:
+        return False
+    if len(source.uses()) == 1:
+        return True
+    return stored_bytes(source.const_value) <= LAZY
+
+
+def fold(graph: ir.Graph, home: Home) -> None:
+    """Rewrite ``MatMul(x, Transpose(w[5, 4], [1, 0]))`` to ``MatMul(x, w_rearranged[4, 5])``.
+
+    The same is done for casts of scalars, reshapes and slices. The nodes are left without users.
+    """
+    for node in graph:
+        find = _REARRANGE.get(node.op_type)
+        if find is None or node.domain or not node.inputs:
             continue
-        if not isinstance(tensor, ir.Tensor) or not isinstance(tensor.raw, np.ndarray):
+        source = node.inputs[0]
+        result = node.outputs[0]
+        if not home.holds(source) or not stored_once(source) or result.is_graph_output():
             continue
-        array = tensor.raw
-        key = (array.__array_interface__["data"][0], array.shape, array.strides, tensor.dtype)
-        first = seen.setdefault(key, value)
-        if first is not value and array.size:
-            value.replace_all_uses_with(first)
+        function = find(node)
+        shape = sizes_of(result.shape)
+        if function is not None and shape is not None:
+            derived = home.derive(source, function, shape, result.dtype)
+            result.replace_all_uses_with(derived)
 
 
-def only_here(source: ir.Value) -> bool:
-    """Tell whether an initializer is small, or what is made of it takes its place."""
-    tensor = source.const_value
-    return tensor is not None and (stored_bytes(tensor) <= LAZY or len(source.uses()) == 1)
-
-
-def constant(value: ir.Value | None) -> list[int] | None:
-    """Return the integers that a value holds, if it is constant."""
-    if value is None or value.const_value is None:
-        return None
-    return [int(i) for i in value.const_value.numpy().reshape(-1)]
-
-
-def _transpose(node: ir.Node) -> Callable[[Any], Any] | None:
+def _transpose(node: ir.Node) -> _Rearrangement | None:
     perm = node.attributes["perm"].as_ints()
-    return lambda a: np.transpose(a, perm)
+    return lambda array: np.transpose(array, perm)
 
 
-def _reshape(node: ir.Node) -> Callable[[Any], Any] | None:
-    shape = node.outputs[0].shape
-    return None if shape is None or not shape.is_static() else lambda a: np.reshape(a, shape.numpy())
+def _reshape(node: ir.Node) -> _Rearrangement | None:
+    shape = sizes_of(node.outputs[0].shape)
+    return None if shape is None else lambda array: np.reshape(array, shape)
 
 
-def _cast(node: ir.Node) -> Callable[[Any], Any] | None:
+def _cast(node: ir.Node) -> _Rearrangement | None:
     """Cast scalars between dtypes where the result is the same everywhere."""
-    source, out = node.inputs[0], node.outputs[0]
-    if source is None or source.dtype is None or out.dtype is None or source.const_value is None:
+    tensor = tensor_at(node, 0)
+    dtype = node.outputs[0].dtype
+    if tensor is None or tensor.size != 1 or dtype is None:
         return None
-    to = out.dtype.numpy()
-    value = source.const_value.numpy()
-    if value.size != 1 or (not np.can_cast(value.dtype, to, "same_kind") and value.dtype.kind not in "iub"):
+    to = dtype.numpy()
+    given = tensor.numpy().dtype
+    # Floats that an integer cannot hold are converted by each runtime in its own way.
+    if given.kind not in "iub" and not np.can_cast(given, to, "same_kind"):
         return None
 
     def cast(array: Any) -> Any:
@@ -184,25 +202,24 @@ def _cast(node: ir.Node) -> Callable[[Any], Any] | None:
     return cast
 
 
-def _slice(node: ir.Node) -> Callable[[Any], Any] | None:
-    parts = [constant(v) for v in node.inputs[1:]]
-    if len(parts) < 3 or any(p is None for p in parts):
+def _slice(node: ir.Node) -> _Rearrangement | None:
+    starts = ints_at(node, 1)
+    ends = ints_at(node, 2)
+    axes = ints_at(node, 3)
+    steps = slice_steps(node)
+    if starts is None or ends is None or axes is None or steps is None:
         return None
-    starts, ends, axes, *steps = (p for p in parts if p is not None)
-    strides = steps[0] if steps else [1] * len(axes)
-    index = dict(zip(axes, (_index(*s) for s in zip(starts, ends, strides, strict=True)), strict=True))
     if min(axes, default=0) < 0:
         return None
-    return lambda a: a[tuple(index.get(i, slice(None)) for i in range(a.ndim))]
+    index = [slice(None)] * (max(axes, default=-1) + 1)
+    for axis, start, end, step in itertools.zip_longest(axes, starts, ends, steps, fillvalue=1):
+        # A slice that steps down to element 0 ends at the least number in ONNX, and at None in Python.
+        to_first = step < 0 and end <= np.iinfo(np.int32).min
+        index[axis] = slice(start, None if to_first else end, step)
+    return lambda array: array[tuple(index)]
 
 
-def _index(start: int, end: int, step: int) -> slice:
-    """Return ONNX's slice as Python's: there an end before the start of a negative step stops before element 0."""
-    lowest = np.iinfo(np.int32).min
-    return slice(start, None if step < 0 and end <= lowest else end, step)
-
-
-_REARRANGE: dict[str, Callable[[ir.Node], Callable[[Any], Any] | None]] = {
+_REARRANGE: dict[str, Callable[[ir.Node], _Rearrangement | None]] = {
     "Cast": _cast,
     "Transpose": _transpose,
     "Reshape": _reshape,

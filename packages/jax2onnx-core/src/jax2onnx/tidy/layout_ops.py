@@ -1,113 +1,117 @@
-"""Which nodes give the same in any layout of their arrays, once their axes are renumbered."""
+"""Layout operators: nodes that give the same in any layout of their arrays, once their axes are renumbered."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.tidy.initializers import Home, constant
+from jax2onnx.tidy.layout_views import compose, inverse
+from jax2onnx.tidy.match_nodes import input_at, ints_at, rank_of
+from jax2onnx.tidy.operators import ALONG_AXIS, BROADCASTING, REDUCTIONS, UNARY
 
-Perm: TypeAlias = tuple[int, ...]
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
+    from jax2onnx.tidy.initializers import Home
+    from jax2onnx.tidy.layout_views import Perm
 
-def inverse(perm: Sequence[int]) -> Perm:
-    """Return the permutation that undoes another."""
-    return tuple(int(i) for i in np.argsort(perm))
-
-
-def rank_of(value: ir.Value | None) -> int | None:
-    """Return a value's number of dims, if it is known."""
-    return None if value is None or value.shape is None else value.shape.rank()
+__all__ = ["drivers", "renumber", "result_perm"]
 
 
-def drivers(node: ir.Node) -> list[int]:
+def drivers(node: ir.Node) -> dict[int, ir.Value]:
     """Return which inputs are arrays of the layout that a node runs in; none if it runs in one layout only."""
-    if node.domain or any(rank_of(v) is None for v in node.outputs):
-        return []
-    if node.op_type in UNARY or node.op_type in _ALONG_AXIS:
+    find = _DRIVERS.get(node.op_type)
+    if find is None or node.domain:
+        return {}
+    if None in map(rank_of, node.outputs):
+        return {}
+    inputs: dict[int, ir.Value] = {}
+    for index in find(node):
+        value = node.inputs[index]
+        if value is not None:
+            inputs[index] = value
+    return inputs
+
+
+def _first(_node: ir.Node) -> list[int]:
+    return [0]
+
+
+def _first_if_constant(node: ir.Node) -> list[int]:
+    """Return the first input, if the axes or pads that the second one holds are left out or known."""
+    if input_at(node, 1) is None or ints_at(node, 1) is not None:
         return [0]
-    if node.op_type in BROADCASTING or node.op_type == "Concat":
-        ranks = [rank_of(v) for v in node.inputs]
-        return [] if None in ranks else [i for i, r in enumerate(ranks) if r == rank_of(node.outputs[0])]
-    if node.op_type in REDUCTIONS:
-        axes = node.inputs[1] if len(node.inputs) > 1 else None
-        return [0] if axes is None or constant(axes) is not None else []
-    if node.op_type == "Pad" and len(node.inputs) < 4:
-        return [0] if constant(node.inputs[1]) is not None else []
     return []
 
 
-def result(node: ir.Node, perm: Perm) -> Perm:
-    """Return the permutation of a node's results if it runs on arrays of which its inputs are ``perm`` transposes."""
-    if node.op_type not in REDUCTIONS or _keeps_dims(node):
+def _first_if_padded(node: ir.Node) -> list[int]:
+    """Return the first input, if the pads are known and for all axes."""
+    if input_at(node, 3) is not None:
+        return []
+    return _first_if_constant(node)
+
+
+def _all_of_full_rank(node: ir.Node) -> list[int]:
+    """Return the inputs that have the result's rank, if all ranks are known; the others are broadcast."""
+    ranks = list(map(rank_of, node.inputs))
+    if None in ranks:
+        return []
+    full = rank_of(node.outputs[0])
+    return [index for index, rank in enumerate(ranks) if rank == full]
+
+
+_DRIVERS: dict[str, Callable[[ir.Node], list[int]]] = {
+    **dict.fromkeys((*UNARY, *ALONG_AXIS), _first),
+    **dict.fromkeys((*BROADCASTING, "Concat"), _all_of_full_rank),
+    **dict.fromkeys(REDUCTIONS, _first_if_constant),
+    "Pad": _first_if_padded,
+}
+
+
+def result_perm(node: ir.Node, perm: Perm) -> Perm:
+    """Return which transposes a node's results become if it runs on arrays of which its inputs are ``perm`` transposes.
+
+    That is ``perm``, but for reductions that drop axes: for ``ReduceMax(x, [1, 2], keepdims=0)`` and ``perm = (0, 2, 3,
+    1)``, axes 0 and 1 of the new arrays stay, in this order: ``(0, 1)``.
+    """
+    if node.op_type not in REDUCTIONS or node.attributes.get_int("keepdims", 1) == 1:
         return perm
-    gone = _reduced(node, len(perm))
-    kept = [p for axis, p in enumerate(perm) if axis not in gone]
+    reduced = {perm[axis] for axis in _reduced(node, len(perm))}
+    kept = [axis for axis in perm if axis not in reduced]
     order = sorted(kept)
-    return tuple(order.index(p) for p in kept)
-
-
-def renumber(node: ir.Node, perm: Perm, home: Home) -> None:
-    """Let a node's axes be those of the arrays of which its inputs were ``perm`` transposes."""
-    rank = len(perm)
-    if node.op_type in _ALONG_AXIS or node.op_type == "Concat":
-        attribute = node.attributes.get("axis")
-        axis = attribute.as_int() if attribute is not None else _ALONG_AXIS[node.op_type]
-        node.attributes["axis"] = ir.AttrInt64("axis", perm[axis % rank])
-    elif node.op_type in REDUCTIONS:
-        axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
-        if axes:
-            node.replace_input_with(1, home.ints(sorted(perm[a % rank] for a in axes)))
-    elif node.op_type == "Pad":
-        pads = constant(node.inputs[1])
-        assert pads is not None
-        node.replace_input_with(1, home.ints([pads[side * rank + i] for side in (0, 1) for i in inverse(perm)]))
-
-
-def _keeps_dims(node: ir.Node) -> bool:
-    attribute = node.attributes.get("keepdims")
-    return attribute is None or attribute.as_int() == 1
+    return tuple(map(order.index, kept))
 
 
 def _reduced(node: ir.Node, rank: int) -> set[int]:
-    axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
-    if not axes:
-        noop = node.attributes.get("noop_with_empty_axes")
-        return set() if noop is not None and noop.as_int() == 1 else set(range(rank))
-    return {a % rank for a in axes}
+    """Return the axes that a reduction reduces."""
+    axes = ints_at(node, 1)
+    if axes:
+        return {axis % rank for axis in axes}
+    if node.attributes.get_int("noop_with_empty_axes", 0) == 1:
+        return set()
+    return set(range(rank))
 
 
-_ALONG_AXIS = {"Hardmax": -1, "LogSoftmax": -1, "Softmax": -1, "Split": 0}
-"""Operators along one axis, with its default."""
+def renumber(node: ir.Node, perm: Perm, home: Home) -> None:
+    """Replace a node's axes by those of the arrays of which its inputs were ``perm`` transposes.
 
-REDUCTIONS = frozenset(
-    {
-        "ReduceL1",
-        "ReduceL2",
-        "ReduceLogSum",
-        "ReduceLogSumExp",
-        "ReduceMax",
-        "ReduceMean",
-        "ReduceMin",
-        "ReduceProd",
-        "ReduceSum",
-        "ReduceSumSquare",
-    }
-)
-
-# fmt: off
-BROADCASTING = frozenset({
-    "Add", "And", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater", "GreaterOrEqual", "Less",
-    "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor",
-})
-
-UNARY = frozenset({
-    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Cast", "Ceil", "Celu", "Clip", "Cos",
-    "Cosh", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN",
-    "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign",
-    "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu",
-})
-# fmt: on
+    For ``perm = (0, 2, 3, 1)``, ``Softmax(x, axis=-1)`` becomes ``Softmax(x, axis=1)``.
+    """
+    rank = len(perm)
+    if node.op_type in ALONG_AXIS:
+        axis = node.attributes.get_int("axis", ALONG_AXIS[node.op_type])
+        renumbered = ir.AttrInt64("axis", perm[axis % rank])
+        node.attributes.add(renumbered)
+    elif node.op_type in REDUCTIONS:
+        axes = ints_at(node, 1)
+        if axes:
+            new_axes = sorted(perm[axis % rank] for axis in axes)
+            node.replace_input_with(1, home.ints(new_axes))
+    elif node.op_type == "Pad":
+        pads = ints_at(node, 1)
+        assert pads is not None
+        order = inverse(perm)
+        before = compose(order, pads[:rank])
+        after = compose(order, pads[rank:])
+        node.replace_input_with(1, home.ints(before + after))

@@ -1,300 +1,201 @@
-"""Local rewrites: nodes that do nothing, chains of reshapes, of transposes around reshapes."""
+"""Reshapes: merge reshapes in a row, transposes around reshapes, and reductions with the reshapes after them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.tidy.initializers import Home, constant
-from jax2onnx.tidy.layout_ops import BROADCASTING, REDUCTIONS
-from jax2onnx.tidy.subgraphs import bodies
+from jax2onnx.tidy.idle_nodes import is_idle
+from jax2onnx.tidy.match_nodes import (
+    Dim,
+    drop,
+    input_at,
+    ints_at,
+    is_transpose,
+    is_used_once,
+    new_node,
+    permutation,
+    producer_at,
+    same_dims,
+    shape_at,
+    sole_producer,
+)
+from jax2onnx.tidy.operators import REDUCTIONS, RESHAPES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-RESHAPES = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
+    from jax2onnx.tidy.initializers import Home
 
-
-def simplify(graph: ir.Graph, home: Home) -> None:
-    """Remove nodes that do nothing, and make chains of reshapes one."""
-    for node in list(graph):
-        if node.domain or len(node.outputs) != 1 or not node.inputs or node.inputs[0] is None:
-            continue
-        source = node.inputs[0]
-        if node.op_type in RESHAPES:
-            source = _keep_dims(node, _merge_reshapes(node, source, home))
-        elif node.op_type in BROADCASTING:
-            _skip_expands(node)
-        elif node.op_type == "Pad":
-            _pad_all_axes(node, home)
-        elif node.op_type == "Transpose":
-            source = _reshape_first(graph, node, home) or source
-        if node.op_type in _IDLE and _IDLE[node.op_type](node, source):
-            drop(graph, node, source)
+__all__ = ["merge_reshapes", "merge_transposes", "shorten_reshape"]
 
 
-def shorten_reshape(graph: ir.Graph, node: ir.Node, home: Home) -> None:
-    """Let a reshape start from what the reshapes before it started from, and remove it if it does nothing."""
-    source = node.inputs[0]
-    if source is not None and _reshapes_nothing(node, source := _merge_reshapes(node, source, home)):
-        drop(graph, node, source)
+def merge_reshapes(node: ir.Node, home: Home) -> None:
+    """Merge a reshape with the reshapes or with the reduction before it. The caller drops it if it is then idle."""
+    _skip_reshapes(node, home)
+    _keep_dims(node)
 
 
-def remove_dead(graph: ir.Graph) -> None:
-    """Remove the nodes whose results nothing uses, in subgraphs too."""
-    for node in reversed(graph):
-        for value in node.outputs:
-            if value.uses() or value.is_graph_output():
-                break
-        else:
-            graph.remove(node, safe=True)
-            continue
-        for body in bodies(node):
-            remove_dead(body)
+def shorten_reshape(node: ir.Node, home: Home) -> None:
+    """Merge a reshape with the reshapes before it, and drop it if it is then idle."""
+    _skip_reshapes(node, home)
+    if is_idle(node):
+        drop(node)
 
 
-def drop(graph: ir.Graph, node: ir.Node, source: ir.Value) -> None:
-    """Let every user of a node's result use ``source``; one that has to be a value of its own is its ``Identity``."""
-    out = node.outputs[0]
-    if out.is_graph_output():
-        producer = source.producer()
-        if producer is None or producer.graph is not graph or source.is_graph_output():
-            node.op_type = "Identity"
-            node.replace_input_with(0, source)
-            node.resize_inputs(1)
-            node.attributes.clear()
-            return
-        out.replace_all_uses_with(source, replace_graph_outputs=True)
-        source.name, out.name = out.name, source.name
-    else:
-        out.replace_all_uses_with(source)
-    graph.remove(node, safe=True)
+def _skip_reshapes(node: ir.Node, home: Home) -> None:
+    """Rewrite ``Reshape(Squeeze(x[2, 1, 12], 1), [4, 6])`` to ``Reshape(x, [4, 6])``.
 
-
-def same_shape(a: ir.Value, b: ir.Value) -> bool:
-    """Tell whether the shapes are known to be equal."""
-    return a.shape is not None and b.shape is not None and same_dims(a.shape, b.shape)
-
-
-def same_dims(a: Iterable[int | ir.SymbolicDim], b: Iterable[int | ir.SymbolicDim]) -> bool:
-    """Tell whether two shapes, or parts of such, are known to be equal."""
-    first, second = tuple(a), tuple(b)
-    return first == second and all(isinstance(x, int) or x.value is not None for x in first)
-
-
-def _reshapes_nothing(node: ir.Node, source: ir.Value) -> bool:
-    return same_shape(node.outputs[0], source)
-
-
-def _is_same_cast(node: ir.Node, source: ir.Value) -> bool:
-    return source.dtype is not None and node.attributes["to"].as_int() == source.dtype
-
-
-def _permutes_nothing(node: ir.Node, source: ir.Value) -> bool:
-    perm = node.attributes.get("perm")
-    del source
-    return perm is not None and list(perm.as_ints()) == sorted(perm.as_ints())
-
-
-def _takes_everything(node: ir.Node, source: ir.Value) -> bool:
-    steps = constant(node.inputs[4]) if len(node.inputs) > 4 else [1]
-    return steps is not None and all(s == 1 for s in steps) and same_shape(node.outputs[0], source)
-
-
-def _pads_nothing(node: ir.Node, source: ir.Value) -> bool:
-    del source
-    return not any(constant(node.inputs[1]) or [1])
-
-
-def _has_one_input(node: ir.Node, source: ir.Value) -> bool:
-    del source
-    return len(node.inputs) == 1
-
-
-def _by_one(node: ir.Node, source: ir.Value) -> bool:
-    other = node.inputs[1].const_value if node.inputs[1] is not None else None
-    if other is None or other.size != 1 or not same_shape(node.outputs[0], source):
-        return False
-    return bool(np.all(other.numpy() == 1))
-
-
-_IDLE: dict[str, Callable[[ir.Node, ir.Value], bool]] = {
-    "Cast": _is_same_cast,
-    "Concat": _has_one_input,
-    "Div": _by_one,
-    "Expand": _reshapes_nothing,
-    "Flatten": _reshapes_nothing,
-    "Identity": _has_one_input,
-    "Max": _has_one_input,
-    "Min": _has_one_input,
-    "Mul": _by_one,
-    "Pad": _pads_nothing,
-    "Reshape": _reshapes_nothing,
-    "Slice": _takes_everything,
-    "Squeeze": _reshapes_nothing,
-    "Transpose": _permutes_nothing,
-    "Unsqueeze": _reshapes_nothing,
-}
-
-
-def _merge_reshapes(node: ir.Node, source: ir.Value, home: Home) -> ir.Value:
-    """Let a reshape start from what the reshapes before it started from; return what it starts from."""
-    first = source
-    while (before := first.producer()) is not None and before.op_type in RESHAPES and not before.domain:
-        if before.inputs[0] is None or before.graph is not node.graph:
-            break
-        first = before.inputs[0]
+    ``Unsqueeze(Squeeze(x[2, 1, 12], 1), 1)`` ends in the shape that it starts from. It becomes ``Unsqueeze(x, 1)``,
+    which is idle.
+    """
+    first = _first_of_row(node)
+    start = shape_at(first, 0)
     shape = node.outputs[0].shape
-    if first is source or shape is None or _has_zero(first.shape) or _has_zero(shape):
-        return source
-    if same_shape(first, node.outputs[0]):
-        node.replace_input_with(0, first)
-        return first
-    if sum(not isinstance(d, int) for d in shape) > 1 or node.op_type != "Reshape":
-        return source
-    node.replace_input_with(0, first)
-    node.replace_input_with(1, home.ints([d if isinstance(d, int) else -1 for d in shape]))
-    allow_zero = node.attributes.get("allowzero")
-    if allow_zero is not None:
-        del node.attributes["allowzero"]
-    return first
+    if first is node or start is None or shape is None:
+        return
+    # Reshape takes a 0 in its second input for the dim that its first input has there.
+    if 0 in start or 0 in shape:
+        return
+    target = _target(shape)
+    if same_dims(start, shape):
+        node.replace_input_with(0, first.inputs[0])
+    elif node.op_type == "Reshape" and target is not None:
+        node.replace_input_with(0, first.inputs[0])
+        node.replace_input_with(1, home.ints(target))
+        node.attributes.pop("allowzero", None)
 
 
-def _reshape_first(graph: ir.Graph, node: ir.Node, home: Home) -> ir.Value | None:
-    """Let dims of size 1 that come or go between two transposes do so before, and make the transposes one.
+def _first_of_row(node: ir.Node) -> ir.Node:
+    """Return the first of the reshapes in a row that ends in ``node``."""
+    while True:
+        before = producer_at(node, 0)
+        if before is None or before.op_type not in RESHAPES:
+            return node
+        if before.domain or before.graph is not node.graph:
+            return node
+        node = before
 
-    Returns what the transpose then starts from, None if there is nothing to do.
+
+def _target(shape: ir.Shape) -> list[int] | None:
+    """Return the second input of a ``Reshape`` to a shape, None if more than one dim is symbolic."""
+    target = [dim if isinstance(dim, int) else -1 for dim in shape]
+    return target if target.count(-1) <= 1 else None
+
+
+def _keep_dims(node: ir.Node) -> None:
+    """Rewrite ``Unsqueeze(ReduceSum(x[N, 4], 1, keepdims=0), 1)`` to ``Unsqueeze(ReduceSum(x, 1, keepdims=1), 1)``.
+
+    The ``Unsqueeze`` is then idle.
     """
-    reshaped = node.inputs[0]
-    middle = reshaped
-    while middle is not None and (made := middle.producer()) is not None and made.op_type in RESHAPES:
-        if made.domain or made.graph is not graph or len(middle.uses()) != 1 or middle.is_graph_output():
-            return None
-        middle = made.inputs[0]
-    first = middle.producer() if middle is not None and middle is not reshaped else None
-    if first is None or not _permutes(first) or not _permutes(node) or first.graph is not graph:
+    reduction = producer_at(node, 0)
+    if reduction is None or reduction.op_type not in REDUCTIONS:
+        return
+    result = reduction.outputs[0]
+    kept = _kept_shape(reduction)
+    if kept is not None and kept == node.outputs[0].shape and is_used_once(result):
+        reduction.attributes.add(ir.AttrInt64("keepdims", 1))
+        result.shape = kept
+
+
+def _kept_shape(reduction: ir.Node) -> ir.Shape | None:
+    """Return the shape that the result of a reduction that drops dims would have if it kept them."""
+    shape = shape_at(reduction, 0)
+    axes = ints_at(reduction, 1)
+    if shape is None or not axes or reduction.attributes.get_int("keepdims", 1) == 1:
         return None
-    origin = first.inputs[0]
-    if origin is None or origin.shape is None or reshaped is None or reshaped.shape is None:
-        return None
-    inner, outer = first.attributes["perm"].as_ints(), node.attributes["perm"].as_ints()
-    before, after = [a for a in inner if origin.shape[a] != 1], [i for i, d in enumerate(reshaped.shape) if d != 1]
-    if not same_dims([origin.shape[a] for a in before], [reshaped.shape[i] for i in after]):
-        return None
-    axes, moved = dict(zip(after, before, strict=True)), iter(sorted(before))
-    sources = [next(moved) if i in axes else None for i in outer]
-    shape = ir.Shape([1 if a is None else origin.shape[a] for a in sources])
-    reshape = _reshape_ones(origin, shape, home)
+    dims = list(shape)
+    for axis in axes:
+        dims[axis] = 1
+    return ir.Shape(dims)
+
+
+def merge_transposes(node: ir.Node, home: Home) -> None:
+    """Merge two transposes if the reshapes between them only add and remove dims of size 1.
+
+    Rewrite ``Transpose(Unsqueeze(Transpose(x[N, 3, M, 5], [0, 2, 3, 1]), 2), [2, 0, 1, 3, 4]) [1, N, M, 5, 3]`` to
+    ``Transpose(Unsqueeze(x, 0) [1, N, 3, M, 5], [0, 1, 3, 4, 2])``.
+    """
+    first = _transpose_before_reshapes(node)
+    origin = input_at(first, 0)
+    if first is None or origin is None or origin.shape is None:
+        return
+    kept = _kept_axes(first, node)
+    if kept is None:
+        return
+    perm = list(range(len(permutation(node))))
+    dims: list[Dim] = [1] * len(perm)
+    # The reshape comes first now. It has the ones where the result has them; the other dims are in the origin's order.
+    places = dict(zip(sorted(kept.values()), kept, strict=True))
+    for axis, place in places.items():
+        dims[place] = origin.shape[axis]
+    for place, axis in kept.items():
+        perm[place] = places[axis]
+    reshape = _reshape_ones(origin, ir.Shape(dims), node, home)
     if reshape is None:
-        return None
-    reshape.metadata_props.update(node.metadata_props)
-    graph.insert_before(node, reshape)
-    perm = [sources.index(axes[i]) if i in axes else place for place, i in enumerate(outer)]
-    node.attributes["perm"] = ir.AttrInt64s("perm", perm)
+        return
+    node.prepend(reshape)
+    node.attributes.add(ir.AttrInt64s("perm", perm))
     node.replace_input_with(0, reshape.outputs[0])
-    shorten_reshape(graph, reshape, home)
-    return node.inputs[0]
+    shorten_reshape(reshape, home)
 
 
-def _permutes(node: ir.Node) -> bool:
-    return node.op_type == "Transpose" and not node.domain and "perm" in node.attributes
+def _transpose_before_reshapes(node: ir.Node) -> ir.Node | None:
+    """Return the transpose before one or more reshapes which only ``node``, a transpose too, reads."""
+    first = sole_producer(node, 0, *RESHAPES)
+    if first is None or not is_transpose(node):
+        return None
+    while (before := sole_producer(first, 0, *RESHAPES)) is not None:
+        first = before
+    transpose = producer_at(first, 0)
+    if transpose is None or not is_transpose(transpose) or transpose.graph is not node.graph:
+        return None
+    return transpose
 
 
-def _reshape_ones(source: ir.Value, shape: ir.Shape, home: Home) -> ir.Node | None:
-    """Return a node that reshapes to a shape which has the same dims but for those of size 1."""
-    assert source.shape is not None
-    gone, new = ([i for i, d in enumerate(s) if d == 1] for s in (source.shape, shape))
-    if not gone or not new:
-        node = ir.Node("", "Squeeze" if gone else "Unsqueeze", [source, home.ints(gone or new)])
-    elif not _has_zero(shape) and sum(not isinstance(d, int) for d in shape) <= 1:
-        node = ir.Node("", "Reshape", [source, home.ints([d if isinstance(d, int) else -1 for d in shape])])
+def _kept_axes(first: ir.Node, last: ir.Node) -> dict[int, int] | None:
+    """Return which axes of the first transpose's input the axes of the last one's result are, but for those of size 1.
+
+    None if the reshapes between the two are not known to keep the dims that are not 1.
+    """
+    origin = shape_at(first, 0)
+    reshaped = shape_at(last, 0)
+    if origin is None or reshaped is None:
+        return None
+    before = _wide_dims(origin, permutation(first))
+    after = _wide_dims(reshaped, range(len(reshaped)))
+    if not same_dims(before.values(), after.values()):
+        return None
+    origins = dict(zip(after, before, strict=True))
+    kept = {}
+    for place, axis in enumerate(permutation(last)):
+        if axis in origins:
+            kept[place] = origins[axis]
+    return kept
+
+
+def _wide_dims(shape: ir.Shape, order: Iterable[int]) -> dict[int, Dim]:
+    """Return the axes whose dims are not 1, with these dims, in an order."""
+    return {axis: shape[axis] for axis in order if shape[axis] != 1}
+
+
+def _reshape_ones(source: ir.Value, shape: ir.Shape, origin: ir.Node, home: Home) -> ir.Node | None:
+    """Return a node that reshapes ``source`` to a shape with the same dims but for those of size 1."""
+    gone = _ones(source.shape)
+    added = _ones(shape)
+    target = _target(shape)
+    if not gone:
+        op_type, numbers = "Unsqueeze", added
+    elif not added:
+        op_type, numbers = "Squeeze", gone
+    elif target is not None and 0 not in target:
+        op_type, numbers = "Reshape", target
     else:
         return None
-    node.outputs[0].type, node.outputs[0].shape = source.type, shape
-    return node
+    return new_node(op_type, [source, home.ints(numbers)], shape, origin)
 
 
-def _keep_dims(node: ir.Node, source: ir.Value) -> ir.Value:
-    """Let a reduction keep the dims that a reshape after it brings back; return what the reshape starts from."""
-    reduction, shape = source.producer(), node.outputs[0].shape
-    if reduction is None or reduction.op_type not in REDUCTIONS or len(reduction.inputs) < 2 or shape is None:
-        return source
-    keepdims, axes = reduction.attributes.get("keepdims"), constant(reduction.inputs[1])
-    whole = reduction.inputs[0].shape if reduction.inputs[0] is not None else None
-    if keepdims is None or keepdims.as_int() == 1 or not axes or whole is None or len(source.uses()) != 1:
-        return source
-    kept = ir.Shape([1 if i in {a % len(whole) for a in axes} else d for i, d in enumerate(whole)])
-    if kept != shape or source.is_graph_output():
-        return source
-    reduction.attributes["keepdims"] = ir.AttrInt64("keepdims", 1)
-    source.shape = kept
-    return source
-
-
-def _skip_expands(node: ir.Node) -> None:
-    """Let an operator that broadcasts do what an ``Expand`` before it does, if the operands give the shape without."""
-    out = node.outputs[0].shape
-    for index, value in enumerate(node.inputs):
-        expand = value.producer() if value is not None else None
-        if expand is None or expand.op_type != "Expand" or expand.domain or out is None:
-            continue
-        operands = [expand.inputs[0] if i == index else v for i, v in enumerate(node.inputs)]
-        if all(any(_gives(v, place, dim) for v in operands) for place, dim in enumerate(reversed(out), 1)):
-            node.replace_input_with(index, expand.inputs[0])
-
-
-def _gives(value: ir.Value | None, place: int, dim: int | ir.SymbolicDim) -> bool:
-    """Tell whether a value's dim, counted from the last, is known to be ``dim``."""
-    if value is None or value.shape is None or len(value.shape) < place:
-        return False
-    return value.shape[-place] == dim and (isinstance(dim, int) or dim.value is not None)
-
-
-def _pad_all_axes(node: ir.Node, home: Home) -> None:
-    """Say padding for all axes: onnxruntime's own layout pass mistakes the ``axes`` input."""
-    if len(node.inputs) < 4 or node.inputs[3] is None or node.outputs[0].shape is None:
-        return
-    pads, axes, rank = constant(node.inputs[1]), constant(node.inputs[3]), len(node.outputs[0].shape)
-    if pads is None or axes is None:
-        return
-    full = [0] * (2 * rank)
-    for place, axis in enumerate(axes):
-        full[axis % rank], full[rank + axis % rank] = pads[place], pads[len(axes) + place]
-    node.replace_input_with(1, home.ints(full))
-    node.resize_inputs(3 if node.inputs[2] is not None else 2)
-
-
-def _has_zero(shape: ir.Shape | None) -> bool:
-    return shape is None or any(d == 0 for d in shape)
-
-
-def turn_vector_products(graph: ir.Graph) -> None:
-    """Multiply a vector by a matrix instead of the transpose of the matrix by the vector.
-
-    onnxruntime makes the latter a ``FusedMatMul``, which reads a vector on the right wrongly or crashes.
-    """
-    for node in graph:
-        left, right = node.inputs if node.op_type == "MatMul" and not node.domain else (None, None)
-        if left is None or right is None or right.shape is None or len(right.shape) != 1:
-            continue
-        made, cast = left.producer(), None
-        if made is not None and made.op_type == "Cast" and made.inputs[0] is not None:
-            made, cast = made.inputs[0].producer(), made
-        matrix = made.inputs[0] if made is not None and _swaps_last_two(made) else None
-        if matrix is None:
-            continue
-        if cast is not None:
-            again = ir.Node("", "Cast", [matrix], list(cast.attributes.values()))
-            again.outputs[0].type, again.outputs[0].shape = left.type, matrix.shape
-            graph.insert_before(node, again)
-            matrix = again.outputs[0]
-        node.replace_input_with(0, right)
-        node.replace_input_with(1, matrix)
-
-
-def _swaps_last_two(node: ir.Node) -> bool:
-    perm = list(node.attributes["perm"].as_ints()) if node.op_type == "Transpose" and not node.domain else []
-    last = len(perm) - 1
-    return len(perm) > 1 and perm == [*range(last - 1), last, last - 1]
+def _ones(shape: ir.Shape | None) -> list[int]:
+    """Return the axes of size 1."""
+    return [axis for axis, dim in enumerate(shape or ()) if dim == 1]

@@ -1,8 +1,8 @@
-"""Graphs within graphs: the bodies of ``If``, ``Loop``, ``Scan`` and the like."""
+"""Subgraphs: the bodies of ``If``, ``Loop`` and ``Scan``, all graphs of a model, and how many bytes a tensor stores."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -10,14 +10,17 @@ import onnx_ir as ir
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+__all__ = ["bodies", "every_node", "graphs", "held_array", "reads", "stored_bytes"]
+
 
 def bodies(node: ir.Node) -> list[ir.Graph]:
     """Return the graphs that a node holds as attributes."""
-    return [a.as_graph() for a in node.attributes.data.values() if a.type == ir.AttributeType.GRAPH]
+    attributes = node.attributes.data.values()
+    return [a.as_graph() for a in attributes if a.type == ir.AttributeType.GRAPH]
 
 
 def graphs(graph: ir.Graph) -> list[ir.Graph]:
-    """Return a graph and those within, outer ones first."""
+    """Return a graph and its subgraphs, outer ones first."""
     found = [graph]
     for node in graph:
         if node.attributes.data:
@@ -27,11 +30,31 @@ def graphs(graph: ir.Graph) -> list[ir.Graph]:
 
 
 def every_node(graph: ir.Graph) -> Iterator[ir.Node]:
-    """Yield the nodes of a graph and of those within."""
-    return (node for inner in graphs(graph) for node in inner)
+    """Yield the nodes of a graph and of its subgraphs."""
+    for inner in graphs(graph):
+        yield from inner
+
+
+def reads(node: ir.Node) -> Iterator[tuple[ir.Node, int, ir.Value]]:
+    """Yield what a node and those in its bodies read: the reading node, which of its inputs, the value."""
+    readers = [node]
+    for body in bodies(node):
+        readers += every_node(body)
+    for reader in readers:
+        for index, value in enumerate(reader.inputs):
+            if value is not None:
+                yield reader, index, value
+
+
+def held_array(tensor: ir.TensorProtocol | None) -> np.ndarray[Any, Any] | None:
+    """Return the numpy array that holds a tensor's numbers, None if something else does."""
+    if isinstance(tensor, ir.Tensor) and isinstance(tensor.raw, np.ndarray):
+        return tensor.raw
+    return None
 
 
 def stored_bytes(tensor: ir.TensorProtocol) -> int:
-    """Return a tensor's size; onnx-ir multiplies its dims, an array knows it."""
-    held = tensor.raw if isinstance(tensor, ir.Tensor) else None
-    return held.nbytes if isinstance(held, np.ndarray) else tensor.nbytes
+    """Return a tensor's size in bytes."""
+    # onnx-ir multiplies the dims of a tensor each time; an array has its size at hand.
+    array = held_array(tensor)
+    return tensor.nbytes if array is None else array.nbytes

@@ -1,4 +1,4 @@
-"""Tidy: make the graph what an expert would have written."""
+"""Tidy: make the graph what an expert would have written, by the rewrites of the other modules in a fixed order."""
 
 from __future__ import annotations
 
@@ -10,53 +10,96 @@ from jax2onnx.tidy.batch_norm import fold_batch_norms
 from jax2onnx.tidy.biases import merge_biases, place_biases
 from jax2onnx.tidy.dense_rows import reorder_rows
 from jax2onnx.tidy.idioms import shorten
+from jax2onnx.tidy.idle_nodes import is_idle, remove_dead, skip_expands
 from jax2onnx.tidy.initializers import Home, fold, restore_names, share
 from jax2onnx.tidy.layout import settle
-from jax2onnx.tidy.reshapes import remove_dead, simplify, turn_vector_products
+from jax2onnx.tidy.match_nodes import drop, input_at
+from jax2onnx.tidy.operators import BROADCASTING, RESHAPES
+from jax2onnx.tidy.reshapes import merge_reshapes, merge_transposes
+from jax2onnx.tidy.runtime_bugs import pad_all_axes, turn_vector_products
 from jax2onnx.tidy.subgraphs import graphs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import onnx_ir as ir
+
+__all__ = ["tidy"]
 
 
 def tidy(model: ir.Model, *, fold_batch_norm: bool = False) -> None:
     """Simplify the model in place, its functions and subgraphs too; no result changes but by rounding.
 
-    Dead and repeated nodes, nodes that do nothing, chains of reshapes and transposes of weights go; products with a
-    bias become ``Gemm`` or ``Conv`` with a bias; regions between transposes run in the layout that needs fewest, and
-    what is flattened after a transpose is flattened before it.
+    Dead and repeated nodes, nodes that do nothing, chains of reshapes and transposes of weights are removed. Products
+    with a bias become ``Gemm`` or ``Conv`` with a bias. Regions between transposes run in the layout that needs the
+    fewest. What is flattened after a transpose is flattened before it.
     """
     functions = [Home(f.graph, is_function=True) for f in model.functions.values()]
     homes = [Home(model.graph, is_function=False), *functions]
     share(model.graph)
-    declared = [output.shape for home in homes for output in home.graph.outputs]
-    CommonSubexpressionEliminationPass()(model)
-    _keep_shapes(homes, declared)
+    _remove_repeated(model, homes)
     for home in homes:
-        inner = graphs(home.graph)
-        for graph in inner:
-            simplify(graph, home)
-        remove_dead(home.graph)
-        fold(inner, home)
-        for graph in inner:
-            shorten(graph, home)
-        settled = [settle(graph, home) for graph in inner]
-        if any(settled):
-            fold(inner, home)
-        for graph in inner:
-            reorder_rows(graph, home)
-            turn_vector_products(graph)
-            place_biases(graph, home)
-            merge_biases(graph, home)
-            if fold_batch_norm:
-                fold_batch_norms(graph, home)
-        remove_dead(home.graph)
+        _tidy_home(home, fold_batch_norm=fold_batch_norm)
     restore_names(model.graph)
 
 
-def _keep_shapes(homes: list[Home], declared: list[ir.Shape | None]) -> None:
-    """Give outputs that are now an equal value of earlier on, which may have none, the shapes declared before."""
-    outputs = [output for home in homes for output in home.graph.outputs]
-    for output, shape in zip(outputs, declared, strict=True):
+def _remove_repeated(model: ir.Model, homes: list[Home]) -> None:
+    """Rewrite ``Add(Exp(x[N, 4]), Exp(x))`` to ``Add(y, y)`` with ``y = Exp(x)``."""
+    declared = [value.shape for value in _outputs(homes)]
+    CommonSubexpressionEliminationPass()(model)
+    # An output is now the first of equal values, whose shape may be unknown.
+    for output, shape in zip(_outputs(homes), declared, strict=True):
         if output.shape is None:
             output.shape = shape
+
+
+def _outputs(homes: list[Home]) -> list[ir.Value]:
+    outputs: list[ir.Value] = []
+    for home in homes:
+        outputs.extend(home.graph.outputs)
+    return outputs
+
+
+def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
+    """Simplify the graph of a model or a function, with its subgraphs."""
+    inner = graphs(home.graph)
+    for graph in inner:
+        _simplify(graph, home)
+    # Before initializers are folded: what is large is only rearranged if nothing else uses it.
+    remove_dead(home.graph)
+    for graph in inner:
+        fold(graph, home)
+    for graph in inner:
+        shorten(graph, home)
+    settled = [settle(graph, home) for graph in inner]
+    if any(settled):
+        for graph in inner:
+            fold(graph, home)
+    for graph in inner:
+        reorder_rows(graph, home)
+        turn_vector_products(graph)
+        place_biases(graph, home)
+        merge_biases(graph, home)
+        if fold_batch_norm:
+            fold_batch_norms(graph, home)
+    remove_dead(home.graph)
+
+
+def _simplify(graph: ir.Graph, home: Home) -> None:
+    """Apply the rewrites that look at one node and those before it, then drop what does nothing."""
+    for node in list(graph):
+        if node.domain or len(node.outputs) != 1 or input_at(node, 0) is None:
+            continue
+        rewrite = _REWRITES.get(node.op_type)
+        if rewrite is not None:
+            rewrite(node, home)
+        if is_idle(node):
+            drop(node)
+
+
+_REWRITES: dict[str, Callable[[ir.Node, Home], None]] = {
+    **dict.fromkeys(BROADCASTING, skip_expands),
+    **dict.fromkeys(RESHAPES, merge_reshapes),
+    "Pad": pad_all_axes,
+    "Transpose": merge_transposes,
+}

@@ -1,0 +1,135 @@
+"""Idle nodes: remove nodes whose results nothing uses, and find those that return their input as it is."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from jax2onnx.tidy.match_nodes import (
+    ints_at,
+    is_known,
+    is_transpose,
+    permutation,
+    producer_at,
+    same_shape,
+    shape_at,
+    slice_steps,
+    tensor_at,
+)
+from jax2onnx.tidy.subgraphs import bodies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import onnx_ir as ir
+
+    from jax2onnx.tidy.initializers import Home
+
+__all__ = ["is_dead", "is_idle", "remove_dead", "skip_expands"]
+
+
+def remove_dead(graph: ir.Graph) -> None:
+    """Remove the nodes whose results nothing uses, in subgraphs too."""
+    # From the last node to the first: the dead users of a node are gone when it is reached.
+    for node in reversed(graph):
+        if is_dead(node):
+            graph.remove(node, safe=True)
+            continue
+        for body in bodies(node):
+            remove_dead(body)
+
+
+def is_dead(node: ir.Node) -> bool:
+    """Return whether nothing uses what a node computes."""
+    for value in node.outputs:  # noqa: SIM110 - runs for every node; a loop takes half the time
+        if value.uses() or value.is_graph_output():
+            return False
+    return True
+
+
+def skip_expands(node: ir.Node, _home: Home) -> None:
+    """Rewrite ``Add(Expand(x[4], [N, 4]), y[N, 4])`` to ``Add(x, y)``, for every operator that broadcasts.
+
+    ``Add(Expand(x[1, 4], [3, 4]), y[4])`` stays: without the ``Expand`` its result would be of shape ``[1, 4]``.
+    """
+    for index in range(len(node.inputs)):
+        expand = producer_at(node, index)
+        if expand is None or expand.op_type != "Expand" or expand.domain:
+            continue
+        operands = [shape_at(node, place) for place in range(len(node.inputs))]
+        operands[index] = shape_at(expand, 0)
+        if _broadcast_to(operands, node.outputs[0].shape):
+            node.replace_input_with(index, expand.inputs[0])
+
+
+def _broadcast_to(operands: list[ir.Shape | None], result: ir.Shape | None) -> bool:
+    """Return whether each dim of a result is known to be that of an operand, in the same place from the last."""
+    if result is None:
+        return False
+    backwards = [tuple(shape or ())[::-1] for shape in (result, *operands)]
+    places = itertools.zip_longest(*backwards)
+    return all(is_known(dim) and dim in dims for dim, *dims in places)
+
+
+def is_idle(node: ir.Node) -> bool:
+    """Return whether a node returns its first input as it is, such as ``Mul(x[N, 4], 1) [N, 4]``."""
+    returns_input = _IDLE.get(node.op_type)
+    return returns_input is not None and returns_input(node)
+
+
+def _keeps_shape(node: ir.Node) -> bool:
+    return same_shape(node.inputs[0], node.outputs[0])
+
+
+def _keeps_dtype(node: ir.Node) -> bool:
+    source = node.inputs[0]
+    return source is not None and source.dtype == node.attributes["to"].as_int()
+
+
+def _keeps_axes(node: ir.Node) -> bool:
+    if not is_transpose(node):
+        return False
+    perm = permutation(node)
+    return list(perm) == sorted(perm)
+
+
+def _keeps_values(node: ir.Node) -> bool:
+    """Return whether a product or quotient is by 1, which may be of any rank that does not add dims to the result."""
+    factor = tensor_at(node, 1)
+    if factor is None or factor.size != 1 or not _keeps_shape(node):
+        return False
+    return bool(factor.numpy().item() == 1)
+
+
+def _takes_everything(node: ir.Node) -> bool:
+    # The shape alone does not say it: a slice of all elements in reverse keeps it too.
+    steps = slice_steps(node)
+    return steps is not None and {1}.issuperset(steps) and _keeps_shape(node)
+
+
+def _pads_nothing(node: ir.Node) -> bool:
+    pads = ints_at(node, 1) or [1]
+    return not any(pads)
+
+
+def _has_one_input(node: ir.Node) -> bool:
+    return len(node.inputs) == 1
+
+
+_IDLE: dict[str, Callable[[ir.Node], bool]] = {
+    "Cast": _keeps_dtype,
+    "Concat": _has_one_input,
+    "Div": _keeps_values,
+    "Expand": _keeps_shape,
+    "Flatten": _keeps_shape,
+    "Identity": _has_one_input,
+    "Max": _has_one_input,
+    "Min": _has_one_input,
+    "Mul": _keeps_values,
+    "Pad": _pads_nothing,
+    "Reshape": _keeps_shape,
+    "Slice": _takes_everything,
+    "Squeeze": _keeps_shape,
+    "Transpose": _keeps_axes,
+    "Unsqueeze": _keeps_shape,
+}
