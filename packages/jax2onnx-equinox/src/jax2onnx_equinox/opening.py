@@ -40,24 +40,23 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
     held = (call.function, call.args, dict(call.kwargs))
     if not any(_is_module(n) for n in jax.tree_util.tree_leaves(held, is_leaf=_is_module)):
         return None
-    moded = eqx.nn.inference_mode(held, value=not opening.training)
-    changed = [] if opening.training else _changed(held, moded)
-    is_step = opening.state == "io" and any(_is_state(n) for n in jax.tree_util.tree_leaves(moded, is_leaf=_is_state))
-    leaves = _leaves(moded)
-    state = _state_names(moded, leaves.names)
+    switched = eqx.nn.inference_mode(held, value=not opening.training)
+    changed = [] if opening.training else _changed(held, switched)
+    leaves = _leaves(switched)
+    state = _state_names(switched, leaves.names) if opening.state == "io" else None
 
     def function(params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         own, own_args, own_kwargs = leaves.with_params(params)
         if opening.functions == "modules":
             own, own_args, own_kwargs = _outlined((own, own_args, own_kwargs))
         result = own(*own_args, *args, **{**own_kwargs, **kwargs})
-        return _split(result, state) if is_step else result
+        return result if state is None else _split(result, state)
 
     return Opened(
         function=function,
         params=leaves.params,
         name=call.name,
-        state={n: leaves.params[n] for n in state} if is_step else {},
+        state={name: leaves.params[name] for name in state or ()},
         warnings=(mode_warning(changed, "inference", "equinox.nn.inference_mode(model)"),) if changed else (),
         signature=functools.partial(call.function, *call.args),
     )
@@ -97,7 +96,7 @@ def _leaves(held: Any) -> Leaves:
 
 
 def _named(paths: list[Any]) -> list[str]:
-    """Names of paths into ``(function, args, kwargs)``: without the place if they are still distinct."""
+    """Return names of paths into ``(function, args, kwargs)``: without the place if they are still distinct."""
     steps = [[key_name(key) for key in path] for path in paths]
     short = [".".join(s for s in way[_places(way) :] if s not in _WRAPPERS) for way in steps]
     if "" not in short and len(set(short)) == len(short):
@@ -106,20 +105,20 @@ def _named(paths: list[Any]) -> list[str]:
 
 
 def _places(way: list[str]) -> int:
-    """How many steps of a path only lead to the function, or to a positional argument."""
+    """Return how many steps of a path only lead to the function, or to a positional argument."""
     return 2 if way[0] == "1" else 1
 
 
-def _state_names(held: Any, names: Sequence[str | None]) -> tuple[str, ...]:
-    """Names of the arrays that belong to an ``eqx.nn.State``."""
-    found: list[str] = []
+def _state_names(held: Any, names: Sequence[str | None]) -> tuple[str, ...] | None:
+    """Return the names of the arrays that belong to an ``eqx.nn.State``; None if there is no state."""
+    found: list[str] | None = None
     place = 0
     for node in jax.tree_util.tree_leaves(held, is_leaf=_is_state):
         size = len(jax.tree_util.tree_leaves(node))
         if _is_state(node):
-            found += [n for n in names[place : place + size] if n is not None]
+            found = [*(found or []), *filter(None, names[place : place + size])]
         place += size
-    return tuple(found)
+    return None if found is None else tuple(found)
 
 
 def _split(result: Any, names: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
@@ -145,13 +144,11 @@ def _outlined(held: Any) -> Any:
 
     ``held`` was made for this call alone, so its modules may change their class.
     """
-    roots = jax.tree_util.tree_leaves(held, is_leaf=_is_module)
-    for root in roots:
-        if _is_module(root):
-            for _, module in _walk(root):
-                if module is not root:
-                    own: Any = type(module)
-                    object.__setattr__(module, "__class__", outline_class(own))
+    for root in filter(_is_module, jax.tree_util.tree_leaves(held, is_leaf=_is_module)):
+        for _, module in _walk(root):
+            if module is not root:
+                own: Any = type(module)
+                object.__setattr__(module, "__class__", outline_class(own))
     return held
 
 

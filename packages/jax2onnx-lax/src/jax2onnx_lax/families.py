@@ -5,33 +5,10 @@ from __future__ import annotations
 import importlib
 
 _NAMES = (
-    "bits",
-    "calls",
-    "complex",
-    "control",
-    "conv",
-    "convert",
-    "cumulative",
-    "defined",
-    "dot",
-    "dynamic",
-    "effects",
-    "elementwise",
-    "gather",
-    "householder",
-    "integer",
-    "jacobi",
-    "random",
-    "reduce",
-    "scatter",
-    "schur",
-    "shape",
-    "sort",
-    "special",
-    "transcendental",
-    "triangular",
-    "window",
-)
+    "bits", "calls", "complex", "control", "conv", "convert", "cumulative", "defined", "dot", "dynamic", "effects",
+    "elementwise", "gather", "householder", "integer", "jacobi", "random", "reduce", "scatter", "schur", "shape",
+    "sort", "special", "transcendental", "triangular", "window",
+)  # fmt: skip
 
 ALL = tuple(importlib.import_module(f"jax2onnx_lax.{name}") for name in _NAMES)
 """Modules with ``register(registry)``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -148,7 +147,7 @@ def _attributes(shape: Sequence[Any], window: windows.Window) -> dict[str, Any] 
         return None
     if windows.is_same(shape, size, strides, padding):
         return {**attributes, "auto_pad": "SAME_UPPER"}
-    if is_static(*pads) and min(pads) >= 0 and all(map(operator.lt, pads, [*size, *size])):
+    if windows.are_inside(pads, size):
         return {**attributes, "pads": list(map(int, pads))}
     return None
 

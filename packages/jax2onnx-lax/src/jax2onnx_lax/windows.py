@@ -64,6 +64,11 @@ def flat(padding: Padding) -> list[Any]:
     return [low for low, _ in padding] + [high for _, high in padding]
 
 
+def are_inside(pads: Sequence[Any], window: Sequence[Any]) -> bool:
+    """Return whether padding (in ONNX's order) is known and so small that no window lies in it altogether."""
+    return is_static(*pads) and min(pads) >= 0 and all(map(operator.lt, pads, [*window, *window]))
+
+
 def pad(ctx: LoweringContext, x: ir.Value, shape: Shape, padding: Padding, fill: Any) -> tuple[ir.Value, Shape]:
     """Pad every dim; return the value and its shape.
 

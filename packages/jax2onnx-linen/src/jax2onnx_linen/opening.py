@@ -20,7 +20,7 @@ from flax import linen as nn
 from flax.core.scope import in_filter
 
 from jax2onnx.errors import InputSpecError, TraceError
-from jax2onnx.plugin import Opened, Opening, canonical, is_parameter, key_name
+from jax2onnx.plugin import Leaves, Opened, Opening, canonical, is_parameter, key_name
 from jax2onnx_linen.outlining import Outline
 
 if TYPE_CHECKING:
@@ -60,16 +60,19 @@ def open_module(target: Any, opening: Opening) -> Opened | None:
     options = {**call.options, "mutable": mutable}
 
     def function(params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        held = variables.filled(params)
-        with _intercepting(opening), _explaining():
+        held = variables.leaves.with_params(params)
+        with _outlining(opening), _with_remedy():
             result = call.module.apply(held, *call.args, *args, **{**options, **call.kwargs, **kwargs})
         if is_step:
             result, updates = result
             return result, {n: a for n, a in variables.named(updates).items() if n in state}
         return result[0] if call.drops and mutable else result
 
-    params = variables.params
-    state = {n: a for n, a in params.items() if is_step and in_filter(mutable, variables.collections[n])}
+    params = variables.leaves.params
+    state = {}
+    for (collection, *_), name in variables.names.items():
+        if is_step and in_filter(mutable, collection):
+            state[name] = params[name]
     return Opened(
         function=function,
         params=params,
@@ -163,35 +166,24 @@ class _Variables:
     """The variables of a module, flattened.
 
     Attributes:
-        leaves: all arrays (and other leaves), by path.
         names: for each path of a parameter its name.
-        tree: the structure.
+        leaves: all leaves.
     """
 
-    leaves: Mapping[Path, Any]
     names: Mapping[Path, str]
-    tree: Any
+    leaves: Leaves
 
     @classmethod
     def of(cls, variables: Mapping[str, Any]) -> _Variables:
-        leaves = {path: canonical(leaf) for path, leaf in _flat(variables)}
-        held = [path for path, leaf in leaves.items() if is_parameter(leaf)]
+        """Name each parameter by its path, without the collection where that is unique."""
+        flat = [(path, canonical(leaf)) for path, leaf in _flat(variables)]
+        held = [path for path, leaf in flat if is_parameter(leaf)]
         short = Counter(path[1:] for path in held)
-        names = {path: ".".join(path[1:] if short[path[1:]] == 1 and path[1:] else path) for path in held}
-        return cls(leaves, names, jax.tree_util.tree_structure(variables))
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return {name: self.leaves[path] for path, name in self.names.items()}
-
-    @property
-    def collections(self) -> dict[str, str]:
-        return {name: path[0] for path, name in self.names.items()}
-
-    def filled(self, params: Mapping[str, Any]) -> Any:
-        """Return the variables with ``params`` in place."""
-        leaves = [params[self.names[p]] if p in self.names else leaf for p, leaf in self.leaves.items()]
-        return jax.tree_util.tree_unflatten(self.tree, leaves)
+        names: dict[Path, str] = {}
+        for path in held:
+            names[path] = ".".join(path[1:] if short[path[1:]] == 1 and path[1:] else path)
+        tree = jax.tree_util.tree_structure(variables)
+        return cls(names, Leaves([leaf for _, leaf in flat], [names.get(path) for path, _ in flat], tree))
 
     def named(self, updates: Mapping[str, Any]) -> dict[str, Any]:
         """Return the leaves of some of the collections by parameter name; what is no parameter is left out."""
@@ -205,15 +197,14 @@ def _flat(variables: Any) -> list[tuple[Path, Any]]:
     return [(tuple(key_name(key) for key in path if key != boxed), leaf) for path, leaf in flat]
 
 
-def _intercepting(opening: Opening) -> AbstractContextManager[Any]:
-    if opening.functions == "modules":
-        return nn.intercept_methods(Outline())
-    return contextlib.nullcontext()
+def _outlining(opening: Opening) -> AbstractContextManager[Any]:
+    """Make the calls of submodules ONNX functions, if that is asked for."""
+    return nn.intercept_methods(Outline()) if opening.functions == "modules" else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
-def _explaining() -> Iterator[None]:
-    """Say what to do where a module updates variables that are immutable."""
+def _with_remedy() -> Iterator[None]:
+    """Add to the error of a module that updates immutable variables what to do instead."""
     try:
         yield
     except flax.errors.ModifyScopeVariableError as error:

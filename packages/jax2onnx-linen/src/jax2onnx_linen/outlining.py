@@ -1,4 +1,4 @@
-"""Make the calls of linen submodules ONNX functions: an interceptor that runs them in linen's own jit."""
+"""Make the calls of linen submodules ONNX functions, by an interceptor that runs them in linen's own jit."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ class Outline:
         here = (module.path, type(module))
         is_inside = bool(self.running) and self.running[-1] == here
         flat, tree = jax.tree_util.tree_flatten_with_path((args, kwargs))
-        leaves = [leaf for _, leaf in flat]
-        takes_modules = any(isinstance(leaf, nn.Module | nn.Variable) for leaf in leaves)
-        if context.method_name != "__call__" or not module.path or is_inside or takes_modules:
+        paths = [path for path, leaf in flat if _is_array(leaf)]
+        given = _Parts([leaf for _, leaf in flat], tree)
+        if context.method_name != "__call__" or not module.path or is_inside or given.has_modules:
             return next_fun(*args, **kwargs)
         if module.scope.rngs:
             msg = f"functions='modules': {type(module).__name__} is called with rngs, which linen's jit derives anew"
             raise UnsupportedCaseError(msg, remedy=f"leave rngs out where nothing is random, or {_REMEDY}")
         returned: list[_Parts] = []
 
-        def run(inner: nn.Module, given: Mapping[str, Any]) -> Sequence[Any]:
-            own_args, own_kwargs = _Parts(leaves, tree).filled(list(given.values()))
+        def run(inner: nn.Module, arrays: Mapping[str, Any]) -> Sequence[Any]:
+            own_args, own_kwargs = given.with_arrays([*arrays.values()])
             self.running.append(here)
             try:
                 result = type(inner).__call__(inner, *own_args, **own_kwargs)
@@ -64,12 +64,11 @@ class Outline:
         run.__name__ = run.__qualname__ = marked_name(type(module).__name__)
         try:
             method = types.MethodType(type(module).__call__, module)
-            names = argument_names(method, [path for path, leaf in flat if _is_array(leaf)])
-            arrays = nn.jit(run)(module, name_arrays(names, _Parts(leaves, tree).arrays))
+            arrays = nn.jit(run)(module, name_arrays(argument_names(method, paths), given.arrays))
         except flax.errors.JaxTransformError as error:
             msg = f"functions='modules': {type(module).__name__} uses a module that it gets through a closure"
             raise UnsupportedCaseError(msg, remedy=_REMEDY) from error
-        return returned[-1].filled(arrays)
+        return returned[-1].with_arrays(arrays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +79,17 @@ class _Parts:
     tree: Any
 
     @property
+    def has_modules(self) -> bool:
+        return any(isinstance(leaf, nn.Module | nn.Variable) for leaf in self.leaves)
+
+    @property
     def arrays(self) -> list[Any]:
         return [leaf for leaf in self.leaves if _is_array(leaf)]
 
-    def filled(self, arrays: Sequence[Any]) -> Any:
+    def with_arrays(self, arrays: Sequence[Any]) -> Any:
         """Return the pytree with these arrays."""
-        given = iter(arrays)
-        leaves = [next(given) if _is_array(leaf) else leaf for leaf in self.leaves]
+        rest = iter(arrays)
+        leaves = [next(rest) if _is_array(leaf) else leaf for leaf in self.leaves]
         return jax.tree_util.tree_unflatten(self.tree, leaves)
 
 

@@ -34,11 +34,11 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
     places = [i for i, leaf in enumerate(leaves) if _is_module(leaf)]
     if not places:
         return None
-    roots = _roots([flat[i][0] for i in places])
-    walked = _Walk(tuple(leaves[i] for i in places), roots)
-    walked, changed = _in_mode(walked, training=opening.training)
+    roots = _root_names([flat[i][0] for i in places])
+    walk = _Walk(tuple(leaves[i] for i in places), roots)
+    walk, changed = _in_mode(walk, training=opening.training)
     explicit = opening.state == "io"
-    variables, merge = _taken_apart(walked, counters=explicit)
+    variables, merge = _split(walk, counters=explicit)
 
     def function(params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         merged = merge(params)
@@ -63,31 +63,49 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
     )
 
 
-def _in_mode(walked: _Walk, *, training: bool) -> tuple[_Walk, list[str]]:
-    """Return modules in training or evaluation mode, copies if need be, and what to name of those that this changes."""
-    if all(_settled(module, training=training) for _, module in walked.found):
-        return walked, []
-    graph, state = nnx.split(walked.modules, graph=True)
+def _in_mode(walk: _Walk, *, training: bool) -> tuple[_Walk, list[str]]:
+    """Return modules in the mode, copies if need be, and the names of the layers that evaluation mode changes."""
+    if all(_is_settled(module, training=training) for _, module in walk.found):
+        return walk, []
+    graph, state = nnx.split(walk.modules, graph=True)
     clones = nnx.merge(graph, state)
-    before = _modes(_Walk(clones, walked.roots).found)
+    before = {path: _switches(module) for path, module in _Walk(clones, walk.roots).found}
     for module in clones:
         module.train() if training else module.eval()
-    after = _Walk(clones, walked.roots)
-    return after, [] if training else _changed(before, _modes(after.found))
+    after = _Walk(clones, walk.roots)
+    changed: list[str] = []
+    for path, module in after.found:
+        now, kind = _switches(module), type(module).__name__
+        if not training and any(now.get(name) != value for name, value in before.get(path, {}).items()):
+            changed.append(f"{path} ({kind})" if path else f"the {kind} itself")
+    return after, changed
 
 
-def _taken_apart(walked: _Walk, *, counters: bool) -> tuple[Leaves, Callable[[Mapping[str, Any]], Any]]:
-    """Return the variables of modules, and what makes modules of parameters: as pytrees where nothing is shared."""
-    if walked.once:
-        leaves, tree = jax.tree_util.tree_flatten(walked.modules)
-        named = {id(v.get_raw_value()): (path, v) for path, v in walked.variables}
+def _switches(module: nnx.Module) -> dict[str, bool]:
+    """Return the boolean attributes of a module, except those of dropout that drops nothing in any mode."""
+    match module:
+        case nnx.Dropout(rate=0) | nnx.MultiHeadAttention(dropout_rate=0):
+            inert = {"deterministic"}
+        case _:
+            inert = set()
+    return {name: value for name, value in vars(module).items() if isinstance(value, bool) and name not in inert}
+
+
+def _split(walk: _Walk, *, counters: bool) -> tuple[Leaves, Callable[[Mapping[str, Any]], Any]]:
+    """Return the variables of modules, and what makes modules of parameters.
+
+    As pytrees modules are faster to take apart and to rebuild, but that loses what is shared.
+    """
+    if walk.once:
+        leaves, tree = jax.tree_util.tree_flatten(walk.modules)
+        named = {id(v.get_raw_value()): (path, v) for path, v in walk.variables}
         known = all(id(leaf) in named and isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves)
-        if known and len(leaves) == len(walked.variables) == len(named):
+        if known and len(leaves) == len(walk.variables) == len(named):
             held = [(*named[id(leaf)], leaf) for leaf in leaves]
             variables = _variables(held, tree, counters=counters)
             return variables, variables.with_params
-    graph, state = nnx.split(walked.modules, graph=True)
-    variables = _variables(*arrays(state, walked.roots), counters=counters)
+    graph, state = nnx.split(walk.modules, graph=True)
+    variables = _variables(*arrays(state, walk.roots), counters=counters)
     return variables, lambda params: nnx.merge(graph, variables.with_params(params))
 
 
@@ -114,8 +132,7 @@ class _Call:
 
 
 Held: TypeAlias = tuple[str, Any, Any]
-"""An array (or other leaf) of a state: its path, into its variable if that holds several, that variable, itself."""
-
+"""A leaf of a state: its path (into its variable, too, if that holds several), that variable, the leaf itself."""
 
 _VALUE = ((jax.tree_util.GetAttrKey("value"),),)
 """The paths of the leaves of a variable that is one array."""
@@ -137,20 +154,24 @@ def arrays(state: Any, roots: Sequence[str] = ()) -> tuple[list[Held], Any]:
 
 
 def _within(variable: Any) -> Sequence[Any]:
-    """Return the paths of a variable's leaves in it."""
+    """Return the paths of the leaves of a variable."""
     if isinstance(variable, nnx.Variable) and isinstance(variable.get_raw_value(), jax.Array):
         return _VALUE
     return [path for path, _ in jax.tree_util.tree_leaves_with_path(variable)]
 
 
 def _variables(held: Sequence[Held], tree: Any, *, counters: bool) -> Leaves:
-    """Tell which leaves are parameters: random keys are none, nor are counters unless they are asked for."""
-    leaves = [leaf for _, _, leaf in held]
-    names = [path if _is_named(variable, leaf, counters=counters) else None for path, variable, leaf in held]
+    """Name the leaves that are parameters: random keys are none, nor are counters unless they are asked for."""
+    leaves: list[Any] = []
+    names: list[str | None] = []
+    for path, variable, leaf in held:
+        is_random = isinstance(variable, nnx.RngState) and not (counters and isinstance(variable, nnx.RngCount))
+        leaves.append(leaf)
+        names.append(path if is_parameter(leaf) and not is_random else None)
     return Leaves(leaves, names, tree)
 
 
-def _roots(paths: Sequence[Any]) -> list[str]:
+def _root_names(paths: Sequence[Any]) -> list[str]:
     """Name the modules that a call holds: by the path in a container, else by number if there are several."""
     names = [".".join(key_name(key) for key in path[2:]) for path in paths]
     if len(paths) > 1:
@@ -166,24 +187,8 @@ def _is_variable(node: Any) -> bool:
     return isinstance(node, nnx.Variable)
 
 
-def _is_named(variable: Any, leaf: Any, *, counters: bool) -> bool:
-    is_random = isinstance(variable, nnx.RngState) and not (counters and isinstance(variable, nnx.RngCount))
-    return is_parameter(leaf) and not is_random
-
-
-_Modes = dict[str, tuple[str, dict[str, bool]]]
-"""For each module, by path: its class, and its switches."""
-
-
-def _modes(walked: Iterable[tuple[str, nnx.Module]]) -> _Modes:
-    return {
-        path: (type(m).__name__, {k: v for k, v in vars(m).items() if isinstance(v, bool) and not _inert(m, k)})
-        for path, m in walked
-    }
-
-
-def _settled(module: nnx.Module, *, training: bool) -> bool:
-    """Tell whether flax's own switching of modes would leave a module as it is."""
+def _is_settled(module: nnx.Module, *, training: bool) -> bool:
+    """Return whether flax's own switching of modes would leave a module as it is."""
     kind = type(module)
     if kind.train is not nnx.Module.train or kind.eval is not nnx.Module.eval:
         return False
@@ -195,7 +200,7 @@ class _Walk:
     """The modules that are reached from some.
 
     Attributes:
-        modules: those.
+        modules: those to start from.
         roots: their names.
         found: every module below once, with its path.
         variables: their variables, with their paths, as often as they are reached.
@@ -211,29 +216,32 @@ class _Walk:
         pending: list[tuple[str, Any]] = list(zip(roots, modules, strict=True))[::-1]
         while pending:
             path, node = pending.pop()
-            items: Iterable[tuple[Any, Any]]
             if isinstance(node, nnx.Pytree):
                 if id(node) in seen:
                     self.once = False
                     continue
                 seen.add(id(node))
-                if isinstance(node, nnx.Module):
-                    self.found.append((path, node))
-                items = vars(node).items()
-            else:
-                items = node.items() if isinstance(node, dict) else enumerate(node)
-            below: list[tuple[str, Any]] = []
-            for key, child in items:
-                kind = _kind(child.__class__)
-                if kind:
-                    found = below if kind is nnx.Pytree else self.variables
-                    found.append((f"{path}.{key}" if path else str(key), child))
-            pending.extend(reversed(below))
+            if isinstance(node, nnx.Module):
+                self.found.append((path, node))
+            pending += reversed(self._below(path, node))
+
+    def _below(self, path: str, node: Any) -> list[tuple[str, Any]]:
+        """Return what a node holds that may hold modules, and keep its variables."""
+        items: Iterable[tuple[Any, Any]] = enumerate(node) if isinstance(node, list | tuple) else ()
+        if isinstance(node, nnx.Pytree | dict):
+            items = (vars(node) if isinstance(node, nnx.Pytree) else node).items()
+        below: list[tuple[str, Any]] = []
+        for key, child in items:
+            kind = _kind(child.__class__)
+            if kind:
+                found = below if kind is nnx.Pytree else self.variables
+                found.append((f"{path}.{key}" if path else str(key), child))
+        return below
 
 
 @functools.cache
 def _kind(kind: type) -> type | None:
-    """Tell whether objects of a type are variables, or whether any may be found in them, as in a pytree."""
+    """Return ``Variable`` for types of variables, ``Pytree`` for types whose objects may hold some, else None."""
     if issubclass(kind, nnx.Variable):
         return nnx.Variable
     return nnx.Pytree if issubclass(kind, nnx.Pytree | list | tuple | dict) else None
@@ -245,19 +253,3 @@ def _outline(roots: Sequence[nnx.Module]) -> None:
         for _, module in nnx.iter_modules(root, graph=True):
             if module is not root:
                 object.__setattr__(module, "__class__", outline_class(type(module)))
-
-
-def _inert(module: nnx.Module, switch: str) -> bool:
-    """Tell of dropout that drops nothing in any mode."""
-    match module, switch:
-        case ((nnx.Dropout(rate=rate) | nnx.MultiHeadAttention(dropout_rate=rate)), "deterministic"):
-            return bool(rate == 0)
-    return False
-
-
-def _changed(before: _Modes, after: _Modes) -> list[str]:
-    return [
-        f"{path} ({name})" if path else f"the {name} itself"
-        for path, (name, switches) in before.items()
-        if switches != {k: v for k, v in after[path][1].items() if k in switches}
-    ]

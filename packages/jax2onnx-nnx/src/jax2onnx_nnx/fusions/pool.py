@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from flax import nnx
 
-from jax2onnx.plugin import MIN_OPSET, Decline, Fusion
+from jax2onnx.plugin import MIN_OPSET, Decline, Fusion, permuted, to_channels_first
+from jax2onnx_lax import windows
 from jax2onnx_lax.pool import average_with_padding
 from jax2onnx_nnx.fusions._layers import channels_first
 
@@ -27,13 +28,8 @@ def _window(candidate: Candidate) -> Sequence[Mapping[str, Any]]:
     window, strides, padding = (tuple(params[n]) for n in ("window_dimensions", "window_strides", "padding"))
     if len(window) < 3 or (window[0], window[-1]) != (1, 1) or (padding[0], padding[-1]) != (_NONE, _NONE):
         return []
-    return [
-        {
-            "window_shape": tuple(map(int, window[1:-1])),
-            "strides": tuple(map(int, strides[1:-1])),
-            "padding": tuple(padding[1:-1]),
-        }
-    ]
+    size, steps = tuple(map(int, window[1:-1])), tuple(map(int, strides[1:-1]))
+    return [{"window_shape": size, "strides": steps, "padding": padding[1:-1]}]
 
 
 def _avg_pool(*, count_include_pad: bool) -> Fusion:
@@ -60,13 +56,9 @@ def _emit(
     padding: Any,
     count_include_pad: bool,
 ) -> ir.Value:
-    pads = [*[low for low, _ in padding], *[high for _, high in padding]]
-    if (
-        not ctx.supports("AveragePool", ctx.aval_out.dtype)
-        or len(window_shape) > 3
-        or not all(isinstance(p, int) for p in pads)
-        or any(not 0 <= p < w for pair, w in zip(padding, window_shape, strict=True) for p in pair)
-    ):
+    pads = windows.flat(padding)
+    supported = ctx.supports("AveragePool", ctx.aval_out.dtype)
+    if not supported or len(window_shape) > 3 or not windows.are_inside(pads, window_shape):
         msg = "AveragePool takes paddings smaller than its window, over one to three dims"
         raise Decline(msg)
     attributes = {"kernel_shape": list(window_shape), "strides": list(strides)} | ({"pads": pads} if any(pads) else {})
@@ -75,8 +67,8 @@ def _emit(
     def pool(x: ir.Value) -> ir.Value:
         if not count_include_pad:
             return ctx.op.AveragePool(x, **attributes)
-        first = (shape[0], shape[-1], *shape[1:-1])
-        return average_with_padding(ctx, x, first, [(0, 0), (0, 0), *padding], attributes)
+        second = permuted(shape, to_channels_first(len(shape)))
+        return average_with_padding(ctx, x, second, [(0, 0), (0, 0), *padding], attributes)
 
     return channels_first(ctx, x, shape, pool, ctx.aval_out.shape)
 
