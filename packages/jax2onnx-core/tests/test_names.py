@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 
 from jax2onnx import to_onnx
 from jax2onnx.checking.runtime import Runner
+from jax2onnx.output.names import prefixed_if_taken, unique_names
 
 ROW = np.arange(1, 4, dtype=np.float32)
 DEEP = {f"val_{i}" for i in range(9)} | {f"const_{i}" for i in range(4)}
@@ -95,3 +97,27 @@ def test_an_output_may_be_called_as_a_value_inside() -> None:
     x = np.linspace(-2, 2, 3, dtype=np.float32)
     for got, want in zip(Runner(model).run([x]), (np.sin(x) + 1, np.cos(x) * 2), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("names", "taken", "expected"),
+    [
+        (["a", "b"], ["c"], ["a", "b"]),
+        (["a", "b"], ["b"], ["a", "output_b"]),
+        (["b", "output_b"], ["b"], ["output_output_b", "output_b"]),
+    ],
+)
+def test_a_prefix_sets_names_apart(names: list[str], taken: list[str], expected: list[str]) -> None:
+    assert prefixed_if_taken(names, taken, "output_") == expected
+
+
+def test_values_inside_get_numbers() -> None:
+    x = ir.Value(name="x", shape=ir.Shape([2]), type=ir.TensorType(ir.DataType.FLOAT))
+    nodes = [ir.Node("", "Neg", [x])]
+    for name in ("x", "a", "a", "x_1", None, None, "y"):
+        nodes.append(ir.Node("", "Neg", nodes[-1].outputs))
+        nodes[-2].outputs[0].name = name
+    nodes[-1].outputs[0].name = "y"
+    model = ir.Model(ir.Graph([x], nodes[-1].outputs, nodes=nodes, opset_imports={"": 23}), ir_version=10)
+    unique_names(model)
+    assert [n.outputs[0].name for n in nodes] == ["x_2", "a", "a_1", "x_1", "val_0", "val_1", "y_1", "y"]
