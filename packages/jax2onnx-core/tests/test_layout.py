@@ -28,7 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "lowering": {"fusion", "frontend", "plugin", "program", "options", "tidy", "legalise", "output", *LEAVES},
     "api": {"lowering", "fusion", "frontend", "plugin", "program", "options", "tidy", "legalise", "output", *LEAVES},
     "checking": {"api", "lowering", "frontend", "plugin", "program", "options", "output", *LEAVES},
-    "testing": {"checking", *LEAVES},
+    "testing": {"checking", "api", "frontend", "plugin", "program", *LEAVES},
     "cli": {"testing", "checking", "api", "options", "plugin", "fusion", "inspect", "", *LEAVES},
     "": {"api", "checking", "plugin", *LEAVES},  # jax2onnx/__init__.py, the front door
     "__main__": {"cli"},
