@@ -12,12 +12,9 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from jax import export
 
 from jax2onnx.checking.check import allclose, check
-from jax2onnx.checking.compare import CheckReport, compare
-from jax2onnx.checking.inputs import draw, nudge
-from jax2onnx.checking.sizes import assignments, concrete
+from jax2onnx.checking.compare import CheckReport
 from jax2onnx.errors import CheckError, InputSpecError
 
 BF16 = ml_dtypes.bfloat16
@@ -137,31 +134,6 @@ def test_poles_are_compared_exactly() -> None:
         check(model_of("Atanh", np.float32, (64,)), lambda x: jnp.where(x == 1, 100, jnp.arctanh(x)), [(64,)])
 
 
-def test_compare_tolerances() -> None:
-    want = np.array([1.0, 0.0, np.nan, np.inf, -0.0], np.float32)
-    got = np.array([1.00001, 1e-7, np.nan, np.inf, 0.0], np.float32)
-    (report,) = compare([want], [got], ["y"])
-    assert report.max_abs == pytest.approx(1e-5, rel=0.1)
-    with pytest.raises(CheckError, match=r"y\[0\]"):
-        compare([want], [got], ["y"], rtol=1e-6, atol=1e-6)
-    with pytest.raises(CheckError, match=r"y\[1\]"):
-        compare([want], [got], ["y"], atol=1e-9)
-    for wrong in (np.nan, -np.inf, 3e38):
-        with pytest.raises(CheckError, match=r"y\[3\]"):
-            compare([want], [np.where(np.isposinf(got), np.float32(wrong), got)], ["y"])
-
-
-def test_compare_integers_exactly() -> None:
-    big = np.array([2**63 - 1, -(2**63)], np.int64)
-    compare([big], [big.copy()], ["y"])
-    with pytest.raises(CheckError):
-        compare([big], [big - np.array([1, 0])], ["y"])
-
-
-def test_subnormal_numbers_are_equal_to_zero() -> None:
-    compare([np.zeros(1, np.float32)], [np.full(1, 1e-39, np.float32)], ["y"], rtol=0, atol=0)
-
-
 def test_pytrees_keywords_and_concrete_inputs() -> None:
     model = model_of("Sub", np.float32, (2,), inputs=2)
     a, b = np.array([1, 2], np.float32), np.array([5, 6], np.float32)
@@ -199,81 +171,3 @@ def test_a_model_that_does_not_load_or_fit() -> None:
         check(model_of("Add", np.float32, (2,), inputs=2), jnp.negative, [(2,)])
     with pytest.raises(CheckError, match="cannot run"):
         check(model_of("Neg", np.float32, (2,)), jnp.negative, [(3,)])
-
-
-def avals(*specs: tuple[Any, Any], constraints: tuple[str, ...] = ()) -> list[jax.ShapeDtypeStruct]:
-    scope = export.SymbolicScope(constraints)
-    return [
-        jax.ShapeDtypeStruct(tuple(export.symbolic_shape(d, scope=scope)[0] if isinstance(d, str) else d for d in s), t)
-        for s, t in specs
-    ]
-
-
-def test_sizes_differ_between_symbols_and_obey_constraints() -> None:
-    two = avals((("B", "T"), np.float32))
-    assert assignments(two, None) == [{"B": 1, "T": 3}, {"B": 3, "T": 7}, {"B": 7, "T": 1}]
-    assert assignments(two, (2, 5)) == [{"B": 2, "T": 5}, {"B": 5, "T": 2}]
-    told = ["T >= 4", "mod(T, 2) == 0"]
-    for env in assignments(avals((("B", "T"), np.float32), constraints=tuple(told)), None, told):
-        assert env["T"] >= 4
-        assert env["T"] % 2 == 0
-    for env in assignments(avals((("B - 4", "2*B + 1"), np.float32)), None):
-        assert env["B"] >= 4
-    with pytest.raises(InputSpecError, match=r"no sizes near .* T >= 1000"):
-        assignments(two, None, ["T >= 1000"])
-    assert assignments(two, [{"B": 1000, "T": 1}], ["B >= 1000"]) == [{"B": 1000, "T": 1}]
-
-
-def test_concrete_shapes() -> None:
-    (aval,) = avals((("2*B + 1", "floordiv(T, 2)", "max(B, T)", 5), np.float32))
-    assert concrete(aval.shape, {"B": 2, "T": 7}) == (5, 3, 7, 5)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, BF16, ml_dtypes.float8_e4m3fn])
-def test_what_is_drawn_for_floats(dtype: Any) -> None:
-    batches = {b.kind: b.arrays[0] for b in draw(avals((("B", 40), dtype)))}
-    assert all(a.dtype == dtype for a in batches.values())
-    ordinary, large, special = (batches[k].astype(np.float32) for k in ("ordinary", "large", "special"))
-    assert np.isfinite(ordinary).all()
-    assert (ordinary < 0).any()
-    assert np.abs(large).max() > 2 * np.abs(ordinary).max()
-    assert np.isnan(special).any()
-    assert np.isfinite(special).any()
-    tiny = float(ml_dtypes.finfo(dtype).tiny)
-    assert all(((np.abs(a) >= tiny) | (a == 0) | np.isnan(a)).all() for a in (ordinary, large, special))
-
-
-@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint32])
-def test_what_is_drawn_for_integers(dtype: Any) -> None:
-    batches = {b.kind: b.arrays[0] for b in draw(avals((("B", 40), dtype)))}
-    info = np.iinfo(dtype)
-    assert set(np.unique(batches["ordinary"])) <= set(range(10))
-    assert {info.min, info.max} <= set(batches["large"].ravel().tolist())
-    if info.min < 0:
-        assert -1 in batches["special"]
-
-
-def test_kinds() -> None:
-    spec = avals((("B",), np.float32))
-    assert [b.kind for b in draw(spec, (1, 2), kinds=["large", "special"])] == ["large", "large", "special"]
-
-
-def test_rank_0_integers_stay_small() -> None:
-    for batch in draw(avals(((), np.int32))):
-        assert abs(int(batch.arrays[0])) <= 100
-
-
-def test_drawing_is_reproducible() -> None:
-    specs = avals((("B", 4), np.float32), ((3,), np.int32), ((2,), np.bool_))
-    for a, b in zip(draw(specs, seed=5), draw(specs, seed=5), strict=True):
-        for x, y in zip(a.arrays, b.arrays, strict=True):
-            np.testing.assert_array_equal(x, y)
-
-
-def test_nudging_moves_floats_by_their_last_place() -> None:
-    x = np.array([1.1, -2.3, 0, np.nan, np.inf, 1, 2.5, 1e8], np.float32)
-    for index in range(4):
-        moved, same = nudge([x, np.array([1, 2])], index)
-        np.testing.assert_allclose(moved, x, rtol=5e-7)
-        np.testing.assert_array_equal(moved != x, [True, True, False, True, False, False, False, True])
-        assert same.tolist() == [1, 2]

@@ -5,8 +5,10 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from jax2onnx.cli import main as cli
 
@@ -59,8 +61,8 @@ def run(capsys):
     def command(*arguments):
         with pytest.raises(SystemExit) as ended:
             cli.main(arguments)
-        told = capsys.readouterr()
-        return ended.value.code or 0, told.out, told.err
+        printed = capsys.readouterr()
+        return ended.value.code or 0, printed.out, printed.err
 
     return command
 
@@ -148,12 +150,8 @@ def test_inspect(run):
 
 
 def test_inspect_lists_the_largest_initializers(run):
-    from onnx import TensorProto, helper, numpy_helper
-
-    stored = [
-        numpy_helper.from_array(__import__("numpy").zeros(size, "float32"), name)
-        for name, size in [("small", 2), ("large", 1000), ("middle", 10)]
-    ]
+    sizes = {"small": 2, "large": 1000, "middle": 10}
+    stored = [numpy_helper.from_array(np.zeros(size, "float32"), name) for name, size in sizes.items()]
     graph = helper.make_graph([], "g", [], [helper.make_tensor_value_info("large", TensorProto.FLOAT, [1000])], stored)
     onnx.save(helper.make_model(graph), "m.onnx")
     out = run("inspect", "m.onnx", "--largest", "2")[1]
@@ -161,8 +159,8 @@ def test_inspect_lists_the_largest_initializers(run):
         ["initializer", "large", "float32[1000]", "3.9", "KiB"],
         ["initializer", "middle", "float32[10]", "40", "B"],
     ]
-    told = json.loads(run("inspect", "m.onnx", "--json")[1])
-    assert [t["name"] for t in told["initializers"]] == ["large", "middle", "small"]
+    summary = json.loads(run("inspect", "m.onnx", "--json")[1])
+    assert [t["name"] for t in summary["initializers"]] == ["large", "middle", "small"]
 
 
 def test_inspect_what_is_no_model(run, tmp_path):
@@ -173,7 +171,7 @@ def test_inspect_what_is_no_model(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("export", "models:double"), "give either a file to write (--output) or a stage to print (--show)"),
         (("export", "models", "-o", "m.onnx"), "not of the form MODULE:OBJECT"),
@@ -186,15 +184,15 @@ def test_inspect_what_is_no_model(run, tmp_path):
         (("unknown",), "No such command"),
     ],
 )
-def test_a_wrong_call_exits_with_2(run, tmp_path, arguments, told):
+def test_a_wrong_call_exits_with_2(run, tmp_path, arguments, message):
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
-    assert told in err
+    assert message in err
     assert not (tmp_path / "m.onnx").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("models:double", "-i", "x=what"), "error: "),
         (("models:double", "-i", "x=float32[3]", "--opset", "9"), "opset"),
@@ -202,10 +200,10 @@ def test_a_wrong_call_exits_with_2(run, tmp_path, arguments, told):
         (("models:text", "-i", "x=float32[3]"), "error: "),
     ],
 )
-def test_a_failure_exits_with_1_and_no_traceback(run, tmp_path, arguments, told):
+def test_a_failure_exits_with_1_and_no_traceback(run, tmp_path, arguments, message):
     code, out, err = run("export", *arguments, "-o", "m.onnx")
     assert (code, out) == (1, "")
-    assert told in err
+    assert message in err
     assert "Traceback" not in err
     assert not (tmp_path / "m.onnx").exists()
 
@@ -239,14 +237,15 @@ def test_list_plugins(run, fake_plugin):
 
 def test_list_plugins_as_json(run, fake_plugin):
     fake_plugin("alpha")
-    told = json.loads(run("list-plugins", "--json")[1])
-    assert {"name": "alpha", "status": "ok", "module": "fake_dist_alpha_alpha"}.items() <= told["plugins"][-1].items()
-    assert "entries" not in told
+    report = json.loads(run("list-plugins", "--json")[1])
+    expected = {"name": "alpha", "status": "ok", "module": "fake_dist_alpha_alpha"}
+    assert expected.items() <= report["plugins"][-1].items()
+    assert "entries" not in report
 
 
 def test_version_in_a_process():
-    told = subprocess.run([sys.executable, "-m", "jax2onnx", "--version"], capture_output=True, text=True, check=True)
-    assert told.stdout == "jax2onnx 0.1.0\n"
+    result = subprocess.run([sys.executable, "-m", "jax2onnx", "--version"], capture_output=True, text=True, check=True)
+    assert result.stdout == "jax2onnx 0.1.0\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are a thing of POSIX")
@@ -257,16 +256,16 @@ def test_progress_on_a_terminal():
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "jax2onnx", "export", "models:double", "-i", "x=float32[3]", "-o", "m.onnx"]
     environment = {**os.environ, "TERM": "xterm-256color"}
-    told = b""
+    progress = b""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=follower, env=environment) as process:
         os.close(follower)
         while True:
             try:
-                told += os.read(leader, 4096)
+                progress += os.read(leader, 4096)
             except OSError:  # the other end is closed
                 break
         out = process.stdout.read().decode()
     os.close(leader)
-    assert process.returncode == 0, told
-    assert b"exporting models:double" in told
+    assert process.returncode == 0, progress
+    assert b"exporting models:double" in progress
     assert out.startswith("m.onnx: ")

@@ -215,7 +215,7 @@ def _check(model: Path, fn: Any, specs: Any, **shared: Unpack[SharedOptions]) ->
 @_DEBUG
 def inspect(*, model: Path, as_json: bool, largest: int, picture: Path | None) -> None:
     """Show inputs, outputs, opset, operators, size and largest initializers of MODEL."""
-    from jax2onnx.inspect.summary import summarise, format_size
+    from jax2onnx.inspect.summary import format_size, summarise
 
     summary = summarise(model)
     if picture is not None:
