@@ -74,7 +74,7 @@ class Home:
         if not self.is_function:
             return self._register(tensor, "const_tidy")
         value = _value_of(tensor)
-        attribute = ir.AttrTensor("value", tensor)
+        attribute = ir.AttrTensor("value", ir.Tensor(array))
         node = ir.Node("", "Constant", [], [attribute], outputs=[value])
         self.graph.insert_before(self.graph.node(0), node)
         return value
