@@ -33,6 +33,7 @@ def model_with_constant(op: str, number: float, *, swapped: bool = False) -> ir.
         ("Div", 1 + 1e-9, False, ["Constant", "Mul", "Constant", "Div"]),
         # far from neutral, neutral itself, or not neutral on that side
         ("Add", 1e-3, False, ["Add"]),
+        ("Add", 1e300, False, ["Add"]),
         ("Mul", 1.0, False, ["Mul"]),
         ("Sub", 1e-50, True, ["Sub"]),
         ("Div", 1 + 1e-9, True, ["Div"]),

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["keep_near_neutral", "keep_products", "lacks_fused_products"]
 
 _Array: TypeAlias = np.ndarray[Any, Any]
-_NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
+_NEUTRAL = {
+    "Add": (0.0, (0, 1)),
+    "Sub": (0.0, (1,)),
+    "Mul": (1.0, (0, 1)),
+    "Div": (1.0, (1,)),
+}
+"""Operator -> the number that changes nothing, and the operands of which that is true."""
 _CLOSE = 1e-6
 """Nothing farther from 0 or 1 rounds to it in float32."""
 
@@ -35,18 +41,13 @@ def keep_near_neutral(graph: ir.Graph, node: ir.Node) -> None:
     """
     if node.domain or node.op_type not in _NEUTRAL:
         return
-    neutral = _NEUTRAL[node.op_type]
-    for place in _places(node):
+    neutral, places = _NEUTRAL[node.op_type]
+    for place in places:
         number = _number(node.inputs[place])
         if number is not None and _is_near(number.item(), neutral):
             number = _make_distant(graph, node, 1 - place, number)
             node.replace_input_with(place, _constant(graph, node, number))
             return
-
-
-def _places(node: ir.Node) -> tuple[int, ...]:
-    """Return the operands of a node that may be neutral to it: for ``Sub`` and ``Div`` only the second."""
-    return (0, 1) if node.op_type in {"Add", "Mul"} else (1,)
 
 
 def _number(value: ir.Value | None) -> _Array | None:
@@ -60,12 +61,11 @@ def _number(value: ir.Value | None) -> _Array | None:
 
 
 def _is_near(number: float, neutral: float) -> bool:
-    rounds_to_it = np.float32(number) == neutral
-    return rounds_to_it and 0 < abs(number - neutral) < _CLOSE
+    return 0 < abs(number - neutral) < _CLOSE and np.float32(number) == neutral
 
 
 def _make_distant(graph: ir.Graph, node: ir.Node, place: int, number: _Array) -> _Array:
-    """Change a node and its operand at this place, such that the other operand is far from neutral; return that one."""
+    """Change a node, or its operand at this place; return the other operand, far from neutral, that fits to it."""
     if node.op_type in {"Add", "Sub"}:
         negated = node.op_type == "Sub"
         node.op_type = "Sum"
@@ -75,7 +75,7 @@ def _make_distant(graph: ir.Graph, node: ir.Node, place: int, number: _Array) ->
     half = _constant(graph, node, np.asarray(0.5))
     halved = ir.node("Mul", [other, half], outputs=[like(other, DataType.DOUBLE)])
     node.replace_input_with(place, _insert(graph, node, halved))
-    # Both factors are powers of two: nothing is rounded.
+    # Factors of two round nothing.
     return number * 2 if node.op_type == "Mul" else number / 2
 
 

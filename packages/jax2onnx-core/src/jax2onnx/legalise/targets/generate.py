@@ -9,9 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import onnx
 import onnxruntime
@@ -21,56 +20,30 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 __all__ = ["kernels", "max_opset"]
 
 _PROVIDER = "CPUExecutionProvider"
+_Types: TypeAlias = dict[str, set[str]]
 _OPEN_END = 2**31 - 1
 _DOMAINS = ("", "ai.onnx.ml", "com.microsoft")
 
 
-@dataclass
-class _Kernel:
-    """One kernel, or several that differ in the dtypes of one parameter only."""
-
-    since: int
-    until: int
-    types: dict[str, set[str]]
-
-    def merge(self, other: _Kernel) -> bool:
-        """Take in another kernel, if it differs in the dtypes of one parameter only; return whether it does."""
-        if self.since != other.since or self.until != other.until or self.types.keys() != other.types.keys():
-            return False
-        differing = [name for name in self.types if other.types[name] != self.types[name]]
-        if len(differing) > 1:
-            return False
-        for name in differing:
-            self.types[name] |= other.types[name]
-        return True
-
-    def entry(self) -> list[Any]:
-        """Return the kernel as the table has it."""
-        types: dict[str, str] = {}
-        for name in sorted(self.types):
-            dtypes = sorted(self.types[name])
-            types[name] = " ".join(dtypes)
-        until = None if self.until == _OPEN_END else self.until
-        return [self.since, until, types]
-
-
 def kernels(provider: str = _PROVIDER) -> dict[str, dict[str, list[list[Any]]]]:
     """Return domain -> operator -> ``[since, until, {parameter: "dtype dtype …"}]`` of the installed onnxruntime."""
-    found: dict[tuple[str, str], list[_Kernel]] = {}
+    found: dict[tuple[str, str, int, int], list[_Types]] = {}
     for kernel in native.get_all_opkernel_def():
         if kernel.provider == provider and kernel.domain in _DOMAINS:
-            since, until = kernel.version_range
-            versions = found.setdefault((kernel.domain, kernel.op_name), [])
-            versions.append(_Kernel(since, until, _dtypes(kernel.type_constraints)))
+            key = (kernel.domain, kernel.op_name, *kernel.version_range)
+            found.setdefault(key, []).append(_dtypes(kernel.type_constraints))
     table: dict[str, dict[str, list[list[Any]]]] = {domain: {} for domain in _DOMAINS}
-    for (domain, name), versions in found.items():
-        table[domain][name] = [kernel.entry() for kernel in _merged(versions)]
+    for domain, operator, since, until in sorted(found):
+        entries = table[domain].setdefault(operator, [])
+        for types in _merged(found[domain, operator, since, until]):
+            written = {name: " ".join(sorted(types[name])) for name in sorted(types)}
+            entries.append([since, None if until == _OPEN_END else until, written])
     return table
 
 
-def _dtypes(constraints: Mapping[str, Iterable[str]]) -> dict[str, set[str]]:
+def _dtypes(constraints: Mapping[str, Iterable[str]]) -> _Types:
     """Return parameter -> dtypes: ``{"T": {"float"}}`` for ``{"T": ["tensor(float)"]}``; other types are left out."""
-    found: dict[str, set[str]] = {}
+    found: _Types = {}
     for parameter, types in constraints.items():
         for name in types:
             if name.startswith("tensor("):
@@ -79,12 +52,18 @@ def _dtypes(constraints: Mapping[str, Iterable[str]]) -> dict[str, set[str]]:
     return found
 
 
-def _merged(versions: list[_Kernel]) -> list[_Kernel]:
-    merged: list[_Kernel] = []
-    versions = sorted(versions, key=lambda kernel: (kernel.since, kernel.until, str(sorted(kernel.types))))
-    for kernel in versions:
-        if not any(other.merge(kernel) for other in merged):
-            merged.append(kernel)
+def _merged(kernels: list[_Types]) -> list[_Types]:
+    """Merge kernels that differ in the dtypes of one parameter only."""
+    merged: list[_Types] = []
+    for types in sorted(kernels, key=lambda types: str(sorted(types))):
+        for other in merged:
+            differing = [name for name in types if types[name] != other.get(name)]
+            if types.keys() == other.keys() and len(differing) <= 1:
+                for name in differing:
+                    other[name] |= types[name]
+                break
+        else:
+            merged.append(types)
     return merged
 
 
