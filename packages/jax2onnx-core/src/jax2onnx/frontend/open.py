@@ -55,7 +55,8 @@ def _open_plain(fn: Any) -> Opened:
     of the argument.
     """
     if not callable(fn):
-        raise InputSpecError(f"fn: {reprlib.repr(fn)} is neither callable nor an object that a loaded plugin opens")
+        shown = reprlib.repr(fn)
+        raise InputSpecError(f"fn: {shown} is neither callable nor an object that a loaded plugin opens")
     if not isinstance(fn, partial):
         fn = partial(fn)
     flat, tree = jax.tree_util.tree_flatten_with_path((fn.args, fn.keywords))
@@ -66,14 +67,16 @@ def _open_plain(fn: Any) -> Opened:
         leaves.append(leaf)
         # Two keys of the path lead to the argument.
         is_in_container = len(path) > 2
-        if is_in_container and isinstance(leaf, jax.Array) and is_parameter(leaf):
+        is_array = isinstance(leaf, jax.Array)
+        if is_in_container and is_array and is_parameter(leaf):
             short.append(path_name(path[2:]))
             long.append(path_name(path[1:]))
         else:
             short.append(None)
             long.append(None)
     held = Leaves(leaves, short, tree)
-    if len(held.params) < len(short) - short.count(None):
+    count = len(short) - short.count(None)
+    if len(held.params) < count:
         held = Leaves(leaves, long, tree)
 
     def pure(params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
