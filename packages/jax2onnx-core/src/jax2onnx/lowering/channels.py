@@ -6,9 +6,18 @@ from collections.abc import Sequence
 
 from jax2onnx.errors import InputSpecError
 
+__all__ = ["chosen"]
 
-def chosen(option: str, wanted: Sequence[str] | bool, ranks: Sequence[tuple[str, int]]) -> list[bool]:  # noqa: FBT001
-    """Tell which arrays an option means.
+_IMAGE_RANK = 3
+"""The least rank of an image: (N, spatial dim, C)."""
+
+
+def chosen(
+    option: str,
+    wanted: Sequence[str] | bool,  # noqa: FBT001
+    ranks: Sequence[tuple[str, int]],
+) -> list[bool]:
+    """Return for each array whether an option means it.
 
     Args:
         option: its name, for the message.
@@ -19,13 +28,15 @@ def chosen(option: str, wanted: Sequence[str] | bool, ranks: Sequence[tuple[str,
         InputSpecError: a name is not there, or is that of an array of rank below 3.
     """
     if isinstance(wanted, bool):
-        return [wanted and rank >= 3 for _, rank in ranks]
+        return [wanted and rank >= _IMAGE_RANK for _, rank in ranks]
     if isinstance(wanted, str) or not isinstance(wanted, Sequence):
         raise InputSpecError(f"{option}: expected a list of names, or True for every image, got {wanted!r}")
     known = dict(ranks)
     for name in wanted:
         if name not in known:
-            raise InputSpecError(f"{option}: {name!r} is none of {', '.join(known) or 'the arrays (there are none)'}")
-        if known[name] < 3:
-            raise InputSpecError(f"{option}: {name!r} has rank {known[name]}; an image has rank 3 or more")
+            names = ", ".join(known) or "the arrays (there are none)"
+            raise InputSpecError(f"{option}: {name!r} is none of {names}")
+        rank = known[name]
+        if rank < _IMAGE_RANK:
+            raise InputSpecError(f"{option}: {name!r} has rank {rank}; an image has rank 3 or more")
     return [name in wanted for name, _ in ranks]

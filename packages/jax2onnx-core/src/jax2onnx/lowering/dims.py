@@ -7,130 +7,164 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx_ir as ir
 
-from jax2onnx._compat import is_symbolic
+from jax2onnx._compat import ShapedArray
 from jax2onnx.errors import UnsupportedCaseError
 from jax2onnx.lowering.builder import DimSource
-from jax2onnx.program.dims import linear, parse, python
+from jax2onnx.plugin.context import graph_input
+from jax2onnx.program.dims import expression, linear
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+
+    import onnx_ir as ir
 
     from jax2onnx.lowering.builder import Ops
 
+__all__ = ["Dims", "find_sources"]
 
-def find_sources(inputs: Sequence[tuple[ir.Value, Sequence[Any]]]) -> dict[str, DimSource]:
+_OPERATORS: dict[type[ast.operator], str] = {
+    ast.Add: "Add",
+    ast.Sub: "Sub",
+    ast.Mult: "Mul",
+}
+
+_DIM = ShapedArray((1,), np.dtype(np.int64))
+"""The type of every dimension."""
+
+
+def find_sources(inputs: Sequence[ir.Value], avals: Sequence[Any]) -> dict[str, DimSource]:
     """Map each symbol to the cheapest input dimension that determines it.
 
     Args:
-        inputs: graph inputs with their shapes (ints and symbolic dims).
+        inputs: graph inputs.
+        avals: their abstract values, whose shapes have ints and symbolic dims.
     """
-    sources: dict[str, DimSource] = {}
-    for value, shape in inputs:
-        for axis, dim in enumerate(shape):
-            if not is_symbolic(dim):
+    direct: dict[str, DimSource] = {}
+    computed: dict[str, DimSource] = {}
+    for value, aval in zip(inputs, avals, strict=True):
+        for axis, dim in enumerate(aval.shape):
+            coefficients = dict(linear(dim) or {})
+            offset = coefficients.pop("", 0)
+            if len(coefficients) != 1:
                 continue
-            terms = linear(parse(python(dim)))
-            if terms is None or len(terms) - ("" in terms) != 1:
-                continue
-            symbol = next(s for s in terms if s)
-            source = DimSource(value, axis, terms[symbol], terms.get("", 0))
-            known = sources.get(symbol)
-            if known is None or (known.scale, known.offset) != (1, 0) == (source.scale, source.offset):
-                sources[symbol] = source
-    return sources
+            symbol, scale = coefficients.popitem()
+            is_direct = scale == 1 and offset == 0
+            sources = direct if is_direct else computed
+            sources.setdefault(symbol, DimSource(value, axis, scale, offset))
+    return computed | direct
 
 
-class Dims:
+class Dims(ast.NodeVisitor):
     """Computes dimensions inside a model under construction."""
 
     def __init__(self, op: Ops) -> None:
         self._op = op
 
     def value(self, dim: Any) -> ir.Value:
-        """Return the dimension as int64 of shape ``[1]``."""
-        if not is_symbolic(dim):
-            return self._op.constant(np.asarray([int(dim)], np.int64))
-        return self._walk(parse(python(dim)))
+        """Return a dimension as int64 of shape ``[1]``.
 
-    def named(self, name: str) -> ir.Value:
-        """Return the dimension named by a symbol."""
-        return self._walk(parse(name))
+        Args:
+            dim: an int, a symbolic dim or the name of a symbol.
+        """
+        return self.visit(expression(dim))
 
-    def _walk(self, node: ast.expr) -> ir.Value:
+    def visit(self, node: ast.AST) -> ir.Value:
         """Emit an expression at the root, where every subgraph can see it, unless it is there already."""
         root = self._op.scope.root
         key = ast.dump(node)
-        value = root.dims.get(key)
-        if value is None:
+        if key not in root.dims:
             with self._op.within(root):
-                value = root.dims[key] = self._emit(node)
-        return value
+                root.dims[key] = super().visit(node)
+        return root.dims[key]
 
-    def _emit(self, node: ast.expr) -> ir.Value:
-        op = self._op
-        match node:
-            case ast.Constant(value=int(value)):
-                return op.constant(np.asarray([value], np.int64))
-            case ast.Name(id=name):
-                return self._symbol(name)
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int(value))):
-                return op.constant(np.asarray([-value], np.int64))
-            case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return self._arith("Neg", operand)
-            case ast.BinOp(left=left, op=operator, right=right):
-                if isinstance(operator, ast.Pow) and isinstance(right, ast.Constant):
-                    return functools.reduce(op.Mul, [self._walk(left)] * int(str(right.value)))
-                return self._arith(_OPERATORS[type(operator)], left, right)
-            case ast.Call(func=ast.Name(id="floordiv"), args=[a, b]):
-                # ONNX integer Div truncates; JAX floors.
-                dividend, divisor = self._walk(a), self._divisor(b)
-                return self._int(op.Div, self._int(op.Sub, dividend, self._int(op.Mod, dividend, divisor)), divisor)
-            case ast.Call(func=ast.Name(id="mod"), args=[a, b]):
-                return self._int(op.Mod, self._walk(a), self._divisor(b))
-            case ast.Call(func=ast.Name(id="max" | "min" as name), args=args):
-                return self._arith(name.capitalize(), *args)
+    def generic_visit(self, node: ast.AST) -> ir.Value:
+        """Refuse an expression that the other methods do not know."""
         msg = f"the dimension expression {ast.unparse(node)} has no ONNX form"
         raise UnsupportedCaseError(msg, remedy="report it: dimension grammar is expected to be complete")
 
-    def _arith(self, op_type: str, *operands: ast.expr) -> ir.Value:
-        return self._int(functools.partial(self._op.emit, op_type), *[self._walk(o) for o in operands])
+    def visit_Constant(self, node: ast.Constant) -> ir.Value:
+        """Emit a number."""
+        return self._constant(ast.literal_eval(node))
+
+    def visit_Name(self, node: ast.Name) -> ir.Value:
+        """Emit a symbol: read off an input, or passed by the callers of a function."""
+        symbol = node.id
+        scope = self._op.scope
+        source = scope.sources.get(symbol)
+        if source is not None:
+            return self._read(source)
+        if scope.function:
+            value = graph_input(_DIM, f"dim_{symbol}")
+            scope.hoisted.append((value, symbol))
+            return value
+        msg = f"no input determines the symbolic dimension {symbol!r}"
+        raise UnsupportedCaseError(msg, remedy=f"give some input a dimension that is {symbol!r} or linear in it")
+
+    def _read(self, source: DimSource) -> ir.Value:
+        """Solve ``size = scale * symbol + offset`` for the symbol."""
+        axis = source.axis
+        value = self._op.Shape(source.value, start=axis, end=axis + 1)
+        value.shape = self._constant(0).shape
+        if source.offset:
+            offset = self._constant(source.offset)
+            value = self._node("Sub", value, offset)
+        if source.scale != 1:
+            scale = self._constant(source.scale)
+            value = self._node("Div", value, scale)
+        return value
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ir.Value:
+        """Emit a negated expression."""
+        if isinstance(node.operand, ast.Constant):
+            return self._constant(ast.literal_eval(node))
+        operand = self.visit(node.operand)
+        return self._node("Neg", operand)
+
+    def visit_BinOp(self, node: ast.BinOp) -> ir.Value:
+        """Emit a sum, a difference, a product or a power."""
+        left = self.visit(node.left)
+        if isinstance(node.op, ast.Pow):
+            exponent = ast.literal_eval(node.right)
+            factors = [left] * exponent
+            return functools.reduce(self._op.Mul, factors)
+        right = self.visit(node.right)
+        op_type = _OPERATORS[type(node.op)]
+        return self._node(op_type, left, right)
+
+    def visit_Call(self, node: ast.Call) -> ir.Value:
+        """Emit one of the functions of JAX's grammar."""
+        function = ast.unparse(node.func)
+        if function in {"max", "min"}:
+            operands = map(self.visit, node.args)
+            return self._node(function.capitalize(), *operands)
+        if function not in {"floordiv", "mod"}:
+            return self.generic_visit(node)
+        dividend = self.visit(node.args[0])
+        divisor = self._divisor(node.args[1])
+        remainder = self._node("Mod", dividend, divisor)
+        if function == "mod":
+            return remainder
+        # ONNX's Div of integers truncates; JAX floors.
+        multiple = self._node("Sub", dividend, remainder)
+        return self._node("Div", multiple, divisor)
 
     def _divisor(self, node: ast.expr) -> ir.Value:
         """Return a divisor, 1 where it is 0: JAX decides at conversion what then goes unused, onnxruntime fails."""
-        value = self._walk(node)
-        if not _free(node):
+        value = self.visit(node)
+        if value.const_value is not None:
             return value
-        return self._int(lambda v: self._op.Where(self._op.Equal(v, 0), self.value(1), v), value)
+        is_zero = self._op.Equal(value, 0)
+        one = self._constant(1)
+        divisor = self._op.Where(is_zero, one, value)
+        divisor.shape = value.shape
+        return divisor
 
-    def _int(self, emit: Callable[..., ir.Value], *operands: ir.Value) -> ir.Value:
-        value = emit(*operands)
+    def _node(self, op_type: str, *operands: ir.Value) -> ir.Value:
+        value = self._op.emit(op_type, *operands)
         value.shape = operands[0].shape
         return value
 
-    def _symbol(self, name: str) -> ir.Value:
-        root = self._op.scope
-        source = root.sources.get(name)
-        if source is None and root.function:
-            value = ir.Value(name=f"dim_{name}", shape=ir.Shape([1]), type=ir.TensorType(ir.DataType.INT64))
-            root.hoisted.append((value, name))
-            return value
-        if source is None:
-            msg = f"no input determines the symbolic dimension {name!r}"
-            raise UnsupportedCaseError(msg, remedy=f"give some input a dimension that is {name!r} or linear in it")
-        op = self._op
-        value = op.Shape(source.value, start=source.axis, end=source.axis + 1)
-        value.shape = op.constant(np.zeros(1, np.int64)).shape
-        if source.offset:
-            value = self._int(op.Sub, value, self.value(source.offset))
-        if source.scale != 1:
-            value = self._int(op.Div, value, self.value(source.scale))
-        return value
-
-
-def _free(node: ast.expr) -> bool:
-    return any(isinstance(n, ast.Name) for n in ast.walk(node))
-
-
-_OPERATORS: dict[type[ast.operator], str] = {ast.Add: "Add", ast.Sub: "Sub", ast.Mult: "Mul"}
+    def _constant(self, value: int) -> ir.Value:
+        vector = np.asarray([value], np.int64)
+        return self._op.constant(vector)

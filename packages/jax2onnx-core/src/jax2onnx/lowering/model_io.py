@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import onnx_ir as ir
 
 from jax2onnx._compat import ShapedArray
-from jax2onnx.lowering import channels
+from jax2onnx.lowering.channels import chosen
 from jax2onnx.lowering.dims import find_sources
 from jax2onnx.output.names import NEXT, STATE, output_names, prefixed_if_taken
-from jax2onnx.plugin.context import graph_input, ir_dtype
+from jax2onnx.plugin.context import graph_input
 from jax2onnx.program.represent import form, represented
 from jax2onnx.program.shapes import permuted, to_channels_first, to_channels_last
 
@@ -21,6 +22,50 @@ if TYPE_CHECKING:
     from jax2onnx.frontend.trace import Traced
     from jax2onnx.lowering.builder import Ops
     from jax2onnx.options import Options
+
+    _Permutation: TypeAlias = Callable[[int, int], Sequence[int]]
+
+__all__ = ["Border"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Port:
+    """An input or an output of the model.
+
+    Attributes:
+        name: its name.
+        aval: what it is in JAX.
+        is_image: whether it is channels-first in the model and channels-last in JAX.
+    """
+
+    name: str
+    aval: Any
+    is_image: bool
+
+    @property
+    def outside(self) -> Any:
+        """The abstract value that it has in the model."""
+        inside = form(self.aval)
+        if not self.is_image:
+            return inside
+        order = self._order(to_channels_first)
+        return ShapedArray(permuted(inside.shape, order), inside.dtype)
+
+    def transposed(self, value: ir.Value, permutation: _Permutation, op: Ops) -> ir.Value:
+        """Return a value that is permuted if this is an image."""
+        if not self.is_image:
+            return value
+        assert value.shape is not None
+        order = self._order(permutation)
+        result = op.Transpose(value, perm=order)
+        dims = permuted(list(value.shape), order)
+        result.shape = ir.Shape(dims)
+        return result
+
+    def _order(self, permutation: _Permutation) -> Sequence[int]:
+        # Complex numbers have a further dim here, which stays last.
+        inside = form(self.aval)
+        return permutation(len(self.aval.shape), len(inside.shape))
 
 
 class Border:
@@ -34,61 +79,59 @@ class Border:
 
     def __init__(self, op: Ops, parsed: Inputs, traced: Traced, options: Options) -> None:
         self._op = op
-        given = [s.name for s in parsed.specs]
+        given = [spec.name for spec in parsed.specs]
+        avals = [spec.aval for spec in parsed.specs]
         state = prefixed_if_taken(list(traced.updated), given, STATE)
+        state_avals = list(map(jax.typeof, traced.updated.values()))
         names = [*given, *state]
-        self._avals = [*(s.aval for s in parsed.specs), *(jax.typeof(a) for a in traced.updated.values())]
-        ranks = [(s.name, len(s.aval.shape)) for s in parsed.specs]
-        self._images = channels.chosen("inputs_as_nchw", options.inputs_as_nchw, ranks) + [False] * len(state)
-        avals = [_outside(a) if i else form(a) for a, i in zip(self._avals, self._images, strict=True)]
-        self.inputs = [graph_input(a, n) for a, n in zip(avals, names, strict=True)]
-        op.scope.sources.update(find_sources([(v, a.shape) for v, a in zip(self.inputs, avals, strict=True)]))
-        self._names = output_names(traced.outputs, options.output_names, names)
-        self._results = [*traced.avals, *self._avals[len(given) :]]
-        ranks = [(n, len(a.shape)) for n, a in zip(self._names, traced.avals, strict=True)]
-        self._image_results = channels.chosen("outputs_as_nchw", options.outputs_as_nchw, ranks)
-        self._image_results += [False] * len(state)
-        self._names += [n + NEXT for n in state]
-        self.params = _parameters(traced.params, [*names, *self._names])
+        self._inputs = _ports(given, avals, "inputs_as_nchw", options.inputs_as_nchw)
+        self._inputs += _ports(state, state_avals)
+        outputs = output_names(traced.outputs, options.output_names, names)
+        self._outputs = _ports(outputs, traced.avals, "outputs_as_nchw", options.outputs_as_nchw)
+        self._outputs += _ports([name + NEXT for name in state], state_avals)
+        outside = [port.outside for port in self._inputs]
+        self.inputs = list(map(graph_input, outside, names))
+        sources = find_sources(self.inputs, outside)
+        op.scope.sources.update(sources)
+        names += [port.name for port in self._outputs]
+        self.params = _parameters(traced.params, names)
         self.results: list[ir.Value] = []
 
     def operands(self) -> list[ir.Value]:
         """Return the values that the program takes."""
-        inside = [
-            self._moved(v, a, to_channels_last) if image else v
-            for v, a, image in zip(self.inputs, self._avals, self._images, strict=True)
-        ]
-        return [*self.params, *inside]
+        operands = list(self.params)
+        for port, value in zip(self._inputs, self.inputs, strict=True):
+            operands.append(port.transposed(value, to_channels_last, self._op))
+        return operands
 
     def outputs(self, values: Sequence[ir.Value]) -> None:
         """Make outputs of the values that the program gives: named, distinct, none an input or a constant itself."""
-        moved = [
-            self._moved(v, a, to_channels_first) if image else v
-            for v, a, image in zip(values, self._results, self._image_results, strict=True)
-        ]
-        self.results = self._op.distinct(moved)
-        for output, name in zip(self.results, self._names, strict=True):
-            output.name = name
-
-    def _moved(self, value: ir.Value, aval: Any, permutation: Any) -> ir.Value:
-        assert value.shape is not None
-        order = permutation(len(aval.shape), len(value.shape))
-        result: ir.Value = self._op.Transpose(value, perm=list(order))
-        result.type = value.type
-        result.shape = ir.Shape(permuted(list(value.shape), order))
-        return result
+        results = []
+        for port, value in zip(self._outputs, values, strict=True):
+            results.append(port.transposed(value, to_channels_first, self._op))
+        self.results = self._op.distinct(results)
+        for port, value in zip(self._outputs, self.results, strict=True):
+            value.name = port.name
 
 
-def _outside(aval: Any) -> Any:
-    """Return the form of an image, channels-last, as the model has it."""
-    inside = form(aval)
-    return ShapedArray(permuted(inside.shape, to_channels_first(len(aval.shape), len(inside.shape))), inside.dtype)
+def _ports(
+    names: Sequence[str],
+    avals: Sequence[Any],
+    option: str = "",
+    images: Sequence[str] | bool = (),  # noqa: FBT001
+) -> list[_Port]:
+    shapes = [aval.shape for aval in avals]
+    ranks = list(zip(names, map(len, shapes), strict=True))
+    is_image = chosen(option, images, ranks)
+    return list(map(_Port, names, avals, is_image))
 
 
 def _parameters(params: Mapping[str, Any], taken: Sequence[str]) -> list[ir.Value]:
     values = []
-    for name, array in zip(prefixed_if_taken(list(params), taken, "params."), params.values(), strict=True):
+    names = prefixed_if_taken(list(params), taken, "params.")
+    for name, array in zip(names, params.values(), strict=True):
         held = represented(array)
-        tensor = ir.Tensor(held, dtype=ir_dtype(held.dtype), name=name)
-        values.append(ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor))
+        value = graph_input(held, name)
+        value.const_value = ir.Tensor(held, dtype=value.dtype, name=name)
+        values.append(value)
     return values

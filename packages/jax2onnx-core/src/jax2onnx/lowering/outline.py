@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import onnx_ir as ir
 
+from jax2onnx._unique import free_name
 from jax2onnx.lowering.builder import Scope
 from jax2onnx.lowering.dims import Dims, find_sources
 from jax2onnx.output.names import prefixed_if_taken
 from jax2onnx.plugin.context import graph_input
-from jax2onnx.tidy.subgraphs import bodies, every_node
+from jax2onnx.tidy.subgraphs import every_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -20,13 +23,17 @@ if TYPE_CHECKING:
     from jax2onnx.plugin.functions import Mark
     from jax2onnx.program.program import Eqn, Program
 
+    _Run: TypeAlias = Callable[[Program, Sequence[ir.Value]], Sequence[ir.Value]]
+
+__all__ = ["Outliner"]
+
 
 @dataclass(frozen=True, slots=True)
 class _Definition:
-    """A function of the model, and what a call passes after its operands: arrays and named dimensions."""
+    """A function of the model, and what a call passes after its operands: arrays, and dimensions by name."""
 
     function: ir.Function
-    hoisted: tuple[Any, ...]
+    passed: tuple[Any, ...]
 
 
 class Outliner:
@@ -37,7 +44,7 @@ class Outliner:
         run: emits a prepared program into the current graph.
     """
 
-    def __init__(self, opset: int, run: Callable[[Program, Sequence[ir.Value]], Sequence[ir.Value]]) -> None:
+    def __init__(self, opset: int, run: _Run) -> None:
         self._opset = opset
         self._run = run
         self._by_program: dict[Program, _Definition] = {}
@@ -47,87 +54,120 @@ class Outliner:
     def call(self, eqn: Eqn, operands: Sequence[ir.Value], op: Ops) -> Sequence[ir.Value]:
         """Emit the call of a function, defining it where it is new."""
         program = eqn.bodies[0].program
-        definition = self._by_program.get(program)
-        if definition is None:
-            definition = self._define(eqn.params["mark"], program, eqn.params["inputs"], op)
-            self._by_program[program] = definition
-        extra = [Dims(op).named(h) if isinstance(h, str) else op.constant(h) for h in definition.hoisted]
-        function = definition.function
-        return op.call(function.domain, function.name, [*operands, *extra], len(eqn.outputs))
+        if program not in self._by_program:
+            self._by_program[program] = self._define(eqn, program, op)
+        definition = self._by_program[program]
+        arguments = list(operands)
+        for passed in definition.passed:
+            if isinstance(passed, str):
+                arguments.append(Dims(op).value(passed))
+            else:
+                arguments.append(op.constant(passed))
+        domain, name, _ = definition.function.identifier()
+        return op.call(domain, name, arguments, outputs=len(eqn.outputs))
 
-    def _define(self, mark: Mark, program: Program, names: Sequence[str], op: Ops) -> _Definition:
-        inputs = [graph_input(v.aval, name) for v, name in zip(program.inputs, names, strict=True)]
+    def _define(self, eqn: Eqn, program: Program, op: Ops) -> _Definition:
+        names = eqn.params["inputs"]
+        avals = [v.aval for v in program.inputs]
+        inputs = [graph_input(aval, name) for aval, name in zip(avals, names, strict=True)]
         scope = Scope(function=True)
-        shapes = [(value, v.aval.shape) for value, v in zip(inputs, program.inputs, strict=True)]
-        scope.sources.update(find_sources(shapes))
+        scope.sources.update(find_sources(inputs, avals))
         with op.within(scope):
-            outputs = op.distinct(self._run(program, inputs))
-        own_names = prefixed_if_taken([str(v.name) for v, _ in scope.hoisted], names, "_")
-        for (value, _), own in zip(scope.hoisted, own_names, strict=True):
-            value.name = own
-        inputs += [value for value, _ in scope.hoisted]
-        function = self._share(mark, inputs, outputs, scope.nodes)
-        return _Definition(function, tuple(what for _, what in scope.hoisted))
+            results = self._run(program, inputs)
+            outputs = op.distinct(results)
+        hoisted = []
+        passed = []
+        for value, what in scope.hoisted:
+            hoisted.append(value)
+            passed.append(what)
+        _rename_taken(hoisted, names)
+        inputs += hoisted
+        function = self._function(eqn.params["mark"], inputs, outputs, scope.nodes)
+        return _Definition(function, tuple(passed))
 
-    def _share(
-        self, mark: Mark, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], nodes: Sequence[ir.Node]
+    def _function(
+        self,
+        mark: Mark,
+        inputs: Sequence[ir.Value],
+        outputs: Sequence[ir.Value],
+        nodes: Sequence[ir.Node],
     ) -> ir.Function:
-        """Return the function with this body, a known one if there is one."""
-        body = (str(mark), _body_key(inputs, outputs, nodes))
-        known = self._by_body.get(body)
-        if known is not None:
-            return known
-        name, count = mark.name, 1
-        while (mark.namespace, name) in self.functions:
-            name = f"{mark.name}_{count}"
-            count += 1
-        domains = {n.domain: 1 for n in _all(nodes)} | {"": self._opset}
-        graph = ir.Graph(inputs, outputs, nodes=nodes, name=name, opset_imports=domains)
-        function = ir.Function(mark.namespace, name, graph=graph, attributes=[])
-        self.functions[mark.namespace, name] = self._by_body[body] = function
+        """Return the function with this body; a function of the same mark with an equal body if there is one."""
+        key = str(mark), _BodyKey().graph(inputs, outputs, nodes)
+        if key in self._by_body:
+            return self._by_body[key]
+        domain = mark.namespace
+        taken = {name for other, name in self.functions if other == domain}
+        name = free_name(mark.name, taken)
+        graph = ir.Graph(inputs, outputs, nodes=nodes, name=name)
+        for node in every_node(graph):
+            graph.opset_imports.setdefault(node.domain, 1)
+        graph.opset_imports[""] = self._opset
+        function = ir.Function(domain, name, graph=graph, attributes=[])
+        self.functions[domain, name] = function
+        self._by_body[key] = function
         return function
 
 
-def _all(nodes: Iterable[ir.Node]) -> Iterable[ir.Node]:
-    for node in nodes:
-        yield node
-        for body in bodies(node):
-            yield from every_node(body)
+def _rename_taken(values: Sequence[ir.Value], taken: Sequence[str]) -> None:
+    """Put underscores before the names that are taken."""
+    names = [str(value.name) for value in values]
+    for value, name in zip(values, prefixed_if_taken(names, taken, "_"), strict=True):
+        value.name = name
 
 
-def _body_key(inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], nodes: Iterable[ir.Node]) -> Any:
-    """What two equal bodies have in common: operators, wiring, attributes and the inputs' types."""
-    numbers: dict[ir.Value | None, int] = {None: -1}
+class _BodyKey:
+    """Writes a body as a key: operators, wiring, attributes and the inputs' types. Equal bodies have equal keys.
 
-    def number(value: ir.Value | None) -> int:
-        return numbers.setdefault(value, len(numbers))
+    Values are numbered in the order in which they occur.
+    """
 
-    def graph_key(inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], nodes: Iterable[ir.Node]) -> Any:
-        heads = tuple((number(v), v.dtype, _rank(v)) for v in inputs)
-        rows = tuple(
-            (
-                n.domain,
-                n.op_type,
-                tuple(number(v) for v in n.inputs),
-                tuple((k, attribute_key(a)) for k, a in sorted(n.attributes.items())),
-                tuple(number(v) for v in n.outputs),
-            )
-            for n in nodes
+    def __init__(self) -> None:
+        numbers = itertools.count()
+        self._numbers: dict[ir.Value | None, int] = defaultdict(numbers.__next__, {None: -1})
+
+    def graph(
+        self,
+        inputs: Sequence[ir.Value],
+        outputs: Sequence[ir.Value],
+        nodes: Iterable[ir.Node],
+    ) -> Any:
+        return (
+            tuple(map(_input_type, inputs)),
+            self._wires(inputs),
+            tuple(map(self._node, nodes)),
+            self._wires(outputs),
         )
-        return heads, rows, tuple(number(v) for v in outputs)
 
-    def attribute_key(attribute: ir.Attr) -> Any:
+    def _wires(self, values: Iterable[ir.Value | None]) -> Any:
+        return tuple([self._numbers[value] for value in values])
+
+    def _node(self, node: ir.Node) -> Any:
+        attributes = []
+        for name, attribute in sorted(node.attributes.items()):
+            attributes.append((name, self._attribute(attribute)))
+        return (
+            node.domain,
+            node.op_type,
+            self._wires(node.inputs),
+            tuple(attributes),
+            self._wires(node.outputs),
+        )
+
+    def _attribute(self, attribute: ir.Attr) -> Any:
         if attribute.type == ir.AttributeType.GRAPH:
             graph = attribute.as_graph()
-            return graph_key(graph.inputs, graph.outputs, graph)
+            return self.graph(graph.inputs, graph.outputs, graph)
         if attribute.type == ir.AttributeType.TENSOR:
             tensor = attribute.as_tensor()
-            return (tensor.dtype, tuple(tensor.shape), tensor.tobytes())
+            shape = tuple(tensor.shape)
+            return (tensor.dtype, shape, tensor.tobytes())
         return (attribute.type, attribute.value)
 
-    return graph_key(inputs, outputs, nodes)
 
-
-def _rank(value: ir.Value) -> Any:
-    shape = value.shape
-    return None if shape is None else tuple(d if isinstance(d, int) else -1 for d in shape)
+def _input_type(value: ir.Value) -> Any:
+    """Return the dtype and the dims of an input; the symbol of a symbolic dim is left out."""
+    if value.shape is None:
+        return value.dtype
+    dims = [dim if isinstance(dim, int) else -1 for dim in value.shape]
+    return (value.dtype, *dims)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,10 +11,11 @@ import jax
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx._compat import is_symbolic, unsharded, user_frame
+from jax2onnx._compat import is_symbolic, unsharded
 from jax2onnx.errors import UnsupportedCaseError
 from jax2onnx.program.dims import inferred_dims, inserted_ones
 from jax2onnx.program.program import Const, Eqn, Program
+from jax2onnx.program.shapes import has_zero, is_static
 
 if TYPE_CHECKING:
     from jax2onnx.legalise.targets import Target
@@ -80,7 +82,7 @@ class LoweringContext:
     @property
     def where(self) -> str | None:
         """The user's source line of the equation, or of the one whose rule or body it comes from."""
-        return None if self.eqn.source is None else user_frame(self.eqn.source)
+        return self.eqn.where
 
     def known(self, operand: int) -> np.ndarray[Any, Any] | None:
         """Return the value of the equation's operand if it is a constant, else None."""
@@ -93,7 +95,9 @@ class LoweringContext:
 
     def supports(self, op_type: str, dtype: Any) -> bool:
         """Return whether the target can run an operator on a dtype without going through another."""
-        return self.target is None or self.target.supports(op_type, self.opset, [ir_dtype(dtype)])
+        if self.target is None:
+            return True
+        return self.target.supports(op_type, self.opset, [ir_dtype(dtype)])
 
     def unsupported(self, what: str, remedy: str | None = None) -> UnsupportedCaseError:
         """Return (to be raised) the error that this equation's rule does not cover a case."""
@@ -116,18 +120,16 @@ class LoweringContext:
     def shape(self, dims: Sequence[Any]) -> ir.Value:
         """Return dimensions, static or symbolic, as an int64 vector."""
         pieces: list[ir.Value] = []
-        static: list[int] = []
-        for dim in dims:
-            if not is_symbolic(dim):
-                static.append(int(dim))
-                continue
-            if static:
-                pieces.append(self.ints(*static))
-                static = []
-            pieces.append(self.dim(dim))
-        if static or not pieces:
-            pieces.append(self.ints(*static))
-        return pieces[0] if len(pieces) == 1 else self.op.Concat(*pieces, axis=0)
+        for is_number, run in itertools.groupby(dims, key=is_static):
+            if is_number:
+                pieces.append(self.ints(*map(int, run)))
+            else:
+                pieces += map(self.dim, run)
+        if not pieces:
+            return self.ints()
+        if len(pieces) == 1:
+            return pieces[0]
+        return self.op.Concat(*pieces, axis=0)
 
     def reshape(self, x: ir.Value, old: Sequence[Any], new: Sequence[Any]) -> ir.Value:
         """Reshape from ``old`` to ``new``, without shape arithmetic where ``Reshape`` can infer it.
@@ -135,7 +137,7 @@ class LoweringContext:
         What is itself a reshape of something is not reshaped twice.
         """
         reshaped = self._emission.reshaped
-        static = not any(is_symbolic(d) for d in new)
+        static = is_static(*new)
         first, before = reshaped.get(x, (x, old))
         if static or tuple(before) == tuple(new):
             x, old = first, before
@@ -143,23 +145,27 @@ class LoweringContext:
             return x
         result = self.op.rearranged(x, new) if static else None
         if result is None:
-            result = self._reshape(x, old, new, static=static)
+            result = self._reshape(x, old, new)
+            self.stamp(result, new)
         reshaped[result] = x, old
         return result
 
-    def _reshape(self, x: ir.Value, old: Sequence[Any], new: Sequence[Any], *, static: bool) -> ir.Value:
-        if static:
-            return self.stamp(self.op.Reshape(x, self.ints(*new), allowzero=1 if 0 in new else None), new)
-        added, removed = inserted_ones(old, new), inserted_ones(new, old)
+    def _reshape(self, x: ir.Value, old: Sequence[Any], new: Sequence[Any]) -> ir.Value:
+        # Reshape takes a 0 for the size of the same dim of its operand, unless ``allowzero`` is 1.
+        if is_static(*new):
+            allow_zero = 1 if has_zero(*new) else None
+            return self.op.Reshape(x, self.ints(*new), allowzero=allow_zero)
+        added = inserted_ones(old, new)
         if added is not None:
-            return self.stamp(self.op.Unsqueeze(x, self.ints(*added)), new)
+            return self.op.Unsqueeze(x, self.ints(*added))
+        removed = inserted_ones(new, old)
         if removed is not None:
-            return self.stamp(self.op.Squeeze(x, self.ints(*removed)), new)
+            return self.op.Squeeze(x, self.ints(*removed))
         inferred = inferred_dims(old, new)
-        target = self.shape(new) if inferred is None else self.ints(*inferred)
-        # A 0 that is a size, not "copy the input's dim": a literal one, or one that a symbol may take at run time.
-        zero = target.const_value is None or any(not is_symbolic(d) and int(d) == 0 for d in new)
-        return self.stamp(self.op.Reshape(x, target, allowzero=1 if zero else None), new)
+        if inferred is not None:
+            return self.op.Reshape(x, self.ints(*inferred))
+        # A symbol may be 0 at run time.
+        return self.op.Reshape(x, self.shape(new), allowzero=1)
 
     def cast(self, x: ir.Value, dtype: Any) -> ir.Value:
         """Cast to a numpy dtype (ONNX semantics), unless it has that dtype."""
@@ -188,20 +194,30 @@ class LoweringContext:
         return self._emission.run(self.program(jaxpr), operands, derived=self._derived)
 
     def via_jax(
-        self, function: Callable[..., Any], *operands: ir.Value, avals: Sequence[Any] | None = None, **kwargs: Any
+        self,
+        function: Callable[..., Any],
+        *operands: ir.Value,
+        avals: Sequence[Any] | None = None,
+        **kwargs: Any,
     ) -> Any:
         """Trace a JAX function at ``avals`` (default: the equation's operands') and lower it here.
 
         Returns one value if the function returns one array, else a list in the order of the flattened result.
         """
-        specs = [unsharded(a) for a in (self.avals_in if avals is None else avals)]
-        jaxpr, shape = jax.make_jaxpr(lambda *args: function(*args, **kwargs), return_shape=True)(*specs)
+        if avals is None:
+            avals = self.avals_in
+        specs = map(unsharded, avals)
+        bound = functools.partial(function, **kwargs)
+        jaxpr, shape = jax.make_jaxpr(bound, return_shape=True)(*specs)
         program = self._emission.prepare(jaxpr, self.eqn, derived=True)
         values = self._emission.run(program, operands, derived=True)
         return values if isinstance(shape, tuple | list) else values[0]
 
     def subgraph(
-        self, name: str, avals: Sequence[Any], body: Callable[[list[ir.Value]], Sequence[ir.Value]]
+        self,
+        name: str,
+        avals: Sequence[Any],
+        body: Callable[[list[ir.Value]], Sequence[ir.Value]],
     ) -> ir.Graph:
         """Build the body of an ``If``, ``Loop`` or ``Scan``; it may use any value of the enclosing graphs.
 
@@ -210,7 +226,8 @@ class LoweringContext:
             avals: shape and dtype of each graph input.
             body: gets the graph's inputs, returns its outputs.
         """
-        return self.op.subgraph(name, [graph_input(a) for a in avals], body)
+        inputs = list(map(graph_input, avals))
+        return self.op.subgraph(name, inputs, body)
 
 
 @functools.cache
@@ -221,13 +238,20 @@ def ir_dtype(dtype: Any) -> ir.DataType:
 
 def graph_input(aval: Any, name: str | None = None) -> ir.Value:
     """Return a value for an input of a graph."""
-    return stamp(ir.Value(name=name, type=ir.TensorType(ir_dtype(aval.dtype))), aval.shape)
+    dtype = ir_dtype(aval.dtype)
+    value = ir.Value(name=name, type=ir.TensorType(dtype))
+    return stamp(value, aval.shape)
 
 
 def stamp(value: ir.Value, shape: Sequence[Any]) -> ir.Value:
     """Record the shape of a value; return it."""
-    value.shape = _shape(tuple([d if type(d) is int else str(d) if is_symbolic(d) else int(d) for d in shape]))
+    dims = [dim if type(dim) is int else _onnx_dim(dim) for dim in shape]
+    value.shape = _shape(tuple(dims))
     return value
+
+
+def _onnx_dim(dim: Any) -> int | str:
+    return str(dim) if is_symbolic(dim) else int(dim)
 
 
 @functools.lru_cache(maxsize=1024)

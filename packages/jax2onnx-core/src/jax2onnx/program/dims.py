@@ -1,26 +1,43 @@
-"""Symbolic dims, read through the grammar in which JAX prints them."""
+"""Symbolic dims: what is known of them, read through the grammar in which JAX prints them."""
 
 from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 from jax2onnx._compat import is_symbolic, non_negative
+from jax2onnx.program.shapes import has_zero
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["expression", "inferred_dims", "inserted_ones", "linear", "may_be_zero"]
+
+_KEPT = 0
+"""In the target of a ``Reshape``: the size of the same dim of the operand."""
+
+_INFERRED = -1
+"""In the target of a ``Reshape``: the size that follows from the others."""
 
 
 def inferred_dims(old: Sequence[Any], new: Sequence[Any]) -> list[int] | None:
     """Return the target of a ``Reshape`` that keeps (0) or infers (-1) each symbolic dim; None if none can."""
     # A zero-size static dim makes both -1 and 0 ambiguous.
-    if any(not is_symbolic(d) and int(d) == 0 for d in (*old, *new)):
+    if has_zero(*old, *new):
         return None
-    kept = [is_symbolic(d) and i < len(old) and is_symbolic(old[i]) and d == old[i] for i, d in enumerate(new)]
-    left = [i for i, d in enumerate(new) if is_symbolic(d) and not kept[i]]
+    target: list[int] = []
+    for axis, dim in enumerate(new):
+        if not is_symbolic(dim):
+            target.append(int(dim))
+        elif axis < len(old) and is_symbolic(old[axis]) and dim == old[axis]:
+            target.append(_KEPT)
+        else:
+            target.append(_INFERRED)
     # -1 cannot be inferred where a kept dim may be zero at run time.
-    if len(left) > 1 or (left and any(kept)):
-        return None
-    return [-1 if i in left else 0 if kept[i] else int(d) for i, d in enumerate(new)]
+    most = 0 if _KEPT in target else 1
+    return target if target.count(_INFERRED) <= most else None
 
 
 def inserted_ones(short: Sequence[Any], long: Sequence[Any]) -> list[int] | None:
@@ -34,57 +51,75 @@ def inserted_ones(short: Sequence[Any], long: Sequence[Any]) -> list[int] | None
             axes.append(axis)
         else:
             return None
-    return axes if matched == len(short) and axes else None
-
-
-def python(dim: Any) -> str:
-    """Return a dim in the grammar of Python."""
-    return str(dim).replace("^", "**")
-
-
-def linear(node: ast.expr) -> dict[str, int] | None:
-    """Coefficients of a linear expression (the empty name is the constant), or None."""
-    match node:
-        case ast.Constant(value=int(value)):
-            return {"": value}
-        case ast.Name(id=name):
-            return {name: 1}
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            inner = linear(operand)
-            return None if inner is None else {k: -v for k, v in inner.items()}
-        case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as op, right=right):
-            a, b = linear(left), linear(right)
-            if a is None or b is None:
-                return None
-            sign = 1 if isinstance(op, ast.Add) else -1
-            return {k: a.get(k, 0) + sign * b.get(k, 0) for k in {**a, **b}}
-        case ast.BinOp(left=left, op=ast.Mult(), right=right):
-            a, b = linear(left), linear(right)
-            if a is None or b is None or (set(a) | set(b)) == set():
-                return None
-            if set(a) == {""}:
-                a, b = b, a
-            return {k: v * b[""] for k, v in a.items()} if set(b) == {""} else None
-    return None
+    is_complete = matched == len(short)
+    return axes if is_complete and axes else None
 
 
 def may_be_zero(dim: Any) -> bool:
-    """Tell whether a dim may be 0 at run time.
+    """Return whether a dim may be 0 at run time.
 
     JAX takes every symbol to be at least 1; a model runs at 0 too, unless ``constraints=`` rule it out.
     """
-    if not is_symbolic(dim) or _at_least(dim, 1):
-        return not is_symbolic(dim) and int(dim) == 0
-    return not any(_at_least(dim - 1 - bound, 0) for bound in non_negative(dim))
+    if not is_symbolic(dim):
+        return int(dim) == 0
+    least = dim - 1
+    differences = [least - bound for bound in (0, *non_negative(dim))]
+    return not any(map(_never_negative, differences))
 
 
-def _at_least(dim: Any, bound: int) -> bool:
-    """Tell whether a dim is at least ``bound`` wherever the symbols are at least 0, as far as its terms show."""
-    terms = linear(parse(python(dim)))
-    return terms is not None and terms.pop("", 0) >= bound and all(v >= 0 for v in terms.values())
+def _never_negative(dim: Any) -> bool:
+    """Return whether the terms of a dim show that it is at least 0 wherever all symbols are."""
+    coefficients = linear(dim)
+    return coefficients is not None and min(coefficients.values()) >= 0
+
+
+def linear(dim: Any) -> Mapping[str, int] | None:
+    """Return the coefficients of a dim that is linear in its symbols, else None.
+
+    ``3*B - 1`` has ``{"B": 3, "": -1}``: the empty name has the constant.
+    """
+    return _coefficients(expression(dim))
+
+
+def expression(dim: Any) -> ast.expr:
+    """Return the tree of a dim; Python's grammar has all that JAX prints, but for the sign of a power."""
+    text = str(dim)
+    return _parsed(text.replace("^", "**"))
 
 
 @functools.cache
-def parse(text: str) -> ast.expr:
-    """Return the tree of a dim in the grammar of Python."""
+def _parsed(text: str) -> ast.expr:
     return ast.parse(text, mode="eval").body
+
+
+def _coefficients(node: ast.expr) -> Counter[str] | None:
+    match node:
+        case ast.Constant(value=int(value)):
+            return Counter({"": value})
+        case ast.Name(id=symbol):
+            return Counter({symbol: 1})
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return _combined(Counter(), ast.Sub(), _coefficients(operand))
+        case ast.BinOp(left=left, op=operator, right=right):
+            return _combined(_coefficients(left), operator, _coefficients(right))
+    return None
+
+
+def _combined(
+    left: Counter[str] | None,
+    operator: ast.operator,
+    right: Counter[str] | None,
+) -> Counter[str] | None:
+    if left is None or right is None:
+        return None
+    match operator:
+        case ast.Add():
+            left.update(right)
+            return left
+        case ast.Sub():
+            left.subtract(right)
+            return left
+        case ast.Mult() if left.keys() == {""}:  # JAX writes a coefficient before its symbol
+            factor = left[""]
+            return Counter({symbol: factor * coefficient for symbol, coefficient in right.items()})
+    return None

@@ -9,21 +9,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeAlias
 
+__all__ = ["UNKNOWN", "FactTable", "Facts", "FindCall", "Maker", "Params", "ZeroRule", "blind", "telling"]
+
+Params: TypeAlias = Mapping[str, Any]
+
 ZeroRule: TypeAlias = Callable[[Any, bool], Sequence[Any]]
-"""Given an ``Eqn``, and whether the sign of a zero in its result matters: the operands in which it matters."""
+"""Returns the operands of an ``Eqn`` in which the sign of a zero matters; is given whether it does in the result."""
 
 Maker: TypeAlias = Callable[[Any], Callable[..., Any]]
 """Makes from a jaxpr's equation the JAX function, of representations, that does its work."""
 
+FindCall: TypeAlias = Callable[[Any], tuple[Any, Sequence[Any]] | None]
+"""Returns the jaxpr, and its constants, that a jaxpr's equation only calls; None where it does more."""
+
 
 def telling(eqn: Any, _matters: bool) -> Sequence[Any]:  # noqa: FBT001 - a ZeroRule
-    """Zeros of different sign become different numbers: the rule of ``rsqrt`` or ``atan2``."""
+    """Return all operands: zeros of different sign become different numbers, as in ``rsqrt`` or ``atan2``."""
     operands: Sequence[Any] = eqn.inputs
     return operands
 
 
 def blind(_eqn: Any, _matters: bool) -> Sequence[Any]:  # noqa: FBT001 - a ZeroRule
-    """The result does not depend on the sign of a zero: the rule of ``abs`` or ``cos``, and of sums that start at 0."""
+    """Return no operand: no sign of a zero changes the result, as in ``abs``, ``cos`` and sums that start at 0."""
     return ()
 
 
@@ -42,7 +49,7 @@ class Facts:
         effect: it matters even if nobody reads its results.
         identity: it returns its operands (a function of the jaxpr's equation: only where that returns True).
         calls: it only calls a jaxpr: the params that may hold it (the name changes between jax releases), or a
-            function of the jaxpr's equation that returns ``(jaxpr, consts)``, or None where it does not.
+            function of the jaxpr's equation that finds it.
         border: its operands and results take the form that the borders of its jaxprs have.
         bodies: returns, of its params, the jaxprs that its rule lowers; by default every closed one among them.
         stateful: its jaxpr reads and writes refs, and has to be discharged.
@@ -63,21 +70,26 @@ class Facts:
     size: bool = False
     effect: bool = False
     identity: bool | Callable[[Any], bool] = False
-    calls: Sequence[str] | Callable[[Any], tuple[Any, Sequence[Any]] | None] = ()
+    calls: Sequence[str] | FindCall = ()
     border: bool = False
-    bodies: Callable[[Mapping[str, Any]], Sequence[Any]] | None = None
+    bodies: Callable[[Params], Sequence[Any]] | None = None
     stateful: bool = False
     fold: Callable[..., Any] | None = None
     unit: int | None = None
     zeros: ZeroRule | None = None
-    permutation: Callable[[Mapping[str, Any]], Sequence[int]] | None = None
+    permutation: Callable[[Params], Sequence[int]] | None = None
     transposed: Callable[[Any, Sequence[int]], Any] | None = None
     on_complex: Maker | None = None
     on_keys: Maker | None = None
 
     def stated(self) -> dict[str, Any]:
         """Return the facts that differ from the defaults, by name."""
-        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
+        stated = {}
+        for fact in fields(self):
+            value = getattr(self, fact.name)
+            if value != fact.default:
+                stated[fact.name] = value
+        return stated
 
 
 UNKNOWN = Facts()
@@ -102,4 +114,5 @@ class FactTable:
         """Add facts to those that are there, in place of such of the same name."""
         stated = facts.stated()
         self.by_primitive[primitive] = replace(self.of(primitive), **stated)
-        self.owners.update(((primitive, name), owner) for name in stated)
+        for name in stated:
+            self.owners[primitive, name] = owner

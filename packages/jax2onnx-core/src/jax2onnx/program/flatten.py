@@ -6,30 +6,45 @@ inference are dropped, and functions that the user marked are kept as one equati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
-import numpy as np
 
 from jax2onnx._compat import Literal, ShapedArray, discharge, open_jaxpr, unsharded, user_frame
 from jax2onnx.errors import ConversionError
-from jax2onnx.program.facts import UNKNOWN, Facts, FactTable
 from jax2onnx.program.program import CALL, Atom, Body, Const, Eqn, Program, Var
-from jax2onnx.program.represent import Complex, concerns, form, is_complex, lacks_rule, represented, rule
+from jax2onnx.program.represent import Complex, form, is_complex, is_key, is_special, lacks_rule, represented, rule
 
-__all__ = ["flatten"]
+if TYPE_CHECKING:
+    from jax2onnx.program.facts import Facts, FactTable
+
+__all__ = ["Keep", "flatten"]
 
 Value: TypeAlias = Atom | Complex
 """A value of the jaxpr: a complex one is two atoms, any other is one."""
+
+Keep: TypeAlias = Callable[[Any], dict[str, Any] | None]
+"""Returns the params of the equation that stands for a call of an ONNX function; None for what is no such call."""
+
+_Opened: TypeAlias = tuple[Any, Sequence[Any]]
+"""A jaxpr and its constants."""
+
+_NO_JAXPRS = frozenset({bool, int, str, type(None)})
+"""The most frequent types of params that hold no jaxpr."""
+
+
+def _inline(_eqn: Any) -> None:
+    """Keep no call."""
 
 
 def flatten(
     jaxpr: Any,
     facts: FactTable,
     *,
-    keep: Callable[[Any], dict[str, Any] | None] | None = None,
+    keep: Keep = _inline,
     caller: Any = None,
     source: Any = None,
 ) -> Program:
@@ -38,176 +53,215 @@ def flatten(
     Args:
         jaxpr: a closed jaxpr, as ``jax.make_jaxpr`` returns it or as a control-flow equation holds it.
         facts: what is registered about primitives.
-        keep: of an equation that only calls a jaxpr and is not to be inlined, returns the params of the equation that
-            calls the ONNX function instead; else None.
+        keep: is asked of each equation that only calls a jaxpr; it is inlined where the answer is None.
         caller: source info for the equations in which no line of the user's is: that of the equation around them.
         source: source info for all equations, in place of their own.
     """
-    return _Setting(facts, keep, source).flatten(jaxpr, caller)
+    return _Flattener(facts, keep, source).flatten(jaxpr, caller)
 
 
 @dataclass(slots=True)
-class _Setting:
-    """What holds for a program and all bodies in it."""
+class _Flattener:
+    """Flattens a jaxpr and all that are bodies in it; a jaxpr that several equations share becomes one program."""
 
     facts: FactTable
-    keep: Callable[[Any], dict[str, Any] | None] | None
+    keep: Keep
     source: Any
-    known: dict[int, Body] = field(default_factory=dict)
-    stateful: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        self.stateful = frozenset(name for name, facts in self.facts.by_primitive.items() if facts.stateful)
+    bodies: dict[int, Body] = field(default_factory=dict)
 
     def flatten(self, jaxpr: Any, caller: Any) -> Program:
         """Return the flat program of a closed jaxpr."""
         inner, consts = open_jaxpr(jaxpr)
-        program = Program([Var(form(v.aval)) for v in inner.invars])
-        flattener = _Flattener(program.eqns, self, caller)
-        operands = [flattener.enter(a, v.aval) for a, v in zip(program.inputs, inner.invars, strict=True)]
-        results = flattener.run(inner, consts, operands)
-        program.outputs = [flattener.leave(v) for v in results]
+        program = Program(_border_variables(inner.invars))
+        writer = _Writer(self, program.eqns, self.source, caller)
+        operands = writer.from_border(program.inputs, inner.invars)
+        results = writer.run(inner, consts, operands)
+        program.outputs = list(map(writer.to_border, results))
         return program
 
-    def bodies(self, params: dict[str, Any], facts: Facts, caller: Any) -> tuple[Body, ...]:
-        """Return the programs that an equation's params hold; a jaxpr that several equations share is one program."""
+    def bodies_of(
+        self,
+        params: Mapping[str, Any],
+        facts: Facts,
+        caller: Any,
+    ) -> tuple[Body, ...]:
+        """Return the programs that an equation's params hold."""
         if facts.common:
             return ()
-        found = facts.bodies(params) if facts.bodies is not None else _closed_jaxprs(params)
-        bodies = []
-        for jaxpr in found:
-            body = self.known.get(id(jaxpr))
-            if body is None:
-                body = self.known[id(jaxpr)] = Body(jaxpr, self.flatten(jaxpr, caller))
-            bodies.append(body)
+        find = facts.bodies or _closed_jaxprs
+        bodies = [self._body(jaxpr, caller) for jaxpr in find(params)]
         return tuple(bodies)
 
+    def _body(self, jaxpr: Any, caller: Any) -> Body:
+        key = id(jaxpr)
+        if key not in self.bodies:
+            self.bodies[key] = Body(jaxpr, self.flatten(jaxpr, caller))
+        return self.bodies[key]
 
-class _Flattener:
-    """Writes the equations of one program."""
 
-    def __init__(self, eqns: list[Eqn], setting: _Setting, caller: Any) -> None:
-        self._eqns = eqns
-        self._setting = setting
-        self._facts = setting.facts.by_primitive
-        self._source: Any = setting.source
-        self._caller = caller
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Writes the equations of one program.
 
-    def run(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[Value]) -> list[Value]:
-        """Append the equations of a jaxpr; return the values of its outputs."""
-        if any(e.primitive.name in self._setting.stateful for e in jaxpr.eqns):
+    Attributes:
+        flattener: flattens the bodies of the equations.
+        eqns: the equations written so far.
+        source: source info for all equations, in place of their own.
+        caller: source info for the equations in which no line of the user's is.
+    """
+
+    flattener: _Flattener
+    eqns: list[Eqn]
+    source: Any
+    caller: Any
+
+    def run(
+        self,
+        jaxpr: Any,
+        consts: Sequence[Any],
+        operands: Sequence[Value],
+    ) -> list[Value]:
+        """Write the equations of a jaxpr; return the values of its outputs."""
+        if self._is_stateful(jaxpr):
             jaxpr, consts = discharge(jaxpr, consts)
-        env: dict[Any, Value] = dict(zip(jaxpr.invars, args, strict=True))
-        env.update((v, _const(v.aval, c)) for v, c in zip(jaxpr.constvars, consts, strict=True))
+        env: dict[Any, Value] = dict(zip(jaxpr.invars, operands, strict=True))
+        for var, value in zip(jaxpr.constvars, consts, strict=True):
+            env[var] = _const(var.aval, value)
         for eqn in jaxpr.eqns:
-            operands = [_const(a.aval, a.val) if isinstance(a, Literal) else env[a] for a in eqn.invars]
-            env.update(zip(eqn.outvars, self._equation(eqn, operands), strict=True))
-        return [_const(a.aval, a.val) if isinstance(a, Literal) else env[a] for a in jaxpr.outvars]
+            values = [_read(env, atom) for atom in eqn.invars]
+            results = self._equation(eqn, values)
+            env.update(zip(eqn.outvars, results, strict=True))
+        return [_read(env, atom) for atom in jaxpr.outvars]
+
+    def _is_stateful(self, jaxpr: Any) -> bool:
+        """Return whether an equation reads or writes refs."""
+        names = {eqn.primitive.name for eqn in jaxpr.eqns}
+        facts = map(self.flattener.facts.of, names)
+        return any(f.stateful for f in facts)
 
     def _equation(self, eqn: Any, values: list[Value]) -> Sequence[Value]:
+        """Write what an equation does; return the values of its results."""
         name = eqn.primitive.name
-        facts = self._facts.get(name, UNKNOWN)
-        if facts.identity:
-            if facts.identity is True:
-                return values
-            if facts.identity(eqn):
-                return [_strong(values[0], eqn.outvars[0].aval)]
-        if facts.calls:
-            called = _called(eqn, facts)
-            if called is not None:
-                keep = self._setting.keep
-                call = None if keep is None else keep(eqn)
-                return self._inlined(eqn, called, values) if call is None else self._call(eqn, call, values)
-        source = self._source or self._nearest(eqn.source_info)
-        if not concerns(eqn):
-            bodies = self._setting.bodies(eqn.params, facts, source)
-            results = [Var(v.aval) for v in eqn.outvars]
-            self._eqns.append(Eqn(name, cast("list[Atom]", values), results, eqn.params, source, facts, bodies))
-            return results
-        paired = not facts.border and lacks_rule(eqn, facts)
-        if not facts.border and not paired:
-            return self._represented(eqn, facts, values, source)
+        facts = self.flattener.facts.of(name)
+        if facts.identity is True:
+            return values
+        if facts.identity and facts.identity(eqn):
+            return [_convert_literal(values[0], eqn.outvars[0].aval)]
+        called = _called_jaxpr(eqn, facts)
+        if called is not None:
+            return self._call(eqn, called, values)
+        source = self._source_of(eqn)
         new = Eqn(name, [], [], eqn.params, source, facts)
-        new.paired = tuple(v.aval for v in eqn.invars) if paired else None
-        return self._at_border(eqn, new, facts, values)
+        if facts.border or not is_special(eqn):
+            return self._write(eqn, new, values)
+        if lacks_rule(eqn, facts):
+            new.paired = tuple([v.aval for v in eqn.invars])
+            return self._write(eqn, new, values)
+        return self._represented(eqn, new, values)
 
-    def _at_border(self, eqn: Any, new: Eqn, facts: Facts, values: Sequence[Value]) -> Sequence[Value]:
-        """Append an equation whose operands and results take the form that the borders of its bodies have."""
-        new.bodies = self._setting.bodies(eqn.params, facts, new.source)
-        new.inputs = [self.leave(v) for v in values]
-        new.outputs = [Var(form(v.aval)) for v in eqn.outvars]
-        self._eqns.append(new)
-        return [self.enter(a, v.aval) for a, v in zip(new.outputs, eqn.outvars, strict=True)]
+    def _write(self, eqn: Any, new: Eqn, values: Sequence[Value]) -> Sequence[Value]:
+        """Write ``new`` for an equation; its operands and results have the form of a border."""
+        new.bodies = self.flattener.bodies_of(eqn.params, new.facts, new.source)
+        new.inputs = list(map(self.to_border, values))
+        new.outputs = _border_variables(eqn.outvars)
+        self.eqns.append(new)
+        return self.from_border(new.outputs, eqn.outvars)
 
-    def _call(self, eqn: Any, params: dict[str, Any], values: list[Value]) -> Sequence[Value]:
-        """Append the call of an ONNX function."""
-        source = self._source or self._nearest(eqn.source_info)
-        return self._at_border(eqn, Eqn(CALL, [], [], params, source), UNKNOWN, values)
+    def _call(
+        self,
+        eqn: Any,
+        called: _Opened,
+        values: list[Value],
+    ) -> Sequence[Value]:
+        """Write the call of an ONNX function, or the equations of the jaxpr that is called."""
+        source = self._source_of(eqn)
+        params = self.flattener.keep(eqn)
+        if params is None:
+            inlining = replace(self, caller=source)
+            return inlining.run(*called, values)
+        call = Eqn(CALL, [], [], params, source)
+        return self._write(eqn, call, values)
 
-    def _inlined(self, eqn: Any, called: tuple[Any, Sequence[Any]], values: list[Value]) -> list[Value]:
-        outer, self._caller = self._caller, self._nearest(eqn.source_info)
+    def _represented(self, eqn: Any, new: Eqn, values: Sequence[Value]) -> Sequence[Value]:
+        """Write what the rule of an equation on keys or complex numbers does."""
+        writer = replace(self, source=new.source)
         try:
-            return self.run(*called, values)
-        finally:
-            self._caller = outer
-
-    def _nearest(self, source: Any) -> Any:
-        """Return the source of an equation, or of the call around it if no line of the user's is in that."""
-        return source if self._caller is None or user_frame(source) is not None else self._caller
-
-    def _represented(self, eqn: Any, facts: Facts, values: Sequence[Value], source: Any) -> Sequence[Value]:
-        """Replace an equation on keys or complex numbers by what its rule does."""
-        outer, self._source = self._source, source
-        try:
-            result = self._trace(rule(eqn, facts), *values)
+            result = writer.trace(rule(eqn, new.facts), *values)
         except ConversionError as error:
-            error.where = error.where or user_frame(self._source)
+            error.where = error.where or new.where
             raise
-        finally:
-            self._source = outer
         return result if eqn.primitive.multiple_results else [result]
 
-    def _trace(self, function: Callable[..., Any], *values: Value) -> Any:
-        """Trace a function of representations and flatten it in place."""
+    def trace(self, function: Callable[..., Any], *values: Value) -> Any:
+        """Write what a JAX function of representations does; return the representations of its results."""
         atoms, arguments = jax.tree_util.tree_flatten(values)
         avals = [unsharded(a.aval) for a in atoms]
         specs = jax.tree_util.tree_unflatten(arguments, avals)
         jaxpr, result = jax.make_jaxpr(function, return_shape=True)(*specs)
         outputs = self.run(*open_jaxpr(jaxpr), atoms)
-        return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(result), outputs)
+        structure = jax.tree_util.tree_structure(result)
+        return jax.tree_util.tree_unflatten(structure, outputs)
 
-    def enter(self, atom: Atom, aval: Any) -> Value:
-        """Return the value that an atom at a border stands for; ``aval`` is what it is to JAX."""
-        return self._trace(_parts, atom) if _has_dtype(aval) and is_complex(aval) else atom
+    def from_border(self, atoms: Sequence[Var], variables: Sequence[Any]) -> list[Value]:
+        """Return the values of JAX's variables that atoms at a border stand for."""
+        values: list[Value] = list(atoms)
+        for position, variable in enumerate(variables):
+            if is_complex(variable.aval):
+                values[position] = self.trace(_split, atoms[position])
+        return values
 
-    def leave(self, value: Value) -> Atom:
+    def to_border(self, value: Value) -> Atom:
         """Return the atom that stands for a value at a border."""
-        return self._trace(_together, value) if isinstance(value, Complex) else value
+        return self.trace(_join, value) if isinstance(value, Complex) else value
+
+    def _source_of(self, eqn: Any) -> Any:
+        """Return the source of an equation, or of the call around it if no line of the user's is in that."""
+        if self.source is not None:
+            return self.source
+        own = eqn.source_info
+        is_users = self.caller is None or user_frame(own) is not None
+        return own if is_users else self.caller
 
 
-def _has_dtype(aval: Any) -> bool:
-    return hasattr(aval, "dtype")
+def _border_variables(variables: Sequence[Any]) -> list[Var]:
+    return [Var(form(variable.aval)) for variable in variables]
 
 
-def _parts(pairs: jax.Array) -> Complex:
-    return Complex(*[jax.lax.index_in_dim(pairs, i, pairs.ndim - 1, keepdims=False) for i in (0, 1)])
+def _split(pairs: jax.Array) -> Complex:
+    """Return the real and imaginary parts, which the last dim of an array at a border holds."""
+    part = functools.partial(jax.lax.index_in_dim, pairs, axis=pairs.ndim - 1, keepdims=False)
+    return Complex(part(0), part(1))
 
 
-def _together(value: Complex) -> jax.Array:
+def _join(value: Complex) -> jax.Array:
+    """Return the array at a border that holds real and imaginary parts."""
     return jax.numpy.stack(value, -1)
 
 
+def _read(env: Mapping[Any, Value], atom: Any) -> Value:
+    if isinstance(atom, Literal):
+        return _const(atom.aval, atom.val)
+    return env[atom]
+
+
 def _const(aval: Any, value: Any) -> Value:
-    if not _has_dtype(aval) or form(aval) is aval:
-        return Const(aval, value)
-    array = represented(value)
-    if not is_complex(aval):
-        return Const(form(aval), array)
-    part = ShapedArray(aval.shape, array.dtype)
-    return Complex(Const(part, array[..., 0]), Const(part, array[..., 1]))
+    if is_complex(aval):
+        pairs = represented(value)
+        part = ShapedArray(aval.shape, pairs.dtype)
+        real = Const(part, pairs[..., 0])
+        imaginary = Const(part, pairs[..., 1])
+        return Complex(real, imaginary)
+    if is_key(aval):
+        return Const(form(aval), represented(value))
+    return Const(aval, value)
 
 
-def _called(eqn: Any, facts: Facts) -> tuple[Any, Sequence[Any]] | None:
+def _convert_literal(operand: Value, aval: Any) -> Value:
+    """Return a literal in another aval, which differs in its weak type only; any other operand as it is."""
+    return Const(aval, operand.value) if isinstance(operand, Const) else operand
+
+
+def _called_jaxpr(eqn: Any, facts: Facts) -> _Opened | None:
     """Return the jaxpr that an equation only calls, and its constants, or None."""
     if callable(facts.calls):
         return facts.calls(eqn)
@@ -217,22 +271,17 @@ def _called(eqn: Any, facts: Facts) -> tuple[Any, Sequence[Any]] | None:
     return None
 
 
-def _closed_jaxprs(params: dict[str, Any]) -> Iterator[Any]:
+def _closed_jaxprs(params: Mapping[str, Any]) -> Iterator[Any]:
     """Yield the jaxprs among an equation's params, those in tuples too, whose constants are known."""
     for value in params.values():
         if type(value) in _NO_JAXPRS:
             continue
-        for part in value if isinstance(value, tuple | list) else (value,):
-            if type(part) not in _NO_JAXPRS and hasattr(part, "eqns"):
-                jaxpr, consts = open_jaxpr(part)
-                if len(jaxpr.constvars) == len(consts):
-                    yield part
+        parts = value if isinstance(value, tuple | list) else (value,)
+        yield from filter(_is_closed, parts)
 
 
-_NO_JAXPRS = frozenset({bool, int, str, type(None), type(np.dtype("float32"))})
-"""The most frequent types of params that hold no jaxpr."""
-
-
-def _strong(operand: Value, aval: Any) -> Value:
-    """Return a literal in the converted (not weakly typed) aval; any other operand as it is."""
-    return Const(aval, operand.value) if isinstance(operand, Const) else operand
+def _is_closed(value: Any) -> bool:
+    if not hasattr(value, "eqns"):
+        return False
+    jaxpr, consts = open_jaxpr(value)
+    return len(jaxpr.constvars) == len(consts)

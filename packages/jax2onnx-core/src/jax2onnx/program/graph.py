@@ -10,31 +10,51 @@ from jax2onnx._compat import ShapedArray
 from jax2onnx.program.program import Const, Program
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from collections.abc import Set as AbstractSet
 
     from jax2onnx.program.program import Atom, Eqn
 
-__all__ = ["OUTPUT", "Graph", "has_effect", "live"]
+__all__ = ["OUTPUT", "Graph", "has_effect", "if_needed", "live"]
 
 OUTPUT = -1
 """The user of a program's outputs."""
 
 
-def live(program: Program) -> Program:
-    """Return the program without the equations whose results nobody reads."""
+def if_needed(eqn: Eqn, wanted: AbstractSet[Atom]) -> Eqn | None:
+    """Return the equation, or None if it has no effect and none of its results is wanted."""
+    if wanted.isdisjoint(eqn.outputs) and not has_effect(eqn):
+        return None
+    return eqn
+
+
+def live(
+    program: Program,
+    reduce: Callable[[Eqn, AbstractSet[Atom]], Eqn | None] = if_needed,
+) -> Program:
+    """Return the program without the equations whose results nobody reads.
+
+    Args:
+        program: a flat program.
+        reduce: returns what is left of an equation, given the values that are read after it; None if nothing is.
+    """
     wanted: set[Atom] = set(program.outputs)
     kept: list[Eqn] = []
     for eqn in reversed(program.eqns):
-        if not wanted.isdisjoint(eqn.outputs) or has_effect(eqn):
-            wanted.update(eqn.inputs)
-            kept.append(eqn)
+        left = reduce(eqn, wanted)
+        if left is not None:
+            wanted.update(left.inputs)
+            kept.append(left)
     kept.reverse()
     return Program(program.inputs, kept, program.outputs)
 
 
 def has_effect(eqn: Eqn) -> bool:
     """Return whether an equation matters even if nobody reads its results."""
-    return not eqn.outputs or eqn.facts.effect or not all(isinstance(a.aval, ShapedArray) for a in eqn.inputs)
+    if not eqn.outputs or eqn.facts.effect:
+        return True
+    # A ref or a token among the operands: the equation writes it.
+    return not all(isinstance(atom.aval, ShapedArray) for atom in eqn.inputs)
 
 
 class Graph:
@@ -53,11 +73,14 @@ class Graph:
 
     def __init__(self, program: Program, *, through_converts: bool = False) -> None:
         self.eqns = program.eqns
-        self.producer: dict[Atom, int] = {v: i for i, e in enumerate(program.eqns) for v in e.outputs}
-        self.maker: dict[Atom, str] = {v: e.primitive for e in program.eqns for v in e.outputs}
+        self.producer: dict[Atom, int] = {}
+        self.maker: dict[Atom, str] = {}
         self.scalars: dict[Atom, Atom] = {}
         self.sizes: set[Atom] = set()
-        for eqn in program.eqns:
+        for position, eqn in enumerate(program.eqns):
+            for variable in eqn.outputs:
+                self.producer[variable] = position
+                self.maker[variable] = eqn.primitive
             if eqn.facts.scalar and eqn.inputs:
                 self._read_scalar(eqn, through_converts=through_converts)
             if eqn.facts.size or (self.sizes and self._is_size(eqn)):
@@ -110,7 +133,9 @@ def _converted(scalar: Const, aval: ShapedArray) -> Const | None:
     source, target = str(scalar.aval.dtype), str(aval.dtype)
     if source in _INTS and target in _FLOATS:
         whole = np.asarray(scalar.value)
-        return Const(aval, whole.astype(aval.dtype)) if abs(int(whole)) <= _EXACT else None
+        is_exact = abs(int(whole)) <= _EXACT
+        return Const(aval, whole.astype(aval.dtype)) if is_exact else None
     if source not in _FLOATS or target not in _FLOATS or (source == "float64" and target != "float32"):
         return None
-    return Const(aval, np.asarray(scalar.value).astype(scalar.aval.dtype).astype(aval.dtype))
+    value = np.asarray(scalar.value, scalar.aval.dtype)
+    return Const(aval, value.astype(aval.dtype))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from jax2onnx.program.program import Program
+from jax2onnx.program.program import Program, substitute
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jax2onnx.program.program import Atom, Eqn
 
 __all__ = ["inline_calls"]
@@ -15,21 +17,30 @@ __all__ = ["inline_calls"]
 
 def inline_calls(program: Program) -> Program:
     """Return the program with the equations of ONNX functions in the place of their calls; bodies stay as they are."""
-    if not any(e.is_call for e in program.eqns):
+    if not any(eqn.is_call for eqn in program.eqns):
         return program
     env: dict[Atom, Atom] = {}
     eqns: list[Eqn] = []
     for eqn in program.eqns:
-        inputs = [env.get(a, a) for a in eqn.inputs]
-        if not eqn.is_call:
+        inputs = substitute(eqn.inputs, env)
+        if eqn.is_call:
+            called = _instance(eqn.bodies[0].program, inputs)
+            eqns += called.eqns
+            env.update(zip(eqn.outputs, called.outputs, strict=True))
+        else:
             eqns.append(replace(eqn, inputs=inputs))
-            continue
-        inner = inline_calls(eqn.bodies[0].program)
-        env.update(zip(inner.inputs, inputs, strict=True))
-        for step in inner.eqns:
-            # A function may be called twice: each call has variables of its own.
-            outputs = [replace(v) for v in step.outputs]
-            eqns.append(replace(step, inputs=[env.get(a, a) for a in step.inputs], outputs=outputs))
-            env.update(zip(step.outputs, outputs, strict=True))
-        env.update((v, env.get(a, a)) for v, a in zip(eqn.outputs, inner.outputs, strict=True))
-    return Program(program.inputs, eqns, [env.get(a, a) for a in program.outputs])
+    outputs = substitute(program.outputs, env)
+    return Program(program.inputs, eqns, outputs)
+
+
+def _instance(function: Program, operands: Sequence[Atom]) -> Program:
+    """Return a function as one call computes it: of these operands, with variables of its own."""
+    function = inline_calls(function)
+    env: dict[Atom, Atom] = dict(zip(function.inputs, operands, strict=True))
+    eqns = []
+    for eqn in function.eqns:
+        inputs = substitute(eqn.inputs, env)
+        outputs = [replace(variable) for variable in eqn.outputs]
+        eqns.append(replace(eqn, inputs=inputs, outputs=outputs))
+        env.update(zip(eqn.outputs, outputs, strict=True))
+    return Program([], eqns, substitute(function.outputs, env))

@@ -5,17 +5,18 @@ Each stage goes through the whole tree of programs before the next begins.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jax2onnx.program.flatten import flatten
+from jax2onnx.program.absorb_transposes import absorb_transposes
+from jax2onnx.program.flatten import Keep, flatten
 from jax2onnx.program.fold_constants import fold
 from jax2onnx.program.graph import live
-from jax2onnx.program.program import Body, Eqn, Program
+from jax2onnx.program.program import Eqn, Program
 from jax2onnx.program.prune_calls import CallPruner
 from jax2onnx.program.signed_zeros import mark_signs
-from jax2onnx.program.swap_products import absorb_transposes
 
 if TYPE_CHECKING:
     from jax2onnx.program.facts import FactTable
@@ -37,16 +38,22 @@ class Preparer:
     Attributes:
         facts: what is registered about primitives.
         find_functions: finds whole functions; None where they are to stay primitives.
-        keep: returns the params of the equation that stands for a jaxpr's call of an ONNX function; None for others.
+        keep: finds the calls that become calls of ONNX functions.
     """
 
     facts: FactTable
     find_functions: FindFunctions | None
-    keep: Callable[[Any], dict[str, Any] | None]
+    keep: Keep
     _pruner: CallPruner = field(default_factory=CallPruner)
 
     def prepare_jaxpr(
-        self, jaxpr: Any, *, caller: Any = None, source: Any = None, signed: bool = False, derived: bool = False
+        self,
+        jaxpr: Any,
+        *,
+        caller: Any = None,
+        source: Any = None,
+        signed: bool = False,
+        derived: bool = False,
     ) -> Program:
         """Return the prepared program of a closed jaxpr; for ``caller`` and ``source`` see ``flatten``."""
         program = flatten(jaxpr, self.facts, keep=self.keep, caller=caller, source=source)
@@ -68,16 +75,18 @@ class Preparer:
             signed: whether the sign of a zero among its results matters to those who read them.
             derived: whether a rule made it, so that reports of what was found leave it out.
         """
-
-        def find(one: Program) -> Program:
-            if self.find_functions is None:
-                return live(one)
-            return absorb_transposes(self.find_functions(one, exclude=exclude, derived=derived))
-
-        fused = _through_tree(program, find)
-        pruned = self._pruner.prune(fused)
+        found = self._find(program, exclude=exclude, derived=derived)
+        pruned = self._pruner.prune(found)
         folded = _through_tree(pruned, fold)
         return mark_signs(folded, outputs=signed)
+
+    def _find(self, program: Program, *, exclude: frozenset[str], derived: bool) -> Program:
+        """Return the program with whole functions, and without equations that nobody needs."""
+        if self.find_functions is None:
+            return _through_tree(program, live)
+        find = functools.partial(self.find_functions, exclude=exclude, derived=derived)
+        found = _through_tree(program, find)
+        return _through_tree(found, absorb_transposes)
 
 
 def _through_tree(program: Program, stage: Callable[[Program], Program]) -> Program:
@@ -87,12 +96,14 @@ def _through_tree(program: Program, stage: Callable[[Program], Program]) -> Prog
     def apply(one: Program) -> Program:
         if one not in done:
             result = stage(one)
-            done[one] = Program(result.inputs, [inside(e) for e in result.eqns], result.outputs)
+            eqns = list(map(apply_inside, result.eqns))
+            done[one] = Program(result.inputs, eqns, result.outputs)
         return done[one]
 
-    def inside(eqn: Eqn) -> Eqn:
+    def apply_inside(eqn: Eqn) -> Eqn:
         if not eqn.bodies:
             return eqn
-        return replace(eqn, bodies=tuple(Body(b.jaxpr, apply(b.program)) for b in eqn.bodies))
+        bodies = [replace(body, program=apply(body.program)) for body in eqn.bodies]
+        return replace(eqn, bodies=tuple(bodies))
 
     return apply(program)

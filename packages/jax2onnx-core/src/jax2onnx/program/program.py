@@ -6,11 +6,14 @@ before it is used. Call-like equations have been inlined; control flow keeps its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+from jax2onnx._compat import user_frame
 from jax2onnx.program.facts import UNKNOWN, Facts
+
+__all__ = ["CALL", "Atom", "Body", "Const", "Eqn", "Fused", "Program", "Var", "WholeFunction", "substitute"]
 
 CALL = "onnx_function"
 """The primitive of equations that call an ONNX function: ``mark`` says which, ``inputs`` names what it takes."""
@@ -32,6 +35,11 @@ class Const:
 
 
 Atom: TypeAlias = Var | Const
+
+
+def substitute(atoms: Iterable[Atom], replacements: Mapping[Atom, Atom]) -> list[Atom]:
+    """Return the atoms, with those that have a replacement replaced."""
+    return [replacements.get(atom, atom) for atom in atoms]
 
 
 class WholeFunction(Protocol):
@@ -100,6 +108,11 @@ class Eqn:
     def is_call(self) -> bool:
         """Whether the equation calls an ONNX function, which is its only body."""
         return self.primitive == CALL
+
+    @property
+    def where(self) -> str | None:
+        """The user's line: ``file:line (function)``; None if it is not known."""
+        return None if self.source is None else user_frame(self.source)
 
 
 @dataclass(slots=True, eq=False)

@@ -7,6 +7,7 @@ functions) a complex array of shape ``s`` is a real one of shape ``(*s, 2)``.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Complex",
-    "concerns",
     "form",
     "is_complex",
     "is_key",
+    "is_special",
     "lacks_rule",
     "on_pairs",
     "represented",
@@ -40,62 +41,55 @@ class Complex(NamedTuple):
     im: Any
 
 
-_PLAIN = frozenset(map(np.dtype, ("bool", "int32", "int64", "float16", "float32", "float64")))
-"""The most frequent dtypes of numbers that need no other form."""
-
-
 def is_key(aval: Any) -> bool:
     """Return whether an abstract value is an array of random keys."""
-    return not isinstance(aval.dtype, np.dtype) and bool(jax.numpy.issubdtype(aval.dtype, jax.dtypes.prng_key))
+    dtype = getattr(aval, "dtype", None)  # a token has none
+    if dtype is None or isinstance(dtype, np.dtype):
+        return False
+    return bool(jax.numpy.issubdtype(dtype, jax.dtypes.prng_key))
 
 
 def is_complex(aval: Any) -> bool:
     """Return whether an abstract value is complex."""
-    return isinstance(aval.dtype, np.dtype) and aval.dtype.kind == "c"
+    dtype = getattr(aval, "dtype", None)
+    return isinstance(dtype, np.dtype) and dtype.kind == "c"
 
 
-def concerns(eqn: Any) -> bool:
+def is_special(eqn: Any) -> bool:
     """Return whether an equation of a jaxpr takes or returns keys or complex numbers."""
-    avals = [a.aval for a in eqn.outvars] + [a.aval for a in eqn.invars]
-    for aval in avals:
-        if type(aval) is not ShapedArray or aval.dtype not in _PLAIN:
-            return any(map(_special, avals))
-    return False
+    avals = [atom.aval for atom in (*eqn.outvars, *eqn.invars)]
+    return any(map(_has_own_form, avals))
 
 
-def _special(aval: Any) -> bool:
-    dtype = getattr(aval, "dtype", None)  # a token has none
-    return dtype is not None and (not isinstance(dtype, np.dtype) or dtype.kind == "c")
+def _has_own_form(aval: Any) -> bool:
+    return is_complex(aval) or is_key(aval)
 
 
 def form(aval: Any) -> Any:
     """Return the abstract value that stands for ``aval`` at a border."""
-    if not _special(aval):
-        return aval
-    if is_key(aval):
-        return ShapedArray((*aval.shape, *key_implementation(aval.dtype).key_shape), np.dtype(np.uint32))
     if is_complex(aval):
-        return ShapedArray((*aval.shape, 2), np.empty(0, aval.dtype).real.dtype)
+        part = np.empty(0, aval.dtype).real
+        return ShapedArray((*aval.shape, 2), part.dtype)
+    if is_key(aval):
+        words = key_implementation(aval.dtype).key_shape
+        return ShapedArray((*aval.shape, *words), np.dtype(np.uint32))
     return aval
 
 
 def represented(value: Any) -> np.ndarray[Any, Any]:
     """Return an array in the form that it has at a border."""
     array = value if isinstance(value, jax.Array) else jax.numpy.asarray(value)
-    if not _special(array):
-        return np.asarray(array)
     if is_key(array):
-        return np.asarray(jax.random.key_data(array))
+        array = jax.random.key_data(array)
     held: np.ndarray[Any, Any] = np.asarray(array)
-    return np.stack([held.real, held.imag], -1) if is_complex(held) else held
+    if is_complex(held):
+        held = np.stack([held.real, held.imag], -1)
+    return held
 
 
 def _takes_complex(eqn: Any) -> bool:
-    return any(_has_complex_dtype(v.aval) for v in (*eqn.invars, *eqn.outvars))
-
-
-def _has_complex_dtype(aval: Any) -> bool:
-    return _special(aval) and is_complex(aval)
+    avals = [v.aval for v in (*eqn.invars, *eqn.outvars)]
+    return any(map(is_complex, avals))
 
 
 def lacks_rule(eqn: Any, facts: Facts) -> bool:
@@ -107,16 +101,18 @@ def on_pairs(function: Callable[..., Any], avals: Sequence[Any]) -> Callable[...
     """Return what a JAX function of operands of ``avals`` does, on their forms at a border."""
 
     def paired(*operands: Any, **params: Any) -> Any:
-        whole = [
-            jax.lax.complex(o[..., 0], o[..., 1]) if _has_complex_dtype(a) else o
-            for o, a in zip(operands, avals, strict=True)
-        ]
-        return jax.tree_util.tree_map(_form_of, function(*whole, **params))
+        whole = map(_from_form, operands, avals)
+        result = function(*whole, **params)
+        return jax.tree_util.tree_map(_to_form, result)
 
     return paired
 
 
-def _form_of(array: jax.Array) -> jax.Array:
+def _from_form(array: jax.Array, aval: Any) -> jax.Array:
+    return jax.lax.complex(array[..., 0], array[..., 1]) if is_complex(aval) else array
+
+
+def _to_form(array: jax.Array) -> jax.Array:
     return jax.numpy.stack([array.real, array.imag], -1) if is_complex(array) else array
 
 
@@ -132,7 +128,8 @@ def rule(eqn: Any, facts: Facts) -> Callable[..., Any]:
         return facts.on_complex(eqn)
     if facts.on_keys is not None:
         return facts.on_keys(eqn)
-    if any(is_key(v.aval) for v in eqn.outvars):
+    results = [v.aval for v in eqn.outvars]
+    if any(map(is_key, results)):
         return _per_word(eqn)
     what = f"{eqn.primitive.name}: random keys"
     raise UnsupportedCaseError(what, remedy="compute with jax.random.key_data(keys)")
@@ -140,9 +137,9 @@ def rule(eqn: Any, facts: Facts) -> Callable[..., Any]:
 
 def _per_word(eqn: Any) -> Callable[..., Any]:
     """Return the function that applies a primitive that moves elements to each word of the keys."""
-    function: Callable[..., Any] = lambda *operands: eqn.primitive.bind(*operands, **eqn.params)  # noqa: E731
-    dtype = eqn.outvars[0].aval.dtype
-    axes = tuple(-1 if v.aval.dtype == dtype else None for v in eqn.invars)
-    for _ in key_implementation(dtype).key_shape:
+    function: Callable[..., Any] = functools.partial(eqn.primitive.bind, **eqn.params)
+    keys = eqn.outvars[0].aval.dtype
+    axes = tuple([-1 if v.aval.dtype == keys else None for v in eqn.invars])
+    for _ in key_implementation(keys).key_shape:
         function = jax.vmap(function, in_axes=axes, out_axes=-1)
     return function

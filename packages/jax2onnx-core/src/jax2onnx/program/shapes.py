@@ -5,6 +5,7 @@ A dim is a number or a symbol (a symbolic expression of ``jax.export``).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -20,17 +21,20 @@ def is_static(*dims: Any) -> bool:
 
 def has_zero(*dims: Any) -> bool:
     """Return whether a dim is the number 0; a symbol is none, although it may be 0 at run time."""
-    return any(not is_symbolic(d) and d == 0 for d in dims)
+    numbers = itertools.filterfalse(is_symbolic, dims)
+    return 0 in numbers
 
 
 def other_axes(rank: int, axes: Collection[int]) -> list[int]:
     """Return the axes of an array of ``rank`` dims that are not in ``axes``."""
-    return [axis for axis in range(rank) if axis not in axes]
+    every = range(rank)
+    return sorted(set(every).difference(axes))
 
 
 def permuted(shape: Sequence[Any], permutation: Sequence[int]) -> tuple[Any, ...]:
     """Return the shape of an array whose dims are permuted."""
-    return tuple(shape[axis] for axis in permutation)
+    dims = map(shape.__getitem__, permutation)
+    return tuple(dims)
 
 
 def to_channels_first(rank: int, total: int | None = None) -> tuple[int, ...]:
@@ -38,9 +42,14 @@ def to_channels_first(rank: int, total: int | None = None) -> tuple[int, ...]:
 
     An array may have more dims than its image (``total`` instead of ``rank``); they stay last.
     """
-    return (0, rank - 1, *range(1, rank - 1), *range(rank, total or rank))
+    channels = rank - 1
+    spatial = range(1, channels)
+    further = range(rank, total or rank)
+    return (0, channels, *spatial, *further)
 
 
 def to_channels_last(rank: int, total: int | None = None) -> tuple[int, ...]:
     """Return the permutation from (N, C, spatial dims) to (N, spatial dims, C); see :func:`to_channels_first`."""
-    return (0, *range(2, rank), 1, *range(rank, total or rank))
+    spatial = range(2, rank)
+    further = range(rank, total or rank)
+    return (0, *spatial, 1, *further)

@@ -1,23 +1,25 @@
-"""Where the sign of a zero changes a number: at a division by it, at its angle, at its bits.
+"""Signed zeros: mark the equations in whose results the sign of a zero changes a number later.
 
-onnxruntime's ``Where`` makes 0 of a -0 that it takes from its first choice, and its extrema return either zero. What
-that costs to undo is spent only on values whose sign of zero comes to such a place; a result of the model is none.
+It changes one at a division by the zero, at its angle, at its bits. onnxruntime's ``Where`` makes 0 of a -0 that it
+takes from its first choice, and its extrema return either zero. Rules avoid that, at a cost, for marked equations only.
+The sign of a zero among the results of a model does not count.
 """
 
 from __future__ import annotations
 
 import functools
+import operator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
-from jax2onnx.program.program import Body, Eqn, Program, Var
+from jax2onnx.program.program import Program, Var
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from jax2onnx.program.program import Atom
+    from jax2onnx.program.program import Atom, Body, Eqn
 
 __all__ = ["mark_signs"]
 
@@ -46,22 +48,27 @@ class _Marker:
         return self.marked[key]
 
     def _mark(self, program: Program, *, outputs: bool) -> Program:
-        found = self._matter(program, outputs=outputs)
-        if not found and not any(e.bodies for e in program.eqns):
+        values = self._matter(program, outputs=outputs)
+        if not values and not any(eqn.bodies for eqn in program.eqns):
             return program
-        eqns = []
-        for eqn in program.eqns:
-            signed = not found.isdisjoint(eqn.outputs)
-            bodies = eqn.bodies
-            if bodies:
-                signed = signed or self._within(eqn)
-                # The body of a function is shared by its calls.
-                matters = bool(found) if eqn.is_call else signed
-                bodies = tuple(Body(b.jaxpr, self.mark(b.program, outputs=matters)) for b in bodies)
-            changed = signed or any(a.program is not b.program for a, b in zip(bodies, eqn.bodies, strict=True))
-            eqns.append(replace(eqn, signed=signed, bodies=bodies) if changed else eqn)
-        unchanged = all(a is b for a, b in zip(eqns, program.eqns, strict=True))
+        eqns = [self._marked(eqn, values) for eqn in program.eqns]
+        unchanged = all(map(operator.is_, eqns, program.eqns))
         return program if unchanged else Program(program.inputs, eqns, program.outputs)
+
+    def _marked(self, eqn: Eqn, values: set[Var]) -> Eqn:
+        """Return an equation, marked if need be; ``values`` are those of its program of which the sign matters."""
+        signed = not values.isdisjoint(eqn.outputs) or self._matters_within(eqn)
+        # The body of a function is shared by its calls.
+        outputs = bool(values) if eqn.is_call else signed
+        bodies = [self._mark_body(body, outputs=outputs) for body in eqn.bodies]
+        unchanged = all(map(operator.is_, bodies, eqn.bodies))
+        if unchanged and not signed:
+            return eqn
+        return replace(eqn, signed=signed, bodies=tuple(bodies))
+
+    def _mark_body(self, body: Body, *, outputs: bool) -> Body:
+        program = self.mark(body.program, outputs=outputs)
+        return body if program is body.program else replace(body, program=program)
 
     def _matter(self, program: Program, *, outputs: bool) -> set[Var]:
         """Return the values of a program of which the sign of a zero matters."""
@@ -74,18 +81,19 @@ class _Marker:
                 _add(found, eqn.inputs)
             elif eqn.facts.zeros is not None:
                 _add(found, eqn.facts.zeros(eqn, reached))
-            elif reached or (eqn.bodies and self._within(eqn)):
+            elif reached or self._matters_within(eqn):
                 _add(found, eqn.inputs)
         return found
 
-    def _within(self, eqn: Eqn) -> bool:
+    def _matters_within(self, eqn: Eqn) -> bool:
         """Return whether any sign in an equation's bodies matters, whatever becomes of their results."""
-        for body in eqn.bodies:
-            if body.program not in self.inside:
-                self.inside[body.program] = bool(self._matter(body.program, outputs=False))
-            if self.inside[body.program]:
-                return True
-        return False
+        return any(self._matters_in(body.program) for body in eqn.bodies)
+
+    def _matters_in(self, program: Program) -> bool:
+        if program not in self.inside:
+            values = self._matter(program, outputs=False)
+            self.inside[program] = bool(values)
+        return self.inside[program]
 
 
 def _add(found: set[Var], atoms: Iterable[Atom]) -> None:

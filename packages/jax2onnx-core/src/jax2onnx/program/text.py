@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
-from jax2onnx._compat import user_frame
-from jax2onnx.program.program import Atom, Const, Eqn, Program, Var
+from jax2onnx.program.program import Var
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jax2onnx.program.program import Atom, Eqn, Program
 
 __all__ = ["describe"]
 
 
 def describe(program: Program) -> str:
     """Return a program as text: one line per equation, its bodies indented below it."""
-    return "\n".join(_Writer().program(program))
+    lines = _Writer().program(program)
+    return "\n".join(lines)
 
 
 class _Writer:
@@ -23,36 +27,47 @@ class _Writer:
         self._numbers: dict[Var, int] = {}
 
     def program(self, program: Program) -> Iterator[str]:
-        yield f"in  {' '.join(self._typed(v) for v in program.inputs)}"
+        inputs = map(self._typed, program.inputs)
+        yield "in  " + " ".join(inputs)
         for eqn in program.eqns:
             yield from self._equation(eqn)
-        yield f"out {' '.join(self._atom(a) for a in program.outputs)}"
+        outputs = map(self._atom, program.outputs)
+        yield "out " + " ".join(outputs)
 
     def _equation(self, eqn: Eqn) -> Iterator[str]:
-        results = " ".join(self._typed(v) for v in eqn.outputs)
-        operands = ", ".join(self._atom(a) for a in eqn.inputs)
-        held = {id(b.jaxpr) for b in eqn.bodies}
-        params = [f"{name}={value}" for name, value in eqn.params.items() if not _is_held(value, held)]
-        notes = [f"replaces {len(eqn.fused.interior)} equations"] if eqn.fused is not None else []
-        frame = None if eqn.source is None else user_frame(eqn.source)
-        if frame is not None:
-            notes.append(frame)
-        yield f"{results} = {eqn.primitive}({operands}) {' '.join(params)}  # {', '.join(notes)}".rstrip(" #")
+        results = " ".join(map(self._typed, eqn.outputs))
+        operands = ", ".join(map(self._atom, eqn.inputs))
+        params = " ".join(_params(eqn))
+        notes = ", ".join(_notes(eqn))
+        line = f"{results} = {eqn.primitive}({operands}) {params}  # {notes}"
+        yield line.rstrip(" #")
         for number, body in enumerate(eqn.bodies):
             yield f"  body {number}:"
-            for line in self.program(body.program):
-                yield f"    {line}"
+            for inner in self.program(body.program):
+                yield f"    {inner}"
 
     def _typed(self, var: Var) -> str:
         return f"{self._atom(var)}:{var.aval.str_short()}"
 
     def _atom(self, atom: Atom) -> str:
-        if isinstance(atom, Const):
-            return f"{atom.value}" if atom.aval.shape == () else f"const:{atom.aval.str_short()}"
-        return f"v{self._numbers.setdefault(atom, len(self._numbers))}"
+        if isinstance(atom, Var):
+            number = self._numbers.setdefault(atom, len(self._numbers))
+            return f"v{number}"
+        is_scalar = atom.aval.shape == ()
+        return f"{atom.value}" if is_scalar else f"const:{atom.aval.str_short()}"
 
 
-def _is_held(value: Any, jaxprs: set[int]) -> bool:
-    """Return whether a param is a jaxpr that is shown as a body, or a tuple of such."""
-    parts = value if isinstance(value, tuple) and value else (value,)
-    return all(id(part) in jaxprs for part in parts)
+def _params(eqn: Eqn) -> Iterator[str]:
+    """Yield the params but for jaxprs that are shown as bodies, and tuples of such."""
+    bodies = {id(body.jaxpr) for body in eqn.bodies}
+    for name, value in eqn.params.items():
+        parts = value if isinstance(value, tuple) else (value,)
+        if not parts or not bodies.issuperset(map(id, parts)):
+            yield f"{name}={value}"
+
+
+def _notes(eqn: Eqn) -> Iterator[str]:
+    if eqn.fused is not None:
+        yield f"replaces {len(eqn.fused.interior)} equations"
+    if eqn.where is not None:
+        yield eqn.where

@@ -12,8 +12,8 @@ import pytest
 
 from jax2onnx import allclose, to_onnx
 from jax2onnx.plugin import loader
+from jax2onnx.program.absorb_transposes import absorb_transposes
 from jax2onnx.program.flatten import flatten
-from jax2onnx.program.swap_products import absorb_transposes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
