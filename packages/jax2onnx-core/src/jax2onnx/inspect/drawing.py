@@ -57,7 +57,7 @@ class Drawing:
         wrapped: list[str] = []
         for line in lines:
             wrapped += textwrap.wrap(line, _WIDTH, break_long_words=False)
-        rows = [*_filled(_TITLE, [title]), *_filled(_LINE, wrapped), *_filled(_SHAPE, shapes)]
+        rows = [*_rows(_TITLE, [title]), *_rows(_LINE, wrapped), *_rows(_SHAPE, shapes)]
         label = _LABEL.format("".join(rows))
         self._places.append(f"{key} [class={kind}, {_COLOURS[kind]}, label=<{label}>]")
         return key
@@ -95,7 +95,7 @@ class Drawing:
         return f"<title>{html.escape(tooltip)}</title>\n"
 
 
-def _filled(row: str, texts: Iterable[str]) -> Iterator[str]:
+def _rows(row: str, texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
         yield row.format(html.escape(text))
 

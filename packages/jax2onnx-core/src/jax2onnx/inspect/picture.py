@@ -59,9 +59,9 @@ def svg(model: Model) -> str:
     """
     proto = read_model(model)
     painter = _Painter()
-    painter.body(proto.graph, _Scope())
+    painter.draw(proto.graph, _Scope())
     for function in proto.functions:
-        painter.framed(f"function {function.name}", function, _Scope())
+        painter.draw_in_frame(f"function {function.name}", function, _Scope())
     return painter.drawing.svg()
 
 
@@ -88,7 +88,7 @@ class _Painter:
     def __init__(self) -> None:
         self.drawing = Drawing()
 
-    def body(self, body: Body, scope: _Scope) -> list[str]:
+    def draw(self, body: Body, scope: _Scope) -> list[str]:
         """Draw a graph or a function; return the boxes of its outputs."""
         declared = list(body.value_info)
         if isinstance(body, onnx.GraphProto):
@@ -109,42 +109,42 @@ class _Painter:
         outputs: list[str] = []
         for name in _names(body.output):
             box = self._border(name, scope)
-            self.drawing.connect(_known(scope.boxes, [name]), box)
+            self.drawing.connect(_look_up(scope.boxes, [name]), box)
             outputs.append(box)
         return outputs
 
-    def framed(self, title: str, body: Body, scope: _Scope) -> list[str]:
+    def draw_in_frame(self, title: str, body: Body, scope: _Scope) -> list[str]:
         """Draw a graph or a function in a frame; return the boxes of its outputs."""
         with self.drawing.frame(title):
-            return self.body(body, scope)
+            return self.draw(body, scope)
 
     def _border(self, name: str, scope: _Scope) -> str:
         """Draw the box of an input or output."""
-        lines = _known(scope.constants, [name])
-        shapes = _known(scope.types, [name])
+        lines = _look_up(scope.constants, [name])
+        shapes = _look_up(scope.types, [name])
         return self.drawing.box(name, "border", name, lines, shapes)
 
     def _node(self, node: onnx.NodeProto, scope: _Scope) -> None:
         operator = operator_of(node)
         kind = _KIND.get(operator, "call" if node.domain else "plain")
-        lines = _known(scope.constants, node.input)
+        lines = _look_up(scope.constants, node.input)
         lines.append(_attributes_text(node))
-        shapes = _known(scope.types, node.output)
+        shapes = _look_up(scope.types, node.output)
         inputs = ", ".join(node.input)
         outputs = ", ".join(node.output)
         tooltip = f"{outputs} = {operator}({inputs})"
         box = self.drawing.box(operator.rpartition("::")[2], kind, tooltip, lines, shapes)
-        self.drawing.connect(_known(scope.boxes, node.input), box)
+        self.drawing.connect(_look_up(scope.boxes, node.input), box)
         for attribute in node.attribute:
             title = f"{operator}: {attribute.name}"
             for graph in graphs_of(attribute):
-                results = self.framed(title, graph, scope.inner())
+                results = self.draw_in_frame(title, graph, scope.inner())
                 self.drawing.connect(results, box, dashed=True)
         for name in node.output:
             scope.boxes[name] = box
 
 
-def _known(texts: _Names, names: Iterable[str]) -> list[str]:
+def _look_up(texts: _Names, names: Iterable[str]) -> list[str]:
     """Return what the names stand for, where that is known."""
     return [texts[name] for name in names if name in texts]
 

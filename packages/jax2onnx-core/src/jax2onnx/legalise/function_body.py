@@ -48,7 +48,7 @@ def _body(found: Schema, dtypes: Dtypes, serialized: bytes) -> list[Call] | None
     node = onnx.NodeProto.FromString(serialized)
     _add_defaults(node, function, original)
     try:
-        model = onnx.shape_inference.infer_shapes(_inlined(node, function, dtypes), strict_mode=False)
+        model = onnx.shape_inference.infer_shapes(_inline(node, function, dtypes), strict_mode=False)
         graph = ir.from_proto(model).graph
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
         return None
@@ -88,7 +88,7 @@ def _add_defaults(node: onnx.NodeProto, function: onnx.FunctionProto, original: 
             node.attribute.append(default)
 
 
-def _inlined(node: onnx.NodeProto, function: onnx.FunctionProto, dtypes: Dtypes) -> onnx.ModelProto:
+def _inline(node: onnx.NodeProto, function: onnx.FunctionProto, dtypes: Dtypes) -> onnx.ModelProto:
     """Return a model of one node, replaced by the nodes of the function body.
 
     The body becomes a function of the model. The inliner has an option for the functions of ONNX's operators, but it

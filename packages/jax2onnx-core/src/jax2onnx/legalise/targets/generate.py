@@ -35,7 +35,7 @@ def kernels(provider: str = _PROVIDER) -> dict[str, dict[str, list[list[Any]]]]:
     table: dict[str, dict[str, list[list[Any]]]] = {domain: {} for domain in _DOMAINS}
     for domain, operator, since, until in sorted(found):
         entries = table[domain].setdefault(operator, [])
-        for types in _merged(found[domain, operator, since, until]):
+        for types in _merge(found[domain, operator, since, until]):
             written = {name: " ".join(sorted(types[name])) for name in sorted(types)}
             entries.append([since, None if until == _OPEN_END else until, written])
     return table
@@ -52,7 +52,7 @@ def _dtypes(constraints: Mapping[str, Iterable[str]]) -> _Types:
     return found
 
 
-def _merged(kernels: list[_Types]) -> list[_Types]:
+def _merge(kernels: list[_Types]) -> list[_Types]:
     """Merge kernels that differ in the dtypes of one parameter only."""
     merged: list[_Types] = []
     for types in sorted(kernels, key=lambda types: str(sorted(types))):
