@@ -133,7 +133,8 @@ def compare(
     """
     if len(expected) != len(actual):
         counts = f"JAX returns {len(expected)} arrays, the model returns {len(actual)}"
-        raise CheckError(f"{counts}: {', '.join(names)}")
+        listed = ", ".join(names)
+        raise CheckError(f"{counts}: {listed}")
     nearby = functools.cache(nudged or list)  # an empty list: no element is ill-conditioned
     reports = []
     for index, (name, want, got) in enumerate(zip(names, expected, actual, strict=True)):
@@ -144,7 +145,8 @@ def compare(
         tolerance = _tolerance(want.dtype, rtol, atol)
         difference = _difference(want, got)
         size = _size(want)
-        outside = difference > tolerance.absolute + tolerance.relative * size
+        allowed = tolerance.absolute + tolerance.relative * size
+        outside = difference > allowed
         wrong = outside
         if outside.any():
             alternatives = [results[index] for results in nearby()]
@@ -196,13 +198,16 @@ def _tolerance(
     rtol: float | None,
     atol: float | None,
 ) -> _Tolerance:
+    """Return the tolerance of a dtype, whose defaults ``rtol`` and ``atol`` replace."""
     if not jnp.issubdtype(dtype, np.inexact):
         return _Tolerance(0.0, 0.0)
     limits = finfo(dtype)
     eps = float(limits.eps)
     tiny = float(limits.tiny)
     real = np.empty(0, dtype).real.dtype
-    relative, absolute = _TOLERANCES.get(real.name, (2 * eps, eps**2))
+    default = _TOLERANCES.get(real.name, _Tolerance(2 * eps, eps**2))
+    relative = default.relative
+    absolute = default.absolute
     if rtol is not None:
         relative = rtol
     if atol is not None:
@@ -235,7 +240,8 @@ def _difference(a: Array, b: Array) -> Array:
     both_finite = np.isfinite(x) & np.isfinite(y)
     distance = np.where(both_finite, distance, np.inf)
     both_nan = np.isnan(x) & np.isnan(y)
-    return np.where(both_nan | (x == y), 0.0, distance)
+    same = both_nan | (x == y)
+    return np.where(same, 0.0, distance)
 
 
 def _size(array: Array) -> Array:

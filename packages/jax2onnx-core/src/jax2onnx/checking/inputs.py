@@ -93,8 +93,10 @@ def draw(
     rng = np.random.default_rng(seed)
     first, *others = [_Source(kind, rng) for kind in kinds]
     tried = assignments(avals, sizes, constraints)
+    last = tried[-1]
     batches = [first.batch(avals, assignment) for assignment in tried]
-    return batches + [other.batch(avals, tried[-1]) for other in others]
+    batches += [other.batch(avals, last) for other in others]
+    return batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,11 @@ class _Source:
     kind: str
     rng: np.random.Generator
 
-    def batch(self, avals: Sequence[Any], sizes: Assignment) -> Batch:
+    def batch(
+        self,
+        avals: Sequence[Any],
+        sizes: Assignment,
+    ) -> Batch:
         arrays = []
         for aval in avals:
             shape = concrete(aval.shape, sizes)
@@ -125,6 +131,7 @@ class _Source:
         return self._floats(dtype, shape)
 
     def _keys(self, dtype: Any, shape: Shape) -> Any:
+        """Return random keys of JAX."""
         implementation = key_implementation(dtype)
         seed = int(self.rng.integers(2**31))
         key = jax.random.key(seed, impl=implementation.name)
@@ -153,7 +160,8 @@ class _Source:
 
     def _complex(self, dtype: DType, shape: Shape) -> Array:
         """Return complex numbers whose imaginary parts are ordinary."""
-        part = np.empty(0, dtype).real.dtype
+        pattern = np.empty(0, dtype)
+        part = pattern.real.dtype
         real = self._floats(part, shape)
         ordinary = _Source("ordinary", self.rng)
         imaginary = ordinary._floats(part, shape)
@@ -170,8 +178,9 @@ class _Source:
             widest = min(6.0, float(exponent) / 2)
             exponents = self.rng.uniform(-widest, widest, shape)
             values = values * 10.0**exponents
-        normal = np.where(np.abs(values) < tiny, 0, values)
-        array = normal.astype(dtype)
+        subnormal = np.abs(values) < tiny
+        values = np.where(subnormal, 0, values)
+        array = values.astype(dtype)
         if self.kind == "special":
             return self._mix(array, _SPECIAL_FLOATS)
         return array
@@ -185,8 +194,8 @@ class _Source:
         count = min(len(edges), most)
         places = self.rng.permutation(flat.size)
         values = self.rng.permutation(np.asarray(edges, object))
-        values = values[:count].tolist()
-        flat[places[:count]] = np.asarray(values, array.dtype)
+        chosen = np.asarray(values[:count].tolist(), array.dtype)
+        flat[places[:count]] = chosen
         return flat.reshape(array.shape)
 
 
@@ -211,6 +220,7 @@ def _nudge_array(
     index: int,
     rng: np.random.Generator,
 ) -> Any:
+    """Nudge an array of floats or complex numbers; return any other as it is."""
     if not jnp.issubdtype(array.dtype, np.inexact):
         return array
     numbers = np.asarray(array)
@@ -231,7 +241,8 @@ def _nudge_floats(
     directions: Any = _DIRECTIONS.get(index)
     if directions is None:
         directions = np.sign(rng.standard_normal(wide.shape))
-    step = 2 * float(finfo(array.dtype).eps)
+    limits = finfo(array.dtype)
+    step = 2 * float(limits.eps)
     with np.errstate(invalid="ignore", over="ignore"):
         half_integer = np.floor(2 * wide) == 2 * wide
         exact = half_integer & (np.abs(wide) <= _LARGEST_EXACT)

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["RUNTIME_ERRORS", "Runner", "runtime_name"]
 
-_NATIVE_TYPES = [value for value in vars(native).values() if isinstance(value, type)]
+
+def _is_error(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Exception)
+
 
 RUNTIME_ERRORS: tuple[type[Exception], ...] = (
-    *(t for t in _NATIVE_TYPES if issubclass(t, Exception)),
+    *filter(_is_error, vars(native).values()),
     ValueError,
 )
 """What onnxruntime raises: its exceptions have no base of their own."""
@@ -43,8 +46,8 @@ class Runner:
         options.log_severity_level = _SEVERE
         source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else os.fspath(model)
         session = onnxruntime.InferenceSession(source, options, providers=_PROVIDERS)
-        self.input_names = [value.name for value in session.get_inputs()]
-        self.output_names = [value.name for value in session.get_outputs()]
+        self.input_names = _names(session.get_inputs())
+        self.output_names = _names(session.get_outputs())
         self._session = session
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
@@ -58,6 +61,10 @@ class Runner:
 def runtime_name() -> str:
     """Return the name and version of the runtime, for reports."""
     return f"onnxruntime {onnxruntime.__version__}"
+
+
+def _names(values: Sequence[Any]) -> list[str]:
+    return [value.name for value in values]
 
 
 def _to_ort(array: Array) -> Any:

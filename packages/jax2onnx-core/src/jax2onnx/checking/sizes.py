@@ -70,16 +70,17 @@ def assignments(
     symbols: dict[str, None] = {}
     for dim in _symbolic_dims(avals):
         conditions.append(f"{dim} >= 0")
-        symbols |= dict.fromkeys(_SYMBOL.findall(dim))
+        found = _SYMBOL.findall(dim)
+        symbols |= dict.fromkeys(found)
     conditions += constraints
     if not symbols:
         return [{}]
-    found: list[Assignment] = []
+    result: list[Assignment] = []
     for wanted in _requested(list(symbols), sizes or SIZES):
         assignment = _nearest(wanted, conditions)
-        if assignment not in found:
-            found.append(assignment)
-    return found
+        if assignment not in result:
+            result.append(assignment)
+    return result
 
 
 def concrete(shape: Sequence[Any], sizes: Assignment) -> tuple[int, ...]:
@@ -112,10 +113,10 @@ def _requested(symbols: Sequence[str], sizes: Sizes) -> Iterator[Assignment]:
             turns = itertools.islice(itertools.cycle(numbers), index, None)
             yield dict(zip(symbols, turns, strict=False))
         else:
-            try:
-                yield {symbol: size[symbol] for symbol in symbols}
-            except KeyError as missing:
-                raise InputSpecError(f"sizes: {dict(size)} gives no size for {missing}") from None
+            missing = [symbol for symbol in symbols if symbol not in size]
+            if missing:
+                raise InputSpecError(f"sizes: {size} gives no size for {missing[0]!r}")
+            yield {symbol: size[symbol] for symbol in symbols}
 
 
 def _nearest(wanted: Assignment, conditions: Sequence[str]) -> Assignment:
@@ -165,4 +166,5 @@ def _evaluate(text: str, sizes: Assignment) -> int:
 
     python = text.replace("^", "**")
     expression = ast.parse(python, mode="eval")
-    return int(value(expression.body))
+    result = value(expression.body)
+    return int(result)

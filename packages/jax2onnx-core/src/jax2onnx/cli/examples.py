@@ -60,8 +60,13 @@ def export(*, name: str, output: Path | None, no_fusions: bool) -> None:
     example = case.example
     path = output or Path(f"{case.name}.onnx")
     with progress(f"exporting {name}"), shown_warnings(), x64(enabled=example.x64):
-        fn = example.make()
-        save_onnx(fn, case.inputs, path, fusions=case.fusions, **example.options)
+        save_onnx(
+            example.make(),
+            case.inputs,
+            path,
+            fusions=case.fusions,
+            **example.options,
+        )
     summary = summarise(path)
     click.echo(f"{path}: {brief(summary)}")
 
