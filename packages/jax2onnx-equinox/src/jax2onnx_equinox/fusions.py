@@ -57,8 +57,7 @@ def _layer_norm(*, weight: bool, bias: bool) -> Fusion:
         epsilon = known_scalar(ctx, len(arrays))
         shape = ctx.avals_in[0].shape[-count:]
         if not all(isinstance(size, int) for size in shape):
-            msg = "the normalised sizes are not known at conversion"
-            raise Decline(msg)
+            raise Decline("the normalised sizes are not known at conversion")
         held = list(arrays[:-1])
         scale = held.pop(0) if weight else ctx.constant(np.ones(shape, ctx.aval_out.dtype))
         return ctx.op.LayerNormalization(x, scale, *held, axis=-count, epsilon=epsilon)

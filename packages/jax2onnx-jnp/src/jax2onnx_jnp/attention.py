@@ -1,4 +1,4 @@
-"""Attention: ONNX's operator where it agrees with JAX on every input, else two products around a softmax."""
+"""Emit attention: ONNX's operator where it agrees with JAX on every input, else two products around a softmax."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from jax2onnx.plugin import MIN_OPSET, Decline, Fusion
 from jax2onnx_lax.dot import zero_if_empty
+from jax2onnx_lax.shape import transposed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,13 +55,11 @@ class _Sizes:
     def of(cls, ctx: LoweringContext) -> _Sizes:
         """Read them off queries, keys and values: (batch, positions, heads, depth), or without a batch."""
         shapes = [a.shape if len(a.shape) != 3 else (1, *a.shape) for a in ctx.avals_in[:3]]
-        if any(len(s) != 4 for s in shapes):
-            msg = "there are several batch dims"
-            raise Decline(msg)
+        if [len(s) for s in shapes] != [4, 4, 4]:
+            raise Decline("there are several batch dims")
         (batch, queries, heads, depth), (_, keys, shared, _), (*_, out_depth) = shapes
         if not all(isinstance(n, int) and n > 0 for n in (heads, shared, depth, out_depth)):
-            msg = "the number of heads or the depth is not known at conversion"
-            raise Decline(msg)
+            raise Decline("the number of heads or the depth is not known at conversion")
         return cls(batch, queries, heads, keys, shared, depth, out_depth)
 
     @property
@@ -86,19 +85,18 @@ def attend(ctx: LoweringContext, *arrays: ir.Value, scale: float | None = None) 
     """
     sizes = _Sizes.of(ctx)
     scale = 1 / math.sqrt(sizes.depth) if scale is None else scale
-    shapes = [a.shape for a in ctx.avals_in[:3]]
-    if not ctx.supports("Attention", np.float32):
-        batched = [ctx.reshape(x, *pair) for x, *pair in zip(arrays, shapes, sizes.inputs, strict=True)]
-        result = _products(ctx, *batched, ctx.constant(scale, np.float32), given=(), causal=False)
+    native = ctx.supports("Attention", np.float32)
+    inputs: list[ir.Value] = []
+    for x, aval, shape in zip(arrays, ctx.avals_in, sizes.inputs, strict=False):
+        batch, positions, heads, depth = shape
+        new = (batch, positions, heads * depth) if native else shape
+        inputs.append(ctx.reshape(x, aval.shape, new))
+    if not native:
+        result = _products(ctx, *inputs, ctx.constant(scale, np.float32), given=(), causal=False)
         return ctx.reshape(result, (*sizes.inputs[0][:3], sizes.out_depth), ctx.aval_out.shape)
-    flat = [
-        ctx.reshape(x, old, (*new[:2], new[2] * new[3]))
-        for x, old, new in zip(arrays, shapes, sizes.inputs, strict=True)
-    ]
-    heads = {"q_num_heads": sizes.heads, "kv_num_heads": sizes.shared}
     side_by_side = (sizes.batch, sizes.queries, sizes.heads * sizes.out_depth)
-    result = ctx.stamp(ctx.op.Attention(*flat, scale=scale, **heads), side_by_side)
-    return ctx.reshape(result, side_by_side, ctx.aval_out.shape)
+    result = ctx.op.Attention(*inputs, scale=scale, q_num_heads=sizes.heads, kv_num_heads=sizes.shared)
+    return ctx.reshape(ctx.stamp(result, side_by_side), side_by_side, ctx.aval_out.shape)
 
 
 def _operator(ctx: LoweringContext, *arrays: ir.Value) -> ir.Value:
@@ -107,10 +105,6 @@ def _operator(ctx: LoweringContext, *arrays: ir.Value) -> ir.Value:
     if scale is None or scale.shape:
         return _products(ctx, *arrays, given=(), causal=False)
     return attend(ctx, *arrays[:3], scale=float(scale))
-
-
-def _permuted(ctx: LoweringContext, x: ir.Value, shape: Sequence[Any], perm: Sequence[int]) -> ir.Value:
-    return ctx.stamp(ctx.op.Transpose(x, perm=list(perm)), [shape[i] for i in perm])
 
 
 def _products(ctx: LoweringContext, *arrays: ir.Value, given: _Given, causal: bool) -> ir.Value:
@@ -130,7 +124,7 @@ def _products(ctx: LoweringContext, *arrays: ir.Value, given: _Given, causal: bo
         hidden = np.float32(-0.7 * float(np.finfo(np.float32).max))
         logits = ctx.stamp(ctx.op.Where(mask, logits, hidden), across)
     weights = ctx.stamp(ctx.op.Softmax(logits, axis=-1), across)
-    result = _permuted(ctx, _weighted(ctx, sizes, weights, value), sizes.out, _HEADS_SECOND)
+    result = transposed(ctx, _weighted(ctx, sizes, weights, value), sizes.out, _HEADS_SECOND)
     if "query_seq_lengths" in options:
         inside = _within(ctx, sizes, options["query_seq_lengths"], axis=1, size=sizes.queries)
         return ctx.op.Mul(result, ctx.cast(inside, np.float32))
@@ -139,8 +133,8 @@ def _products(ctx: LoweringContext, *arrays: ir.Value, given: _Given, causal: bo
 
 def _logits(ctx: LoweringContext, sizes: _Sizes, query: ir.Value, key: ir.Value) -> ir.Value:
     """Multiply queries by keys: (batch, heads, queries, keys)."""
-    queries = _permuted(ctx, query, sizes.inputs[0], _HEADS_SECOND)
-    keys = _permuted(ctx, key, sizes.inputs[1], _HEADS_LAST)
+    queries = transposed(ctx, query, sizes.inputs[0], _HEADS_SECOND)
+    keys = transposed(ctx, key, sizes.inputs[1], _HEADS_LAST)
     whole = (sizes.batch, sizes.heads, sizes.queries)
     if sizes.heads == sizes.shared:
         return ctx.stamp(ctx.op.MatMul(queries, keys), (*whole, sizes.keys))
@@ -153,7 +147,7 @@ def _logits(ctx: LoweringContext, sizes: _Sizes, query: ir.Value, key: ir.Value)
 
 def _weighted(ctx: LoweringContext, sizes: _Sizes, weights: ir.Value, value: ir.Value) -> ir.Value:
     """Multiply the weights by the values: (batch, heads, queries, depth)."""
-    values = _permuted(ctx, value, sizes.inputs[2], _HEADS_SECOND)
+    values = transposed(ctx, value, sizes.inputs[2], _HEADS_SECOND)
     out = sizes.out
     if sizes.heads == sizes.shared:
         return zero_if_empty(ctx, ctx.stamp(ctx.op.MatMul(weights, values), out), [sizes.keys], out)
@@ -185,7 +179,7 @@ def _causal(ctx: LoweringContext, queries: Any, keys: Any) -> ir.Value:
     """Return the mask by which a query sees the keys up to its own position."""
     if isinstance(queries, int) and isinstance(keys, int) and queries * keys <= _LARGEST_MASK:
         return ctx.constant(np.tri(queries, keys, dtype=np.bool_))
-    rows, columns = (_positions(ctx, size, np.int64) for size in (queries, keys))
+    rows, columns = _positions(ctx, queries, np.int64), _positions(ctx, keys, np.int64)
     column = ctx.stamp(ctx.op.Unsqueeze(rows, ctx.ints(1)), (queries, 1))
     return ctx.stamp(ctx.op.GreaterOrEqual(column, columns), (queries, keys))
 
@@ -214,15 +208,15 @@ def _fusion(*given: str, causal: bool = False) -> Fusion:
     def emit(ctx: LoweringContext, *arrays: ir.Value) -> ir.Value:
         return _products(ctx, *arrays, given=given, causal=causal)
 
-    changed = ", ".join([*given, *["is_causal=True"] * causal])
-    plain = not given and not causal
+    options = [*given, *["is_causal=True"] * causal]
+    selects = causal or not {"bias"}.issuperset(given)
     return Fusion(
-        name="jax.nn.dot_product_attention" + (f"({changed})" if changed else ""),
+        name="jax.nn.dot_product_attention" + (f"({', '.join(options)})" if options else ""),
         reference=reference,
         examples=list(_examples(given)),
-        emit={MIN_OPSET: emit, **({23: _operator} if plain else {})},
+        emit={MIN_OPSET: emit} if options else {MIN_OPSET: emit, 23: _operator},
         dtypes=frozenset({"float32"}),
-        primitives=frozenset({"dot_general", "exp", *(["select_n"] if causal or {*given} - {"bias"} else [])}),
+        primitives=frozenset({"dot_general", "exp", *["select_n"] * selects}),
     )
 
 

@@ -23,8 +23,7 @@ def known_scalar(ctx: LoweringContext, operand: int) -> float:
     """
     value = ctx.known(operand)
     if value is None or value.shape != ():
-        msg = "an attribute needs a constant scalar"
-        raise Decline(msg)
+        raise Decline("an attribute needs a constant scalar")
     return float(value.astype(ctx.avals_in[operand].dtype))
 
 

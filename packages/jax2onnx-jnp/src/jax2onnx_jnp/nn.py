@@ -1,4 +1,4 @@
-"""``jax.nn``: activations and softmax as ONNX's own operators."""
+"""Emit activations and softmax of ``jax.nn`` as ONNX's own operators."""
 
 from __future__ import annotations
 
@@ -27,12 +27,10 @@ def _operator(ctx: LoweringContext, op_type: str, x: ir.Value, **attributes: Any
     ``Relu`` keeps -0, which a maximum with 0 does not.
     """
     if op_type == "Relu" and ctx.sign_of_zero_matters():
-        msg = "the sign of a zero matters"
-        raise Decline(msg)
+        raise Decline("the sign of a zero matters")
     dtype = np.promote_types(ctx.aval_out.dtype, np.float32)
     if not ctx.supports(op_type, dtype):
-        msg = f"the target has no {op_type} in {dtype}"
-        raise Decline(msg)
+        raise Decline(f"the target has no {op_type} in {dtype}")
     value: ir.Value = ctx.op.emit(op_type, x, **attributes)
     return value
 
@@ -72,8 +70,7 @@ def _with_slope(
         known = ctx.known(1)
         alpha = None if known is None or known.shape != () else float(known.astype(ctx.avals_in[1].dtype))
         if alpha is None or float(np.float32(alpha)) != alpha or not accept(alpha):
-            msg = f"{op_type} takes a constant alpha that is exact in float32"
-            raise Decline(msg)
+            raise Decline(f"{op_type} takes a constant alpha that is exact in float32")
         # Celu is defined for float32 alone until opset 28.
         single = ctx.cast(x, np.float32) if op_type == "Celu" else x
         return ctx.cast(_operator(ctx, op_type, single, alpha=alpha), ctx.aval_out.dtype)

@@ -1,4 +1,4 @@
-"""``jax.numpy.pad`` by elements of the array itself: ``Pad``, where JAX slices, reverses and concatenates."""
+"""Emit ``jax.numpy.pad`` by elements of the array itself as ``Pad``, where JAX slices, reverses and concatenates."""
 
 from __future__ import annotations
 
@@ -17,25 +17,27 @@ if TYPE_CHECKING:
 _Widths = tuple[tuple[int, int], ...]
 
 _DTYPES = frozenset(
-    {"bool", "bfloat16"}
-    | {f"float{bits}" for bits in (16, 32, 64)}
-    | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+    (
+        *("bool", "bfloat16", "float16", "float32", "float64"),
+        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    )
 )
 
 
 def _widths(candidate: Candidate) -> list[dict[str, _Widths]]:
     """Read off the concatenations how far each dim is padded; JAX goes on where a dim is used up, ``Pad`` does not."""
-    padded, shape = candidate.bound[0], candidate.inputs[0].shape
-    widths = [[0, 0] for _ in shape]
+    padded = candidate.bound[0]
+    widths = [[0, 0] for _ in candidate.inputs[0].shape]
     for eqn in candidate.equations:
         if eqn.primitive != "concatenate" or padded not in eqn.inputs:
             continue
         axis, place = eqn.params["dimension"], eqn.inputs.index(padded)
-        added = [(int(i > place), atom.aval.shape[axis]) for i, atom in enumerate(eqn.inputs) if i != place]
-        for side, size in added:
-            if is_symbolic(size) or widths[axis][side]:
+        for i, atom in enumerate(eqn.inputs):
+            size, after = atom.aval.shape[axis], int(i > place)
+            if i != place and (is_symbolic(size) or widths[axis][after]):
                 return []
-            widths[axis][side] = size
+            if i != place:
+                widths[axis][after] = size
         (padded,) = eqn.outputs
     return [{"pad_width": tuple((before, after) for before, after in widths)}]
 
@@ -57,9 +59,9 @@ def _emit(mode: str) -> Callable[..., ir.Value]:
     return emit
 
 
-def _fusion(mode: str, sides: tuple[int, int], told: str, primitive: str, opset: int) -> Fusion:
+def _fusion(mode: str, sides: tuple[int, int], place: str, primitive: str, opset: int) -> Fusion:
     return Fusion(
-        name=f"jax.numpy.pad({mode}{told})",
+        name=f"jax.numpy.pad({mode}{place})",
         reference=_reference(mode, sides),
         examples=[[(3,) * rank] for rank in range(1, 6 if mode == "edge" else 4)],
         kwargs=_widths,
@@ -73,6 +75,6 @@ _SIDES = {"": (1, 1), ", before": (1, 0), ", after": (0, 1)}
 
 FUSIONS: tuple[Fusion, ...] = (
     _fusion("edge", (1, 1), "", "reshape", 18),
-    *(_fusion("reflect", sides, told, "rev", 18) for told, sides in _SIDES.items()),
-    *(_fusion("wrap", sides, told, "slice", 19) for told, sides in _SIDES.items()),
+    *(_fusion("reflect", sides, place, "rev", 18) for place, sides in _SIDES.items()),
+    *(_fusion("wrap", sides, place, "slice", 19) for place, sides in _SIDES.items()),
 )

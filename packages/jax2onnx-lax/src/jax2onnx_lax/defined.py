@@ -1,4 +1,4 @@
-"""Primitives that JAX itself defines in plainer ones: sparse matrices and scaled products."""
+"""Lower primitives that JAX itself defines by plainer ones: sparse matrices and scaled products."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ def register(registry: BoundLowerings) -> None:
 def _defined(name: str, *operands: Any, **params: Any) -> Any:
     function = own_definition(name)
     if function is None:
-        msg = f"this jax does not say {name!r} in plainer primitives"
+        msg = f"this jax does not define {name!r} by plainer primitives"
         raise UnsupportedPrimitiveError(msg, remedy=f"pass lowerings={{{name!r}: rule}}")
     return function(*operands, **params)

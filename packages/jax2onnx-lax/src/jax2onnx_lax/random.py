@@ -1,4 +1,4 @@
-"""Random bits: the hashes behind random keys, and the generator behind ``rbg`` keys."""
+"""Random bits, written in JAX: the hashes behind random keys, and the generator behind ``rbg`` keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from jax import lax
 
 from jax2onnx.errors import UnsupportedCaseError
-from jax2onnx.plugin import bit_hashes, is_symbolic
+from jax2onnx.plugin import bit_hashes, is_static
+from jax2onnx_lax.shape import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +47,7 @@ def _size(primitive: str, shape: Sequence[Any]) -> Any:
 def rng_bit_generator(
     state: jax.Array, *, shape: Sequence[Any], dtype: Any, algorithm: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Say ``rng_bit_generator`` in JAX; on a CPU, XLA's default algorithm is Philox."""
+    """Return new state and bits; on a CPU, XLA's default algorithm is Philox."""
     words = state if state.dtype == _U32 else _halves(state)
     threefry = int(algorithm) == int(lax.RandomAlgorithm.RNG_THREE_FRY)
     generate = _threefry_bits if threefry else _philox_bits
@@ -78,19 +79,19 @@ def _threefry_bits(words: jax.Array, shape: tuple[Any, ...], width: int) -> tupl
     A hash has 64 bits. For narrower numbers, its halves lie next to each other along the first even dimension, or
     along the first of the largest if all are odd.
     """
-    if any(is_symbolic(d) for d in shape):
+    if not is_static(*shape):
         what = "rng_bit_generator: a symbolic shape with the algorithm RNG_THREE_FRY"
         raise UnsupportedCaseError(what, remedy="use RNG_PHILOX, or give the shape in numbers")
     dims = shape or (1,)
     split = next((i for i, d in enumerate(dims) if d % 2 == 0), int(np.argmax(dims)))
-    half = dims if width == 64 else (*dims[:split], (dims[split] + 1) // 2, *dims[split + 1 :])
+    half = dims if width == 64 else replaced(dims, split, (dims[split] + 1) // 2)
     count = _size("rng_bit_generator", half)
     low, high = _add(words[2], words[3], lax.iota(_U32, count))
     pair = [x.reshape(half) for x in bit_hashes()["threefry2x32"](words[0], words[1], low, high)]
     if width == 64:
         values = _joined(jnp.stack(pair, -1))
     else:
-        values = jnp.stack(pair, split + 1).reshape((*dims[:split], 2 * half[split], *dims[split + 1 :]))
+        values = jnp.stack(pair, split + 1).reshape(replaced(dims, split, 2 * half[split]))
         values = lax.slice_in_dim(values, 0, dims[split], axis=split)
     low, high = _add(words[2], words[3], jnp.asarray(count, _U32))
     return jnp.stack([words[0], words[1], low, high]), values.reshape(shape)

@@ -1,13 +1,13 @@
-"""Sorting and the largest elements, all said with TopK, which is stable: of equal elements the first comes first."""
+"""Lower sorting and the search for the largest elements to TopK, which is stable: equal elements keep their order."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import jax.numpy as jnp
 import numpy as np
 
-from jax2onnx.plugin import is_symbolic
+from jax2onnx.plugin import is_static
+from jax2onnx_lax.dtypes import is_float
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -23,7 +23,7 @@ def register(registry: BoundLowerings) -> None:
 def sort(ctx: LoweringContext, *xs: ir.Value, dimension: int, num_keys: int) -> list[ir.Value]:
     """Lower ``sort``: by the last key first, each further key keeping the order of what it finds equal."""
     size = ctx.avals_in[0].shape[dimension]
-    if not is_symbolic(size) and size <= 1:
+    if is_static(size) and size <= 1:
         return list(xs)
     order: ir.Value | None = None
     for operand in reversed(range(num_keys)):
@@ -47,11 +47,16 @@ def _ranked(
 
 def _keys(ctx: LoweringContext, x: ir.Value, dtype: Any) -> list[ir.Value]:
     """Return numbers that TopK orders as JAX orders ``x``: NaN after infinity, all NaN alike, -0.0 and 0.0 alike."""
-    if jnp.issubdtype(dtype, np.floating):
-        if dtype == np.float64:
-            return [ctx.cast(ctx.op.IsNaN(x), np.int32), ctx.op.Where(ctx.op.IsNaN(x), np.asarray(np.inf), x)]
+    if dtype == np.float64:
+        return [ctx.cast(ctx.op.IsNaN(x), np.int32), ctx.op.Where(ctx.op.IsNaN(x), np.asarray(np.inf), x)]
+    if is_float(dtype):
         return [_above_infinity(ctx, x)]
-    return [_orderable(ctx, x, dtype)]
+    if dtype == np.bool_:
+        return [ctx.cast(x, np.int32)]
+    if dtype == np.uint64:
+        # No signed type holds all of uint64; shifted down by 2^63 it fits.
+        return [ctx.op.BitwiseXor(ctx.cast(x, np.int64), np.asarray(np.iinfo(np.int64).min))]
+    return [x]
 
 
 def _above_infinity(ctx: LoweringContext, x: ir.Value) -> ir.Value:
@@ -60,19 +65,18 @@ def _above_infinity(ctx: LoweringContext, x: ir.Value) -> ir.Value:
     return ctx.op.Where(ctx.op.IsNaN(x), np.asarray(np.inf), wide)
 
 
-def _orderable(ctx: LoweringContext, x: ir.Value, dtype: Any) -> ir.Value:
-    """Return integers of a type that TopK takes, in the same order."""
-    if dtype == np.bool_:
-        return ctx.cast(x, np.int32)
-    if dtype == np.uint64:
-        # No signed type holds all of uint64; shifted down by 2^63 it fits.
-        return ctx.op.BitwiseXor(ctx.cast(x, np.int64), np.asarray(np.iinfo(np.int64).min))
-    return x
-
-
-def top_k(ctx: LoweringContext, x: ir.Value, *, k: Any, axis: int) -> list[ir.Value]:
+def top_k(ctx: LoweringContext, x: ir.Value, *, k: Any, axis: int, largest: bool = True) -> list[ir.Value]:
     """Lower ``top_k``: NaN is the largest, 0.0 is larger than -0.0."""
-    return _top(ctx, x, k, axis, largest=True)
+    dtype = ctx.avals_in[0].dtype
+    order: ir.Value | None = None
+    size = ctx.avals_in[0].shape[axis]
+    *refining, first = reversed(_total_keys(ctx, x, dtype, largest=largest))
+    for key in refining:
+        _, order = _ranked(ctx, key, order, size, axis, largest=largest)
+    values, order = _ranked(ctx, first, order, k, axis, largest=largest)
+    if first is not x or refining:
+        values = ctx.op.GatherElements(x, order, axis=axis)
+    return [values, ctx.cast(order, ctx.avals_out[1].dtype)]
 
 
 def approx_top_k(
@@ -91,30 +95,16 @@ def approx_top_k(
     axis = reduction_dimension % len(ctx.avals_in[0].shape)
     if not aggregate_to_topk and ctx.avals_out[0].shape[axis] != k:
         raise ctx.unsupported("aggregate_to_topk=False", "leave aggregate_to_topk=True")
-    return _top(ctx, x, k, axis, largest=is_max_k)
-
-
-def _top(ctx: LoweringContext, x: ir.Value, k: Any, axis: int, *, largest: bool) -> list[ir.Value]:
-    dtype = ctx.avals_in[0].dtype
-    order: ir.Value | None = None
-    size = ctx.avals_in[0].shape[axis]
-    *refining, first = reversed(_total_keys(ctx, x, dtype, largest=largest))
-    for key in refining:
-        _, order = _ranked(ctx, key, order, size, axis, largest=largest)
-    values, order = _ranked(ctx, first, order, k, axis, largest=largest)
-    if first is not x or refining:
-        values = ctx.op.GatherElements(x, order, axis=axis)
-    return [values, ctx.cast(order, ctx.avals_out[1].dtype)]
+    return top_k(ctx, x, k=k, axis=axis, largest=is_max_k)
 
 
 def _total_keys(ctx: LoweringContext, x: ir.Value, dtype: Any, *, largest: bool) -> list[ir.Value]:
     """Return the keys of :func:`_keys`; for the largest elements with 0.0 above -0.0."""
-    if not (largest and jnp.issubdtype(dtype, np.floating)):
+    if not (largest and is_float(dtype)):
         return _keys(ctx, x, dtype)
     below = ctx.op.Equal(ctx.op.Reciprocal(x), np.asarray(-np.inf, dtype))
+    minus_zero = ctx.op.And(below, ctx.op.Equal(x, np.asarray(0.0, dtype)))
     if dtype == np.float64:
-        below = ctx.op.And(below, ctx.op.Equal(x, np.asarray(0.0, dtype)))
-        return [*_keys(ctx, x, dtype), ctx.cast(ctx.op.Not(below), np.int32)]
+        return [*_keys(ctx, x, dtype), ctx.cast(ctx.op.Not(minus_zero), np.int32)]
     # Smaller in size than any float32, and so between 0.0 and the negative numbers.
-    zero = ctx.op.And(below, ctx.op.Equal(x, np.asarray(0.0, dtype)))
-    return [ctx.op.Where(zero, np.asarray(-1e-300), _above_infinity(ctx, x))]
+    return [ctx.op.Where(minus_zero, np.asarray(-1e-300), _above_infinity(ctx, x))]

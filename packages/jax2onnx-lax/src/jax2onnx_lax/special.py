@@ -1,4 +1,4 @@
-"""Special functions, all said in JAX."""
+"""Special functions, written in JAX."""
 
 from __future__ import annotations
 

@@ -27,8 +27,7 @@ def _cell(layer: Callable[..., Any], **options: Any) -> Cell:
         try:
             return rnn.apply({"params": {"cell": held}}, x, initial_carry=initial)
         except ScopeParamShapeError as error:
-            msg = f"the parameters are not those of {layer.__name__}"
-            raise ValueError(msg) from error
+            raise ValueError(f"the parameters are not those of {layer.__name__}") from error
 
     return Cell(name=layer.__name__, library="flax.linen", run=run, **options)
 

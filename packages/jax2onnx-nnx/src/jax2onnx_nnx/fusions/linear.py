@@ -54,8 +54,7 @@ def _emit_linear_general(ctx: LoweringContext, x: ir.Value, kernel: ir.Value, bi
     """Multiply by the kernel as a matrix; what the result's features are split into is said last."""
     shape, sizes = ctx.avals_in[0].shape, ctx.avals_in[1].shape
     if not all(isinstance(d, int) for d in sizes):
-        msg = "the sizes of the kernel are not known at conversion"
-        raise Decline(msg)
+        raise Decline("the sizes of the kernel are not known at conversion")
     batch, taken, made = shape[:-axes], math.prod(sizes[:axes]), math.prod(sizes[axes:])
     product = ctx.op.MatMul(ctx.reshape(x, shape, (*batch, taken)), ctx.reshape(kernel, sizes, (taken, made)))
     total = ctx.op.Add(ctx.stamp(product, (*batch, made)), ctx.reshape(bias, sizes[axes:], (made,)))
@@ -70,8 +69,7 @@ def _emit_embed(ctx: LoweringContext, ids: ir.Value, table: ir.Value) -> ir.Valu
     """Look up rows; beyond the table, which the runtime refuses and ONNX leaves open, JAX has NaN."""
     shape, (rows, _) = ctx.avals_in[0].shape, ctx.avals_in[1].shape
     if not isinstance(rows, int) or ctx.avals_in[0].dtype not in (np.int32, np.int64):
-        msg = "the bounds of the table are not constants of the ids' dtype"
-        raise Decline(msg)
+        raise Decline("the bounds of the table are not constants of the ids' dtype")
     inside = ctx.stamp(ctx.op.Clip(ids, -rows, rows - 1), shape)
     known = ctx.stamp(ctx.op.Equal(ids, inside), shape)
     found = ctx.stamp(ctx.op.Gather(table, inside, axis=0), ctx.aval_out.shape)

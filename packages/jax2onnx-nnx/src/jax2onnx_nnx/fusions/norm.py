@@ -93,8 +93,7 @@ def _features(ctx: LoweringContext, axis: int = -1) -> int:
     """Return the number of features, which the operators need at conversion."""
     size = ctx.avals_in[0].shape[axis]
     if not isinstance(size, int):
-        msg = "the number of features is not known at conversion"
-        raise Decline(msg)
+        raise Decline("the number of features is not known at conversion")
     return size
 
 
@@ -138,8 +137,7 @@ def _rms_norm(
 ) -> ir.Value:
     size = _features(ctx)
     if not ctx.supports("RMSNormalization", np.float32):
-        msg = "the target has no RMSNormalization"
-        raise Decline(msg)
+        raise Decline("the target has no RMSNormalization")
     scale, _ = _scale_and_bias(ctx, arrays, size)
     scale = _per_feature(ctx, scale, reduction_axes)
     return ctx.op.RMSNormalization(x, scale, axis=-len(reduction_axes), epsilon=epsilon)
@@ -161,8 +159,7 @@ def _batch_norm(
 ) -> ir.Value:
     size, shape = _features(ctx, axis), ctx.avals_in[0].shape
     if axis not in {1, len(shape) - 1} or len(shape) < 2:
-        msg = "the operator takes channels second"
-        raise Decline(msg)
+        raise Decline("the operator takes channels second")
     params = [*_scale_and_bias(ctx, arrays, size), arrays["mean"], arrays["var"]]
 
     def operator(value: ir.Value) -> ir.Value:

@@ -59,8 +59,7 @@ def _emit(
     pads = windows.flat(padding)
     supported = ctx.supports("AveragePool", ctx.aval_out.dtype)
     if not supported or len(window_shape) > 3 or not windows.are_inside(pads, window_shape):
-        msg = "AveragePool takes paddings smaller than its window, over one to three dims"
-        raise Decline(msg)
+        raise Decline("AveragePool takes paddings smaller than its window, over one to three dims")
     attributes = {"kernel_shape": list(window_shape), "strides": list(strides)} | ({"pads": pads} if any(pads) else {})
     shape = ctx.avals_in[0].shape
 

@@ -189,8 +189,7 @@ def _ordinary(ctx: LoweringContext, operator: _Operator, *values: ir.Value) -> i
         if value.const_value is None:
             sums.append(ctx.stamp(ctx.op.ReduceL1(value, keepdims=0), ()))
         elif not np.abs(value.const_value.numpy()).sum(dtype=np.float64) <= ORDINARY:
-            msg = "a parameter is not an ordinary number"
-            raise Decline(msg)
+            raise Decline("a parameter is not an ordinary number")
     total = sums[0] if len(sums) == 1 else ctx.stamp(ctx.op.Sum(*sums), ())
     conditions = [ctx.op.LessOrEqual(total, ORDINARY)]
     if operator.largest is not None:
@@ -244,12 +243,10 @@ def fusion(cell: Cell, *, carried: bool) -> Fusion:
         avals = ctx.avals_in
         features, hidden = avals[0].shape[-1], ctx.avals_out[-1].shape[-1]
         if any(a.dtype != np.float32 for a in avals) or not ctx.supports(operator.name, np.float32):
-            msg = f"{operator.name} is run in float32 only"
-            raise Decline(msg)
+            raise Decline(f"{operator.name} is run in float32 only")
         known = [d for d in (*avals[0].shape, hidden) if isinstance(d, int)]
         if not (isinstance(features, int) and isinstance(hidden, int)) or 0 in known:
-            msg = "the number of features is not known at conversion, or something is empty"
-            raise Decline(msg)
+            raise Decline("the number of features is not known at conversion, or something is empty")
         carry, params = arrays[:states], arrays[states:]
         weights = cell.packed(ctx, params, avals[1 + states :])
         run = functools.partial(_emit, ctx, operator, x, carry, weights)
