@@ -38,8 +38,9 @@ def _fold(node: ir.Node, product: ir.Node, home: Home) -> None:
     weight = product.inputs[1]
     bias = input_at(product, 2)
     sizes = home.sizes(weight)
-    constants = [v for v in (*node.inputs[1:], bias) if v is not None]
-    if sizes is None or not all(map(home.holds, constants)):
+    if sizes is None or not all(map(home.holds, node.inputs[1:])):
+        return
+    if bias is not None and not home.holds(bias):
         return
     scale, offset, mean, variance = map(_wide, node.inputs[1:])
     epsilon = node.attributes.get_float("epsilon", 1e-5)

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import (
     drop,
+    input_at,
     new_node,
     rank_of,
     replace,
@@ -84,11 +85,11 @@ def _add_before_split(node: ir.Node, home: Home, reshaped: _Reshaped) -> bool:
         reshape = sole_producer(node, index, "Reshape")
         bias = node.inputs[1 - index]
         sizes = home.sizes(bias)
-        if reshape is None or sizes is None:
+        whole = input_at(reshape, 0)
+        if reshape is None or whole is None or sizes is None:
             continue
         split = _split_sizes(reshape)
-        whole = reshape.inputs[0]
-        if split is None or split != _without_leading_ones(sizes) or whole is None:
+        if split is None or split != _without_leading_ones(sizes):
             continue
         flat_bias = reshaped(bias, (math.prod(split),))
         added = new_node("Add", [whole, flat_bias], whole.shape, node)
@@ -130,19 +131,19 @@ def merge_biases(graph: ir.Graph, home: Home) -> None:
 def _merge_bias(node: ir.Node, home: Home) -> None:
     for index in (0, 1):
         product = sole_producer(node, index, "MatMul", "Conv", "ConvTranspose")
-        if product is None or not same_shape(product.outputs[0], node.outputs[0]):
+        result = node.outputs[0]
+        if product is None or not same_shape(product.outputs[0], result):
             continue
         added = node.inputs[1 - index]
         bias = _row(product, added) if product.op_type == "MatMul" else _channels(product, added, home)
         if bias is None:
             continue
         op_type = "Gemm" if product.op_type == "MatMul" else product.op_type
-        merged = new_node(op_type, [*product.inputs, bias], node.outputs[0].shape, product)
+        merged = new_node(op_type, [*product.inputs, bias], result.shape, product)
         merged.attributes.update(product.attributes)
         node.append(merged)
-        old = node.outputs[0]
         new = merged.outputs[0]
-        old.name, new.name = new.name, old.name
+        new.name, result.name = result.name, new.name
         replace(node, new)
         return
 

@@ -23,21 +23,21 @@ def reorder_rows(graph: ir.Graph, home: Home) -> None:
     It becomes ``MatMul(Reshape(x, [N, 192]), w_rearranged[192, 5])``.
     """
     for node in graph:
-        if node.op_type != "MatMul" or node.domain:
-            continue
-        reshape = sole_producer(node, 0, "Reshape")
-        transpose = sole_producer(reshape, 0, "Transpose")
-        if reshape is not None and transpose is not None:
-            _skip_transpose(node, reshape, transpose, home)
+        if node.op_type == "MatMul" and not node.domain:
+            _skip_transpose(node, home)
 
 
-def _skip_transpose(product: ir.Node, reshape: ir.Node, transpose: ir.Node, home: Home) -> None:
+def _skip_transpose(product: ir.Node, home: Home) -> None:
+    reshape = sole_producer(product, 0, "Reshape")
+    transpose = sole_producer(reshape, 0, "Transpose")
     weights = product.inputs[1]
-    sizes = home.sizes(weights)
-    if sizes is None or len(sizes) != 2 or not stored_once(weights):
+    if reshape is None or transpose is None or not stored_once(weights):
         return
+    sizes = home.sizes(weights)
     flattened = _flattened(transpose, reshape)
-    if flattened is None or math.prod(flattened) != sizes[0]:
+    if sizes is None or flattened is None:
+        return
+    if len(sizes) != 2 or math.prod(flattened) != sizes[0]:
         return
     axes = permutation(transpose)[-len(flattened) :]
     order = inverse(axes)

@@ -74,9 +74,11 @@ class Home:
         if not self.is_function:
             return self._register(tensor, "const_tidy")
         value = _value_of(tensor)
+        # A tensor of its own: a value gives its name to the tensor that it holds.
         attribute = ir.AttrTensor("value", ir.Tensor(array))
         node = ir.Node("", "Constant", [], [attribute], outputs=[value])
-        self.graph.insert_before(self.graph.node(0), node)
+        first = self.graph.node(0)
+        first.prepend(node)
         return value
 
     def derive(
@@ -112,7 +114,8 @@ class Home:
 def _value_of(tensor: ir.TensorProtocol) -> ir.Value:
     """Return a new value that holds a tensor."""
     shape = ir.Shape(tensor.shape.numpy())
-    return ir.Value(shape=shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+    dtype = ir.TensorType(tensor.dtype)
+    return ir.Value(shape=shape, type=dtype, const_value=tensor)
 
 
 def share(graph: ir.Graph) -> None:

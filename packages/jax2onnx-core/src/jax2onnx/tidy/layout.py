@@ -15,6 +15,7 @@ value itself. A region connected by views is rewritten if it then has fewer tran
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 
 def settle(graph: ir.Graph, home: Home) -> bool:
     """Rewrite the regions of one graph that need fewer transposes in another layout; return whether there were any."""
-    existing = {view_of(node) for node in graph if is_transpose(node)}
+    existing = set(map(view_of, filter(is_transpose, graph)))
     if not existing:
         return False
     plan = _Planner(graph, existing).plan()
@@ -148,7 +149,7 @@ class _Planner:
                 continue
             self._need(value)
             # An operand of fewer dims gets dims of size 1 in front, and is then transposed.
-            if node.op_type in BROADCASTING and any(dim != 1 for dim in value.shape or ()):
+            if node.op_type in BROADCASTING and not {1}.issuperset(value.shape or ()):
                 self._write(View(value, order), region)
         self.choices[node] = perm, region
         out = result_perm(node, perm)
@@ -166,17 +167,17 @@ class _Planner:
         if not perms or len(ranks) > 1:
             return None
         unchanged = tuple(range(len(perms[0])))
-        # At equal costs the first one is taken, so the layout that the node has comes last.
-        costs = {perm: self._cost(inputs, perm) for perm in perms if perm != unchanged}
-        costs[unchanged] = self._cost(inputs, unchanged)
-        best = min(costs, key=costs.__getitem__)
+        # The first of the cheapest is taken, so the layout that the node has comes last.
+        options = [perm for perm in perms if perm != unchanged]
+        best = min([*options, unchanged], key=functools.partial(self._cost, inputs))
         return None if best == unchanged else best
 
     def _cost(self, inputs: Iterable[ir.Value], perm: Perm) -> int:
         """Return how many transposes a node would need that neither exist nor are planned."""
         order = inverse(perm)
         needed = {self.views.resolve(View(value, order)) for value in inputs}
-        return sum(not view.is_free for view in needed - self.existing - self.written.keys())
+        added = needed - self.existing - self.written.keys()
+        return sum(not view.is_free for view in added)
 
     def _connect(self, value: ir.Value, region: _Region) -> None:
         if value in self.regions:

@@ -11,7 +11,7 @@ from jax2onnx.tidy.match_nodes import input_at, ints_at, rank_of
 from jax2onnx.tidy.operators import ALONG_AXIS, BROADCASTING, REDUCTIONS, UNARY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from jax2onnx.tidy.initializers import Home
     from jax2onnx.tidy.layout_views import Perm
@@ -20,7 +20,7 @@ __all__ = ["drivers", "renumber", "result_perm"]
 
 
 def drivers(node: ir.Node) -> dict[int, ir.Value]:
-    """Return which inputs are arrays of the layout that a node runs in; none if it runs in one layout only."""
+    """Return the inputs, by place, that have the layout which a node runs in; none if it runs in one layout only."""
     find = _DRIVERS.get(node.op_type)
     if find is None or node.domain:
         return {}
@@ -77,20 +77,21 @@ def result_perm(node: ir.Node, perm: Perm) -> Perm:
     """
     if node.op_type not in REDUCTIONS or node.attributes.get_int("keepdims", 1) == 1:
         return perm
-    reduced = {perm[axis] for axis in _reduced(node, len(perm))}
-    kept = [axis for axis in perm if axis not in reduced]
+    kept = list(perm)
+    for axis in _reduced(node, len(perm)):
+        kept.remove(perm[axis])
     order = sorted(kept)
     return tuple(map(order.index, kept))
 
 
-def _reduced(node: ir.Node, rank: int) -> set[int]:
+def _reduced(node: ir.Node, rank: int) -> Iterable[int]:
     """Return the axes that a reduction reduces."""
     axes = ints_at(node, 1)
     if axes:
-        return {axis % rank for axis in axes}
+        return axes
     if node.attributes.get_int("noop_with_empty_axes", 0) == 1:
-        return set()
-    return set(range(rank))
+        return ()
+    return range(rank)
 
 
 def renumber(node: ir.Node, perm: Perm, home: Home) -> None:
@@ -98,20 +99,18 @@ def renumber(node: ir.Node, perm: Perm, home: Home) -> None:
 
     For ``perm = (0, 2, 3, 1)``, ``Softmax(x, axis=-1)`` becomes ``Softmax(x, axis=1)``.
     """
-    rank = len(perm)
     if node.op_type in ALONG_AXIS:
         axis = node.attributes.get_int("axis", ALONG_AXIS[node.op_type])
-        renumbered = ir.AttrInt64("axis", perm[axis % rank])
-        node.attributes.add(renumbered)
+        node.attributes.add(ir.AttrInt64("axis", perm[axis]))
     elif node.op_type in REDUCTIONS:
         axes = ints_at(node, 1)
         if axes:
-            new_axes = sorted(perm[axis % rank] for axis in axes)
-            node.replace_input_with(1, home.ints(new_axes))
+            renumbered = sorted(perm[axis] for axis in axes)
+            node.replace_input_with(1, home.ints(renumbered))
     elif node.op_type == "Pad":
         pads = ints_at(node, 1)
         assert pads is not None
         order = inverse(perm)
-        before = compose(order, pads[:rank])
-        after = compose(order, pads[rank:])
+        before = compose(order, pads[: len(perm)])
+        after = compose(order, pads[len(perm) :])
         node.replace_input_with(1, home.ints(before + after))

@@ -60,7 +60,8 @@ class Rewriter:
         """Make a node, and those in its bodies, read the same values as before."""
         for reader, index, value in list(reads(node)):
             if value in self.views:
-                reader.replace_input_with(index, self._computed(self.views[value]))
+                operand = self._computed(self.views[value])
+                reader.replace_input_with(index, operand)
 
     def _run_in(self, node: ir.Node, perm: Perm) -> None:
         """Run a node on arrays of which its inputs were ``perm`` transposes."""
@@ -91,7 +92,7 @@ class Rewriter:
         """
         shape = value.shape
         assert shape is not None
-        if all(dim == 1 for dim in shape):
+        if {1}.issuperset(shape):
             return value
         missing = range(len(order) - len(shape))
         full = ir.Shape([1] * len(missing) + list(shape))
@@ -148,5 +149,6 @@ class Rewriter:
         if producer is not None and producer.graph is self.graph:
             producer.append(node)
         else:
-            self.graph.insert_before(self.graph.node(0), node)
+            first = self.graph.node(0)
+            first.prepend(node)
         return node.outputs[0]

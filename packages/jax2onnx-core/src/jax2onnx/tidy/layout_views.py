@@ -23,7 +23,7 @@ def inverse(perm: Perm) -> Perm:
 
 def compose(outer: Perm, inner: Sequence[int]) -> Perm:
     """Return the permutation that is ``inner`` first, then ``outer``."""
-    return tuple(inner[axis] for axis in outer)
+    return tuple(map(inner.__getitem__, outer))
 
 
 def permuted(shape: ir.Shape, perm: Perm) -> ir.Shape:
