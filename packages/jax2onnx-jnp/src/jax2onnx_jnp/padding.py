@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
@@ -42,30 +41,22 @@ def _widths(candidate: Candidate) -> list[dict[str, _Widths]]:
     return [{"pad_width": tuple((before, after) for before, after in widths)}]
 
 
-def _reference(mode: str, sides: tuple[int, int]) -> Callable[..., Any]:
-    """Return the function; without widths it pads every dim on the given sides, which is a structure to look for."""
+def _fusion(mode: str, sides: tuple[int, int], place: str, primitive: str, opset: int) -> Fusion:
+    """Return the fusion of a mode, by a reference that pads the given sides of every dim: a structure to look for."""
 
-    def pad(x: Any, *, pad_width: _Widths | None = None) -> Any:
+    def reference(x: Any, *, pad_width: _Widths | None = None) -> Any:
         return jnp.pad(x, pad_width or (sides,) * x.ndim, mode=mode)
 
-    return pad
-
-
-def _emit(mode: str) -> Callable[..., ir.Value]:
     def emit(ctx: LoweringContext, x: ir.Value, *, pad_width: _Widths) -> ir.Value:
         before, after = zip(*pad_width, strict=True)
         return ctx.op.Pad(x, ctx.ints(*before, *after), mode=mode)
 
-    return emit
-
-
-def _fusion(mode: str, sides: tuple[int, int], place: str, primitive: str, opset: int) -> Fusion:
     return Fusion(
         name=f"jax.numpy.pad({mode}{place})",
-        reference=_reference(mode, sides),
+        reference=reference,
         examples=[[(3,) * rank] for rank in range(1, 6 if mode == "edge" else 4)],
         kwargs=_widths,
-        emit={opset: _emit(mode)},
+        emit={opset: emit},
         dtypes=_DTYPES,
         primitives=frozenset({"concatenate", primitive}),
     )

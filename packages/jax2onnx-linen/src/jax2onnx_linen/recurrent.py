@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flax import linen as nn
 from flax.errors import ScopeParamShapeError
 
-from jax2onnx_nnx.fusions.recurrent import GRU, LSTM, RNN, Cell, fusion
+from jax2onnx_nnx.fusions.recurrent import GRU, LSTM, RNN, Cell, fusion, initial_carry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,9 +23,8 @@ def _cell(layer: Callable[..., Any], **options: Any) -> Cell:
             held.setdefault(part, {})[name] = array
         hidden = params[f"{options['recurrent'][0]}.kernel"].shape[0]
         rnn = nn.RNN(layer(hidden), time_major=True, return_carry=True)
-        initial = carry if carry is None or len(carry) > 1 else carry[0]
         try:
-            return rnn.apply({"params": {"cell": held}}, x, initial_carry=initial)
+            return rnn.apply({"params": {"cell": held}}, x, initial_carry=initial_carry(carry))
         except ScopeParamShapeError as error:
             raise ValueError(f"the parameters are not those of {layer.__name__}") from error
 

@@ -1,7 +1,7 @@
-"""Recurrent layers: ONNX's operators, and the scan they stand for where onnxruntime's kernels go astray.
+"""Emit recurrent layers as ONNX's operators, and as the scan of JAX where onnxruntime's kernels fail.
 
-These return numbers where a gate is NaN, leave the final states unset after no steps, and end the process on an empty
-batch. So what they are given is measured first.
+The kernels return numbers where a gate is NaN, leave the final states unset after no steps, and end the process on an
+empty batch. So the model measures its operands first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jax2onnx.plugin import MIN_OPSET, Decline, Fusion, may_be_zero
+from jax2onnx.plugin import MIN_OPSET, Decline, Fusion, has_zero, is_static, may_be_zero
 from jax2onnx_lax.control import choose
 from jax2onnx_nnx.fusions._layers import NO_RANDOM, given
 
@@ -36,15 +36,15 @@ _FEATURES, _HIDDEN = 3, 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Operator:
-    """An operator.
+    """A recurrent operator of ONNX.
 
     Attributes:
         name: its name.
         gates: the number of its gates.
         states: how many arrays it carries; the last of them is the output.
-        step: from the gates' sums over inputs and over states, side by side in its order, and the carried states, to
-            the new states.
-        primitives: how often some primitives stand in one step.
+        step: computes the new states from the gates' sums over inputs and over states (side by side in the order of the
+            operator) and the carried states.
+        primitives: how often some primitives occur in one step.
         attributes: its attributes.
         largest: the largest magnitude of an initial state with which onnxruntime's kernel is accurate.
     """
@@ -58,22 +58,22 @@ class _Operator:
     largest: float | None = None
 
 
-def _lstm(ours: Any, theirs: Any, c: Any, h: Any) -> Sequence[Any]:
+def _lstm(over_inputs: Any, over_states: Any, c: Any, h: Any) -> Sequence[Any]:
     del h
-    i, o, f, g = jnp.split(ours + theirs, 4, -1)
+    i, o, f, g = jnp.split(over_inputs + over_states, 4, -1)
     c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
     return c, jax.nn.sigmoid(o) * jnp.tanh(c)
 
 
-def _gru(ours: Any, theirs: Any, h: Any) -> Sequence[Any]:
-    (z, r, n), (hz, hr, hn) = jnp.split(ours, 3, -1), jnp.split(theirs, 3, -1)
+def _gru(over_inputs: Any, over_states: Any, h: Any) -> Sequence[Any]:
+    (z, r, n), (hz, hr, hn) = jnp.split(over_inputs, 3, -1), jnp.split(over_states, 3, -1)
     z, r = jax.nn.sigmoid(z + hz), jax.nn.sigmoid(r + hr)
     return ((1 - z) * jnp.tanh(n + r * hn) + z * h,)
 
 
-def _rnn(ours: Any, theirs: Any, h: Any) -> Sequence[Any]:
+def _rnn(over_inputs: Any, over_states: Any, h: Any) -> Sequence[Any]:
     del h
-    return (jnp.tanh(ours + theirs),)
+    return (jnp.tanh(over_inputs + over_states),)
 
 
 LSTM = _Operator(name="LSTM", gates=4, states=2, step=_lstm, primitives={"logistic": 3, "tanh": 2})
@@ -104,7 +104,7 @@ class Cell:
             one of all gates.
         recurrent: likewise, of those that multiply the state.
         biased: likewise, of those that add a bias to the sum of both products.
-        late: the part that adds a bias to its product of the state, before the last gate resets that.
+        late: the part that adds a bias to its product of the state, before the last gate resets that; "" if none does.
         order: for each gate of the operator, which one it is in a part of all gates.
     """
 
@@ -115,38 +115,35 @@ class Cell:
     kernels: Sequence[str]
     recurrent: Sequence[str]
     biased: Sequence[str]
-    late: str | None = None
+    late: str = ""
     order: Sequence[int] = ()
 
     @property
     def params(self) -> list[str]:
         """The paths of the cell's parameters: kernels, recurrent ones, biases."""
         kernels = [f"{name}.kernel" for name in (*self.kernels, *self.recurrent)]
-        return [*kernels, *[f"{name}.bias" for name in (*self.biased, *([self.late] if self.late else []))]]
+        return kernels + [f"{name}.bias" for name in (*self.biased, self.late) if name]
 
     def examples(self) -> list[tuple[int, ...]]:
         """Return example shapes of the parameters."""
-        parts = (self.kernels, self.recurrent, self.biased)
-        wide = [_HIDDEN * self.operator.gates // len(part) for part in parts]
+        gates = _HIDDEN * self.operator.gates
         return [
-            *[(_FEATURES, wide[0])] * len(self.kernels),
-            *[(_HIDDEN, wide[1])] * len(self.recurrent),
-            *[(wide[2],)] * len(self.biased),
+            *[(_FEATURES, gates // len(self.kernels))] * len(self.kernels),
+            *[(_HIDDEN, gates // len(self.recurrent))] * len(self.recurrent),
+            *[(gates // len(self.biased),)] * len(self.biased),
             *[(_HIDDEN,)] * bool(self.late),
         ]
 
     def packed(self, ctx: LoweringContext, arrays: Sequence[ir.Value], avals: Sequence[Any]) -> list[ir.Value]:
         """Return ``W``, ``R`` and ``B`` as the operator wants them."""
         first, second = len(self.kernels), len(self.kernels) + len(self.recurrent)
-        parts = {"W": slice(0, first), "R": slice(first, second), "B": slice(second, None)}
-        return [self._packed(ctx, what, arrays[part], avals[part]) for what, part in parts.items()]
-
-    def _packed(self, ctx: LoweringContext, what: str, arrays: Sequence[ir.Value], avals: Sequence[Any]) -> ir.Value:
-        value = ctx.op.derived(what, arrays, functools.partial(self._pack, np, what))
-        if value is None:
-            made: ir.Value = ctx.via_jax(functools.partial(self._pack, jnp, what), *arrays, avals=avals)
-            return made
-        return value
+        values: list[ir.Value] = []
+        for what, part in (("W", slice(0, first)), ("R", slice(first, second)), ("B", slice(second, None))):
+            value = ctx.op.derived(what, arrays[part], functools.partial(self._pack, np, what))
+            if value is None:
+                value = ctx.via_jax(functools.partial(self._pack, jnp, what), *arrays[part], avals=avals[part])
+            values.append(value)
+        return values
 
     def _pack(self, xp: Any, what: str, *arrays: Any) -> Any:
         """Put the gates side by side, with numpy or with JAX."""
@@ -158,9 +155,10 @@ class Cell:
         array = xp.concatenate(gates, -1)
         if what != "B":
             return array.T[None]
-        none = xp.zeros_like(array)
-        theirs = none if late is None else xp.concatenate([none[: -late.shape[0]], late])
-        return xp.concatenate([array, theirs])[None]
+        over_states = xp.zeros_like(array)
+        if late is not None:
+            over_states = xp.concatenate([over_states[: -late.shape[0]], late])
+        return xp.concatenate([array, over_states])[None]
 
     def scanned(self, x: Any, *arrays: Any) -> list[Any]:
         """Return the carried states and the outputs of a sequence as JAX computes them, from packed parameters."""
@@ -179,12 +177,12 @@ class Cell:
 
 
 def _ordinary(ctx: LoweringContext, operator: _Operator, *values: ir.Value) -> ir.Value:
-    """Tell whether there are steps and sequences, and nothing but numbers that the operator computes with as JAX does.
+    """Emit whether there are steps and sequences, and only numbers that the operator computes with as JAX does.
 
     ``values`` are the sequences, the initial states and the packed parameters.
     """
     x, *carry = ctx.avals_in[: len(values) - 3]
-    sums = []
+    sums: list[ir.Value] = []
     for value in values:
         if value.const_value is None:
             sums.append(ctx.stamp(ctx.op.ReduceL1(value, keepdims=0), ()))
@@ -198,7 +196,10 @@ def _ordinary(ctx: LoweringContext, operator: _Operator, *values: ir.Value) -> i
             conditions.append(ctx.op.LessOrEqual(ctx.stamp(ctx.op.ReduceMax(size, keepdims=0), ()), operator.largest))
     if any(map(may_be_zero, x.shape)):
         conditions.append(ctx.op.Greater(ctx.stamp(ctx.op.Size(values[0]), ()), 0))
-    return functools.reduce(lambda a, b: ctx.stamp(ctx.op.And(a, b), ()), [ctx.stamp(c, ()) for c in conditions])
+    result = ctx.stamp(conditions[0], ())
+    for condition in conditions[1:]:
+        result = ctx.stamp(ctx.op.And(result, ctx.stamp(condition, ())), ())
+    return result
 
 
 def _emit(
@@ -237,15 +238,15 @@ def fusion(cell: Cell, *, carried: bool) -> Fusion:
 
     def look(candidate: Candidate) -> Sequence[Mapping[str, Any]]:
         body = Counter(e.primitive for e in candidate.bodies("scan")[0].eqns)
-        return [{}] if all(body[name] == count for name, count in operator.primitives.items()) else []
+        found = {name: body[name] for name in operator.primitives}
+        return [{}] if found == operator.primitives else []
 
     def emit(ctx: LoweringContext, x: ir.Value, *arrays: ir.Value) -> Sequence[ir.Value]:
         avals = ctx.avals_in
         features, hidden = avals[0].shape[-1], ctx.avals_out[-1].shape[-1]
         if any(a.dtype != np.float32 for a in avals) or not ctx.supports(operator.name, np.float32):
             raise Decline(f"{operator.name} is run in float32 only")
-        known = [d for d in (*avals[0].shape, hidden) if isinstance(d, int)]
-        if not (isinstance(features, int) and isinstance(hidden, int)) or 0 in known:
+        if not is_static(features, hidden) or has_zero(*avals[0].shape, hidden):
             raise Decline("the number of features is not known at conversion, or something is empty")
         carry, params = arrays[:states], arrays[states:]
         weights = cell.packed(ctx, params, avals[1 + states :])
@@ -256,9 +257,8 @@ def fusion(cell: Cell, *, carried: bool) -> Fusion:
         wide = operator.gates * hidden
         shapes = (1, wide, features), (1, wide, hidden), (1, 2 * wide)
         packed = [jax.ShapeDtypeStruct(s, np.dtype(np.float32)) for s in shapes]
-        scanned = functools.partial(
-            ctx.via_jax, cell.scanned, x, *carry, *weights, avals=[*avals[: 1 + states], *packed]
-        )
+        scan_avals = [*avals[: 1 + states], *packed]
+        scanned = functools.partial(ctx.via_jax, cell.scanned, x, *carry, *weights, avals=scan_avals)
         return choose(ctx, ordinary, run, scanned)
 
     return Fusion(
@@ -278,22 +278,27 @@ def fusion(cell: Cell, *, carried: bool) -> Fusion:
 
 def _cell(layer: Callable[..., Any], **options: Any) -> Cell:
     def run(params: Mapping[str, Any], x: Any, carry: Sequence[Any] | None) -> Any:
-        kernel, recurrent = (params[f"{options[part][0]}.kernel"] for part in ("kernels", "recurrent"))
-        inits = {
-            "kernel_init": kernel,
-            "recurrent_kernel_init": recurrent,
-            "bias_init": params[f"{options['biased'][0]}.bias"],
-        }
+        kernel = params[f"{options['kernels'][0]}.kernel"]
+        recurrent = params[f"{options['recurrent'][0]}.kernel"]
         cell = layer(
-            kernel.shape[0], recurrent.shape[0], rngs=NO_RANDOM, **{name: given(array) for name, array in inits.items()}
+            kernel.shape[0],
+            recurrent.shape[0],
+            kernel_init=given(kernel),
+            recurrent_kernel_init=given(recurrent),
+            bias_init=given(params[f"{options['biased'][0]}.bias"]),
+            rngs=NO_RANDOM,
         )
         for path, array in params.items():
             part, name = path.split(".")
             setattr(getattr(cell, part), name, nnx.Param(array))
-        initial = carry if carry is None or len(carry) > 1 else carry[0]
-        return nnx.RNN(cell, time_major=True, return_carry=True)(x, initial_carry=initial)
+        return nnx.RNN(cell, time_major=True, return_carry=True)(x, initial_carry=initial_carry(carry))
 
     return Cell(name=layer.__name__, library="flax.nnx", run=run, **options)
+
+
+def initial_carry(carry: Sequence[Any] | None) -> Any:
+    """Return carried states as flax's layers take them: one alone, or several."""
+    return carry if carry is None or len(carry) > 1 else carry[0]
 
 
 _DENSE: dict[str, Any] = {"kernels": ("dense_i",), "recurrent": ("dense_h",)}
