@@ -8,7 +8,7 @@ import jax
 from flax import nnx
 
 from jax2onnx import check, save_onnx
-from jax2onnx.inspect.summary import summarise, format_operators, format_size
+from jax2onnx.inspect.summary import format_operators, format_size, summarise
 
 PATH = "jax_callable.onnx"
 
