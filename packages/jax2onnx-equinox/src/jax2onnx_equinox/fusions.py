@@ -34,13 +34,6 @@ def _count(candidate: Candidate) -> Sequence[Mapping[str, Any]]:
     return [] if axes is None else [{"count": len(axes)}]
 
 
-def _mapped(layer: Callable[[Any], Any], x: Any, count: int) -> Any:
-    """Map a layer over all axes of ``x`` but the last ``count``."""
-    for _ in range(x.ndim - count):
-        layer = jax.vmap(layer)
-    return layer(x)
-
-
 def _layer_norm(*, weight: bool, bias: bool) -> Fusion:
     def reference(x: Any, *arrays: Any, count: int = 1) -> Any:
         import equinox as eqx  # noqa: PLC0415 - slow, and not used by programs of other libraries
@@ -51,7 +44,10 @@ def _layer_norm(*, weight: bool, bias: bool) -> Fusion:
             if used:
                 layer = eqx.tree_at(operator.attrgetter(name), layer, held.pop(0))
         object.__setattr__(layer, "eps", epsilon)  # static, and the constructor warns of arrays there
-        return _mapped(layer, x, count)
+        mapped: Callable[[Any], Any] = layer
+        for _ in range(x.ndim - count):
+            mapped = jax.vmap(mapped)
+        return mapped(x)
 
     def emit(ctx: LoweringContext, x: ir.Value, *arrays: ir.Value, count: int) -> ir.Value:
         epsilon = known_scalar(ctx, len(arrays))

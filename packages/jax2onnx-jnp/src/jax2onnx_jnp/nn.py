@@ -35,23 +35,25 @@ def _operator(ctx: LoweringContext, op_type: str, x: ir.Value, **attributes: Any
     return value
 
 
-def _activation(
+def _function(
     name: str,
     op_type: str,
     *,
     opset: int = MIN_OPSET,
     dtypes: frozenset[str] = frozenset(),
+    kwargs: Sequence[Mapping[str, Any]] | Callable[[Any], Sequence[Mapping[str, Any]]] = ({},),
     **attributes: Any,
 ) -> Fusion:
-    """Return the fusion of a function of one array that ONNX has as one operator."""
+    """Return the fusion of a function of one array that ONNX has as one operator, with the same keyword arguments."""
 
-    def emit(ctx: LoweringContext, x: ir.Value) -> ir.Value:
-        return _operator(ctx, op_type, x, **attributes)
+    def emit(ctx: LoweringContext, x: ir.Value, **kwargs: Any) -> ir.Value:
+        return _operator(ctx, op_type, x, **attributes, **kwargs)
 
     return Fusion(
         name=f"jax.nn.{name}",
         reference=getattr(jax.nn, name),
         examples=[[ARRAY]],
+        kwargs=kwargs,
         emit={opset: emit},
         dtypes=dtypes,
     )
@@ -99,20 +101,6 @@ def _axis(candidate: Candidate) -> Sequence[Mapping[str, Any]]:
     return [{"axis": int(reduction["axes"][0])}] if len(reduction["axes"]) == 1 else []
 
 
-def _normalised(name: str, op_type: str, dtypes: frozenset[str] = frozenset()) -> Fusion:
-    def emit(ctx: LoweringContext, x: ir.Value, *, axis: int) -> ir.Value:
-        return _operator(ctx, op_type, x, axis=axis)
-
-    return Fusion(
-        name=f"jax.nn.{name}",
-        reference=getattr(jax.nn, name),
-        examples=[[ARRAY]],
-        kwargs=_axis,
-        emit={MIN_OPSET: emit},
-        dtypes=dtypes,
-    )
-
-
 FUSIONS: tuple[Fusion, ...] = (
     Fusion(
         name="jax.nn.gelu",
@@ -121,21 +109,21 @@ FUSIONS: tuple[Fusion, ...] = (
         kwargs=[{"approximate": True}, {"approximate": False}],
         emit={20: _gelu},
     ),
-    _normalised("softmax", "Softmax"),
+    _function("softmax", "Softmax", kwargs=_axis),
     # onnxruntime's LogSoftmax gives numbers beside NaN and infinity in float64.
-    _normalised("log_softmax", "LogSoftmax", dtypes=NOT_DOUBLE),
-    _activation("relu", "Relu"),
+    _function("log_softmax", "LogSoftmax", dtypes=NOT_DOUBLE, kwargs=_axis),
+    _function("relu", "Relu"),
     Fusion(name="jax.nn.relu6", reference=jax.nn.relu6, examples=[[ARRAY]], emit={MIN_OPSET: _relu6}),
-    _activation("sigmoid", "Sigmoid"),
-    _activation("silu", "Swish", opset=24),
+    _function("sigmoid", "Sigmoid"),
+    _function("silu", "Swish", opset=24),
     # Elu, Selu and Celu compute exp(x) - 1, not expm1(x): below 1e-7 in magnitude, negative values come out as zero.
     _with_slope("elu", "Elu", jax.nn.elu),
     _with_slope("celu", "Celu", jax.nn.celu, accept=lambda alpha: alpha > 0, dtypes=NOT_DOUBLE),
-    _activation("selu", "Selu", dtypes=NOT_DOUBLE, alpha=1.6732632423543772, gamma=1.0507009873554805),
+    _function("selu", "Selu", dtypes=NOT_DOUBLE, alpha=1.6732632423543772, gamma=1.0507009873554805),
     _with_slope("leaky_relu", "LeakyRelu", jax.nn.leaky_relu),
-    _activation("softplus", "Softplus"),
-    _activation("mish", "Mish"),
-    _activation("hard_sigmoid", "HardSigmoid", dtypes=NOT_DOUBLE, alpha=1 / 6, beta=0.5),
-    _activation("hard_swish", "HardSwish"),
-    _activation("soft_sign", "Softsign"),
+    _function("softplus", "Softplus"),
+    _function("mish", "Mish"),
+    _function("hard_sigmoid", "HardSigmoid", dtypes=NOT_DOUBLE, alpha=1 / 6, beta=0.5),
+    _function("hard_swish", "HardSwish"),
+    _function("soft_sign", "Softsign"),
 )

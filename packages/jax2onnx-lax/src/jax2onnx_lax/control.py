@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 _BOOL = jax.ShapeDtypeStruct((), np.dtype(np.bool_))
-_SCALAR = ir.Shape([])
 _Body: TypeAlias = Callable[[], Sequence[ir.Value]]
 _INT64 = jax.ShapeDtypeStruct((), np.dtype(np.int64))
 
@@ -61,7 +60,7 @@ def _switch(ctx: LoweringContext, index: ir.Value, bodies: Sequence[_Body], firs
     """Choose among the bodies from ``first`` on."""
     if first == len(bodies) - 1:
         return bodies[first]()
-    predicate = _scalar(ctx.op.Equal(index, first))
+    predicate = ctx.stamp(ctx.op.Equal(index, first), ())
     return choose(ctx, predicate, bodies[first], lambda: _switch(ctx, index, bodies, first + 1))
 
 
@@ -140,13 +139,8 @@ def _while_any(
 
 
 def _any(ctx: LoweringContext, lanes: ir.Value) -> ir.Value:
-    count = _scalar(ctx.op.ReduceSum(ctx.cast(lanes, np.int32), keepdims=0))
-    return _scalar(ctx.op.Greater(count, 0))
-
-
-def _scalar(value: ir.Value) -> ir.Value:
-    value.shape = _SCALAR
-    return value
+    count = ctx.stamp(ctx.op.ReduceSum(ctx.cast(lanes, np.int32), keepdims=0), ())
+    return ctx.stamp(ctx.op.Greater(count, 0), ())
 
 
 def scan(
@@ -230,12 +224,12 @@ class _ScanLoop:
     def loop(self, init: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
         """Emit ``Loop`` with a trip count."""
         ctx = self._ctx
-        trips = _scalar(dim_scalar(ctx, self._length))
-        last = _scalar(ctx.op.Sub(trips, 1)) if self._reverse and xs else None
+        trips = ctx.stamp(dim_scalar(ctx, self._length), ())
+        last = ctx.stamp(ctx.op.Sub(trips, 1), ()) if self._reverse and xs else None
 
         def step(state: list[ir.Value]) -> list[ir.Value]:
             i, going, *carry = state
-            at = i if last is None else _scalar(ctx.op.Sub(last, i))
+            at = i if last is None else ctx.stamp(ctx.op.Sub(last, i), ())
             xs_i = [ctx.stamp(ctx.op.Gather(x, at, axis=0), a.shape) for x, a in zip(xs, self._scanned, strict=True)]
             return [going, *self._body(carry, xs_i)]
 

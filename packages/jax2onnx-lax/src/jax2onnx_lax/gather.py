@@ -11,21 +11,8 @@ import numpy as np
 from jax.lax import GatherScatterMode
 
 from jax2onnx.plugin import has_zero, other_axes
-from jax2onnx_lax.indexing import (
-    Axes,
-    Label,
-    arranged,
-    batch_axes,
-    clamped,
-    components,
-    constant,
-    in_bounds,
-    labelled,
-    spread,
-    surely_in_bounds,
-    vectors,
-    window_axes,
-)
+from jax2onnx_lax import indexing
+from jax2onnx_lax.indexing import Axes, Label, batch_axes, window_axes
 from jax2onnx_lax.shape import TO_END, cut, expand, filled, transposed
 
 if TYPE_CHECKING:
@@ -58,15 +45,15 @@ def gather(
     if mode == GatherScatterMode.ONE_HOT:
         raise ctx.unsupported(f"mode {mode}", "use mode='clip' or mode='fill'")
     window = _Window(ctx, dimension_numbers, slice_sizes)
-    indices = vectors(ctx, indices, 1)
+    indices = indexing.vectors(ctx, indices, 1)
     # ONNX refuses indices out of bounds and wraps negative ones; JAX clamps them, promised to be in bounds or not.
-    safe = not window.limits or surely_in_bounds(indices, window.limits)
-    within = indices if safe else clamped(ctx, indices, window.limits)
+    safe = not window.limits or indexing.surely_in_bounds(indices, window.limits)
+    within = indices if safe else indexing.clamped(ctx, indices, window.limits)
     value, axes = window.take(x, within)
-    value = arranged(ctx, value, axes, window.wanted)
+    value = indexing.arranged(ctx, value, axes, window.wanted)
     if mode != GatherScatterMode.FILL_OR_DROP or safe:
         return value
-    valid = in_bounds(ctx, indices, within, len(window.limits))
+    valid = indexing.in_bounds(ctx, indices, within, len(window.limits))
     places = [i for i, (kind, _) in enumerate(window.wanted) if kind == "window"]
     valid = ctx.op.Unsqueeze(valid, ctx.ints(*places)) if places else valid
     fill = _default_fill(dtype) if fill_value is None else fill_value
@@ -100,7 +87,7 @@ class _Window:
         self._batch = batch_axes(ctx.avals_in[1].shape[:-1])
         self.limits = [self._shape[d] - sizes[d] for d in self._start]
         kept = other_axes(len(self._shape), {*numbers.collapsed_slice_dims, *self._batching})
-        self.wanted = labelled(len(ctx.aval_out.shape), numbers.offset_dims, kept)
+        self.wanted = indexing.labelled(len(ctx.aval_out.shape), numbers.offset_dims, kept)
 
     def take(self, x: ir.Value, indices: ir.Value) -> tuple[ir.Value, Axes]:
         """Gather; return the value and its axes, in whatever order they came out."""
@@ -111,12 +98,12 @@ class _Window:
             return self._repeated(x, shape)
         axes = [self._start[k] for k in moving]
         partial = [d for d in axes if sizes[d] != 1]
-        indices = components(ctx, indices, moving, len(self._start))
+        indices = indexing.components(ctx, indices, moving, len(self._start))
         if partial and not self._batch:
             return self._sliced(x, indices, shape, axes)
         points = {**self._batch, **window_axes(sizes, partial)}
         columns = {axes.index(d): sizes[d] for d in partial}
-        indices = spread(ctx, indices, len(self._batch), columns, len(axes))
+        indices = indexing.spread(ctx, indices, len(self._batch), columns, len(axes))
         if len(axes) > 1 or (self._batching and not len(points) <= len(shape) == len(self._batching) + 1):
             return self._vectors(x, indices, points, axes, shape)
         (axis,) = axes
@@ -140,7 +127,7 @@ class _Window:
         labels = dict(zip(self._batching, self._index_batching, strict=True))
         own = {labels.get(d, ("window", d)): size for d, size in enumerate(shape)}
         full = {**self._batch, **own, **self._batch}
-        x = arranged(self._ctx, x, own, full)
+        x = indexing.arranged(self._ctx, x, own, full)
         return expand(self._ctx, x, [own.get(label, 1) for label in full], [*full.values()]), full
 
     def _sliced(
@@ -150,7 +137,7 @@ class _Window:
         ctx = self._ctx
         sizes = [self._sizes[d] for d in axes]
         out = window_axes([self._sizes[d] if d in axes else size for d, size in enumerate(shape)], range(len(shape)))
-        known = constant(indices)
+        known = indexing.constant(indices)
         if known is None:
             first = ctx.cast(indices, np.int64)
             first = ctx.reshape(first, (), (1,)) if len(axes) == 1 else first
@@ -166,7 +153,7 @@ class _Window:
         order = [label for _, label in sorted(zip(self._batching, self._index_batching, strict=True))]
         free = [label for label in points if label not in order]
         order.insert(axis, free[0] if free else ("window", axis))
-        indices = arranged(self._ctx, indices, points, order)
+        indices = indexing.arranged(self._ctx, indices, points, order)
         value = self._ctx.op.GatherElements(x, indices, axis=axis)
         return value, {label: points.get(label, 1) for label in order}
 
@@ -181,6 +168,6 @@ class _Window:
         if len(axes) == 1:
             indices = ctx.op.Unsqueeze(indices, ctx.ints(-1))
         vector = {("vector", 0): len(axes)}
-        indices = arranged(ctx, indices, {**points, **vector}, {**order, **vector})
+        indices = indexing.arranged(ctx, indices, {**points, **vector}, {**order, **vector})
         value = ctx.op.GatherND(x, ctx.cast(indices, np.int64), batch_dims=len(self._batching))
         return value, {**order, **window_axes(shape, rest)}

@@ -87,12 +87,6 @@ def _pivoted(a: Array, permutation: Array, first: Any) -> tuple[Array, Array, Ar
     return a, permutation, taus
 
 
-def _vector(a: Array, k: Any) -> Array:
-    """Return the vector that the packed column ``k`` holds."""
-    i = rows(a)
-    return jnp.where(i > k, column(a, k), (i == k).astype(a.dtype))
-
-
 def householder_product(a: Array, taus: Array) -> Array:
     """Return the first columns of the product of the packed reflections, as many as ``a`` has."""
     m, n = a.shape[-2:]
@@ -107,7 +101,9 @@ def ormqr(a: Array, taus: Array, c: Array, *, left: bool, transpose: bool) -> Ar
 
     def reflect(step: Any, c: Array) -> Array:
         k = step if transpose else count - 1 - step
-        v, tau = _vector(a, k), column(taus, k)[..., None]
+        i = rows(a)
+        v = jnp.where(i > k, column(a, k), (i == k).astype(a.dtype))  # what the packed column holds
+        tau = column(taus, k)[..., None]
         return c - (jnp.conj(tau) if transpose else tau) * v * product(adjoint(v), c)
 
     return steps(count, reflect, c)

@@ -76,7 +76,8 @@ def _diagonalise(a: Array) -> tuple[Array, Array]:
     places = jnp.arange(half) * (width + 1)
 
     def entries(a: Array, places: Array) -> Array:
-        return _at(lax.reshape(a, (*a.shape[:-2], width * width)), places)
+        line = lax.reshape(a, (*a.shape[:-2], width * width))
+        return line.at[..., places].get(mode="promise_in_bounds")
 
     def rotate(_: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
         a, v = state
@@ -103,10 +104,6 @@ def _even(a: Array) -> Array:
     """Append a row and a column of zeros where the width is odd."""
     extra = a.shape[-1] % 2
     return jnp.pad(a, [(0, 0)] * (a.ndim - 2) + [(0, extra)] * 2) if extra else a
-
-
-def _at(x: Array, indices: Array) -> Array:
-    return x.at[..., indices].get(mode="promise_in_bounds")
 
 
 def _rotation(p: Array, q: Array, pq: Array) -> tuple[Array, Array, Array | None]:

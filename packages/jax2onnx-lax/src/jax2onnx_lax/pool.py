@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def average_with_padding(
     return ctx.op.AveragePool(padded, **{**attributes, "pads": None, "auto_pad": None})
 
 
-def window_extremum(ctx: LoweringContext, x: ir.Value, window: windows.Window, *, is_max: bool) -> ir.Value | None:
+def _window_extremum(ctx: LoweringContext, x: ir.Value, window: windows.Window, *, is_max: bool) -> ir.Value | None:
     """Find the maximum (or minimum) of windows by ``MaxPool``; None where that does not do it."""
     dtype = ctx.aval_out.dtype
     compute = _compute_dtype(dtype)
@@ -80,6 +81,10 @@ def window_extremum(ctx: LoweringContext, x: ir.Value, window: windows.Window, *
         return y if is_max else ctx.op.Neg(y)
 
     return ctx.cast(_pooled(ctx, ctx.cast(x, compute), pool, emit), dtype)
+
+
+window_maximum = functools.partial(_window_extremum, is_max=True)
+window_minimum = functools.partial(_window_extremum, is_max=False)
 
 
 def _compute_dtype(dtype: Any) -> np.dtype[Any]:

@@ -12,19 +12,10 @@ import numpy as np
 from jax.lax import GatherScatterMode
 
 from jax2onnx.plugin import evaluate, has_zero, open_jaxpr, other_axes, permuted
+from jax2onnx_lax import indexing
 from jax2onnx_lax.complex.scatter_loop import one_by_one
 from jax2onnx_lax.dtypes import is_float, is_narrow
-from jax2onnx_lax.indexing import (
-    arranged,
-    batch_axes,
-    clamped,
-    components,
-    in_bounds,
-    labelled,
-    surely_in_bounds,
-    vectors,
-    window_axes,
-)
+from jax2onnx_lax.indexing import batch_axes, window_axes
 from jax2onnx_lax.shape import arange, cut, expand, filled, transposed
 
 if TYPE_CHECKING:
@@ -126,7 +117,7 @@ class _Scatter:
         self._start = list(map(int, numbers.scatter_dims_to_operand_dims))
         self._batching = dict(zip(numbers.operand_batching_dims, numbers.scatter_indices_batching_dims, strict=True))
         kept = other_axes(rank, {*numbers.inserted_window_dims, *self._batching})
-        labels = labelled(len(updates), numbers.update_window_dims, kept)
+        labels = indexing.labelled(len(updates), numbers.update_window_dims, kept)
         self._update_axes = dict(zip(labels, updates, strict=True))
         self._sizes = [self._update_axes.get(("window", d), 1) for d in range(rank)]
         self._limits = [self._shape[d] - self._sizes[d] for d in self._start]
@@ -149,9 +140,9 @@ class _Scatter:
         ctx = self._ctx
         if has_zero(*self._update_axes.values(), *self._shape):
             return x
-        indices = vectors(ctx, indices, 1)
-        safe = not self._limits or surely_in_bounds(indices, self._limits)
-        within = indices if safe else clamped(ctx, indices, self._limits)
+        indices = indexing.vectors(ctx, indices, 1)
+        safe = not self._limits or indexing.surely_in_bounds(indices, self._limits)
+        within = indices if safe else indexing.clamped(ctx, indices, self._limits)
         points = list(self._points.values())
         line = ctx.reshape(self._linear(within), points, points or [1])
         x, before, count, after, perm = self._merged(x)
@@ -159,7 +150,7 @@ class _Scatter:
         if mode != GatherScatterMode.CLIP and not safe:
             # JAX drops updates that do not fit; ONNX refuses them. They go to one element more, cut off below.
             size = count + 1
-            line = self._or_last(line, in_bounds(ctx, indices, within, len(self._limits)), count)
+            line = self._or_last(line, indexing.in_bounds(ctx, indices, within, len(self._limits)), count)
             assert x.dtype is not None
             x = ctx.op.Concat(x, filled(ctx, 0, [*before, 1, *after], x.dtype.numpy()), axis=len(before))
         line = ctx.reshape(ctx.stamp(line, points or [1]), points or [1], (math.prod(points),))
@@ -192,7 +183,7 @@ class _Scatter:
         """Bring the updates into the form (before, points, after)."""
         rest = other_axes(len(self._shape), self._addressed)
         first, last = window_axes(self._shape, rest[: len(before)]), window_axes(self._shape, rest[len(before) :])
-        updates = arranged(self._ctx, updates, self._update_axes, {**first, **self._points, **last})
+        updates = indexing.arranged(self._ctx, updates, self._update_axes, {**first, **self._points, **last})
         points = self._points.values()
         return self._ctx.reshape(updates, [*before, *points, *after], [*before, math.prod(points), *after])
 
@@ -222,7 +213,7 @@ class _Scatter:
         parts: list[ir.Value] = []
         moving = [k for k, d in enumerate(self._start) if d in strides]
         if moving:
-            index = ctx.cast(components(ctx, within, moving, len(self._start)), np.int64)
+            index = ctx.cast(indexing.components(ctx, within, moving, len(self._start)), np.int64)
             index = self._weighted(index, [strides[self._start[k]] for k in moving])
             parts.append(self._unsqueezed(index, range(batch_rank, rank)))
         # Along these axes of the points, the index grows by the stride of a dim.

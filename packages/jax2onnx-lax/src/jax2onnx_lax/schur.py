@@ -97,7 +97,8 @@ def _triangular(a: Array) -> tuple[Array, Array]:
     a, scale = scaled(a)
     packed, taus = hessenberg(a)
     inner = householder_product(packed[..., 1:, :-1], taus)
-    start = jnp.pad(inner, [(0, 0)] * (a.ndim - 2) + [(1, 0), (1, 0)]) + _corner(a)
+    start = jnp.pad(inner, [(0, 0)] * (a.ndim - 2) + [(1, 0), (1, 0)])
+    start = start + ((rows(a) == 0) & (columns(a) == 0)).astype(a.dtype)
     form = _deflated(jnp.triu(packed, -1))
 
     def unfinished(state: tuple[Any, Array, Array]) -> Array:
@@ -112,11 +113,6 @@ def _triangular(a: Array) -> tuple[Array, Array]:
 
     _, t, z = lax.while_loop(unfinished, improve, (0, form, start))
     return jnp.triu(t) * scale, z
-
-
-def _corner(a: Array) -> Array:
-    """Return matrices of zeros with a one at the upper left."""
-    return ((rows(a) == 0) & (columns(a) == 0)).astype(a.dtype)
 
 
 def _deflated(t: Array) -> Array:

@@ -28,9 +28,9 @@ def register(registry: BoundLowerings) -> None:
     """Register the family."""
     registry.table(
         {
-            "reduce_window_max": over_windows(reduce_window_extremum(is_max=True)),
-            "reduce_window_min": over_windows(reduce_window_extremum(is_max=False)),
-            "reduce_window_sum": over_windows(reduce_window_sum),
+            "reduce_window_max": over_windows(pooled("max", lax.cummax, pool.window_maximum)),
+            "reduce_window_min": over_windows(pooled("min", lax.cummin, pool.window_minimum)),
+            "reduce_window_sum": over_windows(pooled("add", lax.cumsum, pool.window_sum)),
             "reduce_window": over_windows(reduce_window),
             "select_and_scatter_add": select_and_scatter_add,
             "select_and_gather_add": over_windows(select_and_gather_add),
@@ -55,23 +55,17 @@ def over_windows(rule: Callable[..., Any]) -> Callable[..., Any]:
     return lowered
 
 
-def reduce_window_sum(ctx: LoweringContext, x: ir.Value, *, window: windows.Window) -> ir.Value:
-    """Lower ``reduce_window_sum``."""
-    y = _whole_dims(ctx, x, window, lax.reduce_sum, lax.cumsum)
-    if y is None:
-        y = pool.window_sum(ctx, x, window)
-    return _unfolded(ctx, x, window, lax.reduce_sum, np.zeros((), ctx.aval_out.dtype)) if y is None else y
-
-
-def reduce_window_extremum(*, is_max: bool) -> Callable[..., ir.Value]:
-    """Return the rule of ``reduce_window_max`` or ``reduce_window_min``."""
-    reduction, cumulate = (lax.reduce_max, lax.cummax) if is_max else (lax.reduce_min, lax.cummin)
+def pooled(
+    name: str, cumulate: Callable[..., jax.Array], pool_windows: Callable[..., ir.Value | None]
+) -> Callable[..., ir.Value]:
+    """Return the rule of a reduction over windows that ``pool_windows`` may emit as a pool."""
+    _, reduction, identity_of = _MONOIDS[name]
 
     def rule(ctx: LoweringContext, x: ir.Value, *, window: windows.Window) -> ir.Value:
         y = _whole_dims(ctx, x, window, reduction, cumulate)
         if y is None:
-            y = pool.window_extremum(ctx, x, window, is_max=is_max)
-        return _unfolded(ctx, x, window, reduction, bound(ctx.aval_out.dtype, is_max=is_max)) if y is None else y
+            y = pool_windows(ctx, x, window)
+        return _unfolded(ctx, x, window, reduction, identity_of(ctx.aval_out.dtype)) if y is None else y
 
     return rule
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 from flax import nnx
@@ -38,38 +37,33 @@ def _avg_pool(*, count_include_pad: bool) -> Fusion:
     ) -> Any:
         return nnx.avg_pool(x, window_shape, strides, padding, count_include_pad=count_include_pad)
 
+    def emit(
+        ctx: LoweringContext, x: ir.Value, *, window_shape: Sequence[int], strides: Sequence[int], padding: Any
+    ) -> ir.Value:
+        pads = windows.flat(padding)
+        supported = ctx.supports("AveragePool", ctx.aval_out.dtype)
+        if not supported or len(window_shape) > 3 or not windows.are_inside(pads, window_shape):
+            raise Decline("AveragePool takes paddings smaller than its window, over one to three dims")
+        attributes: dict[str, Any] = {"kernel_shape": list(window_shape), "strides": list(strides)}
+        if any(pads):
+            attributes["pads"] = pads
+        shape = ctx.avals_in[0].shape
+
+        def pool(x: ir.Value) -> ir.Value:
+            if not count_include_pad:
+                return ctx.op.AveragePool(x, **attributes)
+            second = permuted(shape, to_channels_first(len(shape)))
+            return average_with_padding(ctx, x, second, [(0, 0), (0, 0), *padding], attributes)
+
+        return channels_first(ctx, x, shape, pool, ctx.aval_out.shape)
+
     return Fusion(
         name="flax.nnx.avg_pool" + ("" if count_include_pad else "(count_include_pad=False)"),
         reference=reference,
         examples=[[(2, 6, 6, 3)]],
         kwargs=_window,
-        emit={MIN_OPSET: functools.partial(_emit, count_include_pad=count_include_pad)},
+        emit={MIN_OPSET: emit},
     )
-
-
-def _emit(
-    ctx: LoweringContext,
-    x: ir.Value,
-    *,
-    window_shape: Sequence[int],
-    strides: Sequence[int],
-    padding: Any,
-    count_include_pad: bool,
-) -> ir.Value:
-    pads = windows.flat(padding)
-    supported = ctx.supports("AveragePool", ctx.aval_out.dtype)
-    if not supported or len(window_shape) > 3 or not windows.are_inside(pads, window_shape):
-        raise Decline("AveragePool takes paddings smaller than its window, over one to three dims")
-    attributes = {"kernel_shape": list(window_shape), "strides": list(strides)} | ({"pads": pads} if any(pads) else {})
-    shape = ctx.avals_in[0].shape
-
-    def pool(x: ir.Value) -> ir.Value:
-        if not count_include_pad:
-            return ctx.op.AveragePool(x, **attributes)
-        second = permuted(shape, to_channels_first(len(shape)))
-        return average_with_padding(ctx, x, second, [(0, 0), (0, 0), *padding], attributes)
-
-    return channels_first(ctx, x, shape, pool, ctx.aval_out.shape)
 
 
 FUSIONS: tuple[Fusion, ...] = (_avg_pool(count_include_pad=True), _avg_pool(count_include_pad=False))
