@@ -48,8 +48,9 @@ def _body(found: Schema, dtypes: Dtypes, serialized: bytes) -> list[Call] | None
     node = onnx.NodeProto.FromString(serialized)
     _add_defaults(node, function, original)
     try:
-        model = onnx.shape_inference.infer_shapes(_inline(node, function, dtypes), strict_mode=False)
-        graph = ir.from_proto(model).graph
+        inlined = _inline(node, function, dtypes)
+        typed = onnx.shape_inference.infer_shapes(inlined)
+        graph = ir.from_proto(typed).graph
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
         return None
     calls: list[Call] = []
@@ -89,7 +90,7 @@ def _add_defaults(node: onnx.NodeProto, function: onnx.FunctionProto, original: 
 
 
 def _inline(node: onnx.NodeProto, function: onnx.FunctionProto, dtypes: Dtypes) -> onnx.ModelProto:
-    """Return a model of one node, replaced by the nodes of the function body.
+    """Return a model of one node that is replaced by the nodes of its function body.
 
     The body becomes a function of the model. The inliner has an option for the functions of ONNX's operators, but it
     finds only those that were written for the very opset of the model.

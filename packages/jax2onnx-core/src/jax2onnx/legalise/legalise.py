@@ -83,6 +83,7 @@ class _Legaliser:
             if plan is not None:
                 trust = self._widen_inputs(node, plan)
                 back += self._narrow_outputs(node, plan, trust)
+        # A result whose users all take it in its carrier needs no cast back.
         for node in reversed(back):
             result = node.outputs[0]
             if not result.uses() and not result.is_graph_output():

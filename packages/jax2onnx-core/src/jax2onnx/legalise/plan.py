@@ -51,7 +51,6 @@ class Planner:
     """
 
     def __init__(self, target: Target, opsets: Mapping[str, int], functions: Functions) -> None:
-        """Take the target, the opsets that the graph imports, and the functions of the model."""
         self._target = target
         self._opsets = opsets
         self._functions = functions
@@ -99,6 +98,7 @@ class Planner:
         if not chosen:
             raise self._no_kernel(node, call)
         names = call.schema.inputs.of(len(call.inputs))
+        # Data operands are those that have the type of the first result; the others, such as indices, must be exact.
         data = call.schema.outputs.of(1)[0] or names[0]
         needs = [operator.needs if name == data else Trust.EXACT for name in names]
         results = call.schema.outputs.of(len(call.outputs))
