@@ -60,7 +60,7 @@ def _cast(value: ir.Value, result: ir.Value) -> ir.Node:
     assert result.dtype is not None
     attributes = {"to": int(result.dtype)}
     if result.dtype in FLOAT8:
-        # JAX gives NaN or infinity beyond the largest number, ONNX the largest number unless told otherwise.
+        # JAX gives NaN or infinity beyond the largest number, ONNX the largest number itself unless ``saturate`` is 0.
         attributes["saturate"] = 0
     return ir.node("Cast", [value], attributes, outputs=[result])
 
