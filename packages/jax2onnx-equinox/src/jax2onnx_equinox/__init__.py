@@ -1,1 +1,1 @@
-"""``equinox`` modules, opened for export."""
+"""Open ``equinox`` modules for export, and emit their layers as operators."""

@@ -1,6 +1,6 @@
-"""The normalisation layers and the attention of equinox as whole functions.
+"""Emit the normalisation layers and the attention of equinox.
 
-A layer is made for one example; mapped over a batch (``jax.vmap``) it is an operator over the trailing axes.
+A layer of equinox takes one example; mapped over a batch (``jax.vmap``) it is an operator over the trailing axes.
 """
 
 from __future__ import annotations

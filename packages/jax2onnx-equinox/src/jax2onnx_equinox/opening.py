@@ -64,7 +64,7 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A callable taken apart into a pytree that is called and the arguments that it holds already."""
+    """A callable as a pytree that is called and the arguments that it holds already."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
@@ -142,7 +142,7 @@ def _is_state(node: Any) -> bool:
 def _outlined(held: Any) -> Any:
     """Make the calls of all submodules ONNX functions; the roots stay as they are.
 
-    ``held`` was made for this call alone, so its modules may change their class.
+    ``held`` is a copy for this call alone, so its modules may change their class.
     """
     for root in filter(_is_module, jax.tree_util.tree_leaves(held, is_leaf=_is_module)):
         for _, module in _walk(root):

@@ -1,4 +1,4 @@
-"""The hooks of jax2onnx-equinox."""
+"""Open modules of equinox and register its layers and examples: the hooks of jax2onnx-equinox."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""``jax.numpy`` and ``jax.nn`` as whole functions."""
+"""Find whole functions of ``jax.numpy`` and ``jax.nn`` in programs, and emit them as operators."""

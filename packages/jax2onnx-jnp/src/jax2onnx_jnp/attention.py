@@ -40,7 +40,7 @@ def _dot_product_attention(query: Any, key: Any, value: Any, scale: Any, *rest: 
 
 @dataclass(frozen=True, slots=True)
 class _Sizes:
-    """The sizes of an attention: any may be symbolic but the numbers of heads and the depths."""
+    """The sizes of an attention: numbers of heads and depths are numbers, the others may be symbolic."""
 
     batch: Any
     queries: Any
@@ -53,7 +53,7 @@ class _Sizes:
 
     @classmethod
     def of(cls, ctx: LoweringContext) -> _Sizes:
-        """Read them off queries, keys and values: (batch, positions, heads, depth), or without a batch."""
+        """Read the sizes off queries, keys and values: (batch, positions, heads, depth), or without a batch."""
         shapes = [a.shape if len(a.shape) != 3 else (1, *a.shape) for a in ctx.avals_in[:3]]
         if [len(s) for s in shapes] != [4, 4, 4]:
             raise Decline("there are several batch dims")

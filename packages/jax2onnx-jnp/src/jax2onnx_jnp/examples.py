@@ -1,4 +1,4 @@
-"""Examples of ``jax.numpy``: array functions that the rules of jax2onnx-lax already say in ONNX's own words."""
+"""Examples of ``jax.numpy``: array functions that need no fusion, as the rules of jax2onnx-lax emit them well."""
 
 from __future__ import annotations
 

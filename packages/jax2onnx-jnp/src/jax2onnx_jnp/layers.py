@@ -1,4 +1,4 @@
-"""What the fusions of layers share, whatever library has them: constant scalars, trailing axes, names of variants."""
+"""Read constants and axes for the fusions of layers, whatever library has them, and name their variants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hooks of the plugin ``jnp``: whole functions and examples of ``jax.numpy``."""
+"""Register whole functions and examples of ``jax.numpy``: the hooks of the plugin ``jnp``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plugin ``nn``: whole functions and examples of ``jax.nn``."""
+"""Register whole functions and examples of ``jax.nn``: the hooks of the plugin ``nn``."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A lowering to ONNX for the primitives of ``jax.lax``."""
+"""Lower the primitives of ``jax.lax`` to ONNX."""

@@ -43,7 +43,7 @@ def register(registry: BoundLowerings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """A binary floating-point format of so many bits, and the dtype in which its numbers are taken apart."""
+    """A binary floating-point format of ``width`` bits, and the dtype in which rules compute with its numbers."""
 
     width: int
     mantissa: int
@@ -164,7 +164,7 @@ def encode(ctx: LoweringContext, x: ir.Value, kind: _Format) -> ir.Value:
 
 
 def _split(ctx: LoweringContext, x: ir.Value, kind: _Format) -> tuple[ir.Value, ir.Value]:
-    """Take the finite non-zero elements apart.
+    """Split the finite non-zero elements into mantissa and exponent.
 
     Returns the size as a multiple of the spacing at its exponent (below two to the mantissa's width plus one), and the
     exponent less the lowest one as an int64. For other elements both are those of one.

@@ -1,4 +1,4 @@
-"""State which primitives only call a jaxpr, and which return their operands."""
+"""State the facts of primitives that only call a jaxpr, and of those that return their operands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answer what rules ask about dtypes: kinds, limits, and what the target lacks."""
+"""Classify dtypes: their kinds and limits, and what the target lacks in them."""
 
 from __future__ import annotations
 

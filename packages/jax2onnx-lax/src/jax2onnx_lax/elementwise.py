@@ -33,7 +33,7 @@ OPERATORS = {
 
 
 def _zeros_of_sum(eqn: Eqn, matters: bool) -> Sequence[Atom]:  # noqa: FBT001 - a fact's signature
-    """A sum with a number other than 0 is no -0, whatever the sign of a zero in the other operand."""
+    """Return the operands whose sign of zero decides the sum: none, if one operand is a constant without zeros."""
     for atom in eqn.inputs:
         if isinstance(atom, Const) and np.all(np.asarray(atom.value) != 0):
             return ()
@@ -41,12 +41,12 @@ def _zeros_of_sum(eqn: Eqn, matters: bool) -> Sequence[Atom]:  # noqa: FBT001 - 
 
 
 def _zeros_of_quotient(eqn: Eqn, matters: bool) -> Sequence[Atom]:  # noqa: FBT001 - a fact's signature
-    """The sign of a divisor that is 0 is that of the infinity it gives."""
+    """Return the operands whose sign of zero decides the quotient: a divisor 0 gives an infinity of its sign."""
     return eqn.inputs if matters else eqn.inputs[1:]
 
 
 def _zeros_of_power(eqn: Eqn, matters: bool) -> Sequence[Atom]:  # noqa: FBT001 - a fact's signature
-    """An even power drops the sign; a negative odd one makes infinities of both signs."""
+    """Return the operand, unless the power is even: that drops the sign. A negative odd one gives infinities."""
     odd = eqn.params["y"] % 2 == 1
     return eqn.inputs if odd and (matters or eqn.params["y"] < 0) else ()
 

@@ -85,7 +85,7 @@ def sign(_params: Params, x: Any) -> Any:
 
 
 def converted(params: Params, x: Any) -> Any:
-    """Convert; from floats to integers only what fits, as numpy leaves open what does not."""
+    """Convert; floats to integers only where they fit, since numpy does not define the others."""
     dtype: np.dtype[Any] = np.dtype(params["new_dtype"])
     if is_float(x) and dtype.kind in "iu":
         limits = np.iinfo(dtype)

@@ -1,4 +1,4 @@
-"""QR, Hessenberg and tridiagonal form by Householder reflections, written in JAX as loops over columns."""
+"""Compute QR, Hessenberg and tridiagonal form by Householder reflections, in JAX, as loops over columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Eigenvalues of Hermitian matrices and singular values, by Jacobi's rotations in parallel, written in JAX.
+"""Compute eigenvalues of Hermitian matrices and singular values in JAX, by Jacobi's rotations in parallel.
 
 A round rotates row k against row k + h for every k below h, half their number, and then moves the rows as in a
 round-robin tournament; after 2 h - 1 rounds (a sweep) each pair has met once and every row is back at its place.

@@ -1,4 +1,4 @@
-"""Rows, columns and reflections of batches of matrices: what the rules of linear algebra share, written in JAX.
+"""Compute in JAX what the rules of linear algebra share: rows, columns and reflections of batches of matrices.
 
 All functions take arrays of shape ``(..., m, n)`` whose leading dims may be symbolic.
 """
@@ -100,7 +100,7 @@ def finite_or_zero(a: Array) -> tuple[Array, Array]:
 
 
 def scaled(a: Array) -> tuple[Array, Array]:
-    """Return the matrices, the largest entry of each made 1 in size, and that size, of shape ``[..., 1, 1]``."""
+    """Return the matrices, each divided by the size of its largest entry, and that size, of shape ``[..., 1, 1]``."""
     size = jnp.max(jnp.abs(a), axis=(-2, -1), keepdims=True)
     size = jnp.where(size > 0, size, 1)
     return a / size, size

@@ -1,4 +1,4 @@
-"""The hooks of jax2onnx-lax."""
+"""Register the lowerings and examples of ``jax.lax``: the hooks of jax2onnx-lax."""
 
 from __future__ import annotations
 

@@ -47,9 +47,9 @@ def window_sum(ctx: LoweringContext, x: ir.Value, window: windows.Window) -> ir.
 def average_with_padding(
     ctx: LoweringContext, x: ir.Value, shape: windows.Shape, padding: windows.Padding, attributes: dict[str, Any]
 ) -> ir.Value:
-    """Average over windows of (N, C, spatial…), what is padded included.
+    """Average over windows of (N, C, spatial…), padding included.
 
-    onnxruntime 1.24 miscounts that if there are several spatial dims. So the array is padded before.
+    onnxruntime 1.24 miscounts that if there are several spatial dims. So it gets an array that is padded already.
     """
     if attributes.keys().isdisjoint({"pads", "auto_pad"}):
         return ctx.op.AveragePool(x, **attributes)

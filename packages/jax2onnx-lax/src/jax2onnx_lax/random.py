@@ -1,4 +1,4 @@
-"""Random bits, written in JAX: the hashes behind random keys, and the generator behind ``rbg`` keys."""
+"""Draw random bits in JAX: the hashes behind random keys, and the generator behind ``rbg`` keys."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ def _indexed(ctx: LoweringContext, op_type: str, x: ir.Value, axes: Sequence[int
 
 
 def _truth(ctx: LoweringContext, op_type: str, x: ir.Value, axes: Sequence[int]) -> ir.Value:
-    """Reduce booleans, which ONNX's reductions take since opset 20, and onnxruntime's if there are any."""
+    """Reduce booleans: ONNX's reductions take them since opset 20, onnxruntime's only if there are any elements."""
     may_be_empty = any(map(may_be_zero, _sizes(ctx, axes)))
     if ctx.opset >= 20 and not (may_be_empty and ctx.target is not None):
         return _emit(ctx, op_type, x, axes)

@@ -154,7 +154,7 @@ class _Scatter:
             assert x.dtype is not None
             x = ctx.op.Concat(x, filled(ctx, 0, [*before, 1, *after], x.dtype.numpy()), axis=len(before))
         line = ctx.reshape(ctx.stamp(line, points or [1]), points or [1], (math.prod(points),))
-        updates = self._lined_up(updates, before, after)
+        updates = self._flattened(updates, before, after)
         if reduction is None and unique and after and not before:
             value = ctx.op.ScatterND(x, ctx.op.Unsqueeze(line, ctx.ints(1)), updates)
         else:
@@ -179,7 +179,7 @@ class _Scatter:
     def _unsqueezed(self, x: ir.Value, axes: Sequence[int]) -> ir.Value:
         return self._ctx.op.Unsqueeze(x, self._ctx.ints(*axes)) if axes else x
 
-    def _lined_up(self, updates: ir.Value, before: Sequence[Any], after: Sequence[Any]) -> ir.Value:
+    def _flattened(self, updates: ir.Value, before: Sequence[Any], after: Sequence[Any]) -> ir.Value:
         """Bring the updates into the form (before, points, after)."""
         rest = other_axes(len(self._shape), self._addressed)
         first, last = window_axes(self._shape, rest[: len(before)]), window_axes(self._shape, rest[len(before) :])

@@ -1,4 +1,4 @@
-"""Eigenvalues of general matrices, by the QR algorithm on complex Hessenberg matrices, written in JAX."""
+"""Compute eigenvalues of general matrices in JAX, by the QR algorithm on complex Hessenberg matrices."""
 
 from __future__ import annotations
 

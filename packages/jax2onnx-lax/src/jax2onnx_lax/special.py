@@ -1,4 +1,4 @@
-"""Special functions, written in JAX."""
+"""Compute special functions in JAX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Triangular and tridiagonal systems, LU and Cholesky factors, written in JAX as loops over rows or columns."""
+"""Solve triangular and tridiagonal systems, and factor by LU and Cholesky, in JAX, as loops over rows or columns."""
 
 from __future__ import annotations
 

@@ -244,7 +244,7 @@ def _selected_places(ctx: LoweringContext, operand: ir.Value, window: windows.Wi
 
 
 def _add_at(values: jax.Array, places: jax.Array, *, shape: Sequence[Any]) -> jax.Array:
-    """Add values up at their places in an array of ``shape``; booleans to whether any is true."""
+    """Add values up at their places in an array of ``shape``; of booleans, return whether any is true."""
     numbers = values.astype(np.int32) if values.dtype == np.bool_ else values
     zeros = jnp.zeros((math.prod(shape),), numbers.dtype)
     total = zeros.at[places.reshape(-1)].add(numbers.reshape(-1), mode="drop")

@@ -91,7 +91,7 @@ def emit_signed(ctx: LoweringContext, op_type: str, emit: Callable[..., ir.Value
 
 
 def emit_plus_zero(ctx: LoweringContext, x: ir.Value) -> ir.Value:
-    """Make 0 of -0, where it matters."""
+    """Replace -0 by 0, where the sign matters."""
     return ctx.op.Where(ctx.op.Equal(x, 0.0), 0.0, x) if _signed(ctx, x) else x
 
 

@@ -1,1 +1,1 @@
-"""``flax.linen`` modules, opened for export."""
+"""Open ``flax.linen`` modules for export, and emit their layers as operators."""

@@ -1,4 +1,4 @@
-"""The normalisation layers and the attention of flax.linen, with the rules of their counterparts elsewhere."""
+"""Emit the normalisation layers and the attention of flax.linen, by the rules of flax.nnx and jax.nn."""
 
 from __future__ import annotations
 

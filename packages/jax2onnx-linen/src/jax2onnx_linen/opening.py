@@ -85,7 +85,7 @@ def open_module(target: Any, opening: Opening) -> Opened | None:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A callable over a module, taken apart.
+    """A call of a module with its variables.
 
     Attributes:
         module: the module, without variables.
@@ -144,7 +144,7 @@ class _Call:
 
     @property
     def method(self) -> Callable[..., Any]:
-        """What is called, as a method of the module without variables."""
+        """The method that is called, of the module without variables."""
         method = self.options.get("method")
         if method is None or isinstance(method, str):
             found: Callable[..., Any] = getattr(self.module, method or "__call__")

@@ -1,4 +1,4 @@
-"""The hooks of jax2onnx-linen."""
+"""Open modules of flax.linen and register its layers and examples: the hooks of jax2onnx-linen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recurrent layers of flax.linen, with the rules of their counterparts in flax.nnx."""
+"""Emit the recurrent layers of flax.linen, by the rules of flax.nnx."""
 
 from __future__ import annotations
 

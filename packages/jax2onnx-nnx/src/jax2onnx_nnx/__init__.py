@@ -1,1 +1,1 @@
-"""``flax.nnx`` modules, opened for export, and their layers as whole functions."""
+"""Open ``flax.nnx`` modules for export, and emit their layers as operators."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def carry(target: object) -> Carried | None:
-    """Return a module taken apart, or None for anything else."""
+    """Return the structure and the arrays of a module, or None for anything else."""
     if not isinstance(target, nnx.Module):
         return None
     graph, state = nnx.split(target, graph=True)

@@ -36,13 +36,13 @@ def _trained(module: nnx.Module) -> nnx.Module:
 
 
 def _layer(name: str, layer: Callable[..., Any], args: Sequence[Any], inputs: Sequence[Any], **options: Any) -> Example:
-    """Return the example of a layer made by ``layer(*args, rngs=...)``; names that Example lacks go to the layer."""
+    """Return the example of a layer built by ``layer(*args, rngs=...)``; names that Example lacks go to the layer."""
     own = {k: options.pop(k) for k in list(options) if k not in _FIELDS}
 
     def make() -> Any:
-        # Convolutions are compared with the weights they are made with: sums of positive products only grow.
-        made = layer(*args, rngs=_rngs(), **own)
-        return made if layer in _AS_MADE else _trained(made)
+        # Convolutions are compared with their initial weights: sums of positive products only grow.
+        built = layer(*args, rngs=_rngs(), **own)
+        return built if layer in _UNTRAINED else _trained(built)
 
     return Example(
         name=name, context="nnx", component=f"flax.nnx.{layer.__name__}", make=make, inputs=inputs, **options
@@ -50,7 +50,7 @@ def _layer(name: str, layer: Callable[..., Any], args: Sequence[Any], inputs: Se
 
 
 _FIELDS = frozenset({"values", "draw", "options", "operators", "x64", "requires_jax", "rtol", "atol"})
-_AS_MADE = frozenset({nnx.Conv, nnx.ConvTranspose})
+_UNTRAINED = frozenset({nnx.Conv, nnx.ConvTranspose})
 
 
 def _rnn(cell: Callable[..., Any], *, activation_fn: Callable[..., Any] = nnx.tanh, **options: Any) -> nnx.RNN:

@@ -1,6 +1,6 @@
 """Open flax.nnx modules: a pure function over named parameters, in inference or in training mode.
 
-The user's modules are never changed: a clone is made that shares their arrays, its mode is set, and each call works on
+The user's modules are never changed: a clone shares their arrays, its mode is set, and each call works on
 modules merged for that call alone, so that state they touch (statistics, counters, caches) goes no further.
 """
 
@@ -111,7 +111,7 @@ def _split(walk: _Walk, *, counters: bool) -> tuple[Leaves, Callable[[Mapping[st
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A callable taken apart into a plain function and the arguments that it holds already."""
+    """A callable as a plain function and the arguments that it holds already."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]

@@ -1,4 +1,4 @@
-"""The hooks of jax2onnx-nnx."""
+"""Open modules of flax.nnx and register its layers and examples: the hooks of jax2onnx-nnx."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def jax2onnx_open(target: Callable[..., Any], opening: Opening) -> Opened | None
 
 @hookimpl
 def jax2onnx_carry(target: object) -> Carried | None:
-    """Take a module that is an argument of an ``onnx_function`` apart."""
+    """Split a module that is an argument of an ``onnx_function`` into structure and arrays."""
     if "flax.nnx" not in sys.modules:
         return None
     from jax2onnx_nnx import carrying

@@ -1,4 +1,4 @@
-"""Complex numbers, Fourier transforms and random keys, on the real arrays that stand for them."""
+"""Compute complex numbers, Fourier transforms and random keys with the real arrays that represent them."""
 
 from __future__ import annotations
 

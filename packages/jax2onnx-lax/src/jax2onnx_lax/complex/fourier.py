@@ -1,4 +1,4 @@
-"""Discrete Fourier transforms of real and imaginary parts, as products with matrices."""
+"""Compute discrete Fourier transforms of real and imaginary parts, as products with matrices."""
 
 from __future__ import annotations
 

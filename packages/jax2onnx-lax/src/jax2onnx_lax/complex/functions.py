@@ -1,4 +1,4 @@
-"""Arithmetic and elementary functions of complex numbers, written in JAX on their real and imaginary parts."""
+"""Compute arithmetic and elementary functions of complex numbers, in JAX, with real and imaginary parts."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def logarithm_of_one_plus(x: Complex) -> Complex:
 
 
 def square_root(x: Complex, below: Array | None = None) -> Complex:
-    """Return the principal square root; that of a negative real number is above unless said to be below."""
+    """Return the principal square root; its imaginary part is negative where ``below`` holds."""
     below = x.im < 0 if below is None else below
     eighth = scaled(x, 0.125)  # the absolute value of x itself may be too large
     root = 2 * jnp.sqrt(absolute(eighth) + jnp.abs(eighth.re))
@@ -220,14 +220,14 @@ def hyperbolic_arctangent(x: Complex) -> Complex:
     return Complex(jnp.where(x.re < 0, -re, re), im)
 
 
-def turned(function: Callable[[Complex], Complex]) -> Callable[[Complex], Complex]:
+def rotated(function: Callable[[Complex], Complex]) -> Callable[[Complex], Complex]:
     """Return ``x -> -i function(i x)``, which makes circular functions of hyperbolic ones and the reverse."""
 
-    def rotated(x: Complex) -> Complex:
+    def rotated_function(x: Complex) -> Complex:
         result = function(Complex(-x.im, x.re))
         return Complex(result.im, -result.re)
 
-    return rotated
+    return rotated_function
 
 
 def direction(y: Complex, x: Complex) -> Complex:
@@ -281,8 +281,8 @@ ELEMENTARY: dict[str, Callable[..., Any]] = {
     "acos": arccosine,
     "acosh": hyperbolic_arccosine,
     "asin": arcsine,
-    "asinh": turned(arcsine),
-    "atan": turned(hyperbolic_arctangent),
+    "asinh": rotated(arcsine),
+    "atan": rotated(hyperbolic_arctangent),
     "atan2": direction,
     "atanh": hyperbolic_arctangent,
     "conj": conjugate,
@@ -308,10 +308,10 @@ ELEMENTARY: dict[str, Callable[..., Any]] = {
     "rsqrt": reciprocal_root,
     "sign": sign,
     "sin": sine,
-    "sinh": turned(sine),
+    "sinh": rotated(sine),
     "sqrt": square_root,
     "square": square,
-    "tan": turned(hyperbolic_tangent),
+    "tan": rotated(hyperbolic_tangent),
     "tanh": hyperbolic_tangent,
 }
 """Primitive name -> the function of parts that does its work."""

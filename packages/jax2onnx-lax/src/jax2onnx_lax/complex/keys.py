@@ -1,4 +1,4 @@
-"""Primitives of random keys, as functions of the words of the keys."""
+"""Define the primitives of random keys as functions of the words of the keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Primitives of complex numbers, as functions of real and imaginary parts."""
+"""Define the primitives of complex numbers as functions of real and imaginary parts."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _real(eqn: Any) -> Callable[..., Any]:
     return function
 
 
-def _apart(x: Any) -> list[Any]:
+def _parts(x: Any) -> list[Any]:
     return [lax.real(x), lax.imag(x)] if jnp.iscomplexobj(x) else [x]
 
 
@@ -120,7 +120,7 @@ def _reduce(eqn: Any, operands: Sequence[Any], starts: Sequence[Any], combine: A
         return [lax.complex(next(left), next(left)) if is_complex else next(left) for is_complex in kinds]
 
     def function(x: Sequence[Any], y: Sequence[Any]) -> tuple[Any, ...]:
-        values = map(_apart, combine(joined(x), joined(y)))
+        values = map(_parts, combine(joined(x), joined(y)))
         return tuple(itertools.chain.from_iterable(values))
 
     parts, initial = tuple(jax.tree_util.tree_leaves(operands)), tuple(jax.tree_util.tree_leaves(starts))
@@ -157,7 +157,7 @@ def _generic(eqn: Any) -> Callable[..., Any]:
 
 
 def _cumulative(operation: Callable[[Complex, Complex], Complex], start: complex) -> Maker:
-    """Combine each element with all before it, in logarithmically many steps if there is a number of them."""
+    """Combine each element with all before it, in logarithmically many steps if the length is not symbolic."""
 
     def maker(eqn: Any) -> Callable[..., Any]:
         axis, reverse = eqn.params["axis"], eqn.params["reverse"]

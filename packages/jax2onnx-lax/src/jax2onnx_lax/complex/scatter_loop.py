@@ -1,4 +1,4 @@
-"""Scatters written in JAX, one window after the other, by any function of old and new values."""
+"""Scatter in JAX, one window after the other, by any function of old and new values."""
 
 from __future__ import annotations
 

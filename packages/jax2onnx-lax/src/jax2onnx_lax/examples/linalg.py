@@ -1,4 +1,4 @@
-"""Examples of linear algebra: :mod:`jax2onnx_lax.triangular`, ``lu``, ``householder`` and ``jacobi``.
+"""Examples of linear algebra: :mod:`jax2onnx_lax.triangular`, ``householder`` and ``jacobi``.
 
 Vectors that are free up to a sign or a phase are compared by what they make up again.
 """

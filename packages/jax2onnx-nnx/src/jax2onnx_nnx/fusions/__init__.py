@@ -1,4 +1,4 @@
-"""The layers of flax.nnx for which ONNX has an operator, as whole functions."""
+"""List the layers of flax.nnx for which ONNX has an operator, as fusions."""
 
 from __future__ import annotations
 

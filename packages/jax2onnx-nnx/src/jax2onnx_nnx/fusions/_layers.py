@@ -1,4 +1,4 @@
-"""What the references and rules of several layers of flax.nnx share."""
+"""Build layers of flax.nnx from given arrays, and emit operators that take channels second."""
 
 from __future__ import annotations
 

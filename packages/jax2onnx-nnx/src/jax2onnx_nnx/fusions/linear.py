@@ -1,4 +1,4 @@
-"""Linear layers and embeddings."""
+"""Emit linear layers and embeddings of flax.nnx."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def _with_matrix(candidate: Candidate) -> list[dict[str, Any]]:
 
 
 def _emit_linear_general(ctx: LoweringContext, x: ir.Value, kernel: ir.Value, bias: ir.Value, *, axes: int) -> ir.Value:
-    """Multiply by the kernel as a matrix; what the result's features are split into is said last."""
+    """Multiply by the kernel as a matrix; the last reshape splits the result's features."""
     shape, sizes = ctx.avals_in[0].shape, ctx.avals_in[1].shape
     if not all(isinstance(d, int) for d in sizes):
         raise Decline("the sizes of the kernel are not known at conversion")
-    batch, taken, made = shape[:-axes], math.prod(sizes[:axes]), math.prod(sizes[axes:])
-    product = ctx.op.MatMul(ctx.reshape(x, shape, (*batch, taken)), ctx.reshape(kernel, sizes, (taken, made)))
-    total = ctx.op.Add(ctx.stamp(product, (*batch, made)), ctx.reshape(bias, sizes[axes:], (made,)))
-    return ctx.reshape(ctx.stamp(total, (*batch, made)), (*batch, made), ctx.aval_out.shape)
+    batch, inputs, outputs = shape[:-axes], math.prod(sizes[:axes]), math.prod(sizes[axes:])
+    product = ctx.op.MatMul(ctx.reshape(x, shape, (*batch, inputs)), ctx.reshape(kernel, sizes, (inputs, outputs)))
+    total = ctx.op.Add(ctx.stamp(product, (*batch, outputs)), ctx.reshape(bias, sizes[axes:], (outputs,)))
+    return ctx.reshape(ctx.stamp(total, (*batch, outputs)), (*batch, outputs), ctx.aval_out.shape)
 
 
 def _embed(ids: Any, table: Any) -> Any:
@@ -66,7 +66,7 @@ def _embed(ids: Any, table: Any) -> Any:
 
 
 def _emit_embed(ctx: LoweringContext, ids: ir.Value, table: ir.Value) -> ir.Value:
-    """Look up rows; beyond the table, which the runtime refuses and ONNX leaves open, JAX has NaN."""
+    """Look up rows; an id beyond the table gives NaN in JAX, is undefined in ONNX and refused by the runtime."""
     shape, (rows, _) = ctx.avals_in[0].shape, ctx.avals_in[1].shape
     if not isinstance(rows, int) or ctx.avals_in[0].dtype not in (np.int32, np.int64):
         raise Decline("the bounds of the table are not constants of the ids' dtype")

@@ -1,4 +1,4 @@
-"""Normalisation layers, which flax.nnx and flax.linen have under the same names and with the same arguments."""
+"""Emit normalisation layers, which flax.nnx and flax.linen have under the same names and with the same arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Average pooling; max pooling is one primitive already."""
+"""Emit average pooling of flax.nnx; max pooling is one primitive already."""
 
 from __future__ import annotations
 
