@@ -83,7 +83,7 @@ def register(registry: BoundLowerings) -> None:
 
 
 def single(op_type: str, double: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the rule of a primitive that is an operator; ``double`` replaces that in float64 if the target lacks it."""
+    """Return the rule of a primitive that is an operator; ``double`` replaces it in float64 if the target lacks it."""
 
     def rule(ctx: LoweringContext, x: ir.Value) -> ir.Value:
         if needs_double(ctx, op_type):
