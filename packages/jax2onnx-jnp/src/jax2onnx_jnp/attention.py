@@ -33,11 +33,6 @@ _Given: TypeAlias = tuple[str, ...]
 """Which optional arrays a variant takes, by the names of the function's arguments, in their order."""
 
 
-def _dot_product_attention(query: Any, key: Any, value: Any, scale: Any, *rest: Any, given: _Given, causal: Any) -> Any:
-    options = dict(zip(given, rest, strict=True))
-    return jax.nn.dot_product_attention(query, key, value, scale=scale, is_causal=causal, **options)
-
-
 @dataclass(frozen=True, slots=True)
 class _Sizes:
     """The sizes of an attention: numbers of heads and depths are numbers, the others may be symbolic."""
@@ -202,8 +197,9 @@ def _positions(ctx: LoweringContext, size: Any, dtype: Any) -> ir.Value:
 def _fusion(*given: str, causal: bool = False) -> Fusion:
     """Return the fusion of attention that takes some of the optional arrays, and maybe hides what comes later."""
 
-    def reference(*arrays: Any) -> Any:
-        return _dot_product_attention(*arrays, given=given, causal=causal)
+    def reference(query: Any, key: Any, value: Any, scale: Any, *rest: Any) -> Any:
+        options = dict(zip(given, rest, strict=True))
+        return jax.nn.dot_product_attention(query, key, value, scale=scale, is_causal=causal, **options)
 
     def emit(ctx: LoweringContext, *arrays: ir.Value) -> ir.Value:
         return _products(ctx, *arrays, given=given, causal=causal)

@@ -166,7 +166,7 @@ def scan(
     if is_static(length) and length == 1:
         return loop.once(init, xs)
     if not xs:
-        return loop.loop(init, xs)
+        return loop.loop(init)
     if not may_be_zero(length):
         return loop.scan(init, xs)
     empty = ctx.op.Equal(ctx.dim(length), 0)
@@ -221,21 +221,17 @@ class _ScanLoop:
             "Scan", *init, *xs, outputs=len(ctx.avals_out), body=body, num_scan_inputs=len(xs), **direction
         )
 
-    def loop(self, init: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
-        """Emit ``Loop`` with a trip count."""
-        ctx = self._ctx
+    def loop(self, init: Sequence[ir.Value]) -> list[ir.Value]:
+        """Emit ``Loop`` with a trip count, for a scan without scanned inputs."""
+        ctx, count = self._ctx, len(self._carried)
         trips = ctx.stamp(dim_scalar(ctx, self._length), ())
-        last = ctx.stamp(ctx.op.Sub(trips, 1), ()) if self._reverse and xs else None
 
         def step(state: list[ir.Value]) -> list[ir.Value]:
-            i, going, *carry = state
-            at = i if last is None else ctx.stamp(ctx.op.Sub(last, i), ())
-            xs_i = [ctx.stamp(ctx.op.Gather(x, at, axis=0), a.shape) for x, a in zip(xs, self._scanned, strict=True)]
-            return [going, *self._body(carry, xs_i)]
+            _, going, *carry = state
+            return [going, *self._body(carry, [])]
 
         results = _loop(ctx, (trips, None), init, self._carried, step, emitted=len(self.stacked))
-        stacked = map(self._in_order, results[len(self._carried) :], self.stacked)
-        return [*results[: len(self._carried)], *stacked]
+        return [*results[:count], *map(self._in_order, results[count:], self.stacked)]
 
     def _in_order(self, y: ir.Value, aval: Any) -> ir.Value:
         ctx = self._ctx

@@ -77,7 +77,9 @@ def conv_general_dilated(
     out = permuted(ctx.aval_out.shape, out_spec)
     if has_zero(*out, *left.shape, *right.shape):
         return ctx.op.Expand(ctx.constant(0, dtype), ctx.shape(ctx.aval_out.shape))
-    compute = _compute_dtype(ctx, left.dtype, right.dtype, dtype)
+    compute = compute_dtype(left.dtype, right.dtype, dtype)
+    if compute.name == "bfloat16" and ctx.opset < _BFLOAT16_OPSET:
+        compute = np.dtype(np.float32)
     x = transposed(ctx, ctx.cast(lhs, compute), left.shape, lhs_spec)
     x, shape = _batch_groups_as_features(ctx, x, permuted(left.shape, lhs_spec), compute, batch_group_count)
     conv = _Conv(
@@ -96,13 +98,6 @@ def conv_general_dilated(
     y = ctx.stamp(_emit(ctx, conv), out)
     y = convert(ctx, y, out, compute, dtype)
     return transposed(ctx, y, out, np.argsort(out_spec).tolist())
-
-
-def _compute_dtype(ctx: LoweringContext, left: Any, right: Any, out: Any) -> np.dtype[Any]:
-    compute = compute_dtype(left, right, out)
-    if compute.name == "bfloat16" and ctx.opset < _BFLOAT16_OPSET:
-        return np.dtype(np.float32)
-    return compute
 
 
 def _batch_groups_as_features(

@@ -83,9 +83,9 @@ def dot_general(
         y = convert(ctx, y, right.shape, right.dtype, dtype)
     x = _arrange(ctx, ctx.cast(x, compute), plan.left)
     y = _arrange(ctx, ctx.cast(y, compute), plan.right)
-    product = ctx.stamp(ctx.op.MatMul(x, y) if plan.contracts else ctx.op.Mul(x, y), plan.product)
+    product = ctx.stamp(ctx.op.MatMul(x, y) if plan.contracted else ctx.op.Mul(x, y), plan.product)
     product = ctx.reshape(product, plan.product, plan.out)
-    if plan.contracts and len(plan.product) > 2:
+    if plan.contracted and len(plan.product) > 2:
         product = zero_if_empty(ctx, product, plan.contracted, plan.out)
     return convert(ctx, product, plan.out, compute, dtype)
 
@@ -137,15 +137,13 @@ class _Plan:
     """A general dot product as one ``MatMul``, or without contracted dims one ``Mul``.
 
     Attributes:
-        contracts: whether there are contracted dims.
         left: the arrangement of the left operand.
         right: the arrangement of the right operand.
         product: the shape of the operator's result.
         out: the shape of the equation's result: batch dims, free dims of the left and of the right operand.
-        contracted: the contracted dims.
+        contracted: the contracted dims; without any, ``Mul`` does it.
     """
 
-    contracts: bool
     left: _Operand
     right: _Operand
     product: Shape
@@ -180,7 +178,7 @@ def _plan(left: Shape, right: Shape, dimension_numbers: DimensionNumbers, *, alw
     else:
         left_shape, right_shape, product = (*batch, *m, *[1] * len(n)), (*batch, *[1] * len(m), *n), out
     left_plan, right_plan = _Operand(left, left_order, left_shape), _Operand(right, right_order, right_shape)
-    return _Plan(bool(lc), left_plan, right_plan, product, out, contracted)
+    return _Plan(left_plan, right_plan, product, out, contracted)
 
 
 def _orders(

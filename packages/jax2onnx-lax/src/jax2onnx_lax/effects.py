@@ -52,35 +52,30 @@ _GPU = (
     "scaled_matmul_wrapper", "spsolve",
 )  # fmt: skip
 
-_REFUSED = {
-    **dict.fromkeys(_KERNELS, ("this belongs inside of a kernel", "export the reference implementation in jax.numpy")),
-    **dict.fromkeys(
-        _GPU, ("this calls a library for GPUs", "choose the implementation in XLA, or write it in jax.numpy")
-    ),
-    **dict.fromkeys(
+_REFUSALS = (
+    (_KERNELS, "this belongs inside of a kernel", "export the reference implementation in jax.numpy"),
+    (_GPU, "this calls a library for GPUs", "choose the implementation in XLA, or write it in jax.numpy"),
+    (
         ("custom_lin", "unreachable"),
-        ("a derivative that JAX has not worked out", "export the function that calls jax.grad or jax.vjp"),
+        "a derivative that JAX has not worked out",
+        "export the function that calls jax.grad or jax.vjp",
     ),
-    **dict.fromkeys(
-        ("from_edtype", "to_edtype"), ("an extended dtype has no ONNX form", "convert to a plain dtype before")
-    ),
-    **dict.fromkeys(
-        ("after_all", "create_token"), ("ONNX has no order of effects", "leave tokens out of what is exported")
-    ),
-    "ffi_call": (
-        "the program calls the foreign function {target_name!r}",
-        "export on a path that does not use it",
-    ),
-    "pallas_call": (
+    (("from_edtype", "to_edtype"), "an extended dtype has no ONNX form", "convert to a plain dtype before"),
+    (("after_all", "create_token"), "ONNX has no order of effects", "leave tokens out of what is exported"),
+    (["ffi_call"], "the program calls the foreign function {target_name!r}", "export on a path that does not use it"),
+    (
+        ["pallas_call"],
         "the program runs the Pallas kernel {jaxpr.debug_info.func_src_info}",
         "export the reference implementation in jax.numpy",
     ),
-    "call_exported": ("a jax.export-ed function is compiled, not a program", "export the function it was made from"),
-    "check": ("a model cannot raise errors", "export checkify.checkify(fn), or the function without checks"),
-    "rng_uniform": ("this draws from the backend's own state", "use jax.random with a key"),
-    "select_and_scatter": ("only the form that adds is known", "use the derivative of reduce_window with max or min"),
-}
-"""Primitive name -> why it cannot be in a model (a format string of the equation's params), and what to do instead."""
+    (["call_exported"], "a jax.export-ed function is compiled, not a program", "export the function it was made from"),
+    (["check"], "a model cannot raise errors", "export checkify.checkify(fn), or the function without checks"),
+    (["rng_uniform"], "this draws from the backend's own state", "use jax.random with a key"),
+    (["select_and_scatter"], "only the form that adds is known", "use the derivative of reduce_window with max or min"),
+)
+"""Primitives that cannot be in a model, why (a format string of the equation's params), and what to do instead."""
+
+_REFUSED = {name: (why, remedy) for names, why, remedy in _REFUSALS for name in names}
 
 
 FACTS = {
@@ -119,8 +114,9 @@ def python_callback(ctx: LoweringContext, *operands: ir.Value, callback: Any, **
     """Refuse a call back to Python, by the name of the function."""
     del operands, params
     function = getattr(callback, "callback_func", callback)
+    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", function)
     raise ctx.unsupported(
-        f"the program calls back to the Python function {_name(function)}, which no model can hold",
+        f"the program calls back to the Python function {name}, which no model can hold",
         _remedy(ctx, "write it in jax.numpy"),
     )
 
@@ -193,10 +189,6 @@ def _no_devices(ctx: LoweringContext) -> UnsupportedCaseError:
         f"the program communicates between devices{over}; a model runs on one",
         "export the function of one device, or give its axis a name with jax.vmap(..., axis_name=...)",
     )
-
-
-def _name(function: Any) -> str:
-    return str(getattr(function, "__qualname__", None) or getattr(function, "__name__", None) or function)
 
 
 def _remedy(ctx: LoweringContext, other: str) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 from jax.lax import GatherScatterMode
 
 from jax2onnx.plugin import has_zero, other_axes
 from jax2onnx_lax import indexing
+from jax2onnx_lax.dtypes import info
 from jax2onnx_lax.indexing import Axes, Label, batch_axes, window_axes
 from jax2onnx_lax.shape import TO_END, cut, expand, filled, transposed
 
@@ -45,7 +45,7 @@ def gather(
     if mode == GatherScatterMode.ONE_HOT:
         raise ctx.unsupported(f"mode {mode}", "use mode='clip' or mode='fill'")
     window = _Window(ctx, dimension_numbers, slice_sizes)
-    indices = indexing.vectors(ctx, indices, 1)
+    indices = indexing.vectors(ctx, indices)
     # ONNX refuses indices out of bounds and wraps negative ones; JAX clamps them, promised to be in bounds or not.
     safe = not window.limits or indexing.surely_in_bounds(indices, window.limits)
     within = indices if safe else indexing.clamped(ctx, indices, window.limits)
@@ -65,8 +65,7 @@ def _default_fill(dtype: Any) -> Any:
         return np.nan
     if dtype == np.bool_:
         return True
-    limits = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]
-    return limits.min if jnp.issubdtype(dtype, np.signedinteger) else limits.max
+    return info(dtype).min if jnp.issubdtype(dtype, np.signedinteger) else info(dtype).max
 
 
 class _Window:

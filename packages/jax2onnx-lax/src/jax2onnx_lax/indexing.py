@@ -35,9 +35,9 @@ def as_index(ctx: LoweringContext, x: ir.Value, dtype: Any) -> ir.Value:
     return ctx.cast(x, np.int64)
 
 
-def vectors(ctx: LoweringContext, indices: ir.Value, operand: int) -> ir.Value:
+def vectors(ctx: LoweringContext, indices: ir.Value) -> ir.Value:
     """Return the equation's index vectors in a dtype that ONNX takes; vectors of one component as scalars."""
-    aval = ctx.avals_in[operand]
+    aval = ctx.avals_in[1]
     is_scalar = aval.shape[-1] == 1
     value = constant(indices)
     if value is not None:
@@ -105,15 +105,10 @@ def components(ctx: LoweringContext, indices: ir.Value, columns: Sequence[int], 
 
 
 def spread(ctx: LoweringContext, indices: ir.Value, rank: int, sizes: Mapping[int, Any], count: int) -> ir.Value:
-    """Return the index vectors of every element of the windows that start at ``indices`` (of ``rank`` axes).
+    """Return the index vectors of every element of the windows that start at ``indices``.
 
-    Args:
-        ctx: the context.
-        indices: index vectors of ``count`` components (scalars if that is 1).
-        rank: the number of axes of ``indices``, that of the components not counted.
-        sizes: the sizes of the window, by the component that runs on them; each becomes an axis after those of
-            ``indices``.
-        count: the number of components.
+    ``indices`` has ``rank`` axes of vectors of ``count`` components (scalars if that is 1). ``sizes`` are the sizes of
+    the window, by the component that runs on them; each becomes an axis after those of ``indices``.
     """
     assert indices.dtype is not None
     if not sizes:

@@ -15,6 +15,7 @@ from jax2onnx.plugin import has_zero, is_static, other_axes, permuted
 from jax2onnx_lax import windows
 from jax2onnx_lax.dtypes import bound, is_float, is_narrow
 from jax2onnx_lax.shape import transposed
+from jax2onnx_lax.zeros import source
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -173,9 +174,7 @@ def _averages(ctx: LoweringContext, pool: _Pool, dtype: np.dtype[Any]) -> bool:
 
 def _is_positive(x: ir.Value) -> bool:
     """Return whether all numbers of an array are known not to be negative."""
-    producer = x.producer()
-    while producer is not None and producer.op_type in _REARRANGING and producer.inputs[0] is not None:
-        producer = producer.inputs[0].producer()
+    producer = source(x, _REARRANGING).producer()
     return producer is not None and producer.op_type in _POSITIVE and not producer.domain
 
 

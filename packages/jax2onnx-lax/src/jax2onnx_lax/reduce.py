@@ -17,7 +17,7 @@ from jax2onnx_lax import folding
 from jax2onnx_lax.dtypes import bound, info, is_bool, is_float, is_integer
 from jax2onnx_lax.monoids import Combine, reduce_last
 from jax2onnx_lax.shape import transposed
-from jax2onnx_lax.zeros import emit_signed
+from jax2onnx_lax.zeros import emit_signed, source
 
 if TYPE_CHECKING:
     from jax2onnx.plugin import BoundLowerings, LoweringContext
@@ -87,9 +87,7 @@ def reduce_sum(ctx: LoweringContext, x: ir.Value, *, axes: Sequence[int]) -> ir.
 
 def _is_truth(x: ir.Value) -> bool:
     """Return whether integers are converted booleans."""
-    while (node := x.producer()) is not None and node.op_type in _FOLLOWED and node.inputs[0] is not None:
-        x = node.inputs[0]
-    return x.dtype == ir.DataType.BOOL
+    return source(x, _FOLLOWED).dtype == ir.DataType.BOOL
 
 
 def reduce_prod(ctx: LoweringContext, x: ir.Value, *, axes: Sequence[int]) -> ir.Value:

@@ -72,12 +72,7 @@ def are_inside(pads: Sequence[Any], window: Sequence[Any]) -> bool:
 def pad(ctx: LoweringContext, x: ir.Value, shape: Shape, padding: Padding, fill: Any) -> tuple[ir.Value, Shape]:
     """Pad every dim; return the value and its shape.
 
-    Args:
-        ctx: the context of the rule.
-        x: the array.
-        shape: its shape.
-        padding: low and high padding of every dim, which may be symbolic.
-        fill: a number, a scalar array of the dtype of ``x``, or a value.
+    The padding may be symbolic. ``fill`` is a number, a scalar array of the dtype of ``x``, or a value.
     """
     amounts = flat(padding)
     if amounts == [0] * len(amounts):

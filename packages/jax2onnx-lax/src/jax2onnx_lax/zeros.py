@@ -6,7 +6,7 @@ that is broadcast to a greater shape.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,18 +20,25 @@ _FOLLOWED = frozenset({"Expand", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 _NEVER_MINUS = frozenset({"Abs", "Exp", "Sigmoid", "Softmax"})
 
 
+def source(x: ir.Value, operators: Collection[str]) -> ir.Value:
+    """Return the value from which operators of these types, one after the other, compute ``x``."""
+    while (node := x.producer()) is not None and node.op_type in operators and node.inputs[0] is not None:
+        x = node.inputs[0]
+    return x
+
+
 def may_be_minus_zero(value: ir.Value) -> bool:
     """Return whether elements of a float may be -0, as far as its producers show."""
-    while (node := value.producer()) is not None and node.op_type in _FOLLOWED and node.inputs[0] is not None:
-        value = node.inputs[0]
+    value = source(value, _FOLLOWED)
+    node = value.producer()
     if value.const_value is not None:
         array = value.const_value.numpy()
         return bool(np.any((array == 0) & np.signbit(array)))
     if node is None:
         return True
     if node.op_type == "Cast":
-        source = node.inputs[0]
-        return source is None or source.dtype is None or source.dtype.is_floating_point()
+        operand = node.inputs[0]
+        return operand is None or operand.dtype is None or operand.dtype.is_floating_point()
     return node.op_type not in _NEVER_MINUS
 
 
@@ -72,11 +79,7 @@ def emit_sign(ctx: LoweringContext, x: ir.Value) -> ir.Value:
 def emit_signed(ctx: LoweringContext, op_type: str, emit: Callable[..., ir.Value], *operands: ir.Value) -> ir.Value:
     """Emit an extremum of floats; the maximum of -0 and 0 is 0, and their minimum -0.
 
-    Args:
-        ctx: the context.
-        op_type: ``Max`` or ``Min``.
-        emit: emits the operator on as many values; of zeros of both signs it may return either.
-        operands: the values.
+    ``emit`` emits the operator (``Max`` or ``Min``, or a reduction by it); of zeros of both signs it may return either.
     """
     op = ctx.op
     result = emit(*operands)

@@ -24,12 +24,9 @@ _DIRECT = 2048
 
 
 def transform(x: Any, make: Callable[[Any, Any], Any], eqn: Any) -> Any:
-    """Transform as an ``fft`` equation does.
+    """Transform the parts of a complex array, or a real array, as an ``fft`` equation does.
 
-    Args:
-        x: the parts of a complex array, or a real array.
-        make: makes a complex array of its parts.
-        eqn: the equation.
+    ``make`` makes a complex array of its parts.
     """
     lengths = eqn.params["fft_lengths"]
     kind = str(getattr(eqn.params["fft_type"], "name", eqn.params["fft_type"]))

@@ -39,14 +39,9 @@ def channels_first(
     emit: Callable[[ir.Value], ir.Value],
     result_shape: Sequence[Any] | None = None,
 ) -> ir.Value:
-    """Apply to a channels-last array of any rank an operator that takes channels second.
+    """Apply an operator that takes channels second to a channels-last array of any rank.
 
-    Args:
-        ctx: the lowering context.
-        x: the array.
-        shape: its shape.
-        emit: emits the operator.
-        result_shape: the shape of the result, channels last; None for that of ``x``.
+    ``emit`` emits the operator. ``result_shape`` is the shape of the result, channels last (default: that of ``x``).
     """
     rank = len(shape)
     if rank == 2:
