@@ -155,6 +155,7 @@ def encode(ctx: LoweringContext, x: ir.Value, kind: _Format) -> ir.Value:
     op, m, word = ctx.op, kind.mantissa, kind.unsigned
     x = ctx.cast(x, kind.carrier)
     scaled, step = _split(ctx, x, kind)
+    # ``scaled`` holds the implicit bit of a normal number: it adds the one that ``step`` lacks to the exponent.
     bits = op.Add(ctx.cast(scaled, word), op.BitShift(ctx.cast(step, word), m, direction="LEFT"))
     infinity = ((1 << (kind.width - m - 1)) - 1) << m
     bits = op.Where(op.Equal(op.Abs(x), np.inf), np.asarray(infinity, word), bits)

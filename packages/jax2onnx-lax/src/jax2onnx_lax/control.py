@@ -107,6 +107,7 @@ def while_loop(
     if lanes.shape:
         return _while_any(ctx, lanes, init, test, body)
 
+    # A Loop tests what its body returns: the condition of the next iteration, hence on the new carries.
     def step(state: list[ir.Value]) -> list[ir.Value]:
         new = body(state[2:])
         return [test(new), *new]
@@ -161,6 +162,7 @@ def scan(
     constants, carries = scan_counts(ctx.eqn.params)
     consts, init, xs = operands[:constants], operands[constants : constants + carries], operands[constants + carries :]
     loop = _ScanLoop(ctx, jaxpr, consts, carries, length, reverse=reverse)
+    # JAX takes a symbolic length to be at least 1, but a model also runs where it is 0.
     if has_zero(length):
         return loop.none(init)
     if is_static(length) and length == 1:

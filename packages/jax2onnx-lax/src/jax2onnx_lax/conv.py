@@ -126,6 +126,7 @@ def _emit(ctx: LoweringContext, conv: _Conv) -> ir.Value:
         return _conv_transpose(ctx, conv)
     spread = [1, 1, *conv.lhs_dilation]
     zero = ctx.constant(0, conv.dtype)
+    # ONNX's Conv has no input dilation: zeros are put between the elements.
     conv.x, conv.shape = windows.dilate(ctx, conv.x, conv.shape, dtype=conv.dtype, dilation=spread, fill=zero)
     return _conv(ctx, conv) if native else _unfolded(ctx, conv)
 

@@ -83,6 +83,7 @@ def dot_general(
         y = convert(ctx, y, right.shape, right.dtype, dtype)
     x = _arrange(ctx, ctx.cast(x, compute), plan.left)
     y = _arrange(ctx, ctx.cast(y, compute), plan.right)
+    # MatMul multiplies the last two dims as matrices. Without contracted dims the product is elementwise.
     product = ctx.stamp(ctx.op.MatMul(x, y) if plan.contracted else ctx.op.Mul(x, y), plan.product)
     product = ctx.reshape(product, plan.product, plan.out)
     if plan.contracted and len(plan.product) > 2:

@@ -360,6 +360,7 @@ def select_n(ctx: LoweringContext, which: ir.Value, *cases: ir.Value) -> ir.Valu
         return cases[0]
     if is_bool(ctx.avals_in[0].dtype):
         return emit_select(ctx, which, cases[1], cases[0])
+    # Where selects between two arrays only: there is one for each further case.
     value = cases[-1]
     for i in range(len(cases) - 1, 0, -1):
         value = emit_select(ctx, ctx.op.Less(which, i), cases[i - 1], value)

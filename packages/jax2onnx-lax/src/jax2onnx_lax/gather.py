@@ -100,6 +100,7 @@ class _Window:
         indices = indexing.components(ctx, indices, moving, len(self._start))
         if partial and not self._batch:
             return self._sliced(x, indices, shape, axes)
+        # Dims that are cut to a part become indexed elements: a point is an index vector and a place in those parts.
         points = {**self._batch, **window_axes(sizes, partial)}
         columns = {axes.index(d): sizes[d] for d in partial}
         indices = indexing.spread(ctx, indices, len(self._batch), columns, len(axes))

@@ -47,6 +47,7 @@ def _eliminate(a: Array, k: Any, j: Array) -> tuple[Array, Array]:
     v, tau, beta = reflector(x, k)
     reflected = a - jnp.conj(tau) * v * product(adjoint(v), a)
     i = rows(a)
+    # LAPACK's layout: column k has R above the diagonal, beta on it, and v below it, whose one is not stored.
     packed = jnp.where(i > k, v, jnp.where(i == k, beta, x))
     return jnp.where(j > k, reflected, jnp.where(j == k, packed, a)), tau
 

@@ -89,6 +89,7 @@ def _diagonalise(a: Array) -> tuple[Array, Array]:
         a, v = steps(width - 1, rotate, state[1:])
         return state[0] + 1, (a + adjoint(a)) / 2, v
 
+    # Done when what is off the diagonal is rounding of the whole matrix; its norm does not change under rotations.
     target = jnp.sqrt(jnp.sum(square(a), axis=(-2, -1))) * eps(a)
 
     def unfinished(state: tuple[Any, Array, Array]) -> Array:
@@ -191,6 +192,7 @@ def _orthogonalise(a: Array, *, vectors: bool) -> tuple[Array, Array]:
         p, q = [jnp.sum(square(x), axis=-1) for x in (upper, lower)]
         pq = jnp.sum(upper * jnp.conj(lower), axis=-1)
         size = jnp.sqrt(p) * jnp.sqrt(q)
+        # The cosine of the angle between both rows; the sweeps end when all rows are orthogonal.
         cosines = jnp.where(size == 0, 0, jnp.abs(pq) / jnp.where(size == 0, 1, size))
         rotation = _rotation(p, q, pq)
         v = _rotate(v, rotation) if vectors else v

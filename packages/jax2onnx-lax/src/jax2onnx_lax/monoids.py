@@ -47,6 +47,7 @@ def prefixes(
         new: list[ir.Value] = []
         for old, value, aval in zip(current, combined, avals, strict=True):
             new.append(ctx.stamp(emit_select(ctx, first, old, value), aval.shape))
+        # Now each element combines the last 2 * shift ones, or all if there are fewer.
         doubled = ctx.stamp(op.Add(shift, shift), (1,))
         return [ctx.stamp(op.Squeeze(op.Less(doubled, length)), ()), doubled, *new]
 

@@ -107,6 +107,7 @@ def _triangular(a: Array) -> tuple[Array, Array]:
 
     def improve(state: tuple[Any, Array, Array]) -> tuple[Any, Array, Array]:
         step, t, z = state
+        # A QR step: t - shift = q r is followed by q^H t q, which stays a Hessenberg matrix.
         left = _rotations(t - _shift(t, step)[..., None] * jnp.eye(n, dtype=t.dtype))
         q = adjoint(left)
         return step + 1, _deflated(jnp.triu(product(product(left, t), q), -1)), product(z, q)

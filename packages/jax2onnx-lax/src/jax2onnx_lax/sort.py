@@ -25,6 +25,7 @@ def sort(ctx: LoweringContext, *xs: ir.Value, dimension: int, num_keys: int) -> 
     size = ctx.avals_in[0].shape[dimension]
     if is_static(size) and size <= 1:
         return list(xs)
+    # ONNX has no sort: TopK of all elements, the smallest first, is one.
     order: ir.Value | None = None
     for operand in reversed(range(num_keys)):
         for key in reversed(_keys(ctx, xs[operand], ctx.avals_in[operand].dtype)):

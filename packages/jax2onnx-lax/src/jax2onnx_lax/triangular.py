@@ -61,6 +61,7 @@ def _substitute(a: Array, b: Array, *, lower: bool, unit_diagonal: bool) -> Arra
 
     def solve_row(step: Any, x: Array) -> Array:
         k = step if lower else n - 1 - step
+        # The rows of x that this one needs are solved, and the others still zero.
         value = row(b, k) - product(row(strict, k), x)
         if not unit_diagonal:
             value = value / column(row(a, k), k)

@@ -117,6 +117,7 @@ def unfold(
 
     A dim whose window is 1 keeps its place and gets none for the window.
     """
+    # From the last axis on, so that the axes before it keep their numbers.
     for axis in reversed(range(len(out))):
         if not _is_one(window[axis]):
             index = _positions(ctx, out[axis], strides[axis], window[axis], dilation[axis])

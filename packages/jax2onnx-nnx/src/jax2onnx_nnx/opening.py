@@ -223,6 +223,7 @@ class _Walk:
                 seen.add(id(node))
             if isinstance(node, nnx.Module):
                 self.found.append((path, node))
+            # What is popped next comes first: modules are found in the order of their attributes.
             pending += reversed(self._below(path, node))
 
     def _below(self, path: str, node: Any) -> list[tuple[str, Any]]:

@@ -152,6 +152,7 @@ class Cell:
         if len(gates) < self.operator.gates:
             own = xp.split(gates[0], self.operator.gates, -1)
             gates = [own[gate] for gate in self.order]
+        # flax has (features, gates), ONNX (directions, gates, features) with one direction here.
         array = xp.concatenate(gates, -1)
         if what != "B":
             return array.T[None]
