@@ -23,7 +23,7 @@ import onnx_ir as ir
 
 from jax2onnx.legalise.carriers import Trust
 from jax2onnx.legalise.casts import encode, narrow, retype
-from jax2onnx.legalise.ort_workarounds import keep_near_neutral, keep_products, lacks_fused_products
+from jax2onnx.legalise.ort_workarounds import keep_products, lacks_fused_products, node_workarounds
 from jax2onnx.legalise.plan import Plan, Planner
 from jax2onnx.tidy.subgraphs import bodies
 
@@ -66,6 +66,7 @@ class _Legaliser:
         self._functions = functions
         self._is_function = is_function
         self._keeps_products = lacks_fused_products(target)
+        self._workarounds = node_workarounds(target)
         self._planner = Planner(target, root.opset_imports, functions)
         self._carried: dict[tuple[ir.Value, Carrier], _Carried] = {}
 
@@ -78,7 +79,8 @@ class _Legaliser:
             if node.attributes.data:
                 for body in bodies(node):
                     self.graph(body)
-            keep_near_neutral(graph, node)
+            for workaround in self._workarounds:
+                workaround(graph, node)
             plan = self._planner.plan(node)
             if plan is not None:
                 trust = self._widen_inputs(node, plan)

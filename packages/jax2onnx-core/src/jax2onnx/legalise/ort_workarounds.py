@@ -1,4 +1,4 @@
-"""Workarounds: keep operations on float64 away from the parts of onnxruntime's optimiser that would spoil them."""
+"""Workarounds: rewrite nodes that onnxruntime, its optimiser or a kernel, would compute wrongly."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from onnx_ir import DataType
 from jax2onnx.legalise.casts import like
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from jax2onnx.legalise.schema import Functions
     from jax2onnx.legalise.targets import Target
 
-__all__ = ["keep_near_neutral", "keep_products", "lacks_fused_products"]
+__all__ = ["keep_near_neutral", "keep_products", "lacks_fused_products", "node_workarounds"]
+
+NodeWorkaround: TypeAlias = "Callable[[ir.Graph, ir.Node], None]"
+"""Rewrites a node of a graph in place. What it inserts is not legalised, so there must be kernels for its dtypes."""
 
 _Array: TypeAlias = np.ndarray[Any, Any]
 _NEUTRAL = {
@@ -48,6 +51,15 @@ def keep_near_neutral(graph: ir.Graph, node: ir.Node) -> None:
             number = _make_distant(graph, node, 1 - place, number)
             node.replace_input_with(place, _constant(graph, node, number))
             return
+
+
+_NODE_WORKAROUNDS: tuple[NodeWorkaround, ...] = (keep_near_neutral,)
+"""The rewrites of single nodes, in order; each one looks at every node."""
+
+
+def node_workarounds(target: Target) -> Sequence[NodeWorkaround]:
+    """Return the rewrites of single nodes that a target needs."""
+    return _NODE_WORKAROUNDS if target.is_onnxruntime else ()
 
 
 def _number(value: ir.Value | None) -> _Array | None:

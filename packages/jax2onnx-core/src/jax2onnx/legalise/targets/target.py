@@ -24,7 +24,7 @@ class Kernel:
 
     Attributes:
         since: first operator version.
-        until: last operator version; None serves ``since`` only, as later versions were unknown to the runtime.
+        until: last operator version. None means that no later version was known: the kernel serves ``since`` only.
         types: for each type parameter (or formal parameter) that the kernel restricts, the dtypes allowed.
     """
 
@@ -50,7 +50,7 @@ class Target:
 
     Attributes:
         name: what ``to_onnx(..., target=name)`` calls it.
-        runtime: the runtime and version that the table describes, for messages.
+        runtime: the runtime and version that the table describes, e.g. ``onnxruntime 1.24.1 (CPUExecutionProvider)``.
         max_opset: the newest opset of the default domain that the runtime loads; None for any.
         kernels: (domain, operator) -> its kernels; None if everything that ONNX specifies can be executed.
         newer: returns a newer version of the runtime, for opsets beyond ``max_opset``; None where none is known.
@@ -63,6 +63,11 @@ class Target:
     kernels: Mapping[tuple[str, str], Sequence[Kernel]] | None
     newer: Callable[[], Target] | None = None
     plugin: str = "core"
+
+    @property
+    def is_onnxruntime(self) -> bool:
+        """Whether the runtime is an onnxruntime, of whatever version and provider."""
+        return self.runtime.startswith("onnxruntime ")
 
     def at(self, opset: int) -> Target:
         """Return the oldest version of the runtime that loads this opset; the newest if none is known to."""

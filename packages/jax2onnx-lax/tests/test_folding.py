@@ -1,4 +1,4 @@
-"""What is known at conversion is computed at conversion, as JAX computes it."""
+"""Facts of lax: what is known at conversion is computed at conversion, as JAX computes it."""
 
 from __future__ import annotations
 
