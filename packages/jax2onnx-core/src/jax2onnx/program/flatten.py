@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import jax
+import numpy as np
 
 from jax2onnx._compat import Literal, ShapedArray, discharge, open_jaxpr, unsharded, user_frame
 from jax2onnx.errors import ConversionError
@@ -32,7 +33,7 @@ Keep: TypeAlias = Callable[[Any], dict[str, Any] | None]
 _Opened: TypeAlias = tuple[Any, Sequence[Any]]
 """A jaxpr and its constants."""
 
-_NO_JAXPRS = frozenset({bool, int, str, type(None)})
+_NO_JAXPRS = frozenset({bool, int, str, type(None), type(np.dtype(np.float32))})
 """The most frequent types of params that hold no jaxpr."""
 
 
@@ -152,20 +153,28 @@ class _Writer:
             return self._call(eqn, called, values)
         source = self._source_of(eqn)
         new = Eqn(name, [], [], eqn.params, source, facts)
-        if facts.border or not is_special(eqn):
-            return self._write(eqn, new, values)
+        if not is_special(eqn):
+            return self._write(eqn, new, cast("list[Atom]", values))
+        if facts.border:
+            return self._write_at_border(eqn, new, values)
         if lacks_rule(eqn, facts):
             new.paired = tuple([v.aval for v in eqn.invars])
-            return self._write(eqn, new, values)
+            return self._write_at_border(eqn, new, values)
         return self._represented(eqn, new, values)
 
-    def _write(self, eqn: Any, new: Eqn, values: Sequence[Value]) -> Sequence[Value]:
-        """Write ``new`` for an equation; its operands and results have the form of a border."""
+    def _write(self, eqn: Any, new: Eqn, inputs: list[Atom]) -> list[Var]:
+        """Write ``new`` for an equation; return its results, which have the form of a border."""
         new.bodies = self.flattener.bodies_of(eqn.params, new.facts, new.source)
-        new.inputs = list(map(self.to_border, values))
+        new.inputs = inputs
         new.outputs = _border_variables(eqn.outvars)
         self.eqns.append(new)
-        return self.from_border(new.outputs, eqn.outvars)
+        return new.outputs
+
+    def _write_at_border(self, eqn: Any, new: Eqn, values: Sequence[Value]) -> Sequence[Value]:
+        """Write ``new`` for an equation; its operands and results have the form of a border."""
+        inputs = list(map(self.to_border, values))
+        results = self._write(eqn, new, inputs)
+        return self.from_border(results, eqn.outvars)
 
     def _call(
         self,
@@ -180,7 +189,7 @@ class _Writer:
             inlining = replace(self, caller=source)
             return inlining.run(*called, values)
         call = Eqn(CALL, [], [], params, source)
-        return self._write(eqn, call, values)
+        return self._write_at_border(eqn, call, values)
 
     def _represented(self, eqn: Any, new: Eqn, values: Sequence[Value]) -> Sequence[Value]:
         """Write what the rule of an equation on keys or complex numbers does."""

@@ -57,23 +57,28 @@ def is_complex(aval: Any) -> bool:
 
 def is_special(eqn: Any) -> bool:
     """Return whether an equation of a jaxpr takes or returns keys or complex numbers."""
-    avals = [atom.aval for atom in (*eqn.outvars, *eqn.invars)]
-    return any(map(_has_own_form, avals))
+    dtypes = [getattr(atom.aval, "dtype", None) for atom in (*eqn.outvars, *eqn.invars)]
+    return any(map(_is_special, dtypes))
 
 
-def _has_own_form(aval: Any) -> bool:
+@functools.cache
+def _is_special(dtype: Any) -> bool:
+    """Return whether arrays of a dtype have another form; this is asked of each value of a program."""
+    if dtype is None:  # of a token
+        return False
+    aval = ShapedArray((), dtype)
     return is_complex(aval) or is_key(aval)
 
 
 def form(aval: Any) -> Any:
     """Return the abstract value that stands for ``aval`` at a border."""
+    if not _is_special(getattr(aval, "dtype", None)):
+        return aval
     if is_complex(aval):
         part = np.empty(0, aval.dtype).real
         return ShapedArray((*aval.shape, 2), part.dtype)
-    if is_key(aval):
-        words = key_implementation(aval.dtype).key_shape
-        return ShapedArray((*aval.shape, *words), np.dtype(np.uint32))
-    return aval
+    words = key_implementation(aval.dtype).key_shape
+    return ShapedArray((*aval.shape, *words), np.dtype(np.uint32))
 
 
 def represented(value: Any) -> np.ndarray[Any, Any]:

@@ -87,7 +87,7 @@ class _Marker:
 
     def _matters_within(self, eqn: Eqn) -> bool:
         """Return whether any sign in an equation's bodies matters, whatever becomes of their results."""
-        return any(self._matters_in(body.program) for body in eqn.bodies)
+        return bool(eqn.bodies) and any(self._matters_in(body.program) for body in eqn.bodies)
 
     def _matters_in(self, program: Program) -> bool:
         if program not in self.inside:
