@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax2onnx.fusion.fuse import Found, NearMiss, fuse
+from jax2onnx.fusion.fuse import fuse
+from jax2onnx.fusion.records import Found, NearMiss
 from jax2onnx.plugin import loader
 from jax2onnx.plugin.fusions import Candidate, Fusion
 from jax2onnx.program.flatten import flatten

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import os
 
     from jax2onnx.frontend.specs import Inputs
-    from jax2onnx.fusion.fuse import Record
+    from jax2onnx.fusion.records import Record
     from jax2onnx.fusion.report import FusionReport
     from jax2onnx.legalise.targets import Target
     from jax2onnx.plugin.opening import Opened

@@ -1,88 +1,77 @@
-"""Fuse: find whole functions again in the flat program.
+"""Fuse: find whole functions in a flat program, and put one equation in the place of each.
 
-A fusion gives the function itself. It is traced with the installed jax at example inputs, and its graph is searched for
-in the program by structure alone; that binds the function's inputs. Then it is traced again at the inputs found, and
-only if everything is equal (shapes, dtypes, literals, parameters) do its equations become one. Failing to find a
-function leaves its primitives: the model is longer, never wrong.
+A fusion gives the function itself, the *reference*. The program is read from its last equation to its first. So a
+function is met at its last equation, the *anchor*, before the functions that are inside it. At each anchor:
+
+1. The prefilter lists the *structures* that may end there, the largest first. A structure is a reference that is traced
+   at example inputs.
+2. If the same equations stand before another anchor where the structure was looked for, that outcome is copied.
+3. Otherwise a *loose* search unifies the structure with the program, backwards from the anchor. It ignores shapes,
+   dtypes, literals and parameters. It binds the inputs of the reference to values of the program.
+4. The reference is traced again at the types of these values, for each configuration in turn.
+5. An *exact* search unifies this trace with the program. Everything must be equal.
+6. If no value inside is used outside, one equation that stands for the function takes the place of the anchor. The
+   other equations of the function are dead then, and are removed.
+
+An example: the reference ``silu`` and a program of four equations::
+
+    silu(x):  y = logistic x     program(a):  0: b = sin a
+              z = mul x y                     1: c = logistic b
+                                              2: d = mul c b
+                                              3: e = add d b
+
+No structure ends in ``add``: nothing is done at 3. At 2, the prefilter sees a ``mul`` of a ``logistic`` and something.
+The loose search binds z to d. In the given order, y would be b; but b comes from ``sin``, not from ``logistic``. In the
+swapped order, x is b and y is c. The operand of ``logistic`` has to be x, so b, and it is. The trace at the type of b
+has the same two equations, so the exact search succeeds. Only 2 reads c. So 2 becomes ``d = silu b``, and 1 is dead.
+
+A function that is found is never a wrong one. Step 5 alone decides, and it compares all that changes numbers with a
+trace of the function itself. Step 2 copies its decision only to equations that are equal in all of this. The other
+steps choose what is compared. Where they overlook a function, or a search gives up, the primitives stay: the model is
+longer, never wrong.
+
+The cost is linear in the number of equations, because the work at an anchor is bounded by the references alone. The
+prefilter looks ``DEPTH`` equations deep. A search takes at most ``MAX_STEPS_PER_NODE`` steps for each equation of the
+reference. At most ``_PLACES`` places are compared for each structure.
+
+Three things are cached:
+
+- Traces of references: by function, types of the inputs, configuration, facts and JAX's settings. The process keeps the
+  last 4096.
+- What the prefilter lists: by fusions, primitives of the program, facts and JAX's settings. The process keeps the last
+  64 of these keys.
+- Places that were searched: by structure and shape of the result. The last ``_PLACES`` are kept while one program is
+  fused.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
-from jax2onnx._compat import user_frame
-from jax2onnx.fusion.match import Search, escapes, interior, owned
-from jax2onnx.fusion.prefilter import Glances
-from jax2onnx.fusion.reference import exact, kwargs_key
-from jax2onnx.fusion.repeats import Call, Place, Region
+from jax2onnx.fusion.match import Search
+from jax2onnx.fusion.prefilter import Prefilter
+from jax2onnx.fusion.records import Found, NearMiss, Record
+from jax2onnx.fusion.reference import trace_pattern
+from jax2onnx.fusion.repeats import Call, Place
 from jax2onnx.plugin.fusions import Candidate
 from jax2onnx.program.graph import Graph, live
 from jax2onnx.program.program import Eqn, Fused, Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from collections.abc import Set as AbstractSet
 
-    from jax2onnx.fusion.reference import Structure
+    from jax2onnx.fusion.structures import Structure
     from jax2onnx.plugin.fusions import Fusion
     from jax2onnx.program.facts import FactTable
     from jax2onnx.program.program import Atom, Var
 
+__all__ = ["fuse"]
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A function that was found. ``equations`` counts those it replaces; ``where`` is the user's line."""
-
-    fused: Fused
-    equations: int
-    where: str | None
-
-    @property
-    def name(self) -> str:
-        """The function's name."""
-        return self.fused.fusion.name
-
-    @property
-    def kwargs(self) -> Mapping[str, Any]:
-        """How it was called."""
-        return self.fused.kwargs
-
-
-@dataclass(frozen=True, slots=True)
-class NearMiss:
-    """A place that has a function's structure but is not that function.
-
-    Attributes:
-        name: the function's name.
-        kwargs: the configuration that was compared.
-        reason: the first difference.
-        where: the user's line.
-        anchor: the equation that would be the function's last.
-        matched: how many equations were equal before the difference.
-        complete: whether all were, so that something else stands against it.
-    """
-
-    name: str
-    kwargs: Mapping[str, Any]
-    reason: str
-    where: str | None
-    anchor: Eqn
-    matched: int
-    complete: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Declined:
-    """A function that was found, and whose emit rule declined it."""
-
-    fused: Fused
-    reason: str
-    where: str | None
-
-
-Record: TypeAlias = Found | NearMiss | Declined
+_PLACES = 4
+"""How many places are kept for a structure and the shape of its result, the latest ones."""
 
 
 def fuse(
@@ -107,162 +96,195 @@ def fuse(
     program = live(program)
     tried = [f for f in fusions if f.name not in exclude]
     able = [f for f in tried if min(f.emit) <= opset]
+    fuser = _Fuser(program, able, facts)
+    found = fuser.run()
     if explain is not None:
-        explain.extend(_newer(program, tried, facts, opset))
-    if not able or not program.eqns:
-        return program
-    records: list[Record] | None = None if explain is None else []
-    found = _Fuser(program, able, facts, records).run()
-    if explain is not None and records is not None:
-        explain.extend(reversed(records))
+        if len(able) < len(tried):
+            explain.extend(_newer_functions(program, tried, facts, opset))
+        explain.extend(reversed(fuser.records))
     if not found:
         return program
-    return live(Program(program.inputs, [found.get(i, e) for i, e in enumerate(program.eqns)], program.outputs))
+    eqns = [found.get(i, eqn) for i, eqn in enumerate(program.eqns)]
+    return live(Program(program.inputs, eqns, program.outputs))
 
 
-def _newer(program: Program, fusions: Sequence[Fusion], facts: FactTable, opset: int) -> Iterator[NearMiss]:
-    """Yield what a newer opset would find."""
-    if all(min(f.emit) <= opset for f in fusions):
-        return
-    records: list[Record] = []
-    for position, eqn in sorted(_Fuser(program, fusions, facts, records).run().items()):
+def _newer_functions(
+    program: Program,
+    fusions: Sequence[Fusion],
+    facts: FactTable,
+    opset: int,
+) -> Iterator[NearMiss]:
+    """Yield the functions that would be found if a newer opset was asked for."""
+    found = _Fuser(program, fusions, facts).run()
+    for anchor, eqn in sorted(found.items()):
         assert eqn.fused is not None
         needed = min(eqn.fused.fusion.emit)
         if needed > opset:
             yield NearMiss(
-                eqn.primitive,
-                eqn.fused.kwargs,
-                f"it needs opset {needed}; this is opset {opset}",
-                _where(eqn),
-                program.eqns[position],
-                len(eqn.fused.interior),
+                name=eqn.primitive,
+                kwargs=eqn.fused.kwargs,
+                reason=f"it needs opset {needed}; this is opset {opset}",
+                anchor=program.eqns[anchor],
+                matched=len(eqn.fused.interior),
                 complete=True,
             )
 
 
-def _where(eqn: Eqn) -> str | None:
-    return None if eqn.source is None else user_frame(eqn.source)
-
-
-_PLACES = 4
-"""How many places are kept for a structure and the shape of its result, the latest ones."""
-
-
 class _Fuser:
-    def __init__(
-        self, program: Program, fusions: Sequence[Fusion], facts: FactTable, explain: list[Record] | None
-    ) -> None:
-        self._program = program
+    """Looks for functions in one program; ``records`` is what was found and missed, from the last equation on."""
+
+    def __init__(self, program: Program, fusions: Sequence[Fusion], facts: FactTable) -> None:
+        self.records: list[Record] = []
+        self._eqns = program.eqns
         self._facts = facts
-        self._explain = explain
         self._graph = Graph(program)
         self._users = self._graph.users(program)
-        self._glances = Glances(self._graph, fusions, facts)
+        self._prefilter = Prefilter(self._graph, fusions, facts)
         self._places: dict[tuple[Structure, Any], deque[Place]] = {}
-        self._consumed: set[int] = set()
+        self._replaced: set[int] = set()
 
     def run(self) -> dict[int, Eqn]:
-        """Return the fused equations by the position of the equation they replace."""
+        """Return the equations that stand for functions, by the positions of the anchors."""
         found: dict[int, Eqn] = {}
-        for i in range(len(self._program.eqns) - 1, -1, -1):
-            if i in self._consumed:
+        for anchor in reversed(range(len(self._eqns))):
+            if anchor in self._replaced:
                 continue
-            eqn = self._program.eqns[i]
-            matches = (self._match(s, i, r) for r in eqn.outputs if r in self._users for s in self._glances.at(eqn, r))
-            fused = next((m for m in matches if m is not None), None)
+            fused = self._largest(anchor)
             if fused is not None:
-                found[i] = fused
+                found[anchor] = fused
         return found
 
-    def _match(self, shape: Structure, anchor: int, result: Var) -> Eqn | None:
-        eqn = self._program.eqns[anchor]
-        if len(shape.pattern.outputs) > 1:
-            if result is not next(o for o in eqn.outputs if o in self._users):
-                return None
-            result = eqn.outputs[shape.pattern.anchor.index]
-        places = self._places.setdefault((shape, result.aval.shape), deque(maxlen=_PLACES))
+    def _largest(self, anchor: int) -> Eqn | None:
+        """Return the equation that stands for the largest function that ends at an anchor."""
+        eqn = self._eqns[anchor]
+        used = [output for output in eqn.outputs if output in self._users]
+        for result in used:
+            for structure in self._prefilter.candidates(eqn, result):
+                first = result
+                results = structure.pattern.results
+                if len(results) > 1:
+                    if result is not used[0]:
+                        continue  # a function of several results is looked for once, not from each of them
+                    first = eqn.outputs[results[0]]
+                fused = self._match(structure, anchor, first)
+                if fused is not None:
+                    return fused
+        return None
+
+    def _match(self, structure: Structure, anchor: int, result: Var) -> Eqn | None:
+        """Return the equation that stands for a function, if it ends at an anchor."""
+        key = structure, result.aval.shape
+        places = self._places.setdefault(key, deque(maxlen=_PLACES))
         for place in places:
-            met = place.region.at(self._program.eqns, anchor)
-            if met is not None:
-                return self._fused(shape, place, met, anchor)
-        found = self._place(shape, anchor, result)
-        if found is None:
+            counterparts = place.counterparts(self._eqns, anchor)
+            if counterparts is not None:
+                return self._outcome(structure, place, anchor, counterparts)
+        searched = self._search(structure, anchor, result)
+        if searched is None:
             return None
-        places.appendleft(found)
-        return self._fused(shape, found, None, anchor)
+        places.appendleft(searched)
+        return self._outcome(structure, searched, anchor, {})
 
-    def _place(self, shape: Structure, anchor: int, result: Var) -> Place | None:
-        """Look for a function at a place, unless it has not even the structure."""
-        eqns = self._program.eqns
-        env = Search(shape.pattern, self._graph, exact=False).run(eqns[anchor], result)
-        if env is None or not all(i in env for i in shape.pattern.inputs):
+    def _search(self, structure: Structure, anchor: int, result: Var) -> Place | None:
+        """Look for a function at an anchor; return None if not even the structure is there."""
+        eqns = self._eqns
+        inputs = structure.pattern.program.inputs
+        loose = Search(structure.pattern, self._graph)
+        if not loose.run(eqns[anchor], result):
             return None
-        bound = [env[i] for i in shape.pattern.inputs]
-        around = set[int]().union(*interior(self._graph, shape.pattern, env))
-        misses: list[tuple[Mapping[str, Any], str, int]] = []
-        for kwargs in self._configurations(shape, bound, around, result):
-            pattern = exact(shape.fusion.reference, [a.aval for a in bound], kwargs_key(kwargs), self._facts)
-            if isinstance(pattern, str):
-                misses.append((kwargs, pattern, 0))
-                continue
-            search = Search(pattern, self._graph, exact=True, bound=dict(zip(pattern.inputs, bound, strict=True)))
-            matched = search.run(eqns[anchor], result)
-            if matched is None:
-                misses.append((kwargs, search.difference, search.reached))
-                continue
-            found, passed = interior(self._graph, pattern, matched)
-            call = Call(
-                kwargs,
-                tuple(matched[i] for i in pattern.inputs),
-                tuple(pattern.nodes[o].index for o in pattern.outputs),
-                frozenset(anchor - i for i in found),
-                frozenset(anchor - i for i in passed),
-            )
-            return Place(Region(eqns, anchor, found | passed), call, misses)
-        return Place(Region(eqns, anchor, around), None, misses)
+        if not loose.bindings.keys() >= set(inputs):
+            return None
+        bound = tuple(loose.bindings[v] for v in inputs)
+        _, inside = loose.positions()
+        candidate = Candidate(bound, result.aval, tuple(eqns[i] for i in inside))
+        misses: list[NearMiss] = []
+        for kwargs in structure.configurations(candidate):
+            outcome = self._compare(structure.fusion, kwargs, bound, anchor, result)
+            if isinstance(outcome, NearMiss):
+                misses.append(outcome)
+            else:
+                call, inside = outcome
+                return Place(eqns, anchor, inside, misses, call)
+        return Place(eqns, anchor, inside, misses, None)
 
-    def _configurations(
-        self, shape: Structure, bound: Sequence[Atom], around: AbstractSet[int], result: Var
-    ) -> Iterable[Mapping[str, Any]]:
-        read = shape.fusion.kwargs
-        if shape.kwargs is not None or not callable(read):
-            return (shape.kwargs or {},)
-        equations = tuple(self._program.eqns[i] for i in sorted(around))
-        return read(Candidate(tuple(bound), result.aval, equations))
+    def _compare(
+        self,
+        fusion: Fusion,
+        kwargs: Mapping[str, Any],
+        bound: Sequence[Atom],
+        anchor: int,
+        result: Var,
+    ) -> tuple[Call, list[int]] | NearMiss:
+        """Compare everything with one configuration of a function, traced at the inputs that were found."""
+        eqn = self._eqns[anchor]
+        avals = [atom.aval for atom in bound]
+        pattern = trace_pattern(fusion.reference, avals, kwargs, self._facts, loose=False)
+        if isinstance(pattern, str):
+            return NearMiss(fusion.name, kwargs, pattern, eqn, matched=0)
+        search = Search(pattern, self._graph, bound)
+        if not search.run(eqn, result):
+            return NearMiss(fusion.name, kwargs, search.difference, eqn, search.matched)
+        matched, inside = search.positions()
+        call = Call(
+            kwargs=kwargs,
+            inputs=bound,
+            results=pattern.results,
+            matched=[anchor - i for i in matched],
+        )
+        return call, inside
 
-    def _fused(self, shape: Structure, place: Place, met: Sequence[Atom] | None, anchor: int) -> Eqn | None:
-        """Return the equation that stands for those found, unless a value inside is used outside.
+    def _outcome(
+        self,
+        structure: Structure,
+        place: Place,
+        anchor: int,
+        counterparts: Mapping[Atom, Atom],
+    ) -> Eqn | None:
+        """Return the equation that stands for the function of a place, unless a value inside is used outside.
 
-        ``met`` are the variables that stand for the place's here; None at the place itself.
+        ``counterparts`` are what stands for the place's variables at this anchor; none are given at the place itself.
         """
-        eqn = self._program.eqns[anchor]
-        for kwargs, reason, reached in place.misses:
-            self._missed(shape, kwargs, reason, eqn, reached)
+        fusion = structure.fusion
         call = place.call
+        eqn = self._eqns[anchor]
+        for miss in place.misses:
+            self._note(structure, replace(miss, anchor=eqn))
         if call is None:
             return None
-        found, passed = {anchor - back for back in call.found}, {anchor - back for back in call.passed}
-        inside = owned(self._graph, self._users, found, passed)
-        results = [eqn.outputs[index] for index in call.results]
-        if escapes(self._graph, self._users, inside, anchor, results):
-            self._missed(shape, call.kwargs, "a value inside is used outside", eqn, len(inside), complete=True)
+        inside = place.positions(anchor)
+        matched = {anchor - offset for offset in call.matched}
+        replaced = self._replaceable(matched, inside)
+        results = [eqn.outputs[i] for i in call.results]
+        values = chain.from_iterable(self._eqns[i].outputs for i in replaced)
+        if self._used_outside(set(values).difference(results), replaced):
+            reason = "a value inside is used outside"
+            miss = NearMiss(fusion.name, call.kwargs, reason, eqn, len(replaced), complete=True)
+            self._note(structure, miss)
             return None
-        self._consumed |= inside
-        fused = Fused(shape.fusion, call.kwargs, tuple(self._program.eqns[i] for i in sorted(found | passed)))
-        if self._explain is not None:
-            self._explain.append(Found(fused, len(inside), _where(eqn)))
-        inputs = list(call.inputs) if met is None else [place.region.there(a, met) for a in call.inputs]
-        return Eqn(shape.fusion.name, inputs, results, dict(call.kwargs), eqn.source, fused=fused)
+        self._replaced |= replaced
+        fused = Fused(fusion, call.kwargs, tuple(self._eqns[i] for i in inside))
+        self.records.append(Found(fused, len(replaced)))
+        inputs = [counterparts.get(atom, atom) for atom in call.inputs]
+        return Eqn(fusion.name, inputs, results, dict(call.kwargs), eqn.source, fused=fused)
 
-    def _missed(
-        self,
-        shape: Structure,
-        kwargs: Mapping[str, Any],
-        reason: str,
-        eqn: Eqn,
-        matched: int,
-        *,
-        complete: bool = False,
-    ) -> None:
-        if self._explain is not None and shape.pattern.size > 1:
-            self._explain.append(NearMiss(shape.fusion.name, kwargs, reason, _where(eqn), eqn, matched, complete))
+    def _replaceable(self, matched: set[int], inside: Sequence[int]) -> set[int]:
+        """Return the equations that go with a function: those matched, and auxiliary ones that nothing else reads.
+
+        An auxiliary equation that something else reads stays: it costs next to nothing.
+        """
+        replaced = set(matched)
+        for position in reversed(inside):
+            if position in matched:
+                continue
+            if not self._used_outside(self._eqns[position].outputs, replaced):
+                replaced.add(position)
+        return replaced
+
+    def _used_outside(self, values: Iterable[Var], inside: set[int]) -> bool:
+        """Return whether an equation outside reads one of some values."""
+        return any(not inside.issuperset(self._users.get(value, ())) for value in values)
+
+    def _note(self, structure: Structure, miss: NearMiss) -> None:
+        # Whatever has the primitive is nearly a function of one equation: that is not worth a line.
+        if len(structure.pattern.program.eqns) > 1:
+            self.records.append(miss)

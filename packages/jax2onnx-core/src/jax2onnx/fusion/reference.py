@@ -1,4 +1,4 @@
-"""Traces of the references of fusions, as graphs to be found in a program; cached for the life of the process."""
+"""References: the function of a fusion, traced by the installed JAX, as a graph that is searched for in a program."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import jax
 from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic, trace_context
 from jax2onnx.program.flatten import flatten
 from jax2onnx.program.graph import Graph, live
-from jax2onnx.program.program import Var
+from jax2onnx.program.program import Const
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from collections.abc import Set as AbstractSet
+    from collections.abc import Callable, Iterable, Mapping
 
-    from jax2onnx.plugin.fusions import Fusion
     from jax2onnx.program.facts import FactTable
-    from jax2onnx.program.program import Atom, Body, Eqn
+    from jax2onnx.program.program import Atom, Eqn, Program, Var
 
-KwargsKey: TypeAlias = tuple[tuple[str, Any], ...]
-AvalKey: TypeAlias = tuple[Any, ...]
+__all__ = ["Node", "Operand", "Pattern", "trace_pattern"]
+
+_KwargsKey: TypeAlias = tuple[tuple[str, Any], ...]
+_AvalKey: TypeAlias = tuple[Any, ...]
 
 REFERENCE_ERRORS: tuple[type[Exception], ...] = (
     ArithmeticError,
@@ -39,161 +39,162 @@ REFERENCE_ERRORS: tuple[type[Exception], ...] = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """An equation of a reference, from the side of one of its outputs.
+
+    Attributes:
+        eqn: the equation.
+        operands: its operands.
+        index: which of its outputs it is.
+    """
+
+    eqn: Eqn
+    operands: tuple[Operand, ...]
+    index: int
+
+    @property
+    def primitive(self) -> str:
+        """The equation's primitive."""
+        return self.eqn.primitive
+
+    @property
+    def output(self) -> Var:
+        """The output."""
+        return self.eqn.outputs[self.index]
+
+    def same_operation(self, eqn: Eqn) -> bool:
+        """Return whether an equation has the primitive, the number of operands and an output of this index."""
+        if self.eqn.primitive != eqn.primitive:
+            return False
+        return len(self.operands) == len(eqn.inputs) and self.index < len(eqn.outputs)
+
+    def gives(self, eqn: Eqn, atom: Atom) -> bool:
+        """Return whether a value is an equation's output of this index."""
+        return self.index < len(eqn.outputs) and eqn.outputs[self.index] is atom
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Operand:
     """An operand of a reference's equation.
 
     Attributes:
         atom: the value.
         scalar: whether a broadcast of it may stand in the program.
-        maker: the primitive that computes it; None for an input or a constant.
+        node: what computes it; None for an input or a constant.
     """
 
     atom: Atom
     scalar: bool
-    maker: str | None
+    node: Node | None
 
+    def read(self, atom: Atom, graph: Graph, *, sizes: bool) -> Atom | None:
+        """Return what is compared with this operand where an atom of a program stands; None if it cannot be it.
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Node:
-    """An equation of a reference, from the side of one of its outputs."""
-
-    primitive: str
-    operands: tuple[Operand, ...]
-    params: Mapping[str, Any]
-    bodies: tuple[Body, ...]
-    commutes: bool
-    index: int
-    aval: Any
+        With ``sizes``, a size of a dimension may stand for a constant, as programs compute sizes of symbolic dims.
+        """
+        if self.scalar:
+            atom = graph.scalars.get(atom, atom)
+        if self.node is not None:
+            fits = graph.maker.get(atom) == self.node.primitive
+        elif isinstance(self.atom, Const):
+            fits = isinstance(atom, Const) or (sizes and atom in graph.sizes)
+        else:
+            fits = True
+        return atom if fits else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pattern:
-    """A traced reference. ``size`` counts its equations; several outputs are all results of one of them."""
+    """A traced reference.
 
-    inputs: tuple[Var, ...]
-    outputs: tuple[Var, ...]
-    nodes: Mapping[Var, Node]
-    size: int
+    Attributes:
+        program: the reference as a program.
+        anchor: its last equation, from the side of the first result.
+        results: which outputs of the anchor the reference returns.
+        telling: the primitives of its equations that tell which function they belong to.
+        form: all that a loose search sees of it.
+    """
+
+    program: Program
+    anchor: Node
+    results: tuple[int, ...]
     telling: frozenset[str]
-    """The primitives of its equations that tell which function they belong to."""
     form: tuple[Any, ...]
-    """All that a search sees which ignores shapes and literals."""
-
-    @property
-    def output(self) -> Var:
-        """The first output."""
-        return self.outputs[0]
-
-    @property
-    def anchor(self) -> Node:
-        """The equation that computes the outputs."""
-        return self.nodes[self.output]
 
 
-def kwargs_key(kwargs: Mapping[str, Any]) -> KwargsKey:
-    """Return static keyword arguments in hashable form."""
-    return tuple(sorted(kwargs.items()))
+def trace_pattern(
+    reference: Callable[..., Any],
+    avals: Iterable[Any],
+    kwargs: Mapping[str, Any],
+    facts: FactTable,
+    *,
+    loose: bool,
+) -> Pattern | str:
+    """Trace a reference at abstract values, with its static configuration, or return why that fails.
+
+    A ``loose`` search ignores dtypes: for it, a scalar in another dtype is the same scalar.
+    """
+    types = tuple(map(_aval_key, avals))
+    configuration = tuple(sorted(kwargs.items()))
+    return _trace(reference, types, configuration, facts, trace_context(), loose=loose)
 
 
-def aval_key(aval: Any) -> AvalKey:
-    """Return what tracing depends on in an abstract value; scopes of dims come first, as dims of two do not compare."""
+def _aval_key(aval: Any) -> _AvalKey:
+    """Return what tracing depends on in an abstract value.
+
+    The scopes of symbolic dims come first: JAX refuses to compare dims of different scopes, as a dictionary would do.
+    """
     scopes = tuple(id(d.scope) for d in aval.shape if is_symbolic(d))
     return scopes, tuple(aval.shape), aval.dtype, bool(aval.weak_type)
 
 
-def same_type(a: Any, b: Any) -> bool:
-    """Tell whether tracing sees no difference between two abstract values of one scope of dims."""
-    return a is b or bool(a.dtype == b.dtype and a.shape == b.shape and a.weak_type == b.weak_type)
-
-
-def exact(reference: Callable[..., Any], avals: Sequence[Any], kwargs: KwargsKey, facts: FactTable) -> Pattern | str:
-    """Trace at the inputs found, for a comparison of everything; on failure, return why."""
-    return _traced(reference, tuple(map(aval_key, avals)), kwargs, facts, trace_context(), loose=False)
-
-
 @functools.lru_cache(maxsize=4096)
-def _traced(
+def _trace(
     reference: Callable[..., Any],
-    avals: tuple[AvalKey, ...],
-    kwargs: KwargsKey,
+    avals: tuple[_AvalKey, ...],
+    kwargs: _KwargsKey,
     facts: FactTable,
     _context: Any,
     *,
     loose: bool,
 ) -> Pattern | str:
     specs = [jax.ShapeDtypeStruct(shape, dtype, weak_type=weak) for _, shape, dtype, weak in avals]
+    function = functools.partial(reference, **dict(kwargs))
     try:
-        jaxpr = jax.make_jaxpr(functools.partial(reference, **dict(kwargs)))(*specs)
+        jaxpr = jax.make_jaxpr(function)(*specs)
     except REFERENCE_ERRORS as error:
         return f"the reference does not trace here: {type(error).__name__}: {error}"
     program = live(flatten(jaxpr, facts))
     graph = Graph(program, through_converts=loose)
-    outputs = tuple(o for o in program.outputs if isinstance(o, Var) and o in graph.producer)
-    if len(outputs) < max(1, len(program.outputs)):
+    producers = [graph.producer.get(output) for output in program.outputs]
+    if not producers or None in producers:
         return "the reference computes nothing here"
-    if len({graph.producer[o] for o in outputs}) > 1:
+    if len(set(producers)) > 1:
         return "the reference does not return one array, or results of one equation"
-    nodes = {
-        var: Node(
-            eqn.primitive,
-            tuple(_operand(graph, eqn, atom) for atom in eqn.inputs),
-            eqn.params,
-            eqn.bodies,
-            eqn.facts.commutes,
-            index,
-            var.aval,
-        )
-        for eqn in program.eqns
-        for index, var in enumerate(eqn.outputs)
-    }
-    inputs = tuple(program.inputs)
-    telling = frozenset(e.primitive for e in program.eqns if e.outputs and not e.facts.common)
-    return Pattern(inputs, outputs, nodes, len(program.eqns), telling, _form(inputs, nodes))
+    return _pattern(program, graph)
 
 
-def _form(inputs: Sequence[Var], nodes: Mapping[Var, Node]) -> tuple[Any, ...]:
-    numbers: dict[Atom, int] = {v: i for i, v in enumerate((*inputs, *nodes))}
-    return tuple((n.primitive, n.index, *((numbers.get(o.atom), o.scalar) for o in n.operands)) for n in nodes.values())
-
-
-def _operand(graph: Graph, eqn: Eqn, atom: Atom) -> Operand:
-    resolved = graph.resolve(eqn, atom)
-    return Operand(resolved, eqn.facts.elementwise and resolved.aval.shape == (), graph.maker.get(resolved))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Structure:
-    """One structure to look for: a fusion's reference, traced at one example with one configuration."""
-
-    fusion: Fusion
-    pattern: Pattern
-    kwargs: Mapping[str, Any] | None
-    """The configuration it stands for; None if the fusion's ``kwargs`` reads it off the candidate."""
-
-
-def structures(fusion: Fusion, dtype: Any, present: AbstractSet[str], facts: FactTable) -> Iterator[Structure]:
-    """Trace a fusion's examples, unless the first one has nothing at all in common with the program."""
-    if not fusion.primitives <= present:
-        return
-    configurations: Sequence[Mapping[str, Any] | None] = (None,) if callable(fusion.kwargs) else fusion.kwargs
-    context = trace_context()
-    for kwargs in configurations:
-        seen: set[Any] = set()
-        for example in range(len(fusion.examples)):
-            pattern = _example(fusion, example, kwargs_key(kwargs or {}), dtype, facts, context)
-            if isinstance(pattern, str):
-                continue
-            if pattern.telling and pattern.telling.isdisjoint(present):
-                break
-            if pattern.anchor.aval.dtype == dtype and pattern.telling <= present and pattern.form not in seen:
-                seen.add(pattern.form)
-                yield Structure(fusion, pattern, kwargs)
-
-
-@functools.lru_cache(maxsize=4096)
-def _example(  # noqa: PLR0917 - the key of a cache
-    fusion: Fusion, example: int, kwargs: KwargsKey, dtype: Any, facts: FactTable, context: Any
-) -> Pattern | str:
-    """Trace one of a fusion's examples, for a search that ignores shapes and literals; on failure, return why."""
-    avals = [jax.ShapeDtypeStruct(a, dtype) if isinstance(a, tuple) else a for a in fusion.examples[example]]
-    return _traced(fusion.reference, tuple(map(aval_key, avals)), kwargs, facts, context, loose=True)
+def _pattern(program: Program, graph: Graph) -> Pattern:
+    nodes: dict[Atom, Node] = {}
+    telling: set[str] = set()
+    form: list[Any] = []
+    numbers: dict[Atom, int] = {}
+    for variable in program.inputs:
+        numbers[variable] = len(numbers)
+    for eqn in program.eqns:
+        operands: list[Operand] = []
+        looks: list[Any] = []
+        for atom in eqn.inputs:
+            read = graph.resolve(eqn, atom)
+            scalar = eqn.facts.elementwise and read.aval.shape == ()
+            operands.append(Operand(read, scalar, nodes.get(read)))
+            looks.append((numbers.get(read), scalar))
+        for index, output in enumerate(eqn.outputs):
+            nodes[output] = Node(eqn, tuple(operands), index)
+            numbers[output] = len(numbers)
+            form.append((eqn.primitive, index, *looks))
+        if eqn.outputs and not eqn.facts.common:
+            telling.add(eqn.primitive)
+    results = tuple(nodes[output].index for output in program.outputs)
+    anchor = nodes[program.outputs[0]]
+    return Pattern(program, anchor, results, frozenset(telling), tuple(form))

@@ -1,20 +1,23 @@
-"""Explain: what became of the functions that fusions look for, in words."""
+"""Report: which functions an export found in a program and which it nearly found, in words."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from jax2onnx.fusion.fuse import Declined, Found, NearMiss
+from jax2onnx.fusion.records import Found, NearMiss
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from jax2onnx.fusion.fuse import Record
-    from jax2onnx.program.program import Eqn
+    from jax2onnx.fusion.records import Declined, Record
+    from jax2onnx.program.program import Eqn, Fused
+
+__all__ = ["Finding", "FusionReport", "Miss", "report"]
 
 _WIDTH = 60
+"""How much of a setting's value is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,8 @@ class Finding:
     times: int = 1
 
     def __str__(self) -> str:
-        return _entry(self.name, f"{self.equations} equation{'s' * (self.equations != 1)}", self.times, self.where)
+        plural = "s" if self.equations != 1 else ""
+        return _entry(self, f"{self.equations} equation{plural}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class Miss:
     times: int = 1
 
     def __str__(self) -> str:
-        return _entry(self.name, self.reason, self.times, self.where)
+        return _entry(self, self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,62 +69,105 @@ class FusionReport:
     missed: tuple[Miss, ...]
 
     def __str__(self) -> str:
-        parts = []
-        for title, entries in (("Functions found", self.found), ("Nearly found", self.missed)):
-            times = sum(entry.times for entry in entries)
-            parts.append("\n".join([f"{title}: {times or 'none'}", *(f"  {entry}" for entry in entries)]))
-        return "\n".join(parts)
+        found = _section("Functions found", self.found)
+        missed = _section("Nearly found", self.missed)
+        return f"{found}\n{missed}"
 
 
 def report(records: Iterable[Record]) -> FusionReport:
-    """Sum up what fusing and lowering one program recorded.
-
-    A place is told once, with the function that is nearest to it; not at all if another function was found there, or if
-    the nearest function does not take the shapes that are there.
-    """
-    records = list(records)
-    declined = {id(r.fused): r for r in records if isinstance(r, Declined)}
-    found = [r for r in records if isinstance(r, Found) and id(r.fused) not in declined]
-    taken = {id(e) for r in found for e in r.fused.interior}
-    nearest: dict[tuple[int, bool], tuple[int, Miss]] = {}
-
-    def near(anchor: Eqn, matched: int, miss: Miss, *, complete: bool) -> None:
-        key = (id(anchor), complete)
-        if (complete or id(anchor) not in taken) and matched > nearest.get(key, (0, miss))[0]:
-            nearest[key] = (matched, miss)
-
+    """Sum up what fusing and lowering one program recorded."""
+    found: dict[Fused, Found] = {}
+    misses: list[NearMiss] = []
+    declined: list[Declined] = []
     for record in records:
-        if isinstance(record, NearMiss):
-            miss = Miss(_called(record.name, record.kwargs), record.where, record.reason)
-            near(record.anchor, record.matched, miss, complete=record.complete)
-    for refusal in declined.values():
-        interior = refusal.fused.interior
-        miss = Miss(
-            _called(refusal.fused.fusion.name, refusal.fused.kwargs), refusal.where, f"declined: {refusal.reason}"
-        )
-        near(interior[-1], len(interior), miss, complete=True)
-    ordered = [miss for _, miss in sorted(nearest.values(), key=lambda item: -item[0])]
-    findings = [Finding(_called(r.name, r.kwargs), r.where, r.equations) for r in found]
-    return FusionReport(tuple(_counted(findings)), tuple(_counted(ordered)))
+        if isinstance(record, Found):
+            found[record.fused] = record
+        elif isinstance(record, NearMiss):
+            misses.append(record)
+        else:
+            declined.append(record)
+    for refusal in declined:
+        found.pop(refusal.fused, None)
+        misses.append(_near_miss(refusal))
+    findings = map(_finding, found.values())
+    missed = map(_miss, _nearest(misses, found))
+    return FusionReport(_count(findings), _count(missed))
 
 
-Entry = TypeVar("Entry", Finding, Miss)
+def _near_miss(refusal: Declined) -> NearMiss:
+    """Return a refusal as a near miss: all equations are equal, and the rule stands against the function."""
+    equations = refusal.fused.interior
+    return NearMiss(
+        name=refusal.fused.fusion.name,
+        kwargs=refusal.fused.kwargs,
+        reason=f"declined: {refusal.reason}",
+        anchor=equations[-1],
+        matched=len(equations),
+        complete=True,
+    )
 
 
-def _counted(entries: Sequence[Entry]) -> list[Entry]:
-    return [replace(entry, times=times) for entry, times in Counter(entries).items()]
+def _nearest(misses: Iterable[NearMiss], found: Iterable[Fused]) -> list[NearMiss]:
+    """Return for each place the miss that is nearest to its function; the nearest of all comes first.
+
+    At an equation of a function that was found, only a complete miss counts. A miss without one equal equation does not
+    count: the function does not take the shapes that are there.
+    """
+    taken: set[Eqn] = set()
+    for fused in found:
+        taken.update(fused.interior)
+    nearest: dict[tuple[Eqn, bool], NearMiss] = {}
+    for miss in misses:
+        if miss.matched < 1:
+            continue
+        if miss.anchor in taken and not miss.complete:
+            continue
+        place = miss.anchor, miss.complete
+        known = nearest.setdefault(place, miss)
+        if miss.matched > known.matched:
+            nearest[place] = miss
+    return sorted(nearest.values(), key=lambda miss: -miss.matched)
 
 
-def _called(name: str, kwargs: Mapping[str, Any]) -> str:
-    told = ", ".join(f"{key}={_short(value)}" for key, value in kwargs.items())
-    return f"{name}({told})" if told else name
+def _finding(record: Found) -> Finding:
+    return Finding(_call(record), record.anchor.where, record.equations)
 
 
-def _short(value: object) -> str:
+def _miss(record: NearMiss) -> Miss:
+    return Miss(_call(record), record.anchor.where, record.reason)
+
+
+_Entry = TypeVar("_Entry", Finding, Miss)
+
+
+def _count(entries: Iterable[_Entry]) -> tuple[_Entry, ...]:
+    """Return each entry once, with how often it is there."""
+    return tuple(replace(entry, times=times) for entry, times in Counter(entries).items())
+
+
+def _call(record: Found | NearMiss) -> str:
+    settings = [f"{key}={_shorten(value)}" for key, value in record.kwargs.items()]
+    if not settings:
+        return record.name
+    return f"{record.name}({', '.join(settings)})"
+
+
+def _shorten(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
+    if len(text) <= _WIDTH:
+        return text
+    return f"{text[: _WIDTH - 1]}…"
 
 
-def _entry(name: str, what: str, times: int, where: str | None) -> str:
-    count = f", {times} times" if times > 1 else ""
-    return f"{name}: {what}{count}" + (f"\n    at {where}" if where else "")
+def _section(title: str, entries: Sequence[Finding | Miss]) -> str:
+    total = sum(entry.times for entry in entries)
+    return "\n  ".join([f"{title}: {total or 'none'}", *map(str, entries)])
+
+
+def _entry(entry: Finding | Miss, what: str) -> str:
+    text = f"{entry.name}: {what}"
+    if entry.times > 1:
+        text += f", {entry.times} times"
+    if entry.where:
+        text += f"\n    at {entry.where}"
+    return text

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from jax2onnx._compat import InconclusiveDimensionOperation, name_stack
 from jax2onnx.errors import ConversionError, DimensionError, OpsetError, UnsupportedCaseError, UnsupportedPrimitiveError
 from jax2onnx.frontend.remedies import comparison_remedy, first_line
-from jax2onnx.fusion.fuse import Declined
+from jax2onnx.fusion.records import Declined
 from jax2onnx.lowering.builder import Ops, Scope
 from jax2onnx.lowering.dims import Dims
 from jax2onnx.lowering.outline import Outliner
@@ -25,7 +25,7 @@ from jax2onnx.program.represent import on_pairs
 from jax2onnx.program.shapes import is_static
 
 if TYPE_CHECKING:
-    from jax2onnx.fusion.fuse import Record
+    from jax2onnx.fusion.records import Record
     from jax2onnx.legalise.targets import Target
     from jax2onnx.plugin.lowerings import Lowering, Lowerings
     from jax2onnx.program.prepare import Preparer
@@ -173,7 +173,7 @@ class Driver:
             return _as_sequence(emit(ctx, *operands, **fused.kwargs))
         except Decline as reason:
             if self.records is not None and not derived:
-                self.records.append(Declined(fused, str(reason), eqn.where))
+                self.records.append(Declined(fused, str(reason)))
         values = dict(zip(eqn.inputs, operands, strict=True))
         inputs = [atom for atom in values if isinstance(atom, Var)]
         plain = self.preparer.prepare(
