@@ -1,0 +1,57 @@
+"""Flat programs of JAX functions, for tests of the stages that go through them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from jax2onnx.plugin import loader
+from jax2onnx.plugin.functions import exporting, marked_call
+from jax2onnx.program.flatten import flatten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from jax2onnx.program.program import Eqn, Program
+
+FACTS = loader.load().registry().facts
+
+
+def array(*shape: Any, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+VECTOR = array(3)
+
+
+def flat(function: Callable[..., Any], *avals: Any, **options: Any) -> Program:
+    """Return the flat program of a function (of one vector, unless ``avals`` are given)."""
+    jaxpr = jax.make_jaxpr(function)(*(avals or (VECTOR,)))
+    return flatten(jaxpr, FACTS, **options)
+
+
+def flat_with_functions(function: Callable[..., Any], *avals: Any) -> Program:
+    """Return the flat program of a function in which calls of marked functions are kept."""
+    with exporting(lambda _: None):
+        return flat(function, *avals, keep=marked_call)
+
+
+def programs(program: Program) -> Iterator[Program]:
+    """Yield a program and all bodies in it; one that several equations share as often as they do."""
+    yield program
+    for eqn in program.eqns:
+        for body in eqn.bodies:
+            yield from programs(body.program)
+
+
+def primitives(program: Program) -> list[str]:
+    """Return the primitives of a program's own equations."""
+    return [eqn.primitive for eqn in program.eqns]
+
+
+def only(program: Program, primitive: str) -> Eqn:
+    """Return the one equation of a primitive, in the program or in the bodies in it."""
+    (found,) = [eqn for one in programs(program) for eqn in one.eqns if eqn.primitive == primitive]
+    return found
