@@ -65,7 +65,11 @@ def describe(atom: Atom) -> str:
     return str(number)
 
 
-def same_equation(a: Eqn, b: Eqn, counterparts: dict[Atom, Atom]) -> bool:
+def same_equation(
+    a: Eqn,
+    b: Eqn,
+    counterparts: dict[Atom, Atom],
+) -> bool:
     """Return whether ``b`` does the same with its operands as ``a`` with those of which they are the counterparts.
 
     Args:
@@ -74,9 +78,13 @@ def same_equation(a: Eqn, b: Eqn, counterparts: dict[Atom, Atom]) -> bool:
         counterparts: variables -> those that stand for them in the other equations. Operands of ``a`` that are missing
             are added if their types are the same, and so are the results.
     """
-    if a.primitive != b.primitive or a.paired != b.paired or len(a.outputs) != len(b.outputs):
+    if a.primitive != b.primitive or a.paired != b.paired:
         return False
-    if not _same_operands(a.inputs, b.inputs, counterparts) or difference(b, a) is not None:
+    if len(a.outputs) != len(b.outputs):
+        return False
+    if not _same_operands(a.inputs, b.inputs, counterparts):
+        return False
+    if difference(b, a) is not None:
         return False
     counterparts.update(zip(a.outputs, b.outputs, strict=True))
     return True
@@ -106,11 +114,15 @@ def _same_operands(
 
 def _traces_alike(a: Any, b: Any) -> bool:
     """Return whether tracing sees no difference between two abstract values of one scope of dims."""
-    return a is b or (_same_type(a, b) and a.weak_type == b.weak_type)
+    if a is b:
+        return True
+    return _same_type(a, b) and bool(a.weak_type == b.weak_type)
 
 
 def _same_type(a: Any, b: Any) -> bool:
-    return bool(a.dtype == b.dtype and a.shape == b.shape)
+    if a.dtype != b.dtype:
+        return False
+    return bool(a.shape == b.shape)
 
 
 def _same_types(a: Sequence[Atom], b: Sequence[Atom]) -> bool:
@@ -161,7 +173,11 @@ def _describe_difference(name: str, a: object, b: object) -> str:
     return f"{name}={a} where the function has {b}"
 
 
-def _same_parameter(a: Any, b: Any, bodies: _Bodies) -> bool:
+def _same_parameter(
+    a: Any,
+    b: Any,
+    bodies: _Bodies,
+) -> bool:
     if a is b:
         return True
     if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):

@@ -133,7 +133,12 @@ def _newer_functions(
 class _Fuser:
     """Looks for functions in one program; ``records`` is what was found and missed, from the last equation on."""
 
-    def __init__(self, program: Program, fusions: Sequence[Fusion], facts: FactTable) -> None:
+    def __init__(
+        self,
+        program: Program,
+        fusions: Sequence[Fusion],
+        facts: FactTable,
+    ) -> None:
         self.records: list[Record] = []
         self._eqns = program.eqns
         self._facts = facts
@@ -200,11 +205,10 @@ class _Fuser:
         misses: list[NearMiss] = []
         for kwargs in structure.configurations(candidate):
             outcome = self._compare(structure.fusion, kwargs, bound, anchor, result)
-            if isinstance(outcome, NearMiss):
-                misses.append(outcome)
-            else:
+            if not isinstance(outcome, NearMiss):
                 call, inside = outcome
                 return Place(eqns, anchor, inside, misses, call)
+            misses.append(outcome)
         return Place(eqns, anchor, inside, misses, None)
 
     def _compare(
@@ -257,8 +261,14 @@ class _Fuser:
         results = [eqn.outputs[i] for i in call.results]
         values = chain.from_iterable(self._eqns[i].outputs for i in replaced)
         if self._used_outside(set(values).difference(results), replaced):
-            reason = "a value inside is used outside"
-            miss = NearMiss(fusion.name, call.kwargs, reason, eqn, len(replaced), complete=True)
+            miss = NearMiss(
+                name=fusion.name,
+                kwargs=call.kwargs,
+                reason="a value inside is used outside",
+                anchor=eqn,
+                matched=len(replaced),
+                complete=True,
+            )
             self._note(structure, miss)
             return None
         self._replaced |= replaced

@@ -101,7 +101,12 @@ class Search:
             self.difference = difference
             self.matched = len(self._trail)
 
-    def _unify(self, operand: Operand, atom: Atom, rest: _Goals) -> _Goals | None:
+    def _unify(
+        self,
+        operand: Operand,
+        atom: Atom,
+        rest: _Goals,
+    ) -> _Goals | None:
         """Reach one goal; return the goals that are left then, or None if it cannot be reached."""
         reference = operand.atom
         if isinstance(reference, Const):

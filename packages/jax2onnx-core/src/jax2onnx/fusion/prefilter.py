@@ -44,7 +44,12 @@ class Prefilter:
         facts: what is registered about primitives.
     """
 
-    def __init__(self, graph: Graph, fusions: Iterable[Fusion], facts: FactTable) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        fusions: Iterable[Fusion],
+        facts: FactTable,
+    ) -> None:
         imported = tuple(f for f in fusions if not f.library or f.library in sys.modules)
         present = frozenset(e.primitive for e in graph.eqns)
         self._graph = graph
@@ -80,7 +85,8 @@ class Prefilter:
         broadcast = None
         if atom in graph.scalars:
             broadcast = self._number(graph.scalars[atom], depth)
-        view = graph.maker.get(atom), atom in graph.sizes, broadcast
+        is_size = atom in graph.sizes
+        view = graph.maker.get(atom), is_size, broadcast
         position = graph.producer.get(atom)
         if depth == 0 or position is None:
             return view
@@ -97,9 +103,15 @@ class Prefilter:
             return False
         if self._may_read(node, eqn.inputs, depth):
             return True
-        return node.eqn.facts.commutes and self._may_read(node, eqn.inputs[::-1], depth)
+        swapped = eqn.inputs[::-1]
+        return node.eqn.facts.commutes and self._may_read(node, swapped, depth)
 
-    def _may_read(self, node: Node, inputs: Sequence[Atom], depth: int) -> bool:
+    def _may_read(
+        self,
+        node: Node,
+        inputs: Sequence[Atom],
+        depth: int,
+    ) -> bool:
         graph = self._graph
         for operand, atom in zip(node.operands, inputs, strict=True):
             read = operand.read(atom, graph, sizes=True)

@@ -142,7 +142,10 @@ _Entry = TypeVar("_Entry", Finding, Miss)
 
 def _count(entries: Iterable[_Entry]) -> tuple[_Entry, ...]:
     """Return each entry once, with how often it is there."""
-    return tuple(replace(entry, times=times) for entry, times in Counter(entries).items())
+    counted: list[_Entry] = []
+    for entry, times in Counter(entries).items():
+        counted.append(replace(entry, times=times))
+    return tuple(counted)
 
 
 def _call(record: Found | NearMiss) -> str:

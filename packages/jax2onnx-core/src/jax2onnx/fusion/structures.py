@@ -83,7 +83,13 @@ class Structures:
             forms: set[Any] = set()
             for example in fusion.examples:
                 avals = [_aval(given, dtype) for given in example]
-                pattern = trace_pattern(fusion.reference, avals, kwargs or {}, self._facts, loose=True)
+                pattern = trace_pattern(
+                    fusion.reference,
+                    avals,
+                    kwargs or {},
+                    self._facts,
+                    loose=True,
+                )
                 if isinstance(pattern, str):
                     continue
                 if pattern.telling and pattern.telling.isdisjoint(self._present):
