@@ -13,7 +13,6 @@ import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import (
     drop,
-    input_at,
     new_node,
     rank_of,
     replace,
@@ -83,16 +82,15 @@ def _add_before_split(node: ir.Node, home: Home, reshaped: _Reshaped) -> bool:
     """
     for index in (0, 1):
         reshape = sole_producer(node, index, "Reshape")
-        bias = node.inputs[1 - index]
-        sizes = home.sizes(bias)
-        whole = input_at(reshape, 0)
-        if reshape is None or whole is None or sizes is None:
+        if reshape is None:
             continue
         split = _split_sizes(reshape)
-        if split is None or split != _without_leading_ones(sizes):
+        bias = node.inputs[1 - index]
+        sizes = home.sizes(bias)
+        if split is None or sizes is None or split != _without_leading_ones(sizes):
             continue
         flat_bias = reshaped(bias, (math.prod(split),))
-        added = new_node("Add", [whole, flat_bias], whole.shape, node)
+        added = new_node("Add", [reshape.inputs[0], flat_bias], shape_at(reshape, 0), node)
         reshape.prepend(added)
         reshape.replace_input_with(0, added.outputs[0])
         drop(node, index)

@@ -34,9 +34,9 @@ def remove_dead(graph: ir.Graph) -> None:
     for node in reversed(graph):
         if is_dead(node):
             graph.remove(node, safe=True)
-            continue
-        for body in bodies(node):
-            remove_dead(body)
+        elif node.attributes.data:
+            for body in bodies(node):
+                remove_dead(body)
 
 
 def is_dead(node: ir.Node) -> bool:

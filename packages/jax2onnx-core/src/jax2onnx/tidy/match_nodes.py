@@ -42,9 +42,9 @@ def input_at(node: ir.Node | None, index: int) -> ir.Value | None:
     return node.inputs[index]
 
 
-def producer_at(node: ir.Node | None, index: int) -> ir.Node | None:
+def producer_at(node: ir.Node, index: int) -> ir.Node | None:
     """Return the node that computes an input, in this graph or an outer one."""
-    value = input_at(node, index)
+    value = node.inputs[index]
     return None if value is None else value.producer()
 
 
@@ -53,7 +53,7 @@ def sole_producer(user: ir.Node | None, index: int, *op_types: str) -> ir.Node |
 
     It is a standard operator in the graph of ``user``: a rewrite may change it, or leave it without users.
     """
-    producer = producer_at(user, index)
+    producer = None if user is None else producer_at(user, index)
     if user is None or producer is None or producer.op_type not in op_types:
         return None
     if producer.domain or producer.graph is not user.graph:

@@ -13,7 +13,7 @@ from jax2onnx.tidy.idioms import shorten
 from jax2onnx.tidy.idle_nodes import is_idle, remove_dead, skip_expands
 from jax2onnx.tidy.initializers import Home, fold, restore_names, share
 from jax2onnx.tidy.layout import settle
-from jax2onnx.tidy.match_nodes import drop, input_at
+from jax2onnx.tidy.match_nodes import drop
 from jax2onnx.tidy.operators import BROADCASTING, RESHAPES
 from jax2onnx.tidy.reshapes import merge_reshapes, merge_transposes
 from jax2onnx.tidy.runtime_bugs import pad_all_axes, turn_vector_products
@@ -88,7 +88,9 @@ def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
 def _simplify(graph: ir.Graph, home: Home) -> None:
     """Apply the rewrites that look at one node and those before it, then drop what does nothing."""
     for node in list(graph):
-        if node.domain or len(node.outputs) != 1 or input_at(node, 0) is None:
+        if node.domain or len(node.outputs) != 1:
+            continue
+        if not node.inputs or node.inputs[0] is None:
             continue
         rewrite = _REWRITES.get(node.op_type)
         if rewrite is not None:
