@@ -7,27 +7,17 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import pytest
+from fusing import fusion
+from programs import FACTS, array, flat
 
 from jax2onnx.fusion.fuse import fuse
-from jax2onnx.plugin import loader
-from jax2onnx.plugin.fusions import Candidate, Fusion
-from jax2onnx.program.flatten import flatten
 
 nnx = pytest.importorskip("flax.nnx")
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-FACTS = loader.load().registry().facts
-
-
-def emit(*_: Any, **__: Any) -> Any:
-    """Stand for an emit rule; the engine never calls it."""
-    raise AssertionError
-
-
-def fusion(name: str, reference: Callable[..., Any], examples: Sequence[Any], kwargs: Any = ({},)) -> Fusion:
-    return Fusion(name=name, reference=reference, examples=examples, kwargs=kwargs, emit={18: emit})
+    from jax2onnx.plugin.fusions import Candidate
 
 
 def module(layer: Callable[..., Any], *sizes: Any, params: Mapping[str, Any], **options: Any) -> Any:
@@ -77,8 +67,8 @@ FUSIONS = [
 
 
 def names(layer: Callable[..., Any], *dims: Any, dtype: Any = jnp.float32) -> list[str]:
-    jaxpr = jax.make_jaxpr(lambda x: layer(x))(jax.ShapeDtypeStruct(dims, dtype))  # noqa: PLW0108 - modules are not functions
-    return [e.primitive for e in fuse(flatten(jaxpr, FACTS), FUSIONS, FACTS, opset=23).eqns]
+    program = flat(lambda x: layer(x), array(*dims, dtype=dtype))  # noqa: PLW0108 - modules are not functions
+    return [e.primitive for e in fuse(program, FUSIONS, FACTS, opset=23).eqns]
 
 
 LAYERS = {
@@ -107,8 +97,8 @@ def test_finds_layer_in_bfloat16(name: str) -> None:
 
 
 def test_binds_parameters_in_order() -> None:
-    avals = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, 6), (6,), (6,), ())]
-    program = fuse(flatten(jax.make_jaxpr(layer_norm)(*avals), FACTS), FUSIONS, FACTS, opset=23)
+    avals = [array(*shape) for shape in ((2, 6), (6,), (6,), ())]
+    program = fuse(flat(layer_norm, *avals), FUSIONS, FACTS, opset=23)
     assert [e.primitive for e in program.eqns if e.fused] == ["layer_norm"]
     assert program.eqns[-1].inputs == program.inputs
 

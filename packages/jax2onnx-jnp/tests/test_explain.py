@@ -1,4 +1,4 @@
-"""What ``explain`` tells: found, nearly found, declined, newer opsets, each with the user's own line."""
+"""What ``explain`` reports: found, nearly found, declined, newer opsets, each with the user's own line."""
 
 import inspect
 import sys
@@ -51,7 +51,7 @@ def test_found_with_the_users_line_and_settings():
     assert operators == {"Gelu": 2, "Softmax": 1}
 
 
-def test_a_line_that_runs_often_is_told_once():
+def test_a_line_that_runs_often_is_reported_once():
     def repeated(x):
         for _ in range(5):
             x = jax.nn.gelu(x)
@@ -128,7 +128,7 @@ def looped(x):
     return jax.lax.map(jax.nn.gelu, outside)
 
 
-def test_the_body_of_a_loop_is_told_with_the_line_that_has_it():
+def test_the_body_of_a_loop_is_reported_with_the_line_that_has_it():
     for _ in range(2):  # the second time, JAX has the trace of the body from the first
         report, _ = explained(looped)
         assert [finding.where for finding in report.found] == [line_of(looped, t) for t in ("outside =", "return")]
@@ -140,7 +140,7 @@ def test_a_library_function_by_itself_has_no_line():
     assert str(report).endswith(" equations\nNearly found: none")
 
 
-def test_what_rules_say_in_jax_is_not_told():
+def test_what_rules_write_in_jax_is_not_reported():
     def loss(x):
         return jax.lax.erf_inv(jax.nn.gelu(x))
 
@@ -154,9 +154,9 @@ def test_without_fusions_nothing_is_found():
 
 def test_true_prints_on_stderr(capsys):
     to_onnx(twice, X, explain=True)
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("Functions found: 3\n  jax.nn.gelu(approximate=True): 8 equations\n    at ")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("Functions found: 3\n  jax.nn.gelu(approximate=True): 8 equations\n    at ")
     to_onnx(twice, X)
     assert capsys.readouterr().err == ""
 
@@ -170,7 +170,7 @@ def test_on_the_command_line(tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit) as ended:
             cli.main([*arguments, *(["--explain"] if explain else [])])
         assert not ended.value.code
-        told = capsys.readouterr().out
-        assert ("Functions found: 1\n  jax.nn.gelu(approximate=True): 8 equations\n" in told) is explain
-        assert ("explained_models.py:4 (act)\nNearly found: none" in told) is explain
+        printed = capsys.readouterr().out
+        assert ("Functions found: 1\n  jax.nn.gelu(approximate=True): 8 equations\n" in printed) is explain
+        assert ("explained_models.py:4 (act)\nNearly found: none" in printed) is explain
     sys.modules.pop("explained_models")
