@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from jax2onnx.lowering.driver import Driver
 from jax2onnx.plugin import loader
 from jax2onnx.plugin.functions import exporting, marked_call
 from jax2onnx.program.flatten import flatten
+from jax2onnx.program.prepare import FindFunctions, Preparer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from jax2onnx.program.program import Eqn, Program
 
-FACTS = loader.load().registry().facts
+REGISTRY = loader.load().registry()
+FACTS = REGISTRY.facts
 
 
 def array(*shape: Any, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
@@ -55,3 +58,18 @@ def only(program: Program, primitive: str) -> Eqn:
     """Return the one equation of a primitive, in the program or in the bodies in it."""
     (found,) = [eqn for one in programs(program) for eqn in one.eqns if eqn.primitive == primitive]
     return found
+
+
+def preparer(find_functions: FindFunctions | None = None) -> Preparer:
+    return Preparer(FACTS, find_functions, marked_call)
+
+
+def driver(find_functions: FindFunctions | None = None, **options: Any) -> Driver:
+    """Return a driver that has emitted nothing yet."""
+    given = {"opset": 21, "target": None, "lowerings": REGISTRY.lowerings, "preparer": preparer(find_functions)}
+    return Driver(**{**given, **options})
+
+
+def emitted(driver: Driver) -> list[str]:
+    """Return the operators of the nodes in the graph under construction."""
+    return [node.op_type for node in driver.op.scope.nodes]

@@ -211,7 +211,8 @@ class LoweringContext:
         jaxpr, shape = jax.make_jaxpr(bound, return_shape=True)(*specs)
         program = self._emission.prepare(jaxpr, self.eqn, derived=True)
         values = self._emission.run(program, operands, derived=True)
-        return values if isinstance(shape, tuple | list) else values[0]
+        is_one = isinstance(shape, jax.ShapeDtypeStruct)
+        return values[0] if is_one else values
 
     def subgraph(
         self,
