@@ -29,8 +29,10 @@ def fold_batch_norms(graph: ir.Graph, home: Home) -> None:
         if node.op_type != "BatchNormalization" or node.domain:
             continue
         product = sole_producer(node, 0, *_FEATURE_AXES)
+        if product is None:
+            continue
         # The attributes of a Gemm transpose its operands or scale them.
-        if product is not None and not (product.op_type == "Gemm" and product.attributes):
+        if product.op_type != "Gemm" or not product.attributes:
             _fold(node, product, home)
 
 

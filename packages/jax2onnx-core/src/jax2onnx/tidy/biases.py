@@ -90,7 +90,8 @@ def _add_before_split(node: ir.Node, home: Home, reshaped: _Reshaped) -> bool:
         if split is None or sizes is None or split != _without_leading_ones(sizes):
             continue
         flat_bias = reshaped(bias, (math.prod(split),))
-        added = new_node("Add", [reshape.inputs[0], flat_bias], shape_at(reshape, 0), node)
+        operands = [reshape.inputs[0], flat_bias]
+        added = new_node("Add", operands, shape_at(reshape, 0), node)
         reshape.prepend(added)
         reshape.replace_input_with(0, added.outputs[0])
         drop(node, index)
@@ -137,7 +138,8 @@ def _merge_bias(node: ir.Node, home: Home) -> None:
         if bias is None:
             continue
         op_type = "Gemm" if product.op_type == "MatMul" else product.op_type
-        merged = new_node(op_type, [*product.inputs, bias], result.shape, product)
+        operands = [*product.inputs, bias]
+        merged = new_node(op_type, operands, result.shape, product)
         merged.attributes.update(product.attributes)
         node.append(merged)
         new = merged.outputs[0]

@@ -104,7 +104,9 @@ def _keeps_values(node: ir.Node) -> bool:
 def _takes_everything(node: ir.Node) -> bool:
     # The shape alone does not say it: a slice of all elements in reverse keeps it too.
     steps = slice_steps(node)
-    return steps is not None and {1}.issuperset(steps) and _keeps_shape(node)
+    if steps is None or not {1}.issuperset(steps):
+        return False
+    return _keeps_shape(node)
 
 
 def _pads_nothing(node: ir.Node) -> bool:
