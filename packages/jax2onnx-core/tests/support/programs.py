@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from jax2onnx.lowering.dims import find_sources
 from jax2onnx.lowering.driver import Driver
 from jax2onnx.plugin import loader
+from jax2onnx.plugin.context import graph_input
 from jax2onnx.plugin.functions import exporting, marked_call
 from jax2onnx.program.flatten import flatten
 from jax2onnx.program.prepare import FindFunctions, Preparer
@@ -73,3 +75,13 @@ def driver(find_functions: FindFunctions | None = None, **options: Any) -> Drive
 def emitted(driver: Driver) -> list[str]:
     """Return the operators of the nodes in the graph under construction."""
     return [node.op_type for node in driver.op.scope.nodes]
+
+
+def lowered(function: Callable[..., Any], *avals: Any, **options: Any) -> Driver:
+    """Return the driver that has emitted a function, marked functions as ONNX functions; its fusions are none."""
+    emitting = driver(**options)
+    program = emitting.preparer.prepare(flat_with_functions(function, *avals))
+    inputs = [graph_input(v.aval, f"x{i}") for i, v in enumerate(program.inputs)]
+    emitting.op.scope.sources.update(find_sources(inputs, [v.aval for v in program.inputs]))
+    emitting.run(program, inputs)
+    return emitting

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import onnx_ir as ir
 
@@ -101,12 +100,10 @@ class Driver:
         """
         env: dict[Var, ir.Value] = dict(zip(program.inputs, operands, strict=True))
         for eqn in program.eqns:
-            inputs = [self._read(env, atom, eqn) for atom in eqn.inputs]
+            inputs = [self._read(env, atom) for atom in eqn.inputs]
             results = self._equation(eqn, inputs, derived=derived)
-            for var, value in zip(eqn.outputs, results, strict=True):
-                _check_type(value, var.aval, eqn)
-                env[var] = value
-        return [self._read(env, atom, None) for atom in program.outputs]
+            env.update(zip(eqn.outputs, results, strict=True))
+        return [self._read(env, atom) for atom in program.outputs]
 
     def prepare(self, jaxpr: Any, eqn: Eqn, *, derived: bool) -> Program:
         """Return the prepared program of a closed jaxpr that an equation has, or that is derived from it."""
@@ -122,29 +119,24 @@ class Driver:
         """Return a dimension, static or symbolic, as int64 of shape ``[1]``."""
         return Dims(op).value(dim)
 
-    def _read(self, env: Mapping[Var, ir.Value], atom: Atom, eqn: Eqn | None) -> ir.Value:
-        if isinstance(atom, Var):
-            return env[atom]
-        if jnp.issubdtype(atom.aval.dtype, jax.dtypes.extended):
-            raise _no_key(eqn)
-        return self.op.constant(_array(atom))
+    def _read(self, env: Mapping[Var, ir.Value], atom: Atom) -> ir.Value:
+        return env[atom] if isinstance(atom, Var) else self.op.constant(_array(atom))
 
     def _equation(self, eqn: Eqn, operands: list[ir.Value], *, derived: bool) -> Sequence[ir.Value]:
         """Emit an equation; return the values of its results."""
         if eqn.is_call:
             op = self.op.tagged(_metadata(eqn, "core"))
-            return self.outliner.call(eqn, operands, op)
+            return _checked(self.outliner.call(eqn, operands, op), eqn)
         if eqn.fused is not None:
             return self._fused(eqn, eqn.fused, operands, derived=derived)
         entry = self.lowerings.find(eqn.primitive, self.opset)
         if entry is None:
-            raise self._no_lowering(eqn) if eqn.paired is None else _no_complex(eqn)
+            raise self._no_lowering(eqn)
         ctx = self._context(eqn, entry.plugin, derived=derived)
         try:
-            return _as_sequence(_apply(entry, ctx, operands))
+            return _checked(_apply(entry, ctx, operands), eqn)
         except ConversionError as error:
-            error.where = error.where or eqn.where
-            error.plugin = error.plugin or self.describe_plugin(entry.plugin)
+            self._locate(error, eqn, entry.plugin)
             raise
         except (InconclusiveDimensionOperation, TypeError, ValueError) as error:
             explained = self._dimension_error(error, eqn, entry)
@@ -170,7 +162,10 @@ class Driver:
         emit = fusion.emit[max(fitting)]
         ctx = self._context(eqn, fusion.plugin, derived=derived)
         try:
-            return _as_sequence(emit(ctx, *operands, **fused.kwargs))
+            return _checked(emit(ctx, *operands, **fused.kwargs), eqn)
+        except ConversionError as error:
+            self._locate(error, eqn, fusion.plugin)
+            raise
         except Decline as reason:
             if self.records is not None and not derived:
                 self.records.append(Declined(fused, str(reason)))
@@ -183,6 +178,11 @@ class Driver:
             derived=derived,
         )
         return self.run(plain, [values[var] for var in inputs], derived=derived)
+
+    def _locate(self, error: ConversionError, eqn: Eqn, plugin: str) -> None:
+        """Add to an error the user's line and the plugin, unless it has others."""
+        error.where = error.where or eqn.where
+        error.plugin = error.plugin or self.describe_plugin(plugin)
 
     def _dimension_error(self, error: Exception, eqn: Eqn, entry: Lowering) -> DimensionError | None:
         """Return the error that explains one of JAX about symbolic dims; None if it is about something else."""
@@ -202,6 +202,8 @@ class Driver:
         )
 
     def _no_lowering(self, eqn: Eqn) -> ConversionError:
+        if eqn.paired is not None:
+            return _no_complex(eqn)
         needed = self.lowerings.needed_opset(eqn.primitive)
         if needed is not None:
             msg = f"the primitive {eqn.primitive!r} needs opset {needed} or newer; opset={self.opset} was asked for"
@@ -251,14 +253,6 @@ def _no_complex(eqn: Eqn) -> ConversionError:
     return UnsupportedCaseError(f"{eqn.primitive}: complex numbers", where=eqn.where, remedy=remedy)
 
 
-def _no_key(eqn: Eqn | None) -> ConversionError:
-    remedy = "pass random numbers in as an input"
-    what = "a random key has no ONNX form"
-    if eqn is None:
-        return UnsupportedCaseError(f"result: {what}", remedy=remedy)
-    return UnsupportedCaseError(f"{eqn.primitive}: {what}", where=eqn.where, remedy=remedy)
-
-
 def _has_symbolic_dims(eqn: Eqn) -> bool:
     dims = [dim for atom in eqn.inputs for dim in atom.aval.shape]
     return not is_static(*dims)
@@ -278,14 +272,28 @@ def _metadata(eqn: Eqn, plugin: str) -> dict[str, str]:
     return metadata
 
 
+def _checked(returned: Any, eqn: Eqn) -> list[ir.Value]:
+    """Return what a rule returned as a list of values, with the dtypes and shapes that JAX gives them."""
+    values = [returned] if isinstance(returned, ir.Value) else list(returned)
+    if len(values) != len(eqn.outputs):
+        raise _wrong_result(eqn, f"{len(values)} values", str(len(eqn.outputs)))
+    for value, var in zip(values, eqn.outputs, strict=True):
+        _check_type(value, var.aval, eqn)
+    return values
+
+
+def _wrong_result(eqn: Eqn, returned: str, expected: str) -> ConversionError:
+    msg = f"the rule of {eqn.primitive} returned {returned} where JAX has {expected}"
+    return ConversionError(msg, remedy="report it: this is a bug in the rule")
+
+
 def _check_type(value: ir.Value, aval: Any, eqn: Eqn) -> None:
     """Check that a result of a rule has the dtype that JAX gives it; record its shape."""
     dtype = ir_dtype(aval.dtype)
     if value.dtype is None:
         value.dtype = dtype
     elif value.dtype != dtype:
-        msg = f"the rule of {eqn.primitive} returned {value.dtype.name} where JAX has {dtype.name}"
-        raise ConversionError(msg, where=eqn.where, remedy="report it: this is a bug in the rule")
+        raise _wrong_result(eqn, value.dtype.name, dtype.name)
     if value.shape is None or value.producer() is not None:
         stamp(value, aval.shape)
 
@@ -297,7 +305,3 @@ def _array(const: Const) -> Any:
     if is_array and value.dtype == const.aval.dtype:
         return value
     return np.asarray(value, const.aval.dtype)
-
-
-def _as_sequence(result: Any) -> Sequence[ir.Value]:
-    return (result,) if isinstance(result, ir.Value) else result
