@@ -1,69 +1,101 @@
-"""A program goes through the stages of an export in a line: no stage begins again after a later one has begun."""
+"""The stages of an export: each is entered once, in order, and none is gone back to."""
 
 from __future__ import annotations
 
+import inspect
+import itertools
 import sys
-from pathlib import Path
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 
-import jax2onnx
+from jax2onnx import to_onnx
+from jax2onnx.frontend.trace import trace
+from jax2onnx.fusion.fuse import fuse
+from jax2onnx.legalise.legalise import legalise
+from jax2onnx.lowering.driver import Driver
+from jax2onnx.output.names import unique_names
+from jax2onnx.program.absorb_transposes import absorb_transposes
+from jax2onnx.program.flatten import flatten
+from jax2onnx.program.fold_constants import fold
+from jax2onnx.program.prune_calls import CallPruner
+from jax2onnx.program.signed_zeros import mark_signs
+from jax2onnx.testing import operators
+from jax2onnx.tidy.tidy import tidy
 
-CORE = Path(jax2onnx.__file__).parent
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
-STAGES = {
-    "frontend/trace.py": "trace",
-    "program/flatten.py": "flatten",
-    "fusion/fuse.py": "fuse",
-    "program/prune_calls.py": "prune",
-    "program/fold_constants.py": "fold",
-    "program/signed_zeros.py": "mark_signs",
-    "lowering/driver.py": "run",
-    "tidy/tidy.py": "tidy",
-    "legalise/legalise.py": "legalise",
-    "output/names.py": "unique_names",
+STAGES: dict[str, Callable[..., Any]] = {
+    "frontend.trace": trace,
+    "program.flatten": flatten,
+    "fusion.fuse": fuse,
+    "program.absorb_transposes": absorb_transposes,
+    "program.prune_calls": CallPruner.prune,
+    "program.fold_constants": fold,
+    "program.signed_zeros": mark_signs,
+    "lowering.driver": Driver.run,
+    "tidy.tidy": tidy,
+    "legalise.legalise": legalise,
+    "output.names": unique_names,
 }
-"""The module of each stage, in order, and its function that does the stage's work on a program or model."""
+"""The function of each stage, in the order of the stages."""
+
+PER_PROGRAM = {"fusion.fuse", "program.absorb_transposes", "program.fold_constants"}
+"""Stages that are entered for each program of the tree."""
+
+PIPELINE = {"jax2onnx.api", "jax2onnx.frontend.trace", "jax2onnx.program.prepare"}
+"""The modules that call stages. Fusions flatten references too, and rules emit programs: that is inside a stage."""
 
 
-def recurrent(x):
-    def step(carry, row):
-        return jnp.tanh(carry + row), jax.nn.gelu(carry).sum()
+@contextmanager
+def entries() -> Iterator[list[str]]:
+    """Collect the stages that are entered meanwhile."""
+    names = {inspect.unwrap(function).__code__: name for name, function in STAGES.items()}
+    entered: list[str] = []
 
-    return jax.lax.scan(step, x[0], x)
+    def notice(frame: FrameType, event: str, _: Any) -> None:
+        stage = names.get(frame.f_code) if event == "call" else None
+        if stage is not None and frame.f_back is not None and frame.f_back.f_globals["__name__"] in PIPELINE:
+            entered.append(stage)
 
-
-def stages_entered(fn, inputs):
-    """Return the stages in the order in which an export calls their functions, without repetitions in a row."""
-    by_code = {(str(CORE / module), function): module for module, function in STAGES.items()}
-    entered = []
-
-    def note(frame, event, _argument):
-        if event == "call":
-            stage = by_code.get((frame.f_code.co_filename, frame.f_code.co_name))
-            if stage is not None and (not entered or entered[-1] != stage):
-                entered.append(stage)
-
-    sys.setprofile(note)
+    before = sys.getprofile()
+    sys.setprofile(notice)
     try:
-        jax2onnx.to_onnx(fn, inputs)
+        yield entered
     finally:
-        sys.setprofile(None)
-    return entered
+        sys.setprofile(before)
 
 
-def test_each_stage_is_entered_once_and_in_order():
-    # What is traced and cached for the life of the process is traced by the first export.
-    jax2onnx.to_onnx(recurrent, [("B", 3)])
-    assert stages_entered(recurrent, [("B", 3)]) == list(STAGES)
+def in_order(entered: list[str]) -> list[str]:
+    """Return the stages in the order of their beginnings; one that is gone back to occurs again."""
+    return [stage for stage, _ in itertools.groupby(entered)]
 
 
-def test_what_a_rule_expresses_in_jax_goes_through_the_same_stages():
-    def fn(x):
-        return jax.scipy.special.erfinv(x)
+def smoothed(rows: Any) -> Any:
+    def step(carry: Any, row: Any) -> tuple[Any, Any]:
+        carry = jax.nn.softmax(carry + row)
+        return carry, carry * 2
 
-    jax2onnx.to_onnx(fn, [(3,)])
-    entered = stages_entered(fn, [(3,)])
-    inner = entered[entered.index("lowering/driver.py") + 1 :]
-    assert inner[:2] == ["program/flatten.py", "fusion/fuse.py"]
+    return jax.lax.scan(step, rows[0], rows)[1]
+
+
+def test_each_stage_goes_through_all_programs_before_the_next_begins() -> None:
+    with entries() as entered:
+        model = to_onnx(smoothed, [("B", 3)])
+    assert in_order(entered) == list(STAGES)
+    programs = 2  # the model's, and the body of the scan
+    expected = {stage: programs if stage in PER_PROGRAM else 1 for stage in STAGES}
+    assert Counter(entered) == expected
+    assert {"Scan", "Softmax"} <= operators(model).keys()
+
+
+def test_a_rule_expressed_in_jax_goes_back_and_that_is_noticed() -> None:
+    with entries() as entered:
+        to_onnx(jax.lax.lgamma, [(3,)])
+    order = in_order(entered)
+    after_lowering = order[order.index("lowering.driver") + 1 :]
+    assert after_lowering[0] == "program.flatten"
