@@ -44,7 +44,7 @@ def test_a_pattern_is_the_graph_of_the_function() -> None:
     assert logistic.node.primitive == "logistic"
     assert logistic.node.operands[0].atom is x.atom
     assert pattern.results == (0,)
-    assert pattern.telling == {"logistic"}
+    assert pattern.distinctive == {"logistic"}
 
 
 def test_the_form_of_a_pattern_is_without_shapes_and_numbers() -> None:

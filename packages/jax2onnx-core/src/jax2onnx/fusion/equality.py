@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["describe", "difference", "same_constant", "same_equation"]
 
-IGNORED = frozenset({"sharding", "out_sharding", "name", "linear", "unroll", "_split_transpose"})
+_IGNORED = frozenset({"sharding", "out_sharding", "name", "linear", "unroll", "_split_transpose"})
 """Parameters that do not change numbers on one device."""
 
 
@@ -149,7 +149,7 @@ def difference(found: Eqn, wanted: Eqn) -> str | None:
     for first, second in zip(found.bodies, wanted.bodies, strict=True):
         bodies[id(first.jaxpr)] = first, second
     names = found.params.keys() | wanted.params.keys()
-    for name in sorted(names - IGNORED):
+    for name in sorted(names - _IGNORED):
         a = found.params.get(name, _ABSENT)
         b = wanted.params.get(name, _ABSENT)
         if not _same_parameter(a, b, bodies):

@@ -86,6 +86,7 @@ class Search:
         return False
 
     def _go_back(self) -> _Goals:
+        """Return the goals of the latest alternative, and forget what was bound since."""
         goals, length = self._alternatives.pop()
         while len(self._trail) > length:
             reference = self._trail.pop()
@@ -97,6 +98,7 @@ class Search:
         self._trail.append(reference)
 
     def _fail(self, difference: str) -> None:
+        """Note a difference, if the search has not been further before."""
         if len(self._trail) > self.matched:
             self.difference = difference
             self.matched = len(self._trail)
@@ -110,11 +112,12 @@ class Search:
         """Reach one goal; return the goals that are left then, or None if it cannot be reached."""
         reference = operand.atom
         if isinstance(reference, Const):
-            # In a loose search, Operand.read has seen that the atom may stand for the constant.
+            # Operand.read has seen to it that the atom is a constant too, or, in a loose search, perhaps a size.
             if not self._exact or same_constant(reference, atom):
                 return rest
             self._fail(f"{describe(atom)} stands where the function has {describe(reference)}")
             return None
+        # The same constant may stand at two uses of one input, as two objects.
         known = self.bindings.get(reference)
         if known is not None:
             if known is atom or same_constant(known, atom):
@@ -191,6 +194,8 @@ class Search:
         for eqn in program.eqns:
             for output in self.bindings.keys() & eqn.outputs:
                 matched.add(graph.producer[self.bindings[output]])
+        # An operand of an equation inside is an input, a constant, or computed inside: by what was matched, or by what
+        # was read through. So the walk never leaves the function.
         inside = set(matched)
         pending = list(matched)
         while pending:

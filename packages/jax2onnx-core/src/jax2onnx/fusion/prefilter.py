@@ -73,12 +73,14 @@ class Prefilter:
         """Return the number of a value's view, which goes as many equations deep."""
         number = self._numbers[depth].get(atom)
         if number is None:
+            # A view holds the numbers of other views, not the views: it is as small as its equation.
             numbers = self._memory.numbers
             number = numbers.setdefault(self._view(atom, depth), len(numbers))
             self._numbers[depth][atom] = number
         return number
 
     def _view(self, atom: Atom, depth: int) -> tuple[Any, ...]:
+        # It holds all that _may_be asks of a value. So equations whose operands have equal views have equal lists.
         graph = self._graph
         if isinstance(atom, Const):
             return ()
@@ -91,7 +93,7 @@ class Prefilter:
         if depth == 0 or position is None:
             return view
         eqn = graph.eqns[position]
-        which = None
+        which = None  # a search asks for the output too; most equations have one
         if len(eqn.outputs) > 1:
             which = len(eqn.outputs), eqn.outputs.index(atom)
         operands = [self._number(operand, depth - 1) for operand in eqn.inputs]

@@ -24,7 +24,7 @@ __all__ = ["Node", "Operand", "Pattern", "trace_pattern"]
 _KwargsKey: TypeAlias = tuple[tuple[str, Any], ...]
 _AvalKey: TypeAlias = tuple[Any, ...]
 
-REFERENCE_ERRORS: tuple[type[Exception], ...] = (
+_REFERENCE_ERRORS: tuple[type[Exception], ...] = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -35,7 +35,7 @@ REFERENCE_ERRORS: tuple[type[Exception], ...] = (
     Warning,
     InconclusiveDimensionOperation,
 )
-"""What a reference may raise at shapes, dtypes or a configuration that it does not take (warnings made errors too)."""
+"""What a reference may raise at shapes, dtypes or a configuration that it does not take; a warning may be an error."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,14 +111,14 @@ class Pattern:
         program: the reference as a program.
         anchor: its last equation, from the side of the first result.
         results: which outputs of the anchor the reference returns.
-        telling: the primitives of its equations that tell which function they belong to.
+        distinctive: those primitives of its equations that occur in few functions.
         form: all that a loose search sees of it.
     """
 
     program: Program
     anchor: Node
     results: tuple[int, ...]
-    telling: frozenset[str]
+    distinctive: frozenset[str]
     form: tuple[Any, ...]
 
 
@@ -132,7 +132,7 @@ def trace_pattern(
 ) -> Pattern | str:
     """Trace a reference at abstract values, with its static configuration, or return why that fails.
 
-    A ``loose`` search ignores dtypes: for it, a scalar in another dtype is the same scalar.
+    ``loose`` is for a search that ignores dtypes: a scalar that is converted to another dtype is the same scalar to it.
     """
     types = tuple(map(_aval_key, avals))
     configuration = tuple(sorted(kwargs.items()))
@@ -148,6 +148,7 @@ def _aval_key(aval: Any) -> _AvalKey:
     return scopes, tuple(aval.shape), aval.dtype, bool(aval.weak_type)
 
 
+# A failure is cached as well: a place whose types a reference refuses is met as often as any other.
 @functools.lru_cache(maxsize=4096)
 def _trace(
     reference: Callable[..., Any],
@@ -162,8 +163,9 @@ def _trace(
     function = functools.partial(reference, **dict(kwargs))
     try:
         jaxpr = jax.make_jaxpr(function)(*specs)
-    except REFERENCE_ERRORS as error:
+    except _REFERENCE_ERRORS as error:
         return f"the reference does not trace here: {type(error).__name__}: {error}"
+    # The program of the user comes from the same two passes, so the same function has the same equations in both.
     program = live(flatten(jaxpr, facts))
     graph = Graph(program, through_converts=loose)
     producers = [graph.producer.get(output) for output in program.outputs]
@@ -176,25 +178,25 @@ def _trace(
 
 def _pattern(program: Program, graph: Graph) -> Pattern:
     nodes: dict[Atom, Node] = {}
-    telling: set[str] = set()
+    distinctive: set[str] = set()
     form: list[Any] = []
     numbers: dict[Atom, int] = {}
     for variable in program.inputs:
         numbers[variable] = len(numbers)
     for eqn in program.eqns:
         operands: list[Operand] = []
-        looks: list[Any] = []
+        operand_forms: list[Any] = []
         for atom in eqn.inputs:
             read = graph.resolve(eqn, atom)
             scalar = eqn.facts.elementwise and read.aval.shape == ()
             operands.append(Operand(read, scalar, nodes.get(read)))
-            looks.append((numbers.get(read), scalar))
+            operand_forms.append((numbers.get(read), scalar))
         for index, output in enumerate(eqn.outputs):
             nodes[output] = Node(eqn, tuple(operands), index)
             numbers[output] = len(numbers)
-            form.append((eqn.primitive, index, *looks))
+            form.append((eqn.primitive, index, *operand_forms))
         if eqn.outputs and not eqn.facts.common:
-            telling.add(eqn.primitive)
+            distinctive.add(eqn.primitive)
     results = tuple(nodes[output].index for output in program.outputs)
     anchor = nodes[program.outputs[0]]
-    return Pattern(program, anchor, results, frozenset(telling), tuple(form))
+    return Pattern(program, anchor, results, frozenset(distinctive), tuple(form))

@@ -72,10 +72,7 @@ class Structures:
         return by_primitive
 
     def _of(self, fusion: Fusion, dtype: Any) -> Iterator[Structure]:
-        """Yield the structures of a function: for each configuration, those of its examples that differ in form.
-
-        Only those whose telling primitives are all present.
-        """
+        """Yield the structures of a function that may be present: for each configuration, its examples of each form."""
         configurations: Sequence[Mapping[str, Any] | None] = (None,)
         if not callable(fusion.kwargs):
             configurations = fusion.kwargs
@@ -92,9 +89,9 @@ class Structures:
                 )
                 if isinstance(pattern, str):
                     continue
-                if pattern.telling and pattern.telling.isdisjoint(self._present):
+                if pattern.distinctive and pattern.distinctive.isdisjoint(self._present):
                     break  # the program has nothing of this function: its other examples need no trace
-                fits = pattern.anchor.output.aval.dtype == dtype and pattern.telling <= self._present
+                fits = pattern.anchor.output.aval.dtype == dtype and pattern.distinctive <= self._present
                 if fits and pattern.form not in forms:
                     forms.add(pattern.form)
                     yield Structure(fusion, pattern, kwargs)
