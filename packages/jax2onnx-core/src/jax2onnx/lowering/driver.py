@@ -17,7 +17,7 @@ from jax2onnx.fusion.records import Declined
 from jax2onnx.lowering.builder import Ops, Scope
 from jax2onnx.lowering.dims import Dims
 from jax2onnx.lowering.outline import Outliner
-from jax2onnx.plugin.context import LoweringContext, ir_dtype, stamp
+from jax2onnx.plugin.context import LoweringContext, Reshaped, ir_dtype, stamp
 from jax2onnx.plugin.fusions import Decline
 from jax2onnx.program.program import Atom, Const, Eqn, Fused, Program, Var
 from jax2onnx.program.represent import on_pairs
@@ -76,7 +76,7 @@ class Driver:
     problems: Callable[[], str] = str
     records: list[Record] | None = None
     warnings: list[str] = field(init=False, default_factory=list)
-    reshaped: dict[ir.Value, tuple[ir.Value, Sequence[Any]]] = field(init=False, default_factory=dict)
+    reshaped: dict[ir.Value, Reshaped] = field(init=False, default_factory=dict)
     op: Ops = field(init=False)
     outliner: Outliner = field(init=False)
 
@@ -120,13 +120,22 @@ class Driver:
         return Dims(op).value(dim)
 
     def _read(self, env: Mapping[Var, ir.Value], atom: Atom) -> ir.Value:
-        return env[atom] if isinstance(atom, Var) else self.op.constant(_array(atom))
+        if isinstance(atom, Var):
+            return env[atom]
+        return self.op.constant(_array(atom))
 
-    def _equation(self, eqn: Eqn, operands: list[ir.Value], *, derived: bool) -> Sequence[ir.Value]:
+    def _equation(
+        self,
+        eqn: Eqn,
+        operands: list[ir.Value],
+        *,
+        derived: bool,
+    ) -> Sequence[ir.Value]:
         """Emit an equation; return the values of its results."""
         if eqn.is_call:
             op = self.op.tagged(_metadata(eqn, "core"))
-            return _checked(self.outliner.call(eqn, operands, op), eqn)
+            results = self.outliner.call(eqn, operands, op)
+            return _checked(results, eqn)
         if eqn.fused is not None:
             return self._fused(eqn, eqn.fused, operands, derived=derived)
         entry = self.lowerings.find(eqn.primitive, self.opset)
@@ -177,7 +186,8 @@ class Driver:
             signed=eqn.signed,
             derived=derived,
         )
-        return self.run(plain, [values[var] for var in inputs], derived=derived)
+        given = [values[var] for var in inputs]
+        return self.run(plain, given, derived=derived)
 
     def _locate(self, error: ConversionError, eqn: Eqn, plugin: str) -> None:
         """Add to an error the user's line and the plugin, unless it has others."""

@@ -65,7 +65,8 @@ class _Port:
     def _order(self, permutation: _Permutation) -> Sequence[int]:
         # Complex numbers have a further dim here, which stays last.
         inside = form(self.aval)
-        return permutation(len(self.aval.shape), len(inside.shape))
+        rank = len(self.aval.shape)
+        return permutation(rank, len(inside.shape))
 
 
 class Border:
@@ -84,11 +85,12 @@ class Border:
         state = prefixed_if_taken(list(traced.updated), given, STATE)
         state_avals = list(map(jax.typeof, traced.updated.values()))
         names = [*given, *state]
-        self._inputs = _ports(given, avals, "inputs_as_nchw", options.inputs_as_nchw)
-        self._inputs += _ports(state, state_avals)
-        outputs = output_names(traced.outputs, options.output_names, names)
-        self._outputs = _ports(outputs, traced.avals, "outputs_as_nchw", options.outputs_as_nchw)
-        self._outputs += _ports([name + NEXT for name in state], state_avals)
+        inputs = _ports(given, avals, "inputs_as_nchw", options.inputs_as_nchw)
+        self._inputs = inputs + _ports(state, state_avals)
+        results = output_names(traced.outputs, options.output_names, names)
+        outputs = _ports(results, traced.avals, "outputs_as_nchw", options.outputs_as_nchw)
+        next_state = [name + NEXT for name in state]
+        self._outputs = outputs + _ports(next_state, state_avals)
         outside = [port.outside for port in self._inputs]
         self.inputs = list(map(graph_input, outside, names))
         sources = find_sources(self.inputs, outside)
@@ -120,9 +122,9 @@ def _ports(
     option: str = "",
     images: Sequence[str] | bool = (),  # noqa: FBT001
 ) -> list[_Port]:
-    shapes = [aval.shape for aval in avals]
-    ranks = list(zip(names, map(len, shapes), strict=True))
-    is_image = chosen(option, images, ranks)
+    ranks = [len(aval.shape) for aval in avals]
+    named = list(zip(names, ranks, strict=True))
+    is_image = chosen(option, images, named)
     return list(map(_Port, names, avals, is_image))
 
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from jax2onnx.plugin.functions import Mark
     from jax2onnx.program.program import Eqn, Program
 
-    _Run: TypeAlias = Callable[[Program, Sequence[ir.Value]], Sequence[ir.Value]]
+    _Values: TypeAlias = Sequence[ir.Value]
+    _Run: TypeAlias = Callable[[Program, _Values], _Values]
 
 __all__ = ["Outliner"]
 
@@ -51,7 +52,7 @@ class Outliner:
         self._by_body: dict[Any, ir.Function] = {}
         self.functions: dict[tuple[str, str], ir.Function] = {}
 
-    def call(self, eqn: Eqn, operands: Sequence[ir.Value], op: Ops) -> Sequence[ir.Value]:
+    def call(self, eqn: Eqn, operands: _Values, op: Ops) -> _Values:
         """Emit the call of a function, defining it where it is new."""
         program = eqn.bodies[0].program
         if program not in self._by_program:
@@ -82,18 +83,20 @@ class Outliner:
             passed.append(what)
         _rename_taken(hoisted, names)
         inputs += hoisted
-        function = self._function(eqn.params["mark"], inputs, outputs, scope.nodes)
+        mark = eqn.params["mark"]
+        function = self._function(mark, inputs, outputs, scope.nodes)
         return _Definition(function, tuple(passed))
 
     def _function(
         self,
         mark: Mark,
-        inputs: Sequence[ir.Value],
-        outputs: Sequence[ir.Value],
+        inputs: _Values,
+        outputs: _Values,
         nodes: Sequence[ir.Node],
     ) -> ir.Function:
         """Return the function with this body; a function of the same mark with an equal body if there is one."""
-        key = str(mark), _BodyKey().graph(inputs, outputs, nodes)
+        body = _BodyKey().graph(inputs, outputs, nodes)
+        key = (str(mark), body)
         if key in self._by_body:
             return self._by_body[key]
         domain = mark.namespace
@@ -109,10 +112,11 @@ class Outliner:
         return function
 
 
-def _rename_taken(values: Sequence[ir.Value], taken: Sequence[str]) -> None:
+def _rename_taken(values: _Values, taken: Sequence[str]) -> None:
     """Put underscores before the names that are taken."""
     names = [str(value.name) for value in values]
-    for value, name in zip(values, prefixed_if_taken(names, taken, "_"), strict=True):
+    names = prefixed_if_taken(names, taken, "_")
+    for value, name in zip(values, names, strict=True):
         value.name = name
 
 
@@ -128,8 +132,8 @@ class _BodyKey:
 
     def graph(
         self,
-        inputs: Sequence[ir.Value],
-        outputs: Sequence[ir.Value],
+        inputs: _Values,
+        outputs: _Values,
         nodes: Iterable[ir.Node],
     ) -> Any:
         return (
@@ -140,12 +144,14 @@ class _BodyKey:
         )
 
     def _wires(self, values: Iterable[ir.Value | None]) -> Any:
-        return tuple([self._numbers[value] for value in values])
+        numbers = map(self._numbers.__getitem__, values)
+        return tuple(numbers)
 
     def _node(self, node: ir.Node) -> Any:
         attributes = []
         for name, attribute in sorted(node.attributes.items()):
-            attributes.append((name, self._attribute(attribute)))
+            key = self._attribute(attribute)
+            attributes.append((name, key))
         return (
             node.domain,
             node.op_type,
@@ -169,5 +175,5 @@ def _input_type(value: ir.Value) -> Any:
     """Return the dtype and the dims of an input; the symbol of a symbolic dim is left out."""
     if value.shape is None:
         return value.dtype
-    dims = [dim if isinstance(dim, int) else -1 for dim in value.shape]
-    return (value.dtype, *dims)
+    numbers = [dim if isinstance(dim, int) else -1 for dim in value.shape]
+    return (value.dtype, *numbers)

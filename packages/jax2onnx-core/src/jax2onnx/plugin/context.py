@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import jax
 import numpy as np
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from jax2onnx.legalise.targets import Target
     from jax2onnx.plugin.operators import Operators
 
-__all__ = ["LoweringContext", "graph_input", "ir_dtype", "stamp"]
+__all__ = ["LoweringContext", "Reshaped", "graph_input", "ir_dtype", "stamp"]
+
+
+Reshaped: TypeAlias = tuple[ir.Value, Sequence[Any]]
+"""The value that a reshaped one is made of, and its shape."""
 
 
 class Emission(Protocol):
@@ -30,7 +34,7 @@ class Emission(Protocol):
     opset: int
     target: Target | None
     warnings: list[str]
-    reshaped: dict[ir.Value, tuple[ir.Value, Sequence[Any]]]
+    reshaped: dict[ir.Value, Reshaped]
 
     def dim(self, dim: Any, op: Any) -> ir.Value:
         """Return a dimension, static or symbolic, as int64 of shape ``[1]``."""
@@ -38,7 +42,13 @@ class Emission(Protocol):
     def prepare(self, jaxpr: Any, eqn: Eqn, *, derived: bool) -> Program:
         """Return the prepared program of a closed jaxpr: one that an equation has, or is derived from it."""
 
-    def run(self, program: Program, operands: Sequence[ir.Value], *, derived: bool) -> list[ir.Value]:
+    def run(
+        self,
+        program: Program,
+        operands: Sequence[ir.Value],
+        *,
+        derived: bool,
+    ) -> list[ir.Value]:
         """Emit a prepared program into the current graph; return the values of its outputs."""
 
 
@@ -97,7 +107,8 @@ class LoweringContext:
         """Return whether the target can run an operator on a dtype without going through another."""
         if self.target is None:
             return True
-        return self.target.supports(op_type, self.opset, [ir_dtype(dtype)])
+        element = ir_dtype(dtype)
+        return self.target.supports(op_type, self.opset, [element])
 
     def unsupported(self, what: str, remedy: str | None = None) -> UnsupportedCaseError:
         """Return (to be raised) the error that this equation's rule does not cover a case."""
@@ -153,8 +164,9 @@ class LoweringContext:
     def _reshape(self, x: ir.Value, old: Sequence[Any], new: Sequence[Any]) -> ir.Value:
         # Reshape takes a 0 for the size of the same dim of its operand, unless ``allowzero`` is 1.
         if is_static(*new):
+            target = self.ints(*new)
             allow_zero = 1 if has_zero(*new) else None
-            return self.op.Reshape(x, self.ints(*new), allowzero=allow_zero)
+            return self.op.Reshape(x, target, allowzero=allow_zero)
         added = inserted_ones(old, new)
         if added is not None:
             return self.op.Unsqueeze(x, self.ints(*added))
@@ -165,7 +177,8 @@ class LoweringContext:
         if inferred is not None:
             return self.op.Reshape(x, self.ints(*inferred))
         # A symbol may be 0 at run time.
-        return self.op.Reshape(x, self.shape(new), allowzero=1)
+        target = self.shape(new)
+        return self.op.Reshape(x, target, allowzero=1)
 
     def cast(self, x: ir.Value, dtype: Any) -> ir.Value:
         """Cast to a numpy dtype (ONNX semantics), unless it has that dtype."""
@@ -191,7 +204,8 @@ class LoweringContext:
 
     def inline(self, jaxpr: Any, *operands: ir.Value) -> list[ir.Value]:
         """Lower a closed jaxpr into the current graph."""
-        return self._emission.run(self.program(jaxpr), operands, derived=self._derived)
+        program = self.program(jaxpr)
+        return self._emission.run(program, operands, derived=self._derived)
 
     def via_jax(
         self,

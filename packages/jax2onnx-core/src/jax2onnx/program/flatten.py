@@ -96,7 +96,8 @@ class _Flattener:
     def _body(self, jaxpr: Any, caller: Any) -> Body:
         key = id(jaxpr)
         if key not in self.bodies:
-            self.bodies[key] = Body(jaxpr, self.flatten(jaxpr, caller))
+            program = self.flatten(jaxpr, caller)
+            self.bodies[key] = Body(jaxpr, program)
         return self.bodies[key]
 
 
@@ -147,7 +148,8 @@ class _Writer:
         if facts.identity is True:
             return values
         if facts.identity and facts.identity(eqn):
-            return [_convert_literal(values[0], eqn.outvars[0].aval)]
+            aval = eqn.outvars[0].aval
+            return [_convert_literal(values[0], aval)]
         called = _called_jaxpr(eqn, facts)
         if called is not None:
             return self._call(eqn, called, values)
@@ -162,7 +164,12 @@ class _Writer:
             return self._write_at_border(eqn, new, values)
         return self._represented(eqn, new, values)
 
-    def _write(self, eqn: Any, new: Eqn, inputs: list[Atom]) -> list[Var]:
+    def _write(
+        self,
+        eqn: Any,
+        new: Eqn,
+        inputs: list[Atom],
+    ) -> list[Var]:
         """Write ``new`` for an equation; return its results, which have the form of a border."""
         new.bodies = self.flattener.bodies_of(eqn.params, new.facts, new.source)
         new.inputs = inputs
@@ -170,7 +177,12 @@ class _Writer:
         self.eqns.append(new)
         return new.outputs
 
-    def _write_at_border(self, eqn: Any, new: Eqn, values: Sequence[Value]) -> Sequence[Value]:
+    def _write_at_border(
+        self,
+        eqn: Any,
+        new: Eqn,
+        values: Sequence[Value],
+    ) -> Sequence[Value]:
         """Write ``new`` for an equation; its operands and results have the form of a border."""
         inputs = list(map(self.to_border, values))
         results = self._write(eqn, new, inputs)
@@ -191,11 +203,17 @@ class _Writer:
         call = Eqn(CALL, [], [], params, source)
         return self._write_at_border(eqn, call, values)
 
-    def _represented(self, eqn: Any, new: Eqn, values: Sequence[Value]) -> Sequence[Value]:
+    def _represented(
+        self,
+        eqn: Any,
+        new: Eqn,
+        values: Sequence[Value],
+    ) -> Sequence[Value]:
         """Write what the rule of an equation on keys or complex numbers does."""
         writer = replace(self, source=new.source)
         try:
-            result = writer.trace(rule(eqn, new.facts), *values)
+            function = rule(eqn, new.facts)
+            result = writer.trace(function, *values)
         except ConversionError as error:
             error.where = error.where or new.where
             raise
@@ -221,7 +239,10 @@ class _Writer:
 
     def to_border(self, value: Value) -> Atom:
         """Return the atom that stands for a value at a border."""
-        return self.trace(_join, value) if isinstance(value, Complex) else value
+        if not isinstance(value, Complex):
+            return value
+        joined: Atom = self.trace(_join, value)
+        return joined
 
     def _source_of(self, eqn: Any) -> Any:
         """Return the source of an equation, or of the call around it if no line of the user's is in that."""
@@ -238,7 +259,8 @@ def _border_variables(variables: Sequence[Any]) -> list[Var]:
 
 def _split(pairs: jax.Array) -> Complex:
     """Return the real and imaginary parts, which the last dim of an array at a border holds."""
-    part = functools.partial(jax.lax.index_in_dim, pairs, axis=pairs.ndim - 1, keepdims=False)
+    last = pairs.ndim - 1
+    part = functools.partial(jax.lax.index_in_dim, pairs, axis=last, keepdims=False)
     return Complex(part(0), part(1))
 
 
@@ -267,7 +289,9 @@ def _const(aval: Any, value: Any) -> Value:
 
 def _convert_literal(operand: Value, aval: Any) -> Value:
     """Return a literal in another aval, which differs in its weak type only; any other operand as it is."""
-    return Const(aval, operand.value) if isinstance(operand, Const) else operand
+    if isinstance(operand, Const):
+        return Const(aval, operand.value)
+    return operand
 
 
 def _called_jaxpr(eqn: Any, facts: Facts) -> _Opened | None:

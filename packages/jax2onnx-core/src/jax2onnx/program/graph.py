@@ -83,11 +83,12 @@ class Graph:
                 self.maker[variable] = eqn.primitive
             if eqn.facts.scalar and eqn.inputs:
                 self._read_scalar(eqn, through_converts=through_converts)
-            if eqn.facts.size or (self.sizes and self._is_size(eqn)):
+            if self._is_size(eqn):
                 self.sizes.update(eqn.outputs)
 
     def _read_scalar(self, eqn: Eqn, *, through_converts: bool) -> None:
-        operand, output = eqn.inputs[0], eqn.outputs[0]
+        operand = eqn.inputs[0]
+        output = eqn.outputs[0]
         scalar = self.scalars.get(operand, operand)
         if scalar.aval.shape != ():
             return
@@ -99,6 +100,10 @@ class Graph:
                 self.scalars[output] = converted
 
     def _is_size(self, eqn: Eqn) -> bool:
+        if eqn.facts.size:
+            return True
+        if not self.sizes:
+            return False
         for atom in eqn.inputs:
             if not isinstance(atom, Const) and atom not in self.sizes:
                 return False
@@ -106,7 +111,9 @@ class Graph:
 
     def resolve(self, eqn: Eqn, atom: Atom) -> Atom:
         """Return what an equation may read in place of an operand."""
-        return self.scalars.get(atom, atom) if eqn.facts.elementwise else atom
+        if not eqn.facts.elementwise:
+            return atom
+        return self.scalars.get(atom, atom)
 
     def users(self, program: Program) -> Mapping[Atom, list[int]]:
         """Return for each value the equations that read it; :data:`OUTPUT` stands for the program itself."""
@@ -120,7 +127,7 @@ class Graph:
 
 
 _FLOATS = frozenset({"bfloat16", "float16", "float32", "float64"})
-_INTS = frozenset({"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"})
+
 _EXACT = 2**8
 """All integers up to this are exact in every floating dtype of :data:`_FLOATS`."""
 
@@ -130,12 +137,14 @@ def _converted(scalar: Const, aval: ShapedArray) -> Const | None:
 
     None where numpy may not round as JAX does: only integers that are exact, and floats to smaller ones, are converted.
     """
-    source, target = str(scalar.aval.dtype), str(aval.dtype)
-    if source in _INTS and target in _FLOATS:
-        whole = np.asarray(scalar.value)
-        is_exact = abs(int(whole)) <= _EXACT
-        return Const(aval, whole.astype(aval.dtype)) if is_exact else None
-    if source not in _FLOATS or target not in _FLOATS or (source == "float64" and target != "float32"):
+    source = scalar.aval.dtype
+    if str(aval.dtype) not in _FLOATS:
         return None
-    value = np.asarray(scalar.value, scalar.aval.dtype)
-    return Const(aval, value.astype(aval.dtype))
+    value = np.asarray(scalar.value, source)
+    if source.kind in "iu":
+        converts = abs(int(value)) <= _EXACT
+    elif source == np.float64:
+        converts = aval.dtype == np.float32
+    else:
+        converts = str(source) in _FLOATS
+    return Const(aval, value.astype(aval.dtype)) if converts else None

@@ -114,11 +114,15 @@ def on_pairs(function: Callable[..., Any], avals: Sequence[Any]) -> Callable[...
 
 
 def _from_form(array: jax.Array, aval: Any) -> jax.Array:
-    return jax.lax.complex(array[..., 0], array[..., 1]) if is_complex(aval) else array
+    if not is_complex(aval):
+        return array
+    return jax.lax.complex(array[..., 0], array[..., 1])
 
 
 def _to_form(array: jax.Array) -> jax.Array:
-    return jax.numpy.stack([array.real, array.imag], -1) if is_complex(array) else array
+    if not is_complex(array):
+        return array
+    return jax.numpy.stack([array.real, array.imag], -1)
 
 
 def rule(eqn: Any, facts: Facts) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax2onnx.program.program import Program, Var
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from jax2onnx.program.program import Atom, Body, Eqn
 
@@ -38,37 +38,43 @@ def mark_signs(program: Program, *, outputs: bool) -> Program:
 class _Marker:
     """Walks through a program and its bodies, once through each."""
 
-    marked: dict[tuple[Program, bool], Program] = field(default_factory=dict)
-    inside: dict[Program, bool] = field(default_factory=dict)
+    _marked: dict[tuple[Program, bool], Program] = field(default_factory=dict)
+    _inside: dict[Program, bool] = field(default_factory=dict)
 
     def mark(self, program: Program, *, outputs: bool) -> Program:
-        key = program, outputs
-        if key not in self.marked:
-            self.marked[key] = self._mark(program, outputs=outputs)
-        return self.marked[key]
+        key = (program, outputs)
+        if key not in self._marked:
+            self._marked[key] = self._mark(program, outputs=outputs)
+        return self._marked[key]
 
     def _mark(self, program: Program, *, outputs: bool) -> Program:
         values = self._matter(program, outputs=outputs)
-        if not values and not any(eqn.bodies for eqn in program.eqns):
+        has_bodies = any(eqn.bodies for eqn in program.eqns)
+        if not values and not has_bodies:
             return program
-        eqns = [self._marked(eqn, values) for eqn in program.eqns]
-        unchanged = all(map(operator.is_, eqns, program.eqns))
-        return program if unchanged else Program(program.inputs, eqns, program.outputs)
+        mark = functools.partial(self._mark_equation, values=values)
+        eqns = list(map(mark, program.eqns))
+        if all(map(operator.is_, eqns, program.eqns)):
+            return program
+        return Program(program.inputs, eqns, program.outputs)
 
-    def _marked(self, eqn: Eqn, values: set[Var]) -> Eqn:
+    def _mark_equation(self, eqn: Eqn, values: set[Var]) -> Eqn:
         """Return an equation, marked if need be; ``values`` are those of its program of which the sign matters."""
-        signed = not values.isdisjoint(eqn.outputs) or self._matters_within(eqn)
+        reached = not values.isdisjoint(eqn.outputs)
+        signed = reached or self._matters_within(eqn)
         # The body of a function is shared by its calls.
         outputs = bool(values) if eqn.is_call else signed
-        bodies = [self._mark_body(body, outputs=outputs) for body in eqn.bodies]
-        unchanged = all(map(operator.is_, bodies, eqn.bodies))
-        if unchanged and not signed:
+        mark = functools.partial(self._mark_body, outputs=outputs)
+        bodies = tuple(map(mark, eqn.bodies))
+        if not signed and all(map(operator.is_, bodies, eqn.bodies)):
             return eqn
-        return replace(eqn, signed=signed, bodies=tuple(bodies))
+        return replace(eqn, signed=signed, bodies=bodies)
 
     def _mark_body(self, body: Body, *, outputs: bool) -> Body:
         program = self.mark(body.program, outputs=outputs)
-        return body if program is body.program else replace(body, program=program)
+        if program is body.program:
+            return body
+        return replace(body, program=program)
 
     def _matter(self, program: Program, *, outputs: bool) -> set[Var]:
         """Return the values of a program of which the sign of a zero matters."""
@@ -77,23 +83,31 @@ class _Marker:
             _add(found, program.outputs)
         for eqn in reversed(program.eqns):
             reached = not found.isdisjoint(eqn.outputs)
-            if eqn.paired is not None:
-                _add(found, eqn.inputs)
-            elif eqn.facts.zeros is not None:
-                _add(found, eqn.facts.zeros(eqn, reached))
-            elif reached or self._matters_within(eqn):
-                _add(found, eqn.inputs)
+            operands = self._operands(eqn, reached=reached)
+            _add(found, operands)
         return found
+
+    def _operands(self, eqn: Eqn, *, reached: bool) -> Sequence[Atom]:
+        """Return the operands in which the sign of a zero matters; ``reached``: whether it does in the results."""
+        if eqn.paired is not None:
+            return eqn.inputs
+        if eqn.facts.zeros is not None:
+            return eqn.facts.zeros(eqn, reached)
+        matters = reached or self._matters_within(eqn)
+        return eqn.inputs if matters else ()
 
     def _matters_within(self, eqn: Eqn) -> bool:
         """Return whether any sign in an equation's bodies matters, whatever becomes of their results."""
-        return bool(eqn.bodies) and any(self._matters_in(body.program) for body in eqn.bodies)
+        if not eqn.bodies:
+            return False
+        return any(map(self._matters_in, eqn.bodies))
 
-    def _matters_in(self, program: Program) -> bool:
-        if program not in self.inside:
+    def _matters_in(self, body: Body) -> bool:
+        program = body.program
+        if program not in self._inside:
             values = self._matter(program, outputs=False)
-            self.inside[program] = bool(values)
-        return self.inside[program]
+            self._inside[program] = bool(values)
+        return self._inside[program]
 
 
 def _add(found: set[Var], atoms: Iterable[Atom]) -> None:
