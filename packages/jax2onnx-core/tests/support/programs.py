@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -32,8 +33,9 @@ VECTOR = array(3)
 
 
 def flat(function: Callable[..., Any], *avals: Any, **options: Any) -> Program:
-    """Return the flat program of a function (of one vector, unless ``avals`` are given)."""
-    jaxpr = jax.make_jaxpr(function)(*(avals or (VECTOR,)))
+    """Return the flat program of a function; of one vector, if it takes something and ``avals`` are not given."""
+    takes_vector = not avals and inspect.signature(function).parameters
+    jaxpr = jax.make_jaxpr(function)(*((VECTOR,) if takes_vector else avals))
     return flatten(jaxpr, FACTS, **options)
 
 
