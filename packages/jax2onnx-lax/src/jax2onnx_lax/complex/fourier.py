@@ -63,6 +63,10 @@ def _real(x: Any, n: Any) -> Parts:
 
 def _from_half(re: Any, im: Any, n: Any) -> Any:
     """Transform back to a real array from the first half of its transform, whose other half is its conjugate."""
+    if is_static(n) and n == 0:
+        return jnp.zeros(
+            (*re.shape[:-1], 0), re.dtype
+        )  # of one number, which ``jnp.fft.irfft`` takes for the half of 0
     half = n // 2 + 1
     index = jnp.arange(half)
     twice = (2 - (index == 0) - (2 * index == n)).astype(re.dtype)

@@ -94,19 +94,42 @@ def stretched(x: Array, factor: Array) -> Array:
 
 
 def exponential(x: Complex) -> Complex:
-    """Return e to the power of ``x``."""
-    size = jnp.exp(x.re)
-    return Complex(jnp.where(x.im == 0, size, size * jnp.cos(x.im)), jnp.where(x.im == 0, x.im, size * jnp.sin(x.im)))
+    """Return e to the power of ``x``; a part can be finite where ``exp(x.re)`` is not."""
+    root = jnp.exp(x.re / 2)
+    real = x.im == 0
+    re = root * jnp.where(real, root, root * jnp.cos(x.im))
+    return Complex(re, jnp.where(real, x.im, root * (root * jnp.sin(x.im))))
 
 
 def cosine(x: Complex) -> Complex:
-    """Return the cosine."""
+    """Return the cosine; it overflows where ``cosh(x.im)`` does."""
     return Complex(jnp.cos(x.re) * jnp.cosh(x.im), -stretched(jnp.sin(x.re), jnp.sinh(x.im)))
 
 
 def sine(x: Complex) -> Complex:
-    """Return the sine."""
+    """Return the sine; it overflows where ``cosh(x.im)`` does."""
     return Complex(stretched(jnp.sin(x.re), jnp.cosh(x.im)), jnp.cos(x.re) * jnp.sinh(x.im))
+
+
+def hyperbolic_cosine(x: Complex) -> Complex:
+    """Return the hyperbolic cosine; a part can be finite where ``exp(x.re)`` is not, as JAX's."""
+    return Complex(_times_cosh(jnp.cos(x.im), x.re), _times_sinh(jnp.sin(x.im), x.re))
+
+
+def hyperbolic_sine(x: Complex) -> Complex:
+    """Return the hyperbolic sine; a part can be finite where ``exp(x.re)`` is not, as JAX's."""
+    return Complex(_times_sinh(jnp.cos(x.im), x.re), _times_cosh(jnp.sin(x.im), x.re))
+
+
+def _times_cosh(x: Array, y: Array) -> Array:
+    """Return ``x cosh(y)`` without computing ``cosh(y)``; a zero stays one."""
+    half = jnp.cosh(y / 2)
+    return jnp.where(x == 0, x, 2 * (x * half) * half - x)
+
+
+def _times_sinh(x: Array, y: Array) -> Array:
+    """Return ``x sinh(y)`` without computing ``sinh(y)``; a zero stays one."""
+    return jnp.where(x == 0, x, 2 * (x * jnp.sinh(y / 2)) * jnp.cosh(y / 2))
 
 
 def exponential_less_one(x: Complex) -> Complex:
@@ -210,13 +233,15 @@ def hyperbolic_arccosine(x: Complex) -> Complex:
 
 
 def hyperbolic_arctangent(x: Complex) -> Complex:
-    """Return the inverse hyperbolic tangent."""
+    """Return the inverse hyperbolic tangent. For NaN, JAX has a quarter turn as its imaginary part."""
     a = jnp.abs(x.re)
     scale = jnp.maximum(jnp.abs(1 - a), jnp.abs(x.im))
     scale = jnp.where(scale == 0, 1, scale)
     c, d = (1 - a) / scale, x.im / scale
     re = jnp.where(infinite(x), 0, jnp.log1p(4 * (a / scale) / scale / (c * c + d * d)) / 4)
     im = (jnp.arctan2(x.im, 1 + x.re) + jnp.arctan2(x.im, 1 - x.re)) / 2
+    quarter = jnp.where(x.im >= 0, math.pi / 2, -math.pi / 2).astype(im.dtype)
+    im = jnp.where(jnp.isnan(x.re) | jnp.isnan(x.im), quarter, im)
     return Complex(jnp.where(x.re < 0, -re, re), im)
 
 
@@ -242,7 +267,8 @@ def power(x: Complex, y: Complex | Array) -> Complex:
     if not isinstance(y, Complex):
         y = Complex(y.astype(x.re.dtype), jnp.zeros_like(x.im))
     result = exponential(multiply(y, logarithm(x)))
-    zero = (x.re == 0) & (x.im == 0)
+    # Zero has no power but those to positive real exponents: the others are NaN, as the formula makes them.
+    zero = (x.re == 0) & (x.im == 0) & (y.re > 0) & (y.im == 0)
     whole = ((y.re == 0) & (y.im == 0)) | ((x.re == 1) & (x.im == 0))
     re = jnp.where(whole, 1, jnp.where(zero, 0, result.re))
     return Complex(re, jnp.where(whole | zero, 0, result.im))
@@ -287,7 +313,7 @@ ELEMENTARY: dict[str, Callable[..., Any]] = {
     "atanh": hyperbolic_arctangent,
     "conj": conjugate,
     "cos": cosine,
-    "cosh": lambda x: cosine(Complex(-x.im, x.re)),
+    "cosh": hyperbolic_cosine,
     "div": divide,
     "eq": lambda x, y: (x.re == y.re) & (x.im == y.im),
     "exp": exponential,
@@ -308,7 +334,7 @@ ELEMENTARY: dict[str, Callable[..., Any]] = {
     "rsqrt": reciprocal_root,
     "sign": sign,
     "sin": sine,
-    "sinh": rotated(sine),
+    "sinh": hyperbolic_sine,
     "sqrt": square_root,
     "square": square,
     "tan": rotated(hyperbolic_tangent),
