@@ -1,14 +1,18 @@
-"""The blocks of docs/frameworks.md that need haiku or keras run here; those that do not run with the other pages."""
+"""The blocks of the pages that need haiku or keras run here; those that do not run with the other pages."""
 
 import re
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "frameworks.md"
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_blocks():
-    blocks = re.findall(r"^```py\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 2
+@pytest.mark.parametrize(("page", "count"), [("frameworks.md", 2), ("migrating.md", 1)])
+def test_blocks(page, count, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```py\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == count
     namespace = {"__name__": "block"}
     for block in blocks:
-        exec(compile(block, str(PAGE), "exec"), namespace)
+        exec(compile(block, page, "exec"), namespace)

@@ -23,8 +23,13 @@ NAMES = {"FusionReport": FusionReport, "onnx": onnx, "os": os}
 """What annotations name that is imported for type checkers only."""
 
 
+DELIVERY = {"return_mode", "output_path"}
+"""Keywords of ``to_onnx`` alone: they decide what it returns."""
+
+
 def keyword_only(function):
-    return [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    parameters = inspect.signature(function).parameters.values()
+    return [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in DELIVERY]
 
 
 def types_of(function):

@@ -7,12 +7,13 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack, overload
 
 import onnx
 import onnx_ir as ir
 
 from jax2onnx._collector import seldom_collecting
+from jax2onnx.earlier import EarlierOptions, ReturnMode, delivery_of, refuse_positions
 from jax2onnx.errors import ConversionError, InputSpecError, OpsetError
 from jax2onnx.frontend.open import open_callable
 from jax2onnx.frontend.specs import parse_inputs
@@ -22,7 +23,16 @@ from jax2onnx.fusion.report import report
 from jax2onnx.legalise.legalise import legalise
 from jax2onnx.lowering.driver import Driver
 from jax2onnx.lowering.model_io import Border
-from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, STAGES, ExportOptions, Options, Stage
+from jax2onnx.options import (
+    DEFAULT_OPSET,
+    DEFAULT_TARGET,
+    STAGES,
+    ExportOptions,
+    Images,
+    Options,
+    Stage,
+    refuse_unknown,
+)
 from jax2onnx.output.names import rename_constants, unique_names
 from jax2onnx.output.proto import to_proto
 from jax2onnx.output.save import preflight, save
@@ -50,16 +60,45 @@ _PROTO_LIMIT = 2**31 - 1
 _Specs: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 
+class _CallOptions(ExportOptions, EarlierOptions, total=False):
+    """The keyword arguments of :func:`to_onnx`, without those that decide what it returns."""
+
+
+@overload
 def to_onnx(
     fn: Any,
     inputs: Sequence[Any] | Mapping[str, Any],
     *,
+    return_mode: Literal["proto"] = "proto",
+    **options: Unpack[_CallOptions],
+) -> onnx.ModelProto: ...
+@overload
+def to_onnx(
+    fn: Any,
+    inputs: Sequence[Any] | Mapping[str, Any],
+    *,
+    return_mode: Literal["ir"],
+    **options: Unpack[_CallOptions],
+) -> ir.Model: ...
+@overload
+def to_onnx(
+    fn: Any,
+    inputs: Sequence[Any] | Mapping[str, Any],
+    *,
+    return_mode: Literal["file"],
+    output_path: str | os.PathLike[str],
+    **options: Unpack[_CallOptions],
+) -> str: ...
+def to_onnx(
+    fn: Any,
+    inputs: Sequence[Any] | Mapping[str, Any],
+    *further: Any,
     opset: int = DEFAULT_OPSET,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     input_params: Mapping[str, Any] | None = None,
-    inputs_as_nchw: Sequence[str] | bool = (),
-    outputs_as_nchw: Sequence[str] | bool = (),
+    inputs_as_nchw: Images = (),
+    outputs_as_nchw: Images = (),
     constraints: Sequence[str] = (),
     target: str | None = DEFAULT_TARGET,
     lowerings: Mapping[str, Callable[..., Any]] | None = None,
@@ -70,7 +109,10 @@ def to_onnx(
     fold_batch_norm: bool = False,
     name: str | None = None,
     explain: bool | Callable[[FusionReport], object] = False,
-) -> onnx.ModelProto:
+    return_mode: ReturnMode = "proto",
+    output_path: str | os.PathLike[str] | None = None,
+    **earlier: Unpack[EarlierOptions],
+) -> onnx.ModelProto | ir.Model | str:
     """Convert a JAX callable to an ONNX model.
 
     Args:
@@ -83,9 +125,9 @@ def to_onnx(
         input_names: names of the flattened inputs (default: the callable's parameter names and pytree paths).
         output_names: names of the flattened outputs (default: their pytree paths, or ``output``).
         input_params: specs of keyword arguments that stay inputs of the model.
-        inputs_as_nchw: names of inputs that are images, channels-last in the JAX program as in their specs, and
-            channels-first (N, C, spatial dims) in the model; True for all inputs of rank 3 and above.
-        outputs_as_nchw: names of outputs likewise.
+        inputs_as_nchw: names or positions of inputs that are images, channels-last in the JAX program as in their
+            specs, and channels-first (N, C, spatial dims) in the model; True for all inputs of rank 3 and above.
+        outputs_as_nchw: names or positions of outputs likewise.
         constraints: what holds between symbolic dims, e.g. ``['T >= 4', 'mod(T, 2) == 0']``.
         target: the runtime to legalise for; ``'onnx'`` or None keeps the form that the ONNX spec allows.
         lowerings: primitive name -> rule; beats every plugin.
@@ -100,14 +142,23 @@ def to_onnx(
         name: the graph's name.
         explain: True prints, on stderr, which functions were found in the program and which were nearly found and why
             not; a callable gets this as a :class:`~jax2onnx.fusion.report.FusionReport` instead.
+        *further: nothing; what is given here is refused, and the message names its keyword.
+        return_mode: ``'proto'`` returns the model, ``'ir'`` an ``onnx_ir.Model`` that shares the weights; ``'file'``
+            writes it to ``output_path``, as :func:`save_onnx` does, and returns the path.
+        output_path: the file to write.
+        **earlier: keywords of jax2onnx 0.17 that are called otherwise here; docs/migrating.md lists them.
 
     Returns:
-        The model, self-contained.
+        The model, self-contained, or what ``return_mode`` asks for.
 
     Raises:
         InputSpecError: an argument is not of an accepted form.
         ConversionError: the program cannot be traced or expressed; the message names the user's line and a remedy.
+        SaveError: ``output_path`` cannot be written.
     """
+    refuse_positions("to_onnx", further)
+    refuse_unknown(earlier, _CallOptions.__annotations__)
+    delivery = delivery_of(return_mode, output_path, earlier, name)
     options = Options(
         opset=opset,
         input_names=input_names,
@@ -123,21 +174,36 @@ def to_onnx(
         state=state,
         training=training,
         fold_batch_norm=fold_batch_norm,
-        name=name,
+        name=delivery.name,
         explain=explain,
     )
+    if delivery.mode == "file":
+        preflight(delivery.path)
     with seldom_collecting():
         model = export_ir(fn, inputs, options)
-        size = 0
-        for value in model.graph.initializers.values():
-            if value.const_value is not None:
-                size += stored_bytes(value.const_value)
-        if size > _PROTO_LIMIT:
-            raise ConversionError(
-                f"the model holds {size / 2**30:.1f} GiB of weights, more than one protobuf message can",
-                remedy="use save_onnx, which writes weights beside the model",
-            )
+        if delivery.mode == "ir":
+            return model
+        if delivery.mode == "file" and not delivery.single_file:
+            save(model, delivery.path)
+            return delivery.path
+        _require_one_message(model)
+        if delivery.mode == "file":
+            save(model, delivery.path, external_data_threshold=_PROTO_LIMIT)
+            return delivery.path
         return to_proto(model)
+
+
+def _require_one_message(model: ir.Model) -> None:
+    """Raise ConversionError if the model is too large for one protobuf message."""
+    size = 0
+    for value in model.graph.initializers.values():
+        if value.const_value is not None:
+            size += stored_bytes(value.const_value)
+    if size > _PROTO_LIMIT:
+        raise ConversionError(
+            f"the model holds {size / 2**30:.1f} GiB of weights, more than one protobuf message can",
+            remedy="use save_onnx, which writes weights beside the model",
+        )
 
 
 def save_onnx(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args
 
+from jax2onnx.earlier import SUCCESSORS
 from jax2onnx.errors import InputSpecError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __all__ = [
     "STAGES",
     "CheckOptions",
     "ExportOptions",
+    "Images",
     "Options",
     "SharedOptions",
     "Stage",
@@ -31,13 +33,16 @@ Stage: TypeAlias = Literal["program", "fused", "lowered", "tidied", "final"]
 """What an export has in turn: the flat program, the prepared one, the emitted model, the tidied one, the legal one."""
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
+Images: TypeAlias = Sequence[str | int] | bool | None
+"""Which inputs or outputs are images: their names or positions; True for all of rank 3 and above."""
+
 
 class SharedOptions(TypedDict, total=False):
     """The keyword arguments that :func:`jax2onnx.to_onnx` and :func:`jax2onnx.check` both take."""
 
     input_params: Mapping[str, Any] | None
-    inputs_as_nchw: Sequence[str] | bool
-    outputs_as_nchw: Sequence[str] | bool
+    inputs_as_nchw: Images
+    outputs_as_nchw: Images
     constraints: Sequence[str]
     state: Literal["drop", "io"]
     training: bool
@@ -77,8 +82,8 @@ class Options:
     input_names: Sequence[str] | None = None
     output_names: Sequence[str] | None = None
     input_params: Mapping[str, Any] | None = None
-    inputs_as_nchw: Sequence[str] | bool = ()
-    outputs_as_nchw: Sequence[str] | bool = ()
+    inputs_as_nchw: Images = ()
+    outputs_as_nchw: Images = ()
     constraints: Sequence[str] = ()
     target: str | None = DEFAULT_TARGET
     lowerings: Mapping[str, Callable[..., Any]] | None = None
@@ -105,6 +110,11 @@ def refuse_unknown(names: Iterable[str], known: Collection[str]) -> None:
     """Raise InputSpecError for the first name that is no known option."""
     for name in names:
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"the options are {', '.join(sorted(known))}"
-            raise InputSpecError(f"there is no option {name!r}; {hint}")
+            raise InputSpecError(f"there is no option {name!r}; {_hint(name, known)}")
+
+
+def _hint(name: str, known: Collection[str]) -> str:
+    if name in SUCCESSORS:
+        return SUCCESSORS[name]
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {nearest[0]!r}?" if nearest else f"the options are {', '.join(sorted(known))}"

@@ -113,7 +113,7 @@ def run(case: Case) -> onnx.ModelProto:
     with x64(enabled=example.x64):
         fn = example.make()
         inputs = case.inputs
-        model = to_onnx(fn, inputs, fusions=case.fusions, **example.options)
+        model: onnx.ModelProto = to_onnx(fn, inputs, fusions=case.fusions, **example.options)
         if case.fusions:
             _LATEST[:] = [(case, model)]
         elif model == _with_fusions(case, fn):
@@ -139,7 +139,9 @@ def _with_fusions(case: Case, fn: Any) -> onnx.ModelProto:
     for latest, model in _LATEST:
         if latest.example is case.example and latest.dynamic == case.dynamic:
             return model
-    return to_onnx(fn, case.inputs, **case.example.options)
+    model = to_onnx(fn, case.inputs, **case.example.options)
+    assert isinstance(model, onnx.ModelProto)
+    return model
 
 
 def _require_operators(case: Case, model: onnx.ModelProto) -> None:

@@ -15,10 +15,11 @@ from jax2onnx.checking.compare import CheckReport, OutputReport, combine, compar
 from jax2onnx.checking.inputs import KINDS, Batch, draw
 from jax2onnx.checking.reference import Reference
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner, runtime_name
+from jax2onnx.earlier import model_first, refuse_positions
 from jax2onnx.errors import CheckError, InputSpecError
 from jax2onnx.frontend.open import open_callable
 from jax2onnx.frontend.specs import parse_inputs
-from jax2onnx.options import CheckOptions, refuse_unknown
+from jax2onnx.options import CheckOptions, Images, refuse_unknown
 from jax2onnx.output.names import state_of
 from jax2onnx.plugin import loader as plugins
 from jax2onnx.plugin.opening import Opening
@@ -46,8 +47,8 @@ def check(
     values: Sequence[Any] | None = None,
     sizes: Sequence[int] | Sequence[Mapping[str, int]] | None = None,
     input_params: Mapping[str, Any] | None = None,
-    inputs_as_nchw: Sequence[str] | bool = (),
-    outputs_as_nchw: Sequence[str] | bool = (),
+    inputs_as_nchw: Images = (),
+    outputs_as_nchw: Images = (),
     constraints: Sequence[str] = (),
     state: Literal["drop", "io"] = "drop",
     training: bool = False,
@@ -119,10 +120,16 @@ def allclose(
     model: onnx.ModelProto | str | os.PathLike[str],
     fn: Any,
     inputs: Sequence[Any] | Mapping[str, Any],
+    *further: Any,
     **options: Unpack[CheckOptions],
 ) -> tuple[bool, str]:
-    """As :func:`check`, returning whether they agree, and the report or the disagreement in words."""
+    """As :func:`check`, returning whether they agree, and the report or the disagreement in words.
+
+    The callable may come first, as in jax2onnx 0.17.
+    """
+    refuse_positions("allclose", further)
     refuse_unknown(options, CheckOptions.__annotations__)
+    model, fn = model_first(model, fn)
     try:
         report = check(model, fn, inputs, **options)
     except CheckError as error:

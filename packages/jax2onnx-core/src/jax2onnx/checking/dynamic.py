@@ -87,7 +87,7 @@ def run_sized(program: Sized) -> onnx.ModelProto:
     function = program.function
     inputs = program.inputs
     constraints = list(program.constraints)
-    model = to_onnx(function, inputs, constraints=constraints, **program.options)
+    model: onnx.ModelProto = to_onnx(function, inputs, constraints=constraints, **program.options)
     validate(model)
     parsed = parse_inputs(function, inputs, constraints=constraints)
     avals = [spec.aval for spec in parsed.specs]

@@ -19,6 +19,7 @@ from jax2onnx.program.shapes import to_channels_first
 
 if TYPE_CHECKING:
     from jax2onnx.frontend.specs import Inputs
+    from jax2onnx.options import Images
     from jax2onnx.plugin.opening import Opened
 
 __all__ = ["Reference"]
@@ -43,8 +44,8 @@ class Reference:
     opened: Opened
     inputs: Inputs
     state_names: Names
-    inputs_as_nchw: Names | bool
-    outputs_as_nchw: Names | bool
+    inputs_as_nchw: Images
+    outputs_as_nchw: Images
 
     def feeds(self, arrays: Arrays, names: Names) -> list[Array]:
         """Return the program's inputs, and its state, as the model takes them under these names."""
@@ -97,7 +98,7 @@ def _like(spec: Any, array: Any) -> jax.Array:
 
 def _as_in_model(
     option: str,
-    wanted: Names | bool,  # noqa: FBT001
+    wanted: Images,
     names: Names,
     arrays: Arrays,
 ) -> list[Array]:

@@ -192,8 +192,7 @@ def check(*, model: Path, source: str, call: bool, **shared: Unpack[SharedOption
     fn = find_object(source, call=call)
     from jax2onnx.inspect.summary import summarise
 
-    images = shared["inputs_as_nchw"]
-    assert not isinstance(images, bool)  # --nchw-input takes names only
+    images = cast("Sequence[str]", shared["inputs_as_nchw"])  # --nchw-input takes names only
     inputs = [input_as_in_jax(tensor, images) for tensor in summarise(model).inputs]
     specs, _ = arrange_inputs(fn, inputs)
     _check(model, fn, specs, **shared)

@@ -175,6 +175,9 @@ def _read_leaf(spec: Any, dims: _Dims) -> tuple[jax.ShapeDtypeStruct, Any]:
         array = jax.numpy.asarray(spec)
         weak = jax.typeof(array).weak_type
         return jax.ShapeDtypeStruct(array.shape, array.dtype, weak_type=weak), array
+    elif hasattr(spec, "shape") and hasattr(spec, "dtype"):  # another library's description of an array
+        shape = spec.shape
+        dtype = _dtype(spec.dtype)
     else:
         raise InputSpecError(f"{spec!r} is not an input spec; accepted is {ACCEPTED}")
     _check_width(dtype)
@@ -188,12 +191,16 @@ def _parse_typed(spec: str) -> tuple[list[str], Any]:
     if match is None:
         raise InputSpecError(f"{spec!r} is not of the form dtype[dims], e.g. 'float32[B,30]'")
     name, dims = match.groups()
-    try:
-        dtype = jax.numpy.dtype(name)
-    except TypeError as error:
-        raise InputSpecError(f"{name!r} is not a dtype") from error
+    dtype = _dtype(name)
     shape = dims.split(",") if dims.strip() else []
     return [dim.strip() for dim in shape], dtype
+
+
+def _dtype(name: Any) -> Any:
+    try:
+        return jax.numpy.dtype(name)
+    except TypeError as error:
+        raise InputSpecError(f"{name!r} is not a dtype") from error
 
 
 class _Dims:

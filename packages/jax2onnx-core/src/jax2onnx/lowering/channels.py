@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from jax2onnx.errors import InputSpecError
+
+if TYPE_CHECKING:
+    from jax2onnx.options import Images
 
 __all__ = ["chosen"]
 
@@ -14,29 +18,40 @@ _IMAGE_RANK = 3
 
 def chosen(
     option: str,
-    wanted: Sequence[str] | bool,  # noqa: FBT001
+    wanted: Images,
     ranks: Sequence[tuple[str, int]],
 ) -> list[bool]:
     """Return for each array whether an option means it.
 
     Args:
         option: its name, for the message.
-        wanted: names of arrays, or True for all of rank 3 and above.
+        wanted: names or positions of arrays, or True for all of rank 3 and above; None is none.
         ranks: name and rank of every array there is.
 
     Raises:
-        InputSpecError: a name is not there, or is that of an array of rank below 3.
+        InputSpecError: a name or position is not there, or is that of an array of rank below 3.
     """
+    if wanted is None:
+        wanted = ()
     if isinstance(wanted, bool):
         return [wanted and rank >= _IMAGE_RANK for _, rank in ranks]
     if isinstance(wanted, str) or not isinstance(wanted, Sequence):
         raise InputSpecError(f"{option}: expected a list of names, or True for every image, got {wanted!r}")
     known = dict(ranks)
-    for name in wanted:
-        if name not in known:
-            names = ", ".join(known) or "the arrays (there are none)"
-            raise InputSpecError(f"{option}: {name!r} is none of {names}")
+    images = {_named(option, item, list(known)) for item in wanted}
+    for name in images:
         rank = known[name]
         if rank < _IMAGE_RANK:
             raise InputSpecError(f"{option}: {name!r} has rank {rank}; an image has rank 3 or more")
-    return [name in wanted for name, _ in ranks]
+    return [name in images for name, _ in ranks]
+
+
+def _named(option: str, item: str | int, names: Sequence[str]) -> str:
+    """Return the name that an option gives, or the one at the position that it gives."""
+    if isinstance(item, str):
+        if item in names:
+            return item
+    elif type(item) is int and 0 <= item < len(names):
+        return names[item]
+    listed = ", ".join(names) or "the arrays (there are none)"
+    raise InputSpecError(f"{option}: {item!r} is none of {listed}, and no position among them")

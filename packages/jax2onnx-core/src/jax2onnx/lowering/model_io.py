@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jax2onnx.frontend.specs import Inputs
     from jax2onnx.frontend.trace import Traced
     from jax2onnx.lowering.builder import Ops
-    from jax2onnx.options import Options
+    from jax2onnx.options import Images, Options
 
     _Permutation: TypeAlias = Callable[[int, int], Sequence[int]]
 
@@ -120,7 +120,7 @@ def _ports(
     names: Sequence[str],
     avals: Sequence[Any],
     option: str = "",
-    images: Sequence[str] | bool = (),  # noqa: FBT001
+    images: Images = (),
 ) -> list[_Port]:
     ranks = [len(aval.shape) for aval in avals]
     named = list(zip(names, ranks, strict=True))
