@@ -14,7 +14,7 @@ CORE = Path(jax2onnx.__file__).parent
 PACKAGES = CORE.parents[2]
 FIRST_PARTY = ("lax", "jnp", "nnx", "linen", "equinox", "examples")
 
-LEAVES = {"errors", "_compat", "_unique", "_collector", "_deferred"}
+LEAVES = {"errors", "_accepted", "_compat", "_unique", "_collector", "_deferred"}
 ROOMS: dict[str, set[str]] = {
     "tidy": {"errors", "_unique"},
     "legalise": {"errors", "_unique", "tidy"},

@@ -94,7 +94,8 @@ def test_float64_arrays_follow_jax_with_a_warning():
 @pytest.mark.parametrize(
     ("kwargs", "said"),
     [
-        ({"inputs": ("B", 30)}, r"x.*'B'.*dtype\[dims\]"),
+        ({"inputs": ("B", 30)}, r"one shape.*write \[\('B', 30\)\]"),
+        ({"inputs": ["B"]}, r"one shape.*write \[\('B',\)\]"),
         ({"inputs": "float32[3]"}, "one spec per argument"),
         ({"inputs": 3}, "one spec per argument"),
         ({"inputs": [object()]}, "accepted is"),

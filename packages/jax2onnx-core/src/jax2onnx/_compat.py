@@ -40,6 +40,18 @@ TRACING_ERRORS: tuple[type[Exception], ...] = (
 )
 
 
+def jit_static_names(fn: Any) -> frozenset[str]:
+    """Return the names of the parameters that ``jax.jit`` of a callable declares static."""
+    inner = fn.func if isinstance(fn, functools.partial) else fn
+    info = getattr(inner, "_jit_info", None)
+    names = set(getattr(info, "static_argnames", ()))
+    numbers = getattr(info, "static_argnums", ())
+    if numbers:
+        parameters = list(inspect.signature(inner).parameters)
+        names.update(parameters[number] for number in numbers if number < len(parameters))
+    return frozenset(names)
+
+
 def unsharded(aval: Any) -> Any:
     """Return the aval of an array of the same shape, dtype and weakness of type, on no device in particular."""
     return ShapedArray(aval.shape, aval.dtype, weak_type=getattr(aval, "weak_type", False))

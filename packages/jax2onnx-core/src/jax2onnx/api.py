@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack, overload
 import onnx
 import onnx_ir as ir
 
+from jax2onnx._accepted import nearest, shown
 from jax2onnx._collector import seldom_collecting
 from jax2onnx.earlier import EarlierOptions, ReturnMode, delivery_of, refuse_positions
 from jax2onnx.errors import ConversionError, InputSpecError, OpsetError
@@ -97,6 +98,7 @@ def to_onnx(
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     input_params: Mapping[str, Any] | None = None,
+    static: Mapping[str, Any] | None = None,
     inputs_as_nchw: Images = (),
     outputs_as_nchw: Images = (),
     constraints: Sequence[str] = (),
@@ -120,11 +122,14 @@ def to_onnx(
             exported as its inference self, with one ``UserWarning``.
         inputs: one spec per positional argument (a mapping: keyword arguments). A spec is a shape tuple such as
             ``('B', 30)`` (float32), a string such as ``'int32[B,T]'``, a ``jax.ShapeDtypeStruct``, an array, or a
-            pytree of these. 64-bit dtypes need ``jax_enable_x64``.
+            pytree of these; a Python bool is a static value. 64-bit dtypes need ``jax_enable_x64``.
         opset: the ONNX opset; no newer operator is emitted.
         input_names: names of the flattened inputs (default: the callable's parameter names and pytree paths).
         output_names: names of the flattened outputs (default: their pytree paths, or ``output``).
-        input_params: specs of keyword arguments that stay inputs of the model.
+        input_params: specs of keyword arguments that stay inputs of the model; a Python bool among them is static.
+        static: parameter name -> Python value that the callable gets as it is, e.g. ``{'train': False}``; the inputs
+            go to the other parameters. A required parameter of a usual name for the mode (``train``,
+            ``deterministic``, …) needs none.
         inputs_as_nchw: names or positions of inputs that are images, channels-last in the JAX program as in their
             specs, and channels-first (N, C, spatial dims) in the model; True for all inputs of rank 3 and above.
         outputs_as_nchw: names or positions of outputs likewise.
@@ -164,6 +169,7 @@ def to_onnx(
         input_names=input_names,
         output_names=output_names,
         input_params=input_params,
+        static=static,
         inputs_as_nchw=inputs_as_nchw,
         outputs_as_nchw=outputs_as_nchw,
         constraints=constraints,
@@ -270,7 +276,7 @@ def show(
 def at_stage(fn: Any, inputs: _Specs, stage: Stage, options: Options | None = None) -> Program | ir.Model:
     """As :func:`show`, returning the program or model itself; what comes after the stage is not done."""
     if stage not in STAGES:
-        raise InputSpecError(f"stage: {stage!r} is none of {', '.join(STAGES)}")
+        raise InputSpecError(f"stage: {shown(stage)} is none of {', '.join(STAGES)}; {nearest(stage, STAGES)}")
     export = _Export(fn, inputs, options or Options())
     return next(result for name, result in export.stages() if name == stage)
 
@@ -321,7 +327,7 @@ class _Export:
         border = Border(driver.op, parsed, traced, options)
         border.outputs(driver.run(program, border.operands()))
         self.model = _assemble(border, driver, options.name or opened.name)
-        self.warnings += [*opened.warnings, *driver.warnings]
+        self.warnings += [*opened.warnings, *parsed.warnings, *driver.warnings]
         yield "lowered", self.model
 
         tidy(self.model, fold_batch_norm=options.fold_batch_norm)
@@ -343,6 +349,8 @@ class _Export:
             input_params=options.input_params,
             input_names=options.input_names,
             constraints=options.constraints,
+            static=options.static,
+            training=options.training,
         )
         return opened, parsed
 
@@ -404,7 +412,7 @@ def _find_target(options: Options, targets: Named[Target]) -> Target | None:
         return None
     known = {target.name: target for target in targets}
     if name not in known:
-        raise InputSpecError(f"target: {name!r} is not known; known are {', '.join(sorted(known))}")
+        raise InputSpecError(f"target: {name!r} is not known; {nearest(name, known.keys() | {'onnx'})}")
     found = known[name].at(opset)
     if not found.loads(opset):
         raise OpsetError(

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args
 
+from jax2onnx._accepted import (
+    Accept,
+    any_of,
+    call,
+    flag,
+    list_of,
+    mapping,
+    nearest,
+    none,
+    number,
+    one_of,
+    text,
+    whole_number,
+)
 from jax2onnx.earlier import SUCCESSORS
 from jax2onnx.errors import InputSpecError
 
@@ -23,6 +36,7 @@ __all__ = [
     "Options",
     "SharedOptions",
     "Stage",
+    "check_values",
     "refuse_unknown",
 ]
 
@@ -41,6 +55,7 @@ class SharedOptions(TypedDict, total=False):
     """The keyword arguments that :func:`jax2onnx.to_onnx` and :func:`jax2onnx.check` both take."""
 
     input_params: Mapping[str, Any] | None
+    static: Mapping[str, Any] | None
     inputs_as_nchw: Images
     outputs_as_nchw: Images
     constraints: Sequence[str]
@@ -82,6 +97,7 @@ class Options:
     input_names: Sequence[str] | None = None
     output_names: Sequence[str] | None = None
     input_params: Mapping[str, Any] | None = None
+    static: Mapping[str, Any] | None = None
     inputs_as_nchw: Images = ()
     outputs_as_nchw: Images = ()
     constraints: Sequence[str] = ()
@@ -95,6 +111,10 @@ class Options:
     name: str | None = None
     explain: bool | Callable[[FusionReport], object] = False
 
+    def __post_init__(self) -> None:
+        values = {name: getattr(self, name) for name in self.__slots__}
+        check_values(values)
+
     @classmethod
     def of(cls, given: ExportOptions) -> Options:
         """Return the options of keyword arguments.
@@ -106,15 +126,52 @@ class Options:
         return cls(**given)
 
 
+_names = any_of(none, list_of(text, "['x', 'y']"))
+_images = any_of(none, flag, list_of(any_of(whole_number, text), "['x'], or True for every image"))
+_sizes = list_of(any_of(mapping(whole_number, "{'B': 2}"), whole_number), "[1, 3] or [{'B': 2, 'T': 5}]")
+
+
+def _anything(_option: str, _value: Any) -> None:
+    """Accept any value: other code looks at it."""
+
+
+_ACCEPTED: Mapping[str, Accept] = {
+    "opset": whole_number,
+    "input_names": _names,
+    "output_names": _names,
+    "input_params": any_of(none, mapping(_anything, "{'scale': 'float32[]'}")),
+    "static": any_of(none, mapping(_anything, "{'train': False}")),
+    "inputs_as_nchw": _images,
+    "outputs_as_nchw": _images,
+    "constraints": list_of(text, "['T >= 4']"),
+    "target": any_of(none, text),
+    "lowerings": any_of(none, mapping(call, "{'primitive': rule}")),
+    "fusions": flag,
+    "functions": one_of(("marked", "modules")),
+    "state": one_of(("drop", "io")),
+    "training": flag,
+    "fold_batch_norm": flag,
+    "name": any_of(none, text),
+    "explain": any_of(call, flag),
+    "values": any_of(none, _anything),
+    "sizes": any_of(none, _sizes),
+    "rtol": any_of(none, number),
+    "atol": any_of(none, number),
+    "kinds": list_of(text, "['ordinary']"),
+    "seed": whole_number,
+}
+"""Option -> what it accepts. Names of inputs, symbols and targets are looked up where these are known."""
+
+
+def check_values(given: Mapping[str, Any]) -> None:
+    """Raise InputSpecError for the first option whose value is not accepted."""
+    for option, value in given.items():
+        _ACCEPTED[option](option, value)
+
+
 def refuse_unknown(names: Iterable[str], known: Collection[str]) -> None:
     """Raise InputSpecError for the first name that is no known option."""
     for name in names:
         if name not in known:
-            raise InputSpecError(f"there is no option {name!r}; {_hint(name, known)}")
-
-
-def _hint(name: str, known: Collection[str]) -> str:
-    if name in SUCCESSORS:
-        return SUCCESSORS[name]
-    nearest = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {nearest[0]!r}?" if nearest else f"the options are {', '.join(sorted(known))}"
+            hint = SUCCESSORS.get(name) or nearest(name, known, "the options are")
+            raise InputSpecError(f"there is no option {name!r}; {hint}")

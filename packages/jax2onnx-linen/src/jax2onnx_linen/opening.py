@@ -32,8 +32,9 @@ _OPTIONS: tuple[str, ...] = ("rngs", "method", "mutable", "capture_intermediates
 """Keyword arguments of ``apply`` that are not the module's."""
 
 _MODE = (
-    "training=True changes nothing in a flax.linen module, whose mode is its own arguments: pass or bind "
-    "use_running_average=False, deterministic=False or whatever the module takes, with mutable= and rngs= as it needs."
+    "training=True decides nothing in a flax.linen module but a required argument such as train: its mode is its own "
+    "arguments; pass or bind use_running_average=False, deterministic=False or whatever the module takes, with "
+    "mutable= and rngs= as it needs."
 )
 
 
@@ -158,7 +159,7 @@ class _Call:
 
     @property
     def signature(self) -> Callable[..., Any]:
-        return functools.partial(self.method, *self.args)
+        return functools.partial(self.method, *self.args, **self.kwargs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from jax2onnx.earlier import model_first, refuse_positions
 from jax2onnx.errors import CheckError, InputSpecError
 from jax2onnx.frontend.open import open_callable
 from jax2onnx.frontend.specs import parse_inputs
-from jax2onnx.options import CheckOptions, Images, refuse_unknown
+from jax2onnx.options import CheckOptions, Images, check_values, refuse_unknown
 from jax2onnx.output.names import state_of
 from jax2onnx.plugin import loader as plugins
 from jax2onnx.plugin.opening import Opening
@@ -47,6 +47,7 @@ def check(
     values: Sequence[Any] | None = None,
     sizes: Sequence[int] | Sequence[Mapping[str, int]] | None = None,
     input_params: Mapping[str, Any] | None = None,
+    static: Mapping[str, Any] | None = None,
     inputs_as_nchw: Images = (),
     outputs_as_nchw: Images = (),
     constraints: Sequence[str] = (),
@@ -67,6 +68,7 @@ def check(
             argument, or a mapping of keyword arguments.
         sizes: sizes of the symbolic dims, e.g. ``(1, 3, 7)`` (the default) or ``[{'B': 2, 'T': 5}]``.
         input_params: as ``to_onnx`` got them.
+        static: as ``to_onnx`` got it.
         inputs_as_nchw: as ``to_onnx`` got it.
         outputs_as_nchw: as ``to_onnx`` got it.
         constraints: as ``to_onnx`` got them.
@@ -85,6 +87,22 @@ def check(
         CheckError: they disagree, or onnxruntime refuses the model; the message shows the worst element.
         InputSpecError: an argument is not of an accepted form.
     """
+    given = {
+        "values": values,
+        "sizes": sizes,
+        "input_params": input_params,
+        "static": static,
+        "inputs_as_nchw": inputs_as_nchw,
+        "outputs_as_nchw": outputs_as_nchw,
+        "constraints": constraints,
+        "state": state,
+        "training": training,
+        "rtol": rtol,
+        "atol": atol,
+        "kinds": kinds,
+        "seed": seed,
+    }
+    check_values(given)
     hook = plugins.load().hook
     opening = Opening(training=training, state=state)
     opened = open_callable(fn, hook, opening)
@@ -93,6 +111,8 @@ def check(
         inputs,
         input_params=input_params,
         constraints=constraints,
+        static=static,
+        training=training,
     )
     specs = parsed.specs
     runner = _load(model)

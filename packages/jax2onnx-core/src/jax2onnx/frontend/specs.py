@@ -3,11 +3,15 @@
 A spec is a shape tuple ``("B", 30)`` (float32), a string ``"int32[B,T]"``, a ``jax.ShapeDtypeStruct`` (string dims
 allowed in its shape), a concrete array or scalar, or a pytree of these. A dimension is an int, a symbol or expression
 (``"B"``, ``"2*T"``), a ``jax.export`` symbolic dimension, or ``None``/``...`` for an anonymous one.
+
+A Python bool is no spec but a value that the callable gets as it is, as is what ``static`` gives, and what ``jax.jit``
+of the callable declares static.
 """
 
 from __future__ import annotations
 
 import collections
+import difflib
 import inspect
 import re
 import warnings
@@ -19,8 +23,11 @@ import jax
 import numpy as np
 from jax import export
 
+from jax2onnx._accepted import nearest, shown
 from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic
 from jax2onnx.errors import InputSpecError
+from jax2onnx.frontend.remedies import first_line
+from jax2onnx.frontend.static import Fixed, Static, released
 from jax2onnx.plugin.naming import dotted, parameters_of, path_name, positional_names
 
 __all__ = ["ACCEPTED", "InputSpec", "Inputs", "parse_inputs"]
@@ -32,7 +39,31 @@ ACCEPTED = (
 _TYPED = re.compile(r"^\s*(?P<dtype>[a-z]\w*)\s*\[(?P<shape>[^\]]*)\]\s*$")
 _SYMBOL = re.compile(r"[A-Za-z_]\w*(?!\w*\s*\()")
 _DIVISIBLE = re.compile(r"^\s*mod\((?P<dim>[^,]+),\s*(?P<by>\d+)\)\s*==\s*0\s*$")
-_CONCRETE = (np.ndarray, np.generic, jax.Array, bool, int, float, complex)
+_CONCRETE = (np.ndarray, np.generic, jax.Array, float, complex)
+_NO_NUMBERS = "OSUVMm"
+"""Kinds of numpy's dtypes that JAX does not have: objects, strings, records, dates."""
+_LETTERS = {"i": "int", "s": "int", "u": "uint", "f": "float"}
+_DTYPES = (
+    "bool",
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (2, 4, 8, 16, 32, 64)),
+    *("float16", "bfloat16", "float32", "float64", "complex64", "complex128"),
+    *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"),
+)
+_SHORT_DTYPES = {
+    **{f"{short}{bits}": f"{long}{bits}" for short, long in _LETTERS.items() for bits in (2, 4, 8, 16, 32, 64)},
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "fp32": "float32",
+    "fp64": "float64",
+    "half": "float16",
+    "c64": "complex64",
+    "c128": "complex128",
+    "int": "int32",
+    "real": "float32",
+    "pred": "bool",
+}
+_WIDEST = 16
+"""Bytes of the widest number that JAX has, complex128."""
 _SYMBOL_ERRORS = (ValueError, TypeError, NotImplementedError)
 """What JAX raises for an expression or a constraint that it does not accept."""
 
@@ -59,11 +90,19 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The flattened inputs, and the way back to the call's arguments."""
+    """The flattened inputs, and the way back to the call's arguments.
+
+    Attributes:
+        specs: the flattened inputs.
+        tree: the structure of the call's ``(args, kwargs)``; static values are in it.
+        symbols: the names of the symbolic dims.
+        warnings: messages to show the user.
+    """
 
     specs: tuple[InputSpec, ...]
     tree: Any
     symbols: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def switches(self) -> tuple[int, ...]:
@@ -72,8 +111,20 @@ class Inputs:
 
     def call(self, fn: Callable[..., Any], leaves: Sequence[Any]) -> Any:
         """Call ``fn`` with the flat ``leaves`` arranged as its positional and keyword arguments."""
-        args, kwargs = jax.tree_util.tree_unflatten(self.tree, leaves)
+        args, kwargs = released(jax.tree_util.tree_unflatten(self.tree, leaves))
         return fn(*args, **kwargs)
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the positional and keyword arguments, with specs in the places of arrays."""
+        args, kwargs = released(jax.tree_util.tree_unflatten(self.tree, self.specs))
+        return args, kwargs
+
+    def described(self, most: int = 6) -> str:
+        """Return the inputs as specs with names: ``x=float32[B,30], mask=bool[B]``."""
+        parts = [f"{spec.name}={described(spec.aval)}" for spec in self.specs[:most]]
+        if len(self.specs) > most:
+            parts.append(f"and {len(self.specs) - most} more")
+        return ", ".join(parts) or "no inputs"
 
 
 def parse_inputs(
@@ -83,6 +134,8 @@ def parse_inputs(
     input_params: Mapping[str, Any] | None = None,
     input_names: Sequence[str] | None = None,
     constraints: Sequence[str] = (),
+    static: Mapping[str, Any] | None = None,
+    training: bool = False,
 ) -> Inputs:
     """Flatten and name the inputs of a call.
 
@@ -92,33 +145,71 @@ def parse_inputs(
         input_params: specs of further keyword arguments that stay inputs of the model.
         input_names: names for the flattened inputs, in order.
         constraints: what holds between symbolic dims, e.g. ``["T >= 4", "mod(T, 2) == 0"]``.
+        static: values that the callable gets as they are, by the names of its parameters.
+        training: what arguments that choose between training and inference are if nothing is given for them.
 
     Raises:
         InputSpecError: a spec, name or constraint is not of an accepted form.
     """
-    if isinstance(inputs, str) or not isinstance(inputs, Sequence | Mapping):
-        raise InputSpecError(
-            f"inputs: expected a list with one spec per argument, got {inputs!r}; a spec is {ACCEPTED}"
-        )
-    positional = inputs
+    _check_form(inputs)
     keywords = dict(input_params or {})
-    option = "input_params"
+    positional: Sequence[Any] = ()
     if isinstance(inputs, Mapping):
-        positional = ()
+        _check_keywords(fn, inputs, "inputs")
         keywords = {**inputs, **keywords}
-        option = "inputs"
-    _check_keywords(fn, keywords, option)
+    else:
+        positional = inputs
+    _check_keywords(fn, input_params or {}, "input_params")
+    _check_keywords(fn, static or {}, "static")
+    arranged = Static(fn, static or {}, training=training).arrange(positional, keywords)
     dims = _Dims(constraints)
     args = []
-    labels = _argument_labels(fn, len(positional))
-    for label, spec in zip(labels, positional, strict=True):
+    labels = _argument_labels(fn, len(arranged.args))
+    for label, spec in zip(labels, arranged.args, strict=True):
         args.append(_read_tree(spec, label, dims))
-    kwargs = {label: _read_tree(spec, label, dims) for label, spec in keywords.items()}
+    kwargs = {label: _read_tree(spec, label, dims) for label, spec in arranged.kwargs.items()}
+    dims.check_constraints()
     specs, tree = jax.tree_util.tree_flatten((tuple(args), kwargs))
     if input_names is not None:
         specs = _renamed(specs, input_names)
     _check_distinct(spec.name for spec in specs)
-    return Inputs(tuple(specs), tree, tuple(dims.symbols))
+    return Inputs(tuple(specs), tree, tuple(dims.symbols), arranged.warnings)
+
+
+def described(aval: Any) -> str:
+    """Return the shape and dtype of an array as a spec: ``float32[B,30]``."""
+    dims = ",".join(map(str, aval.shape))
+    return f"{aval.dtype}[{dims}]"
+
+
+def _check_form(inputs: Any) -> None:
+    """Raise InputSpecError unless the inputs are a list or a mapping of specs."""
+    if isinstance(inputs, str) or not isinstance(inputs, Sequence | Mapping):
+        hint = f"; write [{inputs!r}]" if isinstance(inputs, str) and _TYPED.match(inputs) else ""
+        raise InputSpecError(
+            f"inputs: expected a list with one spec per argument, got {shown(inputs)}{hint}; a spec is {ACCEPTED}"
+        )
+    if isinstance(inputs, Mapping):
+        return
+    if _is_like_shape(inputs):
+        shape = tuple(inputs)
+        raise InputSpecError(
+            f"inputs: {shown(inputs)} is one shape, not a list of specs; write [{shape!r}] for one input of this shape"
+        )
+
+
+def _is_like_shape(node: Any) -> bool:
+    """Return whether a list or tuple is written like a shape: of dimensions only, and not of ``None`` only."""
+    if type(node) not in {list, tuple}:
+        return False
+    is_telling = False
+    for dim in node:
+        if isinstance(dim, bool) or not _is_dim(dim):
+            return False
+        if isinstance(dim, str) and "[" in dim:
+            return False
+        is_telling |= dim is not None
+    return is_telling
 
 
 def _is_shape(node: Any) -> bool:
@@ -128,7 +219,19 @@ def _is_shape(node: Any) -> bool:
 def _is_dim(dim: Any) -> bool:
     if _is_anonymous(dim) or is_symbolic(dim):
         return True
+    if isinstance(dim, bool):
+        return False
     return isinstance(dim, str | int | np.integer)
+
+
+def _is_spec(node: Any) -> bool:
+    """Return whether a node of a pytree is one spec, or is written so much like a shape that it was meant as one."""
+    return _is_shape(node) or _is_like_shape(node) or _is_shape_of_numbers(node)
+
+
+def _is_shape_of_numbers(node: Any) -> bool:
+    """Return whether a tuple is a shape but for a dimension that is a float, a bool or negative."""
+    return type(node) is tuple and all(isinstance(dim, str | float) or _is_dim(dim) for dim in node) and bool(node)
 
 
 def _is_anonymous(dim: Any) -> bool:
@@ -139,10 +242,13 @@ def _is_anonymous(dim: Any) -> bool:
 
 def _read_tree(spec: Any, label: str, dims: _Dims) -> Any:
     """Read the spec of one argument: return its pytree with an ``InputSpec`` for each leaf."""
-    flat, tree = jax.tree_util.tree_flatten_with_path(spec, is_leaf=_is_shape)
-    specs = []
+    flat, tree = jax.tree_util.tree_flatten_with_path(spec, is_leaf=_is_spec)
+    specs: list[Any] = []
     for path, leaf in flat:
         where = f"inputs: {label}{jax.tree_util.keystr(path)}"
+        if isinstance(leaf, bool | Fixed):
+            specs.append(leaf if isinstance(leaf, Fixed) else Fixed(leaf))
+            continue
         try:
             aval, value = _read_leaf(leaf, dims)
         except InputSpecError as error:
@@ -167,11 +273,14 @@ def _read_leaf(spec: Any, dims: _Dims) -> tuple[jax.ShapeDtypeStruct, Any]:
         dtype = np.float32
     elif isinstance(spec, str):
         shape, dtype = _parse_typed(spec)
+    elif _is_like_shape(spec):
+        raise InputSpecError(f"a shape is a tuple: write {tuple(spec)!r} instead of {spec!r}")
     elif isinstance(spec, jax.ShapeDtypeStruct):
         shape = spec.shape
         dtype = spec.dtype
         weak = spec.weak_type
     elif isinstance(spec, _CONCRETE):
+        _check_numbers(getattr(spec, "dtype", np.dtype(type(spec))))
         array = jax.numpy.asarray(spec)
         weak = jax.typeof(array).weak_type
         return jax.ShapeDtypeStruct(array.shape, array.dtype, weak_type=weak), array
@@ -179,17 +288,33 @@ def _read_leaf(spec: Any, dims: _Dims) -> tuple[jax.ShapeDtypeStruct, Any]:
         shape = spec.shape
         dtype = _dtype(spec.dtype)
     else:
-        raise InputSpecError(f"{spec!r} is not an input spec; accepted is {ACCEPTED}")
+        raise InputSpecError(f"{shown(spec)} is not an input spec; {_instead(spec)}accepted is {ACCEPTED}")
     _check_width(dtype)
     parsed = tuple(map(dims.parse, shape))
     return jax.ShapeDtypeStruct(parsed, dtype, weak_type=weak), None
+
+
+def _instead(spec: Any) -> str:
+    """Return what to write instead of something that is no spec, and may be meant as one."""
+    if isinstance(spec, int):
+        return (
+            f"write ({spec},) for the shape of a vector of {spec}, 'int32[]' or np.int32({spec}) for an integer, or "
+            f"static={{'name': {spec}}} for a value that the callable gets as it is; "
+        )
+    if isinstance(spec, tuple):
+        return "a dimension is an int, a string or None; "
+    if isinstance(spec, type):
+        return "write its dtype and shape, for example 'float32[B,30]'; "
+    if hasattr(spec, "shape") and hasattr(spec, "dtype"):
+        return f"write the shape {tuple(spec.shape)!r}, or np.asarray of it; "
+    return ""
 
 
 def _parse_typed(spec: str) -> tuple[list[str], Any]:
     """Return the shape and the dtype of ``float32[B,30]``."""
     match = _TYPED.match(spec)
     if match is None:
-        raise InputSpecError(f"{spec!r} is not of the form dtype[dims], e.g. 'float32[B,30]'")
+        raise InputSpecError(f"{spec!r} is not of the form dtype[dims]; {_typed_instead(spec)}")
     name, dims = match.groups()
     dtype = _dtype(name)
     shape = dims.split(",") if dims.strip() else []
@@ -200,7 +325,24 @@ def _dtype(name: Any) -> Any:
     try:
         return jax.numpy.dtype(name)
     except TypeError as error:
-        raise InputSpecError(f"{name!r} is not a dtype") from error
+        meant = _SHORT_DTYPES.get(str(name), name)
+        hint = f"did you mean {meant!r}?" if meant != name else nearest(name, _DTYPES, "the dtypes are")
+        raise InputSpecError(f"{name!r} is not a dtype; {hint}") from error
+
+
+def _typed_instead(spec: str) -> str:
+    """Return what to write instead of a string that is no spec."""
+    name, _, rest = spec.replace("(", "[").replace(")", "]").partition("[")
+    dims = rest.rstrip("] ").strip(", ")
+    name = name.strip(" ,").lower()
+    if name in _DTYPES:
+        return f"write '{name}[{dims}]'"
+    if "=" in spec:
+        key, _, value = spec.partition("=")
+        return f"give it by name: inputs={{{key.strip()!r}: {value.strip()!r}}}"
+    if _SYMBOL.fullmatch(spec):
+        return f"write ({spec!r},) for a shape with this dimension, or for example 'float32[{spec}]'"
+    return "write for example 'float32[B,30]'"
 
 
 class _Dims:
@@ -208,16 +350,20 @@ class _Dims:
 
     Attributes:
         symbols: the names of the symbols so far, in order.
+        _written: the names as the specs have them; an equality among the constraints may replace one by another.
     """
 
     def __init__(self, constraints: Sequence[str]) -> None:
-        if isinstance(constraints, str):
-            raise InputSpecError(f"constraints: expected a list of strings, got {constraints!r}")
         complete = [*constraints, *_with_negative_divisors(constraints)]
         try:
             self._scope = export.SymbolicScope(complete)
         except (*_SYMBOL_ERRORS, InconclusiveDimensionOperation) as error:
-            raise InputSpecError(f"constraints: {list(constraints)!r} is not accepted: {error}") from error
+            raise InputSpecError(
+                f"constraints: {list(constraints)!r} is not accepted: {first_line(error)}; "
+                "write conditions such as 'T >= 4', 'T <= B' or 'mod(T, 2) == 0'"
+            ) from error
+        self._constraints = constraints
+        self._written: set[str] = set()
         self._users_scope: Any = None
         self._is_constrained = bool(constraints)
         self._anonymous = 0
@@ -235,8 +381,25 @@ class _Dims:
         if isinstance(dim, str):
             return self._parse_expression(dim)
         if isinstance(dim, bool) or int(dim) < 0:
-            raise InputSpecError(f"a dimension is a non-negative int or a symbol, got {dim!r}")
+            hint = "; write None for a size that is not known" if dim == -1 else ""
+            raise InputSpecError(f"a dimension is a non-negative int or a symbol, got {dim!r}{hint}")
         return int(dim)
+
+    def check_constraints(self) -> None:
+        """Raise InputSpecError for a constraint about a symbol that no input has.
+
+        An equality may introduce symbols: ``B == 2*n`` makes the dimension ``B`` twice a new one.
+        """
+        known = {*self._written, *self.symbols}
+        named = {text: set(_SYMBOL.findall(text)) for text in self._constraints}
+        for _ in named:
+            for text, names in named.items():
+                if "==" in text and not known.isdisjoint(names):
+                    known |= names
+        for text, names in named.items():
+            for name in sorted(names - known):
+                hint = nearest(name, known, "their dimensions are")
+                raise InputSpecError(f"constraints: {text!r} is about {name}, which no input has; {hint}")
 
     def _parse_expression(self, text: str) -> Any:
         scope = self._users_scope or self._scope
@@ -244,8 +407,10 @@ class _Dims:
             (dim,) = export.symbolic_shape(text, scope=scope)
         except _SYMBOL_ERRORS as error:
             raise InputSpecError(
-                f"the dimension {text!r} is not a symbol or an expression of symbols: {error}"
+                f"the dimension {text!r} is not a symbol or an expression of symbols: {first_line(error)}; "
+                "write for example 'B', '2*B' or 'B + 1'"
             ) from error
+        self._written.update(_SYMBOL.findall(text))
         if is_symbolic(dim):
             self._note(dim)
         return dim
@@ -287,11 +452,21 @@ def _check_width(dtype: Any) -> None:
     if jax.numpy.issubdtype(dtype, jax.dtypes.extended):
         return
     wanted = jax.numpy.dtype(dtype)
+    _check_numbers(wanted)
     if jax.dtypes.canonicalize_dtype(wanted) != wanted:
         raise InputSpecError(
             f"{wanted} needs 64-bit types, which this process has switched off; "
-            "set jax.config.update('jax_enable_x64', True), or ask for a 32-bit dtype"
+            "set jax.config.update('jax_enable_x64', True) or the environment variable JAX_ENABLE_X64=1, "
+            "or ask for a 32-bit dtype"
         )
+
+
+def _check_numbers(dtype: Any) -> None:
+    """Raise InputSpecError for a dtype that JAX does not have."""
+    if isinstance(dtype, np.dtype) and (
+        (dtype.kind in _NO_NUMBERS and dtype.isbuiltin == 1) or dtype.itemsize > _WIDEST
+    ):
+        raise InputSpecError(f"JAX has no arrays of {dtype}; convert it to numbers, for example to float32 or int32")
 
 
 def _check_keywords(fn: Callable[..., Any], names: Iterable[str], option: str) -> None:
@@ -303,8 +478,12 @@ def _check_keywords(fn: Callable[..., Any], names: Iterable[str], option: str) -
     try:
         signature.bind_partial(**dict.fromkeys(names))
     except TypeError as error:
-        taken = ", ".join(parameter.name for parameter in parameters)
-        raise InputSpecError(f"{option}: {error}; the callable takes {taken or 'nothing'}") from error
+        taken = [parameter.name for parameter in parameters]
+        unknown = [name for name in names if name not in taken]
+        hint = f"the callable takes {', '.join(taken) or 'nothing'}"
+        if unknown and difflib.get_close_matches(unknown[0], taken, n=1):
+            hint = f"{nearest(unknown[0], taken)} {hint}"
+        raise InputSpecError(f"{option}: {error}; {hint}") from error
 
 
 def _argument_labels(fn: Callable[..., Any], count: int) -> list[str]:
@@ -315,7 +494,8 @@ def _argument_labels(fn: Callable[..., Any], count: int) -> list[str]:
 
 def _renamed(specs: Sequence[InputSpec], names: Sequence[str]) -> list[InputSpec]:
     if len(names) != len(specs):
-        raise InputSpecError(f"input_names: {len(names)} names for {len(specs)} inputs")
+        listed = ", ".join(spec.name for spec in specs) or "none"
+        raise InputSpecError(f"input_names: {len(names)} names for {len(specs)} inputs; the inputs are {listed}")
     return [replace(spec, name=name) for spec, name in zip(specs, names, strict=True)]
 
 

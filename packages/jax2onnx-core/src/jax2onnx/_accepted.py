@@ -1,0 +1,156 @@
+"""Accepted: which values an argument may have, and what was probably meant by another one."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+import os
+import reprlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias
+
+from jax2onnx.errors import InputSpecError
+
+__all__ = [
+    "Accept",
+    "any_of",
+    "call",
+    "flag",
+    "list_of",
+    "mapping",
+    "nearest",
+    "none",
+    "number",
+    "one_of",
+    "path",
+    "shown",
+    "text",
+    "whole_number",
+]
+
+Accept: TypeAlias = Callable[[str, Any], None]
+"""Takes the name of an argument and its value; raises InputSpecError for a value that is not accepted."""
+
+_CUTOFF = 0.6
+
+
+def nearest(name: Any, known: Collection[str], what: str = "known are") -> str:
+    """Return what was probably meant by a name, or all the names that there are."""
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=_CUTOFF)
+    lower = {other.lower(): other for other in known}
+    close = close or difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=_CUTOFF)
+    if close:
+        return f"did you mean {lower.get(close[0], close[0])!r}?"
+    listed = ", ".join(sorted(known))
+    return f"{what} {listed}" if listed else "there are none"
+
+
+def shown(value: Any) -> str:
+    """Return a value in a few words, as Python writes it."""
+    limited = reprlib.Repr()
+    limited.maxstring = limited.maxother = 60
+    return " ".join(limited.repr(value).split())
+
+
+def flag(option: str, value: Any) -> None:
+    """Accept True and False."""
+    if not isinstance(value, bool):
+        is_word = isinstance(value, str) and value.lower() in {"true", "false"}
+        hint = f"write {option}={str(value).capitalize()}" if is_word else f"write {option}=True or {option}=False"
+        _refuse(option, "True or False", value, hint)
+
+
+def one_of(choices: Sequence[str]) -> Accept:
+    """Return what accepts a word out of a few."""
+
+    def accept(option: str, value: Any) -> None:
+        if value not in choices:
+            listed = " or ".join(map(repr, choices))
+            _refuse(option, listed, value, nearest(value, choices, "write one of"))
+
+    return accept
+
+
+def text(option: str, value: Any) -> None:
+    """Accept a string that is not empty."""
+    if not isinstance(value, str) or not value:
+        _refuse(option, "a string that is not empty", value, f"write {option}='...'")
+
+
+def whole_number(option: str, value: Any) -> None:
+    """Accept an int."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        is_digits = isinstance(value, str) and value.strip().lstrip("-").isdecimal()
+        _refuse(option, "an int", value, f"write {option}={int(value)}" if is_digits else "write a whole number")
+
+
+def number(option: str, value: Any) -> None:
+    """Accept a number that is not negative."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or math.isnan(value) or value < 0:
+        _refuse(option, "a number that is not negative", value, f"write for example {option}=1e-3")
+
+
+def call(option: str, value: Any) -> None:
+    """Accept what can be called."""
+    if not callable(value):
+        _refuse(option, "a callable", value, "pass a function")
+
+
+def path(option: str, value: Any) -> None:
+    """Accept the name of a file."""
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        _refuse(option, "the name of a file", value, "write for example 'model.onnx'")
+
+
+def none(option: str, value: Any) -> None:
+    """Accept None."""
+    if value is not None:
+        _refuse(option, "None", value, f"leave {option} out")
+
+
+def list_of(accept: Accept, example: str) -> Accept:
+    """Return what accepts a list of values that ``accept`` accepts."""
+
+    def accept_all(option: str, value: Any) -> None:
+        if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence | set | frozenset):
+            is_item = _accepts(accept, value)
+            _refuse(option, "a list", value, f"write {option}=[{value!r}]" if is_item else f"write {option}={example}")
+        for index, item in enumerate(value):
+            accept(f"{option}[{index}]", item)
+
+    return accept_all
+
+
+def mapping(accept: Accept, example: str) -> Accept:
+    """Return what accepts a mapping from names to values that ``accept`` accepts."""
+
+    def accept_all(option: str, value: Any) -> None:
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            _refuse(option, "a mapping from names", value, f"write {option}={example}")
+        for key, item in value.items():
+            accept(f"{option}[{key!r}]", item)
+
+    return accept_all
+
+
+def any_of(*accepts: Accept) -> Accept:
+    """Return what accepts a value that one of several accepts; the last one's message is the one that is shown."""
+
+    def accept(option: str, value: Any) -> None:
+        if not any(_accepts(one, value) for one in accepts):
+            accepts[-1](option, value)
+
+    return accept
+
+
+def _accepts(accept: Accept, value: Any) -> bool:
+    try:
+        accept("", value)
+    except InputSpecError:
+        return False
+    return True
+
+
+def _refuse(option: str, expected: str, value: Any, hint: str) -> NoReturn:
+    raise InputSpecError(f"{option}: expected {expected}, got {shown(value)}; {hint}")
