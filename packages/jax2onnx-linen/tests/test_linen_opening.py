@@ -150,7 +150,7 @@ def test_an_update_of_immutable_variables_names_the_remedies(net):
 
 
 def test_training_says_that_modes_are_arguments(net):
-    with pytest.warns(UserWarning, match="training=True changes nothing"):
+    with pytest.warns(UserWarning, match="training=True decides nothing"):
         to_onnx(net, INPUTS, training=True)
 
 
