@@ -23,7 +23,12 @@ import onnx_ir as ir
 
 from jax2onnx.legalise.carriers import Trust
 from jax2onnx.legalise.casts import encode, narrow, retype
-from jax2onnx.legalise.ort_workarounds import keep_products, lacks_fused_products, node_workarounds
+from jax2onnx.legalise.ort_workarounds import (
+    keep_products,
+    keep_quotients,
+    lacks_fused_products,
+    node_workarounds,
+)
 from jax2onnx.legalise.plan import Plan, Planner
 from jax2onnx.tidy.subgraphs import bodies
 
@@ -38,7 +43,7 @@ __all__ = ["legalise"]
 def legalise(model: ir.Model, target: Target) -> None:
     """Insert casts around the nodes for which the target has no kernel, in place, in subgraphs and functions too.
 
-    Operations on float64 that the optimiser of onnxruntime would spoil are replaced by equal ones that it leaves alone.
+    What the optimiser of onnxruntime would spoil is replaced by an equal that it leaves alone.
 
     Raises:
         NoKernelError: a node can be executed in no dtype that keeps its values.
@@ -65,7 +70,9 @@ class _Legaliser:
     def __init__(self, target: Target, root: ir.Graph, functions: Functions, *, is_function: bool = False) -> None:
         self._functions = functions
         self._is_function = is_function
+        self._arguments = root.inputs if is_function else ()
         self._keeps_products = lacks_fused_products(target)
+        self._keeps_quotients = target.is_onnxruntime
         self._workarounds = node_workarounds(target)
         self._planner = Planner(target, root.opset_imports, functions)
         self._carried: dict[tuple[ir.Value, Carrier], _Carried] = {}
@@ -90,6 +97,8 @@ class _Legaliser:
             result = node.outputs[0]
             if not result.uses() and not result.is_graph_output():
                 graph.remove(node, safe=True)
+        if self._keeps_quotients:
+            keep_quotients(graph, arguments=self._arguments)
 
     def _widen_inputs(self, node: ir.Node, plan: Plan) -> Trust:
         """Give a node its inputs in their carriers; return the least that one of these promises."""

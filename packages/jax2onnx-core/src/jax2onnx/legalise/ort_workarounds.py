@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jax2onnx.legalise.schema import Functions
     from jax2onnx.legalise.targets import Target
 
-__all__ = ["keep_near_neutral", "keep_products", "lacks_fused_products", "node_workarounds"]
+__all__ = ["keep_near_neutral", "keep_products", "keep_quotients", "lacks_fused_products", "node_workarounds"]
 
 NodeWorkaround: TypeAlias = "Callable[[ir.Graph, ir.Node], None]"
 """Rewrites a node of a graph in place. What it inserts is not legalised, so there must be kernels for its dtypes."""
@@ -147,3 +147,64 @@ def _below_transposes(graph: ir.Graph, inputs: Iterable[ir.Value], functions: Fu
         if starts or not reached.isdisjoint(node.inputs):
             reached.update(node.outputs)
     return reached
+
+
+_WHOLE = frozenset({DataType.INT32, DataType.INT64})
+"""The integers of which the optimiser takes ``1 / x * y`` for ``y / x``."""
+
+
+def keep_quotients(graph: ir.Graph, *, arguments: Iterable[ir.Value] = ()) -> None:
+    """Put a node that does nothing behind every integer quotient of which the optimiser might make another.
+
+    It rewrites ``Mul(Div(1, x), y)`` to ``Div(y, x)``, of integers too: the remainder ``1 - (1 div x) * x`` is then 0.
+    Rewrite ``Mul(Div(c, x), y)`` to ``Mul(Max(Div(c, x)), y)``, for ``x, y: int32[...]`` (or int64), where ``c`` is 1,
+    in one element, or may turn out to be 1 when the optimiser computes it from constants.
+
+    Args:
+        graph: changed in place, when its nodes have the dtypes in which they are executed; graphs within are not.
+        arguments: of a function, its inputs: the optimiser sees its nodes in place of the calls, with their operands.
+    """
+    known = frozenset(arguments)
+    for node in list(graph):
+        quotient = node.outputs[0]
+        if node.op_type != "Div" or quotient.dtype not in _WHOLE or quotient.is_graph_output():
+            continue
+        products = [use for use in quotient.uses() if use.node.op_type == "Mul"]
+        dividend = node.inputs[0]
+        assert dividend is not None
+        if products and _may_be_one(dividend, known):
+            kept = ir.node("Max", [quotient], outputs=[like(quotient, quotient.dtype)])
+            kept.metadata_props.update(node.metadata_props)
+            graph.insert_after(node, kept)
+            for use in products:
+                use.node.replace_input_with(use.idx, kept.outputs[0])
+
+
+def _may_be_one(value: ir.Value, arguments: frozenset[ir.Value]) -> bool:
+    """Return whether the optimiser may see that a value is 1, in one element."""
+    shape = value.shape
+    if shape is not None and any(isinstance(dim, int) and dim != 1 for dim in shape):
+        return False
+    constant = ir.convenience.get_const_tensor(value)
+    if constant is not None:
+        return constant.size == 1 and constant.numpy().item() == 1
+    return not _varies(value, arguments)
+
+
+def _varies(value: ir.Value, arguments: frozenset[ir.Value]) -> bool:
+    """Return whether a value depends on an input of the model, or changes in a loop."""
+    seen: set[ir.Value] = set()
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if one in seen or one in arguments:
+            continue
+        seen.add(one)
+        producer = one.producer()
+        if producer is None:
+            if not one.is_initializer():
+                return True
+            continue
+        if producer.op_type not in {"Shape", "Size"}:
+            waiting += [operand for operand in producer.inputs if operand is not None]
+    return False
