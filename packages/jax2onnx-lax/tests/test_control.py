@@ -93,9 +93,35 @@ def test_a_known_choice_is_made_at_conversion() -> None:
     assert operators(model) == {"Cos": 1}
 
 
-def test_the_choice_by_platform_is_the_default_one() -> None:
-    fn = lambda x: lax.platform_dependent(x, tpu=jnp.sin, default=jnp.cos)  # noqa: E731 - as a user writes it
-    assert operators(to_onnx(fn, [(3,)])) == {"Cos": 1}
+@pytest.mark.parametrize(
+    "branches",
+    [
+        {"tpu": jnp.sin, "default": jnp.cos},
+        {"cpu": jnp.cos, "default": jnp.sin},
+        {"cpu": jnp.cos, "tpu": jnp.sin},
+        {"cuda": jnp.sin, "tpu": jnp.sin, "cpu": jnp.cos, "default": jnp.sin},
+        {"cuda": jnp.cos, "cpu": jnp.cos, "default": jnp.sin},
+    ],
+)
+def test_the_choice_by_platform_is_the_one_of_a_cpu(branches) -> None:
+    fn = lambda x: lax.platform_dependent(x, **branches)  # noqa: E731 - as a user writes it
+    assert operators(verified(fn, [(3,)])) == {"Cos": 1}
+
+
+@pytest.mark.parametrize("wrap", [jax.jit, jax.vmap, lambda f: lambda x: lax.map(f, x)])
+def test_the_choice_by_platform_within(wrap) -> None:
+    fn = wrap(lambda x: lax.platform_dependent(x, cpu=jnp.cos, default=jnp.sin))
+    assert operators(verified(fn, [(3, 2)])).keys() <= {"Cos", "Scan"}
+
+
+def test_a_choice_without_a_branch_for_a_cpu_leads_to_one() -> None:
+    def fn(x, **further):
+        return lax.platform_dependent(x, tpu=jnp.sin, cuda=jnp.cos, **further)
+
+    with pytest.raises(UnsupportedCaseError, match=r"pass default= or cpu= to jax\.lax\.platform_dependent"):
+        to_onnx(fn, [(3,)])
+    assert operators(verified(lambda x: fn(x, cpu=jnp.cos), [(3,)])) == {"Cos": 1}
+    assert operators(verified(lambda x: fn(x, default=jnp.cos), [(3,)])) == {"Cos": 1}
 
 
 def test_branches_capture_instead_of_copying() -> None:

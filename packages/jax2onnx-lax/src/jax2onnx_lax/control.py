@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _BOOL = jax.ShapeDtypeStruct((), np.dtype(np.bool_))
 _Body: TypeAlias = Callable[[], Sequence[ir.Value]]
 _INT64 = jax.ShapeDtypeStruct((), np.dtype(np.int64))
+_Platforms: TypeAlias = Sequence[str] | None
+"""For which platforms a branch is; None: for all others."""
 
 
 FACTS = {
@@ -43,10 +45,15 @@ def register(registry: BoundLowerings) -> None:
 
 
 def cond(
-    ctx: LoweringContext, index: ir.Value, *operands: ir.Value, branches: Sequence[Any], branches_platforms: Any = None
+    ctx: LoweringContext,
+    index: ir.Value,
+    *operands: ir.Value,
+    branches: Sequence[Any],
+    branches_platforms: Sequence[_Platforms] | None = None,
 ) -> Sequence[ir.Value]:
     """Lower ``cond`` to nested ``If``; an index out of range takes the last branch."""
-    del branches_platforms
+    if branches_platforms is not None:
+        return ctx.inline(branches[_of_cpu(ctx, branches_platforms)], *operands)
     if index.const_value is not None:
         chosen = int(index.const_value.numpy())
         return ctx.inline(branches[chosen if 0 <= chosen < len(branches) else -1], *operands)
@@ -275,17 +282,22 @@ def custom_linear_solve(
     return ctx.inline(jaxprs.solve, *operands[start:end], *operands[right:])
 
 
-def platform_index(ctx: LoweringContext, *, platforms: Sequence[Sequence[str] | None]) -> ir.Value:
-    """Lower ``platform_index`` to the index of the default branch, or of the CPU's where there is no default."""
-    chosen: int | None = None
+def platform_index(ctx: LoweringContext, *, platforms: Sequence[_Platforms]) -> ir.Value:
+    """Lower ``platform_index``."""
+    return ctx.constant(_of_cpu(ctx, platforms), ctx.aval_out.dtype)
+
+
+def _of_cpu(ctx: LoweringContext, platforms: Sequence[_Platforms]) -> int:
+    """Return the index of the branch that JAX takes on a CPU: the CPU's own, or else the default one."""
+    default: int | None = None
     for index, names in enumerate(platforms):
         if names is None:
-            return ctx.constant(index, ctx.aval_out.dtype)
-        if "cpu" in names and chosen is None:
-            chosen = index
-    if chosen is not None:
-        return ctx.constant(chosen, ctx.aval_out.dtype)
-    raise ctx.unsupported(
-        f"no branch is for the CPU or the default; they are for {platforms}",
-        "pass default= to jax.lax.platform_dependent",
-    )
+            default = index
+        elif "cpu" in names:
+            return index
+    if default is None:
+        raise ctx.unsupported(
+            f"no branch is for the CPU or the default; they are for {platforms}",
+            "pass default= or cpu= to jax.lax.platform_dependent",
+        )
+    return default
