@@ -91,7 +91,7 @@ def _pivoted(a: Array, permutation: Array, first: Any) -> tuple[Array, Array, Ar
 def householder_product(a: Array, taus: Array) -> Array:
     """Return the first columns of the product of the packed reflections, as many as ``a`` has."""
     m, n = a.shape[-2:]
-    return ormqr(a, taus, eye(a, m)[..., :n], left=True, transpose=False)
+    return ormqr(a, taus, eye(a, m, n), left=True, transpose=False)
 
 
 def ormqr(a: Array, taus: Array, c: Array, *, left: bool, transpose: bool) -> Array:
@@ -119,7 +119,7 @@ def qr(a: Array, *, pivoting: bool, full_matrices: bool, use_magma: Any = None) 
     packed, *order, taus = _pivoted(a, natural, 0) if pivoting else geqrf(a)
     if m == 0:
         order = list(map(jnp.zeros_like, order))
-    q = ormqr(packed, taus, eye(a, m)[..., :size], left=True, transpose=False)
+    q = ormqr(packed, taus, eye(a, m, size), left=True, transpose=False)
     return q, jnp.triu(packed[..., :size, :]), *order
 
 

@@ -158,7 +158,7 @@ def svd(
         return (s, u, jnp.zeros((*a.shape[:-2], 0, 0), a.dtype)) if compute_uv else (s,)
     a, finite = finite_or_zero(a)
     a, scale = scaled(a)
-    q, r = qr(a, pivoting=False, full_matrices=full_matrices)
+    q, r = qr(a, pivoting=False, full_matrices=full_matrices and compute_uv)
     orthogonal, v = _orthogonalise(r[..., :n, :], vectors=compute_uv)
     s = jnp.sqrt(jnp.sum(square(orthogonal), axis=-1))
     order = jnp.argsort(-s, axis=-1)

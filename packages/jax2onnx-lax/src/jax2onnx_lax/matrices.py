@@ -61,9 +61,13 @@ def product(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
-def eye(a: Array, n: int) -> Array:
-    """Return identity matrices, one for each matrix of ``a``."""
-    return jnp.broadcast_to(jnp.eye(n, dtype=a.dtype), (*a.shape[:-2], n, n))
+def eye(a: Array, n: int, m: int | None = None) -> Array:
+    """Return identity matrices of height ``n``, one for each matrix of ``a``; of a width ``m``, their first columns.
+
+    The columns that are not wanted are never made: of a tall matrix they would be its height squared.
+    """
+    width = n if m is None else m
+    return jnp.broadcast_to(jnp.eye(n, width, dtype=a.dtype), (*a.shape[:-2], n, width))
 
 
 def steps(n: int, body: Callable[[Any, State], State], init: State) -> State:
