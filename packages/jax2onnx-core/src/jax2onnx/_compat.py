@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import operator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,8 +76,29 @@ def expand_run_state(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
 
 def expand_hi_primitive(eqn: Any) -> tuple[Any, Sequence[Any]]:
     """Return the jaxpr, and its constants, into which JAX itself expands a ``call_hi_primitive`` equation."""
-    avals = [unsharded(v.aval) for v in eqn.invars]
-    return open_jaxpr(jax.make_jaxpr(lambda *args: eqn.primitive.to_lojax(*args, **eqn.params))(*avals))
+    return expand_by(eqn.primitive.to_lojax)(eqn)
+
+
+def expand_by(function: Callable[..., Any]) -> Callable[[Any], tuple[Any, Sequence[Any]]]:
+    """Return what finds the jaxpr, and its constants, by which a function computes an equation's results.
+
+    The function takes the operands, and the params as keywords.
+    """
+
+    def find(eqn: Any) -> tuple[Any, Sequence[Any]]:
+        avals = [unsharded(v.aval) for v in eqn.invars]
+        return open_jaxpr(jax.make_jaxpr(functools.partial(function, **eqn.params))(*avals))
+
+    return find
+
+
+def expand_as_defined(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
+    """Return the jaxpr, and its constants, by which a primitive's library defines it; None if it is defined otherwise.
+
+    For primitives whose definition is known to be a function of the operands alone.
+    """
+    found = definition(eqn.primitive)
+    return expand_by(found.function)(eqn) if found is not None else None
 
 
 def discharge(jaxpr: Any, consts: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
@@ -173,15 +195,79 @@ def special_function(name: str) -> Callable[..., Any]:
 
 def own_definition(name: str) -> Callable[..., Any] | None:
     """Return JAX's own definition, in plainer primitives, of a primitive on a CPU; None if it is none such."""
-    for lowerings in (_mlir._platform_specific_lowerings["cpu"], _mlir._lowerings):  # noqa: SLF001
+    for lowerings in _jit_rules():
         for primitive, entry in lowerings.items():
             if primitive.name == name:
-                rule = getattr(entry, "rule", entry)
-                held = inspect.getclosurevars(rule).nonlocals if inspect.isfunction(rule) else {}
-                if "fun" in held:
-                    function: Callable[..., Any] = held["fun"]
+                function = _lowered_function(entry)
+                if function is not None:
                     return function
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A function, in plainer primitives, that defines a primitive.
+
+    Attributes:
+        function: it takes the primitive's operands, and its params as keywords.
+        library: the package that it is from.
+        is_traced_by_jit: whether JAX traces it in jitted programs; any other is only ever called with arrays.
+    """
+
+    function: Callable[..., Any]
+    library: str
+    is_traced_by_jit: bool
+
+
+def definition(primitive: Any) -> Definition | None:
+    """Return how a primitive is defined by plainer ones on a CPU; None if it is an operation of its own."""
+    for lowerings in _jit_rules():
+        function = _lowered_function(lowerings.get(primitive))
+        if function is not None:
+            return Definition(function, _library(function), is_traced_by_jit=True)
+    function = vars(primitive).get("impl")
+    innermost = _innermost(function)
+    # ``apply_primitive`` compiles what the primitive lowers to.
+    if function is None or innermost.__name__ == "apply_primitive":
+        return None
+    return Definition(function, _library(function), is_traced_by_jit=False)
+
+
+def _jit_rules() -> Sequence[Mapping[Any, Any]]:
+    """Return the rules by which JAX compiles primitives on a CPU, those that are preferred first."""
+    return _mlir._platform_specific_lowerings["cpu"], _mlir._lowerings  # noqa: SLF001
+
+
+def _lowered_function(entry: Any) -> Callable[..., Any] | None:
+    """Return the function of which ``mlir.lower_fun`` made a rule; None if the rule is made otherwise."""
+    rule = getattr(entry, "rule", entry)
+    held = inspect.getclosurevars(rule).nonlocals if inspect.isfunction(rule) else {}
+    function: Callable[..., Any] | None = held.get("fun")
+    return function
+
+
+def _library(function: Any) -> str:
+    """Return the top-level package of the function that does the work of another."""
+    module = getattr(_innermost(function), "__module__", None) or "an unknown package"
+    return str(module).partition(".")[0]
+
+
+def _innermost(function: Any) -> Any:
+    """Return the function that partials, and wrappers around one function, call in the end."""
+    while True:
+        if isinstance(function, functools.partial):
+            function = function.func
+            continue
+        cells = getattr(function, "__closure__", None) or ()
+        wrapped = [cell.cell_contents for cell in cells if callable(cell.cell_contents)]
+        if len(wrapped) != 1 or "<locals>" not in function.__qualname__:
+            return function
+        function = wrapped[0]
+
+
+def inner_jaxprs(eqn: Any) -> Iterable[Any]:
+    """Return the open jaxprs among the params of a jaxpr's equation."""
+    return _core.jaxprs_in_params(eqn.params)
 
 
 def key_implementation(dtype: Any) -> Any:

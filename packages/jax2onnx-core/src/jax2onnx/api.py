@@ -41,6 +41,8 @@ from jax2onnx.plugin import loader
 from jax2onnx.plugin.functions import exporting, marked_call
 from jax2onnx.plugin.lowerings import MIN_OPSET
 from jax2onnx.plugin.opening import Opening
+from jax2onnx.program.definitions import Defined
+from jax2onnx.program.flatten import Note, Warned
 from jax2onnx.program.prepare import FindFunctions, Preparer
 from jax2onnx.program.program import Program
 from jax2onnx.program.text import describe
@@ -54,8 +56,10 @@ if TYPE_CHECKING:
     from jax2onnx.fusion.records import Record
     from jax2onnx.fusion.report import FusionReport
     from jax2onnx.legalise.targets import Target
+    from jax2onnx.plugin.fusions import Fusion
     from jax2onnx.plugin.opening import Opened
-    from jax2onnx.plugin.registry import Named, Registry
+    from jax2onnx.plugin.registry import Named
+    from jax2onnx.program.facts import FactTable
 
 _PROTO_LIMIT = 2**31 - 1
 _Specs: TypeAlias = Sequence[Any] | Mapping[str, Any]
@@ -246,7 +250,8 @@ def export_ir(fn: Any, inputs: _Specs, options: Options | None = None) -> ir.Mod
     if export.records is not None:
         receive = _print if options.explain is True else options.explain
         assert callable(receive)
-        receive(report(export.records))
+        defined = [note for note in export.notes if isinstance(note, Defined)]
+        receive(report(export.records, defined))
     return export.model
 
 
@@ -288,6 +293,7 @@ class _Export:
         model: the model, from the stage ``lowered`` on.
         warnings: messages to show the user.
         records: what fusions found and missed; None if that was not asked for.
+        notes: what flattening has to tell of the program.
     """
 
     def __init__(self, fn: Any, inputs: _Specs, options: Options) -> None:
@@ -297,6 +303,7 @@ class _Export:
         self.model: ir.Model
         self.warnings: list[str] = []
         self.records: list[Record] | None = [] if options.explain else None
+        self.notes: list[Note] = []
 
     def stages(self) -> Iterator[tuple[Stage, Program | ir.Model]]:
         """Do one stage after the other; yield the name and the result of each."""
@@ -304,13 +311,15 @@ class _Export:
         _check_opset(options.opset)
         loaded = loader.load()
         registry = loaded.registry()
+        facts = registry.facts.with_lowered(options.lowerings or ())
         target = _find_target(options, registry.targets)
         opened, parsed = self._open(loaded.hook)
         with exporting(lambda node: loaded.hook.jax2onnx_carry(target=node)):
-            traced = trace(opened, parsed, registry.facts)
+            traced = trace(opened, parsed, facts)
+        self.notes += traced.notes
         yield "program", traced.program
 
-        preparer = Preparer(registry.facts, self._find_functions(registry), marked_call)
+        preparer = Preparer(facts, self._find_functions(registry.fusions, facts), marked_call, self.notes)
         program = preparer.prepare(traced.program)
         yield "fused", program
 
@@ -327,7 +336,8 @@ class _Export:
         border = Border(driver.op, parsed, traced, options)
         border.outputs(driver.run(program, border.operands()))
         self.model = _assemble(border, driver, options.name or opened.name)
-        self.warnings += [*opened.warnings, *parsed.warnings, *driver.warnings]
+        told = [note.message for note in self.notes if isinstance(note, Warned)]
+        self.warnings += [*opened.warnings, *parsed.warnings, *told, *driver.warnings]
         yield "lowered", self.model
 
         tidy(self.model, fold_batch_norm=options.fold_batch_norm)
@@ -354,14 +364,14 @@ class _Export:
         )
         return opened, parsed
 
-    def _find_functions(self, registry: Registry) -> FindFunctions | None:
-        fusions = tuple(registry.fusions)
+    def _find_functions(self, registered: Named[Fusion], facts: FactTable) -> FindFunctions | None:
+        fusions = tuple(registered)
         if not self._options.fusions or not fusions:
             return None
 
         def find(program: Program, *, exclude: frozenset[str], derived: bool) -> Program:
             records = None if derived else self.records
-            return fuse(program, fusions, registry.facts, opset=self._options.opset, exclude=exclude, explain=records)
+            return fuse(program, fusions, facts, opset=self._options.opset, exclude=exclude, explain=records)
 
         return find
 

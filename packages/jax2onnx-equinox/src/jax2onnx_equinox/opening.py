@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
+import equinox.internal as eqxi
 import jax
 
 from jax2onnx.errors import UnsupportedCaseError
 from jax2onnx.plugin import Leaves, Opened, Opening, canonical, is_parameter, key_name, mode_warning, outline_class
 
 _JitWrapper: Any = type(eqx.filter_jit(lambda: None))
+_NoInline: Any = type(eqxi.noinline(lambda: None))
 _WRAPPERS = frozenset({"__self__", "_fun", "_fn", "fn", "__wrapped__"})
 """Fields through which bound methods and equinox's transformations hold what they call."""
 
@@ -90,9 +92,17 @@ class _Call:
 
 def _leaves(held: Any) -> Leaves:
     flat, tree = jax.tree_util.tree_flatten_with_path(held)
-    given = iter(_named([path for path, leaf in flat if is_parameter(leaf)]))
-    names = [next(given) if is_parameter(leaf) else None for _, leaf in flat]
+    numbers = _numbers_of_functions(held)
+    is_param = [is_parameter(leaf) and id(leaf) not in numbers for _, leaf in flat]
+    given = iter(_named([path for (path, _), chosen in zip(flat, is_param, strict=True) if chosen]))
+    names = [next(given) if chosen else None for chosen in is_param]
     return Leaves([canonical(leaf) for _, leaf in flat], names, tree)
+
+
+def _numbers_of_functions(held: Any) -> frozenset[int]:
+    """Return the ids of the arrays by which functions of ``eqxi.noinline`` find what they call: no parameters."""
+    modules = [module for _, module in _walk(held)]
+    return frozenset(id(module.dynamic_index) for module in modules if isinstance(module, _NoInline))
 
 
 def _named(paths: list[Any]) -> list[str]:

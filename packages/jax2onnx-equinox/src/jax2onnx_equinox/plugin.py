@@ -10,7 +10,7 @@ from jax2onnx.plugin import hookimpl
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jax2onnx.plugin import BoundExamples, BoundFusions, Opened, Opening
+    from jax2onnx.plugin import BoundExamples, BoundFusions, BoundLowerings, Opened, Opening
 
 
 @hookimpl
@@ -24,6 +24,14 @@ def jax2onnx_open(target: Callable[..., Any], opening: Opening) -> Opened | None
 
 
 @hookimpl
+def jax2onnx_register_lowerings(registry: BoundLowerings) -> None:
+    """State what equinox's own primitives are."""
+    from jax2onnx_equinox import primitives
+
+    primitives.register(registry)
+
+
+@hookimpl
 def jax2onnx_register_fusions(registry: BoundFusions) -> None:
     """Register the normalisation layers."""
     from jax2onnx_equinox import fusions
@@ -34,6 +42,6 @@ def jax2onnx_register_fusions(registry: BoundFusions) -> None:
 @hookimpl
 def jax2onnx_register_examples(registry: BoundExamples) -> None:
     """Register models and layers of equinox."""
-    from jax2onnx_equinox import examples
+    from jax2onnx_equinox import examples, internal_examples
 
-    registry.add(*examples.ALL)
+    registry.add(*examples.ALL, *internal_examples.ALL)

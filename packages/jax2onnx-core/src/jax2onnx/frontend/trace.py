@@ -7,7 +7,7 @@ import functools
 import operator
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -18,7 +18,7 @@ from jax2onnx.frontend.remedies import comparison_remedy, first_line, symbolic_d
 from jax2onnx.frontend.switches import call_with_switches
 from jax2onnx.plugin.functions import marked_call
 from jax2onnx.plugin.naming import path_name
-from jax2onnx.program.flatten import flatten
+from jax2onnx.program.flatten import Note, flatten
 from jax2onnx.program.program import Program
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Traced:
         updated: name -> initial array of the state that it changes.
         outputs: for each flattened output, its path in the returned pytree (empty for a lone array).
         avals: for each flattened output, its abstract value in JAX.
+        notes: what there is to tell of the program.
     """
 
     program: Program
@@ -47,6 +48,7 @@ class Traced:
     updated: Mapping[str, Any]
     outputs: tuple[str, ...]
     avals: tuple[Any, ...]
+    notes: tuple[Note, ...] = ()
 
 
 def trace(opened: Opened, inputs: Inputs, facts: FactTable) -> Traced:
@@ -117,7 +119,10 @@ def _trace(opened: Opened, inputs: Inputs, facts: FactTable, switches: Sequence[
 
     with _explained_errors(inputs):
         jaxpr, (result, _) = jax.make_jaxpr(flat, return_shape=True)([*given, *held])
-    return _arrange(flatten(jaxpr, facts, keep=marked_call), arrays, list(state), result)
+    notes: list[Note] = []
+    program = flatten(jaxpr, facts, keep=marked_call, notes=notes)
+    traced = _arrange(program, arrays, list(state), result)
+    return replace(traced, notes=tuple(notes))
 
 
 def _arrange(program: Program, arrays: Mapping[str, Any], state: Sequence[str], result: Any) -> Traced:

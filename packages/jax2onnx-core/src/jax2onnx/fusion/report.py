@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from jax2onnx.fusion.records import Declined, Record
+    from jax2onnx.program.definitions import Defined
     from jax2onnx.program.program import Eqn, Fused
 
-__all__ = ["Finding", "FusionReport", "Miss", "report"]
+__all__ = ["Expansion", "Finding", "FusionReport", "Miss", "report"]
 
 _WIDTH = 60
 """How much of a setting's value is shown."""
@@ -37,8 +38,7 @@ class Finding:
     times: int = 1
 
     def __str__(self) -> str:
-        plural = "s" if self.equations != 1 else ""
-        return _entry(self, f"{self.equations} equation{plural}")
+        return _entry(self, _equations(self.equations))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +62,47 @@ class Miss:
 
 
 @dataclass(frozen=True, slots=True)
+class Expansion:
+    """A primitive without a lowering, exported as its own library defines it.
+
+    Attributes:
+        name: the primitive's name.
+        library: the package whose definition it is.
+        where: the user's line, ``file:line (function)``; None if none is known.
+        equations: how many equations the definition has.
+        times: how often this line has it.
+    """
+
+    name: str
+    library: str
+    where: str | None
+    equations: int
+    times: int = 1
+
+    def __str__(self) -> str:
+        return _entry(self, f"{_equations(self.equations)} of {self.library}")
+
+
+@dataclass(frozen=True, slots=True)
 class FusionReport:
-    """Which functions an export found in the program, in its order, and which it missed, the nearest first."""
+    """Which functions an export found in the program, in its order, and which it missed, the nearest first.
+
+    ``defined`` has the primitives that no plugin lowers, and that the model computes as their libraries define them.
+    """
 
     found: tuple[Finding, ...]
     missed: tuple[Miss, ...]
+    defined: tuple[Expansion, ...] = ()
 
     def __str__(self) -> str:
-        found = _section("Functions found", self.found)
-        missed = _section("Nearly found", self.missed)
-        return f"{found}\n{missed}"
+        sections = [_section("Functions found", self.found), _section("Nearly found", self.missed)]
+        if self.defined:
+            sections.append(_section("Primitives without a lowering, as their libraries define them", self.defined))
+        return "\n".join(sections)
 
 
-def report(records: Iterable[Record]) -> FusionReport:
-    """Sum up what fusing and lowering one program recorded."""
+def report(records: Iterable[Record], defined: Iterable[Defined] = ()) -> FusionReport:
+    """Sum up what fusing and lowering one program recorded, and which primitives were replaced by definitions."""
     found: dict[Fused, Found] = {}
     misses: list[NearMiss] = []
     declined: list[Declined] = []
@@ -91,7 +118,8 @@ def report(records: Iterable[Record]) -> FusionReport:
         misses.append(_near_miss(refusal))
     findings = map(_finding, found.values())
     missed = map(_miss, _nearest(misses, found))
-    return FusionReport(_count(findings), _count(missed))
+    expansions = map(_expansion, defined)
+    return FusionReport(_count(findings), _count(missed), _count(expansions))
 
 
 def _near_miss(refusal: Declined) -> NearMiss:
@@ -137,7 +165,11 @@ def _miss(record: NearMiss) -> Miss:
     return Miss(_call(record), record.anchor.where, record.reason)
 
 
-_Entry = TypeVar("_Entry", Finding, Miss)
+def _expansion(note: Defined) -> Expansion:
+    return Expansion(note.primitive, note.library, note.where, note.equations)
+
+
+_Entry = TypeVar("_Entry", Finding, Miss, Expansion)
 
 
 def _count(entries: Iterable[_Entry]) -> tuple[_Entry, ...]:
@@ -162,12 +194,17 @@ def _shorten(value: object) -> str:
     return f"{text[: _WIDTH - 1]}…"
 
 
-def _section(title: str, entries: Sequence[Finding | Miss]) -> str:
+def _equations(count: int) -> str:
+    plural = "s" if count != 1 else ""
+    return f"{count} equation{plural}"
+
+
+def _section(title: str, entries: Sequence[Finding | Miss | Expansion]) -> str:
     total = sum(entry.times for entry in entries)
     return "\n  ".join([f"{title}: {total or 'none'}", *map(str, entries)])
 
 
-def _entry(entry: Finding | Miss, what: str) -> str:
+def _entry(entry: Finding | Miss | Expansion, what: str) -> str:
     text = f"{entry.name}: {what}"
     if entry.times > 1:
         text += f", {entry.times} times"

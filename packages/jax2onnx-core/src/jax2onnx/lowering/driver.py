@@ -219,6 +219,8 @@ class Driver:
             msg = f"the primitive {eqn.primitive!r} needs opset {needed} or newer; opset={self.opset} was asked for"
             return OpsetError(msg, where=eqn.where, remedy=f"pass opset={needed} or a newer one")
         msg = f"no lowering is registered for the primitive {eqn.primitive!r}"
+        if eqn.undefined:
+            msg += f", and {eqn.undefined}"
         problems = self.problems()
         if problems:
             msg += f" ({problems})"

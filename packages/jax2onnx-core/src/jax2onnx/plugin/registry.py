@@ -113,6 +113,8 @@ class BoundLowerings:
             params=named_params(rule),
         )
         self._store.add(entry, override=override)
+        if self._facts.lowered is not None:
+            self._facts.lowered.add(primitive)
 
     def facts(self, facts: Mapping[str, Facts], *, override: bool = False) -> None:
         """Register facts about primitives, by name; those of one primitive may be registered bit by bit.
@@ -145,7 +147,7 @@ class Registry:
     def __init__(self) -> None:
         from jax2onnx.legalise import targets
 
-        self.facts = FactTable()
+        self.facts = FactTable(lowered=set())
         self.lowerings = Lowerings()
         self.fusions: Named[Fusion] = Named("fusion", lambda fusion: fusion.name)
         self.targets: Named[Target] = Named("target", lambda target: target.name)

@@ -5,7 +5,8 @@ Core itself knows no primitive. The plugin that owns a primitive registers its f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeAlias
 
@@ -61,6 +62,7 @@ class Facts:
             permutation)``), where that spares transposes; else None.
         on_complex: makes the function of the real and imaginary parts that does an equation's work.
         on_keys: makes the function of the words of random keys that does an equation's work.
+        warning: returns, of the jaxpr's equation, what the user is told once of a program that has it, or None.
     """
 
     commutes: bool = False
@@ -81,6 +83,7 @@ class Facts:
     transposed: Callable[[Any, Sequence[int]], Any] | None = None
     on_complex: Maker | None = None
     on_keys: Maker | None = None
+    warning: Callable[[Any], str | None] | None = None
 
     def stated(self) -> dict[str, Any]:
         """Return the facts that differ from the defaults, by name."""
@@ -101,14 +104,30 @@ class FactTable:
     """The facts of all primitives, and which plugin registered each; fixed once plugins are loaded.
 
     Traces of references are cached per table, since flattening depends on it.
+
+    Attributes:
+        by_primitive: the facts.
+        owners: for each fact, by primitive and name, the plugin that registered it.
+        lowered: the primitives with a lowering, at any opset; None if that is not known, so that all are taken to have
+            one. Any other is replaced by its own definition.
     """
 
     by_primitive: dict[str, Facts] = field(default_factory=dict)
     owners: dict[tuple[str, str], str] = field(default_factory=dict)
+    lowered: set[str] | None = None
 
     def of(self, primitive: str) -> Facts:
         """Return the facts of a primitive."""
         return self.by_primitive.get(primitive, UNKNOWN)
+
+    def is_lowered(self, primitive: str) -> bool:
+        """Return whether the primitive has a lowering."""
+        return self.lowered is None or primitive in self.lowered
+
+    def with_lowered(self, primitives: Iterable[str]) -> FactTable:
+        """Return the table for an export in which these primitives, too, have a lowering."""
+        names = frozenset(primitives)
+        return self if all(map(self.is_lowered, names)) else _with_lowered(self, names)
 
     def add(self, primitive: str, facts: Facts, owner: str) -> None:
         """Add facts to those that are there, in place of such of the same name."""
@@ -116,3 +135,9 @@ class FactTable:
         self.by_primitive[primitive] = replace(self.of(primitive), **stated)
         for name in stated:
             self.owners[primitive, name] = owner
+
+
+# Exports with the same rules of a user share the table, and with it the traces of references.
+@functools.lru_cache(maxsize=16)
+def _with_lowered(table: FactTable, primitives: frozenset[str]) -> FactTable:
+    return replace(table, lowered={*primitives, *(table.lowered or ())})

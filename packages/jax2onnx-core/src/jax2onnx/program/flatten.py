@@ -16,13 +16,14 @@ import numpy as np
 
 from jax2onnx._compat import Literal, ShapedArray, discharge, open_jaxpr, unsharded, user_frame
 from jax2onnx.errors import ConversionError
+from jax2onnx.program.definitions import Defined, Undefined, trace_definition
 from jax2onnx.program.program import CALL, Atom, Body, Const, Eqn, Program, Var
 from jax2onnx.program.represent import Complex, form, is_complex, is_key, is_special, lacks_rule, represented, rule
 
 if TYPE_CHECKING:
     from jax2onnx.program.facts import Facts, FactTable
 
-__all__ = ["Keep", "flatten"]
+__all__ = ["Keep", "Note", "Warned", "flatten"]
 
 Value: TypeAlias = Atom | Complex
 """A value of the jaxpr: a complex one is two atoms, any other is one."""
@@ -33,8 +34,22 @@ Keep: TypeAlias = Callable[[Any], dict[str, Any] | None]
 _Opened: TypeAlias = tuple[Any, Sequence[Any]]
 """A jaxpr and its constants."""
 
+_DEEPEST = 32
+"""How many definitions may be in one another."""
+
 _NO_JAXPRS = frozenset({bool, int, str, type(None), type(np.dtype(np.float32))})
 """The most frequent types of params that hold no jaxpr."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """What the user is to be told of an equation."""
+
+    message: str
+
+
+Note: TypeAlias = Defined | Warned
+"""What flattening has to tell of a program."""
 
 
 def _inline(_eqn: Any) -> None:
@@ -48,6 +63,7 @@ def flatten(
     keep: Keep = _inline,
     caller: Any = None,
     source: Any = None,
+    notes: list[Note] | None = None,
 ) -> Program:
     """Return the flat program of a jaxpr.
 
@@ -57,8 +73,10 @@ def flatten(
         keep: is asked of each equation that only calls a jaxpr; it is inlined where the answer is None.
         caller: source info for the equations in which no line of the user's is: that of the equation around them.
         source: source info for all equations, in place of their own.
+        notes: receives what there is to tell of the program; None if nobody asked.
     """
-    return _Flattener(facts, keep, source).flatten(jaxpr, caller)
+    told = [] if notes is None else notes
+    return _Flattener(facts, keep, told).flatten(jaxpr, caller, source)
 
 
 @dataclass(slots=True)
@@ -67,14 +85,14 @@ class _Flattener:
 
     facts: FactTable
     keep: Keep
-    source: Any
+    notes: list[Note]
     bodies: dict[int, Body] = field(default_factory=dict)
 
-    def flatten(self, jaxpr: Any, caller: Any) -> Program:
-        """Return the flat program of a closed jaxpr."""
+    def flatten(self, jaxpr: Any, caller: Any, source: Any) -> Program:
+        """Return the flat program of a closed jaxpr; for ``caller`` and ``source`` see ``flatten``."""
         inner, consts = open_jaxpr(jaxpr)
         program = Program(_border_variables(inner.invars))
-        writer = _Writer(self, program.eqns, self.source, caller)
+        writer = _Writer(self, program.eqns, source, caller)
         operands = writer.from_border(program.inputs, inner.invars)
         results = writer.run(inner, consts, operands)
         program.outputs = list(map(writer.to_border, results))
@@ -85,18 +103,19 @@ class _Flattener:
         params: Mapping[str, Any],
         facts: Facts,
         caller: Any,
+        source: Any,
     ) -> tuple[Body, ...]:
-        """Return the programs that an equation's params hold."""
+        """Return the programs that an equation's params hold; for ``caller`` and ``source`` see ``flatten``."""
         if facts.common:
             return ()
         find = facts.bodies or _closed_jaxprs
-        bodies = [self._body(jaxpr, caller) for jaxpr in find(params)]
+        bodies = [self._body(jaxpr, caller, source) for jaxpr in find(params)]
         return tuple(bodies)
 
-    def _body(self, jaxpr: Any, caller: Any) -> Body:
+    def _body(self, jaxpr: Any, caller: Any, source: Any) -> Body:
         key = id(jaxpr)
         if key not in self.bodies:
-            program = self.flatten(jaxpr, caller)
+            program = self.flatten(jaxpr, caller, source)
             self.bodies[key] = Body(jaxpr, program)
         return self.bodies[key]
 
@@ -110,12 +129,14 @@ class _Writer:
         eqns: the equations written so far.
         source: source info for all equations, in place of their own.
         caller: source info for the equations in which no line of the user's is.
+        depth: how many definitions of primitives these equations are in.
     """
 
     flattener: _Flattener
     eqns: list[Eqn]
     source: Any
     caller: Any
+    depth: int = 0
 
     def run(
         self,
@@ -150,11 +171,19 @@ class _Writer:
         if facts.identity and facts.identity(eqn):
             aval = eqn.outvars[0].aval
             return [_convert_literal(values[0], aval)]
+        if facts.warning is not None:
+            self._warn(eqn, facts.warning)
         called = _called_jaxpr(eqn, facts)
         if called is not None:
             return self._call(eqn, called, values)
         source = self._source_of(eqn)
         new = Eqn(name, [], [], eqn.params, source, facts)
+        if self._needs_definition(eqn, facts):
+            try:
+                return self._defined(eqn, new, values)
+            except Undefined as reason:
+                # It may be one that nobody needs; lowering tells the reason of any other.
+                new.undefined = str(reason)
         if not is_special(eqn):
             return self._write(eqn, new, cast("list[Atom]", values))
         if facts.border:
@@ -171,7 +200,7 @@ class _Writer:
         inputs: list[Atom],
     ) -> list[Var]:
         """Write ``new`` for an equation; return its results, which have the form of a border."""
-        new.bodies = self.flattener.bodies_of(eqn.params, new.facts, new.source)
+        new.bodies = self.flattener.bodies_of(eqn.params, new.facts, new.source, self.source)
         new.inputs = inputs
         new.outputs = _border_variables(eqn.outvars)
         self.eqns.append(new)
@@ -202,6 +231,38 @@ class _Writer:
             return inlining.run(*called, values)
         call = Eqn(CALL, [], [], params, source)
         return self._write_at_border(eqn, call, values)
+
+    def _warn(self, eqn: Any, warning: Callable[[Any], str | None]) -> None:
+        message = warning(eqn)
+        if message is not None:
+            self.flattener.notes.append(Warned(message))
+
+    def _needs_definition(self, eqn: Any, facts: Facts) -> bool:
+        """Return whether nothing is known of a primitive by which an equation could be lowered."""
+        is_known = facts.on_complex is not None or facts.on_keys is not None
+        return not is_known and not self.flattener.facts.is_lowered(eqn.primitive.name)
+
+    def _defined(
+        self,
+        eqn: Any,
+        new: Eqn,
+        values: list[Value],
+    ) -> Sequence[Value]:
+        """Write the equations by which a primitive's own library defines it.
+
+        Raises:
+            Undefined: there are none; nothing is written.
+        """
+        if self.depth == _DEEPEST:
+            raise Undefined("its definition has no end")
+        operands = zip(eqn.invars, values, strict=True)
+        known = [None if is_key(atom.aval) else _known_array(value) for atom, value in operands]
+        (jaxpr, consts), library = trace_definition(eqn, known)
+        note = Defined(eqn.primitive.name, library, new.where, len(jaxpr.eqns))
+        self.flattener.notes.append(note)
+        # The user's line is that of the equation: the definition is traced from within the export.
+        writer = replace(self, source=new.source, depth=self.depth + 1)
+        return writer.run(jaxpr, consts, values)
 
     def _represented(
         self,
@@ -285,6 +346,15 @@ def _const(aval: Any, value: Any) -> Value:
     if is_key(aval):
         return Const(form(aval), represented(value))
     return Const(aval, value)
+
+
+def _known_array(value: Value) -> Any | None:
+    """Return the array that a real constant is; None for any other value."""
+    if not isinstance(value, Const):
+        return None
+    array = value.value
+    is_array = isinstance(array, np.ndarray | jax.Array) and array.dtype == value.aval.dtype
+    return array if is_array else np.asarray(array, value.aval.dtype)
 
 
 def _convert_literal(operand: Value, aval: Any) -> Value:

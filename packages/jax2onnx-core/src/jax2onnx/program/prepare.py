@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jax2onnx.program.absorb_transposes import absorb_transposes
-from jax2onnx.program.flatten import Keep, flatten
+from jax2onnx.program.flatten import Keep, Note, flatten
 from jax2onnx.program.fold_constants import fold
 from jax2onnx.program.graph import live
 from jax2onnx.program.program import Eqn, Program
@@ -39,11 +39,13 @@ class Preparer:
         facts: what is registered about primitives.
         find_functions: finds whole functions; None where they are to stay primitives.
         keep: finds the calls that become calls of ONNX functions.
+        notes: receives what there is to tell of programs that are flattened here.
     """
 
     facts: FactTable
     find_functions: FindFunctions | None
     keep: Keep
+    notes: list[Note] = field(default_factory=list)
     _pruner: CallPruner = field(default_factory=CallPruner)
 
     def prepare_jaxpr(
@@ -56,7 +58,7 @@ class Preparer:
         derived: bool = False,
     ) -> Program:
         """Return the prepared program of a closed jaxpr; for ``caller`` and ``source`` see ``flatten``."""
-        program = flatten(jaxpr, self.facts, keep=self.keep, caller=caller, source=source)
+        program = flatten(jaxpr, self.facts, keep=self.keep, caller=caller, source=source, notes=self.notes)
         return self.prepare(program, signed=signed, derived=derived)
 
     def prepare(
