@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import equinox as eqx
 import equinox.internal as eqxi
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _STEPS = 6
+_Kind: TypeAlias = Literal["lax", "checkpointed", "bounded"]
 
 
 def _example(name: str, component: str, make: Callable[[], Any], inputs: Sequence[Any], **more: Any) -> Example:
     return Example(name=name, context="equinox", component=f"equinox.{component}", make=make, inputs=inputs, **more)
 
 
-def _halve(x: jax.Array, *, kind: str) -> Any:
+def _halve(x: jax.Array, *, kind: _Kind) -> Any:
     """Halve until the sum is below 1, and keep all steps in a buffer."""
 
     def unfinished(state: Any) -> jax.Array:
@@ -38,7 +39,7 @@ def _halve(x: jax.Array, *, kind: str) -> Any:
     return eqxi.while_loop(unfinished, body, (x, steps, 0), kind=kind, max_steps=_STEPS, buffers=lambda state: state[1])
 
 
-def _sum_of_steps(x: jax.Array, *, kind: str) -> jax.Array:
+def _sum_of_steps(x: jax.Array, *, kind: _Kind) -> jax.Array:
     steps: jax.Array = _halve(x, kind=kind)[1]
     return steps.sum()
 
@@ -83,7 +84,7 @@ def _batches() -> list[list[Any]]:
     return [[rows]]
 
 
-def _loops(kind: str) -> list[Example]:
+def _loops(kind: _Kind) -> list[Example]:
     halve = functools.partial(_halve, kind=kind)
     loops = [
         _example(f"while_{kind}", "internal.while_loop", lambda: halve, [(3,)], values=_steps),
