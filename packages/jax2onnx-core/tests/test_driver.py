@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 import onnx_ir as ir
@@ -20,6 +21,9 @@ from jax2onnx.plugin.lowerings import Lowering, Lowerings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+unknown_p = jax.extend.core.Primitive("test_driver_unknown")
+unknown_p.def_abstract_eval(lambda x: x)
 
 # -- errors ----------------------------------------------------------------------------------------------------------
 
@@ -148,9 +152,31 @@ def test_a_primitive_without_a_rule_says_which_plugins_are_not_in_use() -> None:
         lowered(negative, VECTOR, lowerings=Lowerings(), problems=lambda: "lax: broken")
 
 
-def test_a_bug_in_a_rule_is_raised_as_it_is() -> None:
-    with pytest.raises(ValueError, match="not ours"):
+def test_a_bug_in_a_rule_names_the_rule_and_is_chained() -> None:
+    with pytest.raises(errors.ConversionError, match="rule of neg failed: ValueError: not ours") as raised:
         lowered(negative, array(3), lowerings=REGISTRY.lowerings.with_user({"neg": _raise}))
+    assert isinstance(raised.value.__cause__, ValueError)
+    assert "report it" in str(raised.value)
+    assert f"{__file__}:{negative.__code__.co_firstlineno + 1} (negative)" in str(raised.value)
+
+
+def test_several_unsupported_places_are_reported_together() -> None:
+    def body(carry: Any, _: Any) -> Any:
+        return unknown_p.bind(carry), carry  # the second place
+
+    def function(x: Any) -> Any:
+        y = jnp.linalg.eigvals(x)  # the first place
+        z, _ = jax.lax.scan(body, jnp.sin(x), None, length=2)
+        return y, unknown_p.bind(z)  # the third place
+
+    rules = {"eig": lambda ctx, x, **params: x}
+    with pytest.raises(errors.UnsupportedCaseError, match="3 places of the program cannot be converted") as raised:
+        jax2onnx.to_onnx(function, [(3, 3)], lowerings=rules)
+    first = function.__code__.co_firstlineno
+    lines = [body.__code__.co_firstlineno + 1, first + 1, first + 3]
+    assert all(f"{__file__}:{line} (" in str(raised.value) for line in lines)
+    assert len(raised.value.others) == 2
+    jax2onnx.to_onnx(function, [(3, 3)], lowerings={"test_driver_unknown": lambda ctx, x: ctx.op.Neg(x)})
 
 
 def _raise(_ctx: Any, _x: Any) -> Any:

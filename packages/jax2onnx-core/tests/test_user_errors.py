@@ -117,9 +117,13 @@ def test_a_dim_where_jax_needs_an_int(function):
     assert f"{__file__}:{function.__code__.co_firstlineno}" in str(raised.value)
 
 
-def test_shapes_that_differ_without_symbols_are_jaxs_own_error():
-    with pytest.raises(TypeError, match="incompatible shapes"):
+def test_shapes_that_differ_without_symbols_name_the_inputs_and_shapes_that_fit():
+    with pytest.raises(errors.TraceError, match=r"input_1=float32\[4\].*incompatible shapes") as raised:
         to_onnx(jnp.add, [(3,), (4,)])
+    assert isinstance(raised.value.__cause__, TypeError)
+    assert raised.value.remedy == "give input_0 as 'float32[4]'"
+    assert f"at: {__file__}" in str(raised.value)
+    to_onnx(jnp.add, ["float32[4]", (4,)])
 
 
 @pytest.mark.parametrize("opset", [17, 1000])

@@ -16,6 +16,7 @@ from jax2onnx._accepted import nearest, shown
 from jax2onnx._collector import seldom_collecting
 from jax2onnx.earlier import EarlierOptions, ReturnMode, delivery_of, refuse_positions
 from jax2onnx.errors import ConversionError, InputSpecError, OpsetError
+from jax2onnx.frontend.explain import explained, internal
 from jax2onnx.frontend.open import open_callable
 from jax2onnx.frontend.specs import parse_inputs
 from jax2onnx.frontend.trace import trace
@@ -307,6 +308,15 @@ class _Export:
 
     def stages(self) -> Iterator[tuple[Stage, Program | ir.Model]]:
         """Do one stage after the other; yield the name and the result of each."""
+        stages = self._stages()
+        while True:
+            with internal():
+                done = next(stages, None)
+            if done is None:
+                return
+            yield done
+
+    def _stages(self) -> Iterator[tuple[Stage, Program | ir.Model]]:
         options = self._options
         _check_opset(options.opset)
         loaded = loader.load()
@@ -314,7 +324,8 @@ class _Export:
         facts = registry.facts.with_lowered(options.lowerings or ())
         target = _find_target(options, registry.targets)
         opened, parsed = self._open(loaded.hook)
-        with exporting(lambda node: loaded.hook.jax2onnx_carry(target=node)):
+        carry = exporting(lambda node: loaded.hook.jax2onnx_carry(target=node))
+        with carry, explained(self._fn, opened, parsed):
             traced = trace(opened, parsed, facts)
         self.notes += traced.notes
         yield "program", traced.program

@@ -60,6 +60,9 @@ class ConversionError(Jax2OnnxError):
         where: the user's own source line, if known.
         plugin: name and version of the plugin whose rule was running, if any.
         remedy: what the user can do about it.
+
+    Attributes:
+        others: what else cannot be converted in the same program.
     """
 
     def __init__(
@@ -69,17 +72,28 @@ class ConversionError(Jax2OnnxError):
         self.where = where
         self.plugin = plugin
         self.remedy = remedy
+        self.others: tuple[ConversionError, ...] = ()
         super().__init__(what)
 
     def __str__(self) -> str:
-        lines = [self.what]
-        if self.where:
-            lines.append(f"  at: {self.where}")
-        if self.plugin:
-            lines.append(f"  plugin: {self.plugin}")
-        if self.remedy:
-            lines.append(f"  remedy: {self.remedy}")
-        return "\n".join(lines)
+        if not self.others:
+            return _text(self)
+        count = len(self.others) + 1
+        texts = [f"{count} places of the program cannot be converted"]
+        for number, error in enumerate((self, *self.others), start=1):
+            texts.append(f"{number}. {_text(error)}")
+        return "\n".join(texts)
+
+
+def _text(error: ConversionError) -> str:
+    lines = [error.what]
+    if error.where:
+        lines.append(f"  at: {error.where}")
+    if error.plugin:
+        lines.append(f"  plugin: {error.plugin}")
+    if error.remedy:
+        lines.append(f"  remedy: {error.remedy}")
+    return "\n".join(lines)
 
 
 class TraceError(ConversionError):

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import types
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import flax.errors
 import jax
 from flax import linen as nn
 from flax.core.scope import in_filter
 
-from jax2onnx.errors import InputSpecError, TraceError
+from jax2onnx.errors import InputSpecError
 from jax2onnx.plugin import Leaves, Opened, Opening, canonical, is_parameter, key_name
+from jax2onnx_linen.explain import explained
 from jax2onnx_linen.outlining import Outline
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ Path = tuple[str, ...]
 
 _OPTIONS: tuple[str, ...] = ("rngs", "method", "mutable", "capture_intermediates")
 """Keyword arguments of ``apply`` that are not the module's."""
+
+_PASSED_ON: tuple[str, ...] = ("rngs", "mutable", "capture_intermediates")
+"""Those of them that a call may give."""
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 _MODE = (
     "training=True decides nothing in a flax.linen module but a required argument such as train: its mode is its own "
@@ -62,12 +67,13 @@ def open_module(target: Any, opening: Opening) -> Opened | None:
 
     def function(params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         held = variables.leaves.with_params(params)
-        with _outlining(opening), _with_remedy():
-            result = call.module.apply(held, *call.args, *args, **{**options, **call.kwargs, **kwargs})
+        given = {**options, **call.kwargs, **kwargs}
+        with _outlining(opening), explained(call):
+            result = call.module.apply(held, *call.args, *args, **given)
         if is_step:
             result, updates = result
             return result, {n: a for n, a in variables.named(updates).items() if n in state}
-        return result[0] if call.drops and mutable else result
+        return result[0] if call.drops and given["mutable"] else result
 
     params = variables.leaves.params
     state = {}
@@ -109,6 +115,11 @@ class _Call:
         match target:
             case (nn.Module() as module, Mapping() as variables):
                 return cls(module, variables)
+            case (type() as module, Mapping()) if issubclass(module, nn.Module):
+                name = module.__name__
+                raise InputSpecError(f"fn: {name} is a class; pass ({name}(...), variables), with an instance of it")
+            case (Mapping(), nn.Module()):
+                raise InputSpecError("fn: the variables come before the module; pass (module, variables)")
             case nn.Module():
                 return cls._bound(target, {})
             case types.MethodType(__self__=nn.Module() as module) if module.scope is not None:
@@ -148,6 +159,12 @@ class _Call:
         """The method that is called, of the module without variables."""
         method = self.options.get("method")
         if method is None or isinstance(method, str):
+            kind = type(self.module)
+            if not hasattr(kind, method or "__call__"):
+                known = [name for name, value in vars(kind).items() if callable(value) and not name.startswith("_")]
+                raise InputSpecError(
+                    f"fn: {kind.__name__} has no method {method!r}; it has {', '.join(known) or '__call__ only'}"
+                )
             found: Callable[..., Any] = getattr(self.module, method or "__call__")
             return found
         return types.MethodType(getattr(method, "__func__", method), self.module)
@@ -159,7 +176,24 @@ class _Call:
 
     @property
     def signature(self) -> Callable[..., Any]:
-        return functools.partial(self.method, *self.args, **self.kwargs)
+        """The method that is called; it takes the keyword arguments of ``apply`` too."""
+        method = functools.partial(self.method, *self.args, **self.kwargs)
+        try:
+            own = list(inspect.signature(method).parameters.values())
+        except ValueError:  # the partial holds what is no parameter: calling it says so
+            return method
+        names = {parameter.name for parameter in own}
+        rest = [parameter for parameter in own if parameter.kind is parameter.VAR_KEYWORD]
+        first = own[: len(own) - len(rest)]
+        further = [inspect.Parameter(n, _KEYWORD, default=None) for n in _PASSED_ON if n not in names]
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return method(*args, **kwargs)
+
+        call.__name__ = self.name
+        call.__signature__ = inspect.Signature([*first, *further, *rest])  # type: ignore[attr-defined]
+        call.__wrapped__ = inspect.unwrap(self.method)  # type: ignore[attr-defined]
+        return call
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,16 +235,3 @@ def _flat(variables: Any) -> list[tuple[Path, Any]]:
 def _outlining(opening: Opening) -> AbstractContextManager[Any]:
     """Make the calls of submodules ONNX functions, if that is asked for."""
     return nn.intercept_methods(Outline()) if opening.functions == "modules" else contextlib.nullcontext()
-
-
-@contextlib.contextmanager
-def _with_remedy() -> Iterator[None]:
-    """Add to the error of a module that updates immutable variables what to do instead."""
-    try:
-        yield
-    except flax.errors.ModifyScopeVariableError as error:
-        raise TraceError(
-            str(error).split(" (https:", 1)[0],
-            remedy="pass state='io' to make the state inputs and outputs, or export "
-            "functools.partial(module.apply, variables, mutable=[...]), which returns the updates too",
-        ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import reprlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from jax2onnx._accepted import shown
 from jax2onnx.errors import InputSpecError
 from jax2onnx.frontend.closures import hidden_objects, lift_objects
 from jax2onnx.plugin.naming import callable_name, path_name
@@ -43,6 +44,10 @@ def open_callable(fn: Any, hook: Any, opening: Opening) -> Opened:
     return replace(opened, warnings=(*opened.warnings, *warnings))
 
 
+def _has_callable_instances(cls: type[Any]) -> bool:
+    return any("__call__" in base.__dict__ for base in cls.__mro__)
+
+
 def _hold(*_values: Any) -> None:
     """Stand for a function that holds the values about which plugins are asked."""
 
@@ -55,8 +60,12 @@ def _open_plain(fn: Any) -> Opened:
     of the argument.
     """
     if not callable(fn):
-        shown = reprlib.repr(fn)
-        raise InputSpecError(f"fn: {shown} is neither callable nor an object that a loaded plugin opens")
+        raise InputSpecError(
+            f"fn: {shown(fn)} is neither callable nor an object that a loaded plugin opens; pass a function, or see "
+            "jax2onnx list-plugins for the frameworks whose objects are opened"
+        )
+    if inspect.isclass(fn) and _has_callable_instances(fn):
+        raise InputSpecError(f"fn: {fn.__name__} is a class; pass an instance of it, {fn.__name__}(...)")
     if not isinstance(fn, partial):
         fn = partial(fn)
     flat, tree = jax.tree_util.tree_flatten_with_path((fn.args, fn.keywords))

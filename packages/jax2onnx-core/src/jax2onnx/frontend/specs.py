@@ -30,7 +30,7 @@ from jax2onnx.frontend.remedies import first_line
 from jax2onnx.frontend.static import Fixed, Static, released
 from jax2onnx.plugin.naming import dotted, parameters_of, path_name, positional_names
 
-__all__ = ["ACCEPTED", "InputSpec", "Inputs", "parse_inputs"]
+__all__ = ["ACCEPTED", "InputSpec", "Inputs", "described", "parse_inputs"]
 
 ACCEPTED = (
     "a shape tuple such as ('B', 30), a string such as 'int32[B,T]', a jax.ShapeDtypeStruct, an array, "
@@ -118,6 +118,12 @@ class Inputs:
         """Return the positional and keyword arguments, with specs in the places of arrays."""
         args, kwargs = released(jax.tree_util.tree_unflatten(self.tree, self.specs))
         return args, kwargs
+
+    def with_static(self, name: str, value: Any) -> Inputs:
+        """Return the inputs of the same call with one more keyword argument, a static value."""
+        args, kwargs = jax.tree_util.tree_unflatten(self.tree, self.specs)
+        _, tree = jax.tree_util.tree_flatten((args, {**kwargs, name: Fixed(value)}))
+        return replace(self, tree=tree)
 
     def described(self, most: int = 6) -> str:
         """Return the inputs as specs with names: ``x=float32[B,30], mask=bool[B]``."""

@@ -20,7 +20,7 @@ from jax2onnx.lowering.outline import Outliner
 from jax2onnx.plugin.context import LoweringContext, Reshaped, ir_dtype, stamp
 from jax2onnx.plugin.fusions import Decline
 from jax2onnx.program.program import Atom, Const, Eqn, Fused, Program, Var
-from jax2onnx.program.represent import on_pairs
+from jax2onnx.program.represent import form, on_pairs
 from jax2onnx.program.shapes import is_static
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ BENIGN_PARAMS = frozenset(
 )
 """Params that never change the values a rule must compute; any other that a rule does not name is refused."""
 
+_UNSUPPORTED = (UnsupportedPrimitiveError, UnsupportedCaseError)
+"""Errors after which the export goes on, to find all of them."""
+_MOST_REPORTED = 20
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Driver:
@@ -63,9 +67,11 @@ class Driver:
         problems: describes the plugins that are not in use, for messages.
         records: receives the functions that were declined; None if nobody asked.
         warnings: messages to show the user once, at the end.
+        unsupported: what could not be converted so far.
         reshaped: reshaped value -> the value before, and its shape.
         op: the node builder.
         outliner: defines the model's functions.
+        _running: how many programs are being emitted, one inside the other.
     """
 
     opset: int
@@ -76,7 +82,9 @@ class Driver:
     problems: Callable[[], str] = str
     records: list[Record] | None = None
     warnings: list[str] = field(init=False, default_factory=list)
+    unsupported: list[ConversionError] = field(init=False, default_factory=list)
     reshaped: dict[ir.Value, Reshaped] = field(init=False, default_factory=dict)
+    _running: int = field(init=False, default=0)
     op: Ops = field(init=False)
     outliner: Outliner = field(init=False)
 
@@ -97,7 +105,32 @@ class Driver:
             program: the program.
             operands: the values of its inputs.
             derived: whether a rule made it, so that reports leave out what is declined in it.
+
+        Raises:
+            ConversionError: a program, or a body in it, cannot be converted; one error for all such places.
         """
+        self._running += 1
+        try:
+            results = self._emit(program, operands, derived=derived)
+        except ConversionError as error:
+            # A bare ConversionError after others may be their consequence.
+            if self._running > 1 or not self.unsupported:
+                raise
+            if type(error) is not ConversionError:
+                self.unsupported.append(error)
+        finally:
+            self._running -= 1
+        if self.unsupported and not self._running:
+            raise self._all_unsupported()
+        return results
+
+    def _emit(
+        self,
+        program: Program,
+        operands: Sequence[ir.Value],
+        *,
+        derived: bool,
+    ) -> list[ir.Value]:
         env: dict[Var, ir.Value] = dict(zip(program.inputs, operands, strict=True))
         for eqn in program.eqns:
             inputs = [self._read(env, atom) for atom in eqn.inputs]
@@ -140,18 +173,49 @@ class Driver:
             return self._fused(eqn, eqn.fused, operands, derived=derived)
         entry = self.lowerings.find(eqn.primitive, self.opset)
         if entry is None:
-            raise self._no_lowering(eqn)
+            return self._unsupported(self._no_lowering(eqn), eqn)
         ctx = self._context(eqn, entry.plugin, derived=derived)
         try:
             return _checked(_apply(entry, ctx, operands), eqn)
+        except _UNSUPPORTED as error:
+            self._locate(error, eqn, entry.plugin)
+            return self._unsupported(error, eqn)
         except ConversionError as error:
             self._locate(error, eqn, entry.plugin)
             raise
-        except (InconclusiveDimensionOperation, TypeError, ValueError) as error:
-            explained = self._dimension_error(error, eqn, entry)
-            if explained is None:
-                raise
-            raise explained from error
+        except Decline:
+            raise
+        except Exception as error:  # the border to the rules of plugins: what they raise is explained
+            raise self._failed(error, eqn, entry) from error
+
+    def _unsupported(self, error: ConversionError, eqn: Eqn) -> list[ir.Value]:
+        """Note what cannot be converted; return values to go on with, so that one export finds all such places."""
+        self.unsupported.append(error)
+        values = []
+        for var in eqn.outputs:
+            value = ir.Value(name="unsupported", type=ir.TensorType(ir_dtype(form(var.aval).dtype)))
+            stamp(value, form(var.aval).shape)
+            values.append(value)
+        return values
+
+    def _all_unsupported(self) -> ConversionError:
+        """Return one error for everything that cannot be converted."""
+        distinct = {str(error): error for error in self.unsupported}
+        first, *others = distinct.values()
+        first.others = tuple(others[:_MOST_REPORTED])
+        return first
+
+    def _failed(self, error: Exception, eqn: Eqn, entry: Lowering) -> ConversionError:
+        """Return the error for an exception that is not ours, and that a rule has raised."""
+        explained = self._dimension_error(error, eqn, entry)
+        if explained is not None:
+            return explained
+        return ConversionError(
+            f"the rule of {eqn.primitive} failed: {type(error).__name__}: {first_line(error)}",
+            where=eqn.where,
+            plugin=self.describe_plugin(entry.plugin),
+            remedy=f"report it: this is a bug in the rule; lowerings={{{eqn.primitive!r}: rule}} replaces it",
+        )
 
     def _context(self, eqn: Eqn, plugin: str, *, derived: bool) -> LoweringContext:
         op = self.op.tagged(_metadata(eqn, plugin))
@@ -172,6 +236,9 @@ class Driver:
         ctx = self._context(eqn, fusion.plugin, derived=derived)
         try:
             return _checked(emit(ctx, *operands, **fused.kwargs), eqn)
+        except _UNSUPPORTED as error:
+            self._locate(error, eqn, fusion.plugin)
+            return self._unsupported(error, eqn)
         except ConversionError as error:
             self._locate(error, eqn, fusion.plugin)
             raise

@@ -1,0 +1,301 @@
+"""Explain: every exception of a trace becomes an error of ours, with the inputs concerned, the user's line, a remedy.
+
+A remedy that changes an input or an argument is tried before it is told: the callable is traced with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import operator
+import re
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jax2onnx._compat import is_library, is_symbolic, users_own
+from jax2onnx.errors import ConversionError, DimensionError, InputSpecError, Jax2OnnxError, TraceError
+from jax2onnx.frontend.remedies import first_line
+from jax2onnx.frontend.specs import Inputs, InputSpec, described
+from jax2onnx.frontend.static import MODES
+from jax2onnx.plugin.naming import callable_name
+
+if TYPE_CHECKING:
+    from jax2onnx.plugin.opening import Opened
+
+__all__ = ["explained", "internal", "user_line"]
+
+_MOST_TRIALS = 24
+"""How many changes of the inputs are tried after an error, each by a trace."""
+_MOST_SECONDS = 6.0
+"""How long they are tried; a trial that has begun ends."""
+_LEAF = re.compile(r"leaves\[(\d+)\]")
+_NUMBER = re.compile(r"(?<![\w.])\d+(?![\w.])")
+_NO_ARRAY = re.compile(r"returned a value of type (?P<kind>.*) at output component (?P<path>.*), which is not a valid")
+_PLUGIN = re.compile(r"[/\\]jax2onnx(_(?!examples)\w+)?[/\\]")
+"""What the files of core and of plugins have in their paths; examples are programs of users."""
+_FALLBACK = (
+    "JAX raises it too: call the function with arrays of these shapes and dtypes, or jax.eval_shape(fn, ...), to see it"
+)
+
+
+@contextlib.contextmanager
+def explained(fn: Any, opened: Opened, inputs: Inputs) -> Iterator[None]:
+    """Raise every exception of tracing a callable as an error of ours.
+
+    Args:
+        fn: what the user exports.
+        opened: its pure function.
+        inputs: its inputs.
+    """
+    explanation = _Explanation(fn, opened, inputs)
+    try:
+        yield
+    except DimensionError:
+        raise
+    except TraceError as error:
+        explanation.complete(error)
+        raise
+    except Jax2OnnxError:
+        raise
+    except Exception as error:  # the border to the user's code: whatever it raises is explained
+        raise explanation.of(error) from error
+
+
+@contextlib.contextmanager
+def internal() -> Iterator[None]:
+    """Raise an exception that is none of ours, and about which the user can do nothing, as an error of ours."""
+    try:
+        yield
+    except Jax2OnnxError:
+        raise
+    except Exception as error:  # a border: nothing leaves without an explanation
+        raise ConversionError(
+            f"an internal step failed: {named_error(error)}",
+            where=user_line(error),
+            remedy="report it: this is a bug of jax2onnx or of a plugin; the traceback of the cause is chained",
+        ) from error
+
+
+def named_error(error: BaseException) -> str:
+    """Return the class and the first line of an error."""
+    return f"{type(error).__name__}: {first_line(error)}".rstrip(": ")
+
+
+def user_line(error: BaseException) -> str | None:
+    """Return the innermost line of the user's own code on the way to an error."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _PLUGIN.search(frame.filename)]
+    frames.reverse()
+    frame = users_own(frames, operator.attrgetter("filename"))
+    return frame and f"{frame.filename}:{frame.lineno} ({frame.name}): {frame.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Explanation:
+    """Explains the errors of one trace."""
+
+    fn: Any
+    opened: Opened
+    inputs: Inputs
+
+    def of(self, error: Exception) -> Jax2OnnxError:
+        """Return an error of ours for one that the callable, or JAX for it, has raised."""
+        mismatch = self._mismatch() if isinstance(error, TypeError) else None
+        if mismatch is not None:
+            return mismatch
+        no_array = _NO_ARRAY.search(str(error))
+        if no_array is not None:
+            path = no_array["path"].removeprefix("[0]")
+            return TraceError(
+                f"the callable returns a {no_array['kind'].strip()} at {path or 'its only output'}, which is no array",
+                where=_definition(self._callable),
+                remedy="return arrays only, for example with a wrapper: lambda x: fn(x)[0]",
+            )
+        remedy = self._working_change(str(error))
+        return TraceError(
+            f"the callable cannot be traced with {self.inputs.described()}: {named_error(error)}",
+            where=user_line(error) or _definition(self._callable),
+            remedy=remedy or _FALLBACK,
+        )
+
+    def complete(self, error: TraceError) -> None:
+        """Add to an error of ours which inputs it is about, and a further remedy if there is one."""
+        cause = error.__cause__ or error
+        error.where = error.where or user_line(cause) or _definition(self._callable)
+        concerned = self._concerned(str(cause))
+        if concerned:
+            listed = ", ".join(f"{spec.name} ({described(spec.aval)})" for spec in concerned)
+            error.what = f"{error.what.rstrip('. ')}; it depends on the input {listed}"
+        parameters = self._parameters()
+        for spec in concerned:
+            if spec.name in parameters:
+                error.remedy = f"{error.remedy}; static={{{spec.name!r}: ...}} binds the input to a Python value"
+                break
+        mode = self._first_working(self._with_modes())
+        if mode is not None:
+            error.remedy = f"{mode} to export inference, or {error.remedy}"
+        error.args = (error.what,)
+
+    @property
+    def _callable(self) -> Any:
+        return self.opened.signature or self.fn
+
+    def _parameters(self) -> dict[str, inspect.Parameter]:
+        try:
+            return dict(inspect.signature(self._callable).parameters)
+        except (TypeError, ValueError):
+            return {}
+
+    def _mismatch(self) -> InputSpecError | None:
+        """Return the error of a call that the callable's signature does not allow."""
+        try:
+            signature = inspect.signature(self._callable)
+        except (TypeError, ValueError):
+            return None
+        args, kwargs = self.inputs.arguments()
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as problem:
+            name = callable_name(self._callable)
+            where = _definition(self._callable)
+            at = f" ({where})" if where else ""
+            return InputSpecError(
+                f"inputs: {problem}, but given is {self.inputs.described()}; "
+                f"{_call_remedy(signature, len(args), kwargs, name)}{at}"
+            )
+        return None
+
+    def _concerned(self, message: str) -> list[InputSpec]:
+        """Return the inputs that JAX names in a message."""
+        specs = self.inputs.specs
+        indices = sorted({int(index) for index in _LEAF.findall(message)})
+        return [specs[index] for index in indices if index < len(specs)]
+
+    def _working_change(self, message: str) -> str | None:
+        """Return the change of the inputs, in words, with which the callable can be traced; None if none is found."""
+        return self._first_working(self._changes(message))
+
+    def _first_working(self, changes: Iterator[tuple[str, Inputs]]) -> str | None:
+        end = time.monotonic() + _MOST_SECONDS
+        for number, (text, changed) in enumerate(changes):
+            if number == _MOST_TRIALS or time.monotonic() > end:
+                return None
+            if self._works(changed):
+                return text
+        return None
+
+    def _works(self, inputs: Inputs) -> bool:
+        arrays = {**self.opened.params, **self.opened.state}
+        function = partial(self.opened.function, arrays)
+        avals = [spec.aval for spec in inputs.specs]
+        try:
+            jax.eval_shape(partial(inputs.call, function), avals)
+        except Exception:  # noqa: BLE001 - a trial, of the user's code: it works or it does not
+            return False
+        return True
+
+    def _changes(self, message: str) -> Iterator[tuple[str, Inputs]]:
+        """Yield inputs that were perhaps meant, the likely ones first."""
+        yield from self._with_modes()
+        numbers = dict.fromkeys(_NUMBER.findall(message))
+        makers = (_other_dtypes, partial(_other_dims, numbers=list(numbers)), _other_ranks)
+        for make in makers:
+            for index, spec in enumerate(self.inputs.specs):
+                for aval in make(spec.aval):
+                    changed = self._with_aval(index, aval)
+                    yield f"give {spec.name} as '{described(aval)}'", changed
+        yield from self._swapped()
+
+    def _with_modes(self) -> Iterator[tuple[str, Inputs]]:
+        """Yield the inputs with each of the arguments for the mode that is not given."""
+        args, kwargs = self.inputs.arguments()
+        for place, (name, parameter) in enumerate(self._parameters().items()):
+            is_given = name in kwargs or (place < len(args) and parameter.kind is not parameter.KEYWORD_ONLY)
+            if name in MODES and not is_given and parameter.default is not parameter.empty:
+                yield f"pass static={{{name!r}: {MODES[name]}}}", self.inputs.with_static(name, MODES[name])
+
+    def _with_aval(self, index: int, aval: Any) -> Inputs:
+        specs = list(self.inputs.specs)
+        specs[index] = replace(specs[index], aval=aval)
+        return replace(self.inputs, specs=tuple(specs))
+
+    def _swapped(self) -> Iterator[tuple[str, Inputs]]:
+        """Yield the inputs with two of them in each other's place."""
+        specs = self.inputs.specs
+        for first in range(len(specs)):
+            for second in range(first):
+                changed = list(specs)
+                changed[first], changed[second] = specs[second], specs[first]
+                text = f"exchange the specs of {specs[second].name} and {specs[first].name}"
+                yield text, replace(self.inputs, specs=tuple(changed))
+
+
+def _definition(fn: Any) -> str | None:
+    """Return where a callable of the user is defined, or for that of a library where the user exports it."""
+    inner = inspect.unwrap(fn.func if isinstance(fn, partial) else fn)
+    if not hasattr(inner, "__code__"):
+        inner = type(inner).__dict__.get("__call__", inner)
+    code = getattr(inspect.unwrap(getattr(inner, "__func__", inner)), "__code__", None)
+    if code is not None and not is_library(code.co_filename):
+        return f"{code.co_filename}:{code.co_firstlineno} ({code.co_name})"
+    stack = traceback.extract_stack()
+    stack.reverse()
+    frame = users_own(stack, operator.attrgetter("filename"))
+    return frame and f"{frame.filename}:{frame.lineno} ({frame.name}): {frame.line}"
+
+
+def _call_remedy(signature: inspect.Signature, count: int, kwargs: Any, name: str) -> str:
+    """Return what to do about a call that has too few or too many arguments."""
+    parameters = signature.parameters
+    if not parameters:
+        return f"{name} takes no arguments: pass inputs=[], or, if it makes the callable, pass what {name}() returns"
+    missing = []
+    for place, (parameter_name, parameter) in enumerate(parameters.items()):
+        is_required = parameter.default is parameter.empty and parameter.kind not in {
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        }
+        is_given = parameter_name in kwargs or (place < count and parameter.kind is not parameter.KEYWORD_ONLY)
+        if is_required and not is_given:
+            missing.append(parameter_name)
+    taken = f"{name}{signature} takes {', '.join(parameters)}"
+    if missing:
+        first = missing[0]
+        return f"{taken}: add a spec for {' and '.join(missing)}, or give a Python value by static={{{first!r}: ...}}"
+    return f"{taken}: leave out the specs of the others"
+
+
+def _other_dtypes(aval: Any) -> Iterator[Any]:
+    is_number = isinstance(aval.dtype, np.dtype)
+    if is_number and jax.numpy.issubdtype(aval.dtype, np.floating):
+        yield jax.ShapeDtypeStruct(aval.shape, np.int32)
+        yield jax.ShapeDtypeStruct(aval.shape, np.bool_)
+    elif is_number and aval.dtype != np.float32:
+        yield jax.ShapeDtypeStruct(aval.shape, np.float32)
+        if aval.dtype != np.int32:
+            yield jax.ShapeDtypeStruct(aval.shape, np.int32)
+
+
+def _other_dims(aval: Any, numbers: Sequence[str]) -> Iterator[Any]:
+    """Yield the shape with one dimension replaced by another number of the message, the last dimension first."""
+    for axis in reversed(range(len(aval.shape))):
+        dim = aval.shape[axis]
+        if str(dim) not in numbers and not is_symbolic(dim):
+            continue
+        for number in numbers:
+            if number != str(dim):
+                shape = (*aval.shape[:axis], int(number), *aval.shape[axis + 1 :])
+                yield jax.ShapeDtypeStruct(shape, aval.dtype)
+
+
+def _other_ranks(aval: Any) -> Iterator[Any]:
+    yield jax.ShapeDtypeStruct((1, *aval.shape), aval.dtype)
+    yield jax.ShapeDtypeStruct((*aval.shape, 1), aval.dtype)
+    if aval.shape:
+        yield jax.ShapeDtypeStruct(aval.shape[1:], aval.dtype)
