@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import pytest
 from fusing import ARRAY, fused, fusion, gelu_by_hand, names, traced
 from programs import FACTS, array
 
@@ -23,6 +26,50 @@ def test_reference_that_does_not_trace_is_no_match() -> None:
     program = fused(lambda x: jnp.sin(x) * 2, array(7), fusions=[fusion("broken", broken)], explain=records)
     assert [e.primitive for e in program.eqns] == ["sin", "mul"]
     assert [r.reason for r in records] == ["the reference does not trace here: ValueError: only examples"]
+
+
+class _LibraryError(Exception):
+    """As flax's ``ScopeParamShapeError``: of no class that Python knows more about."""
+
+
+@pytest.mark.parametrize("error", [_LibraryError("no such shape"), UserWarning("odd"), StopIteration(), OSError()])
+def test_whatever_a_reference_raises_it_is_no_match(error: Exception) -> None:
+    def broken(x: jax.Array) -> jax.Array:
+        if x.shape != ARRAY:
+            raise error
+        return jnp.sin(x) * 2
+
+    records: list[Any] = []
+    program = fused(lambda x: jnp.sin(x) * 2, array(7), fusions=[fusion("broken", broken)], explain=records)
+    assert [e.primitive for e in program.eqns] == ["sin", "mul"]
+    assert [type(error).__name__ in r.reason for r in records] == [True]
+
+
+def test_a_configuration_that_cannot_be_read_is_no_match() -> None:
+    def read(_candidate: Any) -> Any:
+        raise KeyError("axis")
+
+    records: list[Any] = []
+    odd = replace(fusion("odd", lambda x: jnp.sin(x) * 2), kwargs=read)
+    program = fused(lambda x: jnp.sin(x) * 2, array(7), fusions=[odd], explain=records)
+    assert [e.primitive for e in program.eqns] == ["sin", "mul"]
+    assert [r.reason for r in records] == ["its configuration cannot be read here: KeyError: 'axis'"]
+
+
+def test_a_configuration_that_has_no_hash_is_no_match() -> None:
+    def scaled(x: jax.Array, *, factors: Any = (2,)) -> jax.Array:
+        return jnp.sin(x) * factors[0]
+
+    odd = replace(fusion("odd", scaled), kwargs=lambda _: [{"factors": [2]}])
+    assert names(lambda x: jnp.sin(x) * 2, array(7), fusions=[odd]) == []
+
+
+def test_what_a_reference_warns_of_is_not_told() -> None:
+    def loud(x: jax.Array) -> jax.Array:
+        warnings.warn("old", DeprecationWarning, stacklevel=2)
+        return jnp.sin(x) * 2
+
+    assert names(lambda x: jnp.sin(x) * 2, array(7), fusions=[fusion("loud", loud)]) == ["loud"]
 
 
 def test_does_not_look_for_results_of_several_equations() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 from jax._src import config as _config
 from jax._src import core as _core
 from jax._src import source_info_util as _source_info
@@ -22,7 +24,7 @@ from jax._src.lax import special as _special
 from jax._src.state import discharge as _discharge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 Literal = _core.Literal
 DropVar = _core.DropVar
@@ -51,6 +53,112 @@ def jit_static_names(fn: Any) -> frozenset[str]:
         parameters = list(inspect.signature(inner).parameters)
         names.update(parameters[number] for number in numbers if number < len(parameters))
     return frozenset(names)
+
+
+_TRACEABLE: Mapping[str, Any] = {
+    "eager_constant_folding": False,
+    "jax_custom_jvp3": False,
+    "jax_custom_vjp3": False,
+    "jax_disable_jit": False,
+    "jax_error_checking_behavior_divide": "ignore",
+    "jax_error_checking_behavior_nan": "ignore",
+    "jax_error_checking_behavior_oob": "ignore",
+    "jax_no_tracing": False,
+    "jax_remat3": False,
+    "jax_scan3": False,
+    "jax_use_simplified_jaxpr_constants": False,
+}
+"""Settings under which every program has a jaxpr: one of JAX's usual form, that writes to nothing outside itself.
+
+None of them changes what the program computes.
+"""
+
+_UNCHECKED: Mapping[str, Any] = {
+    **_TRACEABLE,
+    "jax_allow_f16_reductions": True,
+    "jax_check_static_indices": False,
+    "jax_check_tracer_leaks": False,
+    "jax_debug_infs": False,
+    "jax_debug_key_reuse": False,
+    "jax_debug_nans": False,
+    "jax_enable_checks": False,
+    "jax_legacy_prng_key": "allow",
+    "jax_no_execution": False,
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_numpy_rank_promotion": "allow",
+    "jax_transfer_guard_device_to_device": "allow",
+    "jax_transfer_guard_device_to_host": "allow",
+    "jax_transfer_guard_host_to_device": "allow",
+}
+"""Settings under which JAX refuses nothing; they change neither what it traces nor what it computes."""
+
+_NEUTRAL: Mapping[str, Any] = {
+    **_UNCHECKED,
+    "jax_default_device": None,
+    "jax_default_matmul_precision": None,
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_enable_custom_prng": False,
+    "jax_explicit_x64_dtypes": "warn",
+    "jax_softmax_custom_jvp": False,
+    "jax_use_direct_linearize": True,
+}
+"""Settings under which JAX traces what it does by default.
+
+What decides on the numbers of the user's program is not among them: 64-bit types, and how random bits are drawn.
+"""
+
+
+_64_BIT = frozenset({"complex128", "float64", "int64", "uint64"})
+
+
+def traceable() -> contextlib.AbstractContextManager[None]:
+    """Return a context in which the user's own program is traced: all their settings hold that change its numbers."""
+    return _settings(_TRACEABLE)
+
+
+def unchecked() -> contextlib.AbstractContextManager[None]:
+    """Return a context in which JAX traces and computes what the user's settings say, and refuses nothing.
+
+    It is for what must be as the user's own program is, but is not the user's: the function of a fusion, and the
+    evaluation on inputs that were drawn.
+    """
+    return _settings(_UNCHECKED)
+
+
+def neutral(avals: Iterable[Any] = ()) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which the user's settings do not change what our own functions trace and compute.
+
+    Where one of ``avals`` has a 64-bit dtype, 64-bit types are switched on: the user's program may do so for a part.
+    """
+    needs_64_bits = not jax.config.jax_enable_x64 and any(map(_is_64_bit, avals))
+    return _settings({**_NEUTRAL, "jax_enable_x64": True} if needs_64_bits else _NEUTRAL)
+
+
+def _is_64_bit(aval: Any) -> bool:
+    dtype = getattr(aval, "dtype", None)
+    return isinstance(dtype, np.dtype) and dtype.name in _64_BIT
+
+
+@contextlib.contextmanager
+def _settings(wanted: Mapping[str, Any]) -> Iterator[None]:
+    """Use settings of JAX meanwhile; those that the installed jax does not have are left out."""
+    holders: Mapping[str, Any] = jax.config._value_holders  # noqa: SLF001 - what holds in this thread, whatever set it
+    with contextlib.ExitStack() as stack:
+        for name, value in wanted.items():
+            holder = holders.get(name)
+            if holder is not None and not _holds(holder.value, value):
+                stack.enter_context(holder(value))
+        yield
+
+
+def _holds(current: Any, wanted: Any) -> bool:
+    """Return whether a setting has a value; where it is an enumeration, ``wanted`` is the name of the value."""
+    if current is None and wanted == "allow":
+        return True
+    name = getattr(current, "name", None)
+    if isinstance(name, str) and isinstance(wanted, str):
+        return name.lower() == wanted
+    return bool(current == wanted)
 
 
 def unsharded(aval: Any) -> Any:

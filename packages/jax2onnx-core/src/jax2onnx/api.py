@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from jax2onnx._accepted import nearest, shown
 from jax2onnx._collector import seldom_collecting
+from jax2onnx._compat import unchecked
 from jax2onnx.earlier import EarlierOptions, ReturnMode, delivery_of, refuse_positions
 from jax2onnx.errors import ConversionError, InputSpecError, OpsetError
 from jax2onnx.frontend.explain import explained, internal
@@ -331,7 +332,8 @@ class _Export:
         yield "program", traced.program
 
         preparer = Preparer(facts, self._find_functions(registry.fusions, facts), marked_call, self.notes)
-        program = preparer.prepare(traced.program)
+        with unchecked():
+            program = preparer.prepare(traced.program)
         yield "fused", program
 
         lowerings = registry.lowerings.with_user(options.lowerings) if options.lowerings else registry.lowerings
@@ -344,35 +346,39 @@ class _Export:
             problems=loaded.problems,
             records=self.records,
         )
-        border = Border(driver.op, parsed, traced, options)
-        border.outputs(driver.run(program, border.operands()))
-        self.model = _assemble(border, driver, options.name or opened.name)
+        with unchecked():
+            border = Border(driver.op, parsed, traced, options)
+            border.outputs(driver.run(program, border.operands()))
+            self.model = _assemble(border, driver, options.name or opened.name)
         told = [note.message for note in self.notes if isinstance(note, Warned)]
         self.warnings += [*opened.warnings, *parsed.warnings, *told, *driver.warnings]
         yield "lowered", self.model
 
-        tidy(self.model, fold_batch_norm=options.fold_batch_norm)
-        loaded.hook.jax2onnx_finalize(model=self.model)
+        with unchecked():
+            tidy(self.model, fold_batch_norm=options.fold_batch_norm)
+            loaded.hook.jax2onnx_finalize(model=self.model)
         yield "tidied", self.model
 
-        if target is not None:
-            legalise(self.model, target)
+        with unchecked():
+            if target is not None:
+                legalise(self.model, target)
         unique_names(self.model)
         yield "final", self.model
 
     def _open(self, hook: Any) -> tuple[Opened, Inputs]:
         options = self._options
         opening = Opening(training=options.training, functions=options.functions, state=options.state)
-        opened = open_callable(self._fn, hook, opening)
-        parsed = parse_inputs(
-            opened.signature or self._fn,
-            self._inputs,
-            input_params=options.input_params,
-            input_names=options.input_names,
-            constraints=options.constraints,
-            static=options.static,
-            training=options.training,
-        )
+        with unchecked():
+            opened = open_callable(self._fn, hook, opening)
+            parsed = parse_inputs(
+                opened.signature or self._fn,
+                self._inputs,
+                input_params=options.input_params,
+                input_names=options.input_names,
+                constraints=options.constraints,
+                static=options.static,
+                training=options.training,
+            )
         return opened, parsed
 
     def _find_functions(self, registered: Named[Fusion], facts: FactTable) -> FindFunctions | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 import jax
 import numpy as np
 
+from jax2onnx._compat import unchecked
 from jax2onnx.checking.compare import CheckReport, OutputReport, combine, compare, type_of
 from jax2onnx.checking.inputs import KINDS, Batch, draw
 from jax2onnx.checking.reference import Reference
@@ -105,22 +106,24 @@ def check(
     check_values(given)
     hook = plugins.load().hook
     opening = Opening(training=training, state=state)
-    opened = open_callable(fn, hook, opening)
-    parsed = parse_inputs(
-        opened.signature or fn,
-        inputs,
-        input_params=input_params,
-        constraints=constraints,
-        static=static,
-        training=training,
-    )
+    with unchecked():
+        opened = open_callable(fn, hook, opening)
+        parsed = parse_inputs(
+            opened.signature or fn,
+            inputs,
+            input_params=input_params,
+            constraints=constraints,
+            static=static,
+            training=training,
+        )
     specs = parsed.specs
     runner = _load(model)
     state_names = _state_names(runner.input_names, specs, opened.state)
     reference = Reference(opened, parsed, state_names, inputs_as_nchw, outputs_as_nchw)
     if values is None:
         avals = [spec.aval for spec in specs]
-        batches = draw(avals, sizes, constraints=constraints, kinds=kinds, seed=seed)
+        with unchecked():
+            batches = draw(avals, sizes, constraints=constraints, kinds=kinds, seed=seed)
         batches = _concrete_batch(batches[0], specs) + batches
     else:
         batches = [_given_batch(batch, specs) for batch in values]

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax2onnx._compat import weak
+from jax2onnx._compat import unchecked, weak
 from jax2onnx.checking.inputs import nudge
 from jax2onnx.lowering.channels import chosen
 from jax2onnx.program.represent import represented
@@ -49,9 +49,10 @@ class Reference:
 
     def feeds(self, arrays: Arrays, names: Names) -> list[Array]:
         """Return the program's inputs, and its state, as the model takes them under these names."""
-        inputs = [jnp.asarray(array) for array in arrays]
-        feeds = _as_in_model("inputs_as_nchw", self.inputs_as_nchw, names, inputs)
-        return feeds + self._state(self._params())
+        with unchecked():
+            inputs = [jnp.asarray(array) for array in arrays]
+            feeds = _as_in_model("inputs_as_nchw", self.inputs_as_nchw, names, inputs)
+            return feeds + self._state(self._params())
 
     def evaluate(
         self,
@@ -61,8 +62,13 @@ class Reference:
     ) -> list[Array]:
         """Return what the program computes, as the model returns it under these names.
 
-        With ``nudge_index``, the inputs and the parameters are nudged in the way of that index.
+        With ``nudge_index``, the inputs and the parameters are nudged in the way of that index. The inputs are ours,
+        and NaN is among them: the user's settings that make JAX refuse something do not hold.
         """
+        with unchecked():
+            return self._evaluate(arrays, names, nudge_index)
+
+    def _evaluate(self, arrays: Arrays, names: Names, nudge_index: int | None) -> list[Array]:
         params = self._params()
         if nudge_index is not None:
             arrays = nudge(arrays, nudge_index)

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from jax2onnx._compat import TRACING_ERRORS, InconclusiveDimensionOperation, unsharded, users_own
+from jax2onnx._compat import (
+    TRACING_ERRORS,
+    InconclusiveDimensionOperation,
+    traceable,
+    unchecked,
+    unsharded,
+    users_own,
+)
 from jax2onnx.errors import DimensionError, TraceError
 from jax2onnx.frontend.remedies import comparison_remedy, first_line, symbolic_dims_remedy, tracing_remedy
 from jax2onnx.frontend.switches import call_with_switches
@@ -117,10 +124,11 @@ def _trace(opened: Opened, inputs: Inputs, facts: FactTable, switches: Sequence[
 
         return call_with_switches(call, arguments, switches, names)
 
-    with _explained_errors(inputs):
+    with _explained_errors(inputs), traceable():
         jaxpr, (result, _) = jax.make_jaxpr(flat, return_shape=True)([*given, *held])
     notes: list[Note] = []
-    program = flatten(jaxpr, facts, keep=marked_call, notes=notes)
+    with unchecked():
+        program = flatten(jaxpr, facts, keep=marked_call, notes=notes)
     traced = _arrange(program, arrays, list(state), result)
     return replace(traced, notes=tuple(notes))
 

@@ -54,7 +54,7 @@ from typing import TYPE_CHECKING, Any
 from jax2onnx.fusion.match import Search
 from jax2onnx.fusion.prefilter import Prefilter
 from jax2onnx.fusion.records import Found, NearMiss, Record
-from jax2onnx.fusion.reference import trace_pattern
+from jax2onnx.fusion.reference import describe_error, trace_pattern
 from jax2onnx.fusion.repeats import Call, Place
 from jax2onnx.plugin.fusions import Candidate
 from jax2onnx.program.graph import Graph, live
@@ -203,7 +203,13 @@ class _Fuser:
         _, inside = loose.positions()
         candidate = Candidate(bound, result.aval, tuple(eqns[i] for i in inside))
         misses: list[NearMiss] = []
-        for kwargs in structure.configurations(candidate):
+        try:
+            configurations = tuple(structure.configurations(candidate))
+        except Exception as error:  # noqa: BLE001 - a function that is not recognised costs the user nothing but nodes
+            reason = f"its configuration cannot be read here: {describe_error(error)}"
+            misses.append(NearMiss(structure.fusion.name, {}, reason, eqns[anchor], matched=len(inside)))
+            configurations = ()
+        for kwargs in configurations:
             outcome = self._compare(structure.fusion, kwargs, bound, anchor, result)
             if not isinstance(outcome, NearMiss):
                 call, inside = outcome

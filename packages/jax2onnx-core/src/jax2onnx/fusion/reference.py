@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 
-from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic, trace_context
+from jax2onnx._compat import is_symbolic, trace_context
 from jax2onnx.program.flatten import flatten
 from jax2onnx.program.graph import Graph, live
 from jax2onnx.program.program import Const
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from jax2onnx.program.facts import FactTable
     from jax2onnx.program.program import Atom, Eqn, Program, Var
 
-__all__ = ["Node", "Operand", "Pattern", "trace_pattern"]
+__all__ = ["Node", "Operand", "Pattern", "describe_error", "trace_pattern"]
 
 _KwargsKey: TypeAlias = tuple[tuple[str, Any], ...]
 _AvalKey: TypeAlias = tuple[Any, ...]
-
-_REFERENCE_ERRORS: tuple[type[Exception], ...] = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    Warning,
-    InconclusiveDimensionOperation,
-)
-"""What a reference may raise at shapes, dtypes or a configuration that it does not take; a warning may be an error."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,10 +121,24 @@ def trace_pattern(
     """Trace a reference at abstract values, with its static configuration, or return why that fails.
 
     ``loose`` is for a search that ignores dtypes: a scalar that is converted to another dtype is the same scalar to it.
+    A reference may raise anything at types or a configuration that it does not take: the function is then not there.
     """
     types = tuple(map(_aval_key, avals))
     configuration = tuple(sorted(kwargs.items()))
-    return _trace(reference, types, configuration, facts, trace_context(), loose=loose)
+    try:
+        return _trace(reference, types, configuration, facts, trace_context(), loose=loose)
+    except Exception as error:  # noqa: BLE001 - a library's function: the program of the user is exported without it
+        return _no_trace(error)
+
+
+def _no_trace(error: Exception) -> str:
+    return f"the reference does not trace here: {describe_error(error)}"
+
+
+def describe_error(error: Exception) -> str:
+    """Return the class of an error and the first line of its message."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"
 
 
 def _aval_key(aval: Any) -> _AvalKey:
@@ -162,11 +164,9 @@ def _trace(
     specs = [jax.ShapeDtypeStruct(shape, dtype, weak_type=weak) for _, shape, dtype, weak in avals]
     function = functools.partial(reference, **dict(kwargs))
     try:
-        jaxpr = jax.make_jaxpr(function)(*specs)
-    except _REFERENCE_ERRORS as error:
-        return f"the reference does not trace here: {type(error).__name__}: {error}"
-    # The program of the user comes from the same two passes, so the same function has the same equations in both.
-    program = live(flatten(jaxpr, facts))
+        program = _program(function, specs, facts)
+    except Exception as error:  # noqa: BLE001 - as in trace_pattern
+        return _no_trace(error)
     graph = Graph(program, through_converts=loose)
     producers = [graph.producer.get(output) for output in program.outputs]
     if not producers or None in producers:
@@ -174,6 +174,17 @@ def _trace(
     if len(set(producers)) > 1:
         return "the reference does not return one array, or results of one equation"
     return _pattern(program, graph)
+
+
+def _program(function: Callable[..., Any], specs: Sequence[Any], facts: FactTable) -> Program:
+    """Return the program of a reference. The user's comes from the same passes, so the same function is equal in both.
+
+    What a reference warns of is not about the user's program.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        jaxpr = jax.make_jaxpr(function)(*specs)
+    return live(flatten(jaxpr, facts))
 
 
 def _pattern(program: Program, graph: Graph) -> Pattern:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx._compat import is_symbolic, unsharded
+from jax2onnx._compat import is_symbolic, neutral, unsharded
 from jax2onnx.errors import UnsupportedCaseError
 from jax2onnx.program.dims import inferred_dims, inserted_ones
 from jax2onnx.program.program import Const, Eqn, Program
@@ -222,7 +222,8 @@ class LoweringContext:
             avals = self.avals_in
         specs = map(unsharded, avals)
         bound = functools.partial(function, **kwargs)
-        jaxpr, shape = jax.make_jaxpr(bound, return_shape=True)(*specs)
+        with neutral([*avals, *self.avals_out]):
+            jaxpr, shape = jax.make_jaxpr(bound, return_shape=True)(*specs)
         program = self._emission.prepare(jaxpr, self.eqn, derived=True)
         values = self._emission.run(program, operands, derived=True)
         is_one = isinstance(shape, jax.ShapeDtypeStruct)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import jax
 import numpy as np
 
-from jax2onnx._compat import Literal, ShapedArray, discharge, open_jaxpr, unsharded, user_frame
+from jax2onnx._compat import Literal, ShapedArray, discharge, neutral, open_jaxpr, unsharded, user_frame
 from jax2onnx.errors import ConversionError
 from jax2onnx.program.definitions import Defined, Undefined, trace_definition
 from jax2onnx.program.program import CALL, Atom, Body, Const, Eqn, Program, Var
@@ -285,7 +285,8 @@ class _Writer:
         atoms, arguments = jax.tree_util.tree_flatten(values)
         avals = [unsharded(a.aval) for a in atoms]
         specs = jax.tree_util.tree_unflatten(arguments, avals)
-        jaxpr, result = jax.make_jaxpr(function, return_shape=True)(*specs)
+        with neutral(avals):
+            jaxpr, result = jax.make_jaxpr(function, return_shape=True)(*specs)
         outputs = self.run(*open_jaxpr(jaxpr), atoms)
         structure = jax.tree_util.tree_structure(result)
         return jax.tree_util.tree_unflatten(structure, outputs)

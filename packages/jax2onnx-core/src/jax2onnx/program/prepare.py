@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from jax2onnx._compat import neutral, unchecked
 from jax2onnx.program.absorb_transposes import absorb_transposes
 from jax2onnx.program.flatten import Keep, Note, flatten
 from jax2onnx.program.fold_constants import fold
@@ -58,7 +59,8 @@ class Preparer:
         derived: bool = False,
     ) -> Program:
         """Return the prepared program of a closed jaxpr; for ``caller`` and ``source`` see ``flatten``."""
-        program = flatten(jaxpr, self.facts, keep=self.keep, caller=caller, source=source, notes=self.notes)
+        with unchecked():
+            program = flatten(jaxpr, self.facts, keep=self.keep, caller=caller, source=source, notes=self.notes)
         return self.prepare(program, signed=signed, derived=derived)
 
     def prepare(
@@ -77,7 +79,9 @@ class Preparer:
             signed: whether the sign of a zero among its results matters to those who read them.
             derived: whether a rule made it, so that reports of what was found leave it out.
         """
-        found = self._find(program, exclude=exclude, derived=derived)
+        # The functions that are looked for are traced under the settings under which the program was traced.
+        with neutral() if derived else unchecked():
+            found = self._find(program, exclude=exclude, derived=derived)
         pruned = self._pruner.prune(found)
         folded = _through_tree(pruned, fold)
         return mark_signs(folded, outputs=signed)
