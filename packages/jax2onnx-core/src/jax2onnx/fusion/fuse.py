@@ -54,7 +54,7 @@ from typing import TYPE_CHECKING, Any
 from jax2onnx.fusion.match import Search
 from jax2onnx.fusion.prefilter import Prefilter
 from jax2onnx.fusion.records import Found, NearMiss, Record
-from jax2onnx.fusion.reference import describe_error, trace_pattern
+from jax2onnx.fusion.reference import NoTrace, describe_error, trace_pattern
 from jax2onnx.fusion.repeats import Call, Place
 from jax2onnx.plugin.fusions import Candidate
 from jax2onnx.program.graph import Graph, live
@@ -210,7 +210,7 @@ class _Fuser:
             misses.append(NearMiss(structure.fusion.name, {}, reason, eqns[anchor], matched=len(inside)))
             configurations = ()
         for kwargs in configurations:
-            outcome = self._compare(structure.fusion, kwargs, bound, anchor, result)
+            outcome = self._compare(structure.fusion, kwargs, bound, anchor, result, structural=len(inside))
             if not isinstance(outcome, NearMiss):
                 call, inside = outcome
                 return Place(eqns, anchor, inside, misses, call)
@@ -224,13 +224,20 @@ class _Fuser:
         bound: Sequence[Atom],
         anchor: int,
         result: Var,
+        *,
+        structural: int,
     ) -> tuple[Call, list[int]] | NearMiss:
-        """Compare everything with one configuration of a function, traced at the inputs that were found."""
+        """Compare everything with one configuration of a function, traced at the inputs that were found.
+
+        ``structural`` is how many equations the structure has here.
+        """
         eqn = self._eqns[anchor]
         avals = [atom.aval for atom in bound]
         pattern = trace_pattern(fusion.reference, avals, kwargs, self._facts, loose=False)
-        if isinstance(pattern, str):
-            return NearMiss(fusion.name, kwargs, pattern, eqn, matched=0)
+        if isinstance(pattern, NoTrace):
+            # Where shapes or dtypes are not the function's, nothing equal is there.
+            matched = 0 if pattern.is_usual else structural
+            return NearMiss(fusion.name, kwargs, pattern.reason, eqn, matched)
         search = Search(pattern, self._graph, bound)
         if not search.run(eqn, result):
             return NearMiss(fusion.name, kwargs, search.difference, eqn, search.matched)

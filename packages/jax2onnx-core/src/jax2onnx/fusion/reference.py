@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 
-from jax2onnx._compat import is_symbolic, trace_context
+from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic, trace_context
 from jax2onnx.program.flatten import flatten
 from jax2onnx.program.graph import Graph, live
 from jax2onnx.program.program import Const
@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from jax2onnx.program.facts import FactTable
     from jax2onnx.program.program import Atom, Eqn, Program, Var
 
-__all__ = ["Node", "Operand", "Pattern", "describe_error", "trace_pattern"]
+__all__ = ["NoTrace", "Node", "Operand", "Pattern", "describe_error", "trace_pattern"]
 
 _KwargsKey: TypeAlias = tuple[tuple[str, Any], ...]
 _AvalKey: TypeAlias = tuple[Any, ...]
+
+
+_USUAL_ERRORS = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError, InconclusiveDimensionOperation)
+"""What functions raise at shapes and dtypes that they do not take."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,6 +114,19 @@ class Pattern:
     form: tuple[Any, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class NoTrace:
+    """Why there is no trace of a reference.
+
+    Attributes:
+        reason: what stands against it.
+        is_usual: whether this is how functions say that they do not take some shapes or dtypes.
+    """
+
+    reason: str
+    is_usual: bool
+
+
 def trace_pattern(
     reference: Callable[..., Any],
     avals: Iterable[Any],
@@ -117,7 +134,7 @@ def trace_pattern(
     facts: FactTable,
     *,
     loose: bool,
-) -> Pattern | str:
+) -> Pattern | NoTrace:
     """Trace a reference at abstract values, with its static configuration, or return why that fails.
 
     ``loose`` is for a search that ignores dtypes: a scalar that is converted to another dtype is the same scalar to it.
@@ -131,8 +148,8 @@ def trace_pattern(
         return _no_trace(error)
 
 
-def _no_trace(error: Exception) -> str:
-    return f"the reference does not trace here: {describe_error(error)}"
+def _no_trace(error: Exception) -> NoTrace:
+    return NoTrace(f"the reference does not trace here: {describe_error(error)}", isinstance(error, _USUAL_ERRORS))
 
 
 def describe_error(error: Exception) -> str:
@@ -160,7 +177,7 @@ def _trace(
     _context: Any,
     *,
     loose: bool,
-) -> Pattern | str:
+) -> Pattern | NoTrace:
     specs = [jax.ShapeDtypeStruct(shape, dtype, weak_type=weak) for _, shape, dtype, weak in avals]
     function = functools.partial(reference, **dict(kwargs))
     try:
@@ -170,9 +187,9 @@ def _trace(
     graph = Graph(program, through_converts=loose)
     producers = [graph.producer.get(output) for output in program.outputs]
     if not producers or None in producers:
-        return "the reference computes nothing here"
+        return NoTrace("the reference computes nothing here", is_usual=True)
     if len(set(producers)) > 1:
-        return "the reference does not return one array, or results of one equation"
+        return NoTrace("the reference does not return one array, or results of one equation", is_usual=True)
     return _pattern(program, graph)
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax2onnx._compat import ShapedArray
-from jax2onnx.fusion.reference import trace_pattern
+from jax2onnx.fusion.reference import NoTrace, trace_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -87,7 +87,7 @@ class Structures:
                     self._facts,
                     loose=True,
                 )
-                if isinstance(pattern, str):
+                if isinstance(pattern, NoTrace):
                     continue
                 if pattern.distinctive and pattern.distinctive.isdisjoint(self._present):
                     break  # the program has nothing of this function: its other examples need no trace
