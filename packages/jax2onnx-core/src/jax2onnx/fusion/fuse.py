@@ -236,8 +236,8 @@ class _Fuser:
         pattern = trace_pattern(fusion.reference, avals, kwargs, self._facts, loose=False)
         if isinstance(pattern, NoTrace):
             # Where shapes or dtypes are not the function's, nothing equal is there.
-            matched = 0 if pattern.is_usual else structural
-            return NearMiss(fusion.name, kwargs, pattern.reason, eqn, matched)
+            equal = 0 if pattern.is_usual else structural
+            return NearMiss(fusion.name, kwargs, pattern.reason, eqn, matched=equal)
         search = Search(pattern, self._graph, bound)
         if not search.run(eqn, result):
             return NearMiss(fusion.name, kwargs, search.difference, eqn, search.matched)
