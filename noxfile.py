@@ -122,6 +122,20 @@ def dynamic(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def libraries(session: nox.Session) -> None:
+    """Run programs of libraries from PyPI, write docs/libraries.md (half an hour); some: `-- --package diffrax`."""
+    _install(session, *GROUPS["libraries"])
+    other = Path(session.virtualenv.location).with_name("libraries-transformers")
+    python = str(other / "bin" / "python")
+    if not Path(python).exists():
+        session.run("python", "-m", "venv", str(other))
+    ours = [arg for package in PACKAGES for arg in ("-e", str(package))]
+    session.run(python, "-m", "pip", "install", "-q", *ours, *GROUPS["libraries-transformers"], external=True)
+    arguments = session.posargs or ["--write"]
+    session.run("python", "scripts/libraries.py", "--separate", python, *arguments, env=STRICT)
+
+
+@nox.session(python=NEWEST)
 def bench(session: nox.Session) -> None:
     """Measure against JAX and jax2onnx 0.17.1, write docs/benchmarks.md (half an hour); a part: `-- --models mlp`."""
     _install(session, *GROUPS["bench"])
