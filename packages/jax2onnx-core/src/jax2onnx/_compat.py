@@ -19,6 +19,7 @@ from jax._src import core as _core
 from jax._src import source_info_util as _source_info
 from jax._src.export import shape_poly as _shape_poly
 from jax._src.interpreters import mlir as _mlir
+from jax._src.interpreters import partial_eval as _partial_eval
 from jax._src.lax import lax as _lax
 from jax._src.lax import special as _special
 from jax._src.state import discharge as _discharge
@@ -32,6 +33,9 @@ ShapedArray = _core.ShapedArray
 InconclusiveDimensionOperation = _core.InconclusiveDimensionOperation
 max_dim = _core.max_dim
 evaluate = _core.eval_jaxpr
+without_trace = _core.eval_context
+StagingTrace: Any = _partial_eval.DynamicJaxprTrace
+StagingTracer: Any = _partial_eval.DynamicJaxprTracer
 DimExpr = _shape_poly._DimExpr  # noqa: SLF001 - jax offers no public type for a symbolic dimension
 TRACING_ERRORS: tuple[type[Exception], ...] = (
     jax.errors.ConcretizationTypeError,
@@ -415,3 +419,27 @@ def non_negative(dim: Any) -> list[Any]:
     """Return the expressions that the constraints of a symbolic dim's scope say are not negative."""
     given = dim.scope._explicit_constraints  # noqa: SLF001 - jax offers no public way
     return [c.diff for c in given if c.cmp.name == "GEQ"]
+
+
+def current_trace() -> Any:
+    """Return the trace to which JAX gives the next primitive."""
+    return _core.trace_ctx.trace
+
+
+def staged_constant(trace: Any, atom: Any) -> Any:
+    """Return the value of a literal or a constant of a trace that builds a jaxpr, else None."""
+    if isinstance(atom, Literal):
+        return atom.val
+    held = trace.frame.constvar_to_val.get(atom)
+    return getattr(held, "canonical", held)
+
+
+def evaluate_equation(eqn: Any, operands: Sequence[Any]) -> Sequence[Any]:
+    """Return the results of an equation for operands that have values."""
+    params = eqn.primitive.get_bind_params(eqn.params)
+    functions: Sequence[Any] = ()
+    if isinstance(params, tuple):  # before jax 0.12
+        functions, params = params
+    with without_trace(), eqn.ctx.manager:
+        results = eqn.primitive.bind(*functions, *operands, **params)
+    return results if eqn.primitive.multiple_results else [results]

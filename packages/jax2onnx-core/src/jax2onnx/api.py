@@ -22,6 +22,7 @@ from jax2onnx.frontend.open import open_callable
 from jax2onnx.frontend.specs import parse_inputs
 from jax2onnx.frontend.trace import trace
 from jax2onnx.fusion.fuse import fuse
+from jax2onnx.fusion.records import MadeConstant
 from jax2onnx.fusion.report import report
 from jax2onnx.legalise.legalise import legalise
 from jax2onnx.lowering.driver import Driver
@@ -152,7 +153,8 @@ def to_onnx(
             the weights are then not those of the module, and results differ by rounding.
         name: the graph's name.
         explain: True prints, on stderr, which functions were found in the program and which were nearly found and why
-            not; a callable gets this as a :class:`~jax2onnx.fusion.report.FusionReport` instead.
+            not, and which arrays of the model became constants; a callable gets this as a
+            :class:`~jax2onnx.fusion.report.FusionReport` instead.
         *further: nothing; what is given here is refused, and the message names its keyword.
         return_mode: ``'proto'`` returns the model, ``'ir'`` an ``onnx_ir.Model`` that shares the weights; ``'file'``
             writes it to ``output_path``, as :func:`save_onnx` does, and returns the path.
@@ -294,7 +296,7 @@ class _Export:
     Attributes:
         model: the model, from the stage ``lowered`` on.
         warnings: messages to show the user.
-        records: what fusions found and missed; None if that was not asked for.
+        records: what was found, missed and made a constant; None if that was not asked for.
         notes: what flattening has to tell of the program.
     """
 
@@ -329,6 +331,9 @@ class _Export:
         with carry, explained(self._fn, opened, parsed):
             traced = trace(opened, parsed, facts)
         self.notes += traced.notes
+        if self.records is not None:
+            arrays = {**opened.params, **opened.state}
+            self.records += [MadeConstant.of(name, arrays[name], where) for name, where in traced.constants.items()]
         yield "program", traced.program
 
         preparer = Preparer(facts, self._find_functions(registry.fusions, facts), marked_call, self.notes)

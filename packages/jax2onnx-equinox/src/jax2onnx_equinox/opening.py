@@ -17,7 +17,7 @@ import equinox.internal as eqxi
 import jax
 
 from jax2onnx.errors import UnsupportedCaseError
-from jax2onnx.plugin import Leaves, Opened, Opening, canonical, is_parameter, key_name, mode_warning, outline_class
+from jax2onnx.plugin import Leaves, Opened, Opening, is_parameter, key_name, mode_warning, outline_class
 
 _JitWrapper: Any = type(eqx.filter_jit(lambda: None))
 _NoInline: Any = type(eqxi.noinline(lambda: None))
@@ -96,7 +96,7 @@ def _leaves(held: Any) -> Leaves:
     is_param = [is_parameter(leaf) and id(leaf) not in numbers for _, leaf in flat]
     given = iter(_named([path for (path, _), chosen in zip(flat, is_param, strict=True) if chosen]))
     names = [next(given) if chosen else None for chosen in is_param]
-    return Leaves([canonical(leaf) for _, leaf in flat], names, tree)
+    return Leaves([leaf for _, leaf in flat], names, tree)
 
 
 def _numbers_of_functions(held: Any) -> frozenset[int]:

@@ -20,7 +20,7 @@ from flax import linen as nn
 from flax.core.scope import in_filter
 
 from jax2onnx.errors import InputSpecError
-from jax2onnx.plugin import Leaves, Opened, Opening, canonical, is_parameter, key_name
+from jax2onnx.plugin import Leaves, Opened, Opening, is_parameter, key_name
 from jax2onnx_linen.explain import explained
 from jax2onnx_linen.outlining import Outline
 
@@ -211,7 +211,7 @@ class _Variables:
     @classmethod
     def of(cls, variables: Mapping[str, Any]) -> _Variables:
         """Name each parameter by its path, without the collection where that is unique."""
-        flat = [(path, canonical(leaf)) for path, leaf in _flat(variables)]
+        flat = [(path, leaf) for path, leaf in _flat(variables)]
         held = [path for path, leaf in flat if is_parameter(leaf)]
         short = Counter(path[1:] for path in held)
         names: dict[Path, str] = {}

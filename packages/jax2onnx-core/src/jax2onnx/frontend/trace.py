@@ -7,7 +7,7 @@ import functools
 import operator
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -21,14 +21,17 @@ from jax2onnx._compat import (
     users_own,
 )
 from jax2onnx.errors import DimensionError, TraceError
+from jax2onnx.frontend.concrete import AVOIDABLE, Recording, find_constants, may_need_values
 from jax2onnx.frontend.remedies import comparison_remedy, first_line, symbolic_dims_remedy, tracing_remedy
 from jax2onnx.frontend.switches import call_with_switches
 from jax2onnx.plugin.functions import marked_call
 from jax2onnx.plugin.naming import path_name
+from jax2onnx.plugin.opening import canonical
 from jax2onnx.program.flatten import Note, flatten
 from jax2onnx.program.program import Program
 
 if TYPE_CHECKING:
+    from jax2onnx.frontend.concrete import Arrays
     from jax2onnx.frontend.specs import Inputs
     from jax2onnx.plugin.opening import Opened
     from jax2onnx.program.facts import FactTable
@@ -48,6 +51,8 @@ class Traced:
         outputs: for each flattened output, its path in the returned pytree (empty for a lone array).
         avals: for each flattened output, its abstract value in JAX.
         notes: what there is to tell of the program.
+        constants: the names of the arrays of the model that are constants, since Python code needs their values, with
+            the user's line that does.
     """
 
     program: Program
@@ -56,81 +61,139 @@ class Traced:
     outputs: tuple[str, ...]
     avals: tuple[Any, ...]
     notes: tuple[Note, ...] = ()
+    constants: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def trace(opened: Opened, inputs: Inputs, facts: FactTable) -> Traced:
     """Trace a pure function at the abstract values of its parameters and inputs.
 
-    A scalar bool input that the function uses as a Python bool becomes a ``lax.cond`` over both of its values.
+    A scalar bool input that the function uses as a Python bool becomes a ``lax.cond`` over both of its values. An array
+    of the model whose value Python code needs becomes a constant.
 
     Raises:
         TraceError: JAX could not trace the function.
         DimensionError: a comparison of symbolic dims could not be decided.
     """
+    tracing = _Tracing.of(opened, inputs, facts)
     try:
-        return _trace(opened, inputs, facts, ())
-    except TraceError as error:
-        if not inputs.switches or not _needs_python_bool(error):
+        return tracing.run()
+    except AVOIDABLE as error:
+        if not may_need_values(error, tracing.arrays):
             raise
-        return _trace_with_switches(opened, inputs, facts, error)
-
-
-def _trace_with_switches(opened: Opened, inputs: Inputs, facts: FactTable, first_error: TraceError) -> Traced:
-    """Trace a function so that as few of the scalar bool inputs as possible are Python bools."""
-    switches = inputs.switches
-    try:
-        traced = _trace(opened, inputs, facts, switches)
-    except TraceError as error:
-        if _needs_python_bool(error):
-            # The Python bool is computed in the function: the first error is the plainer one.
-            raise first_error from first_error.__cause__
-        raise
-    if len(switches) == 1:
-        return traced
-    for switch in inputs.switches:
-        fewer = list(switches)
-        fewer.remove(switch)
-        with contextlib.suppress(TraceError):
-            traced = _trace(opened, inputs, facts, fewer)
-            switches = tuple(fewer)
-    return traced
+        recording = Recording(tracing.arrays)
+        for switches in dict.fromkeys([(), inputs.switches]):
+            with contextlib.suppress(*AVOIDABLE):
+                tracing.once(switches, recording)
+        traced, needed = find_constants(tracing.run, recording, error)
+        return replace(traced, constants=needed)
 
 
 def _needs_python_bool(error: TraceError) -> bool:
     return isinstance(error.__cause__, jax.errors.TracerBoolConversionError)
 
 
-def _trace(opened: Opened, inputs: Inputs, facts: FactTable, switches: Sequence[int]) -> Traced:
-    state = opened.state
-    arrays = dict(opened.params)
-    for name in state:
-        arrays.pop(name, None)
-    arrays.update(state)
-    names = [spec.name for spec in inputs.specs]
-    given = [spec.aval for spec in inputs.specs]
-    held = map(unsharded, map(jax.typeof, arrays.values()))
+@dataclass(frozen=True, slots=True)
+class _Tracing:
+    """A function to trace.
 
-    def flat(leaves: Sequence[Any]) -> Any:
-        arguments = leaves[: len(names)]
-        params = dict(zip(arrays, leaves[len(names) :], strict=True))
-        pure = functools.partial(opened.function, params)
+    Attributes:
+        opened: the function and its arrays.
+        inputs: its inputs.
+        facts: facts about primitives.
+        arrays: the parameters and the state, by name, as the user's object holds them.
+    """
 
-        def call(arguments: Sequence[Any]) -> Any:
-            result = inputs.call(pure, arguments)
-            if not state:
-                return result, []
-            result, after = result
-            return result, [after[name] for name in state]
+    opened: Opened
+    inputs: Inputs
+    facts: FactTable
+    arrays: Mapping[str, Any]
 
-        return call_with_switches(call, arguments, switches, names)
+    @classmethod
+    def of(cls, opened: Opened, inputs: Inputs, facts: FactTable) -> _Tracing:
+        arrays = dict(opened.params)
+        for name in opened.state:
+            arrays.pop(name, None)
+        arrays.update(opened.state)
+        return cls(opened, inputs, facts, arrays)
 
-    with _explained_errors(inputs), traceable():
-        jaxpr, (result, _) = jax.make_jaxpr(flat, return_shape=True)([*given, *held])
-    notes: list[Note] = []
-    with unchecked():
-        program = flatten(jaxpr, facts, keep=marked_call, notes=notes)
-    traced = _arrange(program, arrays, list(state), result)
-    return replace(traced, notes=tuple(notes))
+    def run(self, treatment: Arrays | None = None) -> Traced:
+        """Trace the function, with Python bools for as few of the scalar bool inputs as possible."""
+        try:
+            return self.once((), treatment)
+        except TraceError as error:
+            if not self.inputs.switches or not _needs_python_bool(error):
+                raise
+            return self._with_switches(error, treatment)
+
+    def _with_switches(self, first_error: TraceError, treatment: Arrays | None) -> Traced:
+        switches = self.inputs.switches
+        try:
+            traced = self.once(switches, treatment)
+        except TraceError as error:
+            if _needs_python_bool(error):
+                # The Python bool is computed in the function: the first error is the plainer one.
+                raise first_error from first_error.__cause__
+            raise
+        if len(switches) == 1:
+            return traced
+        for switch in self.inputs.switches:
+            fewer = list(switches)
+            fewer.remove(switch)
+            with contextlib.suppress(TraceError):
+                traced = self.once(fewer, treatment)
+                switches = tuple(fewer)
+        return traced
+
+    def once(self, switches: Sequence[int], treatment: Arrays | None) -> Traced:
+        """Trace the function once.
+
+        Args:
+            switches: the indices of the inputs that become Python bools.
+            treatment: how the arrays are treated; None makes all of them inputs.
+        """
+        constants: Mapping[str, Any] = {} if treatment is None else treatment.constants
+        arrays = {name: canonical(array) for name, array in self.arrays.items() if name not in constants}
+        state = [name for name in self.opened.state if name not in constants]
+        names = [spec.name for spec in self.inputs.specs]
+        given = [spec.aval for spec in self.inputs.specs]
+        held = map(unsharded, map(jax.typeof, arrays.values()))
+
+        def flat(leaves: Sequence[Any]) -> Any:
+            arguments = leaves[: len(names)]
+            traced = dict(zip(arrays, leaves[len(names) :], strict=True))
+            if treatment is not None:
+                treatment.begin(traced)
+            params = {name: traced.get(name, array) for name, array in self.arrays.items()}
+            pure = functools.partial(self.opened.function, params)
+
+            def call(arguments: Sequence[Any]) -> Any:
+                result = self.inputs.call(pure, arguments)
+                if not self.opened.state:
+                    return result, []
+                result, after = result
+                _check_unchanged(constants, after)
+                return result, [after[name] for name in state]
+
+            return call_with_switches(call, arguments, switches, names)
+
+        context = contextlib.nullcontext() if treatment is None else treatment.tracing()
+        with _explained_errors(self.inputs), traceable(), context:
+            jaxpr, (result, _) = jax.make_jaxpr(flat, return_shape=True)([*given, *held])
+        notes: list[Note] = []
+        with unchecked():
+            program = flatten(jaxpr, self.facts, keep=marked_call, notes=notes)
+        traced = _arrange(program, arrays, state, result)
+        return replace(traced, notes=tuple(notes))
+
+
+def _check_unchanged(constants: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Raise an error if a call updates state that is a constant."""
+    for name, array in constants.items():
+        if after.get(name, array) is not array:
+            raise TraceError(
+                f"{name} is used as a Python value, and the call updates it",
+                remedy="compute with it in jax.numpy, or leave state= at 'drop', so that its value stays as it is",
+            )
 
 
 def _arrange(program: Program, arrays: Mapping[str, Any], state: Sequence[str], result: Any) -> Traced:

@@ -1,16 +1,18 @@
-"""Records: what fusing and lowering a program note for the user; ``report.py`` sums them up."""
+"""Records: what tracing, fusing and lowering a program note for the user; ``report.py`` sums them up."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import jax
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jax2onnx.program.program import Eqn, Fused
 
-__all__ = ["Declined", "Found", "NearMiss", "Record"]
+__all__ = ["Declined", "Found", "MadeConstant", "NearMiss", "Record"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,4 +67,32 @@ class Declined:
     reason: str
 
 
-Record: TypeAlias = Found | NearMiss | Declined
+@dataclass(frozen=True, slots=True)
+class MadeConstant:
+    """An array of the model that is a constant without its name.
+
+    Attributes:
+        name: its name in the model.
+        type: its dtype and shape: ``float32[8]``.
+        where: the user's line that needs its value, ``file:line (function)``; None if none is known.
+    """
+
+    name: str
+    type: str
+    where: str | None
+
+    @classmethod
+    def of(cls, name: str, array: Any, where: str | None) -> MadeConstant:
+        """Return the record of an array."""
+        aval = jax.typeof(array)
+        dims = ",".join(map(str, aval.shape))
+        return cls(name, f"{aval.dtype}[{dims}]", where)
+
+    def __str__(self) -> str:
+        text = f"{self.name}: {self.type}"
+        if self.where:
+            text += f"\n    at {self.where}"
+        return text
+
+
+Record: TypeAlias = Found | NearMiss | Declined | MadeConstant

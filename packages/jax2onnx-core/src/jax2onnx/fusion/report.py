@@ -1,4 +1,4 @@
-"""Report: which functions an export found in a program and which it nearly found, in words."""
+"""Report: which functions an export found in a program or nearly found, and which arrays became constants, in words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from jax2onnx.fusion.records import Found, NearMiss
+from jax2onnx.fusion.records import Found, MadeConstant, NearMiss
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -85,19 +85,27 @@ class Expansion:
 
 @dataclass(frozen=True, slots=True)
 class FusionReport:
-    """Which functions an export found in the program, in its order, and which it missed, the nearest first.
+    """What an export found in the program.
 
-    ``defined`` has the primitives that no plugin lowers, and that the model computes as their libraries define them.
+    Attributes:
+        found: the functions that it found, in the program's order.
+        missed: those that it missed, the nearest first.
+        defined: the primitives that no plugin lowers, and that the model computes as their libraries define them.
+        constants: arrays of the model that are constants, since Python code needs their values.
     """
 
     found: tuple[Finding, ...]
     missed: tuple[Miss, ...]
     defined: tuple[Expansion, ...] = ()
+    constants: tuple[MadeConstant, ...] = ()
 
     def __str__(self) -> str:
         sections = [_section("Functions found", self.found), _section("Nearly found", self.missed)]
         if self.defined:
             sections.append(_section("Primitives without a lowering, as their libraries define them", self.defined))
+        if self.constants:
+            lines = map(str, self.constants)
+            sections.append("\n  ".join(["Arrays made constants, since Python code needs their values:", *lines]))
         return "\n".join(sections)
 
 
@@ -106,11 +114,14 @@ def report(records: Iterable[Record], defined: Iterable[Defined] = ()) -> Fusion
     found: dict[Fused, Found] = {}
     misses: list[NearMiss] = []
     declined: list[Declined] = []
+    constants: list[MadeConstant] = []
     for record in records:
         if isinstance(record, Found):
             found[record.fused] = record
         elif isinstance(record, NearMiss):
             misses.append(record)
+        elif isinstance(record, MadeConstant):
+            constants.append(record)
         else:
             declined.append(record)
     for refusal in declined:
@@ -119,7 +130,7 @@ def report(records: Iterable[Record], defined: Iterable[Defined] = ()) -> Fusion
     findings = map(_finding, found.values())
     missed = map(_miss, _nearest(misses, found))
     expansions = map(_expansion, defined)
-    return FusionReport(_count(findings), _count(missed), _count(expansions))
+    return FusionReport(_count(findings), _count(missed), _count(expansions), tuple(constants))
 
 
 def _near_miss(refusal: Declined) -> NearMiss:

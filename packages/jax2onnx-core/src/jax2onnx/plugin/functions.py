@@ -13,7 +13,7 @@ import inspect
 import itertools
 import operator
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar, overload
@@ -24,10 +24,13 @@ import numpy as np
 from jax2onnx._compat import open_jaxpr
 from jax2onnx.plugin.naming import argument_names, callable_name, dotted, name_arrays
 from jax2onnx.plugin.opening import Carried
+from jax2onnx.program.conversions import answer_conversions
 
 __all__ = [
     "Mark",
     "exporting",
+    "fixing",
+    "inlining",
     "input_names",
     "marked_call",
     "marked_name",
@@ -86,17 +89,46 @@ class _Export:
         carry: takes apart a framework object that is an argument; returns None for anything else.
         jitted: the jitted form of each decorated callable.
         sites: numbers for the call sites that have a definition of their own.
+        fixed: by id, arrays that are constants, of the functions too.
     """
 
     carry: _Carry
     jitted: dict[Any, _Function] = field(default_factory=dict)
     sites: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    fixed: Mapping[int, Any] | None = None
 
 
 @contextlib.contextmanager
 def exporting(carry: _Carry) -> Iterator[None]:
     """Make ONNX functions of calls of decorated callables in this context (this thread)."""
     token = _EXPORTING.set(_Export(carry))
+    try:
+        yield
+    finally:
+        _EXPORTING.reset(token)
+
+
+@contextlib.contextmanager
+def inlining() -> Iterator[None]:
+    """Call decorated callables as they are in this context."""
+    token = _EXPORTING.set(None)
+    try:
+        yield
+    finally:
+        _EXPORTING.reset(token)
+
+
+@contextlib.contextmanager
+def fixing(arrays: Iterable[Any]) -> Iterator[None]:
+    """Make constants of these arrays, in this context, where they are held by arguments of ONNX functions.
+
+    Python code gets the values of constants in the functions too.
+    """
+    export = _EXPORTING.get()
+    if export is not None:
+        fixed = {id(array): array for array in arrays}
+        export = replace(export, jitted={}, fixed=fixed)
+    token = _EXPORTING.set(export)
     try:
         yield
     finally:
@@ -200,7 +232,7 @@ def _wrap(fn: _Function, mark: Mark, *, unique: bool) -> _Function:
 
 def _call_marked(export: _Export, fn: _Function, mark: Mark, args_and_kwargs: Any) -> Any:
     """Call the jitted form of ``fn``, and store the state that it changed in the framework objects it was given."""
-    arguments, paths = _take_apart(args_and_kwargs, export.carry)
+    arguments, paths = _take_apart(args_and_kwargs, export)
     names: list[str] = []
     arrays: list[Any] = []
     labels = argument_names(fn, paths)
@@ -210,7 +242,7 @@ def _call_marked(export: _Export, fn: _Function, mark: Mark, args_and_kwargs: An
         arrays += part.leaves
     key = (fn, mark)
     if key not in export.jitted:
-        export.jitted[key] = _jit(fn, mark)
+        export.jitted[key] = _jit(fn, mark, answers=export.fixed is not None)
     result, states = export.jitted[key](arguments, name_arrays(names, arrays))
     for part, state in zip(arguments.parts, states, strict=True):
         if state is not None:
@@ -230,10 +262,18 @@ class _Arguments:
     parts: Sequence[Carried] = field(compare=False)
 
 
-def _jit(fn: _Function, mark: Mark) -> _Function:
-    """Return the jitted form of ``fn``: it returns the changed arrays of each argument too, or None for it."""
+def _jit(fn: _Function, mark: Mark, *, answers: bool) -> _Function:
+    """Return the jitted form of ``fn``: it returns the changed arrays of each argument too, or None for it.
+
+    Args:
+        fn: the function.
+        mark: its name for ``jax.jit``.
+        answers: whether Python code in it gets the values of constants.
+    """
 
     def call(arguments: _Arguments, arrays: Mapping[str, Any]) -> Any:
+        if answers:
+            answer_conversions()
         remaining = iter(arrays.values())
         given = []
         leaves = []
@@ -257,16 +297,16 @@ def _changed(part: Carried, leaf: Any, before: Sequence[Any]) -> list[Any] | Non
     return None if all(is_same) else after
 
 
-def _take_apart(args_and_kwargs: Any, carry: _Carry) -> tuple[_Arguments, list[Any]]:
+def _take_apart(args_and_kwargs: Any, export: _Export) -> tuple[_Arguments, list[Any]]:
     """Return the arguments, taken apart, and the path of each part; a framework object is one part."""
     carried: dict[int, Carried] = {}
 
     def is_carried(node: Any) -> bool:
         if isinstance(node, _PLAIN):
             return False
-        part = carry(node)
+        part = export.carry(node)
         if part is not None:
-            carried[id(node)] = part
+            carried[id(node)] = _fix(part, export.fixed) if export.fixed else part
         return part is not None
 
     flat, tree = jax.tree_util.tree_flatten_with_path(args_and_kwargs, is_leaf=is_carried)
@@ -274,13 +314,15 @@ def _take_apart(args_and_kwargs: Any, carry: _Carry) -> tuple[_Arguments, list[A
     parts = []
     for path, leaf in flat:
         paths.append(path)
-        parts.append(carried.get(id(leaf)) or _as_carried(leaf))
+        parts.append(carried.get(id(leaf)) or _as_carried(leaf, export.fixed or {}))
     statics = tuple(part.static for part in parts)
     return _Arguments(tree, statics, parts), paths
 
 
-def _as_carried(leaf: Any) -> Carried:
+def _as_carried(leaf: Any, fixed: Mapping[int, Any]) -> Carried:
     """Return an array or a static value in the form of a framework object that a call never changes."""
+    if id(leaf) in fixed:
+        return Carried(_Content.of(leaf), [], lambda _: leaf, lambda _: [], _never_written)
     if isinstance(leaf, jax.Array | np.ndarray | np.generic):
         return Carried(None, [leaf], operator.itemgetter(0), lambda array: [array], _never_written)
     static: Hashable = (type(leaf), leaf)
@@ -293,3 +335,43 @@ def _as_carried(leaf: Any) -> Carried:
 
 def _never_written(_: Sequence[Any]) -> None:
     raise AssertionError
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """An array by its content, as a static value."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+    content: bytes
+
+    @classmethod
+    def of(cls, array: Any) -> _Content:
+        held = np.asarray(array)
+        return cls(held.shape, held.dtype, held.tobytes())
+
+
+def _fix(part: Carried, fixed: Mapping[int, Any]) -> Carried:
+    """Return a framework object whose ``fixed`` arrays are static values."""
+    constants = {place: leaf for place, leaf in enumerate(part.leaves) if id(leaf) in fixed}
+    if not constants:
+        return part
+    free = [place for place in range(len(part.leaves)) if place not in constants]
+    contents = tuple((place, _Content.of(leaf)) for place, leaf in constants.items())
+
+    def complete(leaves: Sequence[Any]) -> list[Any]:
+        given = dict(zip(free, leaves, strict=True)) | constants
+        return [given[place] for place in range(len(given))]
+
+    def read(rebuilt: Any) -> list[Any]:
+        after = part.read(rebuilt)
+        return [after[place] for place in free]
+
+    return Carried(
+        static=(part.static, contents),
+        leaves=[part.leaves[place] for place in free],
+        rebuild=lambda leaves: part.rebuild(complete(leaves)),
+        read=read,
+        write=lambda leaves: part.write(complete(leaves)),
+        names=[part.names[place] for place in free] if part.names else (),
+    )
