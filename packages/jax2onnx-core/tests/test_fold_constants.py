@@ -46,13 +46,14 @@ def test_what_is_read_becomes_an_output_though_it_is_known() -> None:
 
 
 ADD = Facts(fold=lambda params, *operands: sum(operands))
+FILL = Facts(fold=lambda params, x: np.full(LARGEST + 1, x))
 LEFT: dict[str, Program] = {
     "an_operand_is_computed": equation(THREE, scalar(), facts=ADD),
     "no_rule": equation(THREE, facts=Facts()),
     "the_rule_cannot": equation(THREE, facts=Facts(fold=lambda params, x: None)),
     "several_results": equation(THREE, facts=ADD, results=[scalar(), scalar()]),
     "another_dtype_is_asked_for": equation(THREE, facts=ADD, out_dtype=np.float32),
-    "large": equation(THREE, facts=ADD, results=[Var(ShapedArray((LARGEST + 1,), np.dtype(np.int32)))]),
+    "large": equation(THREE, facts=FILL, results=[Var(ShapedArray((LARGEST + 1,), np.dtype(np.int32)))]),
     "complex": equation(THREE, facts=ADD, results=[scalar(np.complex64)]),
     "symbolic": equation(THREE, facts=ADD, results=[Var(array(*jax.export.symbolic_shape("B")))]),
 }

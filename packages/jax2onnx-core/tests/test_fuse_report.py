@@ -26,7 +26,7 @@ def equations(count: int) -> list[Eqn]:
 
 
 def gelu(*interior: Eqn, **kwargs: Any) -> Fused:
-    return Fused(SimpleNamespace(name="gelu", plugin="p", emit={}), kwargs, interior)
+    return Fused(SimpleNamespace(name="gelu", plugin="p", emit={}), kwargs, interior, ())
 
 
 def test_equal_entries_are_counted() -> None:

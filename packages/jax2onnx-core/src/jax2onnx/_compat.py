@@ -176,6 +176,14 @@ def weak(array: jax.Array) -> jax.Array:
     return made
 
 
+def bind(primitive: Any, operands: Sequence[Any], params: Mapping[str, Any]) -> list[Any]:
+    """Return the results that JAX computes at once of a primitive's operands."""
+    found = primitive.get_bind_params(dict(params))
+    functions, kept = found if isinstance(found, tuple) else ((), found)
+    results = primitive.bind(*functions, *operands, **kept)
+    return list(results) if primitive.multiple_results else [results]
+
+
 def open_jaxpr(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
     """Split a closed or open jaxpr of any supported jax into ``(jaxpr, consts)``."""
     return getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())

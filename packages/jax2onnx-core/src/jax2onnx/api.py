@@ -44,7 +44,6 @@ from jax2onnx.plugin import loader
 from jax2onnx.plugin.functions import exporting, marked_call
 from jax2onnx.plugin.lowerings import MIN_OPSET
 from jax2onnx.plugin.opening import Opening
-from jax2onnx.program.definitions import Defined
 from jax2onnx.program.flatten import Note, Warned
 from jax2onnx.program.prepare import FindFunctions, Preparer
 from jax2onnx.program.program import Program
@@ -152,9 +151,9 @@ def to_onnx(
         fold_batch_norm: let the weights of convolutions and products do the work of batch normalisations after them;
             the weights are then not those of the module, and results differ by rounding.
         name: the graph's name.
-        explain: True prints, on stderr, which functions were found in the program and which were nearly found and why
-            not, and which arrays of the model became constants; a callable gets this as a
-            :class:`~jax2onnx.fusion.report.FusionReport` instead.
+        explain: True prints, on stderr, which functions were found in the program, which were nearly found and why not,
+            which arrays of the model became constants, what was computed at conversion, and what was not since that
+            would take too much; a callable gets this as a :class:`~jax2onnx.fusion.report.FusionReport` instead.
         *further: nothing; what is given here is refused, and the message names its keyword.
         return_mode: ``'proto'`` returns the model, ``'ir'`` an ``onnx_ir.Model`` that shares the weights; ``'file'``
             writes it to ``output_path``, as :func:`save_onnx` does, and returns the path.
@@ -254,8 +253,7 @@ def export_ir(fn: Any, inputs: _Specs, options: Options | None = None) -> ir.Mod
     if export.records is not None:
         receive = _print if options.explain is True else options.explain
         assert callable(receive)
-        defined = [note for note in export.notes if isinstance(note, Defined)]
-        receive(report(export.records, defined))
+        receive(report(export.records, export.notes))
     return export.model
 
 

@@ -10,12 +10,12 @@ import jax
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.plugin import Facts, has_zero, is_static, may_be_zero, scan_counts
+from jax2onnx.plugin import Facts, evaluate, has_zero, is_static, may_be_zero, open_jaxpr, scan_counts
 from jax2onnx_lax.shape import dim_scalar, flip
 from jax2onnx_lax.zeros import emit_select
 
 if TYPE_CHECKING:
-    from jax2onnx.plugin import BoundLowerings, LoweringContext
+    from jax2onnx.plugin import BoundLowerings, Eqn, LoweringContext
 
 _BOOL = jax.ShapeDtypeStruct((), np.dtype(np.bool_))
 _Body: TypeAlias = Callable[[], Sequence[ir.Value]]
@@ -24,10 +24,71 @@ _Platforms: TypeAlias = Sequence[str] | None
 """For which platforms a branch is; None: for all others."""
 
 
+def _bounded(eqn: Eqn, most: int) -> Callable[..., Any]:
+    """Return the function that computes a ``while`` in at most so many iterations."""
+    return functools.partial(_bounded_loop, eqn.params, most)
+
+
+def _read_by_branches(eqn: Eqn) -> list[dict[int, int]]:
+    """Return that each branch reads all operands but the index."""
+    operands = {position: position + 1 for position in range(len(eqn.inputs) - 1)}
+    return [operands for _ in eqn.bodies]
+
+
+def _read_by_steps(eqn: Eqn) -> list[dict[int, int]]:
+    """Return that the body of ``scan`` reads its constants."""
+    count, _ = scan_counts(eqn.params)
+    return [{position: position for position in range(count)}]
+
+
+def _read_by_loop(eqn: Eqn) -> list[dict[int, int]]:
+    """Return that the condition and the body of ``while`` read the constants of each."""
+    start = eqn.params["cond_nconsts"]
+    by_condition = {position: position for position in range(start)}
+    by_body = {position: position + start for position in range(eqn.params["body_nconsts"])}
+    condition = eqn.params["cond_jaxpr"]
+    return [by_condition if body.jaxpr is condition else by_body for body in eqn.bodies]
+
+
 FACTS = {
-    **dict.fromkeys(("cond", "scan", "while"), Facts(border=True)),
+    "cond": Facts(border=True, unchanged=_read_by_branches, work=lambda _eqn, bodies: max(bodies, default=0.0)),
+    "scan": Facts(border=True, unchanged=_read_by_steps, work=lambda eqn, bodies: eqn.params["length"] * sum(bodies)),
+    "while": Facts(
+        border=True,
+        unchanged=_read_by_loop,
+        bounded=_bounded,
+    ),
     "custom_linear_solve": Facts(border=True, bodies=lambda params: [params["jaxprs"].solve]),
 }
+
+
+def _bounded_loop(params: Any, most: int, *operands: jax.Array) -> tuple[Any, jax.Array]:
+    """Compute ``while`` in at most so many iterations; return the carries, and whether it ended."""
+    start = params["cond_nconsts"]
+    end = start + params["body_nconsts"]
+    cond, cond_consts = open_jaxpr(params["cond_jaxpr"])
+    body, body_consts = open_jaxpr(params["body_jaxpr"])
+
+    def lanes(carry: Sequence[jax.Array]) -> Any:
+        (going,) = evaluate(cond, cond_consts, *operands[:start], *carry)
+        return going
+
+    def goes_on(state: tuple[Any, list[jax.Array]]) -> Any:
+        count, carry = state
+        return (count < most) & jax.numpy.any(lanes(carry))
+
+    def step(state: tuple[Any, list[jax.Array]]) -> tuple[Any, list[jax.Array]]:
+        count, carry = state
+        going = lanes(carry)
+        kept = []
+        for new, old in zip(evaluate(body, body_consts, *operands[start:end], *carry), carry, strict=True):
+            # The lanes of a batched predicate that have ended stay as they are; lanes are the leading dims.
+            mask = jax.lax.broadcast_in_dim(going, old.shape, range(going.ndim))
+            kept.append(jax.lax.select(mask, new, old))
+        return count + 1, kept
+
+    _, carry = jax.lax.while_loop(goes_on, step, (0, list(operands[end:])))
+    return carry, ~jax.numpy.any(lanes(carry))
 
 
 def register(registry: BoundLowerings) -> None:

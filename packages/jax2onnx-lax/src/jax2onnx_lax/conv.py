@@ -18,13 +18,19 @@ from jax2onnx_lax.shape import transposed
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.plugin import BoundLowerings, LoweringContext
+    from jax2onnx.plugin import BoundLowerings, Eqn, LoweringContext
 
 _BFLOAT16_OPSET = 22
 """The first opset whose ``Conv`` takes bfloat16."""
 
 
-FACTS = {"conv_general_dilated": Facts(zeros=blind)}
+def _work(eqn: Eqn, _bodies: Sequence[float]) -> float:
+    """Return how many products a convolution has at most: as many for each result as a kernel has weights."""
+    work: float = eqn.outputs[0].aval.size * eqn.inputs[1].aval.size
+    return work
+
+
+FACTS = {"conv_general_dilated": Facts(zeros=blind, work=_work)}
 
 
 def register(registry: BoundLowerings) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 
 from jax2onnx.plugin import Facts, blind, has_zero, is_static, may_be_zero, other_axes, permuted
+from jax2onnx_lax.folding import work_of_matrices
 from jax2onnx_lax.shape import replaced, transposed
 
 if TYPE_CHECKING:
@@ -47,9 +48,18 @@ def exchanged(product: Eqn, permutation: Sequence[int]) -> Eqn | None:
     return replace(product, inputs=product.inputs[::-1], params=params)
 
 
+def _work(eqn: Eqn, _bodies: Sequence[float]) -> float:
+    """Return how many products there are."""
+    (contracted, _), _ = eqn.params["dimension_numbers"]
+    left = eqn.inputs[0].aval
+    sizes = [left.shape[axis] for axis in contracted]
+    work: float = eqn.outputs[0].aval.size * math.prod(sizes)
+    return work
+
+
 FACTS = {
-    "dot_general": Facts(zeros=blind, transposed=exchanged),
-    "ragged_dot_general": Facts(zeros=blind),
+    "dot_general": Facts(zeros=blind, transposed=exchanged, work=_work),
+    "ragged_dot_general": Facts(zeros=blind, work=work_of_matrices),
 }
 
 

@@ -13,7 +13,7 @@ from jax import lax
 from jax2onnx.plugin import Const, Facts, blind, telling
 from jax2onnx_lax import folding
 from jax2onnx_lax.dtypes import info, is_bool, is_float, is_integer, is_unsigned, unsigned
-from jax2onnx_lax.folding import plain, wide
+from jax2onnx_lax.folding import plain
 from jax2onnx_lax.zeros import emit_plus_zero, emit_select, emit_sign, emit_signed, is_zero, negation
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ FACTS = {
     "nextafter": _operator(),
     "not": Facts(fold=lambda _params, x: ~x),
     "or": _operator(operator.or_, commutes=True),
-    "pow": _operator(fold=wide(np.power), zeros=telling),
+    "pow": _operator(zeros=telling),
     "rem": _operator(fold=folding.remainder),
     "select_n": _operator(fold=folding.select),
     "sign": Facts(fold=folding.sign),

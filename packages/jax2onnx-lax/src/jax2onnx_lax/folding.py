@@ -1,18 +1,20 @@
 """Compute primitives of constants at conversion, with numpy, rounded as JAX rounds.
 
 Each rule is the ``fold`` of a primitive's facts: ``rule(params, *arrays)``, None where numpy's result may not be JAX's.
-Functions that no two libraries round alike are computed in float64 first.
+What has no rule, as functions that no two libraries round alike, JAX computes; ``work`` of the facts says how long that
+takes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 __all__ = ["Fold", "clamp", "converted", "extremum", "integer_power", "iota", "is_float", "plain", "quotient",
-           "reduction", "remainder", "reshaped", "select", "sign", "sliced", "spread", "wide"]  # fmt: skip
+           "reduction", "remainder", "reshaped", "select", "sign", "sliced", "spread",
+           "work_of_matrices"]  # fmt: skip
 
 Fold: TypeAlias = Callable[..., Any]
 Params: TypeAlias = Mapping[str, Any]
@@ -34,17 +36,11 @@ def plain(function: Callable[..., Any]) -> Fold:
     return rule
 
 
-def wide(function: Callable[..., Any]) -> Fold:
-    """Return the rule of a function of floats that is computed in float64."""
-    return lambda _params, *operands: function(*(np.asarray(o, np.float64) for o in operands))
-
-
 def reduction(function: Callable[..., Any]) -> Fold:
-    """Return the rule of a reduction over the axes of ``axes``."""
+    """Return the rule of a reduction over the axes of ``axes``, which rounds nothing."""
 
     def rule(params: Params, x: Any) -> Any:
-        whole = x.astype(np.float64) if is_float(x) else x
-        return function(whole, axis=tuple(params["axes"])) if x.size else None
+        return function(x, axis=tuple(params["axes"])) if x.size else None
 
     return rule
 
@@ -75,8 +71,8 @@ def remainder(_params: Params, x: Any, y: Any) -> Any:
 
 
 def integer_power(params: Params, x: Any) -> Any:
-    """Compute ``integer_pow`` of floats."""
-    return wide(np.power)(params, x, params["y"]) if is_float(x) else None
+    """Compute squares; JAX rounds each product of a higher power."""
+    return plain(np.square)(params, x) if params["y"] == 2 else None
 
 
 def sign(_params: Params, x: Any) -> Any:
@@ -124,3 +120,10 @@ def sliced(params: Params, x: Any) -> Any:
     strides = params["strides"] or [1] * x.ndim
     cells = zip(params["start_indices"], params["limit_indices"], strides, strict=True)
     return x[tuple(slice(*cell) for cell in cells)]
+
+
+def work_of_matrices(eqn: Any, _bodies: Sequence[float]) -> float:
+    """Return about how many steps a decomposition of matrices takes, its iterations included."""
+    sizes = [operand.aval.size * max(operand.aval.shape, default=1) for operand in eqn.inputs]
+    work: float = 16.0 * sum(sizes)
+    return work

@@ -6,14 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
+from jax2onnx.plugin import Facts
+from jax2onnx_lax.folding import work_of_matrices
 from jax2onnx_lax.matrices import Array, adjoint, column, columns, eye, product, reflector, rows, square, steps
 
 if TYPE_CHECKING:
     from jax2onnx.plugin import BoundLowerings
 
 
+FACTS = dict.fromkeys(
+    ("geqp3", "geqrf", "hessenberg", "householder_product", "ormqr", "qr", "tridiagonal"), Facts(work=work_of_matrices)
+)
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.via_jax(
         {
             "geqp3": geqp3,

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jax2onnx.errors import UnsupportedCaseError
+from jax2onnx.plugin import Facts
+from jax2onnx_lax.folding import work_of_matrices
 from jax2onnx_lax.householder import qr
 from jax2onnx_lax.matrices import (
     Array,
@@ -36,8 +38,12 @@ if TYPE_CHECKING:
 _MOST_SWEEPS = 30
 
 
+FACTS = dict.fromkeys(("eigh", "svd"), Facts(work=work_of_matrices))
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.via_jax({"eigh": eigh, "svd": svd})
 
 

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jax2onnx.errors import UnsupportedCaseError
+from jax2onnx.plugin import Facts
+from jax2onnx_lax.folding import work_of_matrices
 from jax2onnx_lax.householder import hessenberg, householder_product
 from jax2onnx_lax.matrices import (
     Array,
@@ -36,8 +38,12 @@ _EXCEPTIONAL = 10
 """Every so many steps the shift is another one, so that a symmetric matrix does not cycle."""
 
 
+FACTS = dict.fromkeys(("eig", "schur"), Facts(work=work_of_matrices))
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.via_jax({"eig": eig, "schur": schur})
 
 

@@ -13,7 +13,7 @@ from jax import lax
 
 from jax2onnx.plugin import Facts, blind, telling
 from jax2onnx_lax.dtypes import is_narrow, needs_double, widened
-from jax2onnx_lax.folding import wide
+from jax2onnx_lax.folding import plain
 from jax2onnx_lax.zeros import emit_sign_bit, negation
 
 if TYPE_CHECKING:
@@ -38,17 +38,15 @@ LN2 = math.log(2)
 FACTS = {
     "acos": Facts(zeros=blind),
     "atan2": Facts(elementwise=True, common=True, zeros=telling),
-    "cos": Facts(fold=wide(np.cos), zeros=blind),
+    "cos": Facts(zeros=blind),
     "cosh": Facts(zeros=blind),
     "erfc": Facts(zeros=blind),
-    "exp": Facts(fold=wide(np.exp), zeros=blind),
+    "exp": Facts(zeros=blind),
     "exp2": Facts(zeros=blind),
-    "log": Facts(fold=wide(np.log), zeros=blind),
+    "log": Facts(zeros=blind),
     "logistic": Facts(zeros=blind),
-    "rsqrt": Facts(fold=wide(lambda x: 1 / np.sqrt(x)), zeros=telling),
-    "sin": Facts(fold=wide(np.sin)),
-    "sqrt": Facts(fold=wide(np.sqrt)),
-    "tanh": Facts(fold=wide(np.tanh)),
+    "rsqrt": Facts(zeros=telling),
+    "sqrt": Facts(fold=plain(np.sqrt)),
 }
 
 

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jax2onnx.errors import UnsupportedCaseError
+from jax2onnx.plugin import Facts
+from jax2onnx_lax.folding import work_of_matrices
 from jax2onnx_lax.matrices import (
     Array,
     adjoint,
@@ -25,8 +27,14 @@ if TYPE_CHECKING:
     from jax2onnx.plugin import BoundLowerings
 
 
+FACTS = dict.fromkeys(
+    ("cholesky", "cholesky_update", "lu", "symmetric_product", "triangular_solve"), Facts(work=work_of_matrices)
+)
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.via_jax(
         {
             "cholesky": cholesky,

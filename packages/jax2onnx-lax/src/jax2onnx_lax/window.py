@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx.plugin import is_static, other_axes
+from jax2onnx.plugin import Facts, is_static, other_axes
 from jax2onnx_lax import pool, windows
 from jax2onnx_lax.dtypes import bound
 from jax2onnx_lax.shape import dim_scalar
@@ -21,11 +21,24 @@ from jax2onnx_lax.shape import dim_scalar
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.plugin import BoundLowerings, LoweringContext
+    from jax2onnx.plugin import BoundLowerings, Eqn, LoweringContext
+
+
+def _work(eqn: Eqn, _bodies: Sequence[float]) -> float:
+    """Return how many elements all windows have."""
+    work: float = eqn.outputs[0].aval.size * math.prod(eqn.params["window_dimensions"])
+    return work
+
+
+FACTS = dict.fromkeys(
+    ("reduce_window", "reduce_window_max", "reduce_window_min", "reduce_window_sum", "select_and_gather_add"),
+    Facts(work=_work),
+)
 
 
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.table(
         {
             "reduce_window_max": over_windows(pooled("max", lax.cummax, pool.window_maximum)),

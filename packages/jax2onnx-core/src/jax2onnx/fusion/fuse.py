@@ -285,9 +285,10 @@ class _Fuser:
             self._note(structure, miss)
             return None
         self._replaced |= replaced
-        fused = Fused(fusion, call.kwargs, tuple(self._eqns[i] for i in inside))
-        self.records.append(Found(fused, len(replaced)))
         inputs = [counterparts.get(atom, atom) for atom in call.inputs]
+        interior = [self._eqns[i] for i in inside]
+        fused = Fused(fusion, call.kwargs, tuple(interior), tuple(inputs))
+        self.records.append(Found(fused, len(replaced)))
         return Eqn(fusion.name, inputs, results, dict(call.kwargs), eqn.source, fused=fused)
 
     def _replaceable(self, matched: set[int], inside: Sequence[int]) -> set[int]:

@@ -7,15 +7,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from jax2onnx.fusion.records import Found, MadeConstant, NearMiss
+from jax2onnx.program.definitions import Defined
+from jax2onnx.program.fold_constants import Computed, Left
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from jax2onnx.fusion.records import Declined, Record
-    from jax2onnx.program.definitions import Defined
+    from jax2onnx.program.flatten import Note
     from jax2onnx.program.program import Eqn, Fused
 
-__all__ = ["Expansion", "Finding", "FusionReport", "Miss", "report"]
+__all__ = ["Expansion", "Finding", "FusionReport", "Miss", "Result", "report"]
 
 _WIDTH = 60
 """How much of a setting's value is shown."""
@@ -84,20 +86,44 @@ class Expansion:
 
 
 @dataclass(frozen=True, slots=True)
+class Result:
+    """A constant that was computed at conversion.
+
+    Attributes:
+        name: the operation whose result it is.
+        where: the user's line, ``file:line (function)``; None if none is known.
+        type: dtype and shape.
+        times: how often this line has it.
+    """
+
+    name: str
+    where: str | None
+    type: str
+    times: int = 1
+
+    def __str__(self) -> str:
+        return _entry(self, self.type)
+
+
+@dataclass(frozen=True, slots=True)
 class FusionReport:
-    """What an export found in the program.
+    """What an export made of the program.
 
     Attributes:
         found: the functions that it found, in the program's order.
-        missed: those that it missed, the nearest first.
+        missed: those that it nearly found, the nearest first.
         defined: the primitives that no plugin lowers, and that the model computes as their libraries define them.
         constants: arrays of the model that are constants, since Python code needs their values.
+        computed: what it computed, since no input changes it.
+        left: what it did not compute though no input changes it, and why not.
     """
 
     found: tuple[Finding, ...]
     missed: tuple[Miss, ...]
     defined: tuple[Expansion, ...] = ()
     constants: tuple[MadeConstant, ...] = ()
+    computed: tuple[Result, ...] = ()
+    left: tuple[Miss, ...] = ()
 
     def __str__(self) -> str:
         sections = [_section("Functions found", self.found), _section("Nearly found", self.missed)]
@@ -106,11 +132,15 @@ class FusionReport:
         if self.constants:
             lines = map(str, self.constants)
             sections.append("\n  ".join(["Arrays made constants, since Python code needs their values:", *lines]))
+        if self.computed:
+            sections.append(_section("Computed at conversion", self.computed))
+        if self.left:
+            sections.append(_section("Constant, but computed by the model", self.left))
         return "\n".join(sections)
 
 
-def report(records: Iterable[Record], defined: Iterable[Defined] = ()) -> FusionReport:
-    """Sum up what fusing and lowering one program recorded, and which primitives were replaced by definitions."""
+def report(records: Iterable[Record], notes: Iterable[Note] = ()) -> FusionReport:
+    """Sum up what was recorded while one program was fused and lowered, and what else there is to tell of it."""
     found: dict[Fused, Found] = {}
     misses: list[NearMiss] = []
     declined: list[Declined] = []
@@ -129,8 +159,26 @@ def report(records: Iterable[Record], defined: Iterable[Defined] = ()) -> Fusion
         misses.append(_near_miss(refusal))
     findings = map(_finding, found.values())
     missed = map(_miss, _nearest(misses, found))
-    expansions = map(_expansion, defined)
-    return FusionReport(_count(findings), _count(missed), _count(expansions), tuple(constants))
+    told = list(notes)
+    expansions = [_expansion(note) for note in told if isinstance(note, Defined)]
+    computed = [_computed(note) for note in told if isinstance(note, Computed)]
+    left = [_left(note) for note in told if isinstance(note, Left)]
+    return FusionReport(
+        found=_count(findings),
+        missed=_count(missed),
+        defined=_count(expansions),
+        constants=tuple(constants),
+        computed=_count(computed),
+        left=_count(left),
+    )
+
+
+def _computed(note: Computed) -> Result:
+    return Result(note.eqn.primitive, note.eqn.where, note.result.aval.str_short())
+
+
+def _left(note: Left) -> Miss:
+    return Miss(note.eqn.primitive, note.eqn.where, note.reason)
 
 
 def _near_miss(refusal: Declined) -> NearMiss:
@@ -180,7 +228,7 @@ def _expansion(note: Defined) -> Expansion:
     return Expansion(note.primitive, note.library, note.where, note.equations)
 
 
-_Entry = TypeVar("_Entry", Finding, Miss, Expansion)
+_Entry = TypeVar("_Entry", Finding, Miss, Expansion, Result)
 
 
 def _count(entries: Iterable[_Entry]) -> tuple[_Entry, ...]:
@@ -210,12 +258,12 @@ def _equations(count: int) -> str:
     return f"{count} equation{plural}"
 
 
-def _section(title: str, entries: Sequence[Finding | Miss | Expansion]) -> str:
+def _section(title: str, entries: Sequence[Finding | Miss | Expansion | Result]) -> str:
     total = sum(entry.times for entry in entries)
     return "\n  ".join([f"{title}: {total or 'none'}", *map(str, entries)])
 
 
-def _entry(entry: Finding | Miss | Expansion, what: str) -> str:
+def _entry(entry: Finding | Miss | Expansion | Result, what: str) -> str:
     text = f"{entry.name}: {what}"
     if entry.times > 1:
         text += f", {entry.times} times"

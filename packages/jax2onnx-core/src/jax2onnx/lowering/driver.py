@@ -248,7 +248,7 @@ class Driver:
         values = dict(zip(eqn.inputs, operands, strict=True))
         inputs = [atom for atom in values if isinstance(atom, Var)]
         plain = self.preparer.prepare(
-            Program(inputs, list(fused.interior), list(eqn.outputs)),
+            Program(inputs, fused.interior_of(eqn.inputs), list(eqn.outputs)),
             exclude=frozenset({fusion.name}),
             signed=eqn.signed,
             derived=derived,

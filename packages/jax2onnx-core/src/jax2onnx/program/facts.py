@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["UNKNOWN", "FactTable", "Facts", "FindCall", "Maker", "Params", "ZeroRule", "blind", "telling"]
+__all__ = ["UNKNOWN", "FactTable", "Facts", "FindCall", "Maker", "Params", "WorkRule", "ZeroRule", "blind", "telling"]
 
 Params: TypeAlias = Mapping[str, Any]
 
@@ -19,6 +19,9 @@ ZeroRule: TypeAlias = Callable[[Any, bool], Sequence[Any]]
 
 Maker: TypeAlias = Callable[[Any], Callable[..., Any]]
 """Makes from a jaxpr's equation the JAX function, of representations, that does its work."""
+
+WorkRule: TypeAlias = Callable[[Any, Sequence[float]], float]
+"""Returns the steps of an ``Eqn``, given those of each of its bodies."""
 
 FindCall: TypeAlias = Callable[[Any], tuple[Any, Sequence[Any]] | None]
 """Returns the jaxpr, and its constants, that a jaxpr's equation only calls; None where it does more."""
@@ -55,6 +58,11 @@ class Facts:
         bodies: returns, of its params, the jaxprs that its rule lowers; by default every closed one among them.
         stateful: its jaxpr reads and writes refs, and has to be discharged.
         fold: a numpy function ``fold(params, *arrays)`` of the result, rounded as JAX rounds it; None where it cannot.
+        work: how many steps computing an equation at conversion takes, besides one for each element; is given the
+            equation and the steps of each of its bodies (by default each is executed once).
+        bounded: makes, of an equation and a number, the JAX function of its operands that does its work in at most so
+            many iterations; it returns the results, and whether the work was done.
+        unchanged: the operands that its bodies read as they are: for each body, which of its inputs is which operand.
         unit: a scalar operand, of an integer or bool dtype, with which it returns its other operand.
         zeros: which operands' sign of a zero matters; by default those of all where the result's does.
         permutation: returns, of its params, the permutation by which it transposes its operand.
@@ -77,6 +85,9 @@ class Facts:
     bodies: Callable[[Params], Sequence[Any]] | None = None
     stateful: bool = False
     fold: Callable[..., Any] | None = None
+    work: WorkRule | None = None
+    bounded: Callable[[Any, int], Callable[..., Any]] | None = None
+    unchanged: Callable[[Any], Sequence[Mapping[int, int]]] | None = None
     unit: int | None = None
     zeros: ZeroRule | None = None
     permutation: Callable[[Params], Sequence[int]] | None = None

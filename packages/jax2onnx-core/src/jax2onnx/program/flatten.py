@@ -17,6 +17,8 @@ import numpy as np
 from jax2onnx._compat import Literal, ShapedArray, discharge, neutral, open_jaxpr, unsharded, user_frame
 from jax2onnx.errors import ConversionError
 from jax2onnx.program.definitions import Defined, Undefined, trace_definition
+from jax2onnx.program.fold_constants import Folding
+from jax2onnx.program.known import LARGEST, Known, is_constant
 from jax2onnx.program.program import CALL, Atom, Body, Const, Eqn, Program, Var
 from jax2onnx.program.represent import Complex, form, is_complex, is_key, is_special, lacks_rule, represented, rule
 
@@ -48,7 +50,7 @@ class Warned:
     message: str
 
 
-Note: TypeAlias = Defined | Warned
+Note: TypeAlias = Defined | Warned | Folding
 """What flattening has to tell of a program."""
 
 
@@ -80,6 +82,57 @@ def flatten(
 
 
 @dataclass(slots=True)
+class _Constants:
+    """Computes keys and complex numbers that depend on no input, while JAX's own operations on them are at hand.
+
+    Real arrays that depend on no input are computed only where such an operation reads them. All others are left to
+    folding, which comes after the search for whole functions.
+    """
+
+    known: Known = field(default_factory=Known)
+    producers: dict[Atom, Eqn] = field(default_factory=dict)
+
+    def add(self, eqn: Eqn) -> None:
+        """Note an equation of real arrays if it depends on no input."""
+        if all(map(self._is_constant, eqn.inputs)) and is_constant(eqn):
+            self.producers.update(dict.fromkeys(eqn.outputs, eqn))
+
+    def compute(self, eqn: Eqn) -> list[Any] | None:
+        """Return the results of an equation at a border if it depends on no input, else None."""
+        if not all(map(self._is_constant, eqn.inputs)) or not is_constant(eqn):
+            return None
+        if _size(eqn.outputs) > max(LARGEST, _size(eqn.inputs)):
+            return None
+        if not all(map(self._learn, eqn.inputs)) or not self.known.learn(eqn):
+            return None
+        return list(map(self.known.array, eqn.outputs))
+
+    def array(self, atom: Atom) -> Any | None:
+        """Return a value if it depends on no input, else None."""
+        if not self._is_constant(atom) or not self._learn(atom):
+            return None
+        return self.known.array(atom)
+
+    def _is_constant(self, atom: Atom) -> bool:
+        return isinstance(atom, Const) or atom in self.producers
+
+    def _learn(self, wanted: Atom) -> bool:
+        """Compute a value and all that leads to it; return whether it is known then."""
+        pending = [wanted]
+        while pending:
+            atom = pending[-1]
+            if atom in self.known:
+                pending.pop()
+                continue
+            eqn = self.producers[atom]
+            missing = [operand for operand in eqn.inputs if operand not in self.known]
+            if not missing and not self.known.learn(eqn):
+                return False
+            pending.extend(missing)
+        return True
+
+
+@dataclass(slots=True)
 class _Flattener:
     """Flattens a jaxpr and all that are bodies in it; a jaxpr that several equations share becomes one program."""
 
@@ -87,6 +140,7 @@ class _Flattener:
     keep: Keep
     notes: list[Note]
     bodies: dict[int, Body] = field(default_factory=dict)
+    constants: _Constants = field(default_factory=_Constants)
 
     def flatten(self, jaxpr: Any, caller: Any, source: Any) -> Program:
         """Return the flat program of a closed jaxpr; for ``caller`` and ``source`` see ``flatten``."""
@@ -177,7 +231,7 @@ class _Writer:
         if called is not None:
             return self._call(eqn, called, values)
         source = self._source_of(eqn)
-        new = Eqn(name, [], [], eqn.params, source, facts)
+        new = Eqn(name, [], [], eqn.params, source, facts, origin=eqn)
         if self._needs_definition(eqn, facts):
             try:
                 return self._defined(eqn, new, values)
@@ -188,6 +242,9 @@ class _Writer:
             return self._write(eqn, new, cast("list[Atom]", values))
         if facts.border:
             return self._write_at_border(eqn, new, values)
+        computed = self._computed(eqn, new, values)
+        if computed is not None:
+            return computed
         if lacks_rule(eqn, facts):
             new.paired = tuple([v.aval for v in eqn.invars])
             return self._write_at_border(eqn, new, values)
@@ -204,7 +261,37 @@ class _Writer:
         new.inputs = inputs
         new.outputs = _border_variables(eqn.outvars)
         self.eqns.append(new)
+        self.flattener.constants.add(new)
         return new.outputs
+
+    def _computed(
+        self,
+        eqn: Any,
+        new: Eqn,
+        values: Sequence[Value],
+    ) -> list[Value] | None:
+        """Return the results of an equation on keys or complex numbers that are known; else None."""
+        inputs: list[Atom] = []
+        for value, variable in zip(values, eqn.invars, strict=True):
+            atom = self._constant_at_border(value, variable.aval)
+            if atom is None:
+                return None
+            inputs.append(atom)
+        trial = replace(new, inputs=inputs, outputs=_border_variables(eqn.outvars))
+        results = self.flattener.constants.compute(trial)
+        if results is None:
+            return None
+        return [_held(variable.aval, result) for variable, result in zip(eqn.outvars, results, strict=True)]
+
+    def _constant_at_border(self, value: Value, aval: Any) -> Atom | None:
+        """Return the form of a value at a border; None for complex numbers that are not known."""
+        if not isinstance(value, Complex):
+            return value
+        real = self.flattener.constants.array(value.re)
+        imaginary = self.flattener.constants.array(value.im)
+        if real is None or imaginary is None:
+            return None
+        return Const(form(aval), np.stack([real, imaginary], -1))
 
     def _write_at_border(
         self,
@@ -315,6 +402,11 @@ class _Writer:
         return own if is_users else self.caller
 
 
+def _size(atoms: Sequence[Atom]) -> int:
+    """Return how many elements arrays have together."""
+    return sum(atom.aval.size for atom in atoms)
+
+
 def _border_variables(variables: Sequence[Any]) -> list[Var]:
     return [Var(form(variable.aval)) for variable in variables]
 
@@ -338,14 +430,8 @@ def _read(env: Mapping[Any, Value], atom: Any) -> Value:
 
 
 def _const(aval: Any, value: Any) -> Value:
-    if is_complex(aval):
-        pairs = represented(value)
-        part = ShapedArray(aval.shape, pairs.dtype)
-        real = Const(part, pairs[..., 0])
-        imaginary = Const(part, pairs[..., 1])
-        return Complex(real, imaginary)
-    if is_key(aval):
-        return Const(form(aval), represented(value))
+    if is_complex(aval) or is_key(aval):
+        return _held(aval, represented(value))
     return Const(aval, value)
 
 
@@ -356,6 +442,16 @@ def _known_array(value: Value) -> Any | None:
     array = value.value
     is_array = isinstance(array, np.ndarray | jax.Array) and array.dtype == value.aval.dtype
     return array if is_array else np.asarray(array, value.aval.dtype)
+
+
+def _held(aval: Any, array: Any) -> Value:
+    """Return the constant of ``aval`` that has a form at a border."""
+    if is_complex(aval):
+        part = ShapedArray(aval.shape, array.dtype)
+        real = Const(part, array[..., 0])
+        imaginary = Const(part, array[..., 1])
+        return Complex(real, imaginary)
+    return Const(form(aval), array)
 
 
 def _convert_literal(operand: Value, aval: Any) -> Value:

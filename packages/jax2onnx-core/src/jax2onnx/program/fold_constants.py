@@ -1,99 +1,205 @@
-"""Constants: small equations whose operands are known are computed at conversion.
+"""Constants: what does not depend on an input of a program is computed at conversion.
 
-Indexing with Python numbers, ranges, strided slices and the weights of an interpolation leave chains of such equations
-in a jaxpr; computed here, what uses them sees constants. How a primitive is computed is one of its facts.
+Tables of positions, schedules, masks, inverses of matrices and random numbers of a fixed key are chains of equations in
+a jaxpr; computed here, what uses them sees constants. A constant is stored where the model does not grow much by it:
+arrays that are larger than what they are made of stay equations.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from jax2onnx.program.program import Atom, Const, Eqn, Program, substitute
-from jax2onnx.program.shapes import is_static
+from jax2onnx.program.known import LARGEST, Known
+from jax2onnx.program.program import Atom, Const, Eqn, Program, Var, substitute
 
-__all__ = ["LARGEST", "fold"]
+__all__ = ["LARGEST", "Computed", "Folding", "Left", "fold"]
 
-LARGEST = 2**16
-"""Constants of up to this many elements are computed."""
-
-_FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
-"""Floating dtypes of constants that are computed."""
+_FEW = 4
+"""Constants of this many bytes are no weights."""
 
 
-def fold(program: Program) -> Program:
-    """Return the program without the equations whose results are known."""
-    read_by_fused = _read_by_fused(program)
-    known: dict[Atom, Atom] = {}
-    kept: list[Eqn] = []
-    for eqn in program.eqns:
-        if eqn.fused is not None:
-            if not _fold_fused(eqn, known):
-                kept.append(eqn)
-            continue
-        new = _with_known(eqn, known)
-        value = _result(new)
-        if value is not None:
-            known[eqn.outputs[0]] = value
-        if value is None or eqn.outputs[0] in read_by_fused:
-            kept.append(new)
-    outputs = substitute(program.outputs, known)
-    return Program(program.inputs, kept, outputs)
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A constant that was computed, and the equation that tells most about it."""
+
+    eqn: Eqn
+    result: Var
 
 
-def _read_by_fused(program: Program) -> set[Atom]:
-    """Return the operands of whole functions: the equations that these replace still name the variables themselves."""
-    read: set[Atom] = set()
-    for eqn in program.eqns:
-        if eqn.fused is not None:
-            read.update(eqn.inputs)
-    return read
+@dataclass(frozen=True, slots=True)
+class Left:
+    """An equation that does not depend on an input, and that the model computes nevertheless."""
+
+    eqn: Eqn
+    reason: str
 
 
-def _with_known(eqn: Eqn, known: dict[Atom, Atom]) -> Eqn:
+Folding: TypeAlias = Computed | Left
+"""What folding notes for the user."""
+
+
+def fold(program: Program, note: Callable[[Folding], object] | None = None) -> Program:
+    """Return the program without the equations whose results are known.
+
+    Args:
+        program: a flat program; it is not changed.
+        note: receives what was computed and what was left.
+    """
+    folder = _Folder(note)
+    candidates = folder.learn(program)
+    return folder.store(program, candidates)
+
+
+class _Folder:
+    """Folds one program: computes what is known from the first equation on, and stores what is read from the last."""
+
+    def __init__(self, note: Callable[[Folding], object] | None) -> None:
+        self._receive = note
+        self._known = Known()
+        self._same: dict[Atom, Atom] = {}
+        self._weights: dict[Atom, tuple[Const, ...]] = {}
+        """Known value -> the large constants that it is made of."""
+        self._makers: dict[Atom, Eqn] = {}
+        """Known value -> the last equation on the way to it that does more than arithmetic and rearranging."""
+
+    def learn(self, program: Program) -> list[tuple[Eqn, bool]]:
+        """Compute all that is known; return the equations, those that do nothing left out, and whether each is."""
+        equations = []
+        for eqn in program.eqns:
+            new = _reading(eqn, self._same)
+            operand = _operand_besides_unit(new)
+            if operand is not None:
+                self._same[new.outputs[0]] = operand
+                continue
+            is_known = self._learn(new)
+            if is_known:
+                self._weigh(new)
+            equations.append((new, is_known))
+        return equations
+
+    def _learn(self, eqn: Eqn) -> bool:
+        if eqn.fused is None:
+            return self._known.learn(eqn)
+        if not all(operand in self._known for operand in eqn.inputs):
+            return False
+        for inner in eqn.fused.interior_of(list(map(self._known.const, eqn.inputs))):
+            self._known.learn(inner)
+        return all(output in self._known for output in eqn.outputs)
+
+    def _weigh(self, eqn: Eqn) -> None:
+        """Note the large constants that the results of an equation are made of, and what made them at last."""
+        maker = None if eqn.facts.fold is not None else eqn
+        for operand in eqn.inputs:
+            maker = maker or self._makers.get(operand)
+        if maker is not None:
+            self._makers.update(dict.fromkeys(eqn.outputs, maker))
+        weights: dict[Const, None] = {}
+        for operand in eqn.inputs:
+            found = self._weights.get(operand, ())
+            if isinstance(operand, Const) and _bytes(operand) > _FEW:
+                found = (operand,)
+            weights.update(dict.fromkeys(found))
+        if weights:
+            self._weights.update(dict.fromkeys(eqn.outputs, tuple(weights)))
+
+    def store(self, program: Program, equations: Sequence[tuple[Eqn, bool]]) -> Program:
+        """Return the program of the equations that stay, which read constants."""
+        outputs = substitute(program.outputs, self._same)
+        read = set(outputs)
+        held: set[int] = set()
+        for eqn, is_known in equations:
+            if not is_known:
+                read.update(eqn.inputs)
+                held.update(_arrays(eqn.inputs))
+        constants: dict[Atom, Atom] = {}
+        kept: list[Eqn] = []
+        for eqn, is_known in reversed(equations):
+            results = [output for output in eqn.outputs if output in read]
+            if is_known and all(self._is_storable(result, held) for result in results):
+                constants.update({result: self._known.const(result) for result in results})
+                self._note(eqn, results)
+                continue
+            if is_known:
+                read.update(eqn.inputs)
+                held.update(_arrays(eqn.inputs))
+            self._note(eqn, [])
+            kept.append(eqn)
+        kept.reverse()
+        eqns = [_with_constants_inside(_reading(eqn, constants)) for eqn in kept]
+        return Program(program.inputs, eqns, substitute(outputs, constants))
+
+    def _is_storable(self, result: Var, held: set[int]) -> bool:
+        """Return whether the model does not grow much by a constant; the constants that it replaces are held then."""
+        if result.aval.size <= LARGEST:
+            return True
+        free = [weight for weight in self._weights.get(result, ()) if id(weight.value) not in held]
+        if sum(map(_bytes, free)) < _bytes(result):
+            return False
+        held.update(_arrays(free))
+        return True
+
+    def _note(self, eqn: Eqn, results: Sequence[Var]) -> None:
+        if self._receive is None:
+            return
+        for result in results:
+            maker = self._makers.get(result)
+            if maker is not None:
+                self._receive(Computed(maker, result))
+        reason = self._known.refused.get(eqn)
+        if reason is not None:
+            self._receive(Left(eqn, reason))
+
+
+def _reading(eqn: Eqn, known: dict[Atom, Atom]) -> Eqn:
+    """Return an equation that reads what its operands are known to be."""
     if known.keys().isdisjoint(eqn.inputs):
         return eqn
     return replace(eqn, inputs=substitute(eqn.inputs, known))
 
 
-def _fold_fused(eqn: Eqn, known: dict[Atom, Atom]) -> bool:
-    """Compute a whole function of constants into ``known``; return whether that was possible."""
-    assert eqn.fused is not None
-    operands = substitute(eqn.inputs, known)
-    if not all(isinstance(operand, Const) for operand in operands):
-        return False
-    inside = dict(known)
-    for inner in eqn.fused.interior:
-        value = _result(_with_known(inner, inside))
-        if value is not None:
-            inside[inner.outputs[0]] = value
-    if not inside.keys() >= set(eqn.outputs):
-        return False
-    for output in eqn.outputs:
-        known[output] = inside[output]
-    return True
+def _with_constants_inside(eqn: Eqn) -> Eqn:
+    """Return an equation whose bodies read the constants among its operands, which they take as inputs.
+
+    ``scan(body, W, x)``, whose body multiplies by the inverse of its first input, gets a body that inverts ``W``, which
+    is then computed in its turn. The inputs of the body stay, unread.
+    """
+    if eqn.facts.unchanged is None or not any(isinstance(operand, Const) for operand in eqn.inputs):
+        return eqn
+    bodies = []
+    for body, positions in zip(eqn.bodies, eqn.facts.unchanged(eqn), strict=True):
+        known: dict[Atom, Atom] = {}
+        for inner, outer in positions.items():
+            operand = eqn.inputs[outer]
+            if isinstance(operand, Const):
+                known[body.program.inputs[inner]] = operand
+        bodies.append(replace(body, program=_program_reading(body.program, known)))
+    return replace(eqn, bodies=tuple(bodies))
 
 
-def _result(eqn: Eqn) -> Atom | None:
-    """Return the result of an equation with one result if it is a small constant or its operand, else None."""
-    if len(eqn.outputs) != 1:
+def _program_reading(program: Program, known: dict[Atom, Atom]) -> Program:
+    eqns = [_reading(eqn, known) for eqn in program.eqns]
+    return Program(program.inputs, eqns, substitute(program.outputs, known))
+
+
+def _arrays(atoms: Iterable[Atom]) -> list[int]:
+    """Return what tells the arrays of the constants among the atoms apart."""
+    return [id(atom.value) for atom in atoms if isinstance(atom, Const)]
+
+
+def _bytes(atom: Atom) -> int:
+    size: int = atom.aval.size * np.dtype(atom.aval.dtype).itemsize
+    return size
+
+
+def _operand_besides_unit(eqn: Eqn) -> Atom | None:
+    """Return the operand that is the result, since the other one is a scalar unit; None if there is none."""
+    unit = eqn.facts.unit
+    if unit is None or len(eqn.outputs) != 1 or not _is_exact(eqn.outputs[0].aval):
         return None
-    aval = eqn.outputs[0].aval
-    facts = eqn.facts
-    if facts.unit is not None and _is_exact(aval):
-        operand = _operand_besides_unit(eqn, facts.unit)
-        if operand is not None:
-            return operand
-    if facts.fold is None or eqn.params.get("out_dtype") is not None:
-        return None
-    return _computed(eqn, facts.fold, aval)
-
-
-def _operand_besides_unit(eqn: Eqn, unit: int) -> Atom | None:
-    """Return the operand that is the result, since the other one is a scalar ``unit``; None if there is none."""
     shape = eqn.outputs[0].aval.shape
     for operand, other in (eqn.inputs, eqn.inputs[::-1]):
         if _is_scalar(other, unit) and operand.aval.shape == shape:
@@ -105,31 +211,7 @@ def _is_scalar(atom: Atom, value: int) -> bool:
     return isinstance(atom, Const) and atom.aval.shape == () and int(atom.value) == value
 
 
-def _computed(eqn: Eqn, function: Any, aval: Any) -> Const | None:
-    """Return what numpy computes of an equation's operands; None if one is no small constant."""
-    arrays = []
-    for operand in eqn.inputs:
-        if not isinstance(operand, Const) or not _is_foldable(operand.aval):
-            return None
-        arrays.append(np.asarray(operand.value, operand.aval.dtype))
-    if not _is_foldable(aval):
-        return None
-    with np.errstate(all="ignore"):
-        value = function(eqn.params, *arrays)
-        if value is None:
-            return None
-        result = np.asarray(value).astype(aval.dtype)
-    return Const(aval, result.reshape(aval.shape))
-
-
 def _is_exact(aval: Any) -> bool:
     """Return whether numpy and any runtime agree on arrays of this abstract value to the last bit."""
     dtype = getattr(aval, "dtype", None)  # a token has none
     return isinstance(dtype, np.dtype) and dtype.kind in "iub"
-
-
-def _is_foldable(aval: Any) -> bool:
-    """Return whether arrays of this abstract value are small and of a dtype that is computed."""
-    if not is_static(*aval.shape) or math.prod(aval.shape) > LARGEST:
-        return False
-    return _is_exact(aval) or str(aval.dtype) in _FLOATS

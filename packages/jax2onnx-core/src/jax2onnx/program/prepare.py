@@ -40,7 +40,7 @@ class Preparer:
         facts: what is registered about primitives.
         find_functions: finds whole functions; None where they are to stay primitives.
         keep: finds the calls that become calls of ONNX functions.
-        notes: receives what there is to tell of programs that are flattened here.
+        notes: receives what there is to tell of programs that are flattened or folded here.
     """
 
     facts: FactTable
@@ -83,7 +83,8 @@ class Preparer:
         with neutral() if derived else unchecked():
             found = self._find(program, exclude=exclude, derived=derived)
         pruned = self._pruner.prune(found)
-        folded = _through_tree(pruned, fold)
+        note = None if derived else self.notes.append
+        folded = _through_tree(pruned, functools.partial(fold, note=note))
         return mark_signs(folded, outputs=signed)
 
     def _find(self, program: Program, *, exclude: frozenset[str], derived: bool) -> Program:

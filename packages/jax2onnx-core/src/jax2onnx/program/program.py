@@ -6,8 +6,8 @@ before it is used. Call-like equations have been inlined; control flow keeps its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
 from jax2onnx._compat import user_frame
@@ -60,11 +60,24 @@ class WholeFunction(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fused:
-    """What a fused equation stands for: the fusion, how it was called, and the equations it replaced."""
+    """What a fused equation stands for.
+
+    Attributes:
+        fusion: the whole function.
+        kwargs: how it was called.
+        interior: the equations it replaced.
+        reads: what these name the operands of the fused equation, in its order.
+    """
 
     fusion: WholeFunction
     kwargs: Mapping[str, Any]
     interior: tuple[Eqn, ...]
+    reads: tuple[Atom, ...]
+
+    def interior_of(self, operands: Sequence[Atom]) -> list[Eqn]:
+        """Return the equations it replaced, reading the operands that the fused equation has now."""
+        names = dict(zip(self.reads, operands, strict=True))
+        return [replace(eqn, inputs=substitute(eqn.inputs, names)) for eqn in self.interior]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,6 +105,7 @@ class Eqn:
             are to JAX; they and the results take the form of a border.
         undefined: of a primitive without a lowering, why the definition that its library gives does not serve.
         signed: whether the sign of a zero among the results, or within the bodies, can change another number.
+        origin: JAX's own equation; None of what is none in JAX.
     """
 
     primitive: str
@@ -105,6 +119,7 @@ class Eqn:
     paired: tuple[Any, ...] | None = None
     undefined: str = ""
     signed: bool = False
+    origin: Any = None
 
     @property
     def is_call(self) -> bool:

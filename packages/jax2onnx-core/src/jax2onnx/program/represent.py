@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Complex",
     "form",
+    "from_form",
     "is_complex",
     "is_key",
     "is_special",
@@ -106,17 +107,20 @@ def on_pairs(function: Callable[..., Any], avals: Sequence[Any]) -> Callable[...
     """Return what a JAX function of operands of ``avals`` does, on their forms at a border."""
 
     def paired(*operands: Any, **params: Any) -> Any:
-        whole = map(_from_form, operands, avals)
+        whole = map(from_form, operands, avals)
         result = function(*whole, **params)
         return jax.tree_util.tree_map(_to_form, result)
 
     return paired
 
 
-def _from_form(array: jax.Array, aval: Any) -> jax.Array:
-    if not is_complex(aval):
-        return array
-    return jax.lax.complex(array[..., 0], array[..., 1])
+def from_form(array: jax.Array, aval: Any) -> jax.Array:
+    """Return the array of ``aval`` that has a form at a border."""
+    if is_complex(aval):
+        return jax.lax.complex(array[..., 0], array[..., 1])
+    if is_key(aval):
+        return jax.random.wrap_key_data(array, impl=key_implementation(aval.dtype).name)
+    return array
 
 
 def _to_form(array: jax.Array) -> jax.Array:
