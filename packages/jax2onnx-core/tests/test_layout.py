@@ -42,7 +42,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "checking": {"api", "lowering", "frontend", "plugin", "program", "options", "earlier", "output", *LEAVES},
     "testing": {"checking", "api", "frontend", "plugin", "program", *LEAVES},
-    "cli": {"testing", "checking", "api", "options", "plugin", "fusion", "inspect", "", *LEAVES},
+    "cli": {"testing", "checking", "api", "options", "plugin", "fusion", "inspect", "frontend", "output", "", *LEAVES},
     "": {"api", "checking", "plugin", *LEAVES},  # jax2onnx/__init__.py, the front door
     "__main__": {"cli"},
 }

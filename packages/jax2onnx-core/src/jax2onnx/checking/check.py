@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import jax
 import numpy as np
+import onnx
 
+from jax2onnx._accepted import shown
 from jax2onnx._compat import unchecked
 from jax2onnx.checking.compare import CheckReport, OutputReport, combine, compare, type_of
 from jax2onnx.checking.inputs import KINDS, Batch, draw
@@ -18,6 +23,7 @@ from jax2onnx.checking.reference import Reference
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner, runtime_name
 from jax2onnx.earlier import model_first, refuse_positions
 from jax2onnx.errors import CheckError, InputSpecError
+from jax2onnx.frontend.explain import explained
 from jax2onnx.frontend.open import open_callable
 from jax2onnx.frontend.specs import parse_inputs
 from jax2onnx.options import CheckOptions, Images, check_values, refuse_unknown
@@ -26,10 +32,6 @@ from jax2onnx.plugin import loader as plugins
 from jax2onnx.plugin.opening import Opening
 
 if TYPE_CHECKING:
-    import os
-
-    import onnx
-
     from jax2onnx.frontend.specs import InputSpec
 
 __all__ = ["allclose", "check"]
@@ -104,6 +106,7 @@ def check(
         "seed": seed,
     }
     check_values(given)
+    runner = _load(model)
     hook = plugins.load().hook
     opening = Opening(training=training, state=state)
     with unchecked():
@@ -116,8 +119,8 @@ def check(
             static=static,
             training=training,
         )
+    opened = replace(opened, signature=opened.signature or fn)
     specs = parsed.specs
-    runner = _load(model)
     state_names = _state_names(runner.input_names, specs, opened.state)
     reference = Reference(opened, parsed, state_names, inputs_as_nchw, outputs_as_nchw)
     if values is None:
@@ -161,6 +164,13 @@ def allclose(
 
 
 def _load(model: Any) -> Runner:
+    if not isinstance(model, onnx.ModelProto):
+        if not isinstance(model, str | os.PathLike):
+            raise InputSpecError(
+                f"model: expected a model or the name of a file, got {shown(model)}; write check(model, fn, inputs)"
+            )
+        if not Path(model).is_file():
+            raise InputSpecError(f"model: there is no file {os.fspath(model)!r}; write it by save_onnx first")
     try:
         return Runner(model)
     except RUNTIME_ERRORS as error:
@@ -201,7 +211,8 @@ def _compare_batch(
     def nudged() -> list[list[Array]]:
         return [reference.evaluate(arrays, names, index) for index in range(_NUDGES)]
 
-    expected = reference.evaluate(arrays, names)
+    with explained(reference.opened.signature, reference.opened, reference.inputs):
+        expected = reference.evaluate(arrays, names)
     feeds = reference.feeds(arrays, runner.input_names)
     inputs = dict(zip(runner.input_names, feeds, strict=True))
     try:
@@ -241,6 +252,8 @@ def _given_batch(batch: Any, specs: Sequence[InputSpec]) -> Batch:
         )
     arguments = batch if isinstance(batch, Mapping) else list(batch)
     leaves = jax.tree_util.tree_leaves(arguments)
+    if len(leaves) != len(specs):
+        leaves = [leaf for leaf in leaves if not isinstance(leaf, bool)]  # static values
     count = len(leaves)
     if count != len(specs):
         raise InputSpecError(f"values: a batch has {count} arrays, but there are {len(specs)} inputs")
@@ -250,7 +263,10 @@ def _given_batch(batch: Any, specs: Sequence[InputSpec]) -> Batch:
 
 def _given_array(leaf: Any, spec: InputSpec) -> Any:
     aval = spec.aval
-    array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf, aval.dtype)
+    try:
+        array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf, aval.dtype)
+    except (TypeError, ValueError) as error:
+        raise InputSpecError(f"values: {spec.name} is {shown(leaf)}, no array of {aval.dtype}") from error
     if array.ndim != len(aval.shape) or array.dtype != aval.dtype:
         raise InputSpecError(f"values: {spec.name} is {type_of(array)}, not {type_of(aval)}")
     return array

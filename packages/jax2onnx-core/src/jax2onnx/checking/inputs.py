@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
+from jax2onnx._accepted import nearest
 from jax2onnx._compat import key_implementation
 from jax2onnx.checking.sizes import Assignment, Sizes, assignments, concrete
 from jax2onnx.errors import InputSpecError
@@ -89,7 +90,9 @@ def draw(
     known = set(KINDS)
     if not kinds or not known.issuperset(kinds):
         listed = ", ".join(KINDS)
-        raise InputSpecError(f"kinds: expected some of {listed}, got {list(kinds)!r}")
+        wrong = [kind for kind in kinds if kind not in known]
+        hint = f"; {nearest(wrong[0], KINDS)}" if wrong else ""
+        raise InputSpecError(f"kinds: expected some of {listed}, got {list(kinds)!r}{hint}")
     rng = np.random.default_rng(seed)
     first, *others = [_Source(kind, rng) for kind in kinds]
     tried = assignments(avals, sizes, constraints)

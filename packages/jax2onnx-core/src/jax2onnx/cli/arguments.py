@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jax2onnx._accepted import nearest
+from jax2onnx.cli.values import nested, read_spec, split_name
+from jax2onnx.errors import ConversionError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
@@ -29,15 +33,43 @@ def find_object(source: str, *, call: bool) -> Any:
     found: Any = _import_module(module_name)
     for part in path.split("."):
         if not hasattr(found, part):
-            raise click.UsageError(f"{module_name} has no {path!r}")
+            hint = nearest(part, [name for name in dir(found) if not name.startswith("_")], "it has")
+            raise click.UsageError(f"{module_name} has no {path!r}; {hint}")
         found = getattr(found, part)
     if call:
-        return found()
+        return _called(found, source)
     if inspect.isclass(found):
         raise click.UsageError(
             f"{source} is a class; name an instance, or pass --call and name a function that returns one"
         )
     return found
+
+
+def _called(make: Any, source: str) -> Any:
+    """Return what a function without arguments makes."""
+    if not callable(make):
+        raise click.UsageError(f"--call: {source} is not callable; leave out --call")
+    required = [p.name for p in _named_parameters(make).values() if p.default is p.empty]
+    if required:
+        raise click.UsageError(
+            f"--call: {source} takes {', '.join(required)}; leave out --call if it is the callable to convert, "
+            "or name a function without arguments"
+        )
+    try:
+        return make()
+    except Exception as error:
+        raise _user_error(f"calling {source} fails", error) from error
+
+
+def _user_error(what: str, error: Exception) -> ConversionError:
+    """Return the error for an exception of the user's code before there is anything to convert."""
+    from jax2onnx.frontend.explain import named_error, user_line
+
+    return ConversionError(
+        f"{what}: {named_error(error)}",
+        where=user_line(error),
+        remedy="make this line run in Python from this folder first; --debug shows the whole traceback",
+    )
 
 
 def _import_module(name: str) -> ModuleType:
@@ -46,7 +78,7 @@ def _import_module(name: str) -> ModuleType:
     if name.endswith(".py"):
         path = Path(name).resolve()
         if not path.is_file():
-            raise click.UsageError(f"there is no file {name}")
+            raise click.UsageError(f"there is no file {name}; give the path of a file from this folder")
         folder, name = path.parent, path.stem
     sys.path.insert(0, str(folder))
     try:
@@ -55,41 +87,65 @@ def _import_module(name: str) -> ModuleType:
         # A module that exists may fail to import another one: that is no wrong call.
         missing = f"{error.name}."
         if f"{name}.".startswith(missing):
-            raise click.UsageError(f"there is no module {name!r} (searched from {folder})") from error
-        raise
+            raise click.UsageError(
+                f"there is no module {name!r} (searched from {folder}); go to the folder that has it, or name its file "
+                "(path/to/models.py:mlp)"
+            ) from error
+        raise _user_error(f"importing {name} fails", error) from error
+    except Exception as error:
+        raise _user_error(f"importing {name} fails", error) from error
 
 
 def arrange_inputs(
     fn: Callable[..., Any],
     texts: Sequence[str],
-) -> tuple[list[str] | dict[str, str], list[str] | None]:
+) -> tuple[list[Any] | dict[str, Any], list[str] | None]:
     """Return what ``to_onnx`` takes as ``inputs`` and ``input_names``.
 
     Args:
         fn: the callable to export.
         texts: inputs as ``NAME=SPEC`` or ``SPEC``. They go to the parameters with these names if all names are such;
-            else they are positional, and the names are those in the model.
+            else they are positional, and the names are those in the model. A name with dots is a part of an input.
     """
-    names = []
-    specs = []
-    for text in texts:
-        name, _, spec = text.rpartition("=")
-        names.append(name.strip())
-        specs.append(spec)
+    pairs = [split_name(text) for text in texts]
+    names = [name for name, _ in pairs]
+    specs = [read_spec(spec) for _, spec in pairs]
+    parameters = _named_parameters(fn)
+    if texts and parameters is not _UNKNOWN and not parameters and not _takes_any(fn):
+        name = getattr(fn, "__name__", "it")
+        raise click.UsageError(f"{name} takes no arguments; add --call if it makes the callable, or leave out --input")
     if not any(names):
         return specs, None
     different = set(filter(None, names))
     if len(different) < len(names):
         raise click.UsageError("--input: give every input a different name, or give no names")
-    parameters = _named_parameters(fn)
-    if not different <= parameters.keys():
-        return specs, names
     given = dict(zip(names, specs, strict=True))
+    roots = {name.partition(".")[0] for name in names}
+    is_nested = roots != different and (roots <= parameters.keys() or not parameters)
+    if is_nested:
+        given = nested(given)
+    if not given.keys() <= parameters.keys():
+        holds_arrays = [name for name, spec in given.items() if not isinstance(spec, str)]
+        if not holds_arrays:
+            return specs, names
+        if parameters:
+            name = next(name for name in given if name not in parameters)
+            raise click.UsageError(f"--input: there is no parameter {name!r}; {nearest(name, parameters)}")
+        return list(given.values()), None
     ordered = {name: given[name] for name in parameters if name in given}
     for name, parameter in itertools.islice(parameters.items(), len(ordered)):
         if name not in ordered or parameter.kind is parameter.KEYWORD_ONLY:
             return ordered, None
-    return list(ordered.values()), list(ordered)
+    return list(ordered.values()), None
+
+
+_UNKNOWN: dict[str, inspect.Parameter] = {}
+"""The parameters of a callable whose signature is not known."""
+
+
+def _takes_any(fn: Callable[..., Any]) -> bool:
+    """Return whether a callable takes any number of arguments."""
+    return any(p.kind in {p.VAR_POSITIONAL, p.VAR_KEYWORD} for p in inspect.signature(fn).parameters.values())
 
 
 def _named_parameters(fn: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -97,7 +153,7 @@ def _named_parameters(fn: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     try:
         signature = inspect.signature(fn)
     except (TypeError, ValueError):
-        return {}
+        return _UNKNOWN
     parameters = dict(signature.parameters)
     for name, parameter in signature.parameters.items():
         if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
@@ -105,9 +161,10 @@ def _named_parameters(fn: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return parameters
 
 
-def input_as_in_jax(tensor: Tensor, images: Sequence[str]) -> str:
+def input_as_in_jax(tensor: Tensor, images: Sequence[str] | bool) -> str:  # noqa: FBT001
     """Return an input of a model as ``NAME=DTYPE[DIMS]``; an image, channels-first in the model, is channels-last."""
-    if tensor.name in images and len(tensor.shape) > 2:
+    is_image = images is True or (images and tensor.name in images)
+    if is_image and len(tensor.shape) > 2:
         batch, channels, *spatial = tensor.shape
         tensor = replace(tensor, shape=(batch, *spatial, channels))
     return str(tensor).replace("?", "_")

@@ -7,27 +7,32 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import click
 
 from jax2onnx.cli.arguments import arrange_inputs, find_object, input_as_in_jax
 from jax2onnx.cli.examples import examples
 from jax2onnx.cli.terminal import brief, progress, shown_warnings, table
-from jax2onnx.errors import Jax2OnnxError
-from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, STAGES
+from jax2onnx.cli.values import images, named_specs, read_batch, read_sizes, split_name, static_values
+from jax2onnx.errors import ConversionError, Jax2OnnxError
+from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, STAGES, SharedOptions
 from jax2onnx.plugin.owner import require_sole_owner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from jax2onnx.checking.compare import CheckReport
     from jax2onnx.fusion.report import FusionReport
-    from jax2onnx.options import ExportOptions, SharedOptions, Stage
+    from jax2onnx.options import CheckOptions, ExportOptions, Stage
     from jax2onnx.plugin.loader import LoadedPlugins
 
 __all__ = ["cli", "main"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -36,29 +41,99 @@ _MODEL = click.argument("model", type=_EXISTING_FILE)
 _SOURCE = click.argument("source", metavar="MODULE:OBJECT")
 _DEBUG = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_CONSTRAINT = click.option(
-    "--constraint",
-    "constraints",
-    multiple=True,
-    metavar="EXPR",
-    help="A condition on symbolic dims, e.g. 'T >= 4'; may repeat.",
-)
-_TRAINING = click.option("--training", is_flag=True, help="Training behaviour (default: inference).")
+
+
+_Add: TypeAlias = Callable[[_F], _F]
+"""A decorator that adds an option to a command."""
+
+
+def _repeated(*names: str, metavar: str, text: str, **settings: Any) -> _Add[Any]:
+    return click.option(*names, multiple=True, metavar=metavar, help=f"{text}; may repeat.", **settings)
+
+
 _CALL = click.option("--call", is_flag=True, help="OBJECT is a function without arguments that makes the callable.")
-_NCHW_INPUT = click.option(
-    "--nchw-input",
-    "inputs_as_nchw",
-    multiple=True,
-    metavar="NAME",
-    help="One of the inputs that is channels-last in JAX and channels-first in the model; may repeat.",
+_SHARED = (
+    _repeated(
+        "--input-param",
+        "input_params",
+        metavar="NAME=SPEC",
+        callback=named_specs,
+        text="A keyword argument that is an input of the model",
+    ),
+    _repeated(
+        "--static",
+        metavar="NAME=VALUE",
+        callback=static_values,
+        text="An argument that is a Python value and no input, e.g. train=False",
+    ),
+    _repeated(
+        "--constraint",
+        "--constraints",
+        "constraints",
+        metavar="EXPR",
+        text="A condition on symbolic dims, e.g. 'T >= 4'",
+    ),
+    click.option(
+        "--state",
+        type=click.Choice(("drop", "io")),
+        default="drop",
+        help="Drop the updates of the module's state, or make it inputs and outputs.",
+    ),
+    click.option("--training", is_flag=True, help="Training behaviour (default: inference)."),
+    _repeated(
+        "--nchw-input",
+        "inputs_as_nchw",
+        metavar="NAME",
+        callback=images,
+        text="An input that is channels-last in JAX and channels-first in the model, '*' for all images",
+    ),
+    _repeated(
+        "--nchw-output",
+        "outputs_as_nchw",
+        metavar="NAME",
+        callback=images,
+        text="An output that is channels-last in JAX and channels-first in the model, '*' for all images",
+    ),
 )
-_NCHW_OUTPUT = click.option(
-    "--nchw-output",
-    "outputs_as_nchw",
-    multiple=True,
-    metavar="NAME",
-    help="One of the outputs that is channels-last in JAX and channels-first in the model; may repeat.",
+"""Options that export and check share, as ``to_onnx`` and ``check`` do."""
+_COMPARISON = (
+    _repeated(
+        "--size",
+        "--sizes",
+        "sizes",
+        metavar="B=2,T=5",
+        callback=read_sizes,
+        text="Sizes of the symbolic dims to compare at, or one number for all of them",
+    ),
+    _repeated(
+        "--values",
+        metavar="FILE",
+        type=_EXISTING_FILE,
+        text="Inputs to compare on: .npz or .json with an array for each input by its name, .npy for one input",
+    ),
+    click.option("--rtol", type=float, help="Relative tolerance instead of the dtype's."),
+    click.option("--atol", type=float, help="Absolute tolerance instead of the dtype's."),
+    _repeated(
+        "--kind",
+        "kinds",
+        metavar="KIND",
+        type=click.Choice(("ordinary", "large", "special")),
+        text="Kind of inputs to draw: ordinary, large or special (default: all)",
+    ),
+    click.option("--seed", type=int, default=0, help="Seed of the drawn inputs."),
 )
+"""Options of a comparison with JAX."""
+
+
+def _with(options: Sequence[_Add[Any]]) -> _Add[Any]:
+    """Return a decorator that adds options to a command, in this order."""
+
+    def add(command: _F) -> _F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -72,14 +147,22 @@ def main(args: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         code = 1
     except Exception as error:  # noqa: BLE001 - the border to the shell: a message, or with --debug the traceback
+        if "--json" in args:
+            click.echo(json.dumps(_error_report(error), indent=2))
         if "--debug" in args:
             traceback.print_exc()
-        elif isinstance(error, Jax2OnnxError):
-            click.echo(f"error: {error}\n(--debug shows the traceback)", err=True)
         else:
-            click.echo(f"error: {type(error).__name__}: {error}", err=True)
+            name = "" if isinstance(error, Jax2OnnxError) else f"{type(error).__name__}: "
+            click.echo(f"error: {name}{error}\n(--debug shows the traceback)", err=True)
         code = 1
     sys.exit(code)
+
+
+def _error_report(error: Exception) -> dict[str, Any]:
+    report: dict[str, Any] = {"class": type(error).__name__, "message": str(error)}
+    if isinstance(error, ConversionError):
+        report |= {"what": error.what, "where": error.where, "remedy": error.remedy}
+    return {"error": report}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -97,14 +180,13 @@ def cli() -> None:
 
 @cli.command()
 @_SOURCE
-@click.option(
+@_repeated(
     "-i",
     "--input",
     "inputs",
-    multiple=True,
     metavar="[NAME=]DTYPE[DIMS]",
-    help="An input, e.g. x=float32[B,30]; repeat for more. It goes to the parameter NAME if there is one; "
-    "else the order counts and NAME is what the model calls it.",
+    text="An input, e.g. x=float32[B,30]. It goes to the parameter NAME if there is one; else the order counts and "
+    "NAME is what the model calls it. A dict or list is a literal, x={'a': 'int32[B]'}, or in parts, x.a=int32[B]",
 )
 @click.option("-o", "--output", type=_FILE, help="File to write.")
 @click.option(
@@ -114,16 +196,25 @@ def cli() -> None:
 )
 @click.option("--opset", type=int, default=DEFAULT_OPSET, help="Opset of ONNX.")
 @click.option("--target", metavar="NAME", default=DEFAULT_TARGET, help="Runtime to legalise for; 'onnx' for none.")
-@_CONSTRAINT
 @click.option("--output-name", "output_names", multiple=True, metavar="NAME", help="Name of an output, in order.")
+@click.option("--name", metavar="NAME", help="Name of the graph.")
+@click.option(
+    "--functions",
+    type=click.Choice(("marked", "modules")),
+    default="marked",
+    help="What becomes an ONNX function: what onnx_function marks, or every submodule too.",
+)
+@_repeated(
+    "--lowering", "lowerings", metavar="PRIMITIVE=MODULE:OBJECT", text="A rule for a primitive; it beats every plugin"
+)
 @click.option("--no-fusions", is_flag=True, help="Keep primitives instead of whole functions such as Gelu.")
 @click.option("--fold-batch-norm", is_flag=True, help="Fold batch normalisation into the weights before it.")
 @click.option("--explain", is_flag=True, help="Report functions that were found, and those nearly found and why not.")
 @click.option("--check", "checked", is_flag=True, help="Run the model in onnxruntime and compare it with JAX.")
-@_TRAINING
 @_CALL
-@_NCHW_INPUT
-@_NCHW_OUTPUT
+@_with(_SHARED)
+@_with(_COMPARISON)
+@_JSON
 @_DEBUG
 def export(
     *,
@@ -131,79 +222,133 @@ def export(
     inputs: tuple[str, ...],
     output: Path | None,
     show: Stage | None,
-    opset: int,
-    target: str,
     output_names: tuple[str, ...],
+    lowerings: tuple[str, ...],
     no_fusions: bool,
-    fold_batch_norm: bool,
     explain: bool,
     checked: bool,
     call: bool,
-    **shared: Unpack[SharedOptions],
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Export MODULE:OBJECT to an ONNX file."""
-    fn = find_object(source, call=call)
-    specs, names = arrange_inputs(fn, inputs)
+    comparison = {name: options.pop(name) for name in _COMPARED}
     if (output is None) is (show is None):
         raise click.UsageError("give either a file to write (--output) or a stage to print (--show)")
+    if not checked and any(map(_is_given, comparison)):
+        raise click.UsageError("--sizes, --values, --rtol, --atol, --kind and --seed are of --check; add --check")
+    fn = find_object(source, call=call)
+    specs, names = arrange_inputs(fn, inputs)
     import jax2onnx
     from jax2onnx.inspect.summary import summarise
 
     reports: list[FusionReport] = []
-    options: ExportOptions = {
-        "opset": opset,
-        "target": target,
-        "input_names": names,
+    exported: ExportOptions = {
+        "input_names": names and [*names, *sorted(options["input_params"] or ())],
         "output_names": output_names or None,
+        "lowerings": _rules(lowerings),
         "fusions": not no_fusions,
-        "fold_batch_norm": fold_batch_norm,
         "explain": reports.append if explain else False,
-        **cast("ExportOptions", shared),
+        **cast("ExportOptions", options),
     }
     start = time.perf_counter()
     with progress(f"exporting {source}"), shown_warnings():
         if output is None:
             assert show is not None
-            click.echo(jax2onnx.show(fn, specs, show, **options))
+            click.echo(jax2onnx.show(fn, specs, show, **exported))
             return
-        jax2onnx.save_onnx(fn, specs, output, **options)
+        jax2onnx.save_onnx(fn, specs, output, **exported)
     seconds = time.perf_counter() - start
-    click.echo(f"{output}: {brief(summarise(output))}, {seconds:.1f} s")
-    for report in reports:
-        click.echo(str(report))
-    if checked:
-        _check(output, fn, specs, **shared)
+    summary = summarise(output)
+    shared = {name: value for name, value in options.items() if name in SharedOptions.__annotations__}
+    report = _compare(output, fn, specs, shared, comparison) if checked else None
+    if as_json:
+        result = {"output": str(output), "seconds": seconds, "model": asdict(summary)}
+        result["explain"] = [line for text in map(str, reports) for line in text.splitlines()]
+        result["check"] = report and asdict(report)
+        click.echo(json.dumps(result, indent=2))
+        return
+    click.echo(f"{output}: {brief(summary)}, {seconds:.1f} s")
+    for text in (*reports, *filter(None, [report])):
+        click.echo(str(text))
+
+
+_COMPARED = ("sizes", "values", "rtol", "atol", "kinds", "seed")
+
+
+def _is_given(option: str) -> bool:
+    """Return whether the user gives an option of the running command."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
+def _rules(texts: Sequence[str]) -> dict[str, Any] | None:
+    rules = {}
+    for text in texts:
+        primitive, source = split_name(text)
+        if not primitive:
+            raise click.UsageError(f"--lowering: {text!r} is not of the form PRIMITIVE=MODULE:OBJECT")
+        rules[primitive] = find_object(source, call=False)
+    return rules or None
 
 
 @cli.command()
 @_MODEL
 @_SOURCE
-@_CONSTRAINT
-@_TRAINING
+@_repeated(
+    "-i",
+    "--input",
+    "inputs",
+    metavar="[NAME=]DTYPE[DIMS]",
+    text="An input as in export, where the model does not tell (a tuple, an input that it does not use)",
+)
 @_CALL
-@_NCHW_INPUT
-@_NCHW_OUTPUT
+@_with(_SHARED)
+@_with(_COMPARISON)
+@_JSON
 @_DEBUG
-def check(*, model: Path, source: str, call: bool, **shared: Unpack[SharedOptions]) -> None:
+def check(*, model: Path, source: str, inputs: tuple[str, ...], call: bool, as_json: bool, **options: Any) -> None:
     """Run MODEL in onnxruntime and compare it with MODULE:OBJECT in JAX.
 
     The inputs are those of the model: by name where the callable has parameters of these names, else in order.
     """
+    comparison = {name: options.pop(name) for name in _COMPARED}
     fn = find_object(source, call=call)
     from jax2onnx.inspect.summary import summarise
 
-    images = cast("Sequence[str]", shared["inputs_as_nchw"])  # --nchw-input takes names only
-    inputs = [input_as_in_jax(tensor, images) for tensor in summarise(model).inputs]
-    specs, _ = arrange_inputs(fn, inputs)
-    _check(model, fn, specs, **shared)
+    given = inputs
+    if not given:
+        state = _state_inputs(model) if options["state"] == "io" else set()
+        params = options["input_params"] or {}
+        tensors = [tensor for tensor in summarise(model).inputs if tensor.name not in {*state, *params}]
+        given = tuple(input_as_in_jax(tensor, options["inputs_as_nchw"]) for tensor in tensors)
+    specs, _ = arrange_inputs(fn, given)
+    report = _compare(model, fn, specs, options, comparison)
+    click.echo(json.dumps(asdict(report), indent=2) if as_json else str(report))
 
 
-def _check(model: Path, fn: Any, specs: Any, **shared: Unpack[SharedOptions]) -> None:
+def _state_inputs(model: Path) -> set[str]:
+    """Return the names of the inputs of a model that are state: those with an output for their next value."""
+    from jax2onnx.inspect.summary import summarise
+    from jax2onnx.output.names import NEXT
+
+    summary = summarise(model)
+    outputs = {tensor.name for tensor in summary.outputs}
+    return {tensor.name for tensor in summary.inputs if tensor.name + NEXT in outputs}
+
+
+def _compare(model: Path, fn: Any, specs: Any, shared: Mapping[str, Any], comparison: Mapping[str, Any]) -> CheckReport:
+    """Compare a model with JAX."""
     from jax2onnx import check as compare
+    from jax2onnx.inspect.summary import summarise
 
+    options = {name: value for name, value in comparison.items() if value not in ((), None)}
+    if "values" in options:
+        state = _state_inputs(model) if shared["state"] == "io" else set()
+        inputs = [tensor for tensor in summarise(model).inputs if tensor.name not in state]
+        options["values"] = [read_batch(path, inputs) for path in options["values"]]
     with progress(f"checking {model}"), shown_warnings():
-        report = compare(str(model), fn, specs, **shared)
-    click.echo(str(report))
+        return compare(str(model), fn, specs, **cast("CheckOptions", {**shared, **options}))
 
 
 @cli.command()
