@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from jax2onnx import check, to_onnx
-from jax2onnx.errors import UnsupportedCaseError
+from jax2onnx.errors import CheckError, UnsupportedCaseError
 
 
 def run(model, *arrays):
@@ -94,3 +94,36 @@ def test_a_function_that_is_not_inlined_is_called_with_the_weights_of_its_own():
     check(model, function, [(3,)])
     shapes = sorted(tuple(t.dims) for t in model.graph.initializer)
     assert shapes == [(2,), (2, 4), (4,), (4, 3)]
+
+
+@pytest.mark.filterwarnings("ignore:equinox.error_if")
+class TestCheck:
+    """``check`` of a program that raises errors: what it draws may be refused, what is given may not."""
+
+    @staticmethod
+    def program(x):
+        return eqx.error_if(2 * x, ~jnp.isfinite(x).all(), "not finite")
+
+    def test_what_is_drawn_may_be_refused(self):
+        report = check(to_onnx(self.program, [("B",)]), self.program, [("B",)])
+        assert report.batches
+        assert report.refused
+        assert "not compared: JAX itself raises an error on special inputs" in str(report)
+
+    def test_what_is_given_is_to_be_compared(self):
+        model = to_onnx(self.program, [(3,)])
+        with pytest.raises(CheckError, match=r"JAX itself raises \w+ on given inputs .* pass values="):
+            check(model, self.program, [(3,)], values=[[np.full(3, np.nan, np.float32)]])
+        check(model, self.program, [(3,)], values=[[np.ones(3, np.float32)]])
+
+    def test_a_program_that_always_raises(self):
+        def program(x):
+            return eqx.error_if(x, x.sum() < jnp.inf, "never")
+
+        with pytest.raises(CheckError, match="nothing to compare with"):
+            check(to_onnx(program, [(3,)]), program, [(3,)], kinds=["ordinary"])
+
+    def test_a_wrong_number_is_still_found(self):
+        model = to_onnx(lambda x: 3 * x, [(3,)])
+        with pytest.raises(CheckError, match="disagrees"):
+            check(model, self.program, [(3,)])

@@ -100,24 +100,29 @@ def _last(aval: Any, operands: Sequence[jax.Array]) -> jax.Array:
     return jnp.broadcast_to(operands[-1], aval.shape)
 
 
+_PACKAGES = frozenset({"diffrax", "equinox"})
+"""Packages that have these functions: progress meters moved from one to the other."""
+
 _METER = "_ProgressMeterManager"
 _CALLBACKS = {
-    ("equinox._errors", "_error.<locals>.raises"): _Callback(_invalid, CANNOT_RAISE),
-    ("equinox._errors", "_error.<locals>.tpu_msg"): _Callback(_invalid, CANNOT_RAISE),
-    ("equinox.debug._dce", "_register_alive.<locals>._register_alive_impl"): _Callback(_last, LEFT_OUT),
-    ("equinox.internal._progress_meter", f"{_METER}.init.<locals>._init"): _Callback(_zero, LEFT_OUT),
-    ("equinox.internal._progress_meter", f"{_METER}.step.<locals>._step"): _Callback(_last, LEFT_OUT),
-    ("equinox.internal._progress_meter", f"{_METER}.close.<locals>._close"): _Callback(_last, LEFT_OUT),
+    "_error.<locals>.raises": _Callback(_invalid, CANNOT_RAISE),
+    "_error.<locals>.tpu_msg": _Callback(_invalid, CANNOT_RAISE),
+    "_register_alive.<locals>._register_alive_impl": _Callback(_last, LEFT_OUT),
+    f"{_METER}.init.<locals>._init": _Callback(_zero, LEFT_OUT),
+    f"{_METER}.step.<locals>._step": _Callback(_last, LEFT_OUT),
+    f"{_METER}.close.<locals>._close": _Callback(_last, LEFT_OUT),
 }
-"""The functions that equinox calls back to, by module and name."""
+"""The functions that equinox calls back to, by name."""
 
 
 def _callback(eqn: Any) -> _Callback | None:
     """Return what stands for the function that a callback calls; None if it is not equinox's."""
     callback = eqn.params.get("callback")
     function = getattr(callback, "callback_func", callback)
-    name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
-    return _CALLBACKS.get(name)
+    package = str(getattr(function, "__module__", "")).partition(".")[0]
+    if package not in _PACKAGES:
+        return None
+    return _CALLBACKS.get(getattr(function, "__qualname__", ""))
 
 
 def _warning(eqn: Any) -> str | None:

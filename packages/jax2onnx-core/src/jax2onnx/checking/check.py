@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -40,6 +41,10 @@ Array = np.ndarray[Any, Any]
 
 _NUDGES = 4
 """How many times JAX is evaluated on nudged inputs."""
+
+
+class _ProgramError(Exception):
+    """The user's program itself raises an error at run time, so that there is nothing to compare with."""
 
 
 def check(
@@ -87,7 +92,8 @@ def check(
         What was compared, and how closely it agreed.
 
     Raises:
-        CheckError: they disagree, or onnxruntime refuses the model; the message shows the worst element.
+        CheckError: they disagree, or onnxruntime refuses the model; the message shows the worst element. Also if JAX
+            itself raises an error on given inputs, or on all drawn ones.
         InputSpecError: an argument is not of an accepted form.
     """
     given = {
@@ -133,13 +139,22 @@ def check(
     if not batches:
         raise InputSpecError("values: pass at least one batch, or leave values out to compare on drawn inputs")
     reports = []
+    compared = []
+    refused = []
     for batch in batches:
         label = f"{batch} (seed {seed})"
-        report = _compare_batch(batch, label, runner, reference, rtol=rtol, atol=atol)
+        try:
+            report = _compare_batch(batch, label, runner, reference, rtol=rtol, atol=atol)
+        except _ProgramError as error:
+            # The program may refuse what is drawn, as ``equinox.error_if`` does; what is given is to be compared.
+            refused.append(str(batch))
+            if batch.kind == "given" or len(refused) == len(batches):
+                raise _no_result(label, error) from error.__cause__
+            continue
         reports.append(report)
-    labels = tuple(map(str, batches))
+        compared.append(str(batch))
     outputs = tuple(map(combine, zip(*reports, strict=True)))
-    return CheckReport(runtime_name(), labels, outputs)
+    return CheckReport(runtime_name(), tuple(compared), outputs, tuple(refused))
 
 
 def allclose(
@@ -209,10 +224,14 @@ def _compare_batch(
     arrays = batch.arrays
 
     def nudged() -> list[list[Array]]:
-        return [reference.evaluate(arrays, names, index) for index in range(_NUDGES)]
+        results = []
+        for index in range(_NUDGES):
+            # The program may raise on what is near to inputs on which it does not.
+            with contextlib.suppress(_ProgramError):
+                results.append(_evaluate(reference, arrays, names, index))
+        return results
 
-    with explained(reference.opened.signature, reference.opened, reference.inputs):
-        expected = reference.evaluate(arrays, names)
+    expected = _evaluate(reference, arrays, names)
     feeds = reference.feeds(arrays, runner.input_names)
     inputs = dict(zip(runner.input_names, feeds, strict=True))
     try:
@@ -231,6 +250,37 @@ def _compare_batch(
         )
     except CheckError as error:
         raise CheckError(f"the model disagrees with JAX on {label}\n{error}") from None
+
+
+def _evaluate(
+    reference: Reference,
+    arrays: Sequence[Any],
+    names: Sequence[str],
+    nudge_index: int | None = None,
+) -> list[Array]:
+    """Return what the program computes.
+
+    Raises:
+        _ProgramError: the program raises an error that depends on values.
+    """
+    with explained(reference.opened.signature, reference.opened, reference.inputs):
+        try:
+            return reference.evaluate(arrays, names, nudge_index)
+        except RuntimeError as error:
+            if isinstance(error, NotImplementedError | RecursionError):
+                raise
+            raised = error
+    raise _ProgramError from raised
+
+
+def _no_result(label: str, error: _ProgramError) -> CheckError:
+    cause = error.__cause__
+    assert cause is not None
+    message = str(cause).strip().split("\n", 1)[0]
+    return CheckError(
+        f"nothing to compare with: JAX itself raises {type(cause).__name__} on {label}: {message}; "
+        "pass values= on which the program computes something"
+    )
 
 
 def _concrete_batch(drawn: Batch, specs: Sequence[InputSpec]) -> list[Batch]:

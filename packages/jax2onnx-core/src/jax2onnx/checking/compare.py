@@ -93,16 +93,18 @@ class OutputReport:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What was compared, and how closely it agreed."""
+    """What was compared, and how closely it agreed; ``refused`` are inputs on which the program itself raises."""
 
     runtime: str
     batches: tuple[str, ...]
     outputs: tuple[OutputReport, ...]
+    refused: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"agrees with JAX in {self.runtime}"]
         lines += [f"  on {batch}" for batch in self.batches]
         lines += [f"  {output}" for output in self.outputs]
+        lines += [f"  not compared: JAX itself raises an error on {batch}" for batch in self.refused]
         return "\n".join(lines)
 
 
