@@ -16,6 +16,7 @@ from jax2onnx_lax import indexing
 from jax2onnx_lax.complex.scatter_loop import one_by_one
 from jax2onnx_lax.dtypes import is_float, is_narrow
 from jax2onnx_lax.indexing import batch_axes, window_axes
+from jax2onnx_lax.scatter_window import emit_window
 from jax2onnx_lax.shape import arange, cut, expand, filled, transposed
 
 if TYPE_CHECKING:
@@ -32,6 +33,16 @@ REDUCTIONS = {
     "scatter-max": "max",
 }
 """ONNX's name of what each primitive does with a value and its update."""
+
+
+_COMBINE: dict[str, Callable[[jax.Array, Any], jax.Array]] = {
+    "scatter-add": jax.lax.add,
+    "scatter-sub": jax.lax.sub,
+    "scatter-mul": jax.lax.mul,
+    "scatter-min": jax.lax.min,
+    "scatter-max": jax.lax.max,
+}
+"""What each primitive does with a value and its update."""
 
 
 def register(registry: BoundLowerings) -> None:
@@ -56,6 +67,9 @@ def scatter(
     mode = GatherScatterMode.from_any(mode)
     inner, consts = open_jaxpr(update_jaxpr)
     if update_jaxpr is None or inner.outvars[0] is inner.invars[1]:
+        window = emit_window(ctx, x, indices, updates, numbers=dimension_numbers, mode=mode, combine=None)
+        if window is not None:
+            return window
         return _Scatter(ctx, dimension_numbers).emit(x, indices, updates, mode, unique=unique_indices)
     combine = functools.partial(_mapped, functools.partial(evaluate, inner, [*consts, *update_consts]))
 
@@ -85,6 +99,12 @@ def scatter_reduce(
     """Lower ``scatter-add``, ``-sub``, ``-mul``, ``-min`` and ``-max``."""
     del update_jaxpr, update_consts
     dtype = ctx.aval_out.dtype
+    mode = GatherScatterMode.from_any(mode)
+    if dtype != np.bool_:
+        combine = _COMBINE[ctx.eqn.primitive]
+        window = emit_window(ctx, x, indices, updates, numbers=dimension_numbers, mode=mode, combine=combine)
+        if window is not None:
+            return window
     reduction = REDUCTIONS[ctx.eqn.primitive]
     carrier = np.dtype(np.float32) if is_narrow(dtype) else dtype
     if dtype == np.bool_:
@@ -93,7 +113,6 @@ def scatter_reduce(
     if ctx.eqn.primitive == "scatter-sub":
         updates = ctx.op.Sub(np.asarray(0, carrier), updates)
     plan = _Scatter(ctx, dimension_numbers)
-    mode = GatherScatterMode.from_any(mode)
     value = plan.emit(x, indices, updates, mode, reduction)
     if reduction in ("min", "max") and is_float(carrier):
         # A NaN wins in JAX; onnxruntime keeps whichever side the comparison leaves.
