@@ -1,6 +1,7 @@
 # ruff: noqa: PLW0108 - lambdas over layers are what is tested
 """Framework objects that a function uses without taking them are opened as if it took them."""
 
+import dataclasses
 import functools
 import gc
 import warnings
@@ -186,24 +187,107 @@ def test_a_function_that_assigns_globals_may_reach_an_object_through_a_cell():
     assert "net.first.weight" in {t.name for t in model.graph.initializer}
 
 
-def test_a_plain_object_with_a_layer_is_left_and_says_so():
-    class Pipeline:
-        def __init__(self):
-            self.net = Linear(3, 4)
+class Pipeline:
+    """An object of no framework that holds layers."""
 
-        def __call__(self, x):
-            return self.net(x)
+    kind = "plain"
 
-        run = __call__
+    def __init__(self, *, itself=False):
+        self.net = Net()
+        self.stages = [Linear(3, 3), np.tanh, Half(Linear(3, 3))]
+        self.table = {"enc": self.net.encode, "scale": jnp.ones(4)}
+        self.me = self if itself else None
+        self.calls = 0
 
-    for fn in (Pipeline(), Pipeline().run):
-        with pytest.warns(UserWarning, match="the attribute net .*no plugin opens a Pipeline"):
-            model = to_onnx(fn, [("B", 3)])
-        check(model, fn, [("B", 3)])
+    def __call__(self, x):
+        self.calls += 1
+        first, _, half = self.stages
+        return self.net(half(first(x))) + self.table["enc"](x) * self.table["scale"]
+
+    def run(self, x):
+        return self(x)
+
+    @property
+    def step(self):
+        return self.run
+
+
+class Half:
+    __slots__ = ("__weakref__", "layer")
+
+    def __init__(self, layer):
+        self.layer = layer
+
+    def __call__(self, x):
+        return self.layer(x) / 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    net: Net
+    scale: float = 2.0
+
+    def __call__(self, x):
+        return self.net(x) * self.scale
+
+
+class Child(Pipeline):
+    def run(self, x):
+        return super().run(x) * 2
+
+
+PIPELINE = Pipeline()
+
+
+def through_a_plain_object(x):
+    return PIPELINE.run(x)
+
+
+def plain_objects():
+    pipeline = Pipeline(itself=True)
+    several = [Half(Linear(3, 3)), Half(Linear(3, 3, 1))]
+    return {
+        "object": (Pipeline(), "net.first"),
+        "method": (pipeline.run, "net.first"),
+        "property": (pipeline.step, "net.first"),
+        "child": (Child().run, "net.first"),
+        "frozen dataclass": (Frozen(Net()), "net.first"),
+        "slots": (Half(Linear(3, 4)), "layer"),
+        "lambda": (lambda x: pipeline(x), "pipeline.net.first"),
+        "default": (lambda x, run=pipeline.run: run(x), "run.net.first"),
+        "global": (through_a_plain_object, "PIPELINE.net.first"),
+        "list": (lambda x: several[1](several[0](x)), "several.1.layer"),
+        "vmap": (jax.vmap(pipeline.run), "fun.net.first"),
+        "jit": (jax.jit(pipeline.run), "net.first"),
+        "partial": (functools.partial(Pipeline.run, pipeline), "self.net.first"),
+        "keyword": (functools.partial(lambda x, p: p.run(x), p=pipeline), "p.net.first"),
+        "in a container": (functools.partial(lambda p, x: p["a"][0].run(x), {"a": [pipeline]}), "p.a.0.net.first"),
+        "method in a partial": (functools.partial(lambda run, x: run(x), pipeline.run), "run.net.first"),
+        "wrapper": (Wrapper(lambda x: pipeline.run(x)), "pipeline.net.first"),
+    }
+
+
+@pytest.mark.filterwarnings("ignore:not in evaluation mode")
+@pytest.mark.parametrize("form", [*range(17)])
+def test_layers_in_plain_objects_are_opened(form):
+    fn, name = [*plain_objects().values()][form]
+    model = to_onnx(fn, [("B", 3)])
+    assert f"{name}.weight" in {t.name for t in model.graph.initializer}
+    check(model, fn, [("B", 3)], kinds=("ordinary",), sizes=(2,))
+
+
+@pytest.mark.filterwarnings("ignore:not in evaluation mode")
+def test_a_plain_object_stays_as_it_was():
+    pipeline = Pipeline(itself=True)
+    before, weight = dict(vars(pipeline)), pipeline.net.first.weight
+    to_onnx(pipeline.run, [("B", 3)])
+    assert vars(pipeline) == before
+    assert pipeline.net.first.weight is weight
+    assert pipeline.net.noise.training
 
 
 class Wrapper:
-    """A framework's own jit, for example."""
+    """A decorator that is a class."""
 
     def __init__(self, function):
         functools.update_wrapper(self, function)
@@ -212,10 +296,17 @@ class Wrapper:
         return self.__wrapped__(x)
 
 
-def test_a_layer_within_another_kind_of_wrapper_is_left_and_says_so():
+class Installed(Wrapper):
+    """A framework's own jit, for example."""
+
+
+Installed.__module__ = "jax"
+
+
+def test_a_layer_within_a_librarys_wrapper_is_left_and_says_so():
     net = Linear(3, 4)
-    with pytest.warns(UserWarning, match="net keeps its mode.*reached through a Wrapper"):
-        to_onnx(Wrapper(lambda x: net(x) * 2), [("B", 3)])
+    with pytest.warns(UserWarning, match="net keeps its mode.*reached through a Installed"):
+        to_onnx(Installed(lambda x: net(x) * 2), [("B", 3)])
 
 
 @pytest.mark.parametrize("of", ["layer", "method"])

@@ -1,7 +1,8 @@
-"""Open flax.nnx modules: a pure function over named parameters, in inference or in training mode.
+"""Open flax.nnx objects: a pure function over named parameters, in inference or in training mode.
 
-The user's modules are never changed: a clone shares their arrays, its mode is set, and each call works on
-modules merged for that call alone, so that state they touch (statistics, counters, caches) goes no further.
+Objects are modules, and what else of nnx holds variables: optimizers, metrics, streams of random numbers, pytrees and
+variables themselves. The user's objects are never changed: a clone shares their arrays, its mode is set, and each call
+works on objects merged for that call alone, so that state they touch (statistics, counters, caches) goes no further.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ from jax2onnx.plugin import Leaves, Opened, Opening, is_parameter, key_name, mod
 
 
 def open_modules(target: Any, opening: Opening) -> Opened | None:
-    """Return what a callable over modules does as a pure function, or None if no module is in it.
+    """Return what a callable over objects of nnx does as a pure function, or None if no object is in it.
 
     Args:
-        target: a module, a bound method of one, or a ``functools.partial`` whose function or arguments hold modules.
+        target: an object, a bound method of one, or a ``functools.partial`` whose function or arguments hold objects.
         opening: whether to keep training behaviour (otherwise the modules are put in evaluation mode, with a warning
             that names the layers whose behaviour that changes), whether every submodule becomes an ONNX function, and
             whether the function also returns the variables as they are after the call.
     """
     call = _Call.of(target)
-    flat, tree = jax.tree_util.tree_flatten_with_path((call.args, call.kwargs), is_leaf=_is_module)
+    flat, tree = jax.tree_util.tree_flatten_with_path((call.args, call.kwargs), is_leaf=_is_object)
     leaves = [leaf for _, leaf in flat]
-    places = [i for i, leaf in enumerate(leaves) if _is_module(leaf)]
+    places = [i for i, leaf in enumerate(leaves) if _is_object(leaf)]
     if not places:
         return None
-    roots = _root_names([flat[i][0] for i in places])
+    roots = _root_names([flat[i] for i in places])
     walk = _Walk(tuple(leaves[i] for i in places), roots)
     walk, changed = _in_mode(walk, training=opening.training)
     explicit = opening.state == "io"
@@ -70,7 +71,7 @@ def _in_mode(walk: _Walk, *, training: bool) -> tuple[_Walk, list[str]]:
     graph, state = nnx.split(walk.modules, graph=True)
     clones = nnx.merge(graph, state)
     before = {path: _switches(module) for path, module in _Walk(clones, walk.roots).found}
-    for module in clones:
+    for module in _Walk(clones, walk.roots).outermost():
         module.train() if training else module.eval()
     after = _Walk(clones, walk.roots)
     changed: list[str] = []
@@ -121,7 +122,7 @@ class _Call:
     @classmethod
     def of(cls, target: Any) -> _Call:
         match target:
-            case nnx.Module():
+            case nnx.Pytree() if callable(target):
                 return cls(type(target).__call__, (target,), {}, type(target).__name__)
             case types.MethodType():
                 return cls(target.__func__, (target.__self__,), {}, target.__func__.__name__)
@@ -171,16 +172,20 @@ def _variables(held: Sequence[Held], tree: Any, *, counters: bool) -> Leaves:
     return Leaves(leaves, names, tree)
 
 
-def _root_names(paths: Sequence[Any]) -> list[str]:
-    """Name the modules that a call holds: by the path in a container, else by number if there are several."""
-    names = [".".join(key_name(key) for key in path[2:]) for path in paths]
-    if len(paths) > 1:
+def _root_names(objects: Sequence[tuple[Any, Any]]) -> list[str]:
+    """Name the objects that a call holds: by the path in a container, else by number if there are several."""
+    names = []
+    for path, held in objects:
+        name = ".".join(key_name(key) for key in path[2:])
+        # The paths of other objects go on with the names of their variables.
+        names.append(name or ("value" if _is_variable(held) else ""))
+    if len(names) > 1:
         names = [name or str(i) for i, name in enumerate(names)]
     return names if len(set(names)) == len(names) else [str(i) for i in range(len(names))]
 
 
-def _is_module(node: Any) -> bool:
-    return isinstance(node, nnx.Module)
+def _is_object(node: Any) -> bool:
+    return isinstance(node, nnx.Pytree | nnx.Variable)
 
 
 def _is_variable(node: Any) -> bool:
@@ -197,17 +202,17 @@ def _is_settled(module: nnx.Module, *, training: bool) -> bool:
 
 
 class _Walk:
-    """The modules that are reached from some.
+    """The modules and variables that are reached from some objects.
 
     Attributes:
-        modules: those to start from.
+        modules: the objects to start from.
         roots: their names.
-        found: every module below once, with its path.
+        found: every module among and below them once, with its path.
         variables: their variables, with their paths, as often as they are reached.
         once: whether none is reached in two ways.
     """
 
-    def __init__(self, modules: tuple[nnx.Module, ...], roots: Sequence[str]) -> None:
+    def __init__(self, modules: tuple[Any, ...], roots: Sequence[str]) -> None:
         self.modules, self.roots = modules, roots
         self.found: list[tuple[str, nnx.Module]] = []
         self.variables: list[tuple[str, nnx.Variable[Any]]] = []
@@ -216,6 +221,8 @@ class _Walk:
         pending: list[tuple[str, Any]] = list(zip(roots, modules, strict=True))[::-1]
         while pending:
             path, node = pending.pop()
+            if isinstance(node, nnx.Variable):
+                self.variables.append((path, node))
             if isinstance(node, nnx.Pytree):
                 if id(node) in seen:
                     self.once = False
@@ -225,6 +232,11 @@ class _Walk:
                 self.found.append((path, node))
             # What is popped next comes first: modules are found in the order of their attributes.
             pending += reversed(self._below(path, node))
+
+    def outermost(self) -> list[nnx.Module]:
+        """Return the modules that no other module holds."""
+        held = {id(below) for _, module in self.found for below in vars(module).values()}
+        return [module for _, module in self.found if id(module) not in held]
 
     def _below(self, path: str, node: Any) -> list[tuple[str, Any]]:
         """Return what a node holds that may hold modules, and keep its variables."""
@@ -248,9 +260,9 @@ def _kind(kind: type) -> type | None:
     return nnx.Pytree if issubclass(kind, nnx.Pytree | list | tuple | dict) else None
 
 
-def _outline(roots: Sequence[nnx.Module]) -> None:
+def _outline(roots: Sequence[Any]) -> None:
     """Make the calls of all submodules ONNX functions; a module passed to the call keeps its own."""
     for root in roots:
-        for _, module in nnx.iter_modules(root, graph=True):
+        for _, module in _Walk((root,), ("",)).found:
             if module is not root:
                 object.__setattr__(module, "__class__", outline_class(type(module)))
