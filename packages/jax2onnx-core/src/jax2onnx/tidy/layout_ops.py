@@ -52,6 +52,11 @@ def _first_if_padded(node: ir.Node) -> list[int]:
     return _first_if_constant(node)
 
 
+def _first_if_vector(node: ir.Node) -> list[int]:
+    """Return the first input, if the indices are one list of numbers: they then take one axis of it to one axis."""
+    return [0] if ints_at(node, 1) is not None and rank_of(node.inputs[1]) == 1 else []
+
+
 def _all_of_full_rank(node: ir.Node) -> list[int]:
     """Return the inputs that have the result's rank, if all ranks are known; the others are broadcast."""
     ranks = list(map(rank_of, node.inputs))
@@ -65,6 +70,7 @@ _DRIVERS: dict[str, Callable[[ir.Node], list[int]]] = {
     **dict.fromkeys((*UNARY, *ALONG_AXIS), _first),
     **dict.fromkeys((*BROADCASTING, "Concat"), _all_of_full_rank),
     **dict.fromkeys(REDUCTIONS, _first_if_constant),
+    "Gather": _first_if_vector,
     "Pad": _first_if_padded,
 }
 
@@ -99,8 +105,8 @@ def renumber(node: ir.Node, perm: Perm, home: Home) -> None:
 
     For ``perm = (0, 2, 3, 1)``, ``Softmax(x, axis=-1)`` becomes ``Softmax(x, axis=1)``.
     """
-    if node.op_type in ALONG_AXIS:
-        axis = node.attributes.get_int("axis", ALONG_AXIS[node.op_type])
+    if node.op_type in ALONG_AXIS or node.op_type == "Gather":
+        axis = node.attributes.get_int("axis", ALONG_AXIS.get(node.op_type, 0))
         node.attributes.add(ir.AttrInt64("axis", perm[axis]))
     elif node.op_type in REDUCTIONS:
         axes = ints_at(node, 1)

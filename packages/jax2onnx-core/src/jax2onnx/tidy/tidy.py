@@ -8,6 +8,7 @@ from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
 from jax2onnx.tidy.batch_norm import fold_batch_norms
 from jax2onnx.tidy.biases import merge_biases, place_biases
+from jax2onnx.tidy.blocks import name_blocks
 from jax2onnx.tidy.dense_rows import reorder_rows
 from jax2onnx.tidy.idioms import shorten
 from jax2onnx.tidy.idle_nodes import is_idle, remove_dead, skip_expands
@@ -32,7 +33,8 @@ def tidy(model: ir.Model, *, fold_batch_norm: bool = False) -> None:
 
     Dead and repeated nodes, nodes that do nothing, chains of reshapes and transposes of weights are removed. Products
     with a bias become ``Gemm`` or ``Conv`` with a bias. Regions between transposes run in the layout that needs the
-    fewest. What is flattened after a transpose is flattened before it.
+    fewest. Blocks move between channels and space in one node. What is flattened after a transpose is flattened before
+    it.
     """
     functions = [Home(f.graph, is_function=True) for f in model.functions.values()]
     homes = [Home(model.graph, is_function=False), *functions]
@@ -64,6 +66,7 @@ def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
     """Simplify the graph of a model or a function, with its subgraphs."""
     inner = graphs(home.graph)
     for graph in inner:
+        name_blocks(graph, home)
         _simplify(graph, home)
     # Before initializers are folded: what is large is only rearranged if nothing else uses it.
     remove_dead(home.graph)
