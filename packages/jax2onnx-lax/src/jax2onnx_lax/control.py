@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
@@ -50,13 +50,24 @@ def _read_by_loop(eqn: Eqn) -> list[dict[int, int]]:
     return [by_condition if body.jaxpr is condition else by_body for body in eqn.bodies]
 
 
+def _carried_by_while(params: Mapping[str, Any]) -> tuple[int, int]:
+    count = len(params["body_jaxpr"].in_avals) - params["body_nconsts"]
+    return params["cond_nconsts"] + params["body_nconsts"], count
+
+
 FACTS = {
     "cond": Facts(border=True, unchanged=_read_by_branches, work=lambda _eqn, bodies: max(bodies, default=0.0)),
-    "scan": Facts(border=True, unchanged=_read_by_steps, work=lambda eqn, bodies: eqn.params["length"] * sum(bodies)),
+    "scan": Facts(
+        border=True,
+        unchanged=_read_by_steps,
+        work=lambda eqn, bodies: eqn.params["length"] * sum(bodies),
+        carried=scan_counts,
+    ),
     "while": Facts(
         border=True,
         unchanged=_read_by_loop,
         bounded=_bounded,
+        carried=_carried_by_while,
     ),
     "custom_linear_solve": Facts(border=True, bodies=lambda params: [params["jaxprs"].solve]),
 }

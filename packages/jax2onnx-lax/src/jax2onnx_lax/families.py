@@ -7,7 +7,7 @@ import importlib
 _NAMES = (
     "bits", "calls", "complex", "control", "conv", "convert", "cumulative", "defined", "dot", "dynamic", "effects",
     "elementwise", "gather", "householder", "integer", "jacobi", "random", "reduce", "scatter", "schur", "shape",
-    "sort", "special", "transcendental", "triangular", "window",
+    "small", "sort", "special", "transcendental", "triangular", "window",
 )  # fmt: skip
 
 ALL = tuple(importlib.import_module(f"jax2onnx_lax.{name}") for name in _NAMES)

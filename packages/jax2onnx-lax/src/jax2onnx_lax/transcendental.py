@@ -149,11 +149,15 @@ def cbrt(ctx: LoweringContext, x: ir.Value) -> ir.Value:
 
 
 def logistic(ctx: LoweringContext, x: ir.Value) -> ir.Value:
-    """Lower ``logistic``; onnxruntime's ``Sigmoid`` loses half the digits of a small float64 result."""
-    op = ctx.op
-    if ctx.target is None or ctx.aval_out.dtype != np.float64:
+    """Lower ``logistic``; onnxruntime's ``Sigmoid`` is right to 1e-7 of 1, also in float64: below -18 it is 0.
+
+    The sum overflows where the result is smaller than the smallest normal number, which is 0 to JAX.
+    """
+    op, dtype = ctx.op, ctx.aval_out.dtype
+    if ctx.target is None or not (ctx.small_results_matter() or dtype == np.float64):
         return op.Sigmoid(x)
-    return op.Div(op.Exp(op.Min(x, 0.0)), op.Add(op.Exp(op.Neg(op.Abs(x))), 1.0))
+    (wide,) = widened(ctx, x)
+    return ctx.cast(op.Reciprocal(op.Add(op.Exp(op.Neg(wide)), 1.0)), dtype)
 
 
 def atan2(ctx: LoweringContext, y: ir.Value, x: ir.Value) -> ir.Value:

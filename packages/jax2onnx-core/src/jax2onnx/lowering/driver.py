@@ -145,6 +145,7 @@ class Driver:
             caller=eqn.source,
             source=eqn.source if derived else None,
             signed=eqn.signed,
+            small=eqn.small,
             derived=derived,
         )
 
@@ -251,6 +252,7 @@ class Driver:
             Program(inputs, fused.interior_of(eqn.inputs), list(eqn.outputs)),
             exclude=frozenset({fusion.name}),
             signed=eqn.signed,
+            small=eqn.small,
             derived=derived,
         )
         given = [values[var] for var in inputs]

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from jax2onnx.plugin.operators import Operators
     from jax2onnx.plugin.registry import BoundExamples, BoundFusions, BoundLowerings
     from jax2onnx.program.dims import may_be_zero
-    from jax2onnx.program.facts import Facts, blind, telling
+    from jax2onnx.program.facts import Facts, Need, blind, telling
     from jax2onnx.program.program import Atom, Const, Eqn
     from jax2onnx.program.represent import Complex, is_complex
     from jax2onnx.program.shapes import (
@@ -68,6 +68,7 @@ __all__ = [
     "InconclusiveDimensionOperation",
     "Leaves",
     "LoweringContext",
+    "Need",
     "Opened",
     "Opening",
     "Operators",

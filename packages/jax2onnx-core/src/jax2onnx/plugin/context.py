@@ -103,6 +103,13 @@ class LoweringContext:
         """Return whether the sign of a zero among the equation's results can change another number."""
         return self.eqn.signed
 
+    def small_results_matter(self) -> bool:
+        """Return whether a small number among the equation's results, if it is not exact, changes a number that is not.
+
+        A logarithm, a denominator, a power or a comparison does that. To any other, an error of 1e-7 is none.
+        """
+        return self.eqn.small
+
     def supports(self, op_type: str, dtype: Any) -> bool:
         """Return whether the target can run an operator on a dtype without going through another."""
         if self.target is None:

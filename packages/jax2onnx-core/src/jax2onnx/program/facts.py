@@ -10,12 +10,42 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["UNKNOWN", "FactTable", "Facts", "FindCall", "Maker", "Params", "WorkRule", "ZeroRule", "blind", "telling"]
+__all__ = [
+    "UNKNOWN",
+    "FactTable",
+    "Facts",
+    "FindCall",
+    "Maker",
+    "Need",
+    "Params",
+    "SmallRule",
+    "WorkRule",
+    "ZeroRule",
+    "blind",
+    "telling",
+]
 
 Params: TypeAlias = Mapping[str, Any]
 
 ZeroRule: TypeAlias = Callable[[Any, bool], Sequence[Any]]
 """Returns the operands of an ``Eqn`` in which the sign of a zero matters; is given whether it does in the result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """That small numbers among some values have to be exact in all their digits.
+
+    Attributes:
+        floor: numbers below it may have any value below it: something of that size is added to them.
+        sums: whether the terms of a sum need it too; not so where a sum only becomes small as a whole, as in a norm.
+    """
+
+    floor: float = 0.0
+    sums: bool = True
+
+
+SmallRule: TypeAlias = Callable[[Any, Need | None], Sequence[tuple[Any, Need]]]
+"""Returns the operands of an ``Eqn`` whose small numbers have to be exact, and how; is given the need of its result."""
 
 Maker: TypeAlias = Callable[[Any], Callable[..., Any]]
 """Makes from a jaxpr's equation the JAX function, of representations, that does its work."""
@@ -65,6 +95,8 @@ class Facts:
         unchanged: the operands that its bodies read as they are: for each body, which of its inputs is which operand.
         unit: a scalar operand, of an integer or bool dtype, with which it returns its other operand.
         zeros: which operands' sign of a zero matters; by default those of all where the result's does.
+        small: of which operands small numbers have to be exact; by default of all where those of the result have to.
+        carried: returns, of its params, the first operand that is carried from iteration to iteration, and how many.
         permutation: returns, of its params, the permutation by which it transposes its operand.
         transposed: returns the equation whose result is this one's transposed by a permutation (``transposed(eqn,
             permutation)``), where that spares transposes; else None.
@@ -90,6 +122,8 @@ class Facts:
     unchanged: Callable[[Any], Sequence[Mapping[int, int]]] | None = None
     unit: int | None = None
     zeros: ZeroRule | None = None
+    small: SmallRule | None = None
+    carried: Callable[[Params], tuple[int, int]] | None = None
     permutation: Callable[[Params], Sequence[int]] | None = None
     transposed: Callable[[Any, Sequence[int]], Any] | None = None
     on_complex: Maker | None = None

@@ -18,6 +18,7 @@ from jax2onnx.program.graph import live
 from jax2onnx.program.program import Eqn, Program
 from jax2onnx.program.prune_calls import CallPruner
 from jax2onnx.program.signed_zeros import mark_signs
+from jax2onnx.program.small_results import mark_small
 
 if TYPE_CHECKING:
     from jax2onnx.program.facts import FactTable
@@ -56,12 +57,13 @@ class Preparer:
         caller: Any = None,
         source: Any = None,
         signed: bool = False,
+        small: bool = False,
         derived: bool = False,
     ) -> Program:
         """Return the prepared program of a closed jaxpr; for ``caller`` and ``source`` see ``flatten``."""
         with unchecked():
             program = flatten(jaxpr, self.facts, keep=self.keep, caller=caller, source=source, notes=self.notes)
-        return self.prepare(program, signed=signed, derived=derived)
+        return self.prepare(program, signed=signed, small=small, derived=derived)
 
     def prepare(
         self,
@@ -69,6 +71,7 @@ class Preparer:
         *,
         exclude: frozenset[str] = frozenset(),
         signed: bool = False,
+        small: bool = False,
         derived: bool = False,
     ) -> Program:
         """Return the prepared form of a flat program, which is not changed.
@@ -77,6 +80,7 @@ class Preparer:
             program: a flat program.
             exclude: names of functions that are not looked for.
             signed: whether the sign of a zero among its results matters to those who read them.
+            small: whether small numbers among its results have to be exact for those who read them.
             derived: whether a rule made it, so that reports of what was found leave it out.
         """
         # The functions that are looked for are traced under the settings under which the program was traced.
@@ -85,7 +89,8 @@ class Preparer:
         pruned = self._pruner.prune(found)
         note = None if derived else self.notes.append
         folded = _through_tree(pruned, functools.partial(fold, note=note))
-        return mark_signs(folded, outputs=signed)
+        marked = mark_signs(folded, outputs=signed)
+        return mark_small(marked, outputs=small)
 
     def _find(self, program: Program, *, exclude: frozenset[str], derived: bool) -> Program:
         """Return the program with whole functions, and without equations that nobody needs."""

@@ -105,6 +105,7 @@ class Eqn:
             are to JAX; they and the results take the form of a border.
         undefined: of a primitive without a lowering, why the definition that its library gives does not serve.
         signed: whether the sign of a zero among the results, or within the bodies, can change another number.
+        small: whether a small number among the results changes another one that is not small.
         origin: JAX's own equation; None of what is none in JAX.
     """
 
@@ -119,6 +120,7 @@ class Eqn:
     paired: tuple[Any, ...] | None = None
     undefined: str = ""
     signed: bool = False
+    small: bool = False
     origin: Any = None
 
     @property

@@ -247,6 +247,8 @@ def fusion(cell: Cell, *, carried: bool) -> Fusion:
         features, hidden = avals[0].shape[-1], ctx.avals_out[-1].shape[-1]
         if any(a.dtype != np.float32 for a in avals) or not ctx.supports(operator.name, np.float32):
             raise Decline(f"{operator.name} is run in float32 only")
+        if ctx.target is not None and ctx.small_results_matter():
+            raise Decline(f"a small result is divided by, or more, and {operator.name} is not exact there")
         if not is_static(features, hidden) or has_zero(*avals[0].shape, hidden):
             raise Decline("the number of features is not known at conversion, or something is empty")
         carry, params = arrays[:states], arrays[states:]
