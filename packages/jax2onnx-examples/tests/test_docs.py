@@ -119,3 +119,9 @@ def test_the_map_of_the_code_is_current():
     script = runpy.run_path(str(ROOT / "scripts" / "code_map.py"))
     page = (ROOT / "CONTRIBUTING.md").read_text()
     assert script["updated"](page) == page, "run python scripts/code_map.py"
+
+
+def test_the_table_of_wrong_calls_is_the_current_one():
+    script = runpy.run_path(str(ROOT / "scripts" / "error_table.py"))
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    assert script["page"]() == page, "run python scripts/error_table.py"

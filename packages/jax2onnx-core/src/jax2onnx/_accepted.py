@@ -75,7 +75,7 @@ def one_of(choices: Sequence[str]) -> Accept:
 def text(option: str, value: Any) -> None:
     """Accept a string that is not empty."""
     if not isinstance(value, str) or not value:
-        _refuse(option, "a string that is not empty", value, f"write {option}='...'")
+        _refuse(option, "a string that is not empty", value, f"write {str(value) or 'name'!r} for example")
 
 
 def whole_number(option: str, value: Any) -> None:

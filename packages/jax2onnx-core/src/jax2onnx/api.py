@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack, overload
 
@@ -17,7 +18,7 @@ from jax2onnx._collector import seldom_collecting
 from jax2onnx._compat import unchecked
 from jax2onnx.earlier import EarlierOptions, ReturnMode, delivery_of, refuse_positions
 from jax2onnx.errors import ConversionError, InputSpecError, OpsetError
-from jax2onnx.frontend.explain import explained, internal
+from jax2onnx.frontend.explain import explained, internal, named_error
 from jax2onnx.frontend.open import open_callable
 from jax2onnx.frontend.specs import parse_inputs
 from jax2onnx.frontend.trace import trace
@@ -52,15 +53,13 @@ from jax2onnx.tidy.subgraphs import stored_bytes
 from jax2onnx.tidy.tidy import tidy
 
 if TYPE_CHECKING:
-    import os
-
     from jax2onnx.frontend.specs import Inputs
     from jax2onnx.fusion.records import Record
     from jax2onnx.fusion.report import FusionReport
     from jax2onnx.legalise.targets import Target
     from jax2onnx.plugin.fusions import Fusion
     from jax2onnx.plugin.opening import Opened
-    from jax2onnx.plugin.registry import Named
+    from jax2onnx.plugin.registry import Named, Registry
     from jax2onnx.program.facts import FactTable
 
 _PROTO_LIMIT = 2**31 - 1
@@ -235,6 +234,10 @@ def save_onnx(
         InputSpecError: as ``to_onnx``; also for an option that ``to_onnx`` does not have.
         ConversionError: as ``to_onnx``.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputSpecError(
+            f"path: expected the name of a file, got {shown(path)}; the order is save_onnx(fn, inputs, path)"
+        )
     checked = Options.of(options)
     preflight(path)
     model = export_ir(fn, inputs, checked)
@@ -253,7 +256,7 @@ def export_ir(fn: Any, inputs: _Specs, options: Options | None = None) -> ir.Mod
     if export.records is not None:
         receive = _print if options.explain is True else options.explain
         assert callable(receive)
-        receive(report(export.records, export.notes))
+        _deliver(receive, report(export.records, export.notes))
     return export.model
 
 
@@ -353,6 +356,7 @@ class _Export:
             border = Border(driver.op, parsed, traced, options)
             border.outputs(driver.run(program, border.operands()))
             self.model = _assemble(border, driver, options.name or opened.name)
+        _refuse_unused(options.lowerings or {}, registry, driver.primitives)
         told = [note.message for note in self.notes if isinstance(note, Warned)]
         self.warnings += [*opened.warnings, *parsed.warnings, *told, *driver.warnings]
         yield "lowered", self.model
@@ -422,8 +426,29 @@ def _version() -> str:
     return version("jax2onnx-core")
 
 
+def _deliver(receive: Callable[[FusionReport], object], fusions: FusionReport) -> None:
+    """Give the user's callable the report."""
+    try:
+        receive(fusions)
+    except Exception as error:  # the border to the user's code
+        raise InputSpecError(
+            f"explain: the callable raises {named_error(error)}; pass one that takes a FusionReport, such as print"
+        ) from error
+
+
 def _print(fusions: FusionReport) -> None:
     print(fusions, file=sys.stderr)  # noqa: T201 - explain=True asks for it
+
+
+def _refuse_unused(rules: Collection[str], registry: Registry, used: Collection[str]) -> None:
+    """Raise InputSpecError for a rule of the user whose primitive is nowhere, and is written nearly like another."""
+    known = {entry.primitive for entry in registry.lowerings} | set(used)
+    for name in rules:
+        if name in known:
+            continue
+        hint = nearest(name, known)
+        if hint.startswith("did you mean"):
+            raise InputSpecError(f"lowerings: there is no primitive {name!r} in the program; {hint}")
 
 
 def _check_opset(opset: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 import onnx
 
+from jax2onnx._accepted import nearest
 from jax2onnx.errors import InputSpecError
 
 __all__ = ["SUCCESSORS", "Delivery", "EarlierOptions", "ReturnMode", "delivery_of", "model_first", "refuse_positions"]
@@ -137,5 +138,5 @@ def _refuse_replaced(earlier: Mapping[str, Any]) -> None:
 def _one_of(option: str, value: Any, known: Iterable[str]) -> Any:
     choices = tuple(known)
     if value not in choices:
-        raise InputSpecError(f"{option}: {value!r} is none of {', '.join(choices)}")
+        raise InputSpecError(f"{option}: {value!r} is none of {', '.join(choices)}; {nearest(value, choices, 'write')}")
     return value

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Never, Unpack
 
 import jax
 import numpy as np
@@ -65,6 +65,7 @@ def check(
     atol: float | None = None,
     kinds: Sequence[str] = KINDS,
     seed: int = 0,
+    **unknown: Never,
 ) -> CheckReport:
     """Run an exported model in onnxruntime and compare it with JAX.
 
@@ -87,6 +88,7 @@ def check(
         atol: absolute tolerance instead of the dtype's.
         kinds: the kinds of inputs to draw, of ``ordinary``, ``large`` and ``special``.
         seed: seed of the drawn inputs.
+        **unknown: nothing; what is given here is refused.
 
     Returns:
         What was compared, and how closely it agreed.
@@ -111,6 +113,7 @@ def check(
         "kinds": kinds,
         "seed": seed,
     }
+    refuse_unknown(unknown, CheckOptions.__annotations__)
     check_values(given)
     runner = _load(model)
     hook = plugins.load().hook
@@ -135,9 +138,13 @@ def check(
             batches = draw(avals, sizes, constraints=constraints, kinds=kinds, seed=seed)
         batches = _concrete_batch(batches[0], specs) + batches
     else:
+        if isinstance(values, str | Mapping) or not isinstance(values, Sequence):
+            raise InputSpecError(f"values: expected a list of batches, got {shown(values)}; write values=[[...]]")
         batches = [_given_batch(batch, specs) for batch in values]
     if not batches:
-        raise InputSpecError("values: pass at least one batch, or leave values out to compare on drawn inputs")
+        raise InputSpecError(
+            "values: there is no batch; pass at least one, or leave values out to compare on drawn inputs"
+        )
     reports = []
     compared = []
     refused = []
@@ -207,6 +214,7 @@ def _state_names(
     message = f"the model has the inputs {listed}; the specs describe {described}"
     if not state:
         message += " (pass state='io' if the model was exported with it)"
+    message += "; pass the specs of the export"
     raise CheckError(message)
 
 
@@ -298,7 +306,8 @@ def _given_batch(batch: Any, specs: Sequence[InputSpec]) -> Batch:
     """Return a batch that the user gives."""
     if isinstance(batch, str) or not isinstance(batch, Sequence | Mapping):
         raise InputSpecError(
-            "values: expected a list of batches; a batch is a sequence with one entry per argument, or a mapping"
+            f"values: expected a list of batches, got {shown(batch)} among them; "
+            "a batch is a sequence with one entry per argument, or a mapping"
         )
     arguments = batch if isinstance(batch, Mapping) else list(batch)
     leaves = jax.tree_util.tree_leaves(arguments)
@@ -306,7 +315,9 @@ def _given_batch(batch: Any, specs: Sequence[InputSpec]) -> Batch:
         leaves = [leaf for leaf in leaves if not isinstance(leaf, bool)]  # static values
     count = len(leaves)
     if count != len(specs):
-        raise InputSpecError(f"values: a batch has {count} arrays, but there are {len(specs)} inputs")
+        raise InputSpecError(
+            f"values: a batch has {count} arrays, but there are {len(specs)} inputs; give one for each"
+        )
     arrays = map(_given_array, leaves, specs)
     return Batch("given", {}, tuple(arrays))
 
@@ -316,7 +327,7 @@ def _given_array(leaf: Any, spec: InputSpec) -> Any:
     try:
         array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf, aval.dtype)
     except (TypeError, ValueError) as error:
-        raise InputSpecError(f"values: {spec.name} is {shown(leaf)}, no array of {aval.dtype}") from error
+        raise InputSpecError(f"values: {spec.name} is {shown(leaf)}, no array of {aval.dtype}; give numbers") from error
     if array.ndim != len(aval.shape) or array.dtype != aval.dtype:
-        raise InputSpecError(f"values: {spec.name} is {type_of(array)}, not {type_of(aval)}")
+        raise InputSpecError(f"values: {spec.name} is {type_of(array)}, not {type_of(aval)}; convert it")
     return array

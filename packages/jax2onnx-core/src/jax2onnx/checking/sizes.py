@@ -115,7 +115,7 @@ def _requested(symbols: Sequence[str], sizes: Sizes) -> Iterator[Assignment]:
         else:
             missing = [symbol for symbol in symbols if symbol not in size]
             if missing:
-                raise InputSpecError(f"sizes: {size} gives no size for {missing[0]!r}")
+                raise InputSpecError(f"sizes: {size} gives no size for {missing[0]!r}; add {missing[0]!r} to it")
             yield {symbol: size[symbol] for symbol in symbols}
 
 

@@ -29,7 +29,7 @@ def find_object(source: str, *, call: bool) -> Any:
     """Return the object that ``MODULE:OBJECT`` names, or with ``call`` what that object returns."""
     module_name, _, path = source.rpartition(":")
     if not module_name or not path:
-        raise click.UsageError(f"{source!r} is not of the form MODULE:OBJECT, e.g. mypackage.models:mlp")
+        raise click.UsageError(f"{source!r} is not of the form MODULE:OBJECT; write for example models:mlp")
     found: Any = _import_module(module_name)
     for part in path.split("."):
         if not hasattr(found, part):
@@ -118,7 +118,7 @@ def arrange_inputs(
         return specs, None
     different = set(filter(None, names))
     if len(different) < len(names):
-        raise click.UsageError("--input: give every input a different name, or give no names")
+        raise click.UsageError("--input: not all names differ; give every input a different name, or give no names")
     given = dict(zip(names, specs, strict=True))
     roots = {name.partition(".")[0] for name in names}
     is_nested = roots != different and (roots <= parameters.keys() or not parameters)

@@ -234,7 +234,7 @@ def export(
     """Export MODULE:OBJECT to an ONNX file."""
     comparison = {name: options.pop(name) for name in _COMPARED}
     if (output is None) is (show is None):
-        raise click.UsageError("give either a file to write (--output) or a stage to print (--show)")
+        raise click.UsageError("nothing to do; give either a file to write (--output) or a stage to print (--show)")
     if not checked and any(map(_is_given, comparison)):
         raise click.UsageError("--sizes, --values, --rtol, --atol, --kind and --seed are of --check; add --check")
     fn = find_object(source, call=call)
@@ -287,7 +287,9 @@ def _rules(texts: Sequence[str]) -> dict[str, Any] | None:
     for text in texts:
         primitive, source = split_name(text)
         if not primitive:
-            raise click.UsageError(f"--lowering: {text!r} is not of the form PRIMITIVE=MODULE:OBJECT")
+            raise click.UsageError(
+                f"--lowering: {text!r} is not of the form PRIMITIVE=MODULE:OBJECT; write for example sin=rules:sine"
+            )
         rules[primitive] = find_object(source, call=False)
     return rules or None
 

@@ -80,9 +80,11 @@ def _all_named(option: click.Parameter, texts: Sequence[str], what: str) -> list
     for text in texts:
         name, value = split_name(text)
         if not name:
-            raise click.UsageError(f"{option.opts[0]}: {text!r} is not of the form NAME={what}")
+            raise click.UsageError(
+                f"{option.opts[0]}: {text!r} is not of the form NAME={what}; put the name of the parameter first"
+            )
         if name in dict(found):
-            raise click.UsageError(f"{option.opts[0]}: {name!r} is given twice")
+            raise click.UsageError(f"{option.opts[0]}: {name!r} is given twice; leave one out")
         found.append((name, value))
     return found
 
@@ -98,7 +100,9 @@ def read_sizes(_context: Any, option: click.Parameter, texts: Sequence[str]) -> 
     for text in texts:
         parts = [part.partition("=") for part in text.split(",")]
         if not all(value.strip().isdecimal() if equals else name.strip().isdecimal() for name, equals, value in parts):
-            raise click.UsageError(f"{option.opts[0]}: {text!r} is neither a number nor of the form B=2,T=5")
+            raise click.UsageError(
+                f"{option.opts[0]}: {text!r} is neither a number nor of the form B=2,T=5; write a size"
+            )
         numbers = [int(name) for name, equals, _ in parts if not equals]
         named = {name.strip(): int(value) for name, equals, value in parts if equals}
         sizes += [*numbers, *([named] if named else [])]
@@ -147,13 +151,16 @@ def read_batch(path: Path, inputs: Sequence[Tensor]) -> list[Any]:
             given = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputSpecError(
-            f"values: {path} is no .npz, .npy or .json file of arrays ({error}); write one by numpy.savez"
+            f"values: {path} is no .npz, .npy or .json file of arrays ({type(error).__name__}); "
+            "write one by numpy.savez"
         ) from error
     if isinstance(given, np.ndarray | list):
         given = {names[0]: given} if len(names) == 1 else {}
     if not hasattr(given, "keys") or set(given.keys()) != set(names):
         listed = ", ".join(given.keys()) if hasattr(given, "keys") else "no names"
         surplus = [name for name in getattr(given, "keys", dict)() if name not in names]
-        hint = f"; {nearest(surplus[0], names)}" if surplus else ""
-        raise InputSpecError(f"values: {path} has {listed}; the inputs are {', '.join(names)}{hint}")
+        hint = f" ({nearest(surplus[0], names)})" if surplus else ""
+        raise InputSpecError(
+            f"values: {path} has {listed}{hint}; write it by numpy.savez with the names {', '.join(names)}"
+        )
     return [np.asarray(given[name]) for name in names]

@@ -29,15 +29,18 @@ from jax2onnx.plugin.naming import callable_name
 if TYPE_CHECKING:
     from jax2onnx.plugin.opening import Opened
 
-__all__ = ["explained", "internal", "user_line"]
+__all__ = ["explained", "internal", "named_error", "user_line"]
 
 _MOST_TRIALS = 24
 """How many changes of the inputs are tried after an error, each by a trace."""
 _MOST_SECONDS = 6.0
 """How long they are tried; a trial that has begun ends."""
+_LINK = re.compile(r" \(https?:[^)]*\)")
 _LEAF = re.compile(r"leaves\[(\d+)\]")
 _NUMBER = re.compile(r"(?<![\w.])\d+(?![\w.])")
-_NO_ARRAY = re.compile(r"returned a value of type (?P<kind>.*) at output component (?P<path>.*), which is not a valid")
+_NO_ARRAY = re.compile(
+    r"returned a value of type (<class ')?(?P<kind>[^'>]*)('>)? at output component (?P<path>.*), which is not a valid"
+)
 _PLUGIN = re.compile(r"[/\\]jax2onnx(_(?!examples)\w+)?[/\\]")
 """What the files of core and of plugins have in their paths; examples are programs of users."""
 _FALLBACK = (
@@ -73,7 +76,7 @@ def internal() -> Iterator[None]:
     """Raise an exception that is none of ours, and about which the user can do nothing, as an error of ours."""
     try:
         yield
-    except Jax2OnnxError:
+    except (Jax2OnnxError, Warning):  # a warning that the user's filters make an error
         raise
     except Exception as error:  # a border: nothing leaves without an explanation
         raise ConversionError(
@@ -85,7 +88,8 @@ def internal() -> Iterator[None]:
 
 def named_error(error: BaseException) -> str:
     """Return the class and the first line of an error."""
-    return f"{type(error).__name__}: {first_line(error)}".rstrip(": ")
+    message = _LINK.sub("", first_line(error))
+    return f"{type(error).__name__}: {message}".rstrip(": ")
 
 
 def user_line(error: BaseException) -> str | None:
@@ -134,7 +138,7 @@ class _Explanation:
             error.what = f"{error.what.rstrip('. ')}; it depends on the input {listed}"
         parameters = self._parameters()
         for spec in concerned:
-            if spec.name in parameters:
+            if spec.name in parameters and not spec.aval.shape:
                 error.remedy = f"{error.remedy}; static={{{spec.name!r}: ...}} binds the input to a Python value"
                 break
         mode = self._first_working(self._with_modes())
@@ -267,7 +271,11 @@ def _call_remedy(signature: inspect.Signature, count: int, kwargs: Any, name: st
     taken = f"{name}{signature} takes {', '.join(parameters)}"
     if missing:
         first = missing[0]
-        return f"{taken}: add a spec for {' and '.join(missing)}, or give a Python value by static={{{first!r}: ...}}"
+        is_keyword = parameters[first].kind is inspect.Parameter.KEYWORD_ONLY
+        how = (
+            f"give one by input_params={{{first!r}: ...}}" if is_keyword else f"add a spec for {' and '.join(missing)}"
+        )
+        return f"{taken}: {how}, or a Python value by static={{{first!r}: ...}}"
     return f"{taken}: leave out the specs of the others"
 
 

@@ -38,6 +38,7 @@ ACCEPTED = (
 )
 _TYPED = re.compile(r"^\s*(?P<dtype>[a-z]\w*)\s*\[(?P<shape>[^\]]*)\]\s*$")
 _SYMBOL = re.compile(r"[A-Za-z_]\w*(?!\w*\s*\()")
+_BOUND = re.compile(r"^\s*(?P<dim>.*\S)\s*(?P<operator>>=|<=|==)\s*(?P<number>\d+)\s*$")
 _DIVISIBLE = re.compile(r"^\s*mod\((?P<dim>[^,]+),\s*(?P<by>\d+)\)\s*==\s*0\s*$")
 _CONCRETE = (np.ndarray, np.generic, jax.Array, float, complex)
 _NO_NUMBERS = "OSUVMm"
@@ -62,6 +63,8 @@ _SHORT_DTYPES = {
     "real": "float32",
     "pred": "bool",
 }
+_REGISTERED = 2
+"""How numpy marks a dtype that another library registers, such as bfloat16."""
 _WIDEST = 16
 """Bytes of the widest number that JAX has, complex128."""
 _SYMBOL_ERRORS = (ValueError, TypeError, NotImplementedError)
@@ -212,7 +215,7 @@ def _is_like_shape(node: Any) -> bool:
     for dim in node:
         if isinstance(dim, bool) or not _is_dim(dim):
             return False
-        if isinstance(dim, str) and "[" in dim:
+        if isinstance(dim, str) and _is_like_typed(dim):
             return False
         is_telling |= dim is not None
     return is_telling
@@ -230,6 +233,12 @@ def _is_dim(dim: Any) -> bool:
     return isinstance(dim, str | int | np.integer)
 
 
+def _is_like_typed(text: str) -> bool:
+    """Return whether a string is meant as ``float32[B,30]``, and not as a dimension."""
+    name = re.split(r"[\[( ]", text.strip(), maxsplit=1)[0].lower()
+    return "[" in text or name in _DTYPES or name in _SHORT_DTYPES
+
+
 def _is_spec(node: Any) -> bool:
     """Return whether a node of a pytree is one spec, or is written so much like a shape that it was meant as one."""
     return _is_shape(node) or _is_like_shape(node) or _is_shape_of_numbers(node)
@@ -237,7 +246,9 @@ def _is_spec(node: Any) -> bool:
 
 def _is_shape_of_numbers(node: Any) -> bool:
     """Return whether a tuple is a shape but for a dimension that is a float, a bool or negative."""
-    return type(node) is tuple and all(isinstance(dim, str | float) or _is_dim(dim) for dim in node) and bool(node)
+    if type(node) is not tuple or all(isinstance(dim, bool) for dim in node):
+        return False
+    return all(isinstance(dim, str | float | bool) or _is_dim(dim) for dim in node)
 
 
 def _is_anonymous(dim: Any) -> bool:
@@ -290,7 +301,9 @@ def _read_leaf(spec: Any, dims: _Dims) -> tuple[jax.ShapeDtypeStruct, Any]:
         array = jax.numpy.asarray(spec)
         weak = jax.typeof(array).weak_type
         return jax.ShapeDtypeStruct(array.shape, array.dtype, weak_type=weak), array
-    elif hasattr(spec, "shape") and hasattr(spec, "dtype"):  # another library's description of an array
+    elif (
+        not isinstance(spec, type) and hasattr(spec, "shape") and hasattr(spec, "dtype")
+    ):  # another library's description of an array
         shape = spec.shape
         dtype = _dtype(spec.dtype)
     else:
@@ -298,6 +311,11 @@ def _read_leaf(spec: Any, dims: _Dims) -> tuple[jax.ShapeDtypeStruct, Any]:
     _check_width(dtype)
     parsed = tuple(map(dims.parse, shape))
     return jax.ShapeDtypeStruct(parsed, dtype, weak_type=weak), None
+
+
+def _is_description(spec: Any) -> bool:
+    """Return whether it is another library's description of an array."""
+    return hasattr(spec, "shape") and hasattr(spec, "dtype") and not isinstance(spec, type)
 
 
 def _instead(spec: Any) -> str:
@@ -396,6 +414,7 @@ class _Dims:
 
         An equality may introduce symbols: ``B == 2*n`` makes the dimension ``B`` twice a new one.
         """
+        _refuse_empty_ranges(self._constraints)
         known = {*self._written, *self.symbols}
         named = {text: set(_SYMBOL.findall(text)) for text in self._constraints}
         for _ in named:
@@ -440,6 +459,26 @@ class _Dims:
         self.symbols.update(dict.fromkeys(symbols))
 
 
+def _refuse_empty_ranges(constraints: Sequence[str]) -> None:
+    """Raise InputSpecError for bounds of a dimension that no size satisfies."""
+    least: dict[str, int] = {}
+    most: dict[str, int] = {}
+    for constraint in constraints:
+        match = _BOUND.match(constraint)
+        if match is None:
+            continue
+        dim, operator, number = match.groups()
+        if operator != "<=":
+            least[dim] = max(int(number), least.get(dim, 0))
+        if operator != ">=":
+            most[dim] = min(int(number), most.get(dim, int(number)))
+    for dim, low in least.items():
+        if low > most.get(dim, low):
+            raise InputSpecError(
+                f"constraints: no size {dim} is at least {low} and at most {most[dim]}; leave out one of the bounds"
+            )
+
+
 def _with_negative_divisors(constraints: Sequence[str]) -> list[str]:
     """Return ``mod(T, -4) == 0`` for ``mod(T, 4) == 0``.
 
@@ -469,9 +508,11 @@ def _check_width(dtype: Any) -> None:
 
 def _check_numbers(dtype: Any) -> None:
     """Raise InputSpecError for a dtype that JAX does not have."""
-    if isinstance(dtype, np.dtype) and (
-        (dtype.kind in _NO_NUMBERS and dtype.isbuiltin == 1) or dtype.itemsize > _WIDEST
-    ):
+    if not isinstance(dtype, np.dtype):
+        return
+    is_registered = dtype.isbuiltin == _REGISTERED
+    is_number = is_registered or dtype.kind not in _NO_NUMBERS
+    if not is_number or dtype.itemsize > _WIDEST:
         raise InputSpecError(f"JAX has no arrays of {dtype}; convert it to numbers, for example to float32 or int32")
 
 

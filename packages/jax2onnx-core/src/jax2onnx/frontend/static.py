@@ -129,6 +129,10 @@ def _declared_static(name: str, value: Any) -> Any:
     """Return the value of an argument that ``jax.jit`` of the callable declares static."""
     if isinstance(value, Fixed):
         return value
+    if isinstance(value, str) and value.endswith("]"):
+        raise InputSpecError(
+            f"inputs: jax.jit declares {name!r} static, so it is no input; give its value instead of {value!r}"
+        )
     try:
         hash(value)
     except TypeError as error:

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from jax2onnx.errors import InputSpecError
 
 __all__ = ["Body", "Model", "Summary", "Tensor", "format_operators", "format_size", "read_model", "summarise"]
 
@@ -69,7 +72,7 @@ def summarise(model: Model) -> Summary:
 
     Raises:
         OSError: the file cannot be read.
-        google.protobuf.message.DecodeError: the file is no ONNX model.
+        InputSpecError: the file is no ONNX model.
     """
     proto = read_model(model)
     size = proto.ByteSize() if isinstance(model, onnx.ModelProto) else Path(model).stat().st_size
@@ -104,7 +107,12 @@ def read_model(model: Model) -> onnx.ModelProto:
     """Return a model, or the model in a file without the weights beside it."""
     if isinstance(model, onnx.ModelProto):
         return model
-    return onnx.load(os.fspath(model), load_external_data=False)
+    try:
+        return onnx.load(os.fspath(model), load_external_data=False)
+    except DecodeError as error:
+        raise InputSpecError(
+            f"model: {os.fspath(model)!r} is no ONNX model ({error}); name a file that save_onnx wrote"
+        ) from error
 
 
 def format_size(nbytes: int) -> str:

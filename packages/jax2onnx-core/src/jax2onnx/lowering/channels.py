@@ -42,7 +42,7 @@ def chosen(
     for name in images:
         rank = known[name]
         if rank < _IMAGE_RANK:
-            raise InputSpecError(f"{option}: {name!r} has rank {rank}; an image has rank 3 or more")
+            raise InputSpecError(f"{option}: {name!r} has rank {rank}; an image has rank 3 or more: leave the name out")
     return [name in images for name, _ in ranks]
 
 
@@ -54,4 +54,4 @@ def _named(option: str, item: str | int, names: Sequence[str]) -> str:
     elif type(item) is int and 0 <= item < len(names):
         return names[item]
     listed = ", ".join(names) or "the arrays (there are none)"
-    raise InputSpecError(f"{option}: {item!r} is none of {listed}, and no position among them")
+    raise InputSpecError(f"{option}: {item!r} is none of {listed}, and no position among them; give one of these")

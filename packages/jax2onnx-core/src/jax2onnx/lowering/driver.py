@@ -67,6 +67,7 @@ class Driver:
         problems: describes the plugins that are not in use, for messages.
         records: receives the functions that were declined; None if nobody asked.
         warnings: messages to show the user once, at the end.
+        primitives: the primitives that a rule was looked for.
         unsupported: what could not be converted so far.
         reshaped: reshaped value -> the value before, and its shape.
         op: the node builder.
@@ -82,6 +83,7 @@ class Driver:
     problems: Callable[[], str] = str
     records: list[Record] | None = None
     warnings: list[str] = field(init=False, default_factory=list)
+    primitives: set[str] = field(init=False, default_factory=set)
     unsupported: list[ConversionError] = field(init=False, default_factory=list)
     reshaped: dict[ir.Value, Reshaped] = field(init=False, default_factory=dict)
     _running: int = field(init=False, default=0)
@@ -172,6 +174,7 @@ class Driver:
             return _checked(results, eqn)
         if eqn.fused is not None:
             return self._fused(eqn, eqn.fused, operands, derived=derived)
+        self.primitives.add(eqn.primitive)
         entry = self.lowerings.find(eqn.primitive, self.opset)
         if entry is None:
             return self._unsupported(self._no_lowering(eqn), eqn)

@@ -56,10 +56,13 @@ def output_names(paths: Sequence[str], wanted: Sequence[str] | None, taken: Coll
         return prefixed_if_taken(defaults, taken, "output_")
     names = list(wanted)
     if len(names) != len(paths):
-        raise InputSpecError(f"output_names: {len(names)} names for {len(paths)} outputs")
+        listed = ", ".join(map(_default_output, paths)) or "none"
+        raise InputSpecError(f"output_names: {len(names)} names for {len(paths)} outputs; the outputs are {listed}")
     for name in names:
         if name in taken or names.count(name) > 1:
-            raise InputSpecError(f"output_names: {name!r} is also the name of an input or of another output")
+            raise InputSpecError(
+                f"output_names: {name!r} is also the name of an input or of another output; choose another"
+            )
     return names
 
 

@@ -1,0 +1,97 @@
+"""Make calls that are written as text: Python expressions and command lines, in a folder of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import shlex
+import shutil
+import sys
+import traceback
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import models_of_users
+import numpy as np
+
+import jax2onnx
+from jax2onnx.cli import main as cli
+from jax2onnx.errors import Jax2OnnxError
+
+COMMAND = "jax2onnx "
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call ended.
+
+    Attributes:
+        error: the class of the error: that of an exception, or of a command line ``exit 1`` or ``exit 2``; empty for
+            success.
+        message: what it said.
+        is_raw: whether an exception is not ours, or a command printed a traceback.
+    """
+
+    error: str
+    message: str
+    is_raw: bool
+
+
+def prepare(folder: Path) -> dict[str, Any]:
+    """Write the files that the calls name into a folder; return the names that Python calls have."""
+    shutil.copy(models_of_users.__file__, folder / "models.py")
+    (folder / "broken.py").write_text("import does_not_exist\n")
+    np.savez(folder / "right.npz", x=np.ones(3, "float32"))
+    np.savez(folder / "wrong.npz", y=np.ones(3, "float32"))
+    jax2onnx.save_onnx(models_of_users.double, [(3,)], folder / "double.onnx")
+    return {
+        "m": models_of_users,
+        "jax": jax,
+        "jnp": jnp,
+        "np": np,
+        "functools": functools,
+        "to_onnx": jax2onnx.to_onnx,
+        "save_onnx": jax2onnx.save_onnx,
+        "show": jax2onnx.show,
+        "check": jax2onnx.check,
+        "allclose": jax2onnx.allclose,
+        "double_onnx": jax2onnx.to_onnx(models_of_users.double, [(3,)]),
+        "batch_onnx": jax2onnx.to_onnx(models_of_users.double, [("B",)]),
+    }
+
+
+def run(text: str, names: dict[str, Any]) -> Outcome:
+    """Make a call and return how it ended; warnings are not looked at."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _command(text) if text.startswith(COMMAND) else _expression(text, names)
+
+
+def _expression(text: str, names: dict[str, Any]) -> Outcome:
+    try:
+        eval(text, names)
+    except Exception as error:  # noqa: BLE001 - whatever it raises is what is looked at
+        is_raw = not isinstance(error, Jax2OnnxError)
+        message = "".join(traceback.format_exception(error)) if is_raw else str(error)
+        return Outcome(type(error).__name__, message, is_raw)
+    return Outcome("", "", is_raw=False)
+
+
+def _command(text: str) -> Outcome:
+    out, err = io.StringIO(), io.StringIO()
+    code: Any = 0
+    path = list(sys.path)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            cli.main(shlex.split(text)[1:])
+    except SystemExit as ended:
+        code = ended.code or 0
+    finally:
+        sys.path[:] = path
+    message = err.getvalue()
+    return Outcome(f"exit {code}" if code else "", message, is_raw="Traceback" in message)
