@@ -1,4 +1,4 @@
-"""Write docs/errors.md, the table of wrong calls, from the calls that the tests make: `python scripts/error_table.py`."""
+"""Write docs/errors.md, the table of wrong calls, from those that tests make: `python scripts/error_table.py`."""
 
 from __future__ import annotations
 

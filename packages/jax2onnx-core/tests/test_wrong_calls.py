@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 import tomllib
 from pathlib import Path
 
@@ -29,7 +28,7 @@ def run(names):
 
 
 def files():
-    return set(os.listdir()) - {"__pycache__"}
+    return {path.name for path in Path().iterdir()} - {"__pycache__"}
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call["call"][:60])
