@@ -24,7 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "plugin": {"program", "legalise", *LEAVES},
     "frontend": {"plugin", "program", *LEAVES},
     "fusion": {"plugin", "program", *LEAVES},
-    "earlier": {"errors"},
+    "earlier": {"errors", "_accepted"},
     "options": {"fusion", "earlier", *LEAVES},
     "lowering": {"fusion", "frontend", "plugin", "program", "options", "tidy", "legalise", "output", *LEAVES},
     "api": {

@@ -40,6 +40,7 @@ _LEAF = re.compile(r"leaves\[(\d+)\]")
 _NUMBER = re.compile(r"(?<![\w.])\d+(?![\w.])")
 _NO_ARRAY = re.compile(
     r"returned a value of type (<class ')?(?P<kind>[^'>]*)('>)? at output component (?P<path>.*), which is not a valid"
+    # An older JAX names the component `jit` in any case.
 )
 _PLUGIN = re.compile(r"[/\\]jax2onnx(_(?!examples)\w+)?[/\\]")
 """What the files of core and of plugins have in their paths; examples are programs of users."""
@@ -115,9 +116,10 @@ class _Explanation:
             return mismatch
         no_array = _NO_ARRAY.search(str(error))
         if no_array is not None:
-            path = no_array["path"].removeprefix("[0]")
+            path = no_array["path"].removeprefix("jit").removeprefix("[0]")
+            at = f" at {path}" if path else ""
             return TraceError(
-                f"the callable returns a {no_array['kind'].strip()} at {path or 'its only output'}, which is no array",
+                f"the callable returns a {no_array['kind'].strip()}{at}, which is no array",
                 where=_definition(self._callable),
                 remedy="return arrays only, for example with a wrapper: lambda x: fn(x)[0]",
             )
