@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -66,6 +67,46 @@ def test_operands_of_one_dtype_and_rank_share_a_function(other: Any, count: int)
     scale = inner(lambda x: x * x)
     emitting = lowered(lambda x, y: (scale(x), scale(y)), array(B, 3), other)
     assert len(names(emitting)) == count
+
+
+class Settings:
+    """Static values that are compared by identity, but may change."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+
+@dataclasses.dataclass
+class Unhashable(Settings):
+    scale: float
+
+
+STATICS: dict[str, tuple[Any, Callable[[Any, Any], None], Callable[[Any], float]]] = {
+    "object": (Settings(2.0), lambda s, v: setattr(s, "scale", v), lambda s: s.scale),
+    "dataclass": (Unhashable(2.0), lambda s, v: setattr(s, "scale", v), lambda s: s.scale),
+    "bytearray": (bytearray([2]), lambda s, v: s.__setitem__(0, int(v)), lambda s: s[0]),
+    "set": ({2.0}, lambda s, v: (s.clear(), s.add(v)), max),  # type: ignore[func-returns-value]
+}
+
+
+@pytest.mark.parametrize("kind", STATICS)
+def test_static_values_of_any_type_may_change_between_calls(kind: str) -> None:
+    static, change, read = STATICS[kind]
+    scale = inner(lambda x, static: x * read(static))
+
+    def program(x: Any) -> Any:
+        change(static, 2.0)
+        once = scale(scale(x, static), static)
+        change(static, 3.0)
+        return scale(once, static)
+
+    emitting = lowered(program, VECTOR)
+    assert [call.op_type for call in calls(emitting)] == ["inner", "inner", "inner_1"]
+
+
+def test_zeros_of_both_signs_are_different_static_values() -> None:
+    divide = inner(lambda x, by: x / by)
+    assert names(lowered(lambda x: divide(x, 0.0) + divide(x, -0.0), VECTOR)) == ["inner", "inner_1"]
 
 
 def test_a_call_site_may_have_a_function_of_its_own() -> None:

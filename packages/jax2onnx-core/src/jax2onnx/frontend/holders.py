@@ -5,7 +5,7 @@ from __future__ import annotations
 import dis
 import sys
 from abc import ABC
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache, partial
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, Generic, Protocol, TypeAlias
@@ -62,12 +62,12 @@ def is_container(value: Any) -> bool:
 
 def is_own_object(value: Any) -> bool:
     """Return whether a value is an object of a class of the user's own, of which a copy can be made."""
-    return _is_own_class(type(value))
+    kind: Any = type(value)
+    return _is_own_class(kind)
 
 
 @lru_cache(maxsize=1024)
-def _is_own_class(cls: Hashable) -> bool:
-    assert isinstance(cls, type)
+def _is_own_class(cls: type[Any]) -> bool:
     bases = [base for base in cls.__mro__ if base not in {object, ABC, Generic, Protocol}]
     return bool(bases) and all(map(_is_users, bases))
 

@@ -13,7 +13,7 @@ import inspect
 import itertools
 import operator
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar, overload
@@ -250,16 +250,35 @@ def _call_marked(export: _Export, fn: _Function, mark: Mark, args_and_kwargs: An
     return result
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Arguments:
     """The arguments of a call, taken apart: framework objects, and arrays and static values in the same form.
 
-    ``jax.jit`` specialises a function for them: they are equal if they differ in their arrays only.
+    ``jax.jit`` specialises a function for them: they are equal if they differ in their arrays only. Static values may
+    be of any type. Arguments with one that cannot be hashed or compared equal no others: a list may have been changed
+    since the last call. Such a call is traced on its own; equal bodies are one ONNX function nevertheless.
     """
 
     tree: Any
-    statics: tuple[Hashable, ...]
-    parts: Sequence[Carried] = field(compare=False)
+    statics: tuple[Any, ...]
+    parts: Sequence[Carried]
+
+    def __hash__(self) -> int:
+        try:
+            return hash((self.tree, self.statics))
+        except TypeError:
+            return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, _Arguments):
+            return NotImplemented
+        try:
+            hash(self.statics)
+            return bool(self.tree == other.tree and self.statics == other.statics)
+        except (TypeError, ValueError):
+            return False
 
 
 def _jit(fn: _Function, mark: Mark, *, answers: bool) -> _Function:
@@ -325,12 +344,22 @@ def _as_carried(leaf: Any, fixed: Mapping[int, Any]) -> Carried:
         return Carried(_Content.of(leaf), [], lambda _: leaf, lambda _: [], _never_written)
     if isinstance(leaf, jax.Array | np.ndarray | np.generic):
         return Carried(None, [leaf], operator.itemgetter(0), lambda array: [array], _never_written)
-    static: Hashable = (type(leaf), leaf)
-    try:
-        hash(leaf)
-    except TypeError:
-        static = id(leaf)
+    static: Any = (type(leaf), leaf)
+    if isinstance(leaf, float | complex):
+        # Zeros of both signs are equal.
+        static = (type(leaf), repr(leaf))
+    elif _may_change(leaf):
+        static = object()
     return Carried(static, [], lambda _: leaf, lambda _: [], _never_written)
+
+
+def _may_change(leaf: Any) -> bool:
+    """Return whether a static value may change without becoming unequal to what it was."""
+    kind: Any = type(leaf)
+    if kind.__hash__ is None:
+        return True
+    is_compared_by_identity = kind.__hash__ is object.__hash__
+    return is_compared_by_identity and hasattr(leaf, "__dict__") and not callable(leaf)
 
 
 def _never_written(_: Sequence[Any]) -> None:

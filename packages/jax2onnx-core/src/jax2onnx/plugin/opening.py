@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -58,7 +58,8 @@ class Carried:
     """A framework object that is an argument of an ONNX function: its arrays, and all the rest of it.
 
     Attributes:
-        static: all the rest: a hashable value, equal for objects that differ in their arrays only.
+        static: all the rest: a value that is equal for objects that differ in their arrays only. Where it cannot be
+            hashed, each call is traced on its own.
         leaves: its arrays.
         rebuild: makes an equivalent object from arrays.
         read: returns the arrays of a rebuilt object after the call (they differ where the call changed its state).
@@ -66,7 +67,7 @@ class Carried:
         names: the paths of its arrays, for the names of the function's inputs; empty if there are no paths.
     """
 
-    static: Hashable
+    static: Any
     leaves: Sequence[Any]
     rebuild: Callable[[Sequence[Any]], Any]
     read: Callable[[Any], Sequence[Any]]
