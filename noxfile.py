@@ -136,6 +136,14 @@ def libraries(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def checks(session: nox.Session) -> None:
+    """Check right and wrong models with many seeds (15 minutes): the right ones pass, the wrong ones never do."""
+    _install(session, *GROUPS["test"])
+    env = {**STRICT, "JAX_PLATFORMS": "cpu", "CHECK_SEEDS": (session.posargs or ["40"])[0]}
+    session.run("pytest", "-q", "packages/jax2onnx-lax/tests/test_check_rounding.py", env=env)
+
+
+@nox.session(python=NEWEST)
 def bench(session: nox.Session) -> None:
     """Measure against JAX and jax2onnx 0.17.1, write docs/benchmarks.md (half an hour); a part: `-- --models mlp`."""
     _install(session, *GROUPS["bench"])

@@ -40,8 +40,8 @@ def test_agreement(tmp_path: pathlib.Path) -> None:
     model = model_of("Tanh", np.float32, ("B", 4))
     report = check(model, jnp.tanh, [("B", 4)])
     assert isinstance(report, CheckReport)
-    assert [b.split(" ")[0] for b in report.batches] == ["ordinary"] * 3 + ["large", "special"]
-    assert [b[-1] for b in report.batches] == ["1", "3", "7", "7", "7"]
+    assert [b.split(" ")[0] for b in report.batches] == ["ordinary"] * 3 + ["moderate", "large", "special"]
+    assert [b[-1] for b in report.batches] == ["1", "3", "7", "7", "7", "7"]
     assert 0 <= report.outputs[0].max_rel < 1e-5
     assert "y: float32" in str(report)
     onnx.save_model(model, tmp_path / "m.onnx")

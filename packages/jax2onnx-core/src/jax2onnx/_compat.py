@@ -231,6 +231,12 @@ def discharge(jaxpr: Any, consts: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
     return open_jaxpr(discharge_state(closed))
 
 
+def bind_equation(eqn: Any, operands: Sequence[Any]) -> list[Any]:
+    """Return the results that JAX computes at once of an equation, in the settings that it was traced in."""
+    with eqn.ctx.manager:
+        return bind(eqn.primitive, operands, eqn.params)
+
+
 def scan_counts(params: Mapping[str, Any]) -> tuple[int, int]:
     """Return the numbers of constants and of carried values of a ``scan`` equation."""
     if "ft_in" in params:

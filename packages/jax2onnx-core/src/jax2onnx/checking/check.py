@@ -20,7 +20,9 @@ from jax2onnx._accepted import shown
 from jax2onnx._compat import unchecked
 from jax2onnx.checking.compare import CheckReport, OutputReport, combine, compare, type_of
 from jax2onnx.checking.inputs import KINDS, Batch, draw
+from jax2onnx.checking.kernels import coarse_primitives
 from jax2onnx.checking.reference import Reference
+from jax2onnx.checking.rounding import Perturbed, Rounding
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner, runtime_name
 from jax2onnx.earlier import model_first, refuse_positions
 from jax2onnx.errors import CheckError, InputSpecError
@@ -39,8 +41,8 @@ __all__ = ["allclose", "check"]
 
 Array = np.ndarray[Any, Any]
 
-_NUDGES = 4
-"""How many times JAX is evaluated on nudged inputs."""
+_ROUNDINGS = 4
+"""How many times JAX is evaluated with other roundings."""
 
 
 class _ProgramError(Exception):
@@ -86,7 +88,7 @@ def check(
         training: as ``to_onnx`` got it.
         rtol: relative tolerance instead of the dtype's.
         atol: absolute tolerance instead of the dtype's.
-        kinds: the kinds of inputs to draw, of ``ordinary``, ``large`` and ``special``.
+        kinds: the kinds of inputs to draw, of ``ordinary``, ``moderate``, ``large`` and ``special``.
         seed: seed of the drawn inputs.
         **unknown: nothing; what is given here is refused.
 
@@ -116,10 +118,10 @@ def check(
     refuse_unknown(unknown, CheckOptions.__annotations__)
     check_values(given)
     runner = _load(model)
-    hook = plugins.load().hook
+    loaded = plugins.load()
     opening = Opening(training=training, state=state)
     with unchecked():
-        opened = open_callable(fn, hook, opening)
+        opened = open_callable(fn, loaded.hook, opening)
         parsed = parse_inputs(
             opened.signature or fn,
             inputs,
@@ -131,7 +133,15 @@ def check(
     opened = replace(opened, signature=opened.signature or fn)
     specs = parsed.specs
     state_names = _state_names(runner.input_names, specs, opened.state)
-    reference = Reference(opened, parsed, state_names, inputs_as_nchw, outputs_as_nchw)
+    reference = Reference(
+        opened,
+        parsed,
+        state_names,
+        inputs_as_nchw,
+        outputs_as_nchw,
+        facts=loaded.registry().facts,
+        coarse=coarse_primitives(model),
+    )
     if values is None:
         avals = [spec.aval for spec in specs]
         with unchecked():
@@ -231,12 +241,15 @@ def _compare_batch(
 
     arrays = batch.arrays
 
-    def nudged() -> list[list[Array]]:
+    perturbed = reference.perturbed()
+
+    def nearby(loose: bool) -> list[list[Array]]:  # noqa: FBT001
         results = []
-        for index in range(_NUDGES):
+        for seed in range(_ROUNDINGS):
+            rounding = Rounding(seed, loose, reference.coarse)
             # The program may raise on what is near to inputs on which it does not.
             with contextlib.suppress(_ProgramError):
-                results.append(_evaluate(reference, arrays, names, index))
+                results.append(_evaluate(reference, arrays, names, perturbed, rounding))
         return results
 
     expected = _evaluate(reference, arrays, names)
@@ -253,7 +266,7 @@ def _compare_batch(
             names,
             rtol=rtol,
             atol=atol,
-            nudged=nudged,
+            nearby=nearby,
             inputs=inputs,
         )
     except CheckError as error:
@@ -264,16 +277,17 @@ def _evaluate(
     reference: Reference,
     arrays: Sequence[Any],
     names: Sequence[str],
-    nudge_index: int | None = None,
+    perturbed: Perturbed | None = None,
+    rounding: Rounding | None = None,
 ) -> list[Array]:
-    """Return what the program computes.
+    """Return what the program computes, in a way of rounding if one is given.
 
     Raises:
         _ProgramError: the program raises an error that depends on values.
     """
     with explained(reference.opened.signature, reference.opened, reference.inputs):
         try:
-            return reference.evaluate(arrays, names, nudge_index)
+            return reference.evaluate(arrays, names, perturbed, rounding)
         except RuntimeError as error:
             if isinstance(error, NotImplementedError | RecursionError):
                 raise

@@ -1,10 +1,10 @@
 """Compare the results of a model with those of JAX, and describe in words how they differ.
 
 Dtypes and shapes must be equal. Integers and booleans must be equal too. NaN must meet NaN, and infinity the same
-infinity. The sign of zero is free. Floats must agree within ``atol + rtol * |expected|``, with these defaults:
+infinity. The sign of zero is free. Floats must agree within ``rtol * |expected|``, with these defaults:
 
 ========  =======  ========
-dtype     rtol     atol
+dtype     rtol     small
 ========  =======  ========
 float64   1e-11    1e-13
 float32   2e-5     1e-6
@@ -13,13 +13,18 @@ bfloat16  1.6e-2   1e-3
 float8    2 eps    eps**2
 ========  =======  ========
 
-Where a result is outside its tolerance, JAX itself decides what the inputs determine. JAX is evaluated again on inputs
-that differ by two units in the last place. An element that changes there is *ill-conditioned*: it is accepted if its
-difference is at most a small multiple of that change, and the report counts it. So a rounding difference before a
-threshold or a cancellation is no error, and a coarse formula for a well-conditioned function is one.
+Where a result is outside its tolerance, JAX itself decides what the inputs determine. JAX is evaluated again, on inputs
+that differ by two units in the last place, and with each equation rounded a little differently (:mod:`~jax2onnx.
+checking.rounding`). An element that changes there is *ill-conditioned*: it is accepted if its difference is at most a
+small multiple of that change, and the report counts it. So a rounding difference before a threshold or a cancellation
+is no error, and a coarse formula for a well-conditioned function is one.
 
-JAX flushes subnormal numbers to zero on the CPU and onnxruntime does not. So ``atol`` is at least the smallest normal
-number of the dtype.
+A difference below ``small`` is judged by looser roundings: where JAX has zero, another way to compute it may leave a
+rest. It is not accepted for being small: a result of 1e-9 that is 0 in the model is an error, unless rounding explains
+it. If ``atol`` is given, differences up to ``atol`` are accepted as they are.
+
+JAX flushes subnormal numbers to zero on the CPU and onnxruntime does not. So a difference up to the smallest normal
+number of the dtype is accepted.
 """
 
 from __future__ import annotations
@@ -48,19 +53,29 @@ _SLACK = 16.0
 
 
 class _Tolerance(NamedTuple):
+    """How far two numbers may differ.
+
+    Attributes:
+        relative: relative to JAX's number.
+        absolute: in any case.
+        small: up to here, looser roundings may explain a difference.
+    """
+
     relative: float
     absolute: float
+    small: float
 
     def __str__(self) -> str:
-        return f"{self.absolute:.2g} + {self.relative:.2g} * |JAX|"
+        return f"{self.absolute:.2g} + {self.relative:.2g} * |JAX|, and what rounding explains"
 
 
 _TOLERANCES = {
-    "float64": _Tolerance(1e-11, 1e-13),
-    "float32": _Tolerance(2e-5, 1e-6),
-    "float16": _Tolerance(4e-3, 1e-4),
-    "bfloat16": _Tolerance(1.6e-2, 1e-3),
+    "float64": (1e-11, 1e-13),
+    "float32": (2e-5, 1e-6),
+    "float16": (4e-3, 1e-4),
+    "bfloat16": (1.6e-2, 1e-3),
 }
+"""Name of a dtype -> its relative tolerance, and the difference that is small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +130,7 @@ def compare(
     *,
     rtol: float | None = None,
     atol: float | None = None,
-    nudged: Callable[[], Sequence[Arrays]] | None = None,
+    nearby: Callable[[bool], Sequence[Arrays]] | None = None,
     inputs: Mapping[str, Array] | None = None,
 ) -> list[OutputReport]:
     """Compare what JAX returned with what a model returned.
@@ -125,9 +140,9 @@ def compare(
         actual: the model's results.
         names: names of the results.
         rtol: relative tolerance instead of the dtype's.
-        atol: absolute tolerance instead of the dtype's.
-        nudged: computes JAX's results on several nudged inputs. It is called at most once, and only where the
-            tolerances do not hold.
+        atol: absolute tolerance instead of none.
+        nearby: computes JAX's results under several roundings, strict or loose ones. It is called at most once for
+            either, and only where the tolerances do not hold.
         inputs: the inputs by name, for the message.
 
     Raises:
@@ -137,7 +152,7 @@ def compare(
         counts = f"JAX returns {len(expected)} arrays, the model returns {len(actual)}"
         listed = ", ".join(names)
         raise CheckError(f"{counts}: {listed}")
-    nearby = functools.cache(nudged or list)  # an empty list: no element is ill-conditioned
+    near = functools.cache(nearby or _no_results)
     reports = []
     for index, (name, want, got) in enumerate(zip(names, expected, actual, strict=True)):
         expected_type = type_of(want)
@@ -150,9 +165,11 @@ def compare(
         allowed = tolerance.absolute + tolerance.relative * size
         outside = difference > allowed
         wrong = outside
-        if outside.any():
-            alternatives = [results[index] for results in nearby()]
-            wrong = outside & ~_ill_conditioned(want, difference, alternatives)
+        small = outside & (difference <= tolerance.small + tolerance.relative * size)
+        for loose, among in ((True, small), (False, outside & ~small)):
+            if among.any():
+                alternatives = [results[index] for results in near(loose)]
+                wrong = wrong & ~(among & _ill_conditioned(want, difference, alternatives))
         if wrong.any():
             largest = np.argmax(np.where(wrong, difference, 0))
             place = np.unravel_index(largest, want.shape)
@@ -202,19 +219,16 @@ def _tolerance(
 ) -> _Tolerance:
     """Return the tolerance of a dtype, whose defaults ``rtol`` and ``atol`` replace."""
     if not jnp.issubdtype(dtype, np.inexact):
-        return _Tolerance(0.0, 0.0)
+        return _Tolerance(0.0, 0.0, 0.0)
     limits = finfo(dtype)
     eps = float(limits.eps)
     tiny = float(limits.tiny)
     real = np.empty(0, dtype).real.dtype
-    default = _TOLERANCES.get(real.name, _Tolerance(2 * eps, eps**2))
-    relative = default.relative
-    absolute = default.absolute
+    relative, small = _TOLERANCES.get(real.name, (2 * eps, eps**2))
     if rtol is not None:
         relative = rtol
-    if atol is not None:
-        absolute = atol
-    return _Tolerance(relative, max(absolute, tiny))
+    absolute = tiny if atol is None else max(atol, tiny)
+    return _Tolerance(relative, absolute, max(small, absolute))
 
 
 def _wide(array: Array) -> Array:
@@ -250,6 +264,11 @@ def _size(array: Array) -> Array:
     """Return the absolute values of the finite elements, 0 for the others."""
     size = np.asarray(np.abs(_wide(array)), np.float64)
     return np.where(np.isfinite(size), size, 0.0)
+
+
+def _no_results(_loose: bool) -> list[Arrays]:  # noqa: FBT001
+    """Return no results: no element is ill-conditioned."""
+    return []
 
 
 def _ill_conditioned(want: Array, difference: Array, alternatives: Arrays) -> Array:

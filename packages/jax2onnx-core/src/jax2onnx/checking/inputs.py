@@ -1,12 +1,15 @@
 """Draw inputs on which an exported model and JAX are compared, and nudge them.
 
-There are three kinds of batches: ``ordinary`` numbers, ``large`` ones (wide magnitudes, the bounds of the integers) and
-``special`` ones (NaN, infinities, both zeros). Subnormal numbers are not drawn: JAX flushes them to zero on the CPU,
-onnxruntime does not. Rank-0 integers stay small, because they are often the bounds of loops.
+There are four kinds of batches: ``ordinary`` numbers, ``moderate`` ones (as far as exponentials go: -90 to 90),
+``large`` ones (wide magnitudes, ties of rounding, the bounds of the integers) and ``special`` ones (NaN, infinities,
+both zeros).
+Subnormal numbers are not drawn: JAX flushes them to zero on the CPU, onnxruntime does not. Rank-0 integers stay small,
+because they are often the bounds of loops.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,20 +26,24 @@ from jax2onnx.errors import InputSpecError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["KINDS", "Batch", "draw", "finfo", "iinfo", "nudge"]
+__all__ = ["KINDS", "LARGEST_EXACT", "Batch", "draw", "finfo", "iinfo", "nudge"]
 
 Array = np.ndarray[Any, Any]
 DType = np.dtype[Any]
 Shape = tuple[int, ...]
 
-KINDS = ("ordinary", "large", "special")
+KINDS = ("ordinary", "moderate", "large", "special")
 """Kinds of batches that can be drawn."""
 
 _SPECIAL_FLOATS = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0)
+_TIES = (0.5, -0.5, 2.5, -1.5)
 _SPECIAL_INTEGERS = (-1, -2, 0, 1, 2)
 _LARGE_SCALARS = (-1, 0, 100)
 
-_LARGEST_EXACT = 1024
+_MODERATE = 90.0
+"""Moderate numbers go up to here, or as far as the exponential has a value in the dtype."""
+
+LARGEST_EXACT = 1024
 """Multiples of one half up to here may be meant exactly."""
 
 _DIRECTIONS = {0: 1.0, 1: -1.0}
@@ -53,7 +60,7 @@ class Batch:
     """Concrete inputs.
 
     Attributes:
-        kind: ``given``, ``ordinary``, ``large`` or ``special``.
+        kind: ``given``, or one of :data:`KINDS`.
         sizes: the size of each symbol.
         arrays: one array per flattened input.
     """
@@ -152,7 +159,7 @@ class _Source:
         edges: tuple[int, ...]
         if self.kind == "special":
             edges = _SPECIAL_INTEGERS
-        elif self.kind == "ordinary":
+        elif self.kind in {"ordinary", "moderate"}:
             edges = ()
         elif not shape:
             edges = _LARGE_SCALARS
@@ -172,10 +179,13 @@ class _Source:
         return array.astype(dtype)
 
     def _floats(self, dtype: DType, shape: Shape) -> Array:
-        """Return normally distributed numbers; the large ones are multiplied by powers of 10, at most by ``10**6``."""
+        """Return normally distributed numbers; the large ones are multiplied by powers of 10, at most by ``10**6``.
+
+        The moderate ones are spread evenly.
+        """
         limits = finfo(dtype)
         tiny = float(limits.tiny)
-        values = self.rng.standard_normal(shape)
+        values = self._moderate(limits, shape) if self.kind == "moderate" else self.rng.standard_normal(shape)
         if self.kind == "large":
             exponent = np.log10(float(limits.max))
             widest = min(6.0, float(exponent) / 2)
@@ -186,7 +196,20 @@ class _Source:
         array = values.astype(dtype)
         if self.kind == "special":
             return self._mix(array, _SPECIAL_FLOATS)
+        if self.kind == "large" and array.size > len(_TIES):
+            return self._mix(array, _TIES)
         return array
+
+    def _moderate(self, limits: Any, shape: Shape) -> Array:
+        """Return numbers of each part of the range in which exponentials neither overflow nor vanish; one is negative.
+
+        Sigmoids and tails of distributions are small there, and logarithms and quotients of them are not.
+        """
+        count = math.prod(shape)
+        bound = min(_MODERATE, float(np.log(float(limits.max))))
+        places = (self.rng.permutation(count) + self.rng.random(count)) / max(count, 1)
+        width = 2 * bound if count > 1 else bound
+        return np.asarray(places * width - bound).reshape(shape)
 
     def _mix(self, array: Array, edges: Sequence[float]) -> Array:
         """Put each of the edge values somewhere: into at most half of the elements, if there are more than a few."""
@@ -248,7 +271,7 @@ def _nudge_floats(
     step = 2 * float(limits.eps)
     with np.errstate(invalid="ignore", over="ignore"):
         half_integer = np.floor(2 * wide) == 2 * wide
-        exact = half_integer & (np.abs(wide) <= _LARGEST_EXACT)
+        exact = half_integer & (np.abs(wide) <= LARGEST_EXACT)
         factor = 1 + step * directions
         moved = np.where(exact, wide, wide * factor)
         return moved.astype(array.dtype)

@@ -11,16 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax2onnx._compat import unchecked, weak
+from jax2onnx._compat import TRACING_ERRORS, unchecked, weak
 from jax2onnx.checking.inputs import nudge
+from jax2onnx.checking.rounding import Perturbed
 from jax2onnx.lowering.channels import chosen
 from jax2onnx.program.represent import represented
 from jax2onnx.program.shapes import to_channels_first
 
 if TYPE_CHECKING:
+    from jax2onnx.checking.rounding import Rounding
     from jax2onnx.frontend.specs import Inputs
     from jax2onnx.options import Images
     from jax2onnx.plugin.opening import Opened
+    from jax2onnx.program.facts import FactTable
 
 __all__ = ["Reference"]
 
@@ -39,6 +42,8 @@ class Reference:
         state_names: the state that the model takes after the inputs and returns after the outputs, in this order.
         inputs_as_nchw: which inputs the model has channels-first.
         outputs_as_nchw: which outputs the model has channels-first.
+        facts: what is known of primitives, among it where rounding errors arise.
+        coarse: primitives that the model computes by kernels of which only the absolute error is small.
     """
 
     opened: Opened
@@ -46,6 +51,8 @@ class Reference:
     state_names: Names
     inputs_as_nchw: Images
     outputs_as_nchw: Images
+    facts: FactTable
+    coarse: frozenset[str]
 
     def feeds(self, arrays: Arrays, names: Names) -> list[Array]:
         """Return the program's inputs, and its state, as the model takes them under these names."""
@@ -58,30 +65,53 @@ class Reference:
         self,
         arrays: Arrays,
         names: Names,
-        nudge_index: int | None = None,
+        perturbed: Perturbed | None = None,
+        rounding: Rounding | None = None,
     ) -> list[Array]:
         """Return what the program computes, as the model returns it under these names.
 
-        With ``nudge_index``, the inputs and the parameters are nudged in the way of that index. The inputs are ours,
-        and NaN is among them: the user's settings that make JAX refuse something do not hold.
+        With ``perturbed`` and ``rounding``, the inputs and the parameters are nudged, and each equation of the program
+        rounds in that way. A program that JAX cannot trace is evaluated as it is. The inputs are
+        ours, and NaN is among them: the user's settings that make JAX refuse something do not hold.
         """
         with unchecked():
-            return self._evaluate(arrays, names, nudge_index)
+            return self._evaluate(arrays, names, perturbed, rounding)
 
-    def _evaluate(self, arrays: Arrays, names: Names, nudge_index: int | None) -> list[Array]:
+    def _evaluate(
+        self,
+        arrays: Arrays,
+        names: Names,
+        perturbed: Perturbed | None,
+        rounding: Rounding | None,
+    ) -> list[Array]:
         params = self._params()
-        if nudge_index is not None:
-            arrays = nudge(arrays, nudge_index)
-            params = _nudge_params(params, nudge_index)
+        if rounding is not None:
+            arrays = nudge(arrays, rounding.seed)
+            params = _nudge_params(params, rounding.seed)
         avals = [spec.aval for spec in self.inputs.specs]
-        function = functools.partial(self.opened.function, params)
-        result = self.inputs.call(function, list(map(_like, avals, arrays)))
+        leaves = list(map(_like, avals, arrays))
+        if perturbed is None or rounding is None:
+            result = self.program(params, leaves)
+        else:
+            try:
+                result = perturbed.call(rounding, params, leaves)
+            except TRACING_ERRORS:
+                result = self.program(params, leaves)
         state: Mapping[str, Any] = {}
         if self.opened.state:
             result, state = result
-        leaves = jax.tree_util.tree_leaves(result)
-        outputs = _as_in_model("outputs_as_nchw", self.outputs_as_nchw, names, leaves)
+        flat = jax.tree_util.tree_leaves(result)
+        outputs = _as_in_model("outputs_as_nchw", self.outputs_as_nchw, names, flat)
         return outputs + self._state(state)
+
+    def perturbed(self) -> Perturbed:
+        """Return the program, to be evaluated on inputs of the same shapes under several ways of rounding."""
+        return Perturbed(self.facts, self.program)
+
+    def program(self, params: Mapping[str, Any], leaves: Arrays) -> Any:
+        """Return what the program computes from parameters and flat inputs."""
+        function = functools.partial(self.opened.function, params)
+        return self.inputs.call(function, leaves)
 
     def _params(self) -> dict[str, Any]:
         return {**self.opened.params, **self.opened.state}

@@ -100,6 +100,9 @@ class Facts:
         permutation: returns, of its params, the permutation by which it transposes its operand.
         transposed: returns the equation whose result is this one's transposed by a permutation (``transposed(eqn,
             permutation)``), where that spares transposes; else None.
+        rounding: where its rounding errors arise, for ``check``: each ``result`` is rounded; so is each result of a
+            function that goes to 1, for which a runtime may be accurate to a ``unit`` of 1 only; the ``terms`` of sums
+            are; or errors are as large as those of the largest number in ``rows``, or in a ``matrix``.
         on_complex: makes the function of the real and imaginary parts that does an equation's work.
         on_keys: makes the function of the words of random keys that does an equation's work.
         warning: returns, of the jaxpr's equation, what the user is told once of a program that has it, or None.
@@ -126,6 +129,7 @@ class Facts:
     carried: Callable[[Params], tuple[int, int]] | None = None
     permutation: Callable[[Params], Sequence[int]] | None = None
     transposed: Callable[[Any, Sequence[int]], Any] | None = None
+    rounding: Literal["result", "unit", "terms", "rows", "matrix"] = "result"
     on_complex: Maker | None = None
     on_keys: Maker | None = None
     warning: Callable[[Any], str | None] | None = None

@@ -25,7 +25,7 @@ from jax2onnx.program.represent import Complex, form, is_complex, is_key, is_spe
 if TYPE_CHECKING:
     from jax2onnx.program.facts import Facts, FactTable
 
-__all__ = ["Keep", "Note", "Warned", "flatten"]
+__all__ = ["Keep", "Note", "Warned", "called_jaxpr", "flatten"]
 
 Value: TypeAlias = Atom | Complex
 """A value of the jaxpr: a complex one is two atoms, any other is one."""
@@ -227,7 +227,7 @@ class _Writer:
             return [_convert_literal(values[0], aval)]
         if facts.warning is not None:
             self._warn(eqn, facts.warning)
-        called = _called_jaxpr(eqn, facts)
+        called = called_jaxpr(eqn, facts)
         if called is not None:
             return self._call(eqn, called, values)
         source = self._source_of(eqn)
@@ -461,7 +461,7 @@ def _convert_literal(operand: Value, aval: Any) -> Value:
     return operand
 
 
-def _called_jaxpr(eqn: Any, facts: Facts) -> _Opened | None:
+def called_jaxpr(eqn: Any, facts: Facts) -> _Opened | None:
     """Return the jaxpr that an equation only calls, and its constants, or None."""
     if callable(facts.calls):
         return facts.calls(eqn)

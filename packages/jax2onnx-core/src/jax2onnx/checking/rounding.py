@@ -1,0 +1,342 @@
+"""Rounding: evaluate a program as if each of its equations rounded a little differently.
+
+JAX does not promise the last digits of a result, and no other runtime has the same. How much a result may differ for
+this reason depends on the program: a difference of two large sums has few digits in common, a sum of squares nearly
+all. So the program is evaluated several times, with each result of an equation changed at random by one unit in its
+last place. What changes in the program's results is what rounding alone explains.
+
+What is changed depends on the equation, as the facts of its primitive say (:attr:`~jax2onnx.program.facts.Facts.
+rounding`). A result that only has numbers of its operands, up to the sign, was not rounded and stays as it is.
+
+An evaluation is strict or loose. A strict one keeps multiples of one half (up to 1024) that arithmetic results in: the
+ties and poles of the next equation lie there, and a rounding to exactly such a number usually was none. A loose one
+changes them too. It explains small differences only: those between two ways to compute zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax2onnx._compat import Literal, bind_equation, open_jaxpr, scan_counts
+from jax2onnx.checking.inputs import LARGEST_EXACT, finfo
+from jax2onnx.program.flatten import called_jaxpr
+
+if TYPE_CHECKING:
+    from jax2onnx.program.facts import Facts, FactTable
+
+__all__ = ["Perturbed", "Rounding"]
+
+Array = np.ndarray[Any, Any]
+
+_BUDGET = 4000
+"""How many equations of loops are evaluated one by one. What a longer loop computes is changed as one equation's."""
+
+
+@dataclass(slots=True)
+class Rounding:
+    """A way to round.
+
+    Attributes:
+        seed: the same seed rounds alike.
+        loose: whether multiples of one half are changed too.
+        coarse: primitives that the model computes by kernels of which only the absolute error is small.
+    """
+
+    seed: int
+    loose: bool
+    coarse: frozenset[str] = frozenset()
+    rng: np.random.Generator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rng = np.random.default_rng(self.seed)
+
+    def results(self, eqn: Any, facts: Facts, operands: Sequence[Any]) -> list[Any]:
+        """Return the results of an equation, rounded in this way."""
+        plain = bind_equation(eqn, operands)
+        alone = facts.rounding in {"result", "unit"}
+        if not any(map(_is_inexact, plain)) or (alone and _moved(plain, operands)):
+            return plain
+        if self.loose and eqn.primitive.name in self.coarse:
+            return [self._changed_unit(result, least=1.0) for result in plain]
+        if facts.rounding == "result":
+            return [self._changed(result) for result in plain]
+        if facts.rounding == "unit":
+            return [self._changed_unit(result) for result in plain]
+        rank = _rank(facts, eqn.params)
+        changed = bind_equation(eqn, [self._operand(operand, rank) for operand in operands])
+        results = [self._nearby(*pair) for pair in zip(plain, changed, strict=True)]
+        if rank and self.seed % 2:
+            return [_undetermined(result, operands, rank) for result in results]
+        return results
+
+    def _changed(self, value: Any) -> Any:
+        """Return an array with each number changed by one unit in its last place.
+
+        Strict rounding keeps multiples of one half.
+        """
+        if not _is_inexact(value):
+            return value
+        array = np.asarray(value)
+        keep = np.zeros(array.shape, bool) if self.loose else _is_half_integer(array)
+        unit = np.abs(array.astype(_wide(array)))
+        return _with(array, keep, self._moved_by(array, unit))
+
+    def _changed_unit(self, value: Any, least: float = 0.0) -> Any:
+        """Return the values of a function that goes to 1, changed by one unit in the last place, also where it is 1.
+
+        The unit is that of the value, or of ``least`` if that is larger.
+        """
+        array = np.asarray(value)
+        unit = np.maximum(np.abs(array.astype(_wide(array))), least)
+        return _with(array, np.zeros(array.shape, bool), self._moved_by(array, unit))
+
+    def _operand(self, value: Any, rank: int) -> Any:
+        """Return an operand changed in each of its terms, or by a unit of the largest number in the last axes."""
+        if not _is_inexact(value):
+            return value
+        array = np.asarray(value)
+        unit = np.abs(array.astype(_wide(array)))
+        if rank and array.size:
+            axes = tuple(range(max(0, array.ndim - rank), array.ndim))
+            finite = np.where(np.isfinite(unit), unit, 0)
+            unit = np.broadcast_to(finite.max(axes, keepdims=True), unit.shape)
+        return _with(array, np.zeros(array.shape, bool), self._moved_by(array, unit))
+
+    def _nearby(self, plain: Any, changed: Any) -> Any:
+        """Return the results of changed operands. Strict rounding keeps multiples of one half."""
+        if self.loose or not _is_inexact(plain):
+            return changed
+        array = np.asarray(plain)
+        return _with(array, _is_half_integer(array), np.asarray(changed).astype(_wide(array)))
+
+    def _moved_by(self, array: Array, unit: Array) -> Array:
+        """Return the numbers moved up or down by a rounding error of ``unit``, in a wide dtype."""
+        # What is not finite stays as it is.
+        step = np.where(np.isfinite(unit), unit, 0) * float(finfo(array.dtype).eps)
+        wide = array.astype(_wide(array))
+        if not np.iscomplexobj(array):
+            with np.errstate(invalid="ignore"):
+                return np.asarray(wide + self._signs(array.shape) * step)
+        moved = np.array(wide)
+        moved.real += self._part(array.real, step)
+        moved.imag += self._part(array.imag, step)
+        return moved
+
+    def _part(self, part: Array, step: Array) -> Array:
+        """Return the errors of a part of complex numbers. In a strict rounding 0 stays: it may lie on a branch cut."""
+        fixed = (part == 0) & (not self.loose)
+        return np.where(fixed, 0, self._signs(part.shape) * step)
+
+    def _signs(self, shape: tuple[int, ...]) -> Array:
+        return np.where(self.rng.random(shape) < 0.5, -1.0, 1.0)
+
+
+@dataclass(slots=True)
+class Perturbed:
+    """A program of concrete shapes, to be evaluated under several ways of rounding.
+
+    Attributes:
+        facts: what is known of primitives.
+        function: the program.
+    """
+
+    facts: FactTable
+    function: Callable[..., Any]
+    _traced: Any = None
+
+    def call(self, rounding: Rounding, *arguments: Any) -> Any:
+        """Return the results of the program, whose arguments have the same shapes in all calls.
+
+        Scalar bools stay what they are while the program is traced: it may use them as Python bools.
+        """
+        leaves, tree = jax.tree_util.tree_flatten(arguments)
+        is_fixed = [leaf.dtype == np.bool_ and not leaf.shape for leaf in leaves]
+        given = [leaf for leaf, fixed in zip(leaves, is_fixed, strict=True) if not fixed]
+
+        def flat(*values: Any) -> Any:
+            rest = iter(values)
+            merged = [leaf if fixed else next(rest) for leaf, fixed in zip(leaves, is_fixed, strict=True)]
+            return self.function(*jax.tree_util.tree_unflatten(tree, merged))
+
+        if self._traced is None:
+            self._traced = jax.make_jaxpr(flat, return_shape=True)(*given)
+        closed, shape = self._traced
+        results = _Evaluation(self.facts, rounding).run(*open_jaxpr(closed), given)
+        return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(shape), list(map(jnp.asarray, results)))
+
+
+@dataclass(slots=True)
+class _Evaluation:
+    """One evaluation of a jaxpr, equation by equation.
+
+    Attributes:
+        facts: what is known of primitives.
+        rounding: how equations round.
+        left: how many equations of loops may still be evaluated one by one.
+    """
+
+    facts: FactTable
+    rounding: Rounding
+    left: int = _BUDGET
+
+    def run(self, jaxpr: Any, consts: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
+        values: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
+        values.update(zip(jaxpr.invars, arguments, strict=True))
+
+        def read(atom: Any) -> Any:
+            return atom.val if isinstance(atom, Literal) else values[atom]
+
+        for eqn in jaxpr.eqns:
+            results = self._results(eqn, list(map(read, eqn.invars)))
+            values.update(zip(eqn.outvars, results, strict=True))
+        return list(map(read, jaxpr.outvars))
+
+    def _results(self, eqn: Any, operands: list[Any]) -> list[Any]:
+        name = eqn.primitive.name
+        facts = self.facts.of(name)
+        called = called_jaxpr(eqn, facts)
+        if called is not None:
+            return self.run(*called, operands)
+        if name in _STRUCTURED:
+            found = _STRUCTURED[name](self, eqn.params, operands)
+            if found is not None:
+                return found
+        return self.rounding.results(eqn, facts, operands)
+
+    def _afford(self, jaxpr: Any, times: int) -> bool:
+        """Return whether a body can be evaluated this many times, equation by equation."""
+        cost = times * len(jaxpr.eqns)
+        if cost > self.left:
+            return False
+        self.left -= cost
+        return True
+
+    def _cond(self, params: Any, operands: list[Any]) -> list[Any]:
+        index, *rest = operands
+        branches = params["branches"]
+        chosen = branches[int(np.clip(int(index), 0, len(branches) - 1))]
+        return self.run(*open_jaxpr(chosen), rest)
+
+    def _while(self, params: Any, operands: list[Any]) -> list[Any] | None:
+        condition, condition_consts = open_jaxpr(params["cond_jaxpr"])
+        body, body_consts = open_jaxpr(params["body_jaxpr"])
+        first = params["cond_nconsts"]
+        second = first + params["body_nconsts"]
+        outside, inside, carry = operands[:first], operands[first:second], operands[second:]
+        if condition.outvars[0].aval.shape:
+            return None  # a batch of loops, each with an end of its own
+        while np.asarray(self.run(condition, condition_consts, outside + carry)[0]):
+            if not self._afford(body, 1):
+                return None
+            carry = self.run(body, body_consts, inside + carry)
+        return carry
+
+    def _scan(self, params: Any, operands: list[Any]) -> list[Any] | None:
+        body, consts = open_jaxpr(params["jaxpr"])
+        length = params["length"]
+        if not length or not self._afford(body, length):
+            return None
+        const_count, carry_count = scan_counts(params)
+        fixed = operands[:const_count]
+        carry = operands[const_count : const_count + carry_count]
+        sequences = operands[const_count + carry_count :]
+        steps = range(length - 1, -1, -1) if params["reverse"] else range(length)
+        rows: list[list[Any]] = []
+        for step in steps:
+            elements = [sequence[step] for sequence in sequences]
+            results = self.run(body, consts, fixed + carry + elements)
+            carry = results[:carry_count]
+            rows.append(results[carry_count:])
+        if params["reverse"]:
+            rows.reverse()
+        stacked = [jnp.stack(list(map(jnp.asarray, column))) for column in zip(*rows, strict=True)]
+        return carry + stacked
+
+
+_STRUCTURED: dict[str, Callable[[_Evaluation, Any, list[Any]], list[Any] | None]] = {
+    "cond": _Evaluation._cond,  # noqa: SLF001
+    "scan": _Evaluation._scan,  # noqa: SLF001
+    "while": _Evaluation._while,  # noqa: SLF001
+}
+"""Primitive -> its evaluation; None where it is one equation like any other."""
+
+
+def _is_inexact(value: Any) -> bool:
+    """Return whether a value, which may be an array of random keys, is of floats or complex numbers."""
+    dtype = value.dtype if hasattr(value, "dtype") else jnp.result_type(value)
+    return bool(jnp.issubdtype(dtype, np.inexact))
+
+
+def _wide(array: Array) -> Any:
+    return np.complex128 if np.iscomplexobj(array) else np.float64
+
+
+def _is_half_integer(array: Array) -> Array:
+    wide = array.astype(_wide(array))
+    with np.errstate(invalid="ignore", over="ignore"):
+        doubled = 2 * wide
+        if np.iscomplexobj(wide):
+            whole = (np.floor(doubled.real) == doubled.real) & (np.floor(doubled.imag) == doubled.imag)
+        else:
+            whole = np.floor(doubled) == doubled
+        return np.asarray(whole & (np.abs(wide) <= LARGEST_EXACT))
+
+
+def _rank(facts: Facts, params: Any) -> int:
+    """Return over how many of the last axes the errors of an equation spread; 0 if each term has its own."""
+    if facts.rounding == "rows":
+        return len(params.get("fft_lengths", (0,)))
+    return 2 if facts.rounding == "matrix" else 0
+
+
+def _undetermined(result: Any, operands: Sequence[Any], rank: int) -> Any:
+    """Return a result that is NaN where a term of its row, or matrix, is NaN or infinite.
+
+    How far these spread depends on the order of the operations.
+    """
+    if not _is_inexact(result):
+        return result
+    unknown = complex(np.nan, np.nan) if jnp.iscomplexobj(result) else np.nan
+    for operand in filter(_is_inexact, operands):
+        array = np.asarray(operand)
+        batch = max(0, array.ndim - rank)
+        known = np.isfinite(array).all(tuple(range(batch, array.ndim)))
+        if result.shape[:batch] == known.shape:
+            places = known.reshape(known.shape + (1,) * (result.ndim - batch))
+            result = jnp.where(places, result, unknown)
+    return result
+
+
+def _with(array: Array, keep: Array, changed: Array) -> Any:
+    """Return the changed numbers as the array's dtype; what is to be kept, and what is not finite, stays."""
+    fixed = keep | ~np.isfinite(array.astype(_wide(array)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        rounded = changed.astype(array.dtype)
+    return jnp.asarray(np.where(fixed, array, rounded))
+
+
+def _magnitudes(value: Any) -> Array:
+    """Return the absolute values of all numbers, and of the parts of complex ones."""
+    array = np.asarray(value).reshape(-1)
+    parts = np.concatenate([array.real, array.imag]) if np.iscomplexobj(array) else array
+    return np.abs(parts.astype(np.float64))
+
+
+def _moved(results: Sequence[Any], operands: Sequence[Any]) -> bool:
+    """Return whether all numbers of the results are numbers of the operands, up to the sign, or stand for integers."""
+    known = [_magnitudes(operand) for operand in operands if _is_inexact(operand)]
+    if not known:
+        return True
+    held = np.concatenate(known)
+    for result in results:
+        if _is_inexact(result):
+            numbers = _magnitudes(result)
+            if not (np.isin(numbers, held) | (numbers == 0) | np.isnan(numbers)).all():
+                return False
+    return True

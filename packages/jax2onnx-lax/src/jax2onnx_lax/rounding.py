@@ -1,0 +1,36 @@
+"""Where the rounding errors of primitives arise, if it is not in each result for itself; ``check`` asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jax2onnx.plugin import Facts
+
+if TYPE_CHECKING:
+    from jax2onnx.plugin import BoundLowerings
+
+_UNIT = ("erf", "erfc", "logistic", "tanh")
+"""Functions that go to 1. The kernels of onnxruntime are accurate to a unit in the last place of 1."""
+_TERMS = (
+    "conv_general_dilated", "cumlogsumexp", "cumsum", "dot_general", "ragged_dot_general", "reduce",
+    "reduce_sum", "reduce_window", "reduce_window_sum", "scatter-add", "scatter-sub",
+)  # fmt: skip
+"""Sums: a small result of large terms has the errors of these."""
+_ROWS = ("fft",)
+_MATRIX = (
+    "cholesky", "cholesky_update", "eig", "eigh", "geqrf", "geqp3", "hessenberg", "householder_product", "lu", "qr",
+    "schur", "svd", "triangular_solve", "tridiagonal", "tridiagonal_solve",
+)  # fmt: skip
+"""Factorisations and solutions: backward stable, that is, exact for a matrix nearby."""
+
+FACTS = {
+    **dict.fromkeys(_UNIT, Facts(rounding="unit")),
+    **dict.fromkeys(_TERMS, Facts(rounding="terms")),
+    **dict.fromkeys(_ROWS, Facts(rounding="rows")),
+    **dict.fromkeys(_MATRIX, Facts(rounding="matrix")),
+}
+
+
+def register(registry: BoundLowerings) -> None:
+    """Register the facts."""
+    registry.facts(FACTS)

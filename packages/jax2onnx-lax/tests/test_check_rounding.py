@@ -1,0 +1,160 @@
+"""``check`` with its default arguments: right models pass, whatever the seed, and models that are a little wrong fail.
+
+A wrong model is the export of a program that differs a little from the one that it is compared with.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+import pytest
+from jax import lax
+
+from jax2onnx import check, to_onnx
+from jax2onnx.errors import CheckError
+
+W = np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32)
+BF16 = jnp.bfloat16
+SEEDS = range(int(os.environ.get("CHECK_SEEDS", "1")))
+"""`nox -s checks` takes many."""
+
+
+def recurrent(x: jax.Array) -> jax.Array:
+    return lax.scan(lambda c, v: (jnp.tanh(c @ W + v),) * 2, jnp.zeros(4), x)[1]
+
+
+def newton(x: jax.Array) -> jax.Array:
+    """Take the square root of |x| + 1."""
+    square = jnp.abs(x) + 1
+
+    def closer(state: Any) -> Any:
+        step, root = state
+        return step + 1, (root + square / root) / 2
+
+    return lax.while_loop(lambda state: state[0] < 6, closer, (0, square))[1]
+
+
+def normed(x: jax.Array) -> jax.Array:
+    return (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-5)
+
+
+RIGHT = {
+    "gradient of tanh": (jax.grad(lambda x: jnp.tanh(x @ W).sum()), [("B", 4)]),
+    "large gradient of tanh": (jax.grad(lambda x: (1e4 * jnp.tanh(3 * x @ W)).sum()), [(3, 4)]),
+    "gradient of sigmoid": (jax.grad(lambda x: jax.nn.sigmoid(x @ W).sum()), [(3, 4)]),
+    "gradient of erf": (jax.grad(lambda x: jax.nn.gelu(x, approximate=False).sum()), [(3, 4)]),
+    "cubic resize": (lambda x: jax.image.resize(x, (8, 9), "cubic"), [(5, 4)]),
+    "lanczos resize": (lambda x: jax.image.resize(x, (3, 9), "lanczos3"), [(5, 4)]),
+    "associative sum": (lambda x: lax.associative_scan(jnp.add, x), [(19,)]),
+    "associative recurrence": (
+        lambda a, b: lax.associative_scan(lambda p, q: (p[0] * q[0], q[0] * p[1] + q[1]), (a, b))[1],
+        [(9,), (9,)],
+    ),
+    "sum and difference": (lambda x: jnp.cumsum(x) - jnp.sum(x), [(9,)]),
+    "bfloat16 product": (lambda x: (x.astype(BF16) @ W.astype(BF16)).astype(jnp.float32), [("B", 4)]),
+    "bfloat16 sum": (lambda x: jnp.exp(x.astype(BF16)).sum(-1).astype(jnp.float32), [("B", 4)]),
+    "float16 softmax": (lambda x: jax.nn.softmax(x.astype(jnp.float16)).astype(jnp.float32), [(3, 4)]),
+    "complex transform of 7": (jnp.fft.fft, ["complex64[7]"]),
+    "complex transform of 8": (jnp.fft.fft, ["complex64[8]"]),
+    "real transform": (jnp.fft.rfft, [(7,)]),
+    "inverse real transform": (jnp.fft.irfft, ["complex64[5]"]),
+    "two-dimensional transform": (jnp.fft.ifft2, ["complex64[3,4]"]),
+    "recurrent": (recurrent, [(5, 4)]),
+    "while": (newton, [(5,)]),
+    "normalised": (normed, [("B", 6)]),
+    "variance": (lambda x: x.var(-1), [("B", 6)]),
+    "inverse": (jnp.linalg.inv, [(3, 3)]),
+    "elu": (jax.nn.elu, [("B", 3)]),
+    "sigmoid": (jax.nn.sigmoid, [("B", 3)]),
+    "silu": (jax.nn.silu, [("B", 3)]),
+    "branches": (lambda x: lax.cond(x.sum() > 0, jnp.sinh, jnp.cosh, x), [(3,)]),
+    "Python bool": (lambda x, flag: jnp.sin(x) - x if flag else x, [(3,), "bool[]"]),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_model_passes(name: str) -> None:
+    function, specs = RIGHT[name]
+    model = to_onnx(function, specs)
+    for seed in SEEDS:
+        check(model, function, specs, seed=seed)
+
+
+WRONG = {
+    "a constant": (lambda x: 2 * x + 1, lambda x: 2.002 * x + 1),
+    "a small constant": (lambda x: x + 1e-7, lambda x: x + 1.001e-7),
+    "a constant in a sum that cancels": (lambda x: jnp.tanh(x) - x, lambda x: 1.001 * jnp.tanh(x) - x),
+    "a constant in a scan": (
+        lambda x: lax.scan(lambda c, v: (0.9 * c + v,) * 2, jnp.zeros(4), x)[1],
+        lambda x: lax.scan(lambda c, v: (0.901 * c + v,) * 2, jnp.zeros(4), x)[1],
+    ),
+    "a constant in a loop": (newton, lambda x: newton(x) * 1.001),
+    "an operator": (jnp.sin, jnp.tan),
+    "a near operator": (lambda x: jax.nn.gelu(x, approximate=True), lambda x: jax.nn.gelu(x, approximate=False)),
+    "an axis": (lambda x: jnp.cumsum(x, 0), lambda x: jnp.cumsum(x, 1)),
+    "a transposed product": (lambda x: x @ W, lambda x: x @ W.T),
+    "a strict comparison": (lambda x: jnp.where(x > 0, x, 5.0), lambda x: jnp.where(x >= 0, x, 5.0)),
+    "a rounding of ties": (jnp.round, lambda x: jnp.floor(x + 0.5)),
+    "a lost NaN": (lambda x: jnp.maximum(x, 0), lambda x: jnp.where(x > 0, x, 0)),
+    "a lost infinity": (lambda x: x * 2, lambda x: jnp.clip(x * 2, -3e38, 3e38)),
+    "a lost sign of zero": (lambda x: 1 / x, lambda x: 1 / jnp.where(x == 0, 0.0, x)),
+    "log1p as log": (jnp.log1p, lambda x: jnp.log(1 + x)),
+    "expm1 as exp": (jnp.expm1, lambda x: jnp.exp(x) - 1),
+    "a small sinh": (jnp.sinh, lambda x: (jnp.exp(x) - jnp.exp(-x)) / 2),
+    "a sigmoid that is 0": (jax.nn.sigmoid, lambda x: jnp.where(x < -18, 0.0, 1 / (1 + jnp.exp(-x)))),
+    "its logarithm": (
+        lambda x: jnp.log(jax.nn.sigmoid(x)),
+        lambda x: jnp.log(jnp.where(x < -18, 0.0, 1 / (1 + jnp.exp(-x)))),
+    ),
+    "its reciprocal": (
+        lambda x: 1 / jax.nn.sigmoid(x),
+        lambda x: 1 / jnp.where(x < -18, 0.0, 1 / (1 + jnp.exp(-x))),
+    ),
+    "an exponential that is 0": (jnp.exp, lambda x: jnp.where(x < -20, 0.0, jnp.exp(x))),
+    "a softmax without its tail": (
+        lambda x: jax.nn.softmax(x, -1),
+        lambda x: jnp.where(jax.nn.softmax(x, -1) < 1e-7, 0.0, jax.nn.softmax(x, -1)),
+    ),
+    "a tail of erfc": (lax.erfc, lambda x: 1 - lax.erf(x)),
+    "an epsilon": (normed, lambda x: (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-3)),
+    "a biased variance": (lambda x: x.var(-1), lambda x: x.var(-1, ddof=1)),
+    "a reversed transform": (lambda x: jnp.fft.fft(x + 0j), lambda x: jnp.fft.ifft(x + 0j) * 4),
+    "a coarser dtype": (lambda x: x @ W, lambda x: (x.astype(BF16) @ W.astype(BF16)).astype(jnp.float32)),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_model_fails(name: str) -> None:
+    right, wrong = WRONG[name]
+    specs = [("B", 4)]
+    model = to_onnx(wrong, specs)
+    for seed in SEEDS:
+        with pytest.raises(CheckError, match="elements differ"):
+            check(model, right, specs, seed=seed)
+
+
+def test_the_kernels_of_the_model_decide_what_is_coarse() -> None:
+    """The Sigmoid of onnxruntime is 0 at -20; a model that has it passes, one that is 0 for another reason does not."""
+    model = to_onnx(jax.nn.sigmoid, [(3,)])
+    assert [node.op_type for node in model.graph.node] == ["Sigmoid"]
+    values = [[np.float32([-20, 0, 20])]]
+    check(model, jax.nn.sigmoid, [(3,)], values=values)
+
+    scaled = onnx.ModelProto()
+    scaled.CopyFrom(model)
+    scaled.graph.node[0].op_type = "HardSigmoid"
+    with pytest.raises(CheckError):
+        check(scaled, jax.nn.sigmoid, [(3,)], values=values)
+
+
+def test_an_absolute_tolerance_accepts_small_differences() -> None:
+    model = to_onnx(lambda x: jnp.where(x < 0, 0.0, jnp.exp(x)), [(3,)])
+    values = [[np.float32([-20, 1, 2])]]
+    with pytest.raises(CheckError):
+        check(model, jnp.exp, [(3,)], values=values)
+    check(model, jnp.exp, [(3,)], values=values, atol=1e-6)
