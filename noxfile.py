@@ -106,10 +106,12 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def programs(session: nox.Session) -> None:
-    """Compare 2000 random programs with JAX (15 minutes); the seed can be given: `nox -s programs -- 7`."""
+    """Compare 2000 random programs with JAX (15 minutes); another seed and number: `nox -s programs -- 7 10000`."""
     _install(session, *GROUPS["test"])
-    env = {**STRICT, "JAX_PLATFORMS": "cpu", "PROGRAMS": "2000", "PROGRAMS_SEED": (session.posargs or ["0"])[0]}
-    session.run("pytest", "-q", "packages/jax2onnx-lax/tests/test_programs.py", env=env)
+    given = list(session.posargs)
+    seed, count = given + ["0", "2000"][len(given) :]
+    env = {**STRICT, "JAX_PLATFORMS": "cpu", "PROGRAMS": count, "PROGRAMS_SEED": seed, "PROGRAMS_KEEP_GOING": "1"}
+    session.run("pytest", "-q", "-n", "auto", "packages/jax2onnx-lax/tests/test_programs.py", env=env)
 
 
 @nox.session(python=[OLDEST, NEWEST])

@@ -48,7 +48,11 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], Any, str]] = {
     "depth_to_space": (depth_to_space, STATIC, "DepthToSpace"),
     "depth_to_space_dynamic": (depth_to_space, ("B", "H", "W", 4), "DepthToSpace"),
     "pixel_shuffle": (pixel_shuffle, STATIC, "DepthToSpace"),
-    "pixel_shuffle_twice": (lambda y: pixel_shuffle(pixel_shuffle(jnp.concatenate([y, y], -1))), ("B", "H", 6, 4), "DepthToSpace"),
+    "pixel_shuffle_twice": (
+        lambda y: pixel_shuffle(pixel_shuffle(jnp.concatenate([y, y], -1))),
+        ("B", "H", 6, 4),
+        "DepthToSpace",
+    ),
     "space_to_depth": (space_to_depth, STATIC, "SpaceToDepth"),
     "space_to_depth_dynamic": (space_to_depth, ("B", "2*H", "2*W", 4), "SpaceToDepth"),
     "shuffle": (shuffle, STATIC, "Gather"),
