@@ -173,8 +173,8 @@ def mjx_pendulum():
         return data.qpos, data.qvel
 
     rng = np.random.default_rng(0)
-    values = [(normal(rng, 2), normal(rng, 1)) for _ in range(3)]
-    values += [(np.zeros(2, np.float32), np.zeros(1, np.float32))]
+    values = [(normal(rng, 2), normal(rng, 1)) for _ in range(2)]
+    values += [(np.array([0.3, 0.0], np.float32), np.zeros(1, np.float32))]
     return Case(fn=simulated, inputs=[(2,), (1,)], values=values)
 
 
@@ -257,3 +257,117 @@ def dynamiqs_states():
         return dq.fidelity(coherent, cat), dq.expect(dq.number(8), cat).real
 
     return Case(fn=state, inputs=[()], values=[(np.float32(a),) for a in (0, 0.1, 1, -2)])
+
+
+@program("jaxley")
+def jaxley_neuron():
+    """The voltage of a neuron with Hodgkin and Huxley's channels, under a current."""
+    import jaxley as jx
+    from jaxley.channels import HH
+
+    cell = jx.Cell(jx.Branch(jx.Compartment(), ncomp=2), parents=[-1, 0])
+    cell.insert(HH())
+    cell.branch(1).loc(1.0).record("v", verbose=False)
+
+    def voltage(current):
+        stimuli = cell.branch(0).loc(0.0).data_stimulate(current)
+        return jx.integrate(cell, data_stimuli=stimuli, delta_t=0.025)
+
+    rng = np.random.default_rng(0)
+    values = [(0.1 * normal(rng, 8),) for _ in range(4)] + [(np.zeros(8, np.float32),)]
+    return Case(fn=voltage, inputs=[(8,)], values=values)
+
+
+@program("phiflow")
+def phiflow_smoke():
+    """Steps of smoke: advection, buoyancy and diffusion on a grid."""
+    from phi.jax import flow
+
+    def step(density):
+        smoke = flow.CenteredGrid(flow.tensor(density, flow.spatial("x,y")), flow.extrapolation.BOUNDARY, x=8, y=8)
+        velocity = flow.StaggeredGrid((0.3, 0.5), 0, x=8, y=8)
+        for _ in range(2):
+            smoke = flow.advect.mac_cormack(smoke, velocity, dt=1.0)
+            smoke = flow.diffuse.explicit(smoke, 0.1, dt=1.0)
+        return smoke.values.native("x,y")
+
+    rng = np.random.default_rng(0)
+    values = [(rng.random((8, 8), np.float32),) for _ in range(4)] + [(np.zeros((8, 8), np.float32),)]
+    return Case(fn=step, inputs=[(8, 8)], values=values)
+
+
+@program("netket")
+def netket_energy():
+    """The log amplitudes of a restricted Boltzmann machine, and local energies of a spin chain."""
+    import netket as nk
+
+    hilbert = nk.hilbert.Spin(0.5, 4)
+    hamiltonian = nk.operator.IsingJax(hilbert, nk.graph.Chain(4), h=1.0)
+    machine = nk.models.RBM(alpha=2, param_dtype=float)
+    variables = machine.init(jax.random.key(0), jnp.ones((1, 4)))
+
+    def energies(spins):
+        amplitudes = machine.apply(variables, spins)
+        connected, elements = hamiltonian.get_conn_padded(spins)
+        ratios = jnp.exp(machine.apply(variables, connected) - amplitudes[:, None])
+        return amplitudes, jnp.sum(elements * ratios, axis=-1)
+
+    rng = np.random.default_rng(0)
+    values = [(rng.choice([-1.0, 1.0], (n, 4)).astype(np.float32),) for n in (5, 5, 5, 5)]
+    return Case(fn=energies, inputs=[(5, 4)], values=values)
+
+
+@program("qujax")
+def qujax_circuit():
+    """The state of a circuit of parametrised gates, and an expectation."""
+    import qujax
+
+    gates, qubits, parameters = ["H", "CX", "Rz", "Rx"], [[0], [0, 1], [1], [0]], [[], [], [0], [1]]
+    state = qujax.get_params_to_statetensor_func(gates, qubits, parameters)
+    expectation = qujax.get_statetensor_to_expectation_func([["X", "Z"], ["Y"]], [[0, 1], [0]], [1.0, 0.5])
+
+    def run(angles):
+        tensor = state(angles)
+        return tensor, expectation(tensor)
+
+    return Case(fn=run, inputs=[(2,)], values=_angles(2))
+
+
+def _angles(count):
+    rng = np.random.default_rng(0)
+    return [(normal(rng, count),) for _ in range(4)] + [(np.zeros(count, np.float32),)]
+
+
+@program("jaxoplanet")
+def jaxoplanet_transit():
+    """The light curve of a transit, with limb darkening, at any number of times."""
+    from jaxoplanet.core.limb_dark import light_curve
+    from jaxoplanet.orbits.keplerian import Central, System
+
+    system = System(Central(radius=1.0, mass=1.0)).add_body(period=5.0, radius=0.1, eccentricity=0.3, omega_peri=0.5)
+    darkening = jnp.array([0.3, 0.2])
+
+    def curve(times):
+        x, y, _ = jax.vmap(system.bodies[0].relative_position)(times)
+        x, y = (getattr(part, "magnitude", part) for part in (x, y))
+        return light_curve(darkening, jnp.sqrt(x**2 + y**2), 0.1)
+
+    values = [(np.linspace(-a, a, 7, dtype=np.float32),) for a in (0.05, 0.2, 1, 20)]
+    return Case(fn=curve, inputs=[(7,)], values=values)
+
+
+@program("jax-cosmo")
+def cosmo_distances():
+    """Distances, growth and the linear matter power spectrum of a cosmology."""
+    import jax_cosmo as jc
+
+    def run(matter, sigma):
+        cosmology = jc.Planck15(Omega_c=matter, sigma8=sigma)
+        scale = jnp.array([0.5, 0.8, 1.0])
+        chi = jc.background.radial_comoving_distance(cosmology, scale)
+        growth = jc.background.growth_factor(cosmology, scale)
+        return chi, growth, jc.power.linear_matter_power(cosmology, jnp.array([0.01, 0.1, 1.0]))
+
+    pairs = ((0.25, 0.8), (0.3, 0.9), (0.2, 0.7), (0.35, 0.75))
+    values = [tuple(np.float32(v) for v in pair) for pair in pairs]
+    return Case(fn=run, inputs=[(), ()], values=values)

@@ -258,3 +258,24 @@ def optax_losses():
         return ctc, focal, optax.huber_loss(logits[..., 0], targets)
 
     return Case(fn=losses, inputs=[("B", 6, 4), ("B", 6)])
+
+
+@program("xminigrid")
+def xminigrid_steps():
+    """Steps in a grid world with a partial view."""
+    import xminigrid
+
+    env, params = xminigrid.make("MiniGrid-Empty-5x5")
+
+    def play(key, actions):
+        timestep = env.reset(params, key)
+
+        def step(timestep, action):
+            timestep = env.step(params, timestep, action)
+            return timestep, (timestep.observation, timestep.reward)
+
+        return jax.lax.scan(step, timestep, actions)[1]
+
+    rng = np.random.default_rng(0)
+    values = [(key, rng.integers(0, 6, 8).astype(np.int32)) for key in keys(4)]
+    return Case(fn=play, inputs=[jax.random.key(0), "int32[8]"], values=values)

@@ -300,3 +300,25 @@ def transformers_clip():
     rng = np.random.default_rng(0)
     values = [(_tokens(rng, 2, 6)[0], normal(rng, 3, 3, 16, 16)) for _ in range(4)]
     return Case(fn=similarity, inputs=["int32[2,6]", (3, 3, 16, 16)], values=values)
+
+
+@program("sympy2jax")
+def sympy_expressions():
+    """Expressions of sympy with trainable numbers, for any batch."""
+    import sympy
+    import sympy2jax
+
+    x, y = sympy.symbols("x y")
+    module = sympy2jax.SymbolicModule([2.5 * sympy.sin(x) * y**2 + sympy.exp(-x), sympy.Max(x, y) / 3])
+
+    return Case(fn=lambda x, y: module(x=x, y=y), inputs=[("B",), ("B",)])
+
+
+@program("klax")
+def klax_convex():
+    """An input-convex network of constrained weights, and its gradient."""
+    import klax
+
+    net = klax.nn.FICNN(3, "scalar", [8, 8], key=jax.random.key(0))
+    final = klax.finalize(net)
+    return Case(fn=jax.vmap(jax.value_and_grad(final)), inputs=[("B", 3)])

@@ -267,3 +267,31 @@ def signax_signature():
         return signax.signature(path, 3), signax.logsignature(path, 3)
 
     return Case(fn=run, inputs=[(6, 2)])
+
+
+@program("efax")
+def efax_families():
+    """Exponential families: parameters, entropies, divergences and densities."""
+    import efax
+
+    def run(shape, rate, x):
+        natural = efax.GammaNP(-jnp.exp(rate), jnp.exp(shape))
+        other = efax.GammaNP(-jnp.exp(rate) - 0.5, jnp.exp(shape) + 1)
+        expected = natural.to_exp()
+        return expected.mean, natural.entropy(), natural.pdf(x), natural.kl_divergence(other)
+
+    rng = np.random.default_rng(0)
+    values = [(normal(rng, n), normal(rng, n), rng.random(n, np.float32)) for n in (1, 3, 7)]
+    return Case(fn=run, inputs=[("B",), ("B",), ("B",)], values=values)
+
+
+@program("tsnex")
+def tsnex_embedding():
+    """An embedding of points in the plane by t-SNE."""
+    import tsnex
+
+    def embed(points):
+        return tsnex.transform(points, n_components=2, n_iter=10, perplexity=3.0, seed=0, init="random")
+
+    rng = np.random.default_rng(0)
+    return Case(fn=embed, inputs=[(8, 4)], values=[(normal(rng, 8, 4),) for _ in range(4)])

@@ -97,3 +97,21 @@ def s2fft_wigner():
 def _fields(*shape):
     rng = np.random.default_rng(0)
     return [(normal(rng, *shape),) for _ in range(4)] + [(np.zeros(shape, np.float32),)]
+
+
+@program("kernex")
+def kernex_stencil():
+    """Stencils over an image: a convolution and a median filter."""
+    import kernex as kex
+
+    laplacian = jnp.array([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
+
+    @kex.kmap(kernel_size=(3, 3), padding="same")
+    def laplace(window):
+        return jnp.sum(window * laplacian)
+
+    @kex.kmap(kernel_size=(3, 3), strides=(2, 2))
+    def median(window):
+        return jnp.median(window)
+
+    return Case(fn=lambda image: (laplace(image), median(image)), inputs=[(7, 7)])
