@@ -12,7 +12,7 @@ import numpy as np
 from flax import linen as nn
 
 from jax2onnx.errors import UnsupportedCaseError
-from jax2onnx.plugin import argument_names, marked_name, name_arrays
+from jax2onnx.plugin import argument_names, is_outlined, marked_name, name_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ class Outline:
         kwargs: Mapping[str, Any],
         context: Any,
     ) -> Any:
-        """Run a submodule's ``__call__`` as a function; leave all else as it is."""
+        """Run a submodule's ``__call__`` as a function; leave all else as it is, and what reads a constant."""
         module = context.module
         here = (module.path, type(module))
         is_inside = bool(self.running) and self.running[-1] == here
@@ -45,6 +45,8 @@ class Outline:
         paths = [path for path, leaf in flat if _is_array(leaf)]
         given = _Parts([leaf for _, leaf in flat], tree)
         if context.method_name != "__call__" or not module.path or is_inside or given.has_modules:
+            return next_fun(*args, **kwargs)
+        if not is_outlined(jax.tree_util.tree_leaves(module.variables)):
             return next_fun(*args, **kwargs)
         if module.scope.rngs:
             msg = f"functions='modules': {type(module).__name__} is called with rngs, which linen's jit derives anew"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jax2onnx.legalise.targets import Target
     from jax2onnx.plugin.context import LoweringContext, ir_dtype
     from jax2onnx.plugin.examples import Example
-    from jax2onnx.plugin.functions import marked_name, outline_class
+    from jax2onnx.plugin.functions import is_outlined, marked_name, outline_class
     from jax2onnx.plugin.fusions import Candidate, Decline, Fusion
     from jax2onnx.plugin.hookspecs import hookimpl
     from jax2onnx.plugin.lowerings import MIN_OPSET
@@ -86,6 +86,7 @@ __all__ = [
     "hookimpl",
     "ir_dtype",
     "is_complex",
+    "is_outlined",
     "is_parameter",
     "is_static",
     "is_symbolic",

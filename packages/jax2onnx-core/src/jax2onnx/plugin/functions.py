@@ -32,6 +32,7 @@ __all__ = [
     "fixing",
     "inlining",
     "input_names",
+    "is_outlined",
     "marked_call",
     "marked_name",
     "onnx_function",
@@ -133,6 +134,19 @@ def fixing(arrays: Iterable[Any]) -> Iterator[None]:
         yield
     finally:
         _EXPORTING.reset(token)
+
+
+def is_outlined(arrays: Iterable[Any]) -> bool:
+    """Return whether a call that reads these arrays may be an ONNX function whose inputs they are.
+
+    It may not while an export finds out which arrays have to be constants, nor if one of these is such a constant. For
+    plugins that use a framework's own jit; ``onnx_function`` and ``outline_class`` do what is right.
+    """
+    export = _EXPORTING.get()
+    if export is None:
+        return False
+    fixed = export.fixed or {}
+    return not any(id(array) in fixed for array in arrays)
 
 
 @overload
