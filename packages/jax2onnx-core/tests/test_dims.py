@@ -14,7 +14,7 @@ from programs import array, driver, emitted
 from jax2onnx.errors import UnsupportedCaseError
 from jax2onnx.lowering.builder import Scope
 from jax2onnx.lowering.dims import Dims, find_sources
-from jax2onnx.output.proto import to_proto
+from jax2onnx.output.proto import add_weights, without_weights
 from jax2onnx.plugin.context import graph_input
 from jax2onnx.program.dims import inferred_dims, inserted_ones, linear, may_be_zero
 from jax2onnx.testing import Runner, concrete
@@ -144,7 +144,8 @@ def computed(text: str, *shapes: str) -> int:
     graph = ir.Graph(
         inputs, [output], nodes=root.nodes, initializers=root.initializers, opset_imports={"": 21}, name="g"
     )
-    runner = Runner(to_proto(ir.Model(graph, ir_version=10)))
+    model = ir.Model(graph, ir_version=10)
+    runner = Runner(add_weights(without_weights(model), model))
     (value,) = runner.run([np.zeros(concrete(aval.shape, SIZES), np.float32) for aval in avals])
     assert value.shape == (1,)
     return int(value[0])

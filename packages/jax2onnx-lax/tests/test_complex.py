@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from jax import lax
@@ -173,3 +175,16 @@ def test_transform_of_any_real_length(length: int) -> None:
     (got,) = _run(to_onnx(function, [f"float32[{length}]"]), x)
     want = np.asarray(function(x))
     np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("name", ["gamma", "loggamma"])
+def test_functions_that_broadcast_their_coefficients(name: str) -> None:
+    function = getattr(jax.scipy.special, name, None)
+    values = np.array([0.5 + 1j, -2.5 + 0.3j, 3 + 0j, 0.1 - 4j], np.complex64)
+    try:
+        jax.eval_shape(function, values)
+    except (TypeError, ValueError):
+        pytest.skip("this jax has no such function of complex numbers")
+    model = to_onnx(function, ["complex64[N]"])
+    onnx.checker.check_model(model, full_check=True)
+    check(model, function, ["complex64[N]"], values=[[values]])

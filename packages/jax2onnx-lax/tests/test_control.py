@@ -316,3 +316,40 @@ def test_other_collectives_over_an_axis_of_vmap() -> None:
         return shifted + lax.all_gather(x, "i").sum(0) + lax.axis_index("i")
 
     verified(jax.vmap(fn, axis_name="i"), [(4, 3)])
+
+
+# -- loops that carry nothing ----------------------------------------------------------------------------------------
+
+
+def _held(x):
+    return lax.scan(lambda carry, _: (carry, jnp.tanh(carry @ jnp.eye(3))), x, None, length=4)
+
+
+def _branched(x):
+    return lax.cond(
+        x.sum() > 0,
+        lambda: lax.scan(lambda carry, _: (carry, jnp.sin(carry)), x, None, length=3)[1],
+        lambda: jnp.zeros((3, 3)),
+    )
+
+
+CARRY_NOTHING = {
+    "no carry": lambda x: lax.scan(lambda _, __: (None, jnp.cos(x)), None, None, length=3)[1],
+    "no carry and no input": lambda x: (
+        lax.scan(lambda c, _: (c, jnp.pad(jnp.ones(2), 1)), None, None, length=3)[1][:, :3] * x
+    ),
+    "a carry that stays": _held,
+    "two carries that stay": lambda x: lax.scan(lambda c, _: (c, c[0] * c[1]), (x, x + 1), None, length=3)[1],
+    "in a branch": _branched,
+    "in a loop": lambda x: lax.map(lambda v: lax.scan(lambda c, _: (c, v * 2), None, None, length=2)[1], x),
+    "mapped": jax.vmap(lambda v: lax.scan(lambda c, _: (c, jnp.sin(c)), v, None, length=3)[1]),
+    "backwards": lambda x: lax.scan(lambda c, _: (c, {"a": x, "b": x > 0}), None, None, length=4, reverse=True)[1],
+    "complex": lambda x: lax.scan(lambda c, _: (c, x * 1j), None, None, length=2)[1],
+    "no results either": lambda x: (lax.scan(lambda c, _: (c, None), None, None, length=2), x)[1],
+}
+
+
+@pytest.mark.parametrize("name", CARRY_NOTHING)
+def test_a_loop_that_carries_nothing_computes_its_body_once(name):
+    model = verified(CARRY_NOTHING[name], [(3,)])
+    assert "Loop" not in operators(model)

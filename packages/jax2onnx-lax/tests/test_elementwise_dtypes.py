@@ -150,3 +150,30 @@ def test_convert(old, new):
     with x64(enabled=True):
         specs = [jax.ShapeDtypeStruct(values.shape, values.dtype)]
         check(to_onnx(function, specs), function, specs, values=[[values]])
+
+
+BROADCASTING = {
+    "float32": (("add", "sub", "mul", "div", "pow", "max", "min", "atan2", "eq", "complex"), (0.0, -0.0, 1.0, 2.0)),
+    "int32": (("add", "sub", "mul", "max", "bitwise_and", "bitwise_or", "shift_left", "lt"), (0, 1, -1)),
+    "complex64": (("add", "sub", "mul", "div", "ne"), (0, 1, 2j)),
+}
+
+
+@pytest.mark.parametrize("dtype", BROADCASTING)
+def test_dims_of_one_are_broadcast_against_constants_too(dtype):
+    """An operator with an operand that it may leave out still gives the shape of both."""
+    names, numbers = BROADCASTING[dtype]
+
+    def program(x):
+        results = []
+        for name in names:
+            for number in numbers:
+                constant = jnp.full((1, 8), number, dtype)
+                result = getattr(lax, name)(x, constant)
+                results += [result, getattr(lax, name)(constant, x)]
+                if dtype == "float32" and result.dtype == x.dtype:
+                    results.append(1 / result)  # signs of zeros matter
+        return results
+
+    values = [[np.asarray([[0.5], [3], [1]], dtype)]]
+    check(to_onnx(program, [f"{dtype}[3,1]"]), program, [f"{dtype}[3,1]"], values=values)

@@ -39,8 +39,9 @@ from jax2onnx.options import (
     refuse_unknown,
 )
 from jax2onnx.output.names import rename_constants, unique_names
-from jax2onnx.output.proto import to_proto
+from jax2onnx.output.proto import add_weights
 from jax2onnx.output.save import preflight, save
+from jax2onnx.output.verify import verified
 from jax2onnx.plugin import loader
 from jax2onnx.plugin.functions import exporting, marked_call
 from jax2onnx.plugin.lowerings import MIN_OPSET
@@ -192,7 +193,8 @@ def to_onnx(
     if delivery.mode == "file":
         preflight(delivery.path)
     with seldom_collecting():
-        model = export_ir(fn, inputs, options)
+        export = _exported(fn, inputs, options)
+        model = export.model
         if delivery.mode == "ir":
             return model
         if delivery.mode == "file" and not delivery.single_file:
@@ -202,7 +204,7 @@ def to_onnx(
         if delivery.mode == "file":
             save(model, delivery.path, external_data_threshold=_PROTO_LIMIT)
             return delivery.path
-        return to_proto(model)
+        return add_weights(export.proto, model)
 
 
 def _require_one_message(model: ir.Model) -> None:
@@ -240,24 +242,29 @@ def save_onnx(
         )
     checked = Options.of(options)
     preflight(path)
-    model = export_ir(fn, inputs, checked)
-    save(model, path)
+    export = _exported(fn, inputs, checked)
+    save(export.model, path)
+
+
+def export_ir(fn: Any, inputs: _Specs, options: Options | None = None) -> ir.Model:
+    """As :func:`to_onnx`, returning an ``onnx_ir.Model`` whose weights are not copied."""
+    return _exported(fn, inputs, options or Options()).model
 
 
 @seldom_collecting()
-def export_ir(fn: Any, inputs: _Specs, options: Options | None = None) -> ir.Model:
-    """As :func:`to_onnx`, returning an ``onnx_ir.Model`` whose weights are not copied."""
-    options = options or Options()
+def _exported(fn: Any, inputs: _Specs, options: Options) -> _Export:
+    """Do all stages of an export, verify the model, and tell the user what there is to tell."""
     export = _Export(fn, inputs, options)
     for _ in export.stages():
         pass
+    export.verify()
     for message in dict.fromkeys(export.warnings):
         warnings.warn(message, UserWarning, stacklevel=4)
     if export.records is not None:
         receive = _print if options.explain is True else options.explain
         assert callable(receive)
         _deliver(receive, report(export.records, export.notes))
-    return export.model
+    return export
 
 
 def show(
@@ -296,6 +303,7 @@ class _Export:
 
     Attributes:
         model: the model, from the stage ``lowered`` on.
+        proto: the finished model without its weights, once it is verified.
         warnings: messages to show the user.
         records: what was found, missed and made a constant; None if that was not asked for.
         notes: what flattening has to tell of the program.
@@ -306,9 +314,15 @@ class _Export:
         self._inputs = inputs
         self._options = options
         self.model: ir.Model
+        self.proto: onnx.ModelProto
         self.warnings: list[str] = []
         self.records: list[Record] | None = [] if options.explain else None
         self.notes: list[Note] = []
+
+    def verify(self) -> None:
+        """Check that the model is valid ONNX."""
+        with unchecked():
+            self.proto = verified(self.model, describe_plugin=loader.load().describe)
 
     def stages(self) -> Iterator[tuple[Stage, Program | ir.Model]]:
         """Do one stage after the other; yield the name and the result of each."""

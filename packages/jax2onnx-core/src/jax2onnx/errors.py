@@ -12,6 +12,7 @@
     │   ├── UnsupportedPrimitiveError         no lowering is registered
     │   ├── UnsupportedCaseError              a lowering exists, but does not support these parameters or dtypes
     │   ├── OpsetError                        the requested opset is too old (or unknown)
+    │   ├── InvalidModelError                 what a rule emitted is not valid ONNX: a bug of that rule
     │   └── NoKernelError                     the target runtime has no kernel and nothing equivalent can be emitted
     ├── SaveError (OSError)                   the model could not be written
     ├── CheckError (AssertionError)           the exported model disagrees with JAX
@@ -118,6 +119,22 @@ class OpsetError(ConversionError):
 
 class NoKernelError(ConversionError):
     """The target runtime has no kernel for a node, and no equivalent nodes are known."""
+
+
+class InvalidModelError(ConversionError):
+    """The model that was made is not valid ONNX: the rule that emitted a node has a bug.
+
+    Args:
+        what: what is not valid.
+        where: the user's own source line of the node, if known.
+        plugin: name and version of the plugin that emitted the node, if any.
+    """
+
+    def __init__(self, what: str, *, where: str | None = None, plugin: str | None = None) -> None:
+        remedy = (
+            "report it: this is a bug in the rule; until it is mended, pass lowerings={primitive: rule} instead of it"
+        )
+        super().__init__(what, where=where, plugin=plugin, remedy=remedy)
 
 
 class SaveError(Jax2OnnxError, OSError):

@@ -74,6 +74,8 @@ PAD = [
     _example("pad_reflect", _pad("reflect", *_AROUND), [_IMAGE], {"Pad": 1}),
     _example("pad_reflect_before", _pad("reflect", (2, 0), (0, 0)), [(4, "B")], {"Pad": 1}),
     _example("pad_reflect_again", _pad("reflect", (0, 0), (7, 4)), [("B", 3)]),
+    _example("pad_reflect_one", _pad("reflect", (0, 0), (2, 2)), [("B", 1)]),
+    _example("pad_symmetric_one", _pad("symmetric", (2, 1), (0, 0)), [(1, "B")]),
     _example("pad_symmetric", _pad("symmetric", *_AROUND), [_IMAGE]),
     _example("pad_wrap", _pad("wrap", *_AROUND), [_IMAGE], {"Pad": 1}),
     _example("pad_wrap_after", _pad("wrap", (0, 0), (0, 3)), [("B", 4)], {"Pad": 1}),

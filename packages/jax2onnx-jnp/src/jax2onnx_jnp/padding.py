@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
-from jax2onnx.plugin import Fusion, is_symbolic
+from jax2onnx.plugin import Decline, Fusion, is_symbolic
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -48,6 +48,10 @@ def _fusion(mode: str, sides: tuple[int, int], place: str, primitive: str, opset
         return jnp.pad(x, pad_width or (sides,) * x.ndim, mode=mode)
 
     def emit(ctx: LoweringContext, x: ir.Value, *, pad_width: _Widths) -> ir.Value:
+        shape = ctx.avals_in[0].shape
+        padded = [size for size, widths in zip(shape, pad_width, strict=True) if any(widths)]
+        if mode == "reflect" and 1 in padded:
+            raise Decline("onnxruntime reflects no axis of one element; JAX copies the element")
         before, after = zip(*pad_width, strict=True)
         return ctx.op.Pad(x, ctx.ints(*before, *after), mode=mode)
 

@@ -246,6 +246,8 @@ def scan(
         return loop.none(init)
     if is_static(length) and length == 1:
         return loop.once(init, xs)
+    if not xs and not init:
+        return loop.repeated()
     if not xs:
         return loop.loop(init)
     if not may_be_zero(length):
@@ -286,6 +288,15 @@ class _ScanLoop:
         count = len(self._carried)
         ys = [ctx.reshape(y, a.shape[1:], a.shape) for y, a in zip(results[count:], self.stacked, strict=True)]
         return [*results[:count], *ys]
+
+    def repeated(self) -> list[ir.Value]:
+        """Emit the body once where it depends on no iteration, and its results as often as there are iterations."""
+        ctx = self._ctx
+        repeated: list[ir.Value] = []
+        for y, aval in zip(self._body([], []), self.stacked, strict=True):
+            one = ctx.reshape(y, aval.shape[1:], (1, *aval.shape[1:]))
+            repeated.append(ctx.stamp(ctx.op.Expand(one, ctx.shape(aval.shape)), aval.shape))
+        return repeated
 
     def scan(self, init: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
         """Emit ``Scan``, which onnxruntime refuses to run on empty inputs."""

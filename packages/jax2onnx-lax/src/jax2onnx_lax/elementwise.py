@@ -133,15 +133,21 @@ def register(registry: BoundLowerings) -> None:
 
 def add(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
     """Lower ``add``; onnxruntime drops the addition of 0, which makes 0 of -0."""
-    for one, other in ((x, y), (y, x)):
-        if is_zero(other) and (plus := emit_plus_zero(ctx, one)) is not one:
+    for operand, (one, other) in enumerate(((x, y), (y, x))):
+        if is_zero(other) and _is_as_large_as_result(ctx, operand) and (plus := emit_plus_zero(ctx, one)) is not one:
             return plus
     return ctx.op.Add(x, y)
 
 
+def _is_as_large_as_result(ctx: LoweringContext, operand: int) -> bool:
+    """Return whether an operand has the shape of the result; JAX broadcasts a dim of 1 to that of the other operand."""
+    return tuple(ctx.avals_in[operand].shape) == tuple(ctx.aval_out.shape)
+
+
 def sub(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
     """Lower ``sub``; onnxruntime drops the subtraction of -0, which makes 0 of -0."""
-    if is_zero(y, minus=True) and (plus := emit_plus_zero(ctx, x)) is not x:
+    is_plain = is_zero(y, minus=True) and _is_as_large_as_result(ctx, 0)
+    if is_plain and (plus := emit_plus_zero(ctx, x)) is not x:
         return plus
     return ctx.op.Sub(x, y)
 

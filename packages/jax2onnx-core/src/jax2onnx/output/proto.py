@@ -1,37 +1,87 @@
-"""Proto: the ``ModelProto`` of a finished model."""
+"""Proto: the ``ModelProto`` of a finished model, first without its weights, then with them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import onnx_ir as ir
 
+from jax2onnx.tidy.subgraphs import stored_bytes
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     import onnx
 
-__all__ = ["to_proto"]
+__all__ = ["add_weights", "without_weights"]
+
+_SMALL = 1024
+"""Initializers of up to this many bytes are part of the model without weights: shapes and axes follow from them."""
+
+_Typed: TypeAlias = tuple[ir.Value, Any, Any]
+"""A value, its type and its shape."""
 
 
-def to_proto(model: ir.Model) -> onnx.ModelProto:
-    """Return the model as onnx-ir serialises it; the types of its values are removed on the way.
+def without_weights(model: ir.Model) -> onnx.ModelProto:
+    """Return the model as onnx-ir serialises it, with its large initializers as inputs after its own.
 
     onnx-ir writes the type of every value anew, which is half of its work. The values of a model share a few types:
-    here each of them is written once, and then copied. Initializers have theirs in the tensor.
+    here each of them is written once, and then copied. Small initializers have theirs in the tensor.
     """
-    for value in model.graph.initializers.values():
-        if not value.is_graph_input():
-            value.type = value.shape = None
-    types = _take_types(model.graph)
-    proto = ir.to_proto(model)
+    initializers = list(model.graph.initializers.values())
+    types: dict[str, onnx.TypeProto] = {}
+    with _without_types(model.graph, types), _without_initializers(model.graph):
+        proto = ir.to_proto(model)
     for name, written in types.items():
         proto.graph.value_info.add(name=name).type.CopyFrom(written)
+    for value in initializers:
+        if value.is_graph_input():
+            continue
+        if _is_large(value):
+            proto.graph.input.append(ir.to_proto(ir.Value(name=value.name, type=value.type, shape=value.shape)))
+        else:
+            _write(value, proto)
     return proto
 
 
-def _take_types(graph: ir.Graph) -> dict[str, onnx.TypeProto]:
-    """Remove the types of the values inside a graph; return name -> type."""
-    types: dict[str, onnx.TypeProto] = {}
+def add_weights(proto: onnx.ModelProto, model: ir.Model) -> onnx.ModelProto:
+    """Make of the model without weights the whole model, in place; return it."""
+    del proto.graph.input[len(model.graph.inputs) :]
+    del proto.graph.initializer[:]
+    for value in model.graph.initializers.values():
+        _write(value, proto)
+    return proto
+
+
+def _is_large(value: ir.Value) -> bool:
+    return value.const_value is not None and stored_bytes(value.const_value) > _SMALL
+
+
+def _write(value: ir.Value, proto: onnx.ModelProto) -> None:
+    """Append an initializer to the model."""
+    if value.const_value is None:
+        return
+    value.const_value.name = value.name
+    ir.serde.serialize_tensor_into(proto.graph.initializer.add(), value.const_value)
+
+
+@contextlib.contextmanager
+def _without_initializers(graph: ir.Graph) -> Iterator[None]:
+    """Take the initializers out of a graph meanwhile."""
+    taken = dict(graph.initializers)
+    graph.initializers.clear()
+    try:
+        yield
+    finally:
+        graph.initializers.update(taken)
+
+
+@contextlib.contextmanager
+def _without_types(graph: ir.Graph, types: dict[str, onnx.TypeProto]) -> Iterator[None]:
+    """Take the types of the values inside a graph meanwhile; add them to ``types``, by the names of the values."""
     shared: dict[Any, onnx.TypeProto] = {}
+    taken: list[_Typed] = []
     for node in graph:
         for value in node.outputs:
             if value.is_graph_output() or not value.name or not isinstance(value.type, ir.TensorType):
@@ -41,5 +91,15 @@ def _take_types(graph: ir.Graph) -> dict[str, onnx.TypeProto]:
                 alike = ir.Value(name=value.name, type=value.type, shape=value.shape)
                 shared[key] = ir.to_proto(alike).type
             types[value.name] = shared[key]
+            taken.append((value, value.type, value.shape))
             value.type = value.shape = None
-    return types
+    try:
+        yield
+    finally:
+        _restore(taken)
+
+
+def _restore(taken: Sequence[_Typed]) -> None:
+    for value, type_, shape in taken:
+        value.type = type_
+        value.shape = shape
