@@ -236,6 +236,45 @@ class Child(Pipeline):
         return super().run(x) * 2
 
 
+class Service:
+    """A class whose methods and attributes reach layers, not its objects."""
+
+    __slots__ = ("factor",)
+    shared = Net(5)
+
+    def __init__(self):
+        self.factor = 2
+
+    def by_global(self, x):
+        return self._helper(x) * self.factor
+
+    def _helper(self, x):
+        return NET(x)
+
+    def by_class(self, x):
+        return self.shared(x)
+
+    @property
+    def helper(self):
+        return NET.encode
+
+    def by_property(self, x):
+        return self.helper(x)
+
+    @classmethod
+    def of_class(cls, x):
+        return NET(x) + cls.of_none(x)
+
+    @staticmethod
+    def of_none(x):
+        return NET.encode(x)
+
+
+class Special(Service):
+    def by_global(self, x):
+        return super().by_global(x) + self.of_none(x)
+
+
 PIPELINE = Pipeline()
 
 
@@ -263,12 +302,18 @@ def plain_objects():
         "keyword": (functools.partial(lambda x, p: p.run(x), p=pipeline), "p.net.first"),
         "in a container": (functools.partial(lambda p, x: p["a"][0].run(x), {"a": [pipeline]}), "p.a.0.net.first"),
         "method in a partial": (functools.partial(lambda run, x: run(x), pipeline.run), "run.net.first"),
+        "global in a method": (Service().by_global, "NET.first"),
+        "super": (Special().by_global, "NET.first"),
+        "class attribute": (Service().by_class, "shared.first"),
+        "global in a property": (Service().by_property, "NET.first"),
+        "class method": (Service.of_class, "NET.first"),
+        "static method": (Service.of_none, "NET.first"),
         "wrapper": (Wrapper(lambda x: pipeline.run(x)), "pipeline.net.first"),
     }
 
 
 @pytest.mark.filterwarnings("ignore:not in evaluation mode")
-@pytest.mark.parametrize("form", [*range(17)])
+@pytest.mark.parametrize("form", [*range(23)])
 def test_layers_in_plain_objects_are_opened(form):
     fn, name = [*plain_objects().values()][form]
     model = to_onnx(fn, [("B", 3)])

@@ -143,7 +143,9 @@ class _Search:
     def leads_further(self, inner: Any) -> bool:
         """Return whether a callable is to be searched: a function, or an object of the user's own that is none."""
         owner = inner.__self__ if isinstance(inner, MethodType) else inner
-        return isinstance(inner, FunctionType) or (is_own_object(owner) and not self._asks(owner))
+        if isinstance(inner, FunctionType) or (isinstance(inner, MethodType) and isinstance(owner, type)):
+            return True
+        return is_own_object(owner) and not self._asks(owner)
 
     def visit_arguments(self, fn: Any, args: Sequence[Any], keywords: Mapping[str, Any]) -> None:
         """Search the callables, and the objects of the user's own classes, among the arguments that a partial holds.

@@ -23,6 +23,7 @@ __all__ = [
     "Named",
     "assigns_globals",
     "attributes",
+    "class_attributes",
     "global_values",
     "held_values",
     "is_container",
@@ -92,6 +93,23 @@ def attributes(owner: Any) -> dict[str, Any]:
     return found
 
 
+def class_attributes(cls: type[Any]) -> dict[str, Any]:
+    """Return the functions and values that objects of a class find in it; a property is its getter."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__[:-1]):
+        found.update(vars(base))
+    return {name: _unwrapped(value) for name, value in found.items() if not isinstance(value, MemberDescriptorType)}
+
+
+def _unwrapped(member: Any) -> Any:
+    match member:
+        case property():
+            return member.fget
+        case staticmethod() | classmethod():
+            return member.__func__
+    return member
+
+
 def held_values(owner: Any, name: str) -> Iterable[Named]:
     """Return what a holder, which its own holder calls ``name``, holds.
 
@@ -113,7 +131,8 @@ def held_values(owner: Any, name: str) -> Iterable[Named]:
             return [(dotted(name, str(key)), v) for key, v in owner.items() if not isinstance(v, PLAIN)]
     if isinstance(owner, JITTED):
         return [(name, owner.__wrapped__)]
-    return [(dotted(name, key), value) for key, value in attributes(owner).items()]
+    own = [(dotted(name, key), value) for key, value in attributes(owner).items()]
+    return own + [(dotted(name, key), value) for key, value in class_attributes(type(owner)).items()]
 
 
 def _cell_values(fn: FunctionType) -> list[Named]:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
-from jax2onnx.frontend.holders import JITTED, assigns_globals, attributes, global_values, is_container, is_empty
+from jax2onnx.frontend.holders import (
+    JITTED,
+    assigns_globals,
+    attributes,
+    class_attributes,
+    global_values,
+    is_container,
+    is_empty,
+)
 
 __all__ = ["Rebuilder"]
 
@@ -70,9 +79,18 @@ class Rebuilder:
 
     def _object(self, value: Any) -> Any:
         """Return a copy of an object of the user's own class, without calling its methods."""
-        copy = self.rebuilt[id(value)] = object.__new__(type(value))
+        cls: Any = type(value)
+        reaching = {name: held for name, held in class_attributes(cls).items() if id(held) in self.affected}
+        kind = type(cls)(cls.__name__, (cls,), {}) if reaching else cls
+        copy = self.rebuilt[id(value)] = object.__new__(kind)
         for name, attribute in attributes(value).items():
             object.__setattr__(copy, name, self.replacement(attribute))
+        for name, held in reaching.items():
+            # super() in a rebuilt method finds the user's class, as it is in the method's cell.
+            member = inspect.getattr_static(cls, name)
+            is_wrapped = isinstance(member, property | staticmethod | classmethod)
+            rebuilt = self.replacement(held)
+            setattr(kind, name, type(member)(rebuilt) if is_wrapped else rebuilt)
         return copy
 
     def _all(self, values: Iterable[Any]) -> list[Any]:
