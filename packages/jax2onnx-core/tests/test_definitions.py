@@ -14,7 +14,7 @@ from jax.interpreters import mlir, xla
 from programs import array, flat, only, primitives
 
 from jax2onnx import check, to_onnx
-from jax2onnx.errors import UnsupportedCaseError, UnsupportedPrimitiveError
+from jax2onnx.errors import DimensionError, UnsupportedCaseError, UnsupportedPrimitiveError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -230,3 +230,14 @@ def test_nobody_is_told_of_what_nobody_needs() -> None:
 
     model = to_onnx(function, [(3,)])
     assert [n.op_type for n in model.graph.node] == ["Add"]
+
+
+def test_a_definition_may_need_to_compare_dimensions() -> None:
+    primitive = same(by_impl("toy_compares", lambda x: x * 2 if x.shape[0] > 4 else x))
+    function = lambda x: primitive.bind(x)  # noqa: E731, PLW0108 - it has a line
+    with pytest.raises(DimensionError, match="toy_compares: its definition cannot decide a comparison") as raised:
+        to_onnx(function, [("N",)])
+    assert "constraints=['N >= 5']" in str(raised.value.remedy)
+    assert "test_definitions.py" in str(raised.value.where)
+    model = to_onnx(function, [("N",)], constraints=["N >= 5"])
+    assert [n.op_type for n in model.graph.node] == ["Mul"]

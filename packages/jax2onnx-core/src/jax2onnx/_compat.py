@@ -319,17 +319,6 @@ def special_function(name: str) -> Callable[..., Any]:
     return lambda *operands: function(*operands, dtype=operands[0].dtype)
 
 
-def own_definition(name: str) -> Callable[..., Any] | None:
-    """Return JAX's own definition, in plainer primitives, of a primitive on a CPU; None if it is none such."""
-    for lowerings in _jit_rules():
-        for primitive, entry in lowerings.items():
-            if primitive.name == name:
-                function = _lowered_function(entry)
-                if function is not None:
-                    return function
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class Definition:
     """A function, in plainer primitives, that defines a primitive.

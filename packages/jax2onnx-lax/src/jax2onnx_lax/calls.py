@@ -37,7 +37,7 @@ CALLS = {
 
 IDENTITIES = (
     "stop_gradient", "copy", "copy_p", "sharding_constraint", "layout_constraint", "optimization_barrier", "reshard",
-    "pvary", "name", "device_put", "reduced_vary_cast", "with_memory_space_constraint", "pin", "unpin",
+    "pvary", "name", "device_put", "random_clone", "reduced_vary_cast", "with_memory_space_constraint", "pin", "unpin",
 )  # fmt: skip
 """Primitives that return their operands; they matter to derivatives, devices or XLA only."""
 

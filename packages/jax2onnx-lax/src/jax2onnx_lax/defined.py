@@ -1,12 +1,10 @@
-"""Lower primitives that JAX itself defines by plainer ones: sparse matrices and scaled products."""
+"""State that JAX itself defines some primitives by plainer ones: sparse matrices and scaled products."""
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from jax2onnx.errors import UnsupportedPrimitiveError
-from jax2onnx.plugin import own_definition
+from jax2onnx.plugin import Facts, expand_as_defined
 
 if TYPE_CHECKING:
     from jax2onnx.plugin import BoundLowerings
@@ -20,14 +18,9 @@ _SPARSE = (
 _OTHERS = ("broadcast_to", "scaled_dot", "scaled_matmul")
 
 
+FACTS = dict.fromkeys((*_SPARSE, *_OTHERS), Facts(calls=expand_as_defined))
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
-    registry.via_jax({name: functools.partial(_defined, name) for name in (*_SPARSE, *_OTHERS)})
-
-
-def _defined(name: str, *operands: Any, **params: Any) -> Any:
-    function = own_definition(name)
-    if function is None:
-        msg = f"this jax does not define {name!r} by plainer primitives"
-        raise UnsupportedPrimitiveError(msg, remedy=f"pass lowerings={{{name!r}: rule}}")
-    return function(*operands, **params)
+    registry.facts(FACTS)

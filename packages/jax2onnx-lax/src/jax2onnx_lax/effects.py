@@ -49,7 +49,7 @@ _GPU = (
     "coo_spmm", "coo_spmv", "csr_spmm", "csr_spmv", "dot_product_attention_bwd", "dot_product_attention_bwd_wrapper",
     "dot_product_attention_fp8_bwd", "dot_product_attention_fp8_bwd_wrapper", "dot_product_attention_fp8_fwd",
     "dot_product_attention_fp8_fwd_wrapper", "dot_product_attention_fwd", "dot_product_attention_fwd_wrapper",
-    "scaled_matmul_wrapper", "spsolve",
+    "scaled_matmul_wrapper",
 )  # fmt: skip
 
 _REFUSALS = (
@@ -62,6 +62,7 @@ _REFUSALS = (
     ),
     (("from_edtype", "to_edtype"), "an extended dtype has no ONNX form", "convert to a plain dtype before"),
     (("after_all", "create_token"), "ONNX has no order of effects", "leave tokens out of what is exported"),
+    (["spsolve"], "JAX calls scipy here", "solve the dense system: jnp.linalg.solve(matrix.todense(), b)"),
     (["ffi_call"], "the program calls the foreign function {target_name!r}", "export on a path that does not use it"),
     (
         ["pallas_call"],

@@ -290,8 +290,12 @@ class Driver:
         if needed is not None:
             msg = f"the primitive {eqn.primitive!r} needs opset {needed} or newer; opset={self.opset} was asked for"
             return OpsetError(msg, where=eqn.where, remedy=f"pass opset={needed} or a newer one")
+        undecided = _undecided(eqn.undefined)
+        if undecided is not None:
+            msg = f"{eqn.primitive}: its definition cannot decide a comparison of dimensions: {first_line(undecided)}"
+            return DimensionError(msg, where=eqn.where, remedy=comparison_remedy(undecided))
         msg = f"no lowering is registered for the primitive {eqn.primitive!r}"
-        if eqn.undefined:
+        if eqn.undefined is not None and str(eqn.undefined):
             msg += f", and {eqn.undefined}"
         problems = self.problems()
         if problems:
@@ -301,6 +305,15 @@ class Driver:
             f"or pass lowerings={{{eqn.primitive!r}: rule}}"
         )
         return UnsupportedPrimitiveError(msg, where=eqn.where, remedy=remedy)
+
+
+def _undecided(reason: Exception | None) -> BaseException | None:
+    """Return the comparison of symbolic dims that stands behind a reason; None if it is another."""
+    cause = None if reason is None else reason.__cause__
+    for error in (reason, cause):
+        if isinstance(error, InconclusiveDimensionOperation):
+            return error
+    return None
 
 
 def _apply(entry: Lowering, ctx: LoweringContext, operands: list[ir.Value]) -> Any:

@@ -6,7 +6,7 @@ that can be traced, its equations take the place of the primitive's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -42,12 +42,12 @@ class Undefined(Exception):  # noqa: N818 - it is an answer, not an error
     """A primitive has no definition that can be traced; the message says why, and is empty where there is none."""
 
 
-def trace_definition(eqn: Any, known: Sequence[Any]) -> tuple[_Opened, str]:
+def trace_definition(eqn: Any, known: Callable[[], Sequence[Any]]) -> tuple[_Opened, str]:
     """Return what a primitive's definition computes for an equation of a jaxpr, and the library that it is from.
 
     Args:
         eqn: the equation.
-        known: for each operand its value, an array, if it is a constant; else None.
+        known: returns for each operand its value, an array, if it is a constant; else None.
 
     Raises:
         Undefined: there is no definition, it cannot be traced, or it does something else than the primitive says.
@@ -58,12 +58,13 @@ def trace_definition(eqn: Any, known: Sequence[Any]) -> tuple[_Opened, str]:
     if eqn.effects:
         raise Undefined("it has side effects")
     try:
-        jaxpr = _trace(eqn, found, [None] * len(known))
+        jaxpr = _trace(eqn, found, [None] * len(eqn.invars))
     except Undefined:
         # A definition may choose what it computes by constants, e.g. by the number of a function in a table.
-        if all(value is None for value in known):
+        values = known()
+        if all(value is None for value in values):
             raise
-        jaxpr = _trace(eqn, found, known)
+        jaxpr = _trace(eqn, found, values)
     opened = open_jaxpr(jaxpr)
     _check_results(opened[0], eqn)
     if _binds(opened[0], eqn):

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import jax
 import numpy as np
 
-from jax2onnx._compat import Literal, ShapedArray, discharge, neutral, open_jaxpr, unsharded, user_frame
+from jax2onnx._compat import (
+    InconclusiveDimensionOperation,
+    Literal,
+    ShapedArray,
+    discharge,
+    inner_jaxprs,
+    neutral,
+    open_jaxpr,
+    unsharded,
+    user_frame,
+)
 from jax2onnx.errors import ConversionError
 from jax2onnx.program.definitions import Defined, Undefined, trace_definition
 from jax2onnx.program.fold_constants import Folding
@@ -227,17 +237,22 @@ class _Writer:
             return [_convert_literal(values[0], aval)]
         if facts.warning is not None:
             self._warn(eqn, facts.warning)
-        called = called_jaxpr(eqn, facts)
-        if called is not None:
-            return self._call(eqn, called, values)
         source = self._source_of(eqn)
         new = Eqn(name, [], [], eqn.params, source, facts, origin=eqn)
+        try:
+            called = called_jaxpr(eqn, facts)
+        except InconclusiveDimensionOperation as error:
+            # Lowering tells it, with what decides the comparison, of an equation that somebody needs.
+            new.undefined = error
+            return self._write_at_border(eqn, new, values)
+        if called is not None:
+            return self._call(eqn, called, values)
         if self._needs_definition(eqn, facts):
             try:
                 return self._defined(eqn, new, values)
             except Undefined as reason:
                 # It may be one that nobody needs; lowering tells the reason of any other.
-                new.undefined = str(reason)
+                new.undefined = reason
         if not is_special(eqn):
             return self._write(eqn, new, cast("list[Atom]", values))
         if facts.border:
@@ -314,7 +329,9 @@ class _Writer:
         source = self._source_of(eqn)
         params = self.flattener.keep(eqn)
         if params is None:
-            inlining = replace(self, caller=source)
+            # What was traced for the export has the line of the export in the place of the user's own.
+            is_traced_here = not any(called[0] is jaxpr for jaxpr in inner_jaxprs(eqn))
+            inlining = replace(self, caller=source, source=source if is_traced_here else self.source)
             return inlining.run(*called, values)
         call = Eqn(CALL, [], [], params, source)
         return self._write_at_border(eqn, call, values)
@@ -342,14 +359,23 @@ class _Writer:
         """
         if self.depth == _DEEPEST:
             raise Undefined("its definition has no end")
-        operands = zip(eqn.invars, values, strict=True)
-        known = [None if is_key(atom.aval) else _known_array(value) for atom, value in operands]
+
+        def known() -> list[Any]:
+            operands = zip(eqn.invars, values, strict=True)
+            return [self._known(atom.aval, value) for atom, value in operands]
+
         (jaxpr, consts), library = trace_definition(eqn, known)
         note = Defined(eqn.primitive.name, library, new.where, len(jaxpr.eqns))
         self.flattener.notes.append(note)
         # The user's line is that of the equation: the definition is traced from within the export.
         writer = replace(self, source=new.source, depth=self.depth + 1)
         return writer.run(jaxpr, consts, values)
+
+    def _known(self, aval: Any, value: Value) -> Any | None:
+        """Return the array that a value is known to be; None for any other, for keys and for complex numbers."""
+        if isinstance(value, Complex) or is_key(aval):
+            return None
+        return self.flattener.constants.array(value)
 
     def _represented(
         self,
@@ -433,15 +459,6 @@ def _const(aval: Any, value: Any) -> Value:
     if is_complex(aval) or is_key(aval):
         return _held(aval, represented(value))
     return Const(aval, value)
-
-
-def _known_array(value: Value) -> Any | None:
-    """Return the array that a real constant is; None for any other value."""
-    if not isinstance(value, Const):
-        return None
-    array = value.value
-    is_array = isinstance(array, np.ndarray | jax.Array) and array.dtype == value.aval.dtype
-    return array if is_array else np.asarray(array, value.aval.dtype)
 
 
 def _held(aval: Any, array: Any) -> Value:

@@ -103,7 +103,8 @@ class Eqn:
         fused: set on an equation that stands for a whole function.
         paired: where complex numbers take part and only the lowering may know what to do with them, what the operands
             are to JAX; they and the results take the form of a border.
-        undefined: of a primitive without a lowering, why the definition that its library gives does not serve.
+        undefined: of a primitive without a lowering, the exception that says why the definition that its library gives
+            does not serve.
         signed: whether the sign of a zero among the results, or within the bodies, can change another number.
         small: whether a small number among the results changes another one that is not small.
         origin: JAX's own equation; None of what is none in JAX.
@@ -118,7 +119,7 @@ class Eqn:
     bodies: tuple[Body, ...] = ()
     fused: Fused | None = None
     paired: tuple[Any, ...] | None = None
-    undefined: str = ""
+    undefined: Exception | None = None
     signed: bool = False
     small: bool = False
     origin: Any = None

@@ -64,7 +64,6 @@ def _same(_eqn: Any) -> Callable[..., Any]:
 
 KEYS: dict[str, Callable[[Any], Callable[..., Any]]] = {
     "random_bits": _bits,
-    "random_clone": _same,
     "random_fold_in": _fold_in,
     "random_gamma": _gamma,
     "random_seed": _seed,

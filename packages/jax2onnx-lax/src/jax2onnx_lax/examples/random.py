@@ -44,6 +44,7 @@ EXAMPLES = [
     _example("random_bits", _keyed(lambda k: random.bits(k, (5,)))),
     _example("random_bits_rbg", _keyed(lambda k: random.bits(k, (5,)), "rbg"), _STATE, component="jax.random.bits"),
     _example("random_clone", _keyed(lambda k: random.bits(random.clone(k)))),
+    _example("random_clone_raw", lambda words: random.bits(random.clone(words)), component="jax.random.clone"),
     _example("random_fold_in", _keyed(lambda k: _data(random.fold_in(k, 3)))),
     _example("random_split", _keyed(lambda k: _data(random.split(k, 4)))),
     _example("random_key", lambda words: _data(random.key(words[1]))),
