@@ -109,7 +109,7 @@ class TestCheck:
         return eqx.error_if(2 * x, ~jnp.isfinite(x).all(), "not finite")
 
     def test_what_is_drawn_may_be_refused(self):
-        report = check(to_onnx(self.program, [("B",)]), self.program, [("B",)])
+        report = check(to_onnx(self.program, [("B", 16)]), self.program, [("B", 16)])
         assert report.batches
         assert report.refused
         assert "not compared: JAX itself raises an error on special inputs" in str(report)
