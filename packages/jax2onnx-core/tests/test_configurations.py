@@ -155,7 +155,10 @@ def test_a_part_of_a_program_may_be_in_64_bits() -> None:
 
 
 def test_a_mesh_in_use_changes_nothing() -> None:
-    plain = _bytes(_program, fusions=False)
+    plain = to_onnx(_program, [(3, 3)], fusions=False)
     mesh = jax.make_mesh((1,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))
     with jax.set_mesh(mesh):
-        assert _bytes(_program, fusions=False) == plain
+        model = to_onnx(_program, [(3, 3)], fusions=False)
+    for node in (*plain.graph.node, *model.graph.node):
+        del node.metadata_props[:]  # the lines of equations that JAX adds for the mesh
+    assert model.graph.node == plain.graph.node
