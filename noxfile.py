@@ -146,6 +146,14 @@ def checks(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def runtime(session: nox.Session) -> None:
+    """Try every rewrite of onnxruntime's optimiser, and every kernel's digits; write docs/coverage/ (two minutes)."""
+    _install(session)
+    for name in ("optimiser", "kernels"):
+        session.run("python", f"scripts/{name}_table.py", "--write", env={"JAX_PLATFORMS": "cpu"})
+
+
+@nox.session(python=NEWEST)
 def bench(session: nox.Session) -> None:
     """Measure against JAX and jax2onnx 0.17.1, write docs/benchmarks.md (half an hour); a part: `-- --models mlp`."""
     _install(session, *GROUPS["bench"])

@@ -57,7 +57,7 @@ REMAINDERS: dict[str, Callable[[Any], Any]] = {
 
 
 def _agrees(function: Callable[[Any], Any], n: Any) -> None:
-    got = Runner(to_onnx(function, [n])).run([n])
+    got = Runner(to_onnx(function, [n])).run([np.asarray(n)])
     for one, want in zip(got, jax.tree.leaves(jax.jit(function)(n)), strict=True):
         np.testing.assert_array_equal(one, want)
 
@@ -89,3 +89,28 @@ def test_a_dimension_that_is_frozen_to_one() -> None:
     model = to_onnx(f, [("B", 3)])
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     check(model, f, [jax.ShapeDtypeStruct((1, 3), np.float32)])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "int8", "int32", "int64"])
+def test_bounds_of_a_relu(dtype: str) -> None:
+    """Outside of float32 and float16 the optimiser fails where it merges the two."""
+    with x64(enabled=True):
+        x = jnp.array([-3, 0, 1, 5], dtype)
+        zero, one, two = (np.asarray(n, dtype) for n in range(3))
+        _agrees(lambda x: (lax.clamp(one, jax.nn.relu(x), two), lax.clamp(zero, jax.nn.relu(x + 1), two)), x)
+
+
+@onnx_function
+def _relu(x: Any) -> Any:
+    return jax.nn.relu(x)
+
+
+@onnx_function
+def _clamped(x: Any) -> Any:
+    return lax.clamp(1.0, x, 2.0)
+
+
+def test_bounds_of_a_relu_across_functions() -> None:
+    with x64(enabled=True):
+        x = jnp.array([-3, 0, 1.5, 5])
+        _agrees(lambda x: (lax.clamp(1.0, _relu(x), 2.0), _clamped(jax.nn.relu(x)), _clamped(_relu(x + 1))), x)

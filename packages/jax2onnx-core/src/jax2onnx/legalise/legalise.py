@@ -25,8 +25,8 @@ from jax2onnx.legalise.carriers import Trust
 from jax2onnx.legalise.casts import encode, narrow, retype
 from jax2onnx.legalise.ort_workarounds import (
     keep_products,
-    keep_quotients,
     lacks_fused_products,
+    late_workarounds,
     node_workarounds,
 )
 from jax2onnx.legalise.plan import Plan, Planner
@@ -70,10 +70,10 @@ class _Legaliser:
     def __init__(self, target: Target, root: ir.Graph, functions: Functions, *, is_function: bool = False) -> None:
         self._functions = functions
         self._is_function = is_function
-        self._arguments = root.inputs if is_function else ()
+        self._arguments = frozenset(root.inputs if is_function else ())
         self._keeps_products = lacks_fused_products(target)
-        self._keeps_quotients = target.is_onnxruntime
         self._workarounds = node_workarounds(target)
+        self._late_workarounds = late_workarounds(target)
         self._planner = Planner(target, root.opset_imports, functions)
         self._carried: dict[tuple[ir.Value, Carrier], _Carried] = {}
 
@@ -82,12 +82,16 @@ class _Legaliser:
         if self._keeps_products:
             keep_products(graph, is_function=self._is_function, functions=self._functions)
         back: list[ir.Node] = []
+        late: list[ir.Node] = []
         for node in list(graph):
             if node.attributes.data:
                 for body in bodies(node):
                     self.graph(body)
-            for workaround in self._workarounds:
+            op_type = node.op_type
+            for workaround in self._workarounds.get(op_type, ()):
                 workaround(graph, node)
+            if op_type in self._late_workarounds:
+                late.append(node)
             plan = self._planner.plan(node)
             if plan is not None:
                 trust = self._widen_inputs(node, plan)
@@ -97,8 +101,8 @@ class _Legaliser:
             result = node.outputs[0]
             if not result.uses() and not result.is_graph_output():
                 graph.remove(node, safe=True)
-        if self._keeps_quotients:
-            keep_quotients(graph, arguments=self._arguments)
+        for node in late:
+            self._late_workarounds[node.op_type](graph, node, self._arguments, self._functions)
 
     def _widen_inputs(self, node: ir.Node, plan: Plan) -> Trust:
         """Give a node its inputs in their carriers; return the least that one of these promises."""

@@ -11,12 +11,12 @@ from onnx_ir import DataType
 from jax2onnx.legalise.casts import like
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from jax2onnx.legalise.schema import Functions
     from jax2onnx.legalise.targets import Target
 
-__all__ = ["keep_near_neutral", "keep_products", "keep_quotients", "lacks_fused_products", "node_workarounds"]
+__all__ = ["keep_products", "lacks_fused_products", "late_workarounds", "node_workarounds"]
 
 NodeWorkaround: TypeAlias = "Callable[[ir.Graph, ir.Node], None]"
 """Rewrites a node of a graph in place. What it inserts is not legalised, so there must be kernels for its dtypes."""
@@ -42,7 +42,7 @@ def keep_near_neutral(graph: ir.Graph, node: ir.Node) -> None:
     rewrite ``Add(x, c)`` to ``Sum(x, c)`` and ``Sub(x, c)`` to ``Sum(x, -c)``, which the optimiser leaves alone;
     rewrite ``Mul(x, c)`` to ``Mul(Mul(x, 0.5), c * 2)`` and ``Div(x, c)`` to ``Div(Mul(x, 0.5), c / 2)``.
     """
-    if node.domain or node.op_type not in _NEUTRAL:
+    if node.domain:
         return
     neutral, places = _NEUTRAL[node.op_type]
     for place in places:
@@ -53,13 +53,56 @@ def keep_near_neutral(graph: ir.Graph, node: ir.Node) -> None:
             return
 
 
-_NODE_WORKAROUNDS: tuple[NodeWorkaround, ...] = (keep_near_neutral,)
-"""The rewrites of single nodes, in order; each one looks at every node."""
+def keep_dims(graph: ir.Graph, node: ir.Node) -> None:
+    """Rewrite a node, in place, if a constant operand with one element has more dims than the other operand.
+
+    The optimiser takes the constant for a number, as the epsilon of a normalisation or the 1 of a reciprocal, and its
+    dims are lost. For ``x: float32[3]`` and ``c: float32[1, 1]``,
+
+    rewrite ``Add(x, c)``, of shape ``[1, 3]``, to ``Unsqueeze(Add(x, number), [0])``.
+    """
+    if node.domain:
+        return
+    for place in (0, 1):
+        constant, other = node.inputs[place], node.inputs[1 - place]
+        tensor = None if constant is None else ir.convenience.get_const_tensor(constant)
+        if tensor is None or tensor.size != 1 or other is None or other.shape is None:
+            continue
+        added = len(tensor.shape) - other.shape.rank()
+        if added > 0:
+            node.replace_input_with(place, _constant(graph, node, tensor.numpy().reshape(())))
+            _unsqueeze(graph, node, added)
+            return
 
 
-def node_workarounds(target: Target) -> Sequence[NodeWorkaround]:
-    """Return the rewrites of single nodes that a target needs."""
-    return _NODE_WORKAROUNDS if target.is_onnxruntime else ()
+def _unsqueeze(graph: ir.Graph, node: ir.Node, count: int) -> None:
+    """Put dims of 1 before the result of a node, which is to have as many dims less; its users take the new value."""
+    value = node.outputs[0]
+    assert value.dtype is not None
+    result = like(value, value.dtype)
+    value.replace_all_uses_with(result, replace_graph_outputs=True)
+    if value.name is not None:
+        result.name, value.name = value.name, f"{value.name}_squeezed"
+    if value.shape is not None:
+        value.shape = ir.Shape(value.shape[count:])
+    constant = ir.node("Constant", [], {"value": ir.tensor(np.arange(count))})
+    axes = constant.outputs[0]
+    axes.shape, axes.dtype = ir.Shape([count]), DataType.INT64
+    unsqueeze = ir.node("Unsqueeze", [value, axes], outputs=[result])
+    unsqueeze.metadata_props.update(node.metadata_props)
+    graph.insert_after(node, [constant, unsqueeze])
+
+
+_NODE_WORKAROUNDS: Mapping[str, tuple[NodeWorkaround, ...]] = {
+    **dict.fromkeys(_NEUTRAL, (keep_dims, keep_near_neutral)),
+    "Pow": (keep_dims,),
+}
+"""Operator -> the rewrites of its nodes, in order, before they are legalised."""
+
+
+def node_workarounds(target: Target) -> Mapping[str, Sequence[NodeWorkaround]]:
+    """Return the rewrites of single nodes that a target needs, by operator."""
+    return _NODE_WORKAROUNDS if target.is_onnxruntime else {}
 
 
 def _number(value: ir.Value | None) -> _Array | None:
@@ -92,9 +135,10 @@ def _make_distant(graph: ir.Graph, node: ir.Node, place: int, number: _Array) ->
 
 
 def _constant(graph: ir.Graph, before: ir.Node, number: _Array) -> ir.Value:
-    constant = ir.node("Constant", [], {"value": ir.tensor(number)})
+    tensor = ir.tensor(number)
+    constant = ir.node("Constant", [], {"value": tensor})
     constant.outputs[0].shape = ir.Shape(number.shape)
-    constant.outputs[0].dtype = DataType.DOUBLE
+    constant.outputs[0].dtype = tensor.dtype
     return _insert(graph, before, constant)
 
 
@@ -151,36 +195,99 @@ def _below_transposes(graph: ir.Graph, inputs: Iterable[ir.Value], functions: Fu
 
 _WHOLE = frozenset({DataType.INT32, DataType.INT64})
 """The integers of which the optimiser takes ``1 / x * y`` for ``y / x``."""
+_FLOATS = frozenset({DataType.FLOAT, DataType.FLOAT16, DataType.DOUBLE})
 
 
-def keep_quotients(graph: ir.Graph, *, arguments: Iterable[ir.Value] = ()) -> None:
-    """Put a node that does nothing behind every integer quotient of which the optimiser might make another.
+def keep_quotient(graph: ir.Graph, node: ir.Node, arguments: Collection[ir.Value], functions: Functions) -> None:
+    """Put a node that does nothing behind a quotient of which the optimiser might make another.
 
     It rewrites ``Mul(Div(1, x), y)`` to ``Div(y, x)``, of integers too: the remainder ``1 - (1 div x) * x`` is then 0.
-    Rewrite ``Mul(Div(c, x), y)`` to ``Mul(Max(Div(c, x)), y)``, for ``x, y: int32[...]`` (or int64), where ``c`` is 1,
-    in one element, or may turn out to be 1 when the optimiser computes it from constants.
+    The dims of the 1 are lost as well. For ``x, y: int32[...]`` (or int64), where ``c`` is 1, in one element, or may
+    turn out to be 1 when the optimiser computes it from constants, and for floats where ``c`` has more dims than both,
+
+    rewrite ``Mul(Div(c, x), y)`` to ``Mul(Max(Div(c, x)), y)``.
 
     Args:
-        graph: changed in place, when its nodes have the dtypes in which they are executed; graphs within are not.
+        graph: changed in place.
+        node: a ``Div``, which has the dtype in which it is executed.
         arguments: of a function, its inputs: the optimiser sees its nodes in place of the calls, with their operands.
+        functions: the domains and names of the model's functions.
     """
-    known = frozenset(arguments)
-    for node in list(graph):
-        quotient = node.outputs[0]
-        if node.op_type != "Div" or quotient.dtype not in _WHOLE or quotient.is_graph_output():
-            continue
-        products = [use for use in quotient.uses() if use.node.op_type == "Mul"]
-        dividend = node.inputs[0]
-        assert dividend is not None
-        if products and _may_be_one(dividend, known):
-            kept = ir.node("Max", [quotient], outputs=[like(quotient, quotient.dtype)])
-            kept.metadata_props.update(node.metadata_props)
-            graph.insert_after(node, kept)
-            for use in products:
-                use.node.replace_input_with(use.idx, kept.outputs[0])
+    del functions
+    quotient = node.outputs[0]
+    if quotient.is_graph_output():
+        return
+    products = [use for use in quotient.uses() if use.node.op_type == "Mul"]
+    dividend = node.inputs[0]
+    assert dividend is not None
+    spoils = quotient.dtype in _WHOLE
+    if quotient.dtype in _FLOATS:
+        spoils = any(_has_more_dims(dividend, node, use.node) for use in products)
+    if products and spoils and _may_be_one(dividend, arguments):
+        kept = _keep(graph, node, quotient)
+        for use in products:
+            use.node.replace_input_with(use.idx, kept)
 
 
-def _may_be_one(value: ir.Value, arguments: frozenset[ir.Value]) -> bool:
+def _has_more_dims(dividend: ir.Value, *nodes: ir.Node) -> bool:
+    """Return whether a value has more dims than the second operand of a quotient, and the others of a product."""
+    if dividend.shape is None or not dividend.shape.rank():
+        return dividend.shape is None
+    quotient, product = nodes
+    others = [quotient.inputs[1], *(value for value in product.inputs if value is not quotient.outputs[0])]
+    return all(_rank(value) < dividend.shape.rank() for value in others)
+
+
+def _rank(value: ir.Value | None) -> int:
+    """Return how many dims a value has; 0 if that is not known."""
+    return 0 if value is None or value.shape is None else value.shape.rank()
+
+
+def keep_clip(graph: ir.Graph, node: ir.Node, arguments: Collection[ir.Value], functions: Functions) -> None:
+    """Put a node that does nothing between ``Relu`` and a ``Clip``, of dtypes in which the optimiser fails at both.
+
+    It does so in float32 and float16, and otherwise refuses the model. For ``x: float64[...]``,
+
+    rewrite ``Clip(Relu(x), low, high)`` to ``Clip(Max(Relu(x)), low, high)``.
+
+    Args:
+        graph: changed in place.
+        node: a ``Clip``, which has the dtype in which it is executed.
+        arguments: of a function, its inputs, which may come from a ``Relu``.
+        functions: the domains and names of the model's functions, which may end in one.
+    """
+    value = node.inputs[0]
+    if value is None or value.dtype in _CLIPPED:
+        return
+    producer = value.producer()
+    hidden = value in arguments if producer is None else (producer.domain, producer.op_type) in functions
+    if hidden or (producer is not None and producer.op_type == "Relu"):
+        node.replace_input_with(0, _keep(graph, node, value, before=True))
+
+
+_CLIPPED = frozenset({DataType.FLOAT, DataType.FLOAT16})
+_LATE_WORKAROUNDS: Mapping[str, Callable[..., None]] = {"Clip": keep_clip, "Div": keep_quotient}
+"""Operator -> the rewrite of its nodes once they have the dtypes in which they are executed."""
+
+
+def late_workarounds(target: Target) -> Mapping[str, Callable[..., None]]:
+    """Return the rewrites of single nodes that a target needs once they are legalised, by operator."""
+    return _LATE_WORKAROUNDS if target.is_onnxruntime else {}
+
+
+def _keep(graph: ir.Graph, node: ir.Node, value: ir.Value, *, before: bool = False) -> ir.Value:
+    """Insert a node that returns its operand, and that the optimiser does not know, behind or before a node."""
+    assert value.dtype is not None
+    kept = ir.node("Max", [value], outputs=[like(value, value.dtype)])
+    kept.metadata_props.update(node.metadata_props)
+    if before:
+        graph.insert_before(node, kept)
+    else:
+        graph.insert_after(node, kept)
+    return kept.outputs[0]
+
+
+def _may_be_one(value: ir.Value, arguments: Collection[ir.Value]) -> bool:
     """Return whether the optimiser may see that a value is 1, in one element."""
     shape = value.shape
     if shape is not None and any(isinstance(dim, int) and dim != 1 for dim in shape):
@@ -191,7 +298,7 @@ def _may_be_one(value: ir.Value, arguments: frozenset[ir.Value]) -> bool:
     return not _varies(value, arguments)
 
 
-def _varies(value: ir.Value, arguments: frozenset[ir.Value]) -> bool:
+def _varies(value: ir.Value, arguments: Collection[ir.Value]) -> bool:
     """Return whether a value depends on an input of the model, or changes in a loop."""
     seen: set[ir.Value] = set()
     waiting = [value]
