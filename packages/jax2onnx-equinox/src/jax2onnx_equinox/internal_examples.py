@@ -106,7 +106,6 @@ ALL: tuple[Example, ...] = (
     ),
     _example("error_if", "error_if", lambda: _checked, [(3,)]),
     _example("branched_error_if", "branched_error_if", lambda: _branched, [(3,), "int32[]"]),
-    _example("error_if_off", "error_if", lambda: lambda x: eqx.error_if(x, x > 1, "", on_error="off"), [("N",)]),
     _example("marks", "internal.nontraceable", lambda: _marked, [("N",)], operators={"Mul": 1}),
     _example("unvmap", "internal.unvmap_any", lambda: _unvmapped, [(3,)]),
     _example("unvmap_batched", "internal.unvmap_any", lambda: jax.vmap(_unvmapped), [("B",)]),
