@@ -154,6 +154,14 @@ def runtime(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def configurations(session: nox.Session) -> None:
+    """Export the examples under every setting of JAX (hours; a part of them: `-- --every 50`), write the table."""
+    _install(session, *GROUPS["test"])
+    env = {**STRICT, "JAX_PLATFORMS": "cpu"}
+    session.run("python", "scripts/configurations.py", "--write", *session.posargs, env=env)
+
+
+@nox.session(python=NEWEST)
 def bench(session: nox.Session) -> None:
     """Measure against JAX and jax2onnx 0.17.1, write docs/benchmarks.md (half an hour); a part: `-- --models mlp`."""
     _install(session, *GROUPS["bench"])

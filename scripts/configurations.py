@@ -1,6 +1,6 @@
 """Export every registered example under every setting of JAX, and compare the models with those of the plain setting.
 
-python scripts/configurations.py                       every example under every setting (about an hour)
+python scripts/configurations.py                       every case of every example under every setting (hours)
 python scripts/configurations.py --every 20            each 20th case
 python scripts/configurations.py --only jax_scan3      some settings
 python scripts/configurations.py --write               docs/coverage/configurations.md too
@@ -36,8 +36,8 @@ OUTCOMES = ("equal", "differs, agrees", "refused by JAX", "FAILED")
 
 HEAD = """# Settings of JAX
 
-Every registered example is exported under every setting of JAX that may change what is traced or what raises. Written
-by `scripts/configurations.py --write` with jax {jax}.
+{cases} cases of the registered examples, each of {every}, are exported under every setting of JAX that may change
+what is traced or what raises. Written by `scripts/configurations.py --write --every {every}` with jax {jax}.
 
 - `equal`: the model is, byte for byte, that of the plain setting.
 - `differs, agrees`: the setting changes the program that JAX traces; the model agrees with JAX under this setting.
@@ -167,10 +167,11 @@ def outcome(case: Case, fn: Any, plain: bytes, *, checked: bool) -> str:
     return "equal, checked" if content == plain else "differs, agrees"
 
 
-def write(counts: dict[str, Counter[str]]) -> None:
+def write(counts: dict[str, Counter[str]], every: int) -> None:
     """Write the table."""
+    cases_run = max(sum(results.values()) for results in counts.values())
     lines = [
-        HEAD.format(jax=jax.__version__),
+        HEAD.format(cases=cases_run, every=every, jax=jax.__version__),
         "| Setting | " + " | ".join(OUTCOMES) + " |",
         "|---" * (len(OUTCOMES) + 1) + "|",
     ]
@@ -192,23 +193,24 @@ def main() -> None:
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    chosen = [case for case in cases() if args.filter in str(case)]
-    for case in chosen[args.start :: args.every]:
+    chosen = [case for case in cases() if args.filter in str(case)][args.start :: args.every]
+    made: list[tuple[Case, Any, bytes]] = []
+    for case in chosen:
         with x64(enabled=case.example.x64):
             fn = case.example.make()
-            plain = export(case, fn)
-            for name, enter in settings().items():
-                if args.only and not name.startswith(tuple(args.only)):
-                    continue
-                with enter():
-                    told = outcome(case, fn, plain, checked=args.check)
-                counts[name][told.partition(":")[0].partition(" check")[0]] += 1
-                if told.startswith("FAILED"):
-                    print(f"{name}  {case}  {told}", flush=True)
-    for name, results in counts.items():
-        print(name, dict(results))
+            made.append((case, fn, export(case, fn)))
+    for name, enter in settings().items():
+        if args.only and not name.startswith(tuple(args.only)):
+            continue
+        for case, fn, plain in made:
+            with x64(enabled=case.example.x64), enter():
+                told = outcome(case, fn, plain, checked=args.check)
+            counts[name][told.partition(":")[0].partition(" check")[0]] += 1
+            if not told.startswith(("equal", "refused")):
+                print(f"{name}  {case}  {told}", flush=True)
+        print(name, dict(counts[name]), flush=True)
     if args.write:
-        write(counts)
+        write(counts, args.every)
 
 
 if __name__ == "__main__":
