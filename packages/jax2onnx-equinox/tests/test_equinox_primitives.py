@@ -44,6 +44,12 @@ def test_where_equinox_raises_the_model_gives_nan_and_says_so(mapped):
     assert (count == np.iinfo(np.int32).max).all()
 
 
+def test_a_rule_of_the_users_goes_before_what_is_known_of_a_primitive():
+    rules = {name: lambda ctx, x, **_params: ctx.op.Neg(x) for name in ("nontraceable", "nonbatchable")}
+    model = to_onnx(lambda x: eqxi.nontraceable(eqxi.nonbatchable(x) + 1), [(3,)], lowerings=rules)
+    assert [n.op_type for n in model.graph.node] == ["Neg", "Add", "Neg"]
+
+
 def test_another_callback_is_refused_as_ever():
     with pytest.raises(UnsupportedCaseError, match="calls back to the Python function"):
         to_onnx(lambda x: eqx.filter_pure_callback(np.sin, x, result_shape_dtypes=x), [(3,)])
@@ -122,7 +128,7 @@ class TestCheck:
 
     def test_what_is_given_is_to_be_compared(self):
         model = to_onnx(self.program, [(3,)])
-        with pytest.raises(CheckError, match=r"JAX itself raises \w+ on given inputs .* pass values="):
+        with pytest.raises(CheckError, match=r"JAX itself raises \w+ on given inputs .*: not finite; pass values="):
             check(model, self.program, [(3,)], values=[[np.full(3, np.nan, np.float32)]])
         check(model, self.program, [(3,)], values=[[np.ones(3, np.float32)]])
 

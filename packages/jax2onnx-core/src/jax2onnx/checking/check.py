@@ -305,7 +305,11 @@ def _is_of_values(error: Exception) -> bool:
 def _no_result(label: str, error: _ProgramError) -> CheckError:
     cause = error.__cause__
     assert cause is not None
-    message = str(cause).strip().split("\n", 1)[0]
+    name = f"{type(cause).__name__}: "
+    lines = str(cause).strip().splitlines() or [""]
+    # equinox has its message behind the stack inside of jit.
+    named = [line.partition(name)[2] for line in lines if name in line]
+    message = (named or lines)[0]
     return CheckError(
         f"nothing to compare with: JAX itself raises {type(cause).__name__} on {label}: {message}; "
         "pass values= on which the program computes something"

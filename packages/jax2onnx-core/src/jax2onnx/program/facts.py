@@ -174,9 +174,14 @@ class FactTable:
         return self.lowered is None or primitive in self.lowered
 
     def with_lowered(self, primitives: Iterable[str]) -> FactTable:
-        """Return the table for an export in which these primitives, too, have a lowering."""
-        names = frozenset(primitives)
-        return self if all(map(self.is_lowered, names)) else _with_lowered(self, names)
+        """Return the table for an export in which these primitives have a lowering, whatever is registered of them."""
+        names = frozenset(name for name in primitives if self._is_replaced(name))
+        return _with_lowered(self, names) if names else self
+
+    def _is_replaced(self, primitive: str) -> bool:
+        """Return whether flattening puts something else in the place of the primitive."""
+        facts = self.of(primitive)
+        return bool(facts.identity or facts.calls) or not self.is_lowered(primitive)
 
     def add(self, primitive: str, facts: Facts, owner: str) -> None:
         """Add facts to those that are there, in place of such of the same name."""
@@ -189,4 +194,7 @@ class FactTable:
 # Exports with the same rules of a user share the table, and with it the traces of references.
 @functools.lru_cache(maxsize=16)
 def _with_lowered(table: FactTable, primitives: frozenset[str]) -> FactTable:
-    return replace(table, lowered={*primitives, *(table.lowered or ())})
+    by_primitive = dict(table.by_primitive)
+    for name in primitives:
+        by_primitive[name] = replace(table.of(name), identity=False, calls=())
+    return replace(table, by_primitive=by_primitive, lowered={*primitives, *(table.lowered or ())})
