@@ -246,7 +246,7 @@ def _compare_batch(
     def nearby(loose: bool) -> list[list[Array]]:  # noqa: FBT001
         results = []
         for seed in range(_ROUNDINGS):
-            rounding = Rounding(seed, loose, reference.coarse)
+            rounding = Rounding(seed, loose, reference.coarse.under(loose=loose))
             # The program may raise on what is near to inputs on which it does not.
             with contextlib.suppress(_ProgramError):
                 results.append(_evaluate(reference, arrays, names, perturbed, rounding))

@@ -6,6 +6,7 @@ denominator.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import onnx
@@ -14,17 +15,14 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
 
-__all__ = ["coarse_primitives"]
+__all__ = ["Coarse", "coarse_primitives"]
 
 _COARSE = {
     "Celu": ("expm1",),
     "Elu": ("expm1",),
     "Erf": ("erf",),
     "Gelu": ("erf", "erfc", "tanh"),
-    "GRU": ("logistic", "tanh"),
-    "LSTM": ("logistic", "tanh"),
     "Mish": ("tanh", "logistic", "log1p"),
-    "RNN": ("tanh",),
     "Selu": ("expm1",),
     "Sigmoid": ("logistic",),
     "Softplus": ("log1p",),
@@ -33,15 +31,37 @@ _COARSE = {
 }
 """Operator -> the primitives that it stands for."""
 
+_RECURRENT = {"GRU": ("logistic", "tanh"), "LSTM": ("logistic", "tanh"), "RNN": ("tanh",)}
+"""Likewise, of operators whose own results these primitives are multiplied into."""
 
-def coarse_primitives(model: onnx.ModelProto | str | os.PathLike[str]) -> frozenset[str]:
+
+@dataclass(frozen=True, slots=True)
+class Coarse:
+    """Primitives that a model computes by such kernels.
+
+    Attributes:
+        results: a model has their results; where these matter, it has other operators.
+        gates: they are gates inside a recurrent operator, which lets what they multiply through by as much.
+    """
+
+    results: frozenset[str] = frozenset()
+    gates: frozenset[str] = frozenset()
+
+    def under(self, *, loose: bool) -> frozenset[str]:
+        """Return the primitives whose kernels explain a difference: a small one, if it is judged loosely."""
+        return self.results | self.gates if loose else self.gates
+
+
+def coarse_primitives(model: onnx.ModelProto | str | os.PathLike[str]) -> Coarse:
     """Return the primitives that a model, or the one of a path, computes by such kernels."""
     proto = model if isinstance(model, onnx.ModelProto) else onnx.load(model, load_external_data=False)
-    found: set[str] = set()
+    results: set[str] = set()
+    gates: set[str] = set()
     for nodes in (proto.graph.node, *(function.node for function in proto.functions)):
         for operator in _operators(nodes):
-            found.update(_COARSE.get(operator, ()))
-    return frozenset(found)
+            results.update(_COARSE.get(operator, ()))
+            gates.update(_RECURRENT.get(operator, ()))
+    return Coarse(frozenset(results), frozenset(gates))
 
 
 def _operators(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:

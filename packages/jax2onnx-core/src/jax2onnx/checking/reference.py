@@ -19,6 +19,7 @@ from jax2onnx.program.represent import represented
 from jax2onnx.program.shapes import to_channels_first
 
 if TYPE_CHECKING:
+    from jax2onnx.checking.kernels import Coarse
     from jax2onnx.checking.rounding import Rounding
     from jax2onnx.frontend.specs import Inputs
     from jax2onnx.options import Images
@@ -52,7 +53,7 @@ class Reference:
     inputs_as_nchw: Images
     outputs_as_nchw: Images
     facts: FactTable
-    coarse: frozenset[str]
+    coarse: Coarse
 
     def feeds(self, arrays: Arrays, names: Names) -> list[Array]:
         """Return the program's inputs, and its state, as the model takes them under these names."""

@@ -45,7 +45,8 @@ class Rounding:
     Attributes:
         seed: the same seed rounds alike.
         loose: whether multiples of one half are changed too.
-        coarse: primitives that the model computes by kernels of which only the absolute error is small.
+        coarse: primitives that the model computes by kernels of which only the absolute error is small, and whose
+            results may differ by that.
     """
 
     seed: int
@@ -62,7 +63,7 @@ class Rounding:
         alone = facts.rounding in {"result", "unit"}
         if not any(map(_is_inexact, plain)) or (alone and _moved(plain, operands)):
             return plain
-        if self.loose and eqn.primitive.name in self.coarse:
+        if eqn.primitive.name in self.coarse:
             return [self._changed_unit(result, least=1.0) for result in plain]
         if facts.rounding == "result":
             return [self._changed(result) for result in plain]
