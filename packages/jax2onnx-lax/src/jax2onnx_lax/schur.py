@@ -10,7 +10,6 @@ from jax import lax
 from jax2onnx.errors import UnsupportedCaseError
 from jax2onnx.plugin import Facts
 from jax2onnx_lax.folding import work_of_matrices
-from jax2onnx_lax.householder import hessenberg, householder_product
 from jax2onnx_lax.matrices import (
     Array,
     adjoint,
@@ -28,6 +27,7 @@ from jax2onnx_lax.matrices import (
     steps,
     tiny,
 )
+from jax2onnx_lax.real_schur import hessenberg_form, real_form
 
 if TYPE_CHECKING:
     from jax2onnx.plugin import BoundLowerings
@@ -48,14 +48,16 @@ def register(registry: BoundLowerings) -> None:
 
 
 def schur(a: Array, *, compute_schur_vectors: bool, sort_eig_vals: bool, select_callable: Any = None) -> Any:
-    """Return the triangular Schur forms of complex matrices and, if asked, the unitary matrices."""
+    """Return the Schur forms of matrices and, if asked, the unitary matrices.
+
+    The form of complex matrices is triangular. That of real ones has blocks of two on the diagonal, one for each pair
+    of complex eigenvalues.
+    """
     del select_callable
     if sort_eig_vals:
         raise UnsupportedCaseError("schur: sort_eig_vals", remedy="sort outside the model")
-    if not is_complex(a):
-        raise UnsupportedCaseError("schur: the form of real matrices", remedy="pass output='complex'")
     a, finite = finite_or_zero(a)
-    t, z = _triangular(a)
+    t, z = _triangular(a) if is_complex(a) else real_form(a)
     return nan_unless(finite, t, z) if compute_schur_vectors else nan_unless(finite, t)
 
 
@@ -101,11 +103,8 @@ def _triangular(a: Array) -> tuple[Array, Array]:
     if n < 2:
         return a, eye(a, n)
     a, scale = scaled(a)
-    packed, taus = hessenberg(a)
-    inner = householder_product(packed[..., 1:, :-1], taus)
-    start = jnp.pad(inner, [(0, 0)] * (a.ndim - 2) + [(1, 0), (1, 0)])
-    start = start + ((rows(a) == 0) & (columns(a) == 0)).astype(a.dtype)
-    form = _deflated(jnp.triu(packed, -1))
+    form, start = hessenberg_form(a)
+    form = _deflated(form)
 
     def unfinished(state: tuple[Any, Array, Array]) -> Array:
         step, t, _ = state
