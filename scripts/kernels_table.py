@@ -180,8 +180,8 @@ INTRODUCTION = """# The kernels of onnxruntime, in relative terms
 
 Written by `python scripts/kernels_table.py --write`, with onnxruntime {version}. Each float kernel of the default
 target is compared with float64 (float64 with the same formulas of numpy) over the whole range of its dtype, where
-results are normal numbers. The error is in units of the dtype's epsilon. *Digits are lost* from {accepted} on: there the result is
-right in absolute terms at most.
+results are normal numbers. The error is in units of the dtype's epsilon. *Digits are lost* from {accepted} on: there
+the result is right in absolute terms at most.
 
 What is done about it: `Sigmoid`, `Swish`, `Gelu`, `Mish`, `HardSigmoid`, `HardSwish`, `Elu`, `Selu`, `Celu` and the
 gates of `LSTM` and `GRU` are not used where a small result becomes a large one, in a logarithm, a denominator, a power

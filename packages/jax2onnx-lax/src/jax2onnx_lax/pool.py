@@ -189,7 +189,6 @@ def _exact_unless_finite(ctx: LoweringContext, x: ir.Value, y: ir.Value, pool: _
     total = ctx.stamp(ctx.op.ReduceSum(x, keepdims=0), ())
     finite = ctx.stamp(ctx.op.Less(ctx.stamp(ctx.op.Abs(total), ()), np.asarray(np.inf, dtype)), ())
     operand = windows.Operand(x, windows.aval(pool.shape, dtype), ctx.constant(bound(dtype, is_max=True)))
-    reduction = windows.single(lax.reduce_max)
-    exact = ctx.subgraph("exact", [], lambda _: windows.reduce(ctx, [operand], pool.window, reduction))
+    exact = ctx.subgraph("exact", [], lambda _: [windows.reduce_by(ctx, operand, pool.window, lax.max, lax.reduce_max)])
     pooled = ctx.subgraph("pooled", [], lambda _: [y])
     return ctx.op.emit("If", finite, then_branch=pooled, else_branch=exact)

@@ -72,13 +72,13 @@ def pooled(
     name: str, cumulate: Callable[..., jax.Array], pool_windows: Callable[..., ir.Value | None]
 ) -> Callable[..., ir.Value]:
     """Return the rule of a reduction over windows that ``pool_windows`` may emit as a pool."""
-    _, reduction, identity_of = _MONOIDS[name]
+    monoid = _MONOIDS[name]
 
     def rule(ctx: LoweringContext, x: ir.Value, *, window: windows.Window) -> ir.Value:
-        y = _whole_dims(ctx, x, window, reduction, cumulate)
+        y = _whole_dims(ctx, x, window, monoid[1], cumulate)
         if y is None:
             y = pool_windows(ctx, x, window)
-        return _unfolded(ctx, x, window, reduction, identity_of(ctx.aval_out.dtype)) if y is None else y
+        return _reduced(ctx, x, window, monoid) if y is None else y
 
     return rule
 
@@ -109,12 +109,12 @@ def _whole_dims(
     return value
 
 
-def _unfolded(
-    ctx: LoweringContext, x: ir.Value, window: windows.Window, reduction: Callable[..., jax.Array], identity: Any
-) -> ir.Value:
-    """Reduce over windows that have dims of their own; padding holds the identity of the reduction."""
-    operand = windows.Operand(x, ctx.avals_in[0], ctx.constant(identity))
-    return windows.reduce(ctx, [operand], window, windows.single(reduction))[0]
+def _reduced(ctx: LoweringContext, x: ir.Value, window: windows.Window, monoid: _Monoid) -> ir.Value:
+    """Reduce over windows; padding holds the identity of the operation."""
+    binary, reduction, identity_of = monoid
+    aval = ctx.avals_in[0]
+    operand = windows.Operand(x, aval, ctx.constant(identity_of(aval.dtype)))
+    return windows.reduce_by(ctx, operand, window, binary, reduction)
 
 
 def reduce_window(
@@ -188,10 +188,10 @@ def _by_monoid(
     ctx: LoweringContext, x: ir.Value, initial: ir.Value, window: windows.Window, monoid: _Monoid
 ) -> ir.Value:
     """Reduce windows by an operation, from its identity, and then take in the initial value."""
-    binary, reduction, identity_of = monoid
+    binary, _, identity_of = monoid
     dtype = ctx.avals_in[0].dtype
     identity = identity_of(dtype)
-    y = _unfolded(ctx, x, window, reduction, identity)
+    y = _reduced(ctx, x, window, monoid)
     known = ctx.known(1)
     if known is not None and np.array_equal(known, identity):
         return y

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -170,11 +171,66 @@ def reduce(ctx: LoweringContext, operands: Sequence[Operand], window: Window, fu
     return ctx.via_jax(reduce_unfolded, *values, avals=avals)  # type: ignore[no-any-return]
 
 
+_MOST_UNFOLDED = 32
+"""The greatest window whose elements get a dim of their own, which takes so many times the memory."""
+
+
+def reduce_by(
+    ctx: LoweringContext,
+    operand: Operand,
+    window: Window,
+    binary: Callable[..., jax.Array],
+    reduction: Callable[..., jax.Array],
+) -> ir.Value:
+    """Reduce over windows by an operation of two numbers, of which the operand's ``fill`` is the identity.
+
+    ``reduction`` reduces an array by it over some of its dims.
+    """
+    sizes = [*operand.aval.shape, *window.size, *window.out, *flat(window.padding)]
+    if not is_static(*sizes) or math.prod(window.size) <= _MOST_UNFOLDED or 0 in (*operand.aval.shape, *window.out):
+        return reduce(ctx, [operand], window, single(reduction))[0]
+    x, shape = _extended(ctx, operand, window)
+
+    def along_axes(a: jax.Array) -> jax.Array:
+        for axis in range(a.ndim):
+            a = _doubled(a, axis, window, binary)
+        return a
+
+    return ctx.via_jax(along_axes, x, avals=[aval(shape, operand.aval.dtype)])  # type: ignore[no-any-return]
+
+
+def _doubled(a: jax.Array, axis: int, window: Window, binary: Callable[..., jax.Array]) -> jax.Array:
+    """Reduce over windows along an axis, from windows of 1, 2, 4 ... elements: no array is greater than ``a``."""
+    step, stride = window.dilation[axis], window.strides[axis]
+    positions = (window.out[axis] - 1) * stride + 1
+    left, covered, width = window.size[axis], 0, 1
+    whole: jax.Array | None = None
+    while True:
+        if left & 1:
+            start = covered * step
+            part = lax.slice_in_dim(a, start, start + positions, axis=axis)
+            whole = part if whole is None else binary(whole, part)
+            covered += width
+        left >>= 1
+        if not left:
+            assert whole is not None
+            return lax.slice_in_dim(whole, 0, positions, stride, axis)
+        start = width * step
+        first = lax.slice_in_dim(a, 0, a.shape[axis] - start, axis=axis)
+        a = binary(first, lax.slice_in_dim(a, start, None, axis=axis))
+        width *= 2
+
+
 def _unfold(ctx: LoweringContext, operand: Operand, window: Window) -> tuple[ir.Value, Shape]:
+    x, shape = _extended(ctx, operand, window)
+    return unfold(ctx, x, shape, out=window.out, window=window.size, strides=window.strides, dilation=window.dilation)
+
+
+def _extended(ctx: LoweringContext, operand: Operand, window: Window) -> tuple[ir.Value, Shape]:
+    """Dilate and pad an array as a window asks; return the value and its shape."""
     dtype, fill = operand.aval.dtype, operand.fill
     x, shape = dilate(ctx, operand.value, operand.aval.shape, dtype=dtype, dilation=window.base_dilation, fill=fill)
-    x, shape = pad(ctx, x, shape, window.padding, fill)
-    return unfold(ctx, x, shape, out=window.out, window=window.size, strides=window.strides, dilation=window.dilation)
+    return pad(ctx, x, shape, window.padding, fill)
 
 
 def single(reduction: Callable[..., jax.Array]) -> Reduce:
