@@ -11,8 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
-import onnx
-
 from jax2onnx._accepted import nearest
 from jax2onnx.errors import InputSpecError
 
@@ -126,6 +124,8 @@ def model_first(model: Any, fn: Any) -> tuple[Any, Any]:
 
 
 def _is_model(value: Any) -> bool:
+    import onnx  # noqa: PLC0415 - the options are read where nothing heavy may be imported
+
     return isinstance(value, str | os.PathLike | onnx.ModelProto)
 
 
