@@ -91,7 +91,7 @@ def test_names_are_those_of_the_model():
     [
         ({"inputs_as_nchw": ["picture"]}, "inputs_as_nchw: 'picture' is none of x, row"),
         ({"inputs_as_nchw": ["row"]}, "'row' has rank 2"),
-        ({"inputs_as_nchw": "x"}, "expected a list of names"),
+        ({"inputs_as_nchw": "x"}, "expected a list, got .x.; write inputs_as_nchw="),
         ({"outputs_as_nchw": ["x"]}, "outputs_as_nchw: 'x' is none of output_0, output_1"),
         ({"outputs_as_nchw": ["output_1"]}, "'output_1' has rank 2"),
     ],
