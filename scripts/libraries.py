@@ -248,6 +248,14 @@ def _shortened(inputs: str) -> str:
     return "], ".join(types[:2]) + f"], … {len(types) - 2} more"
 
 
+def _kept(path: Path | None) -> dict[tuple[str, str], Row]:
+    """Return the rows of a file that agreed, by package and program."""
+    if path is None or not path.exists():
+        return {}
+    rows = [Row(**fields) for fields in json.loads(path.read_text())]
+    return {(row.package, row.program): row for row in rows if row.outcome == AGREES}
+
+
 def main() -> int:
     """Run the programs, write the page; the exit code is 1 if any program fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -255,6 +263,7 @@ def main() -> int:
     parser.add_argument("--program", default="", help="the programs with this text in their names only")
     parser.add_argument("--separate", default=sys.executable, help=f"the interpreter that has {', '.join(SEPARATE)}")
     parser.add_argument("--write", action="store_true", help="write docs/libraries.md")
+    parser.add_argument("--rows", type=Path, help="a file that keeps the rows: what agreed before is not run again")
     parser.add_argument("--verbose", action="store_true", help="print all of what fails")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -263,14 +272,21 @@ def main() -> int:
         return 0
     chosen = registered(options.package, options.program)
     packages = list(dict.fromkeys(p.package for p in chosen))
+    kept = _kept(options.rows)
     rows = []
     for package in packages:
+        names = [p.name for p in chosen if p.package == package]
+        if all((package, name) in kept for name in names):
+            rows += [kept[package, name] for name in names]
+            continue
         python = options.separate if package in SEPARATE else sys.executable
         for row in collect(package, options.program, python):
             rows.append(row)
             print(f"{row.package}: {row.program}: {row.outcome} ({row.seconds} s, {row.nodes} nodes)", flush=True)
             if options.verbose and row.detail:
                 print(row.detail, flush=True)
+        if options.rows is not None:
+            options.rows.write_text(json.dumps(list(map(asdict, rows)), indent=1))
     if options.write:
         PAGE.write_text(render(rows))
     return 0 if all(row.outcome == AGREES for row in rows) else 1

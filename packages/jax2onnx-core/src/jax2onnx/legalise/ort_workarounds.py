@@ -9,6 +9,7 @@ import onnx_ir as ir
 from onnx_ir import DataType
 
 from jax2onnx.legalise.casts import like
+from jax2onnx.tidy.subgraphs import bodies, every_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -75,6 +76,57 @@ def keep_dims(graph: ir.Graph, node: ir.Node) -> None:
             return
 
 
+def keep_choices(graph: ir.Graph, node: ir.Node) -> None:
+    """Hide the conditions of the choices in the branches of an ``If`` that the optimiser may see to be constant.
+
+    The optimiser puts the nodes of the branch in the place of an ``If`` whose condition is constant. Where it does so
+    twice, one in the other, and the inner branch holds a further ``If``, onnxruntime crashes (1.24 to 1.32). For such
+    an inner node, with its condition ``c: bool[]``,
+
+    rewrite ``If(c)`` to ``If(Loop(1, c))``, whose body returns ``c``: the optimiser computes no loops.
+    """
+    del graph
+    if not _may_be_constant(node):
+        return
+    for body in bodies(node):
+        for inner in list(body):
+            if inner.op_type == "If" and _may_be_constant(inner) and _holds_choice(inner):
+                _hide_condition(body, inner)
+
+
+def _may_be_constant(choice: ir.Node) -> bool:
+    condition = choice.inputs[0]
+    assert condition is not None
+    return not _varies(condition, frozenset())
+
+
+def _holds_choice(node: ir.Node) -> bool:
+    return any(inner.op_type == "If" for body in bodies(node) for inner in every_node(body))
+
+
+def _hide_condition(graph: ir.Graph, choice: ir.Node) -> None:
+    """Let a loop of one iteration pass the condition of an ``If`` on."""
+    condition = choice.inputs[0]
+    assert condition is not None
+    iteration, going, carried = (ir.Value(shape=ir.Shape(()), type=ir.TensorType(t)) for t in _LOOP)
+    goes_on = ir.node("Identity", [going], outputs=[like(going, DataType.BOOL)])
+    passed = ir.node("Identity", [carried], outputs=[like(carried, DataType.BOOL)])
+    body = ir.Graph(
+        [iteration, going, carried],
+        [goes_on.outputs[0], passed.outputs[0]],
+        nodes=[goes_on, passed],
+        name="condition",
+    )
+    trips = _constant(graph, choice, np.asarray(1, np.int64))
+    loop = ir.node("Loop", [trips, None, condition], {"body": body}, outputs=[like(condition, DataType.BOOL)])
+    loop.metadata_props.update(choice.metadata_props)
+    choice.replace_input_with(0, _insert(graph, choice, loop))
+
+
+_LOOP = (DataType.INT64, DataType.BOOL, DataType.BOOL)
+"""What the body of a loop takes that carries a condition: the iteration, whether it goes on, the condition."""
+
+
 def _unsqueeze(graph: ir.Graph, node: ir.Node, count: int) -> None:
     """Put dims of 1 before the result of a node, which is to have as many dims less; its users take the new value."""
     value = node.outputs[0]
@@ -96,6 +148,7 @@ def _unsqueeze(graph: ir.Graph, node: ir.Node, count: int) -> None:
 _NODE_WORKAROUNDS: Mapping[str, tuple[NodeWorkaround, ...]] = {
     **dict.fromkeys(_NEUTRAL, (keep_dims, keep_near_neutral)),
     "Pow": (keep_dims,),
+    "If": (keep_choices,),
 }
 """Operator -> the rewrites of its nodes, in order, before they are legalised."""
 
