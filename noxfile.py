@@ -147,7 +147,7 @@ def checks(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def runtime(session: nox.Session) -> None:
-    """Try onnxruntime's optimiser and the digits of its kernels, measure memory; write docs/coverage/ (three minutes)."""
+    """Try onnxruntime's optimiser and the digits of its kernels, and memory; write docs/coverage/ (three minutes)."""
     _install(session)
     for name in ("optimiser", "kernels", "memory"):
         session.run("python", f"scripts/{name}_table.py", "--write", env={"JAX_PLATFORMS": "cpu"})
