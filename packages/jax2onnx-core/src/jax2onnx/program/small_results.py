@@ -64,7 +64,7 @@ class _Marker:
         return Program(program.inputs, eqns, program.outputs)
 
     def _mark_equation(self, eqn: Eqn, needs: Mapping[Var, Need], *, shared: bool) -> Eqn:
-        small = any(needs[v].floor < _MATTERS_BELOW for v in eqn.outputs if v in needs)
+        small = not needs.keys().isdisjoint(eqn.outputs)
         if not small and not eqn.bodies:
             return eqn
         bodies: list[Body] = []
@@ -102,7 +102,7 @@ class _Marker:
         """Return the operands of which small numbers have to be exact."""
         if eqn.bodies:
             return self._operands_of_bodies(eqn, found)
-        need = _joined(found.get(v) for v in eqn.outputs)
+        need = None if found.keys().isdisjoint(eqn.outputs) else _joined(map(found.get, eqn.outputs))
         if eqn.facts.small is not None:
             pairs: Iterable[tuple[Atom, Need]] = eqn.facts.small(eqn, need)
             return pairs
@@ -181,9 +181,8 @@ def _joined(needs: Iterable[Need | None]) -> Need | None:
 def _add(found: dict[Var, Need], pairs: Iterable[tuple[Atom, Need]]) -> None:
     for atom, need in pairs:
         if isinstance(atom, Var) and need.floor < _MATTERS_BELOW and _is_inexact(atom.aval.dtype):
-            both = _joined([need, found.get(atom)])
-            assert both is not None
-            found[atom] = both
+            known = found.get(atom)
+            found[atom] = need if known is None else Need(min(need.floor, known.floor), need.sums or known.sums)
 
 
 @functools.lru_cache(maxsize=64)
