@@ -117,8 +117,8 @@ _COMPARISON = (
         "--kind",
         "kinds",
         metavar="KIND",
-        type=click.Choice(("ordinary", "large", "special")),
-        text="Kind of inputs to draw: ordinary, large or special (default: all)",
+        type=click.Choice(("ordinary", "moderate", "large", "special")),
+        text="Kind of inputs to draw (default: all)",
     ),
     click.option("--seed", type=int, default=0, help="Seed of the drawn inputs."),
 )
