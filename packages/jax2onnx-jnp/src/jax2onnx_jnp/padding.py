@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _Widths = tuple[tuple[int, int], ...]
 
-_DTYPES = frozenset(
+DTYPES = frozenset(
     (
         *("bool", "bfloat16", "float16", "float32", "float64"),
         *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -61,7 +61,7 @@ def _fusion(mode: str, sides: tuple[int, int], place: str, primitive: str, opset
         examples=[[(3,) * rank] for rank in range(1, 6 if mode == "edge" else 4)],
         kwargs=_widths,
         emit={opset: emit},
-        dtypes=_DTYPES,
+        dtypes=DTYPES,
         primitives=frozenset({"concatenate", primitive}),
     )
 

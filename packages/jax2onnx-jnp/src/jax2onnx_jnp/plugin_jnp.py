@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @hookimpl
 def jax2onnx_register_fusions(registry: BoundFusions) -> None:
-    """Register padding."""
-    from jax2onnx_jnp import padding
+    """Register padding, resizing and slices with a step."""
+    from jax2onnx_jnp import padding, resize, slicing
 
-    registry.add(*padding.FUSIONS)
+    registry.add(*padding.FUSIONS, *resize.FUSIONS, *slicing.FUSIONS)
 
 
 @hookimpl

@@ -43,7 +43,7 @@ from jax2onnx.errors import CheckError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["CheckReport", "OutputReport", "combine", "compare", "type_of"]
+__all__ = ["CheckReport", "OutputReport", "combine", "compare", "finite_part", "is_finite", "type_of"]
 
 Array = np.ndarray[Any, Any]
 Arrays = Sequence[Array]
@@ -210,6 +210,18 @@ def combine(reports: Sequence[OutputReport]) -> OutputReport:
 def type_of(array: Any) -> str:
     """Return the dtype and shape of an array as text, for example ``float32[2, 3]``."""
     return f"{array.dtype}{list(array.shape)}"
+
+
+def is_finite(array: Array) -> bool:
+    """Return whether an array has neither NaN nor infinities."""
+    return bool(np.all(np.isfinite(_wide(array))))
+
+
+def finite_part(want: Array, got: Array) -> Array:
+    """Return a result of a model with what is wanted where that is not finite."""
+    if want.shape != got.shape or want.dtype != got.dtype:
+        return got
+    return np.where(np.isfinite(_wide(want)), got, want)
 
 
 def _tolerance(

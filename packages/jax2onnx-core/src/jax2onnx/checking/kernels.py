@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Coarse", "coarse_primitives"]
+__all__ = ["Coarse", "coarse_primitives", "keeps_local"]
 
 _COARSE = {
     "Celu": ("expm1",),
@@ -62,6 +62,21 @@ def coarse_primitives(model: onnx.ModelProto | str | os.PathLike[str]) -> Coarse
             results.update(_COARSE.get(operator, ()))
             gates.update(_RECURRENT.get(operator, ()))
     return Coarse(frozenset(results), frozenset(gates))
+
+
+def keeps_local(model: onnx.ModelProto | str | os.PathLike[str]) -> bool:
+    """Return whether a model, or the one of a path, interpolates by ``Resize``.
+
+    What is not finite stays near its place there. JAX multiplies by a matrix of weights, most of them zero, and has NaN
+    in the whole image; docs/numerics.md tells this.
+    """
+    proto = model if isinstance(model, onnx.ModelProto) else onnx.load(model, load_external_data=False)
+    nodes = [node for graph in (proto.graph, *proto.functions) for node in graph.node]
+    return any(node.op_type == "Resize" and _mode(node) != "nearest" for node in nodes)
+
+
+def _mode(node: onnx.NodeProto) -> str:
+    return next((attribute.s.decode() for attribute in node.attribute if attribute.name == "mode"), "nearest")
 
 
 def _operators(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:

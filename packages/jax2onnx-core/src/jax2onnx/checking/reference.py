@@ -45,6 +45,7 @@ class Reference:
         outputs_as_nchw: which outputs the model has channels-first.
         facts: what is known of primitives, among it where rounding errors arise.
         coarse: primitives that the model computes by kernels of which only the absolute error is small.
+        local: whether what is not finite may spread further in JAX than in the model.
     """
 
     opened: Opened
@@ -54,6 +55,7 @@ class Reference:
     outputs_as_nchw: Images
     facts: FactTable
     coarse: Coarse
+    local: bool
 
     def feeds(self, arrays: Arrays, names: Names) -> list[Array]:
         """Return the program's inputs, and its state, as the model takes them under these names."""

@@ -82,17 +82,25 @@ class Operand:
     def read(self, atom: Atom, graph: Graph, *, sizes: bool) -> Atom | None:
         """Return what is compared with this operand where an atom of a program stands; None if it cannot be it.
 
-        With ``sizes``, a size of a dimension may stand for a constant, as programs compute sizes of symbolic dims.
+        ``sizes`` is for a search that ignores dtypes and literals: a size of a dimension may stand for a constant, as
+        programs compute sizes of symbolic dims, and a converted scalar for the scalar.
         """
         if self.scalar:
             atom = graph.scalars.get(atom, atom)
+        if self._fits(atom, graph, sizes=sizes):
+            return atom
+        if sizes and self.scalar and atom in graph.unconverted:
+            atom = graph.unconverted[atom]
+            if self._fits(atom, graph, sizes=sizes):
+                return atom
+        return None
+
+    def _fits(self, atom: Atom, graph: Graph, *, sizes: bool) -> bool:
         if self.node is not None:
-            fits = graph.maker.get(atom) == self.node.primitive
-        elif isinstance(self.atom, Const):
-            fits = isinstance(atom, Const) or (sizes and atom in graph.sizes)
-        else:
-            fits = True
-        return atom if fits else None
+            return graph.maker.get(atom) == self.node.primitive
+        if isinstance(self.atom, Const):
+            return isinstance(atom, Const) or (sizes and atom in graph.sizes)
+        return True
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -68,6 +68,7 @@ class Graph:
         producer: value -> the position of the equation that computes it.
         maker: value -> the primitive of that equation.
         scalars: broadcast (or converted) scalar -> the scalar.
+        unconverted: converted scalar -> the scalar in its own dtype.
         sizes: scalars that are computed from the sizes of inputs and constants alone.
     """
 
@@ -76,6 +77,7 @@ class Graph:
         self.producer: dict[Atom, int] = {}
         self.maker: dict[Atom, str] = {}
         self.scalars: dict[Atom, Atom] = {}
+        self.unconverted: dict[Atom, Atom] = {}
         self.sizes: set[Atom] = set()
         for position, eqn in enumerate(program.eqns):
             for variable in eqn.outputs:
@@ -92,6 +94,8 @@ class Graph:
         scalar = self.scalars.get(operand, operand)
         if scalar.aval.shape != ():
             return
+        if eqn.facts.scalar == "convert":
+            self.unconverted[output] = self.unconverted.get(scalar, scalar)
         if eqn.facts.scalar == "broadcast" or through_converts:
             self.scalars[output] = scalar
         elif isinstance(scalar, Const):

@@ -127,7 +127,7 @@ class Known:
 
 def is_constant(eqn: Eqn) -> bool:
     """Return whether the results of an equation are constants wherever its operands are."""
-    if has_effect(eqn) or (eqn.origin is not None and eqn.origin.effects):
+    if eqn.facts.size or has_effect(eqn) or (eqn.origin is not None and eqn.origin.effects):
         return False
     avals = [atom.aval for atom in (*eqn.inputs, *eqn.outputs)]
     return all(isinstance(aval, ShapedArray) and is_static(*aval.shape) for aval in avals)

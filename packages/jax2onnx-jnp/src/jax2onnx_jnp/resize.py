@@ -1,0 +1,160 @@
+"""Emit ``jax.image.resize`` of dynamic sizes as ``Resize``, where JAX builds matrices of weights at each run."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jax import export
+
+from jax2onnx.plugin import Decline, Fusion, is_symbolic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import onnx_ir as ir
+
+    from jax2onnx.plugin import Candidate, LoweringContext
+
+_LARGEST_FACTOR = 16
+"""Factors that are tried: coordinates are far enough from where the nearest element changes."""
+
+_LAYOUTS = ("1,H,W,3", "H,W,3", "1,3,H,W", "H,W", "1,H,3", "1,H,8,3", "1,8,W,3")
+"""Images for the structures: those of the dims that are symbols are resized."""
+
+
+def _resized(method: str, antialias: bool, x: Any, *, shape: Sequence[Any] | None = None) -> Any:  # noqa: FBT001
+    """Resize; without a shape, make the symbolic dims twice as large."""
+    if shape is None:
+        shape = [2 * dim if is_symbolic(dim) else dim for dim in x.shape]
+    return jax.image.resize(x, shape, method, antialias)
+
+
+def _shape(candidate: Candidate) -> list[dict[str, Any]]:
+    return [{"shape": tuple(candidate.result.shape)}]
+
+
+def _factors(old: Sequence[Any], new: Sequence[Any]) -> dict[int, int]:
+    """Return for each axis that is resized by which factor it grows, or shrinks (then negative).
+
+    Raises:
+        Decline: a factor is no whole number.
+    """
+    factors: dict[int, int] = {}
+    for axis, (before, after) in enumerate(zip(old, new, strict=True)):
+        if before == after:
+            continue
+        for factor in range(2, _LARGEST_FACTOR + 1):
+            if after == factor * before:
+                factors[axis] = factor
+            elif before == factor * after:
+                factors[axis] = -factor
+        if axis not in factors:
+            raise Decline(f"the sizes {before} and {after} are no small multiples of each other")
+    return factors
+
+
+def _nearest(ctx: LoweringContext, x: ir.Value, *, shape: Sequence[Any]) -> ir.Value:
+    """Emit a resize to the nearest elements, which repeats elements."""
+    factors = _factors(ctx.avals_in[0].shape, shape)
+    if min(factors.values()) < 0:
+        raise Decline("the nearest element of a smaller image depends on how JAX rounds coordinates")
+    _require_kernel(ctx)
+    scales = np.asarray([factors.get(axis, 1) for axis in range(len(shape))], np.float32)
+    return ctx.op.Resize(
+        x,
+        None,
+        ctx.constant(scales),
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
+
+
+def _interpolated(
+    attributes: dict[str, Any],
+    antialias: bool,  # noqa: FBT001 - bound by name of the method
+    ctx: LoweringContext,
+    x: ir.Value,
+    *,
+    shape: Sequence[Any],
+) -> ir.Value:
+    """Emit a resize between elements: of the last two of four dims, as runtimes have it."""
+    old = ctx.avals_in[0].shape
+    factors = _factors(old, shape)
+    _require_kernel(ctx)
+    if any(abs(factor) & (abs(factor) - 1) for factor in factors.values()):
+        raise Decline("JAX rounds the coordinates where a factor is no power of two")
+    axes = list(factors)
+    others = [axis for axis in range(len(old)) if axis not in factors]
+    if len(axes) == 1 and len(others) == 3:
+        axes.insert(0, others.pop(1))
+    if len(axes) > 2 or len(others) > 2:
+        raise Decline("runtimes resize at most two of four dims")
+    order = [*others, *axes]
+    added = [*range(2 - len(others)), *range(2, 4 - len(axes))]
+    arranged = _transposed(ctx, x, old, order)
+    image = ctx.op.Unsqueeze(arranged, ctx.ints(*added)) if added else arranged
+    shrinks = min(factors.values()) < 0
+    if shrinks and not antialias and attributes["mode"] == "cubic":
+        raise Decline("onnxruntime moves transposes past the node, and has no such kernel then")
+    if antialias and shrinks:
+        attributes = {**attributes, "antialias": 1, "exclude_outside": 1}
+    sizes = iter([shape[axis] for axis in order])
+    target = [1 if axis in added else next(sizes) for axis in range(4)]
+    if not shrinks:
+        scales = np.ones(4, np.float32)
+        scales[4 - len(axes) :] = [factors.get(axis, 1) for axis in axes]
+        result = ctx.op.Resize(image, None, ctx.constant(scales), **attributes)
+    else:
+        result = ctx.op.Resize(image, None, None, ctx.shape(target), **attributes)
+    result = ctx.stamp(result, target)
+    new = [shape[axis] for axis in order]
+    flat = ctx.stamp(ctx.op.Squeeze(result, ctx.ints(*added)), new) if added else result
+    return _transposed(ctx, flat, new, np.argsort(order).tolist())
+
+
+def _transposed(ctx: LoweringContext, x: ir.Value, shape: Sequence[Any], perm: Sequence[int]) -> ir.Value:
+    if list(perm) == sorted(perm):
+        return x
+    return ctx.stamp(ctx.op.Transpose(x, perm=list(perm)), [shape[axis] for axis in perm])
+
+
+def _require_kernel(ctx: LoweringContext) -> None:
+    if not ctx.supports("Resize", ctx.aval_out.dtype):
+        raise Decline(f"the target has no Resize of {ctx.aval_out.dtype}")
+
+
+def _fusion(name: str, method: str, emit: Any, *, antialias: bool, primitive: str) -> Fusion:
+    return Fusion(
+        name=f"jax.image.resize({name})",
+        reference=functools.partial(_resized, method, antialias),
+        examples=[_example(layout) for layout in _LAYOUTS],
+        kwargs=_shape,
+        emit={18: emit},
+        primitives=frozenset({"dim_as_value", "iota", primitive}),
+    )
+
+
+def _example(layout: str) -> list[Any]:
+    return [jax.ShapeDtypeStruct(export.symbolic_shape(layout), np.float32)]
+
+
+def _interpolation(method: str, *, antialias: bool, **attributes: Any) -> Fusion:
+    smooth = ", antialias" if antialias else ""
+    emit = functools.partial(_interpolated, attributes, antialias)
+    return _fusion(f"{method}{smooth}", method, emit, antialias=antialias, primitive="dot_general")
+
+
+_CUBIC: dict[str, Any] = {"mode": "cubic", "cubic_coeff_a": -0.5, "exclude_outside": 1}
+
+FUSIONS: tuple[Fusion, ...] = (
+    _fusion("nearest", "nearest", _nearest, antialias=True, primitive="gather"),
+    _interpolation("linear", antialias=True, mode="linear"),
+    _interpolation("linear", antialias=False, mode="linear"),
+    _interpolation("cubic", antialias=True, **_CUBIC),
+    _interpolation("cubic", antialias=False, **_CUBIC),
+    _interpolation("cubic-pytorch", antialias=False, mode="cubic", cubic_coeff_a=-0.75),
+)
