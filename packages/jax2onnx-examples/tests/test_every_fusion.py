@@ -7,7 +7,6 @@ without any. Both models run in onnxruntime on the same ordinary, large and spec
 from __future__ import annotations
 
 import functools
-import itertools
 from typing import TYPE_CHECKING, Any
 
 import equinox  # noqa: F401 - its fusions are looked for once it is imported
@@ -105,7 +104,7 @@ def is_dynamic(case: Case) -> bool:
     return not all(isinstance(size, int) for spec in case.specs for size in spec.shape)
 
 
-@pytest.mark.parametrize("case", filter(is_dynamic, cases()), ids=str)
+@pytest.mark.parametrize("case", [case for case in cases() if is_dynamic(case)], ids=str)
 def test_fusion_of_dynamic_sizes(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load().registry(), "fusions", only(case.fusion))
     for opset in opsets(case.fusion):
@@ -115,7 +114,7 @@ def test_fusion_of_dynamic_sizes(case: Case, monkeypatch: pytest.MonkeyPatch) ->
         check(model, case, case.specs, sizes=[1, 4])
 
 
-@pytest.mark.parametrize("case", itertools.filterfalse(is_dynamic, cases()), ids=str)
+@pytest.mark.parametrize("case", [case for case in cases() if not is_dynamic(case)], ids=str)
 def test_fusion(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load().registry(), "fusions", only(case.fusion))
     # Compiled as a whole: one at a time, a test would spend its time on compiling JAX's operations.
