@@ -217,7 +217,7 @@ PLAIN: dict[str, tuple[Callable[..., Any], dict[str, int]]] = {
     "first": (lambda x: x[:, 0], {"Gather": 1}),
     "last": (lambda x: x[..., -1], {"Gather": 1}),
     "tail": (lambda x: x[:, 1:], {"Slice": 1}),
-    "strided": (lambda x: x[..., ::2], {"Gather": 1}),
+    "strided": (lambda x: x[..., ::2], {"Slice": 1}),
     "head": (lambda x: x[: x.shape[0] - 1, :, 1:3], {"Slice": 1}),
     "picked": (lambda x: x[:, :, jnp.asarray([3, 0, -1])], {"Gather": 1}),
 }

@@ -81,6 +81,15 @@ def test_a_window_of_nothing() -> None:
     check(to_onnx(function, specs), function, specs, sizes=[0, 1, 7])
 
 
+@pytest.mark.parametrize("value", [0.0, None])
+def test_a_window_of_a_dim_that_is_empty_at_run_time(value: float | None) -> None:
+    def function(x: jax.Array, u: jax.Array) -> Any:
+        return x.at[..., :1].set(u if value is None else value), x.at[:1].set(1.0), x[..., :1], x[:, -1:], x[:2]
+
+    specs = [("B", "N"), ("B", 1)]
+    check(to_onnx(function, specs), function, specs, sizes=[0, 1, 7])
+
+
 def test_jnp_functions_that_write_windows() -> None:
     def function(x: jax.Array) -> Any:
         padded = jnp.zeros((x.shape[0], 6)).at[:, 1:-1].set(x)

@@ -98,7 +98,8 @@ class _Window:
         axes = [self._start[k] for k in moving]
         partial = [d for d in axes if sizes[d] != 1]
         indices = indexing.components(ctx, indices, moving, len(self._start))
-        if partial and not self._batch:
+        stays = any(("window", d) in self.wanted for d in axes)
+        if stays and not self._batch:
             return self._sliced(x, indices, shape, axes)
         # Dims that are cut to a part become indexed elements: a point is an index vector and a place in those parts.
         points = {**self._batch, **window_axes(sizes, partial)}
@@ -133,7 +134,7 @@ class _Window:
     def _sliced(
         self, x: ir.Value, indices: ir.Value, shape: Sequence[Any], axes: Sequence[int]
     ) -> tuple[ir.Value, Axes]:
-        """Emit ``Slice``, as there is one window."""
+        """Emit ``Slice``, as there is one window; it may be empty at run time, where ``Gather`` fails."""
         ctx = self._ctx
         sizes = [self._sizes[d] for d in axes]
         out = window_axes([self._sizes[d] if d in axes else size for d, size in enumerate(shape)], range(len(shape)))

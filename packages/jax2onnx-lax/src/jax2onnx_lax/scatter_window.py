@@ -58,6 +58,9 @@ def emit_window(
     if combine is None and len(partial) == 1 and (scalar is None or not small):
         (d,) = partial
         window = ctx.reshape(updates, ctx.avals_in[2].shape, sizes)
+        if not is_static(shape[d]):
+            # The dim is at least 1 for JAX, and can be 0 at run time: then the window is empty too.
+            window = ctx.op.Slice(window, ctx.ints(0), ctx.shape([shape[d]]), ctx.ints(d))
         return _joined(ctx, x, window, d, (start[d], start[d] + sizes[d]))
     if not small:
         return None

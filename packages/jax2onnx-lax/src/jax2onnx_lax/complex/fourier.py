@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Parts: TypeAlias = tuple[Any, Any]
 """The real and the imaginary part."""
 
+_ROUNDED = 1e-15
+"""What is below it is the rounding error of a zero: a root's part that is not zero is above 1 / n."""
 _SPLIT = 256
 """From this length on an axis is transformed by factors of its length."""
 _DIRECT = 2048
@@ -128,8 +130,10 @@ def _matrix(n: Any, sign: int, dtype: Any) -> Parts:
 
 
 def _roots(order: Any, n: int, sign: int, dtype: Any) -> Parts:
+    """Return the parts of roots of unity. Quarter turns are exact: the transform of a real array is real there."""
     roots = np.exp(sign * 2j * np.pi * (order % max(n, 1)) / max(n, 1))
-    return jnp.asarray(roots.real, dtype), jnp.asarray(roots.imag, dtype)
+    re, im = (np.where(np.abs(part) < _ROUNDED, 0, part) for part in (roots.real, roots.imag))
+    return jnp.asarray(re, dtype), jnp.asarray(im, dtype)
 
 
 def _times(x: Any, matrix: Any) -> Any:
