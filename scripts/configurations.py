@@ -127,7 +127,7 @@ def settings() -> dict[str, Callable[[], AbstractContextManager[Any]]]:
 
 def export(case: Case, fn: Any) -> bytes:
     """Return the model of a case."""
-    model = to_onnx(fn, case.inputs, fusions=case.fusions, **case.example.options)
+    model = to_onnx(fn, case.inputs, fusions=case.fusions, **case.options)
     return model.SerializeToString(deterministic=True)
 
 

@@ -48,7 +48,7 @@ def write(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for case in cases():
         with x64(enabled=case.example.x64):
-            model = to_onnx(case.example.make(), case.inputs, fusions=case.fusions, **case.example.options)
+            model = to_onnx(case.example.make(), case.inputs, fusions=case.fusions, **case.options)
         for nodes in (model.graph.node, *(f.node for f in model.functions)):
             forget_sources(list(nodes))
         name = re.sub(r"[^\w.-]", "_", str(case))

@@ -159,4 +159,6 @@ def tridiagonal(a: Array, *, lower: bool) -> tuple[Array, Array, Array, Array]:
     packed, taus = hessenberg(below + diagonal + adjoint(below))
     d = jnp.linalg.diagonal(packed).real
     e = jnp.linalg.diagonal(packed, offset=-1).real
+    if jnp.iscomplexobj(packed):  # the diagonal is real, up to rounding
+        packed = jnp.where(rows(a) == columns(a), packed.real, packed)
     return jnp.where(rows(a) >= columns(a), packed, a), d, e, taus

@@ -49,6 +49,14 @@ class Case:
         inputs = self.example.inputs
         return list(inputs) if self.dynamic else static(inputs)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the export; static dims have no constraints."""
+        options: dict[str, Any] = dict(self.example.options)
+        if not self.dynamic:
+            options.pop("constraints", None)
+        return options
+
     def __str__(self) -> str:
         text = f"{self.example.context}.{self.name}"
         return text if self.fusions else f"{text}-plain"
@@ -113,7 +121,7 @@ def run(case: Case) -> onnx.ModelProto:
     with x64(enabled=example.x64):
         fn = example.make()
         inputs = case.inputs
-        model: onnx.ModelProto = to_onnx(fn, inputs, fusions=case.fusions, **example.options)
+        model: onnx.ModelProto = to_onnx(fn, inputs, fusions=case.fusions, **case.options)
         if case.fusions:
             _LATEST[:] = [(case, model)]
         elif model == _with_fusions(case, fn):
@@ -139,7 +147,7 @@ def _with_fusions(case: Case, fn: Any) -> onnx.ModelProto:
     for latest, model in _LATEST:
         if latest.example is case.example and latest.dynamic == case.dynamic:
             return model
-    model = to_onnx(fn, case.inputs, **case.example.options)
+    model = to_onnx(fn, case.inputs, **case.options)
     assert isinstance(model, onnx.ModelProto)
     return model
 

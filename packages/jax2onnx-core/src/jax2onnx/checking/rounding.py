@@ -70,7 +70,10 @@ class Rounding:
         if facts.rounding == "unit":
             return [self._changed_unit(result) for result in plain]
         rank = _rank(facts, eqn.params)
-        changed = bind_equation(eqn, [self._operand(operand, rank) for operand in operands])
+        steps = _steps(facts, operands)
+        changed = bind_equation(eqn, [self._operand(operand, rank, steps) for operand in operands])
+        if facts.rounding == "matrix":  # what is computed, such as orthogonal vectors, has errors of its own
+            changed = [self._operand(result, rank, steps) for result in changed]
         results = [self._nearby(*pair) for pair in zip(plain, changed, strict=True)]
         if rank and self.seed % 2:
             return [_undetermined(result, operands, rank) for result in results]
@@ -97,8 +100,11 @@ class Rounding:
         unit = np.maximum(np.abs(array.astype(_wide(array))), least)
         return _with(array, np.zeros(array.shape, bool), self._moved_by(array, unit))
 
-    def _operand(self, value: Any, rank: int) -> Any:
-        """Return an operand changed in each of its terms, or by a unit of the largest number in the last axes."""
+    def _operand(self, value: Any, rank: int, steps: float) -> Any:
+        """Return an operand changed in each of its terms, or by a unit of the largest number in the last axes.
+
+        ``steps`` multiplies the unit.
+        """
         if not _is_inexact(value):
             return value
         array = np.asarray(value)
@@ -107,7 +113,7 @@ class Rounding:
             axes = tuple(range(max(0, array.ndim - rank), array.ndim))
             finite = np.where(np.isfinite(unit), unit, 0)
             unit = np.broadcast_to(finite.max(axes, keepdims=True), unit.shape)
-        return _with(array, np.zeros(array.shape, bool), self._moved_by(array, unit))
+        return _with(array, np.zeros(array.shape, bool), self._moved_by(array, unit * steps))
 
     def _nearby(self, plain: Any, changed: Any) -> Any:
         """Return the results of changed operands. Strict rounding keeps multiples of one half."""
@@ -294,6 +300,14 @@ def _rank(facts: Facts, params: Any) -> int:
     if facts.rounding == "rows":
         return len(params.get("fft_lengths", (0,)))
     return 2 if facts.rounding == "matrix" else 0
+
+
+def _steps(facts: Facts, operands: Sequence[Any]) -> float:
+    """Return how many errors of an algorithm for matrices add up in a number: the root of the number of its steps."""
+    if facts.rounding != "matrix":
+        return 1.0
+    sizes = [size for operand in operands for size in np.shape(operand)[-2:]]
+    return float(np.sqrt(max(sizes, default=1) or 1))
 
 
 def _undetermined(result: Any, operands: Sequence[Any], rank: int) -> Any:

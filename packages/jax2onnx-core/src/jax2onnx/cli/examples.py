@@ -65,7 +65,7 @@ def export(*, name: str, output: Path | None, no_fusions: bool) -> None:
             case.inputs,
             path,
             fusions=case.fusions,
-            **example.options,
+            **case.options,
         )
     summary = summarise(path)
     click.echo(f"{path}: {brief(summary)}")
