@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -208,9 +209,10 @@ def select_and_gather_add(
     def select(arrays: Sequence[jax.Array], _: Sequence[jax.Array], axes: Sequence[int]) -> list[jax.Array]:
         keys, values = _elements(arrays[1], axes), _elements(arrays[0], axes)
         first_key, first_value = lax.full_like(keys[0], worst), lax.full_like(values[0], 0)
-        return [_select(select_prim, [first_key, *keys], [first_value, *values])]
+        return [_select(select_prim, [first_key, *keys], [first_value, *values], [None, *inside])]
 
     _refuse_symbolic(ctx, window)
+    inside = _inside(window, ctx.avals_in[1].shape)
     given = [
         windows.Operand(tangents, ctx.avals_in[0], ctx.constant(0, ctx.avals_in[0].dtype)),
         windows.Operand(operand, ctx.avals_in[1], ctx.constant(worst)),
@@ -251,7 +253,8 @@ def _selected_places(ctx: LoweringContext, operand: ir.Value, window: windows.Wi
     ]
 
     def select(arrays: Sequence[jax.Array], _: Sequence[jax.Array], axes: Sequence[int]) -> list[jax.Array]:
-        return [_select(select_prim, _elements(arrays[0], axes), _elements(arrays[1], axes))]
+        keys = _elements(arrays[0], axes)
+        return [_select(select_prim, keys, _elements(arrays[1], axes), [None] * len(keys))]
 
     return windows.reduce(ctx, operands, window, select)[0]
 
@@ -277,10 +280,39 @@ def _elements(x: jax.Array, axes: Sequence[int]) -> list[jax.Array]:
     return [lax.index_in_dim(x, i, keepdims=False) for i in range(count)]
 
 
-def _select(select_prim: Any, keys: Sequence[jax.Array], values: Sequence[jax.Array]) -> jax.Array:
-    """Walk through the keys in order, keep each that wins against the next; return the value of the last one kept."""
+def _inside(window: windows.Window, shape: Sequence[Any]) -> list[np.ndarray[Any, Any] | None]:
+    """Return, for each element of the windows, in which windows it is one of the array, not padding.
+
+    None: in all of them, or it depends on a symbolic dim.
+    """
+    along: list[list[np.ndarray[Any, Any]]] = []
+    for axis, size in enumerate(window.size):
+        if window.is_whole(axis) or not is_static(shape[axis], window.out[axis], *window.padding[axis]):
+            along.append([np.ones(1, np.bool_)] * size)
+            continue
+        first = np.arange(window.out[axis]) * window.strides[axis] - window.padding[axis][0]
+        places = [first + element * window.dilation[axis] for element in range(size)]
+        base = window.base_dilation[axis]
+        end = (shape[axis] - 1) * base + 1
+        along.append([(place >= 0) & (place < end) & (place % base == 0) for place in places])
+    masks = [functools.reduce(np.logical_and.outer, element) for element in itertools.product(*along)]
+    return [None if mask.all() else mask for mask in masks]
+
+
+def _select(
+    select_prim: Any,
+    keys: Sequence[jax.Array],
+    values: Sequence[jax.Array],
+    inside: Sequence[np.ndarray[Any, Any] | None],
+) -> jax.Array:
+    """Walk through the keys in order, keep each that wins against the next; return the value of the last one kept.
+
+    Padding is passed over, as XLA does: it would win against NaN.
+    """
     key, value = keys[0], values[0]
-    for next_key, next_value in zip(keys[1:], values[1:], strict=True):
+    for next_key, next_value, mask in zip(keys[1:], values[1:], inside[1:], strict=True):
         wins = select_prim.bind(key, next_key)
+        if mask is not None:
+            wins = wins | ~mask
         key, value = lax.select(wins, key, next_key), lax.select(wins, value, next_value)
     return value

@@ -34,6 +34,8 @@ __all__ = ["Perturbed", "Rounding"]
 
 Array = np.ndarray[Any, Any]
 
+_RARE = 2.0**-9
+"""Up to this distance from the next number of the dtype, one in 256 numbers at most is a multiple of one half."""
 _BUDGET = 4000
 """How many equations of loops are evaluated one by one. What a longer loop computes is changed as one equation's."""
 
@@ -285,6 +287,7 @@ def _wide(array: Array) -> Any:
 
 
 def _is_half_integer(array: Array) -> Array:
+    """Return which numbers are multiples of one half, and are not so by chance: their dtype has others near them."""
     wide = array.astype(_wide(array))
     with np.errstate(invalid="ignore", over="ignore"):
         doubled = 2 * wide
@@ -292,7 +295,9 @@ def _is_half_integer(array: Array) -> Array:
             whole = (np.floor(doubled.real) == doubled.real) & (np.floor(doubled.imag) == doubled.imag)
         else:
             whole = np.floor(doubled) == doubled
-        return np.asarray(whole & (np.abs(wide) <= LARGEST_EXACT))
+        size = np.abs(wide)
+        near = size * float(finfo(array.dtype).eps) if _is_inexact(array) else np.zeros(size.shape)
+        return np.asarray(whole & (size <= LARGEST_EXACT) & (near <= _RARE))
 
 
 def _rank(facts: Facts, params: Any) -> int:
