@@ -33,6 +33,7 @@ __all__ = ["explained", "internal", "named_error", "user_line"]
 
 _MOST_TRIALS = 24
 """How many changes of the inputs are tried after an error, each by a trace."""
+_LARGEST_BOUND = 64
 _MOST_SECONDS = 6.0
 """How long they are tried; a trial that has begun ends."""
 _LINK = re.compile(r" \(https?:[^)]*\)")
@@ -210,6 +211,7 @@ class _Explanation:
         """Yield inputs that were perhaps meant, the likely ones first."""
         yield from self._with_modes()
         numbers = dict.fromkeys(_NUMBER.findall(message))
+        yield from self._with_bounds(sorted(map(int, numbers)))
         makers = (_other_dtypes, partial(_other_dims, numbers=list(numbers)), _other_ranks)
         for make in makers:
             for index, spec in enumerate(self.inputs.specs):
@@ -225,6 +227,14 @@ class _Explanation:
             is_given = name in kwargs or (place < len(args) and parameter.kind is not parameter.KEYWORD_ONLY)
             if name in MODES and not is_given and parameter.default is not parameter.empty:
                 yield f"pass static={{{name!r}: {MODES[name]}}}", self.inputs.with_static(name, MODES[name])
+
+    def _with_bounds(self, numbers: Sequence[int]) -> Iterator[tuple[str, Inputs]]:
+        """Yield the inputs with a symbolic dim that is at least a number of the message."""
+        for number in numbers:
+            for symbol in reversed(self.inputs.symbols):
+                if 1 < number <= _LARGEST_BOUND:
+                    constraint = f"{symbol} >= {number}"
+                    yield f"pass constraints=['{constraint}'] if that always holds", self.inputs.constrained(constraint)
 
     def _with_aval(self, index: int, aval: Any) -> Inputs:
         specs = list(self.inputs.specs)

@@ -11,6 +11,10 @@ __all__ = ["comparison_remedy", "first_line", "symbolic_dims_remedy", "tracing_r
 _COMPARISON = re.compile(r"'(?P<left>[^']*)' (?P<operator>[<>]=?|==) '(?P<right>[^']*)'")
 _REMAINDER = re.compile(r"mod\((?P<dim>[^,]+), (?:- )?(?P<divisor>\d+)\)")
 _REMAINDER_BY_DIM = re.compile(r"mod\([^,()]+, [^,()]+\)")
+_OF_NUMBER_BY_DIM = re.compile(r"(?:mod|floordiv)\((?P<number>\d+), (?P<dim>[^(),]+)\)")
+_PADDING = re.compile(r"axis size \(= (?P<dim>[^()]+)\) .* padding length \(= (?P<padding>\d+)\)")
+_CLIPPED = re.compile(r"(?:min\(|max\(0, )(?P<dim>[A-Za-z_]\w*)(?:,| -) (?P<number>\d+)\)")
+"""The sizes of ``x[:4]`` and ``x[-4:]``: ``min(N, 4)`` and ``N - max(0, N - 4)``."""
 _UNEQUAL_SHAPES = re.compile(r"incompatible shapes for \w+: (?P<shapes>\(.*\))")
 _SHAPE = re.compile(r"\(((?:[^()]|\([^()]*\))*)\)")
 _COMMA = re.compile(r",\s*(?![^()]*\))")
@@ -42,6 +46,9 @@ def tracing_remedy(error: BaseException) -> str:
 def comparison_remedy(error: BaseException) -> str:
     """Return the constraints that would decide a comparison of dims, in the grammar of ``jax.export`` (>=, <=, ==)."""
     message = str(error)
+    small = _OF_NUMBER_BY_DIM.search(message)
+    if small is not None:
+        return _at_least(small["dim"], int(small["number"]) + 1)
     comparison = _COMPARISON.search(message)
     if comparison is not None:
         return _deciding_constraints(*comparison.groups())
@@ -67,6 +74,12 @@ def symbolic_dims_remedy(error: BaseException) -> str | None:
         return _AS_NUMBER
     if "rest is mod(" in message:
         return comparison_remedy(error)
+    padding = _PADDING.search(message)
+    if padding is not None:  # reflection needs one element more than it returns
+        return _at_least(padding["dim"], int(padding["padding"]) + 1)
+    clipped = _CLIPPED.search(message)
+    if clipped is not None:
+        return _at_least(clipped["dim"], int(clipped["number"]))
     unequal = _UNEQUAL_SHAPES.search(message)
     if unequal is None:
         return None
@@ -75,6 +88,10 @@ def symbolic_dims_remedy(error: BaseException) -> str | None:
         return None
     constraints = ", ".join(f"'{left} == {right}'" for left, right in pairs)
     return f"name equal dimensions alike in the specs, or pass constraints=[{constraints}] if that always holds"
+
+
+def _at_least(dim: str, number: int) -> str:
+    return f"pass constraints=['{dim} >= {max(number, 2)}'] if that always holds, or give the dimension as an int"
 
 
 def _deciding_constraints(left: str, operator: str, right: str) -> str:

@@ -39,6 +39,7 @@ ACCEPTED = (
 _TYPED = re.compile(r"^\s*(?P<dtype>[a-z]\w*)\s*\[(?P<shape>[^\]]*)\]\s*$")
 _SYMBOL = re.compile(r"[A-Za-z_]\w*(?!\w*\s*\()")
 _BOUND = re.compile(r"^\s*(?P<dim>.*\S)\s*(?P<operator>>=|<=|==)\s*(?P<number>\d+)\s*$")
+_MOST_SMALL_NUMBERS = 17
 _DIVISIBLE = re.compile(r"^\s*mod\((?P<dim>[^,]+),\s*(?P<by>\d+)\)\s*==\s*0\s*$")
 _CONCRETE = (np.ndarray, np.generic, jax.Array, float, complex)
 _NO_NUMBERS = "OSUVMm"
@@ -100,12 +101,14 @@ class Inputs:
         tree: the structure of the call's ``(args, kwargs)``; static values are in it.
         symbols: the names of the symbolic dims.
         warnings: messages to show the user.
+        constraints: what holds between symbolic dims, as the user says it.
     """
 
     specs: tuple[InputSpec, ...]
     tree: Any
     symbols: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
 
     @property
     def switches(self) -> tuple[int, ...]:
@@ -116,6 +119,17 @@ class Inputs:
         """Call ``fn`` with the flat ``leaves`` arranged as its positional and keyword arguments."""
         args, kwargs = released(jax.tree_util.tree_unflatten(self.tree, leaves))
         return fn(*args, **kwargs)
+
+    def constrained(self, constraint: str) -> Inputs:
+        """Return these inputs with a further constraint between their symbolic dims."""
+        constraints = (*self.constraints, constraint)
+        dims = _Dims(constraints)
+        specs = []
+        for spec in self.specs:
+            shape = [dims.parse(str(dim) if is_symbolic(dim) else dim) for dim in spec.aval.shape]
+            aval = jax.ShapeDtypeStruct(shape, spec.aval.dtype, weak_type=spec.aval.weak_type)
+            specs.append(replace(spec, aval=aval))
+        return replace(self, specs=tuple(specs), constraints=constraints)
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the positional and keyword arguments, with specs in the places of arrays."""
@@ -182,7 +196,7 @@ def parse_inputs(
     if input_names is not None:
         specs = _renamed(specs, input_names)
     _check_distinct(spec.name for spec in specs)
-    return Inputs(tuple(specs), tree, tuple(dims.symbols), arranged.warnings)
+    return Inputs(tuple(specs), tree, tuple(dims.symbols), arranged.warnings, tuple(constraints))
 
 
 def described(aval: Any) -> str:
@@ -378,7 +392,7 @@ class _Dims:
     """
 
     def __init__(self, constraints: Sequence[str]) -> None:
-        complete = [*constraints, *_with_negative_divisors(constraints)]
+        complete = [*constraints, *_with_negative_divisors(constraints), *_with_small_numbers(constraints)]
         try:
             self._scope = export.SymbolicScope(complete)
         except (*_SYMBOL_ERRORS, InconclusiveDimensionOperation) as error:
@@ -491,6 +505,21 @@ def _with_negative_divisors(constraints: Sequence[str]) -> list[str]:
             dim, divisor = match.groups()
             mirrored.append(f"mod({dim}, -{divisor}) == 0")
     return mirrored
+
+
+def _with_small_numbers(constraints: Sequence[str]) -> list[str]:
+    """Return ``mod(1, N) == 1`` and ``floordiv(1, N) == 0`` for ``N >= 2``, and so on for the numbers below a bound.
+
+    JAX does not see it by itself: ``jnp.pad(x, 1, mode='wrap')`` asks for the remainder of the padding by the size.
+    """
+    found = []
+    for constraint in constraints:
+        match = _BOUND.match(constraint)
+        if match is None or match["operator"] != ">=" or "(" in match["dim"]:
+            continue
+        for number in range(1, min(int(match["number"]), _MOST_SMALL_NUMBERS)):
+            found += [f"mod({number}, {match['dim']}) == {number}", f"floordiv({number}, {match['dim']}) == 0"]
+    return found
 
 
 def _check_width(dtype: Any) -> None:

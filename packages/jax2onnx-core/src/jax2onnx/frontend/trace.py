@@ -247,7 +247,7 @@ def _explained_errors(inputs: Inputs) -> Iterator[None]:
             where=_user_line(error),
             remedy=tracing_remedy(error),
         ) from error
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, AssertionError) as error:
         remedy = symbolic_dims_remedy(error) if inputs.symbols else None
         if remedy is None:
             raise
