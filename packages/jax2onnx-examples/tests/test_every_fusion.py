@@ -19,7 +19,7 @@ from jax2onnx.errors import OpsetError
 from jax2onnx.plugin.loader import load
 from jax2onnx.plugin.lowerings import MIN_OPSET
 from jax2onnx.plugin.registry import Named
-from jax2onnx.testing import RUNTIME_ERRORS, Runner, compare, draw, nudge
+from jax2onnx.testing import RUNTIME_ERRORS, Runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -119,16 +119,7 @@ def test_fusion(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load().registry(), "fusions", only(case.fusion))
     # Compiled as a whole: one at a time, a test would spend its time on compiling JAX's operations.
     function = jax.jit(case)
-    plain = Runner(to_onnx(case, case.specs, opset=newest(), fusions=False))
-    batches = []
-    for batch in draw(case.specs):
-        expected = evaluate(function, batch.arrays)
-        nearby = functools.cache(
-            lambda arrays=batch.arrays: [evaluate(function, nudge(arrays, k)) for k in range(NUDGES)]
-        )
-        primitive = plain.run(batch.arrays)
-        compare(expected, primitive, plain.output_names, nudged=nearby)
-        batches.append((batch, expected, primitive, nearby))
+    check(to_onnx(case, case.specs, opset=newest(), fusions=False), function, case.specs)
     for opset in opsets(case.fusion):
         reports: list[FusionReport] = []
         model = to_onnx(case, case.specs, opset=opset, explain=reports.append)
@@ -138,11 +129,7 @@ def test_fusion(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
             assert report.found, f"opset {opset}: {report}"
         else:
             assert [m.reason for m in report.missed] == [f"declined: {reason}"], f"opset {opset}: {report}"
-        emitted = Runner(model)
-        for batch, expected, primitive, nearby in batches:
-            fused = emitted.run(batch.arrays)
-            for other in (expected, primitive):
-                compare(other, fused, emitted.output_names, nudged=nearby)
+        check(model, function, case.specs)
 
 
 # The reference at its first example, but for those that JAX itself takes in float32 only: their carry changes dtype.
