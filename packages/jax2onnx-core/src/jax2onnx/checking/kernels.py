@@ -34,6 +34,8 @@ _COARSE = {
 _RECURRENT = {"GRU": ("logistic", "tanh"), "LSTM": ("logistic", "tanh"), "RNN": ("tanh",)}
 """Likewise, of operators whose own results these primitives are multiplied into."""
 
+_MAGNIFYING = frozenset({"Div", "Log", "LogSoftmax", "Pow", "Reciprocal", "Sqrt"})
+
 
 @dataclass(frozen=True, slots=True)
 class Coarse:
@@ -42,14 +44,17 @@ class Coarse:
     Attributes:
         results: a model has their results; where these matter, it has other operators.
         gates: they are gates inside a recurrent operator, which lets what they multiply through by as much.
+        magnified: whether the model has an operator that makes a large number of a small one. Without one, results can
+            only be factors, as the gates are.
     """
 
     results: frozenset[str] = frozenset()
     gates: frozenset[str] = frozenset()
+    magnified: bool = False
 
     def under(self, *, loose: bool) -> frozenset[str]:
         """Return the primitives whose kernels explain a difference: a small one, if it is judged loosely."""
-        return self.results | self.gates if loose else self.gates
+        return self.results | self.gates if loose or not self.magnified else self.gates
 
 
 def coarse_primitives(model: onnx.ModelProto | str | os.PathLike[str]) -> Coarse:
@@ -57,11 +62,13 @@ def coarse_primitives(model: onnx.ModelProto | str | os.PathLike[str]) -> Coarse
     proto = model if isinstance(model, onnx.ModelProto) else onnx.load(model, load_external_data=False)
     results: set[str] = set()
     gates: set[str] = set()
+    magnified = False
     for nodes in (proto.graph.node, *(function.node for function in proto.functions)):
         for operator in _operators(nodes):
             results.update(_COARSE.get(operator, ()))
             gates.update(_RECURRENT.get(operator, ()))
-    return Coarse(frozenset(results), frozenset(gates))
+            magnified |= operator in _MAGNIFYING
+    return Coarse(frozenset(results), frozenset(gates), magnified)
 
 
 def keeps_local(model: onnx.ModelProto | str | os.PathLike[str]) -> bool:
