@@ -100,6 +100,9 @@ class Rounding:
         """
         array = np.asarray(value)
         unit = np.maximum(np.abs(array.astype(_wide(array))), least)
+        if least:
+            # Errors of the same size in all places could cancel.
+            unit = unit * self.rng.uniform(0.25, 1.0, array.shape)
         return _with(array, np.zeros(array.shape, bool), self._moved_by(array, unit))
 
     def _operand(self, value: Any, rank: int, steps: float) -> Any:
