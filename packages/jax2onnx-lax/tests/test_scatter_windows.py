@@ -33,7 +33,7 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], list[Any], int]] = {
     "a_row": (lambda x, u: x.at[-1].set(u), [(4, 3), (3,)], 3),
     "a_column": (lambda x, u: x.at[:, 1].set(u), [("B", 3), ("B",)], 4),
     "all": (lambda x, u: x.at[:].set(u), [("B", 3), ("B", 3)], 1),
-    "of_a_dynamic_dim": (lambda x, u: x.at[..., :1].set(u), [("B", "T"), ("B", 1)], 2),
+    "of_a_dynamic_dim": (lambda x, u: x.at[..., :1].set(u), [("B", "T"), ("B", 1)], 4),
     "a_number": (lambda x, u: x.at[:, 1:3].set(0.0) + u, [("B", 5), (5,)], 3),
     "a_number_of_negative_zero": (lambda x, u: x.at[:, 1:3].set(-0.0) * u, [("B", 5), (5,)], 3),
     "add": (lambda x, u: x.at[:, 1:3].add(u), [("B", 5), ("B", 2)], 3),
