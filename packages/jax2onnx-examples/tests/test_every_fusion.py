@@ -22,7 +22,7 @@ from jax2onnx.plugin.registry import Named
 from jax2onnx.testing import RUNTIME_ERRORS, Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from jax2onnx.fusion.report import FusionReport
     from jax2onnx.plugin.fusions import Fusion
@@ -92,10 +92,6 @@ def only(fusion: Fusion) -> Named[Fusion]:
     fusions: Named[Fusion] = Named("fusion", lambda f: f.name)
     fusions.add(fusion)
     return fusions
-
-
-def evaluate(function: Callable[..., Any], arrays: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
-    return [np.asarray(a) for a in jax.tree_util.tree_leaves(function(*arrays))]
 
 
 def is_dynamic(case: Case) -> bool:

@@ -68,7 +68,7 @@ class Constants:
         return fixing(self.constants.values())
 
     def begin(self, _: Mapping[str, Any]) -> None:
-        """Let Python code get the values that follow from constants."""
+        """Give Python code the values that follow from constants."""
         answer_conversions()
 
 
@@ -91,7 +91,7 @@ class Recording:
         return inlining()
 
     def begin(self, traced: Mapping[str, Any]) -> None:
-        """Let Python code get values."""
+        """Give Python code values."""
         names = list(traced)
 
         def record(positions: frozenset[int]) -> None:

@@ -105,7 +105,7 @@ def _holds_choice(node: ir.Node) -> bool:
 
 
 def _hide_condition(graph: ir.Graph, choice: ir.Node) -> None:
-    """Let a loop of one iteration pass the condition of an ``If`` on."""
+    """Replace the condition of an ``If`` by the result of a loop of one iteration that returns it."""
     condition = choice.inputs[0]
     assert condition is not None
     iteration, going, carried = (ir.Value(shape=ir.Shape(()), type=ir.TensorType(t)) for t in _LOOP)

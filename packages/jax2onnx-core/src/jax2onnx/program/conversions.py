@@ -71,7 +71,7 @@ def answer_conversions(
     values: Sequence[Any] = (),
     on_use: Callable[[frozenset[int]], object] = frozenset,
 ) -> None:
-    """Let Python code get, in the current trace, the values that follow from constants and from known inputs.
+    """Give Python code, in the current trace, the values that follow from constants and from known inputs.
 
     Args:
         tracers: inputs of the function that is traced.
