@@ -55,6 +55,7 @@ RIGHT = {
         lambda a, b: lax.associative_scan(lambda p, q: (p[0] * q[0], q[0] * p[1] + q[1]), (a, b))[1],
         [(9,), (9,)],
     ),
+    "product with bools": (jax.vmap(jnp.dot), ["bool[4,4]", (4, 4)]),
     "sum and difference": (lambda x: jnp.cumsum(x) - jnp.sum(x), [(9,)]),
     "bfloat16 product": (lambda x: (x.astype(BF16) @ W.astype(BF16)).astype(jnp.float32), [("B", 4)]),
     "bfloat16 sum": (lambda x: jnp.exp(x.astype(BF16)).sum(-1).astype(jnp.float32), [("B", 4)]),

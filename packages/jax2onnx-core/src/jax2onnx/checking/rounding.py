@@ -77,6 +77,11 @@ class Rounding:
         if facts.rounding == "matrix":  # what is computed, such as orthogonal vectors, has errors of its own
             changed = [self._operand(result, rank, steps) for result in changed]
         results = [self._nearby(*pair) for pair in zip(plain, changed, strict=True)]
+        if facts.rounding == "terms" and self.seed % 2 and _selects(operands):
+            multiplied = bind_equation(eqn, _as_numbers(operands))
+            results = [
+                jnp.where(jnp.isnan(other), other, result) for other, result in zip(multiplied, results, strict=True)
+            ]
         if rank and self.seed % 2:
             return [_undetermined(result, operands, rank) for result in results]
         return results
@@ -316,6 +321,20 @@ def _steps(facts: Facts, operands: Sequence[Any]) -> float:
         return 1.0
     sizes = [size for operand in operands for size in np.shape(operand)[-2:]]
     return float(np.sqrt(max(sizes, default=1) or 1))
+
+
+def _selects(operands: Sequence[Any]) -> bool:
+    """Return whether XLA may select the terms of a sum of products: bools are multiplied by floats.
+
+    False times infinity is 0 where it selects, and NaN where it multiplies. It does either, depending on shapes.
+    """
+    return any(operand.dtype == bool for operand in operands) and any(map(_is_inexact, operands))
+
+
+def _as_numbers(operands: Sequence[Any]) -> list[Any]:
+    """Return the operands with 0 and 1 for bools, in the dtype of the floats among them."""
+    dtype = next(operand.dtype for operand in operands if _is_inexact(operand))
+    return [operand.astype(dtype) if operand.dtype == bool else operand for operand in operands]
 
 
 def _undetermined(result: Any, operands: Sequence[Any], rank: int) -> Any:

@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 from jax2onnx._compat import open_jaxpr
+from jax2onnx.plugin.content import content
 from jax2onnx.plugin.naming import argument_names, callable_name, dotted, name_arrays
 from jax2onnx.plugin.opening import Carried
 from jax2onnx.program.conversions import answer_conversions
@@ -246,7 +247,7 @@ def _wrap(fn: _Function, mark: Mark, *, unique: bool) -> _Function:
 
 def _call_marked(export: _Export, fn: _Function, mark: Mark, args_and_kwargs: Any) -> Any:
     """Call the jitted form of ``fn``, and store the state that it changed in the framework objects it was given."""
-    arguments, paths = _take_apart(args_and_kwargs, export)
+    arguments, paths = _take_apart(fn, args_and_kwargs, export)
     names: list[str] = []
     arrays: list[Any] = []
     labels = argument_names(fn, paths)
@@ -264,35 +265,17 @@ def _call_marked(export: _Export, fn: _Function, mark: Mark, args_and_kwargs: An
     return result
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class _Arguments:
     """The arguments of a call, taken apart: framework objects, and arrays and static values in the same form.
 
-    ``jax.jit`` specialises a function for them: they are equal if they differ in their arrays only. Static values may
-    be of any type. Arguments with one that cannot be hashed or compared equal no others: a list may have been changed
-    since the last call. Such a call is traced on its own; equal bodies are one ONNX function nevertheless.
+    ``jax.jit`` specialises a function for them. Calls share a trace where ``key`` is equal: where the function can see
+    no difference but in arrays. Other calls are traced on their own; equal bodies are one ONNX function nevertheless.
     """
 
-    tree: Any
-    statics: tuple[Any, ...]
-    parts: Sequence[Carried]
-
-    def __hash__(self) -> int:
-        try:
-            return hash((self.tree, self.statics))
-        except TypeError:
-            return id(self)
-
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        if not isinstance(other, _Arguments):
-            return NotImplemented
-        try:
-            hash(self.statics)
-            return bool(self.tree == other.tree and self.statics == other.statics)
-        except (TypeError, ValueError):
-            return False
+    key: Any
+    tree: Any = field(compare=False)
+    parts: Sequence[Carried] = field(compare=False)
 
 
 def _jit(fn: _Function, mark: Mark, *, answers: bool) -> _Function:
@@ -330,8 +313,8 @@ def _changed(part: Carried, leaf: Any, before: Sequence[Any]) -> list[Any] | Non
     return None if all(is_same) else after
 
 
-def _take_apart(args_and_kwargs: Any, export: _Export) -> tuple[_Arguments, list[Any]]:
-    """Return the arguments, taken apart, and the path of each part; a framework object is one part."""
+def _take_apart(fn: _Function, args_and_kwargs: Any, export: _Export) -> tuple[_Arguments, list[Any]]:
+    """Return the arguments of ``fn``, taken apart, and the path of each part; a framework object is one part."""
     carried: dict[int, Carried] = {}
 
     def is_carried(node: Any) -> bool:
@@ -348,50 +331,22 @@ def _take_apart(args_and_kwargs: Any, export: _Export) -> tuple[_Arguments, list
     for path, leaf in flat:
         paths.append(path)
         parts.append(carried.get(id(leaf)) or _as_carried(leaf, export.fixed or {}))
-    statics = tuple(part.static for part in parts)
-    return _Arguments(tree, statics, parts), paths
+    statics = [part.static for part in parts]
+    key = content(fn, (tree, statics))
+    return _Arguments(key, tree, parts), paths
 
 
 def _as_carried(leaf: Any, fixed: Mapping[int, Any]) -> Carried:
     """Return an array or a static value in the form of a framework object that a call never changes."""
     if id(leaf) in fixed:
-        return Carried(_Content.of(leaf), [], lambda _: leaf, lambda _: [], _never_written)
+        return Carried(np.asarray(leaf), [], lambda _: leaf, lambda _: [], _never_written)
     if isinstance(leaf, jax.Array | np.ndarray | np.generic):
         return Carried(None, [leaf], operator.itemgetter(0), lambda array: [array], _never_written)
-    static: Any = (type(leaf), leaf)
-    if isinstance(leaf, float | complex):
-        # Zeros of both signs are equal.
-        static = (type(leaf), repr(leaf))
-    elif _may_change(leaf):
-        static = object()
-    return Carried(static, [], lambda _: leaf, lambda _: [], _never_written)
-
-
-def _may_change(leaf: Any) -> bool:
-    """Return whether a static value may change without becoming unequal to what it was."""
-    kind: Any = type(leaf)
-    if kind.__hash__ is None:
-        return True
-    is_compared_by_identity = kind.__hash__ is object.__hash__
-    return is_compared_by_identity and hasattr(leaf, "__dict__") and not callable(leaf)
+    return Carried(leaf, [], lambda _: leaf, lambda _: [], _never_written)
 
 
 def _never_written(_: Sequence[Any]) -> None:
     raise AssertionError
-
-
-@dataclass(frozen=True, slots=True)
-class _Content:
-    """An array by its content, as a static value."""
-
-    shape: tuple[int, ...]
-    dtype: Any
-    content: bytes
-
-    @classmethod
-    def of(cls, array: Any) -> _Content:
-        held = np.asarray(array)
-        return cls(held.shape, held.dtype, held.tobytes())
 
 
 def _fix(part: Carried, fixed: Mapping[int, Any]) -> Carried:
@@ -400,7 +355,7 @@ def _fix(part: Carried, fixed: Mapping[int, Any]) -> Carried:
     if not constants:
         return part
     free = [place for place in range(len(part.leaves)) if place not in constants]
-    contents = tuple((place, _Content.of(leaf)) for place, leaf in constants.items())
+    contents = {place: np.asarray(leaf) for place, leaf in constants.items()}
 
     def complete(leaves: Sequence[Any]) -> list[Any]:
         given = dict(zip(free, leaves, strict=True)) | constants

@@ -58,8 +58,7 @@ class Carried:
     """A framework object that is an argument of an ONNX function: its arrays, and all the rest of it.
 
     Attributes:
-        static: all the rest: a value that is equal for objects that differ in their arrays only. Where it cannot be
-            hashed, each call is traced on its own.
+        static: all the rest: a value, of any type, with the same content for objects that differ in their arrays only.
         leaves: its arrays.
         rebuild: makes an equivalent object from arrays.
         read: returns the arrays of a rebuilt object after the call (they differ where the call changed its state).

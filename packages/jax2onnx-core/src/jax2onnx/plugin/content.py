@@ -1,0 +1,178 @@
+"""Content: a static value as a key that is equal for values in which Python code can see no difference.
+
+``==`` is not enough: 0.0 equals -0.0, 1 equals True, and an object whose class defines ``==`` may have changed since it
+was last seen. Two keys are equal only if types and contents are the same, down to the attributes of objects and to what
+functions close over. The key of a value that is too large, or that cannot be looked into, is new every time.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import sys
+import types
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+
+__all__ = ["content"]
+
+_Key: TypeAlias = Any
+_MOST_VALUES = 20_000
+"""Of a value that holds more than these, every key is new."""
+_MOST_BYTES = 1 << 16
+"""An array that is larger is new every time: to compare it costs as much as to trace again."""
+_DEEPEST = 100
+_EXACT = (type(None), bool, int, str, bytes, np.dtype)
+_NAMED = (type, types.ModuleType, types.BuiltinFunctionType, enum.Enum)
+_TREE = type(jax.tree_util.tree_structure(0))
+
+
+def content(function: Callable[..., Any], statics: Any) -> _Key:
+    """Return the key of a function and of its static arguments; it keeps alive what it compares by identity.
+
+    Of the function, what it closes over and the global variables that it names count; not what the functions that it
+    calls name.
+    """
+    return _Walk().key((function, _variables(function), statics), 0)
+
+
+class _Same:
+    """Compares an object by identity, and keeps it alive, so that its id is not given to another one."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self, held: object) -> None:
+        self._held = held
+
+    def __hash__(self) -> int:
+        return id(self._held)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._held is other._held
+
+
+class _Walk:
+    """A walk through one value. An object that it meets again is a reference to the first time."""
+
+    def __init__(self) -> None:
+        self._met: dict[int, int] = {}
+        self._held: list[Any] = []  # what was met stays alive, for its id
+
+    def key(self, value: Any, depth: int) -> _Key:
+        """Return the key of a value that lies ``depth`` containers deep."""
+        kind = type(value)
+        if kind in _EXACT:
+            return (kind, value)
+        if kind is float or kind is complex:
+            return (kind, repr(value))
+        if isinstance(value, _NAMED) or _is_global(value):
+            return _Same(value)
+        if isinstance(value, jax.Array):
+            return _Same(value)
+        if id(value) in self._met:
+            return ("met", self._met[id(value)])
+        if len(self._met) >= _MOST_VALUES or depth > _DEEPEST:
+            return object()
+        self._met[id(value)] = len(self._met)
+        self._held.append(value)
+        return (kind, self._inside(value, depth + 1))
+
+    def _inside(self, value: Any, depth: int) -> _Key:
+        if isinstance(value, np.ndarray | np.generic):
+            return self._array(value)
+        if isinstance(value, _TREE):
+            return self._tree(value, depth)
+        if isinstance(value, set | frozenset):
+            return frozenset(self.key(item, depth) for item in value)
+        if isinstance(value, types.FunctionType):
+            return self._function(value, depth)
+        if isinstance(value, types.MethodType):
+            return self._all((value.__func__, value.__self__), depth)
+        if isinstance(value, functools.partial):
+            return self._all((value.func, value.args, value.keywords), depth)
+        if isinstance(value, Mapping):
+            return (self._all(value, depth), self._all(value.values(), depth), self._held_by(value, depth))
+        if isinstance(value, list | tuple):
+            return (self._all(value, depth), self._held_by(value, depth))
+        attributes = _attributes(value)
+        return object() if attributes is None else self._all(attributes, depth)
+
+    def _held_by(self, container: Any, depth: int) -> _Key:
+        """Return the key of the attributes of a container of a class of one's own."""
+        return self._all(vars(container).items(), depth) if hasattr(container, "__dict__") else ()
+
+    def _all(self, values: Iterable[Any], depth: int) -> _Key:
+        return tuple(self.key(value, depth) for value in values)
+
+    @staticmethod
+    def _array(value: Any) -> _Key:
+        if value.nbytes > _MOST_BYTES or value.dtype.hasobject:
+            return object()
+        return (value.shape, value.dtype, value.tobytes())
+
+    def _tree(self, tree: Any, depth: int) -> _Key:
+        """Return the key of a pytree's structure, in which the nodes of a class may hold static values."""
+        return (self.key(tree.node_data(), depth), tree.num_leaves, self._all(tree.children(), depth))
+
+    def _function(self, fn: types.FunctionType, depth: int) -> _Key:
+        """Return the key of a function: its code, and the values that it can see."""
+        cells = []
+        for cell in fn.__closure__ or ():
+            try:
+                cells.append(self.key(cell.cell_contents, depth))
+            except ValueError:  # a variable that has no value yet
+                cells.append(None)
+        visible = (fn.__defaults__, fn.__kwdefaults__, vars(fn))
+        return (fn.__code__, tuple(cells), self._all(visible, depth))
+
+
+def _is_global(value: Any) -> bool:
+    """Return whether a function or a library's callable is found by its name in its module: it stays what it is.
+
+    A function of the main program or of the user's module may hold state in its attributes; then it is looked into.
+    """
+    module = sys.modules.get(_text(value, "__module__"))
+    name = _text(value, "__qualname__") or _text(value, "__name__")
+    if module is None or not name or not callable(value) or "." in name:
+        return False
+    return vars(module).get(name) is value and not isinstance(value, types.FunctionType)
+
+
+def _text(value: Any, attribute: str) -> str:
+    found = getattr(value, attribute, "")  # of any library's objects
+    return found if isinstance(found, str) else ""
+
+
+def _variables(fn: Callable[..., Any]) -> Mapping[str, Any]:
+    """Return the global variables that a function names, without modules, classes and callables."""
+    if not isinstance(fn, types.FunctionType):
+        return {}
+    code, outside = fn.__code__, fn.__globals__
+    found = {name: outside[name] for name in code.co_names if name in outside}
+    return {name: value for name, value in found.items() if not isinstance(value, _NAMED) and not callable(value)}
+
+
+def _attributes(value: Any) -> list[Any] | None:
+    """Return the names and values of an object's attributes, in slots too; None for one whose content is not known."""
+    found: list[Any] = []
+    is_known = hasattr(value, "__dict__")
+    if is_known:
+        found += vars(value).items()
+    for base in type(value).__mro__:
+        is_known = is_known or "__slots__" in vars(base)
+        for name, slot in vars(base).items():
+            if isinstance(slot, types.MemberDescriptorType):
+                is_known = True
+                found.append((name, _get(slot, value)))
+    return found if is_known else None
+
+
+def _get(slot: types.MemberDescriptorType, value: Any) -> Any:
+    """Return what an object's slot holds; None for an empty one."""
+    try:
+        return slot.__get__(value)
+    except AttributeError:
+        return None
