@@ -7,6 +7,7 @@ import textwrap
 
 import numpy as np
 import onnx
+import onnx_ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -342,3 +343,28 @@ def test_static_values_parameters_rules_functions_and_constraints(run, nested_mo
     code, out, err = run("check", "m.onnx", "nested:sine", "--json")
     assert code == 1
     assert json.loads(out)["error"]["class"] == "CheckError"
+
+
+@pytest.mark.parametrize("output", ["models.py", "link.py", "x.npz"])
+def test_an_output_that_is_an_input_is_refused(run, tmp_path, output):
+    np.savez("x.npz", x=np.ones(3))
+    (tmp_path / "link.py").symlink_to("models.py")
+    before = (tmp_path / output).read_bytes()
+    arguments = ("-i", "x=float32[3]", "--check", "--values", "x.npz", "-o", output)
+    code, _, err = run("export", "models.py:double", *arguments)
+    assert code == 2
+    assert "is a file that this command reads; name another one" in err
+    assert (tmp_path / output).read_bytes() == before
+
+
+@pytest.mark.parametrize("output", ["m.onnx", "./m.onnx", "weights"])
+def test_a_picture_over_its_model_is_refused(run, tmp_path, output):
+    from faulty_saves import model_of
+
+    model = model_of(1)
+    onnx.save(onnx_ir.to_proto(model), "m.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    before = (tmp_path / output).read_bytes()
+    code, _, err = run("inspect", "m.onnx", "--svg", output)
+    assert code == 2
+    assert "is a file that this command reads; name another one" in err
+    assert (tmp_path / output).read_bytes() == before

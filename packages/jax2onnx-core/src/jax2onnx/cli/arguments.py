@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import itertools
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.inspect.summary import Tensor
 
-__all__ = ["arrange_inputs", "find_object", "input_as_in_jax"]
+__all__ = ["arrange_inputs", "find_object", "input_as_in_jax", "require_no_input", "require_no_module"]
 
 
 def find_object(source: str, *, call: bool) -> Any:
@@ -168,3 +169,18 @@ def input_as_in_jax(tensor: Tensor, images: Sequence[str] | bool) -> str:  # noq
         batch, channels, *spatial = tensor.shape
         tensor = replace(tensor, shape=(batch, *spatial, channels))
     return str(tensor).replace("?", "_")
+
+
+def require_no_input(option: str, output: Path, inputs: Sequence[Path]) -> None:
+    """Raise UsageError if an output would overwrite a file that the same command reads."""
+    for file in inputs:
+        if output.exists() and file.exists() and output.samefile(file):
+            raise click.UsageError(f"{option}: {str(output)!r} is a file that this command reads; name another one")
+
+
+def require_no_module(option: str, output: Path) -> None:
+    """Raise UsageError if an output would overwrite a Python module that is loaded."""
+    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    name = Path(os.path.realpath(output)).name
+    same_name = [Path(file) for file in files if isinstance(file, str) and file.endswith(name)]
+    require_no_input(option, output, same_name)

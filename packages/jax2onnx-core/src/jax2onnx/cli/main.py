@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import click
 
-from jax2onnx.cli.arguments import arrange_inputs, find_object, input_as_in_jax
+from jax2onnx.cli.arguments import arrange_inputs, find_object, input_as_in_jax, require_no_input, require_no_module
 from jax2onnx.cli.examples import examples
 from jax2onnx.cli.terminal import brief, progress, shown_warnings, table
 from jax2onnx.cli.values import images, named_specs, read_batch, read_sizes, split_name, static_values
@@ -239,6 +239,10 @@ def export(
         raise click.UsageError("--sizes, --values, --rtol, --atol, --kind and --seed are of --check; add --check")
     fn = find_object(source, call=call)
     specs, names = arrange_inputs(fn, inputs)
+    rules = _rules(lowerings)
+    if output is not None:
+        require_no_module("--output", output)
+        require_no_input("--output", output, comparison["values"])
     import jax2onnx
     from jax2onnx.inspect.summary import summarise
 
@@ -246,7 +250,7 @@ def export(
     exported: ExportOptions = {
         "input_names": names and [*names, *sorted(options["input_params"] or ())],
         "output_names": output_names or None,
-        "lowerings": _rules(lowerings),
+        "lowerings": rules,
         "fusions": not no_fusions,
         "explain": reports.append if explain else False,
         **cast("ExportOptions", options),
@@ -366,10 +370,14 @@ def inspect(*, model: Path, as_json: bool, largest: int, picture: Path | None) -
     summary = summarise(model)
     if picture is not None:
         from jax2onnx.inspect.picture import svg
+        from jax2onnx.output.external_data import locations
+        from jax2onnx.output.text_file import write_text
 
+        beside = [model.parent / name for name in locations(model)]
+        require_no_input("--svg", picture, [model, *beside])
         with progress(f"drawing {model}"):
             drawing = svg(model)
-        picture.write_text(drawing, encoding="utf-8")
+        write_text(drawing, picture, "picture")
     if as_json:
         click.echo(json.dumps(asdict(summary), indent=2))
         return

@@ -1,19 +1,24 @@
-"""Save: write a model to disk, with large weights in a file beside it; all of it or nothing."""
+"""Save: write a model to disk, with large weights in a file beside it; all of it or nothing.
+
+Files are written in a folder of their own and then moved into place. Two files cannot be moved at once, so the order of
+the moves sees to it that after each of them the model and its weights belong together (docs/adr/0011).
+"""
 
 from __future__ import annotations
 
 import contextlib
-import errno
+import filecmp
 import os
-import tempfile
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from jax2onnx.errors import SaveError
+from jax2onnx.output.destination import Destination, destination, explain_errors, keep_mode
+from jax2onnx.output.external_data import location_of, refers_to, tensors
+from jax2onnx.output.work_folder import FolderIsBusyError, clean, locked, note_owned, work_folder
 from jax2onnx.tidy.subgraphs import stored_bytes
 
 if TYPE_CHECKING:
@@ -26,16 +31,6 @@ EXTERNAL_DATA_THRESHOLD = 2**30
 
 _INLINE = 1024
 """Tensors of up to this many bytes stay in the model file in any case."""
-
-_REMEDIES = {
-    errno.ENOSPC: "free some space, or choose a folder on another disk",
-    errno.EDQUOT: "free some space (your quota is used up), or choose a folder on another disk",
-    errno.EFBIG: "the file system or a limit of this process allows no file of that size; choose another folder",
-    errno.EACCES: "choose a folder you may write to, or change its permissions",
-    errno.EPERM: "choose a folder you may write to, or change its permissions",
-    errno.EROFS: "the file system is read-only; choose another folder",
-    errno.ENAMETOOLONG: "choose a shorter name",
-}
 
 
 def save(
@@ -57,38 +52,40 @@ def save(
     if isinstance(model, onnx.ModelProto):
         model = ir.from_proto(model)
     external = _weight_bytes(model) > external_data_threshold
-    with _explain_errors(path), _work_folder(path) as (file, folder):
-        data = file.with_name(f"{file.name}.data")
-        stale = not external and _refers_to(file, data.name)
-        written = folder / file.name
-        ir.save(model, written, external_data=data.name if external else None, size_threshold_bytes=_INLINE)
-        _replace(folder, file, data, stale=stale)
+    with explain_errors(path, "model"):
+        to = destination(path, "model")
+        with work_folder(to.file) as folder:
+            written = folder / to.file.name
+            data = to.data.name if external else None
+            if external:
+                to.require_encodable()
+            ir.save(model, written, external_data=data, size_threshold_bytes=_INLINE)
+            with _one_at_a_time(to):
+                clean(to.file)
+                _move_into_place(folder, to)
+                clean(to.file)
 
 
 def preflight(path: str | os.PathLike[str]) -> None:
-    """Check that a model can be written to ``path``, before any work is done.
+    """Check that a model can be written to ``path``, before any work is done; remove what killed saves left there.
 
     Raises:
         SaveError: it cannot be written; the message gives the reason.
     """
-    with _explain_errors(path), _work_folder(path):
-        pass
+    with explain_errors(path, "model"):
+        to = destination(path, "model")
+        with work_folder(to.file), _one_at_a_time(to):
+            clean(to.file)
 
 
 @contextlib.contextmanager
-def _work_folder(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
-    """Yield the file to write and a temporary folder beside it."""
-    file = Path(os.path.realpath(path))
-    if os.fspath(path).endswith(("/", os.sep)) or file.is_dir():
-        raise SaveError(f"cannot write the model to {os.fspath(path)!r}: it is a folder; add a name such as model.onnx")
-    if not file.parent.is_dir():
-        raise SaveError(
-            f"cannot write the model to {os.fspath(path)!r}: no folder {str(file.parent)!r}; create it first"
-        )
-    with tempfile.TemporaryDirectory(prefix=f".{file.name[:32]}.", dir=file.parent) as folder:
-        with contextlib.suppress(FileNotFoundError):
-            file.stat()  # raises if the file system does not allow the name
-        yield file, Path(folder)
+def _one_at_a_time(to: Destination) -> Iterator[None]:
+    """Let no other process move files in the folder meanwhile: the model of one would meet the weights of another."""
+    try:
+        with locked(to.file.parent):
+            yield
+    except FolderIsBusyError:
+        raise to.refuse("another process is saving into its folder; try again when it is done") from None
 
 
 def _weight_bytes(model: ir.Model) -> int:
@@ -100,47 +97,86 @@ def _weight_bytes(model: ir.Model) -> int:
     return total
 
 
-def _refers_to(file: Path, data: str) -> bool:
-    """Return whether the model in ``file``, if there is one, keeps weights in the file named ``data`` beside it."""
-    if not file.exists() or not file.with_name(data).exists():
-        return False
+def _move_into_place(folder: Path, to: Destination) -> None:
+    """Move what was written in a work folder to its destination.
+
+    Whatever the step at which the process ends, the model that stands there finds the weights that belong to it.
+    """
+    model = folder / to.file.name
+    weights = folder / to.data.name
+    has_data = refers_to(to.file, to.data)
+    if weights.exists():
+        to.require_own_data(is_own=has_data)
+    _keep_modes(folder, to, has_data=has_data)
+    if not weights.exists():
+        # The work folder removes the earlier model's data, which nobody needs then.
+        note_owned(folder, [to.data] if has_data else [])
+        model.replace(to.file)
+    elif not has_data:
+        # If the second step fails, the work folder removes the data again.
+        note_owned(folder, [weights])
+        weights.replace(to.data)
+        model.replace(to.file)
+    elif filecmp.cmp(weights, to.data, shallow=False):
+        model.replace(to.file)
+    else:
+        _replace_both(folder, to)
+
+
+def _replace_both(folder: Path, to: Destination) -> None:
+    """Replace a model and its data, by way of a model whose data is in the work folder.
+
+    The steps, and what they leave at the destination::
+
+        the earlier model -> its data
+        the new model -> the new data in the work folder, beside the earlier data
+        the new model -> the new data in the work folder, beside a copy of it
+        the new model -> the copy
+
+    The copy is a file of its own: runtimes refuse data that has a second name (a hard link) as a possible attack.
+    """
+    model = folder / to.file.name
+    weights = folder / to.data.name
+    passing, copy = folder / "passing", folder / "copy"
+    earlier_model, earlier_data = folder / "earlier", folder / "earlier.data"
+    _relocate(model, passing, f"{folder.name}/{weights.name}")
+    shutil.copyfile(weights, copy)
+    shutil.copyfile(to.file, earlier_model)
+    for made, like in ((passing, model), (copy, weights), (earlier_model, to.file)):
+        keep_mode(made, like=like)
+    note_owned(folder, [to.data, copy])
+    folder.chmod(0o711)  # as long as its data is the model's, all who may read that must get there
     try:
-        model = onnx.load(file, load_external_data=False)
-    except (DecodeError, OSError):
-        return False
-    for tensor in model.graph.initializer:
+        passing.replace(to.file)
+        to.data.replace(earlier_data)
+        copy.replace(to.data)
+        model.replace(to.file)
+    except BaseException:
+        # If the first step back fails, the second is not done: the earlier model would meet the new weights.
+        with contextlib.suppress(OSError):
+            if earlier_data.exists():
+                earlier_data.replace(to.data)
+            earlier_model.replace(to.file)
+        raise
+
+
+def _relocate(model: Path, to: Path, location: str) -> None:
+    """Write a model once more, with its external data at another place."""
+    proto = onnx.load(model, load_external_data=False)
+    for tensor in tensors(proto):
+        if location_of(tensor) is None:
+            continue
         for entry in tensor.external_data:
-            if entry.key == "location" and entry.value == data:
-                return True
-    return False
+            if entry.key == "location":
+                entry.value = location
+    to.write_bytes(proto.SerializeToString())
 
 
-def _replace(folder: Path, file: Path, data: Path, *, stale: bool) -> None:
-    """Move both files into place; if the second move fails, undo the first."""
-    new, kept = folder / data.name, folder / "kept"
-    if stale or new.exists():
-        with contextlib.suppress(FileNotFoundError):
-            data.replace(kept)
-    try:
-        if new.exists():
-            new.replace(data)
-        (folder / file.name).replace(file)
-    except OSError:
-        data.unlink(missing_ok=True)
-        if kept.exists():
-            kept.replace(data)
-        raise
-
-
-@contextlib.contextmanager
-def _explain_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Raise errors of the operating system as ``SaveError``, with a remedy."""
-    try:
-        yield
-    except SaveError:
-        raise
-    except OSError as error:
-        # numpy reports a short write without saying why.
-        remedy = _REMEDIES.get(error.errno or errno.ENOSPC, "choose another path")
-        msg = f"cannot write the model to {os.fspath(path)!r}: {error.strerror or error}; {remedy}"
-        raise SaveError(msg) from error
+def _keep_modes(folder: Path, to: Destination, *, has_data: bool) -> None:
+    """Give what was written the modes of the files that it replaces; new weights get the mode of their model."""
+    model = folder / to.file.name
+    weights = folder / to.data.name
+    if to.file.exists():
+        keep_mode(model, like=to.file)
+    if weights.exists():
+        keep_mode(weights, like=to.data if has_data else model)

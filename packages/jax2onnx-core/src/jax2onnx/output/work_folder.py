@@ -1,0 +1,198 @@
+"""Work folders: where a save writes before it moves files into place; what killed saves left is removed.
+
+A save holds the lock of its folder, which the operating system releases when the process ends, however it ends. So a
+folder whose lock is free belongs to a process that is gone. Where there are no such locks, on Windows and on some
+network file systems, such folders stay.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from jax2onnx.output.external_data import refers_to
+
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["FolderIsBusyError", "clean", "locked", "note_owned", "work_folder"]
+
+_SUFFIX = ".jax2onnx"
+_OWNED = "owned.json"
+"""The file that says which files beside the model are ours, whichever of the steps of a save was the last."""
+_PATIENCE = 120.0
+"""Seconds to wait for another save in the same folder."""
+
+
+class FolderIsBusyError(Exception):
+    """Another process holds the lock of a folder."""
+
+
+@contextlib.contextmanager
+def work_folder(file: Path) -> Iterator[Path]:
+    """Yield a new folder beside a file; remove it, and what was noted as ours and is of no use, afterwards."""
+    folder, lock = _new(file)
+    try:
+        yield folder
+    finally:
+        try:
+            _discard(folder, file)
+        except BaseException:  # an interrupt meanwhile
+            _discard(folder, file)
+            raise
+        finally:
+            _unlock(lock)
+
+
+def clean(file: Path) -> None:
+    """Remove what saves of this file left behind whose processes are gone."""
+    with contextlib.suppress(OSError):
+        for folder in _work_folders(file):
+            _discard_if_left(folder, file)
+
+
+def _discard_if_left(folder: Path, file: Path) -> None:
+    try:
+        lock = _lock(folder)
+    except FolderIsBusyError:
+        return
+    if lock is not None:
+        try:
+            _discard(folder, file)
+        finally:
+            _unlock(lock)
+
+
+def note_owned(folder: Path, files: Iterable[Path]) -> None:
+    """Note in a work folder which files are ours, also after they are moved beside the model."""
+    identities = [_identity(file) for file in files]
+    (folder / _OWNED).write_text(json.dumps(identities), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder, if there are locks.
+
+    Raises:
+        FolderIsBusyError: another process holds it for too long.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            lock = _lock(folder)
+            break
+        except FolderIsBusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+    try:
+        yield
+    finally:
+        _unlock(lock)
+
+
+def _prefix(file: Path) -> str:
+    """Return how the names of the work folders of a file start."""
+    digest = hashlib.sha256(os.fsencode(file.name)).hexdigest()
+    return f".{file.name[:32]}.{digest[:8]}."
+
+
+def _new(file: Path) -> tuple[Path, int | None]:
+    """Return a new work folder and its lock."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_prefix(file), suffix=_SUFFIX, dir=file.parent))
+        try:
+            lock = _lock(folder)
+        except (FolderIsBusyError, FileNotFoundError):
+            continue  # until it is locked, another save takes it for a leftover
+        except BaseException:
+            folder.rmdir()
+            raise
+        if folder.exists():
+            return folder, lock
+        _unlock(lock)
+
+
+def _work_folders(file: Path) -> list[Path]:
+    prefix = _prefix(file)
+    found = []
+    with os.scandir(file.parent) as entries:
+        for entry in entries:
+            is_ours = entry.name.startswith(prefix) and entry.name.endswith(_SUFFIX)
+            if is_ours and entry.is_dir(follow_symlinks=False):
+                found.append(Path(entry.path))
+    return found
+
+
+def _discard(folder: Path, file: Path) -> None:
+    """Remove a work folder and the data that it owns, both only if the model in the file does not need them.
+
+    What cannot be removed stays for the next save: that is no error of this one.
+    """
+    data = file.with_name(f"{file.name}.data")
+    with contextlib.suppress(OSError):
+        if _owns(folder, data) and not refers_to(file, data):
+            data.unlink()
+        if not refers_to(file, folder / data.name):
+            shutil.rmtree(folder)
+
+
+def _owns(folder: Path, data: Path) -> bool:
+    """Return whether a work folder notes a file as ours."""
+    notes = folder / _OWNED
+    if not notes.exists() or not data.is_file() or data.is_symlink():
+        return False
+    try:
+        return _identity(data) in json.loads(notes.read_text(encoding="utf-8"))
+    except ValueError:  # its process ended while it wrote them, so before it moved anything
+        return False
+
+
+def _identity(file: Path) -> list[int]:
+    """Return what tells a file from every other one, wherever it is moved on its disk."""
+    status = file.stat()
+    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder; return what holds the lock, None if there are no locks here.
+
+    Raises:
+        FolderIsBusyError: it is locked already.
+        FileNotFoundError: there is no such folder.
+    """
+    if sys.platform == "win32":
+        return None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # one may be allowed to write in a folder, and not to read it
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise FolderIsBusyError from None
+        if isinstance(error, OSError):
+            return None
+        raise
+    return descriptor
+
+
+def _unlock(lock: int | None) -> None:
+    if lock is None or sys.platform == "win32":
+        return
+    try:
+        # A child that was forked meanwhile has a copy of the descriptor: closing ours would not release the lock.
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_UN)
+    finally:
+        os.close(lock)
