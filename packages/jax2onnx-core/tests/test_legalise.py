@@ -137,6 +137,13 @@ def test_double_is_refused_in_a_body_that_needs_another_operator() -> None:
         legalise(value_model(np.float64, ("HardSwish",)), TARGET)
 
 
+def test_all_nodes_without_a_kernel_are_told_at_once() -> None:
+    model = value_model(np.int32, ("Sqrt",), ("Neg",), ("Sqrt",), ("HardSwish",))
+    with pytest.raises(NoKernelError, match="2 places of the program") as caught:
+        legalise(model, TARGET)
+    assert ["Sqrt" in caught.value.what, "HardSwish" in caught.value.others[0].what] == [True, True]
+
+
 @pytest.mark.parametrize(("dtype", "op", "each"), [(F32, "Neg", 30), (BF16, "Sqrt", 300)])
 def test_cost_is_linear_and_small(dtype: Any, op: str, each: int) -> None:
     """Count the function calls, which cannot flake as times do."""

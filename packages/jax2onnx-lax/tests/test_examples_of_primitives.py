@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PLUGIN = "lax"
 
-REFUSED = {"ffi_call", "io_callback", "pallas_call", "pure_callback", *effects._REFUSED, *effects._DEVICES}
+REFUSED = {"ffi_call", "io_callback", "pure_callback", *effects._REFUSED, *effects._DEVICES}
 """Their rules raise an error."""
 
 IN_NO_EXAMPLE = {

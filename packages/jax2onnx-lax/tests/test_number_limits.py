@@ -8,7 +8,7 @@ import pytest
 from jax import lax
 
 from jax2onnx import check, onnx_function, to_onnx
-from jax2onnx.errors import OpsetError, UnsupportedCaseError
+from jax2onnx.errors import OpsetError
 from jax2onnx.testing import Runner, operators, x64
 
 
@@ -19,11 +19,6 @@ def test_float8_needs_opset_19():
     with pytest.raises(OpsetError, match="since opset 19"):
         to_onnx(function, [(3,)], opset=18)
     assert to_onnx(function, [(3,)], opset=19)
-
-
-def test_bits_of_float8_are_refused():
-    with pytest.raises(UnsupportedCaseError, match="the bits of uint8 as float8_e5m2"):
-        to_onnx(lambda x: lax.bitcast_convert_type(x, jnp.float8_e5m2), ["uint8[3]"])
 
 
 def test_bitcast_is_one_operator_where_the_opset_has_it():

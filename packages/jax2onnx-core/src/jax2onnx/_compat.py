@@ -380,6 +380,17 @@ def _innermost(function: Any) -> Any:
         function = wrapped[0]
 
 
+def interpreted_kernel(params: Mapping[str, Any]) -> Callable[..., Any] | None:
+    """Return what a ``pallas_call`` of these params computes, as JAX interprets it; None where a device runs it."""
+    others = dict(params)
+    # Other values than True ask for the simulation of a device, which calls back to Python.
+    if others.pop("interpret") is not True:
+        return None
+    from jax._src.pallas import hlo_interpreter  # noqa: PLC0415 - it takes a second
+
+    return functools.partial(hlo_interpreter.pallas_call_hlo_interpret, **others)
+
+
 def inner_jaxprs(eqn: Any) -> Iterable[Any]:
     """Return the open jaxprs among the params of a jaxpr's equation."""
     return _core.jaxprs_in_params(eqn.params)

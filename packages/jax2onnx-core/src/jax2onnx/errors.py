@@ -21,6 +21,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_MOST_REPORTED = 20
+
 
 class Jax2OnnxError(Exception):
     """Base of every error raised by jax2onnx and its plugins."""
@@ -75,6 +82,14 @@ class ConversionError(Jax2OnnxError):
         self.remedy = remedy
         self.others: tuple[ConversionError, ...] = ()
         super().__init__(what)
+
+    @staticmethod
+    def together(errors: Iterable[ConversionError]) -> ConversionError:
+        """Return the first of some errors, with the others that say something else in its ``others``."""
+        distinct = {_text(error): error for error in errors}
+        first, *others = distinct.values()
+        first.others = tuple(others[:_MOST_REPORTED])
+        return first
 
     def __str__(self) -> str:
         if not self.others:

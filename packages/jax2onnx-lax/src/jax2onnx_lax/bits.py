@@ -15,7 +15,8 @@ import ml_dtypes
 import numpy as np
 
 from jax2onnx.plugin import Facts, ir_dtype, telling
-from jax2onnx_lax.dtypes import info, is_float, is_float8, is_integer, unsigned
+from jax2onnx_lax.convert import convert
+from jax2onnx_lax.dtypes import info, is_float, is_float8, unsigned
 from jax2onnx_lax.zeros import emit_sign, emit_sign_bit, negation
 
 if TYPE_CHECKING:
@@ -43,21 +44,22 @@ def register(registry: BoundLowerings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """A binary floating-point format of ``width`` bits, and the dtype in which rules compute with its numbers."""
+    """A binary floating-point format of ``width`` bits, and the dtype in which rules compute with its numbers.
+
+    Attributes:
+        lowest: the exponent of the smallest normal number.
+        highest: the exponent of the largest number.
+        infinity: the bits of infinity, or None in a format without it.
+        nan: the bits of the NaN that a rule writes.
+    """
 
     width: int
     mantissa: int
     carrier: np.dtype[Any]
-
-    @property
-    def bias(self) -> int:
-        """The exponent of the largest power of two."""
-        return int((1 << (self.width - self.mantissa - 2)) - 1)
-
-    @property
-    def lowest(self) -> int:
-        """The exponent of the smallest normal number."""
-        return 1 - self.bias
+    lowest: int
+    highest: int
+    infinity: int | None
+    nan: int
 
     @property
     def unsigned(self) -> np.dtype[Any]:
@@ -71,7 +73,17 @@ class _Format:
 
 def _format(dtype: Any) -> _Format:
     kind = info(dtype)
-    return _Format(kind.bits, kind.nmant, np.dtype(np.float64 if kind.bits == 64 else np.float32))
+    special = np.asarray([np.inf, np.nan]).astype(dtype)
+    infinity, nan = special.view(f"uint{kind.bits}").tolist()
+    return _Format(
+        width=kind.bits,
+        mantissa=kind.nmant,
+        carrier=np.dtype(np.float64 if kind.bits == 64 else np.float32),
+        lowest=int(kind.minexp),
+        highest=int(kind.maxexp) - 1,
+        infinity=infinity if np.isinf(special[0]) else None,
+        nan=nan,
+    )
 
 
 def bitcast_convert_type(ctx: LoweringContext, x: ir.Value, *, new_dtype: Any) -> ir.Value:
@@ -79,23 +91,26 @@ def bitcast_convert_type(ctx: LoweringContext, x: ir.Value, *, new_dtype: Any) -
     old, new = np.dtype(ctx.avals_in[0].dtype), np.dtype(new_dtype)
     if old == new:
         return x
-    if not (_has_whole_bytes(old) and _has_whole_bytes(new)):
-        raise ctx.unsupported(f"the bits of {old} as {new}", "use an integer or a float dtype of 16 to 64 bits")
+    narrow, wide = sorted((info(old).bits, info(new).bits))
     bits = _to_bits(ctx, x, old)
-    narrow, wide = sorted((8 * old.itemsize, 8 * new.itemsize))
     shifts = np.arange(0, wide, narrow)
-    if old.itemsize > new.itemsize:
+    if info(old).bits > info(new).bits:
         parts = ctx.op.Unsqueeze(bits, ctx.ints(-1))
-        bits = ctx.cast(ctx.op.BitShift(parts, shifts.astype(unsigned(old)), direction="RIGHT"), unsigned(new))
-    elif old.itemsize < new.itemsize:
-        bits = _joined(ctx, ctx.cast(bits, unsigned(new)), shifts.astype(unsigned(new)))
+        parts = ctx.op.BitShift(parts, shifts.astype(_word(old)), direction="RIGHT")
+        bits = _lowest(ctx, ctx.cast(parts, _word(new)), narrow)
+    elif info(old).bits < info(new).bits:
+        bits = _joined(ctx, ctx.cast(bits, _word(new)), shifts.astype(_word(new)))
     return _from_bits(ctx, bits, new)
 
 
-def _has_whole_bytes(dtype: np.dtype[Any]) -> bool:
-    """Return whether the bits of the dtype's numbers can be reinterpreted: whole bytes, and no float8."""
-    is_number = is_integer(dtype) or is_float(dtype)
-    return is_number and info(dtype).bits == 8 * dtype.itemsize and not is_float8(dtype)
+def _word(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the unsigned integer in which a rule holds the bits: of the same width, but of whole bytes."""
+    return np.dtype(f"uint{8 * dtype.itemsize}")
+
+
+def _lowest(ctx: LoweringContext, word: ir.Value, width: int) -> ir.Value:
+    """Return the lowest bits of a word."""
+    return word if width >= 8 else ctx.op.BitwiseAnd(word, (1 << width) - 1)
 
 
 def _joined(ctx: LoweringContext, parts: ir.Value, shifts: Any) -> ir.Value:
@@ -108,13 +123,13 @@ def _joined(ctx: LoweringContext, parts: ir.Value, shifts: Any) -> ir.Value:
 
 def _to_bits(ctx: LoweringContext, x: ir.Value, dtype: np.dtype[Any]) -> ir.Value:
     if not is_float(dtype):
-        return ctx.cast(x, unsigned(dtype))
+        return _lowest(ctx, ctx.cast(x, _word(dtype)), info(dtype).bits)
     if _native(ctx, dtype):
         return ctx.op.BitCast(x, to=int(ir_dtype(unsigned(dtype))))
     if dtype == ml_dtypes.bfloat16:
         upper = ctx.op.BitShift(encode(ctx, ctx.cast(x, np.float32), _format(np.float32)), 16, direction="RIGHT")
         return ctx.cast(upper, unsigned(dtype))
-    return encode(ctx, x, _format(dtype))
+    return encode(ctx, convert(ctx, x, dtype, _format(dtype).carrier), _format(dtype))
 
 
 def _from_bits(ctx: LoweringContext, bits: ir.Value, dtype: np.dtype[Any]) -> ir.Value:
@@ -126,6 +141,9 @@ def _from_bits(ctx: LoweringContext, bits: ir.Value, dtype: np.dtype[Any]) -> ir
         # A bfloat16 is the upper half of a float32.
         whole = ctx.op.BitShift(ctx.cast(bits, np.uint32), 16, direction="LEFT")
         return ctx.cast(decode(ctx, whole, _format(np.float32)), dtype)
+    if is_float8(dtype):
+        numbers = np.arange(1 << 8, dtype=np.uint8).view(dtype).astype(np.float32)
+        return convert(ctx, ctx.op.Gather(numbers, ctx.cast(bits, np.int64), axis=0), np.float32, dtype)
     return ctx.cast(decode(ctx, bits, _format(dtype)), dtype)
 
 
@@ -134,13 +152,13 @@ def _native(ctx: LoweringContext, dtype: Any) -> bool:
 
 
 def decode(ctx: LoweringContext, bits: ir.Value, kind: _Format) -> ir.Value:
-    """Return the number with these bits, in the format's carrier."""
+    """Return the number with these bits, in the carrier of a format that has infinities."""
     op, m, word = ctx.op, kind.mantissa, kind.unsigned
     top = (1 << (kind.width - m - 1)) - 1
     exponent = op.BitwiseAnd(op.BitShift(bits, m, direction="RIGHT"), top)
     fraction = op.BitwiseAnd(bits, (1 << m) - 1)
     implicit = op.Where(op.Equal(exponent, 0), np.asarray(0, word), np.asarray(1 << m, word))
-    scales = kind.powers(np.maximum(np.arange(top + 1), 1) - kind.bias - m)
+    scales = kind.powers(np.maximum(np.arange(top + 1), 1) - 1 + kind.lowest - m)
     scales[top] = np.inf
     scale = op.Gather(scales, ctx.cast(exponent, np.int64), axis=0)
     size = op.Mul(ctx.cast(op.Add(fraction, implicit), kind.carrier), scale)
@@ -157,11 +175,11 @@ def encode(ctx: LoweringContext, x: ir.Value, kind: _Format) -> ir.Value:
     scaled, step = _split(ctx, x, kind)
     # ``scaled`` holds the implicit bit of a normal number: it adds the one that ``step`` lacks to the exponent.
     bits = op.Add(ctx.cast(scaled, word), op.BitShift(ctx.cast(step, word), m, direction="LEFT"))
-    infinity = ((1 << (kind.width - m - 1)) - 1) << m
-    bits = op.Where(op.Equal(op.Abs(x), np.inf), np.asarray(infinity, word), bits)
+    if kind.infinity is not None:
+        bits = op.Where(op.Equal(op.Abs(x), np.inf), np.asarray(kind.infinity, word), bits)
     bits = op.Where(op.Equal(x, 0.0), np.asarray(0, word), bits)
     bits = op.Where(emit_sign_bit(ctx, x), op.BitwiseOr(bits, 1 << (kind.width - 1)), bits)
-    return op.Where(op.IsNaN(x), np.asarray(infinity | 1 << (m - 1), word), bits)
+    return op.Where(op.IsNaN(x), np.asarray(kind.nan, word), bits)
 
 
 def _split(ctx: LoweringContext, x: ir.Value, kind: _Format) -> tuple[ir.Value, ir.Value]:
@@ -174,10 +192,10 @@ def _split(ctx: LoweringContext, x: ir.Value, kind: _Format) -> tuple[ir.Value, 
     size = op.Abs(x)
     size = op.Where(op.And(op.Greater(size, 0.0), op.Less(size, np.inf)), size, 1.0)
     guess = op.Floor(op.Div(op.Log(size), math.log(2)))
-    guess = op.Sub(op.Clip(guess, kind.carrier.type(kind.lowest), kind.carrier.type(kind.bias)), float(kind.lowest))
+    guess = op.Sub(op.Clip(guess, kind.carrier.type(kind.lowest), kind.carrier.type(kind.highest)), float(kind.lowest))
     step = ctx.cast(guess, np.int64)
     scaled = size
-    for scale in _halves(kind, m - np.arange(kind.lowest, kind.bias + 1)):
+    for scale in _halves(kind, m - np.arange(kind.lowest, kind.highest + 1)):
         scaled = op.Mul(scaled, op.Gather(scale, step, axis=0))
     # The logarithm is rounded: the exponent may be one off.
     high = op.And(op.Less(scaled, float(1 << m)), op.Greater(step, 0))
@@ -203,7 +221,7 @@ def reduce_precision(ctx: LoweringContext, x: ir.Value, *, exponent_bits: int, m
     scaled, step = _split(ctx, wide, kind)
     drop = max(kind.mantissa - mantissa_bits, 0)
     size = op.Mul(op.Round(op.Mul(scaled, 2.0**-drop)), 2.0**drop)
-    for scale in _halves(kind, np.arange(kind.lowest, kind.bias + 1) - kind.mantissa):
+    for scale in _halves(kind, np.arange(kind.lowest, kind.highest + 1) - kind.mantissa):
         size = op.Mul(size, op.Gather(scale, step, axis=0))
     if narrower:
         bias = (1 << (exponent_bits - 1)) - 1

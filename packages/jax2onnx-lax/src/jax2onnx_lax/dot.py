@@ -15,7 +15,7 @@ from jax import lax
 
 from jax2onnx.plugin import Facts, blind, has_zero, is_static, may_be_zero, other_axes, permuted
 from jax2onnx_lax.folding import work_of_matrices
-from jax2onnx_lax.shape import replaced, transposed
+from jax2onnx_lax.shape import transposed
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -224,12 +224,10 @@ def ragged_dot_general(
     preferred_element_type: Any,
     group_offset: Any,
 ) -> ir.Value:
-    """Lower ``ragged_dot_general``: every group's product, then the rows (or the sum) that belong to the group."""
+    """Lower ``ragged_dot_general`` to a product, in which the elements of other groups are zero."""
     numbers = ragged_dot_dimension_numbers
     if group_offset is not None:
         raise ctx.unsupported("group_offset has no ONNX form", "leave group_offset out")
-    if len(ctx.avals_in[2].shape) != 1:
-        raise ctx.unsupported("group sizes of more than one dim", "call it on one batch element at a time")
     (contracted, _), (batch, _) = numbers.dot_dimension_numbers
     function = _ragged_rows
     if numbers.lhs_ragged_dimensions[0] in batch:
@@ -242,16 +240,22 @@ def ragged_dot_general(
 
 
 def _groups(sizes: jax.Array, length: Any) -> jax.Array:
-    """Return which rows belong to which group: bool (groups, rows)."""
-    ends = jnp.cumsum(sizes)
+    """Return which rows belong to which group: bool (groups, ..., rows) of sizes (..., groups)."""
+    ends = jnp.moveaxis(jnp.cumsum(sizes, axis=-1), -1, 0)
+    starts = ends - jnp.moveaxis(sizes, -1, 0)
     rows = jnp.arange(length, dtype=sizes.dtype)
-    return (rows >= (ends - sizes)[:, None]) & (rows < ends[:, None])
+    return (rows >= starts[..., None]) & (rows < ends[..., None])
 
 
-def _along(mask: jax.Array, rank: int, axis: int) -> jax.Array:
-    """Place the rows of a (groups, rows) mask along ``axis`` of arrays of ``rank`` dims, groups in front."""
-    groups, rows = mask.shape
-    return lax.broadcast_in_dim(mask, replaced([groups, *[1] * rank], axis + 1, rows), [0, axis + 1])
+def _along(mask: jax.Array, rank: int, axes: Sequence[int]) -> jax.Array:
+    """Place the dims of a mask after the first, the groups, along ``axes`` of arrays of ``rank`` dims."""
+    places = [0, *[axis + 1 for axis in axes]]
+    order = np.argsort(places).tolist()
+    mask = lax.transpose(mask, order)
+    shape: list[Any] = [1] * (rank + 1)
+    for place, dim in zip(sorted(places), mask.shape, strict=True):
+        shape[place] = dim
+    return lax.broadcast_in_dim(mask, shape, sorted(places))
 
 
 def _ragged_batch(x: jax.Array, y: jax.Array, sizes: jax.Array, *, numbers: Any, **kwargs: Any) -> jax.Array:
@@ -263,18 +267,23 @@ def _ragged_contraction(x: jax.Array, y: jax.Array, sizes: jax.Array, *, numbers
     (lc, rc), (lb, rb) = numbers.dot_dimension_numbers
     axis = numbers.lhs_ragged_dimensions[0]
     mask = _groups(sizes, x.shape[axis])
+    # Sizes of more than one dim are for each element of the batch and of what is contracted before.
+    before = list(lc).index(axis)
+    left, right = [[*batch, *contracted[: before + 1]][-sizes.ndim :] for batch, contracted in ((lb, lc), (rb, rc))]
     # Masked on both sides: a NaN must stay in its group.
-    x = jnp.where(_along(mask, x.ndim, axis), x, 0)
-    y = jnp.where(_along(mask, y.ndim, rc[list(lc).index(axis)]), y, 0)
+    x = jnp.where(_along(mask, x.ndim, left), x, 0)
+    y = jnp.where(_along(mask, y.ndim, right), y, 0)
     shifted = [[i + 1 for i in dims] for dims in (lc, rc, lb, rb)]
     return lax.dot_general(x, y, ((shifted[0], shifted[1]), ([0, *shifted[2]], [0, *shifted[3]])), **kwargs)
 
 
 def _ragged_rows(x: jax.Array, y: jax.Array, sizes: jax.Array, *, numbers: Any, **kwargs: Any) -> jax.Array:
+    """Contract the groups too: a row is zero in all groups but its own, as it is to JAX."""
     (lc, rc), (lb, rb) = numbers.dot_dimension_numbers
-    axis, group = numbers.lhs_ragged_dimensions[0], numbers.rhs_group_dimensions[0]
-    left_free, right_free = other_axes(x.ndim, {*lb, *lc}), other_axes(y.ndim, {*rb, *rc})
-    products = lax.dot_general(x, y, numbers.dot_dimension_numbers, **kwargs)
-    products = jnp.moveaxis(products, len(lb) + len(left_free) + right_free.index(group), 0)
-    mask = _along(_groups(sizes, x.shape[axis]), products.ndim - 1, len(lb) + left_free.index(axis))
-    return jnp.sum(jnp.where(mask, products, 0), axis=0, dtype=products.dtype)
+    axis = numbers.lhs_ragged_dimensions[0]
+    free = other_axes(x.ndim, {*lb, *lc})
+    # Sizes of more than one dim are for each element of all dims before the ragged one.
+    before = [*lb, *free[: free.index(axis) + 1]][-sizes.ndim :]
+    x = jnp.where(_along(_groups(sizes, x.shape[axis]), x.ndim, before), x, 0)
+    contracted = [0, *[i + 1 for i in lc]], [*numbers.rhs_group_dimensions, *rc]
+    return lax.dot_general(x, y, (contracted, ([i + 1 for i in lb], rb)), **kwargs)

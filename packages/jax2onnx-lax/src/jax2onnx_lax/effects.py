@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jax import lax
 
-from jax2onnx.plugin import Facts
+from jax2onnx.plugin import Facts, interpreted_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,11 +64,6 @@ _REFUSALS = (
     (("after_all", "create_token"), "ONNX has no order of effects", "leave tokens out of what is exported"),
     (["spsolve"], "JAX calls scipy here", "solve the dense system: jnp.linalg.solve(matrix.todense(), b)"),
     (["ffi_call"], "the program calls the foreign function {target_name!r}", "export on a path that does not use it"),
-    (
-        ["pallas_call"],
-        "the program runs the Pallas kernel {jaxpr.debug_info.func_src_info}",
-        "export the reference implementation in jax.numpy",
-    ),
     (["call_exported"], "a jax.export-ed function is compiled, not a program", "export the function it was made from"),
     (["check"], "a model cannot raise errors", "export checkify.checkify(fn), or the function without checks"),
     (["rng_uniform"], "this draws from the backend's own state", "use jax.random with a key"),
@@ -89,6 +84,7 @@ def register(registry: BoundLowerings) -> None:
     """Register the family."""
     registry.facts(FACTS)
     registry.table(dict.fromkeys(("debug_callback", "debug_print", "inspect_sharding"), dropped))
+    registry.table({"pallas_call": pallas_call})
     registry.table({"dce_sink": nothing, "shape_assertion": nothing, "tie": last, "xla_metadata_value": last})
     registry.table({"pure_callback": python_callback, "io_callback": python_callback})
     registry.table({name: refusal(*reason) for name, reason in _REFUSED.items()})
@@ -120,6 +116,17 @@ def python_callback(ctx: LoweringContext, *operands: ir.Value, callback: Any, **
         f"the program calls back to the Python function {name}, which no model can hold",
         _remedy(ctx, "write it in jax.numpy"),
     )
+
+
+def pallas_call(ctx: LoweringContext, *operands: ir.Value, **params: Any) -> Sequence[ir.Value]:
+    """Lower a Pallas kernel that JAX interprets, as on a CPU; refuse one that is for a device."""
+    function = interpreted_kernel(params)
+    if function is None:
+        kernel = params["jaxpr"].debug_info.func_src_info
+        remedy = "pass interpret=True to pallas_call, or export the reference implementation in jax.numpy"
+        raise ctx.unsupported(f"the program runs the Pallas kernel {kernel} on a device", _remedy(ctx, remedy))
+    results: list[ir.Value] = ctx.via_jax(function, *operands)
+    return results
 
 
 def refusal(why: str, remedy: str) -> Callable[..., Any]:

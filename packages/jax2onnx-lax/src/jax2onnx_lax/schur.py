@@ -55,7 +55,8 @@ def schur(a: Array, *, compute_schur_vectors: bool, sort_eig_vals: bool, select_
     """
     del select_callable
     if sort_eig_vals:
-        raise UnsupportedCaseError("schur: sort_eig_vals", remedy="sort outside the model")
+        # JAX has no kernel for it either, on any platform.
+        raise UnsupportedCaseError("schur: sort_eig_vals, which JAX does not compute", remedy="leave it at False")
     a, finite = finite_or_zero(a)
     t, z = _triangular(a) if is_complex(a) else real_form(a)
     return nan_unless(finite, t, z) if compute_schur_vectors else nan_unless(finite, t)

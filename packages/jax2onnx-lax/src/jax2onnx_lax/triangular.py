@@ -1,13 +1,11 @@
-"""Solve triangular and tridiagonal systems, and factor by LU and Cholesky, in JAX, as loops over rows or columns."""
+"""Solve triangular systems, and factor by LU and Cholesky, in JAX, as loops over rows or columns."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
-from jax import lax
 
-from jax2onnx.errors import UnsupportedCaseError
 from jax2onnx.plugin import Facts
 from jax2onnx_lax.folding import work_of_matrices
 from jax2onnx_lax.matrices import (
@@ -43,7 +41,6 @@ def register(registry: BoundLowerings) -> None:
             "lu_pivots_to_permutation": lu_pivots_to_permutation,
             "symmetric_product": symmetric_product,
             "triangular_solve": triangular_solve,
-            "tridiagonal_solve": tridiagonal_solve,
         }
     )
 
@@ -152,46 +149,3 @@ def cholesky_update(factor: Array, vector: Array) -> Array:
 def symmetric_product(a: Array, c: Array, *, alpha: Any, beta: Any) -> Array:
     """Return ``alpha a a^T + beta c``."""
     return jnp.add(alpha * product(a, a.mT), beta * c)
-
-
-def tridiagonal_solve(dl: Array, d: Array, du: Array, b: Array, *, perturb_singular: bool = False) -> Array:
-    """Solve tridiagonal systems by elimination, exchanging neighbouring rows where the lower one's pivot is larger."""
-    if perturb_singular:
-        what = "tridiagonal_solve: perturb_singular"
-        raise UnsupportedCaseError(what, remedy="add a small multiple of the identity to the matrix")
-    if d.shape[-1] == 0:
-        return b
-    xs = [jnp.moveaxis(x, -1, 0) for x in (dl, d, du)] + [jnp.moveaxis(b, -2, 0)]
-    # Below the last equation stands 0 = 0, with a pivot of 1.
-    following = [jnp.concatenate([x[1:], jnp.full_like(x[:1], last)]) for x, last in zip(xs, (0, 1, 0, 0), strict=True)]
-    _, upper = lax.scan(_eliminate, (xs[1][0], xs[2][0], xs[3][0]), tuple(following))
-    nothing = jnp.zeros_like(xs[3][0])
-    _, solution = lax.scan(_back_substitute, (nothing, nothing), upper, reverse=True)
-    singular = jnp.any(upper[0] == 0, axis=0)
-    return nan_unless(~singular, jnp.moveaxis(solution, 0, -2))[0]
-
-
-def _eliminate(current: Any, below: Any) -> Any:
-    """Eliminate the unknown of one equation from that below it, the two exchanged if the lower one's pivot is larger.
-
-    Returns:
-        The lower equation (diagonal, upper, right side), and the upper one, which has one more entry.
-    """
-    pivot, next_, right = current
-    low, middle, high, right_below = below
-    swap = magnitude(low) > magnitude(pivot)
-    zero = jnp.zeros_like(pivot)
-    first = [jnp.where(swap, x, y) for x, y in ((low, pivot), (middle, next_), (high, zero))]
-    second = [jnp.where(swap, x, y) for x, y in ((pivot, low), (next_, middle), (zero, high))]
-    right_1 = jnp.where(swap[..., None], right_below, right)
-    right_2 = jnp.where(swap[..., None], right, right_below)
-    factor = jnp.where(low == 0, 0, second[0] / first[0])
-    rest = second[1] - factor * first[1], second[2] - factor * first[2], right_2 - factor[..., None] * right_1
-    return rest, (*first, right_1)
-
-
-def _back_substitute(known: tuple[Array, Array], equation: Any) -> Any:
-    """Solve one equation, given the two unknowns after its own."""
-    pivot, first, second, right = equation
-    x = (right - first[..., None] * known[0] - second[..., None] * known[1]) / pivot[..., None]
-    return (x, known[0]), x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ Array = np.ndarray[Any, Any]
 
 _PROVIDERS = ["CPUExecutionProvider"]
 _SEVERE = 3
+_NIBBLE = 4
+_LOW = 15
 
 
 class Runner:
@@ -72,23 +75,44 @@ def _to_ort(array: Array) -> Any:
         array = np.ascontiguousarray(array)
     if _is_native(array.dtype):
         return onnxruntime.OrtValue.ortvalue_from_numpy(array)
-    bits = array.view(f"u{array.itemsize}")
     element_type = ir.DataType.from_numpy(array.dtype)
+    if element_type.bitwidth == _NIBBLE:
+        value = onnxruntime.OrtValue.ortvalue_from_shape_and_type(array.shape, int(element_type))
+        packed = _packed(array)
+        ctypes.memmove(value.data_ptr(), packed, len(packed))
+        return value
+    bits = array.view(f"u{array.itemsize}")
     return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, int(element_type))
 
 
 def _to_numpy(value: Any) -> Array:
     name = value.data_type()  # for example tensor(float16)
     element_type = name.removeprefix("tensor(").removesuffix(")")
-    dtype = ir.DataType[element_type.upper()].numpy()
+    onnx_dtype = ir.DataType[element_type.upper()]
+    dtype = onnx_dtype.numpy()
     if _is_native(dtype):
         array: Array = value.numpy()
         return array
     # For a dtype that numpy itself lacks, onnxruntime gives no array but only the address of the bytes.
     size = value.tensor_size_in_bytes()
     raw = ctypes.string_at(value.data_ptr(), size)
-    flat = np.frombuffer(raw, dtype)
-    return flat.reshape(value.shape()).copy()
+    flat = _unpacked(raw, dtype) if onnx_dtype.bitwidth == _NIBBLE else np.frombuffer(raw, dtype)
+    return flat[: math.prod(value.shape())].reshape(value.shape()).copy()
+
+
+def _packed(array: Array) -> bytes:
+    """Return the bytes of an array of 4-bit integers: two in each byte, the first in the low bits."""
+    nibbles = array.ravel().astype(np.uint8) & _LOW
+    nibbles = np.append(nibbles, np.zeros(nibbles.size % 2, np.uint8))
+    packed: bytes = (nibbles[::2] | nibbles[1::2] << _NIBBLE).tobytes()
+    return packed
+
+
+def _unpacked(raw: bytes, dtype: np.dtype[Any]) -> Array:
+    """Return the 4-bit integers that are packed into bytes."""
+    both = np.frombuffer(raw, np.uint8)
+    nibbles = np.stack([both & _LOW, both >> _NIBBLE], axis=-1)
+    return nibbles.ravel().astype(dtype)
 
 
 def _is_native(dtype: np.dtype[Any]) -> bool:

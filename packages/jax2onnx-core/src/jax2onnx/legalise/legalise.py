@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from jax2onnx.errors import ConversionError, NoKernelError
 from jax2onnx.legalise.carriers import Trust
 from jax2onnx.legalise.casts import encode, narrow, retype
 from jax2onnx.legalise.ort_workarounds import (
@@ -46,14 +47,17 @@ def legalise(model: ir.Model, target: Target) -> None:
     What the optimiser of onnxruntime would spoil is replaced by an equal that it leaves alone.
 
     Raises:
-        NoKernelError: a node can be executed in no dtype that keeps its values.
+        NoKernelError: a node can be executed in no dtype that keeps its values; one error for all such nodes.
     """
     if target.kernels is None:
         return
     functions = frozenset((f.domain, f.name) for f in model.functions.values())
-    _Legaliser(target, model.graph, functions).graph(model.graph)
+    without: list[NoKernelError] = []
+    _Legaliser(target, model.graph, functions, without).graph(model.graph)
     for function in model.functions.values():
-        _Legaliser(target, function.graph, functions, is_function=True).graph(function.graph)
+        _Legaliser(target, function.graph, functions, without, is_function=True).graph(function.graph)
+    if without:
+        raise ConversionError.together(without)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +69,18 @@ class _Carried:
 
 
 class _Legaliser:
-    """Works through one graph with its subgraphs, or one function."""
+    """Works through one graph with its subgraphs, or one function; notes the nodes that have no kernel."""
 
-    def __init__(self, target: Target, root: ir.Graph, functions: Functions, *, is_function: bool = False) -> None:
+    def __init__(
+        self,
+        target: Target,
+        root: ir.Graph,
+        functions: Functions,
+        without: list[NoKernelError],
+        *,
+        is_function: bool = False,
+    ) -> None:
+        self._without = without
         self._functions = functions
         self._is_function = is_function
         self._arguments = frozenset(root.inputs if is_function else ())
@@ -92,7 +105,7 @@ class _Legaliser:
                 workaround(graph, node)
             if op_type in self._late_workarounds:
                 late.append(node)
-            plan = self._planner.plan(node)
+            plan = self._plan(node)
             if plan is not None:
                 trust = self._widen_inputs(node, plan)
                 back += self._narrow_outputs(node, plan, trust)
@@ -103,6 +116,14 @@ class _Legaliser:
                 graph.remove(node, safe=True)
         for node in late:
             self._late_workarounds[node.op_type](graph, node, self._arguments, self._functions)
+
+    def _plan(self, node: ir.Node) -> Plan | None:
+        """Return how a node is executed in carriers; None if as it is, or not at all."""
+        try:
+            return self._planner.plan(node)
+        except NoKernelError as error:
+            self._without.append(error)
+            return None
 
     def _widen_inputs(self, node: ir.Node, plan: Plan) -> Trust:
         """Give a node its inputs in their carriers; return the least that one of these promises."""

@@ -49,9 +49,8 @@ BENIGN_PARAMS = frozenset(
 )
 """Params that never change the values a rule must compute; any other that a rule does not name is refused."""
 
-_UNSUPPORTED = (UnsupportedPrimitiveError, UnsupportedCaseError)
+_UNSUPPORTED = (DimensionError, OpsetError, UnsupportedCaseError, UnsupportedPrimitiveError)
 """Errors after which the export goes on, to find all of them."""
-_MOST_REPORTED = 20
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -123,7 +122,7 @@ class Driver:
         finally:
             self._running -= 1
         if self.unsupported and not self._running:
-            raise self._all_unsupported()
+            raise ConversionError.together(self.unsupported)
         return results
 
     def _emit(
@@ -190,24 +189,22 @@ class Driver:
         except Decline:
             raise
         except Exception as error:  # the border to the rules of plugins: what they raise is explained
-            raise self._failed(error, eqn, entry) from error
+            failed = self._failed(error, eqn, entry)
+            failed.__cause__ = error
+            if isinstance(failed, _UNSUPPORTED):
+                return self._unsupported(failed, eqn)
+            raise failed from error
 
     def _unsupported(self, error: ConversionError, eqn: Eqn) -> list[ir.Value]:
         """Note what cannot be converted; return values to go on with, so that one export finds all such places."""
         self.unsupported.append(error)
         values = []
         for var in eqn.outputs:
-            value = ir.Value(name="unsupported", type=ir.TensorType(ir_dtype(form(var.aval).dtype)))
-            stamp(value, form(var.aval).shape)
+            aval = form(var.aval)
+            value = ir.Value(name="unsupported", type=ir.TensorType(_dtype_or_undefined(aval)))
+            stamp(value, aval.shape)
             values.append(value)
         return values
-
-    def _all_unsupported(self) -> ConversionError:
-        """Return one error for everything that cannot be converted."""
-        distinct = {str(error): error for error in self.unsupported}
-        first, *others = distinct.values()
-        first.others = tuple(others[:_MOST_REPORTED])
-        return first
 
     def _failed(self, error: Exception, eqn: Eqn, entry: Lowering) -> ConversionError:
         """Return the error for an exception that is not ours, and that a rule has raised."""
@@ -305,6 +302,14 @@ class Driver:
             f"or pass lowerings={{{eqn.primitive!r}: rule}}"
         )
         return UnsupportedPrimitiveError(msg, where=eqn.where, remedy=remedy)
+
+
+def _dtype_or_undefined(aval: Any) -> ir.DataType:
+    """Return the ONNX dtype of an abstract value, or ``UNDEFINED`` where there is none."""
+    try:
+        return ir_dtype(aval.dtype)
+    except UnsupportedCaseError:
+        return ir.DataType.UNDEFINED
 
 
 def _undecided(reason: Exception | None) -> BaseException | None:

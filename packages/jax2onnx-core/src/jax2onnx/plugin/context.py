@@ -255,13 +255,24 @@ class LoweringContext:
 
 @functools.cache
 def ir_dtype(dtype: Any) -> ir.DataType:
-    """Return the ONNX element type of a numpy (or ml_dtypes) dtype."""
-    return ir.DataType.from_numpy(np.dtype(dtype))
+    """Return the ONNX element type of a numpy (or ml_dtypes) dtype.
+
+    Raises:
+        UnsupportedCaseError: ONNX has none.
+    """
+    try:
+        return ir.DataType.from_numpy(np.dtype(dtype))
+    except TypeError as error:
+        msg = f"ONNX has no dtype {np.dtype(dtype)}"
+        raise UnsupportedCaseError(msg, remedy="use a dtype that ONNX has there, such as float16 or int8") from error
 
 
 def graph_input(aval: Any, name: str | None = None) -> ir.Value:
     """Return a value for an input of a graph."""
-    dtype = ir_dtype(aval.dtype)
+    try:
+        dtype = ir_dtype(aval.dtype)
+    except UnsupportedCaseError as error:
+        raise UnsupportedCaseError(f"{name or 'an input'}: {error.what}", remedy=error.remedy) from error
     value = ir.Value(name=name, type=ir.TensorType(dtype))
     return stamp(value, aval.shape)
 

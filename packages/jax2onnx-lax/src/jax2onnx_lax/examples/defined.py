@@ -111,6 +111,27 @@ def _order(name: str, dtype: Any) -> Example:
     return _example(f"{name}_{np.dtype(dtype).name}", f"jax.lax.{name}_p", lambda: primitive.bind, _edges(dtype))
 
 
+def _kernel() -> Callable[[Any], Any]:
+    """Build a function that JAX interprets as a kernel: one step for each row of a matrix."""
+    from jax.experimental import pallas  # noqa: PLC0415 - heavy
+
+    def add_rows(x_ref: Any, total_ref: Any) -> None:
+        @pallas.when(pallas.program_id(0) == 0)
+        def _() -> None:
+            total_ref[...] = jnp.zeros_like(total_ref)
+
+        total_ref[...] += jnp.sin(x_ref[...])
+
+    return pallas.pallas_call(
+        add_rows,
+        out_shape=jax.ShapeDtypeStruct((1, 2), np.float32),
+        grid=(3,),
+        in_specs=[pallas.BlockSpec((1, 2), lambda i: (i, 0))],
+        out_specs=pallas.BlockSpec((1, 2), lambda _: (0, 0)),
+        interpret=True,
+    )
+
+
 EXAMPLES = [
     *(
         _example(form.lower(), f"jax.experimental.sparse.{form}", _sparse(form))
@@ -135,4 +156,5 @@ EXAMPLES = [
         requires_jax=">=0.10.2",
     ),
     _example("shard_map_one_device", "jax.shard_map", _on_one_device),
+    _example("pallas_call", "jax.experimental.pallas.pallas_call", _kernel),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,13 +44,16 @@ def _integers(*dtypes: Any) -> Callable[[], Sequence[Sequence[Any]]]:
 _MATMUL = _dot(((1,), (0,)))
 
 
-def _grouped(shapes: Sequence[tuple[int, ...]]) -> Callable[[], Sequence[Sequence[Any]]]:
+def _grouped(shapes: Sequence[tuple[int, ...]], before: tuple[int, ...]) -> Callable[[], Sequence[Sequence[Any]]]:
     """Groups that fill the ragged dim, one of them empty, and groups that leave some of it out."""
 
     def values() -> Sequence[Sequence[Any]]:
         generator = np.random.default_rng(0)
         arrays = [generator.normal(size=s).astype("float32") for s in shapes]
-        return [[*arrays, np.asarray(sizes, "int32")] for sizes in ([2, 0, 3], [1, 1, 1])]
+        full, partly = np.asarray([[2, 0, 3], [1, 1, 1]], "int32")
+        several = np.where(np.arange(math.prod(before)).reshape(*before, 1) % 2, full, partly)
+        arrays_with_infinity = [arrays[0], np.where(arrays[1] > 1.5, np.inf, arrays[1]).astype("float32")]
+        return [[*arrays, several], [*arrays, np.broadcast_to(full, several.shape)], [*arrays_with_infinity, several]]
 
     return values
 
@@ -128,15 +132,18 @@ EXAMPLES: list[Example] = [
             context="lax",
             component="jax.lax.ragged_dot_general",
             make=_ragged(lax.RaggedDotDimensionNumbers(numbers, [ragged], groups)),
-            inputs=[*_typed(*shapes, dtypes=("float32", "float32")), jax.ShapeDtypeStruct((3,), "int32")],
-            values=_grouped(shapes),
+            inputs=[*_typed(*shapes, dtypes=("float32", "float32")), jax.ShapeDtypeStruct((*before, 3), "int32")],
+            values=_grouped(shapes, before),
             draw=False,
         )
-        for what, numbers, ragged, groups, shapes in (
-            ("rows", (((1,), (1,)), ((), ())), 0, [0], ((5, 4), (3, 4, 2))),
-            ("rows_group_last", (((1,), (0,)), ((), ())), 0, [1], ((5, 4), (4, 3, 2))),
-            ("contraction", (((1,), (0,)), ((), ())), 1, [], ((4, 5), (5, 2))),
-            ("batch", (((2,), (1,)), ((0,), (0,))), 0, [], ((5, 4, 3), (5, 3, 2))),
+        for what, numbers, ragged, groups, shapes, before in (
+            ("rows", (((1,), (1,)), ((), ())), 0, [0], ((5, 4), (3, 4, 2)), ()),
+            ("rows_group_last", (((1,), (0,)), ((), ())), 0, [1], ((5, 4), (4, 3, 2)), ()),
+            ("rows_of_batch", (((2,), (2,)), ((0,), (0,))), 1, [1], ((2, 5, 4), (2, 3, 4, 2)), (2,)),
+            ("rows_of_rows", (((0,), (1,)), ((2,), (2,))), 3, [0], ((4, 2, 6, 5), (3, 4, 6, 2)), (6, 2)),
+            ("contraction", (((1,), (0,)), ((), ())), 1, [], ((4, 5), (5, 2)), ()),
+            ("contraction_of_batch", (((1, 2), (2, 0)), ((0,), (1,))), 2, [], ((2, 3, 5, 4), (5, 2, 3, 6)), (2, 3)),
+            ("batch", (((2,), (1,)), ((0,), (0,))), 0, [], ((5, 4, 3), (5, 3, 2)), ()),
         )
     ),
 ]

@@ -93,6 +93,11 @@ def _qr(**options: Any) -> Callable[..., Any]:
 _ROWS = [[0, 1, 2, 3, 4, 5], [0, 1, 0, 1, 0, 1], [1, 2, 3, 4, 5, 0]]
 """Diagonals of a matrix that elimination without exchanges of rows would fail on."""
 
+_SINGULAR = np.zeros((3, 3, 6), np.float32)
+"""Diagonals of three matrices (the first axis is the diagonal): zero, of rank 1, and with rows of other sizes."""
+_SINGULAR[1, 1] = [1, 0, 0, 0, 0, 0]
+_SINGULAR[:, 2] = [[0, 2, 1e-30, 4, 1, 1], [1e-30, 2, 1, 1e-20, 2, 2], [3, 1, 1e-10, 2, 1, 0]]
+
 _C64, _C128, _F64 = np.complex64, np.complex128, np.float64
 
 SOLVE = [
@@ -146,6 +151,15 @@ SOLVE = [
         [random(3, 6, seed=1), random(3, 6, seed=2), random(3, 6, seed=3), random(3, 6, 2)],
         [*[np.asarray([x] * 3, np.float32) for x in _ROWS], random(3, 6, 2)],
         dynamic=True,
+    ),
+    example(
+        "tridiagonal_solve_perturbed",
+        "jax.lax.linalg.tridiagonal_solve",
+        lambda *operands: lax.linalg.tridiagonal_solve(*operands, perturb_singular=True),
+        [random(3, 6, seed=1), random(3, 6, seed=2), random(3, 6, seed=3), random(3, 6, 2)],
+        [*_SINGULAR, random(3, 6, 2)],
+        dynamic=True,
+        requires_jax=">=0.11",
     ),
     example(
         "tridiagonal_solve_single",

@@ -148,6 +148,13 @@ SCIPY = [
         lambda d, e: jsl.eigh_tridiagonal(d, e, eigvals_only=True),
         [random(6), random(5, seed=1)],
     ),
+    example(
+        "scipy_eigh_tridiagonal_vectors",
+        "jax.scipy.linalg.eigh_tridiagonal",
+        jsl.eigh_tridiagonal,
+        [random(6), random(5, seed=1)],
+        requires_jax=">=0.11",
+    ),
     example("scipy_sqrtm", "jax.scipy.linalg.sqrtm", jsl.sqrtm, [_SPD]),
     example("scipy_polar", "jax.scipy.linalg.polar", jsl.polar, [_BATCH[0]]),
 ]

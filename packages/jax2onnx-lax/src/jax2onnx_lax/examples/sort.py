@@ -133,6 +133,14 @@ TOP = [
     _example(
         "approx_min_k", "jax.lax.approx_min_k", lambda x: lax.approx_min_k(x, 3), [("B", 10)], values=_ten, draw=False
     ),
+    _example(
+        "approx_max_k_parts",
+        "jax.lax.approx_max_k",
+        lambda x: lax.approx_max_k(x, 3, aggregate_to_topk=False),
+        [("B", 10)],
+        values=_ten,
+        draw=False,
+    ),
 ]
 
 EXAMPLES: list[Example] = [*SORT, *TOP]
