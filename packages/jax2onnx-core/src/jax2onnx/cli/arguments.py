@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import itertools
 import os
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jax2onnx._accepted import nearest
+from jax2onnx.cli.user_modules import import_named
 from jax2onnx.cli.values import nested, read_spec, split_name
 from jax2onnx.errors import ConversionError
 
@@ -33,10 +33,15 @@ def find_object(source: str, *, call: bool) -> Any:
         raise click.UsageError(f"{source!r} is not of the form MODULE:OBJECT; write for example models:mlp")
     found: Any = _import_module(module_name)
     for part in path.split("."):
-        if not hasattr(found, part):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
             hint = nearest(part, [name for name in dir(found) if not name.startswith("_")], "it has")
-            raise click.UsageError(f"{module_name} has no {path!r}; {hint}")
-        found = getattr(found, part)
+            raise click.UsageError(f"{module_name} has no {path!r}; {hint}") from None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise _user_error(f"reading {source} fails", error) from error
     if call:
         return _called(found, source)
     if inspect.isclass(found):
@@ -58,11 +63,13 @@ def _called(make: Any, source: str) -> Any:
         )
     try:
         return make()
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise _user_error(f"calling {source} fails", error) from error
 
 
-def _user_error(what: str, error: Exception) -> ConversionError:
+def _user_error(what: str, error: BaseException) -> ConversionError:
     """Return the error for an exception of the user's code before there is anything to convert."""
     from jax2onnx.frontend.explain import named_error, user_line
 
@@ -75,25 +82,17 @@ def _user_error(what: str, error: Exception) -> ConversionError:
 
 def _import_module(name: str) -> ModuleType:
     """Import a module that can be imported from the working directory, or the Python file of this name."""
-    folder = Path.cwd()
-    if name.endswith(".py"):
-        path = Path(name).resolve()
-        if not path.is_file():
-            raise click.UsageError(f"there is no file {name}; give the path of a file from this folder")
-        folder, name = path.parent, path.stem
-    sys.path.insert(0, str(folder))
     try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
+        return import_named(name)
+    except (KeyboardInterrupt, click.UsageError):
+        raise
+    except BaseException as error:
         # A module that exists may fail to import another one: that is no wrong call.
-        missing = f"{error.name}."
-        if f"{name}.".startswith(missing):
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             raise click.UsageError(
-                f"there is no module {name!r} (searched from {folder}); go to the folder that has it, or name its file "
-                "(path/to/models.py:mlp)"
+                f"there is no module {name!r} (searched from {Path.cwd()}); go to the folder that has it, or name its "
+                "file (path/to/models.py:mlp)"
             ) from error
-        raise _user_error(f"importing {name} fails", error) from error
-    except Exception as error:
         raise _user_error(f"importing {name} fails", error) from error
 
 
