@@ -1,14 +1,16 @@
-"""Accepted: which values an argument may have, and what was probably meant by another one."""
+"""Accepted: which arguments a call may have and which values they may have, and what was probably meant."""
 
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 import math
 import numbers
 import os
 import reprlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, ParamSpec, TypeAlias, TypeVar
 
 from jax2onnx.errors import InputSpecError
 
@@ -24,6 +26,7 @@ __all__ = [
     "number",
     "one_of",
     "path",
+    "readable",
     "shown",
     "text",
     "whole_number",
@@ -31,6 +34,17 @@ __all__ = [
 
 Accept: TypeAlias = Callable[[str, Any], None]
 """Takes the name of an argument and its value; raises InputSpecError for a value that is not accepted."""
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_MEANING = {
+    "fn": "fn is the callable, such as a function or a module",
+    "inputs": "inputs has one spec per argument of fn, such as [('B', 30)], and is [] for a callable without arguments",
+    "model": "model is what to_onnx returned, or the path that save_onnx wrote",
+    "path": "path is the file to write, such as 'model.onnx'",
+}
+"""Required argument -> what it is."""
 
 _CUTOFF = 0.6
 
@@ -154,3 +168,42 @@ def _accepts(accept: Accept, value: Any) -> bool:
 
 def _refuse(option: str, expected: str, value: Any, hint: str) -> NoReturn:
     raise InputSpecError(f"{option}: expected {expected}, got {shown(value)}; {hint}")
+
+
+def readable(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Return a function that raises InputSpecError where Python would raise TypeError for a call of it."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def called(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise InputSpecError(_explained(function.__name__, signature, args, kwargs, error)) from None
+        return function(*args, **kwargs)
+
+    return called
+
+
+def _explained(
+    name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any], error: TypeError
+) -> str:
+    """Return what is wrong with the arguments of a call, and how to write it."""
+    parameters = signature.parameters.values()
+    positional = [p for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    required = [p.name for p in positional if p.default is inspect.Parameter.empty]
+    written = f"write {name}({', '.join(required)}, ...)"
+    if len(args) > len(positional):
+        surplus = len(args) - len(positional)
+        count = "one positional argument" if surplus == 1 else f"{surplus} positional arguments"
+        return f"{name}: {count} too many; {written}, with options by name, such as opset=21"
+    given = [p.name for p in positional[: len(args)]]
+    twice = [argument for argument in given if argument in kwargs]
+    if twice:
+        return f"{name}: {twice[0]} is given by position and by name; {written}"
+    missing = [argument for argument in required[len(args) :] if argument not in kwargs]
+    if not missing:
+        return f"{name}: {error}; {written}"
+    told = "; ".join(_MEANING[argument] for argument in missing)
+    verb = "is" if len(missing) == 1 else "are"
+    return f"{name}: {' and '.join(missing)} {verb} missing; {written}: {told}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack, overload
 import onnx
 import onnx_ir as ir
 
-from jax2onnx._accepted import nearest, shown
+from jax2onnx._accepted import nearest, readable, shown
 from jax2onnx._collector import seldom_collecting
 from jax2onnx._compat import unchecked
 from jax2onnx.earlier import EarlierOptions, ReturnMode, delivery_of, refuse_positions
@@ -96,6 +96,7 @@ def to_onnx(
     output_path: str | os.PathLike[str],
     **options: Unpack[_CallOptions],
 ) -> str: ...
+@readable
 def to_onnx(
     fn: Any,
     inputs: Sequence[Any] | Mapping[str, Any],
@@ -220,6 +221,7 @@ def _require_one_message(model: ir.Model) -> None:
         )
 
 
+@readable
 def save_onnx(
     fn: Any,
     inputs: Sequence[Any] | Mapping[str, Any],
@@ -259,7 +261,7 @@ def _exported(fn: Any, inputs: _Specs, options: Options) -> _Export:
         pass
     export.verify()
     for message in dict.fromkeys(export.warnings):
-        warnings.warn(message, UserWarning, stacklevel=4)
+        warnings.warn(message, UserWarning, stacklevel=5)
     if export.records is not None:
         receive = _print if options.explain is True else options.explain
         assert callable(receive)
@@ -267,6 +269,7 @@ def _exported(fn: Any, inputs: _Specs, options: Options) -> _Export:
     return export
 
 
+@readable
 def show(
     fn: Any,
     inputs: Sequence[Any] | Mapping[str, Any],

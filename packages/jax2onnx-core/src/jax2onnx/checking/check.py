@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import onnx
 
-from jax2onnx._accepted import shown
+from jax2onnx._accepted import readable, shown
 from jax2onnx._compat import unchecked
 from jax2onnx.checking.compare import CheckReport, OutputReport, combine, compare, finite_part, is_finite, type_of
 from jax2onnx.checking.inputs import KINDS, Batch, draw
@@ -49,6 +49,7 @@ class _ProgramError(Exception):
     """The user's program itself raises an error at run time, so that there is nothing to compare with."""
 
 
+@readable
 def check(
     model: onnx.ModelProto | str | os.PathLike[str],
     fn: Any,
@@ -175,6 +176,7 @@ def check(
     return CheckReport(runtime_name(), tuple(compared), outputs, tuple(refused))
 
 
+@readable
 def allclose(
     model: onnx.ModelProto | str | os.PathLike[str],
     fn: Any,
