@@ -108,11 +108,12 @@ def test_the_constraint_that_an_error_names_decides(name):
         lambda x: x * int(x.shape[0]),
         lambda x: [x + i for i in range(x.shape[0])],
         lambda x: jax.lax.scan(lambda c, _: (c, c), x, None, length=x.shape[0]),
-        lambda x: jnp.convolve(x, jnp.ones(3), mode="same"),
+        lambda x: jnp.array_split(x, 2)[0],
+        lambda x: sum(list(x)),
     ],
 )
 def test_a_dim_where_jax_needs_an_int(function):
-    with pytest.raises(errors.DimensionError, match="give it as an int") as raised:
+    with pytest.raises(errors.DimensionError, match=r"give (it|the dimension) as an int") as raised:
         to_onnx(function, [("B",)])
     assert f"{__file__}:{function.__code__.co_firstlineno}" in str(raised.value)
 

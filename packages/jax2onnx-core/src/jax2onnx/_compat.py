@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import functools
 import importlib
 import importlib.util
 import inspect
 import operator
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,7 @@ DropVar = _core.DropVar
 ShapedArray = _core.ShapedArray
 InconclusiveDimensionOperation = _core.InconclusiveDimensionOperation
 max_dim = _core.max_dim
+min_dim = _core.min_dim
 evaluate = _core.eval_jaxpr
 without_trace = _core.eval_context
 StagingTrace: Any = _partial_eval.DynamicJaxprTrace
@@ -433,6 +436,63 @@ def non_negative(dim: Any) -> list[Any]:
     """Return the expressions that the constraints of a symbolic dim's scope say are not negative."""
     given = dim.scope._explicit_constraints  # noqa: SLF001 - jax offers no public way
     return [c.diff for c in given if c.cmp.name == "GEQ"]
+
+
+_BUILTIN_NAMES = frozenset(dir(builtins))
+_REPLACING = threading.RLock()
+_replacing_count = 0
+_replaced_names: list[tuple[Any, str, Any]] = []
+
+
+@contextlib.contextmanager
+def replaced(replacements: Mapping[tuple[str, str], Callable[[Any], Any]]) -> Iterator[None]:
+    """Replace names of JAX's modules meanwhile, those that the installed jax has.
+
+    All threads see the replacements, so they have to do what the originals do wherever those do not raise. The names
+    are put back when no thread needs the replacements any more. All calls have the same ``replacements``.
+
+    Args:
+        replacements: the module and the name -> a function that returns the replacement of the original. The original
+            of a name of ``builtins`` that the module does not define is None.
+    """
+    global _replacing_count  # noqa: PLW0603 - of the process, as JAX's modules are
+    with _REPLACING:
+        _replacing_count += 1
+        if _replacing_count == 1:
+            for (module_name, name), make in replacements.items():
+                _replace(module_name, name, make)
+    try:
+        yield
+    finally:
+        with _REPLACING:
+            _replacing_count -= 1
+            while _replacing_count == 0 and _replaced_names:
+                names, name, original = _replaced_names.pop()
+                if original is None:
+                    del names[name]
+                else:
+                    names[name] = original
+
+
+def _replace(module_name: str, name: str, make: Callable[[Any], Any]) -> None:
+    if not _has_module(module_name):
+        return
+    names = vars(importlib.import_module(module_name))
+    original = names.get(name)
+    if original is not None or name in _BUILTIN_NAMES:
+        _replaced_names.append((names, name, original))
+        names[name] = make(original)
+
+
+def module_attribute(module_name: str, name: str) -> Any:
+    """Return an attribute of one of JAX's modules."""
+    return getattr(importlib.import_module(module_name), name)
+
+
+def total_order(comparison: str) -> Callable[[Any, Any], Any]:
+    """Return JAX's comparison of two arrays of one dtype in the order in which it sorts: ``le`` or ``lt``."""
+    compare: Callable[[Any, Any], Any] = getattr(_lax, f"_sort_{comparison}_comparator")
+    return compare
 
 
 def current_trace() -> Any:

@@ -21,6 +21,7 @@ import numpy as np
 
 from jax2onnx._compat import is_library, is_symbolic, users_own
 from jax2onnx.errors import ConversionError, DimensionError, InputSpecError, Jax2OnnxError, TraceError
+from jax2onnx.frontend.over_dims import sizes_may_be_symbolic
 from jax2onnx.frontend.remedies import first_line
 from jax2onnx.frontend.specs import Inputs, InputSpec, described
 from jax2onnx.frontend.static import MODES
@@ -201,8 +202,10 @@ class _Explanation:
         arrays = {**self.opened.params, **self.opened.state}
         function = partial(self.opened.function, arrays)
         avals = [spec.aval for spec in inputs.specs]
+        sizes = sizes_may_be_symbolic() if inputs.symbols else contextlib.nullcontext()
         try:
-            jax.eval_shape(partial(inputs.call, function), avals)
+            with sizes:
+                jax.eval_shape(partial(inputs.call, function), avals)
         except Exception:  # noqa: BLE001 - a trial, of the user's code: it works or it does not
             return False
         return True

@@ -13,11 +13,16 @@ _REMAINDER = re.compile(r"mod\((?P<dim>[^,]+), (?:- )?(?P<divisor>\d+)\)")
 _REMAINDER_BY_DIM = re.compile(r"mod\([^,()]+, [^,()]+\)")
 _OF_NUMBER_BY_DIM = re.compile(r"(?:mod|floordiv)\((?P<number>\d+), (?P<dim>[^(),]+)\)")
 _PADDING = re.compile(r"axis size \(= (?P<dim>[^()]+)\) .* padding length \(= (?P<padding>\d+)\)")
-_CLIPPED = re.compile(r"(?:min\(|max\(0, )(?P<dim>[A-Za-z_]\w*)(?:,| -) (?P<number>\d+)\)")
+_CLIPPED = re.compile(r"(?:min\(|max\(0, )(?P<dim>[A-Za-z_]\w*(?: - \d+)?)(?:,| -) (?P<number>\d+)\)")
 """The sizes of ``x[:4]`` and ``x[-4:]``: ``min(N, 4)`` and ``N - max(0, N - 4)``."""
 _UNEQUAL_SHAPES = re.compile(r"incompatible shapes for \w+: (?P<shapes>\(.*\))")
 _SHAPE = re.compile(r"\(((?:[^()]|\([^()]*\))*)\)")
 _COMMA = re.compile(r",\s*(?![^()]*\))")
+_REPEATED_LIST = re.compile(r"unsupported operand type\(s\) for \*: .*'list'")
+_AS_LOOP = (
+    "Python cannot iterate over an axis of a symbolic size; use jax.vmap, jax.lax.map or jax.lax.scan over it, "
+    "or give the dimension as an int"
+)
 _AS_NUMBER = "compute with the dimension as it is (jnp.arange(x.shape[0]) works), or give it as an int"
 
 
@@ -45,7 +50,7 @@ def tracing_remedy(error: BaseException) -> str:
 
 def comparison_remedy(error: BaseException) -> str:
     """Return the constraints that would decide a comparison of dims, in the grammar of ``jax.export`` (>=, <=, ==)."""
-    message = str(error)
+    message = first_line(error)  # the further lines list the constraints that hold
     small = _OF_NUMBER_BY_DIM.search(message)
     if small is not None:
         return _at_least(small["dim"], int(small["number"]) + 1)
@@ -72,6 +77,10 @@ def symbolic_dims_remedy(error: BaseException) -> str | None:
     message = first_line(error)
     if "_DimExpr" in message:
         return _AS_NUMBER
+    if "process_primitive" in message:  # of the trace that is not there when JAX counts the elements
+        return _AS_LOOP
+    if _REPEATED_LIST.search(message):
+        return "a Python list has an int as its length; use jax.numpy, or give the dimension as an int"
     if "rest is mod(" in message:
         return comparison_remedy(error)
     padding = _PADDING.search(message)
@@ -79,7 +88,8 @@ def symbolic_dims_remedy(error: BaseException) -> str | None:
         return _at_least(padding["dim"], int(padding["padding"]) + 1)
     clipped = _CLIPPED.search(message)
     if clipped is not None:
-        return _at_least(clipped["dim"], int(clipped["number"]))
+        dim, _, difference = clipped["dim"].partition(" - ")
+        return _at_least(dim, int(clipped["number"]) + int(difference or 0))
     unequal = _UNEQUAL_SHAPES.search(message)
     if unequal is None:
         return None

@@ -22,6 +22,7 @@ from jax2onnx._compat import (
 )
 from jax2onnx.errors import DimensionError, TraceError
 from jax2onnx.frontend.concrete import AVOIDABLE, Recording, find_constants, may_need_values
+from jax2onnx.frontend.over_dims import sizes_may_be_symbolic
 from jax2onnx.frontend.remedies import comparison_remedy, first_line, symbolic_dims_remedy, tracing_remedy
 from jax2onnx.frontend.switches import call_with_switches
 from jax2onnx.plugin.functions import marked_call
@@ -177,7 +178,8 @@ class _Tracing:
             return call_with_switches(call, arguments, switches, names)
 
         context = contextlib.nullcontext() if treatment is None else treatment.tracing()
-        with _explained_errors(self.inputs), traceable(), context:
+        sizes = sizes_may_be_symbolic() if self.inputs.symbols else contextlib.nullcontext()
+        with _explained_errors(self.inputs), traceable(), sizes, context:
             jaxpr, (result, _) = jax.make_jaxpr(flat, return_shape=True)([*given, *held])
         notes: list[Note] = []
         with unchecked():
@@ -247,7 +249,7 @@ def _explained_errors(inputs: Inputs) -> Iterator[None]:
             where=_user_line(error),
             remedy=tracing_remedy(error),
         ) from error
-    except (TypeError, ValueError, OverflowError, AssertionError) as error:
+    except (TypeError, ValueError, OverflowError, AssertionError, AttributeError) as error:
         remedy = symbolic_dims_remedy(error) if inputs.symbols else None
         if remedy is None:
             raise

@@ -1,0 +1,168 @@
+"""Functions of JAX that ask for a size as an int, over symbolic sizes: searches, convolutions, spacings, transforms."""
+
+import importlib
+import threading
+
+import jax
+import jax.numpy as jnp
+import jax.scipy as jsp
+import numpy as np
+import pytest
+
+from jax2onnx import errors, to_onnx
+from jax2onnx.testing import Sized, run_sized, select
+
+POINTS = jnp.linspace(-1.5, 1.5, 5)
+LARGER = (2, 3, 5, 8, 17)
+NO_EMPTY = ["N >= 1", "M >= 1"]
+
+
+def search(method="scan", side="left"):
+    return lambda a, v: jnp.searchsorted(jnp.sort(a), v, side=side, method=method)
+
+
+def search_in_rows(a, v):
+    return jax.vmap(jnp.searchsorted)(jnp.cumsum(jnp.abs(a), 1), v)
+
+
+def interpolate(xp, fp):
+    return jnp.interp(POINTS, jnp.cumsum(jnp.abs(xp) + 0.1), fp)
+
+
+def interpolate_periodic(x, xp, fp):
+    return jnp.interp(x, xp, fp, period=3.0)
+
+
+def histogram(x, edges):
+    return jnp.histogram(x, jnp.sort(edges))[0]
+
+
+def convolve(mode):
+    return lambda x, y: jnp.convolve(x, y, mode=mode)
+
+
+def correlate(mode):
+    return lambda x, y: jnp.correlate(x, y, mode=mode)
+
+
+def smoothed(x):
+    return jnp.convolve(x, jnp.ones(4) / 4, mode="same")
+
+
+def long_convolution(u, k):
+    size = u.shape[-1]
+    spectrum = jnp.fft.rfft(u, n=2 * size) * jnp.fft.rfft(k, n=2 * size)
+    return jnp.fft.irfft(spectrum, n=2 * size)[..., :size]
+
+
+def coordinates(x):
+    rows = jnp.linspace(-1, 1, x.shape[0])
+    columns = jnp.linspace(0, 2, x.shape[1], endpoint=False)
+    return x * rows[:, None] + columns
+
+
+PROGRAMS = [
+    Sized("searchsorted", search(), [("N",), ("M",)]),
+    Sized("searchsorted_right", search("scan_unrolled", "right"), [("N",), (5,)], heavy=True),
+    Sized("searchsorted_by_sorting", search("sort"), [("N",), (5,)], heavy=True),
+    Sized("searchsorted_by_sorting_right", search("sort", "right"), [("N",), (2, 3)], heavy=True),
+    Sized("searchsorted_by_comparing", search("compare_all"), [("N",), (5,)], heavy=True),
+    Sized("searchsorted_unsorted", jnp.searchsorted, [("N",), (5,)], heavy=True),
+    Sized("searchsorted_integers", search(), ["int32[N]", "int32[M,2]"], heavy=True),
+    Sized("searchsorted_in_rows", search_in_rows, [("B", "N"), ("B", 5)]),
+    Sized("digitize", lambda a, v: jnp.digitize(v, jnp.sort(a)), [("N",), (5,)], ["N >= 1"], heavy=True),
+    Sized("interp", interpolate, [("N",), ("N",)], ["N >= 1"]),
+    Sized("interp_periodic", interpolate_periodic, [("M",), ("N",), ("N",)], NO_EMPTY, heavy=True),
+    Sized("histogram", histogram, [("N",), ("M",)], ["M >= 2"], heavy=True),
+    Sized("isin", jnp.isin, ["int32[N]", "int32[M]"], heavy=True),
+    Sized("convolve_full", convolve("full"), [("N",), ("M",)], NO_EMPTY),
+    Sized("convolve_same", convolve("same"), [("N",), ("M",)], NO_EMPTY),
+    Sized("convolve_valid", convolve("valid"), [("N",), (3,)], ["N >= 1"], heavy=True),
+    Sized("convolve_valid_longer", convolve("valid"), [("N",), (3,)], ["N >= 3"], sizes=LARGER, heavy=True),
+    Sized("convolve_equal", convolve("full"), [("N",), ("N",)], ["N >= 1"], heavy=True),
+    Sized("correlate_same", correlate("same"), [("N",), ("M",)], NO_EMPTY),
+    Sized("correlate_valid", correlate("valid"), [("N",), ("M",)], NO_EMPTY, heavy=True),
+    Sized("correlate_full", correlate("full"), [("N",), ("M",)], NO_EMPTY, heavy=True),
+    Sized("correlate_longer", correlate("same"), [("N",), ("M",)], ["N >= M", "M >= 1"], heavy=True),
+    Sized("smoothed", smoothed, [("N",)], ["N >= 1"], heavy=True),
+    Sized("polymul", jnp.polymul, [("N",), ("M",)], NO_EMPTY, heavy=True),
+    Sized("polyder", jnp.polyder, [("N",)], ["N >= 2"], sizes=LARGER, heavy=True),
+    Sized(
+        "convolve_2d",
+        lambda x, y: jsp.signal.convolve2d(x, y, mode="same"),
+        [("H", "W"), (3, 2)],
+        ["H >= 3", "W >= 2"],
+        heavy=True,
+    ),
+    Sized("convolve_nd", jsp.signal.convolve, [("N",), ("N",)], ["N >= 1"], heavy=True),
+    Sized(
+        "convolve_smaller",
+        lambda x, y: jsp.signal.convolve(y, x, mode="same"),
+        [("N",), (2,)],
+        ["N >= 2"],
+        sizes=LARGER,
+        heavy=True,
+    ),
+    Sized("long_convolution", long_convolution, [("B", "N"), ("N",)], ["B >= 1", "N >= 1"], heavy=True),
+    Sized("fft_of_8", lambda x: jnp.abs(jnp.fft.fft(x, n=8)), [("B", "N")], ["B >= 1", "N >= 1"], heavy=True),
+    Sized("dct", jsp.fft.dct, [("B", "N")], ["B >= 1", "N >= 1"], heavy=True),
+    Sized("idct", lambda x: jsp.fft.idct(x, norm="ortho"), [("B", "N")], ["B >= 1", "N >= 1"], heavy=True),
+    Sized("dct_2d", jsp.fft.dctn, [("H", "W")], ["H >= 1", "W >= 1"], heavy=True),
+    Sized("linspace", coordinates, [("H", "W")]),
+    Sized(
+        "linspace_of_arrays",
+        lambda x: jnp.linspace(x[0], x[1], x.shape[0], axis=1),
+        [("N", 3)],
+        ["N >= 2"],
+        sizes=LARGER,
+        heavy=True,
+    ),
+    Sized(
+        "linspace_integers", lambda x: jnp.linspace(0, 10, x.shape[0], dtype=int, retstep=True), [("N",)], heavy=True
+    ),
+    Sized("logspace", lambda x: x * jnp.logspace(0, 1, x.shape[0]), [("N",)], heavy=True),
+    Sized("squeeze", jnp.squeeze, [("N", 1, 3)], ["N >= 2"], sizes=LARGER),
+    Sized("corrcoef", jnp.corrcoef, [("N", 3)], ["N >= 2"], sizes=LARGER, heavy=True),
+    Sized("mode", lambda x: jsp.stats.mode(x).mode, ["int32[N]"], ["N >= 1"], heavy=True),
+    Sized("diagflat", jnp.diagflat, [("N",)], heavy=True),
+    Sized("diag_indices", lambda x: x[jnp.diag_indices_from(x)], [("N", "N")], heavy=True),
+]
+
+
+@pytest.mark.parametrize("program", select(PROGRAMS), ids=str)
+def test_program(program):
+    run_sized(program)
+
+
+def test_the_search_takes_no_memory_of_both_sizes():
+    model = to_onnx(search(), [("N",), ("M",)])
+    (loop,) = [node for node in model.graph.node if node.op_type == "Loop"]
+    assert "Gather" in {node.op_type for node in loop.attribute[0].g.node}
+
+
+def test_an_order_that_the_result_depends_on_is_asked_for():
+    with pytest.raises(errors.DimensionError, match="'N >= 3'"):
+        to_onnx(jsp.signal.convolve, [("N",), (3,)])
+
+
+def test_jax_is_left_as_it_was_and_another_thread_sees_no_difference():
+    module = importlib.import_module("jax._src.numpy.lax_numpy")
+    before = dict(vars(module))
+    during = []
+    expected = np.asarray(jnp.convolve(jnp.arange(4.0), jnp.arange(3.0)))
+
+    def program(x):
+        def other():
+            during.append(np.asarray(jnp.convolve(jnp.arange(4.0), jnp.arange(3.0))))
+
+        assert module._conv is not before["_conv"]
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        return jnp.convolve(x, x)
+
+    to_onnx(program, [("N",)])
+    np.testing.assert_array_equal(during[0], expected)
+    with pytest.raises(errors.TraceError):
+        to_onnx(lambda x: x if x.sum() > 0 else -x, [("N",)])
+    assert vars(module) == before
