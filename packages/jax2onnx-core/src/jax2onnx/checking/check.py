@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Never, Unpack
 
@@ -22,6 +23,7 @@ from jax2onnx.checking.compare import CheckReport, OutputReport, combine, compar
 from jax2onnx.checking.inputs import KINDS, Batch, draw
 from jax2onnx.checking.kernels import coarse_primitives, keeps_local
 from jax2onnx.checking.reference import Reference
+from jax2onnx.checking.refusals import REFUSALS, refused_sizes
 from jax2onnx.checking.rounding import Perturbed, Rounding
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner, runtime_name
 from jax2onnx.earlier import model_first, refuse_positions
@@ -163,7 +165,7 @@ def check(
     for batch in batches:
         label = f"{batch} (seed {seed})"
         try:
-            report = _compare_batch(batch, label, runner, reference, rtol=rtol, atol=atol)
+            report = _compare_batch(batch, label, runner, reference, constraints, rtol=rtol, atol=atol)
         except _ProgramError as error:
             # The program may refuse what is drawn, as ``equinox.error_if`` does; what is given is to be compared.
             refused.append(str(batch))
@@ -236,6 +238,7 @@ def _compare_batch(
     label: str,
     runner: Runner,
     reference: Reference,
+    constraints: Sequence[str],
     *,
     rtol: float | None,
     atol: float | None,
@@ -255,7 +258,7 @@ def _compare_batch(
                 results.append(_evaluate(reference, arrays, names, perturbed, rounding))
         return results
 
-    expected = _evaluate(reference, arrays, names)
+    expected = _expected(reference, batch, names, constraints)
     feeds = reference.feeds(arrays, runner.input_names)
     inputs = dict(zip(runner.input_names, feeds, strict=True))
     try:
@@ -276,6 +279,27 @@ def _compare_batch(
         )
     except CheckError as error:
         raise CheckError(f"the model disagrees with JAX on {label}\n{error}") from None
+
+
+def _expected(reference: Reference, batch: Batch, names: Sequence[str], constraints: Sequence[str]) -> list[Array]:
+    """Return what JAX computes on a batch.
+
+    Raises:
+        CheckError: JAX has no answer at the batch's sizes, and has one at larger ones.
+        _ProgramError: the program raises an error that depends on values.
+    """
+    if not batch.sizes:
+        return _evaluate(reference, batch.arrays, names)
+    try:
+        return reference.evaluate(batch.arrays, names)
+    except RuntimeError:
+        return _evaluate(reference, batch.arrays, names)
+    except REFUSALS as error:
+        avals = [spec.aval for spec in reference.inputs.specs]
+        refused = refused_sizes(error, batch, avals, constraints, partial(reference.evaluate, names=names))
+        if refused is None:
+            return _evaluate(reference, batch.arrays, names)
+        raise refused from error
 
 
 def _evaluate(

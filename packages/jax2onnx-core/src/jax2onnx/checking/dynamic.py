@@ -21,6 +21,7 @@ import onnx
 from jax2onnx.api import to_onnx
 from jax2onnx.checking.check import check
 from jax2onnx.checking.inputs import Batch, draw
+from jax2onnx.checking.refusals import REFUSALS
 from jax2onnx.checking.runtime import Runner
 from jax2onnx.checking.sizes import Sizes, concrete
 from jax2onnx.frontend.specs import Inputs, parse_inputs
@@ -34,9 +35,6 @@ _SIZES = (1, 2, 5, 17)
 
 _LEAST = 4
 """At how many sizes a program is compared at least."""
-
-_REFUSALS = (TypeError, ValueError, IndexError, ZeroDivisionError)
-"""What JAX raises where it has no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +177,6 @@ def _arguments(inputs: Inputs, batch: Batch) -> Any:
 def _require_refusal(program: Sized, inputs: Inputs, batch: Batch) -> None:
     try:
         inputs.call(program.function, batch.arrays)
-    except _REFUSALS:
+    except REFUSALS:
         return
     raise AssertionError(f"{program}: JAX has an answer at {batch.sizes}")

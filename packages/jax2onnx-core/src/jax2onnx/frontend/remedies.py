@@ -50,7 +50,7 @@ def tracing_remedy(error: BaseException) -> str:
 
 def comparison_remedy(error: BaseException) -> str:
     """Return the constraints that would decide a comparison of dims, in the grammar of ``jax.export`` (>=, <=, ==)."""
-    message = first_line(error)  # the further lines list the constraints that hold
+    message, _, _ = str(error).partition("Using symbolic scope")  # behind it are the constraints that hold
     small = _OF_NUMBER_BY_DIM.search(message)
     if small is not None:
         return _at_least(small["dim"], int(small["number"]) + 1)
