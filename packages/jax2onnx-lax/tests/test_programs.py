@@ -105,10 +105,10 @@ def compare(program: Program, kinds: Sequence[str]) -> None:
 
 
 def runs(program: Program) -> bool:
-    """Return whether JAX runs a program and traces it: a rule of shapes may accept what its definition then refuses."""
+    """Return whether JAX runs and compiles a program: a rule of shapes may accept what its definition then refuses."""
     try:
         program.function()(*(jnp.zeros(spec.shape, spec.dtype) for spec in program.specs))
-        jax.eval_shape(program.function(), *program.specs)
+        jax.jit(program.function()).lower(*program.specs)
     except REFUSED:
         return False
     return True

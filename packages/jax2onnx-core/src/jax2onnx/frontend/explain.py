@@ -81,12 +81,23 @@ def internal() -> Iterator[None]:
         yield
     except (Jax2OnnxError, Warning):  # a warning that the user's filters make an error
         raise
+    except RecursionError as error:
+        raise too_deep(error) from error
     except Exception as error:  # a border: nothing leaves without an explanation
         raise ConversionError(
             f"an internal step failed: {named_error(error)}",
             where=user_line(error),
             remedy="report it: this is a bug of jax2onnx or of a plugin; the traceback of the cause is chained",
         ) from error
+
+
+def too_deep(error: RecursionError) -> TraceError:
+    """Return the error of a program whose functions and loops are nested too deeply for Python's stack."""
+    return TraceError(
+        f"the program calls itself without end, or is nested too deeply: {named_error(error)}",
+        where=user_line(error),
+        remedy="let the recursion end, write repeated layers as one lax.scan, or raise sys.setrecursionlimit",
+    )
 
 
 def named_error(error: BaseException) -> str:
@@ -125,6 +136,8 @@ class _Explanation:
                 where=_definition(self._callable),
                 remedy="return arrays only, for example with a wrapper: lambda x: fn(x)[0]",
             )
+        if isinstance(error, RecursionError):
+            return too_deep(error)
         remedy = self._working_change(str(error))
         return TraceError(
             f"the callable cannot be traced with {self.inputs.described()}: {named_error(error)}",

@@ -15,6 +15,7 @@ from jax2onnx.errors import InputSpecError
 from jax2onnx.frontend.closures import hidden_objects, lift_objects
 from jax2onnx.plugin.naming import callable_name, path_name
 from jax2onnx.plugin.opening import Leaves, Opened, Opening, is_parameter
+from jax2onnx.plugin.trees import is_deep, refuse_deep
 
 __all__ = ["open_callable"]
 
@@ -28,14 +29,18 @@ def open_callable(fn: Any, hook: Any, opening: Opening) -> Opened:
         opening: how the user asked for it.
 
     Raises:
-        InputSpecError: ``fn`` is not callable and no plugin opens it.
+        InputSpecError: ``fn`` is not callable and no plugin opens it, or it holds a pytree that contains itself.
     """
     ask: Callable[..., Opened | None] = partial(hook.jax2onnx_open, opening=opening)
 
     def recognise(value: Any) -> bool:
+        if isinstance(value, list | tuple | dict) and is_deep(value):
+            return False  # no plugin could take it apart
         holder = partial(_hold, value)
         return ask(target=holder) is not None
 
+    if isinstance(fn, partial):
+        refuse_deep("fn", (fn.args, fn.keywords))
     lifted, warnings = lift_objects(fn, recognise)
     opened = ask(target=lifted)
     if opened is None:

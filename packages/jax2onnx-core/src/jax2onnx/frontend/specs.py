@@ -29,6 +29,7 @@ from jax2onnx.errors import InputSpecError
 from jax2onnx.frontend.remedies import first_line
 from jax2onnx.frontend.static import Fixed, Static, released
 from jax2onnx.plugin.naming import dotted, parameters_of, path_name, positional_names
+from jax2onnx.plugin.trees import refuse_deep
 
 __all__ = ["ACCEPTED", "InputSpec", "Inputs", "described", "parse_inputs"]
 
@@ -273,6 +274,7 @@ def _is_anonymous(dim: Any) -> bool:
 
 def _read_tree(spec: Any, label: str, dims: _Dims) -> Any:
     """Read the spec of one argument: return its pytree with an ``InputSpec`` for each leaf."""
+    refuse_deep(f"inputs: {label}", spec)
     flat, tree = jax.tree_util.tree_flatten_with_path(spec, is_leaf=_is_spec)
     specs: list[Any] = []
     for path, leaf in flat:
@@ -452,6 +454,8 @@ class _Dims:
         self._written.update(_SYMBOL.findall(text))
         if is_symbolic(dim):
             self._note(dim)
+        elif dim < 0:
+            return self.parse(int(dim))
         return dim
 
     def _adopt_scope(self, scope: Any) -> None:

@@ -28,6 +28,7 @@ from jax2onnx.frontend.switches import call_with_switches
 from jax2onnx.plugin.functions import marked_call
 from jax2onnx.plugin.naming import path_name
 from jax2onnx.plugin.opening import canonical
+from jax2onnx.plugin.trees import refuse_deep
 from jax2onnx.program.flatten import Note, flatten
 from jax2onnx.program.program import Program
 
@@ -169,6 +170,7 @@ class _Tracing:
 
             def call(arguments: Sequence[Any]) -> Any:
                 result = self.inputs.call(pure, arguments)
+                refuse_deep("the result", result)
                 if not self.opened.state:
                     return result, []
                 result, after = result
@@ -185,6 +187,11 @@ class _Tracing:
         with unchecked():
             program = flatten(jaxpr, self.facts, keep=marked_call, notes=notes)
         traced = _arrange(program, arrays, state, result)
+        if not traced.outputs and not traced.updated:
+            raise TraceError(
+                "the callable returns no array",
+                remedy="return what is to be computed; pass state='io' if it is the state that the call updates",
+            )
         return replace(traced, notes=tuple(notes))
 
 

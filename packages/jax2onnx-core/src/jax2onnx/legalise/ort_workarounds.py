@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from jax2onnx.legalise.schema import Functions
     from jax2onnx.legalise.targets import Target
 
-__all__ = ["keep_products", "lacks_fused_products", "late_workarounds", "node_workarounds"]
+__all__ = ["CONFUSED_NAMES", "keep_products", "lacks_fused_products", "late_workarounds", "node_workarounds"]
 
 NodeWorkaround: TypeAlias = "Callable[[ir.Graph, ir.Node], None]"
 """Rewrites a node of a graph in place. What it inserts is not legalised, so there must be kernels for its dtypes."""
 
+CONFUSED_NAMES = frozenset({"Add", "Constant", "Div", "Gather", "Mul", "Sub"})
+"""Operators that the optimiser recognises by name alone: it crashes on a call of a function with such a name."""
 _Array: TypeAlias = np.ndarray[Any, Any]
 _NEUTRAL = {
     "Add": (0.0, (0, 1)),

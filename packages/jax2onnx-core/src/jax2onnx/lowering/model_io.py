@@ -87,9 +87,9 @@ class Border:
         names = [*given, *state]
         inputs = _ports(given, avals, "inputs_as_nchw", options.inputs_as_nchw)
         self._inputs = inputs + _ports(state, state_avals)
-        results = output_names(traced.outputs, options.output_names, names)
-        outputs = _ports(results, traced.avals, "outputs_as_nchw", options.outputs_as_nchw)
         next_state = [name + NEXT for name in state]
+        results = output_names(traced.outputs, options.output_names, [*names, *next_state])
+        outputs = _ports(results, traced.avals, "outputs_as_nchw", options.outputs_as_nchw)
         self._outputs = outputs + _ports(next_state, state_avals)
         outside = [port.outside for port in self._inputs]
         self.inputs = list(map(graph_input, outside, names))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import onnx_ir as ir
 
 from jax2onnx._unique import free_name
+from jax2onnx.legalise.ort_workarounds import CONFUSED_NAMES
 from jax2onnx.lowering.builder import Scope
 from jax2onnx.lowering.dims import Dims, find_sources
 from jax2onnx.output.names import prefixed_if_taken
@@ -101,7 +102,7 @@ class Outliner:
             return self._by_body[key]
         domain = mark.namespace
         taken = {name for other, name in self.functions if other == domain}
-        name = free_name(mark.name, taken)
+        name = free_name(mark.name, taken | CONFUSED_NAMES)
         graph = ir.Graph(inputs, outputs, nodes=nodes, name=name)
         for node in every_node(graph):
             graph.opset_imports.setdefault(node.domain, 1)

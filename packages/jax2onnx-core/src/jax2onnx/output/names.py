@@ -52,7 +52,10 @@ def output_names(paths: Sequence[str], wanted: Sequence[str] | None, taken: Coll
         InputSpecError: the wanted names are too many, too few, repeated or taken.
     """
     if wanted is None:
-        defaults = [_default_output(path) for path in paths]
+        defaults: list[str] = []
+        for path in paths:
+            # Different paths may be written alike: {"a.b": x, "a": {"b": y}}.
+            defaults.append(free_name(_default_output(path), defaults))
         return prefixed_if_taken(defaults, taken, "output_")
     names = list(wanted)
     if len(names) != len(paths):

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from jax2onnx.errors import InvalidModelError
+from jax2onnx.errors import InvalidModelError, UnsupportedCaseError
 from jax2onnx.output.proto import without_weights
-from jax2onnx.tidy.subgraphs import every_node
+from jax2onnx.tidy.subgraphs import bodies, every_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +28,9 @@ _NODES = re.compile(r"(?:[Nn]ame: ?|[Nn]ode ?\()([^\s(),]+)")
 
 _VALUES = re.compile(r"'([^']+)'")
 """How the checker's messages name values."""
+
+_DEEPEST = 31
+"""Each subgraph is three of protobuf's messages deep, which may be nested 100 deep."""
 
 _ERRORS: tuple[type[Exception], ...] = (
     onnx.checker.ValidationError,
@@ -55,9 +58,27 @@ def verified(model: ir.Model, *, describe_plugin: Callable[[str], str] = str) ->
     try:
         onnx.checker.check_model(proto.SerializeToString(), full_check=True)
     except _ERRORS as error:
+        _refuse_deep(model)
         message = str(error)
         raise _invalid(message, _node(message, model), describe_plugin) from error
     return proto
+
+
+def _refuse_deep(model: ir.Model) -> None:
+    """Raise an error if subgraphs are nested too deeply for a file to be read again."""
+    for root in (model.graph, *(function.graph for function in model.functions.values())):
+        level = list(root)
+        for _ in range(_DEEPEST + 1):
+            outer = level
+            level = [inner for node in outer for graph in bodies(node) for inner in graph]
+            if not level:
+                break
+        else:
+            raise UnsupportedCaseError(
+                f"conditions and loops are nested more than {_DEEPEST} deep, and protobuf reads no deeper messages",
+                where=outer[0].metadata_props.get("jax2onnx.source"),
+                remedy="mark an inner part with onnx_function: a function is not nested in what calls it",
+            )
 
 
 def _invalid(message: str, node: ir.Node | None, describe_plugin: Callable[[str], str]) -> InvalidModelError:

@@ -21,10 +21,13 @@ from typing import Any, TypeAlias, TypeVar, overload
 import jax
 import numpy as np
 
+from jax2onnx._accepted import shown, text
 from jax2onnx._compat import open_jaxpr
+from jax2onnx.errors import InputSpecError
 from jax2onnx.plugin.content import content
 from jax2onnx.plugin.naming import argument_names, callable_name, dotted, name_arrays
 from jax2onnx.plugin.opening import Carried
+from jax2onnx.plugin.trees import refuse_deep
 from jax2onnx.program.conversions import answer_conversions
 
 __all__ = [
@@ -42,6 +45,8 @@ __all__ = [
 
 _MARK = re.compile(r"onnx_function\|(.*?)\|(.*?)\|(.*)")
 _ATTRIBUTE = "__onnx_function__"
+_RUNTIMES = ("ai.onnx", "com.microsoft", "com.ms", "org.pytorch")
+"""Domains, with those below, in which runtimes have operators."""
 _EXPORTING: ContextVar[_Export | None] = ContextVar("jax2onnx_exporting", default=None)
 _PLAIN = (type(None), jax.Array, np.ndarray, list, tuple, dict, str, int, float)
 """Types that no plugin carries. They are frequent, so plugins are not asked."""
@@ -60,7 +65,8 @@ class Mark:
     site: int = 0
 
     def __str__(self) -> str:
-        return f"onnx_function|{self.namespace}|{self.name}|{self.site}"
+        namespace, name = map(_escaped, (self.namespace, self.name))
+        return f"onnx_function|{namespace}|{name}|{self.site}"
 
 
 def marked_call(eqn: Any) -> dict[str, Any] | None:
@@ -80,7 +86,16 @@ def _parse_mark(name: str) -> Mark | None:
         return None
     namespace, function, site = found.groups()
     digits = "".join(filter(str.isdigit, site))
-    return Mark(function, namespace, int(digits))
+    return Mark(_plain(function), _plain(namespace), int(digits))
+
+
+def _escaped(text: str) -> str:
+    """Return a name without the character that separates the parts of a mark."""
+    return text.replace("%", "%25").replace("|", "%7C")
+
+
+def _plain(text: str) -> str:
+    return text.replace("%7C", "|").replace("%25", "%")
 
 
 @dataclass(slots=True, eq=False)
@@ -174,7 +189,12 @@ def onnx_function(
         name: the ONNX function's name (default: that of the function or class).
         namespace: its domain.
         unique: whether equal calls share one definition; False gives each call site its own.
+
+    Raises:
+        InputSpecError: the name or the domain cannot be one in ONNX, or the domain belongs to a runtime, which has
+            operators of its own in it.
     """
+    _accept(name, namespace)
     if target is None:
         return functools.partial(onnx_function, name=name, namespace=namespace, unique=unique)
     mark = Mark(name or callable_name(target), namespace)
@@ -183,6 +203,23 @@ def onnx_function(
     call = _wrap(target.__call__, mark, unique=unique)
     setattr(target, "__call__", call)  # noqa: B010 - mypy refuses the plain assignment
     return target
+
+
+def _accept(name: Any, namespace: Any) -> None:
+    """Raise an error for a name or a domain that a function cannot have."""
+    if name is not None:
+        text("name", name)
+    text("namespace", namespace)
+    for option, value in (("name", name or ""), ("namespace", namespace)):
+        if not all(map(str.isprintable, value)):
+            remedy = "leave out control characters"
+            raise InputSpecError(f"{option}: {shown(value)} cannot be printed; {remedy}")
+    for domain in _RUNTIMES:
+        if namespace == domain or namespace.startswith(f"{domain}."):
+            raise InputSpecError(
+                f"namespace: {namespace!r} is a domain of runtimes, whose operators would run instead of the function; "
+                "write the name of your project, or leave namespace out"
+            )
 
 
 def marked_name(name: str, namespace: str = "jax2onnx") -> str:
@@ -315,6 +352,7 @@ def _changed(part: Carried, leaf: Any, before: Sequence[Any]) -> list[Any] | Non
 
 def _take_apart(fn: _Function, args_and_kwargs: Any, export: _Export) -> tuple[_Arguments, list[Any]]:
     """Return the arguments of ``fn``, taken apart, and the path of each part; a framework object is one part."""
+    refuse_deep(f"the arguments of {callable_name(fn)}", args_and_kwargs)
     carried: dict[int, Carried] = {}
 
     def is_carried(node: Any) -> bool:
