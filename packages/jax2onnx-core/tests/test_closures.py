@@ -13,6 +13,7 @@ import pytest
 from toy_framework import Layer, Linear, Noise
 
 from jax2onnx import check, onnx_function, to_onnx
+from jax2onnx.errors import TraceError
 from jax2onnx.testing import Runner, operators
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -375,3 +376,56 @@ def test_onnx_functions_over_a_closure():
     assert [f.name for f in model.functions] == ["block"]
     assert "net.first.weight" in {t.name for t in model.graph.initializer}
     check(model, lambda x: block(block(x)[:, :3]), [("B", 3)], kinds=("ordinary",), sizes=(2,))
+
+
+class Holder:
+    def __init__(self, reference):
+        self.reference = reference
+
+    def __call__(self, x):
+        return x * self.reference[...]
+
+
+def reads_in_a_loop(reference):
+    def function(x):
+        own = jax.new_ref(jnp.zeros(3))
+
+        def step(carry, _):
+            own[...] += reference[...]
+            return carry * own[1], None
+
+        return jax.lax.scan(step, x, None, length=3)[0] + own[...]
+
+    return function
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda reference: lambda x: x + reference[...] * reference[1],
+        lambda reference: jax.jit(lambda x: x - reference[:]),
+        Holder,
+        reads_in_a_loop,
+    ],
+)
+def test_references_that_a_program_reads_are_arrays(make):
+    reference = jax.new_ref(jnp.arange(3.0))
+    function = make(reference)
+    check(to_onnx(function, [("B", 3)]), function, [("B", 3)])
+    assert reference[...].tolist() == [0, 1, 2]
+
+
+def test_a_reference_of_the_user_is_not_written():
+    reference = jax.new_ref(jnp.arange(3.0))
+
+    @jax.jit
+    def function(x):
+        reference[...] += 1
+        return x + reference[...]
+
+    with pytest.raises(TraceError, match=r"writes to a jax\.Ref that it does not make itself") as raised:
+        to_onnx(function, [(3,)])
+    assert "test_closures.py" in str(raised.value.where)
+    assert "return the new one" in str(raised.value.remedy)
+    assert reference[...].tolist() == [0, 1, 2]
+    to_onnx(lambda x, held: (x + held + 1, held + 1), [(3,), reference[...]])

@@ -25,6 +25,7 @@ from jax._src.interpreters import partial_eval as _partial_eval
 from jax._src.lax import lax as _lax
 from jax._src.lax import special as _special
 from jax._src.state import discharge as _discharge
+from jax._src.state import types as _state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -392,6 +393,60 @@ def interpreted_kernel(params: Mapping[str, Any]) -> Callable[..., Any] | None:
     from jax._src.pallas import hlo_interpreter  # noqa: PLC0415 - it takes a second
 
     return functools.partial(hlo_interpreter.pallas_call_hlo_interpret, **others)
+
+
+class WrittenReference(Exception):  # noqa: N818 - it is explained where the user's names are known
+    """A program writes to a reference that it closes over; the argument is the user's line, or None."""
+
+
+_WRITES = (_state.WriteEffect, _state.AccumEffect)
+
+
+def lowered_types(jaxpr: Any) -> Any:
+    """Return a closed jaxpr in which values of types that libraries define are arrays, as JAX itself lowers them."""
+    opened, _ = open_jaxpr(jaxpr)
+    return _partial_eval.lower_jaxpr2(jaxpr) if getattr(opened, "is_high", False) and _has_high_types(opened) else jaxpr
+
+
+def with_values_of_references(jaxpr: Any) -> Any:
+    """Return a closed jaxpr in which the references that a program closes over are the arrays that they hold.
+
+    Raises:
+        WrittenReference: the program writes to one, which a later call would see.
+    """
+    opened, consts = open_jaxpr(jaxpr)
+    are_references = [isinstance(variable.aval, _state.AbstractRef) for variable in opened.constvars]
+    if not any(are_references):
+        return jaxpr
+    if _writes(opened):
+        # It may be any of these, one that writes to a reference of the program's own too.
+        writers = [eqn for eqn in opened.eqns if _writes(eqn)]
+        raise WrittenReference(user_frame(writers[0].source_info) if len(writers) == 1 else None)
+    pure, pure_consts = discharge(_partial_eval.convert_constvars_jaxpr(opened), ())
+    values = [const[...] if is_reference else const for const, is_reference in zip(consts, are_references, strict=True)]
+
+    def function(*operands: Any) -> Sequence[Any]:
+        results = _core.eval_jaxpr(pure, pure_consts, *values, *operands)
+        return results[: len(opened.outvars)]
+
+    return jax.make_jaxpr(function)(*[variable.aval for variable in opened.invars])
+
+
+def _writes(part: Any) -> bool:
+    """Return whether an equation writes to a reference, or a jaxpr to one that it does not make itself."""
+    return any(isinstance(effect, _WRITES) for effect in part.effects)
+
+
+def _has_high_types(jaxpr: Any) -> bool:
+    variables = [*jaxpr.constvars, *jaxpr.invars, *jaxpr.outvars]
+    if any(variable.aval.is_high for variable in variables):
+        return True
+    for eqn in jaxpr.eqns:
+        if any(variable.aval.is_high for variable in eqn.outvars):
+            return True
+        if any(_has_high_types(open_jaxpr(inner)[0]) for inner in inner_jaxprs(eqn)):
+            return True
+    return False
 
 
 def inner_jaxprs(eqn: Any) -> Iterable[Any]:

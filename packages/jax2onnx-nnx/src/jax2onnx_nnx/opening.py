@@ -7,6 +7,7 @@ works on objects merged for that call alone, so that state they touch (statistic
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +19,11 @@ import numpy as np
 from flax import nnx
 
 from jax2onnx.plugin import Leaves, Opened, Opening, is_parameter, key_name, mode_warning, outline_class
+
+_HAS_KINDS = hasattr(nnx, "var_defaults")
+"""Whether this flax has variables of several kinds."""
+_VARIABLES = (nnx.Variable, nnx.variablelib.HijaxVariable) if _HAS_KINDS else (nnx.Variable,)
+"""The classes of variables; ``isinstance`` takes one of the other class for a variable too, ``issubclass`` does not."""
 
 
 def open_modules(target: Any, opening: Opening) -> Opened | None:
@@ -36,7 +42,7 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
     if not places:
         return None
     roots = _root_names([flat[i] for i in places])
-    walk = _Walk(tuple(leaves[i] for i in places), roots)
+    walk = _plain(_Walk(tuple(leaves[i] for i in places), roots))
     walk, changed = _in_mode(walk, training=opening.training)
     explicit = opening.state == "io"
     variables, merge = _split(walk, counters=explicit)
@@ -49,7 +55,8 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
         for place, module in zip(places, merged, strict=True):
             filled[place] = module
         own_args, own_kwargs = jax.tree_util.tree_unflatten(tree, filled)
-        result = call.function(*own_args, *args, **{**own_kwargs, **kwargs})
+        with _plain_variables():
+            result = call.function(*own_args, *args, **{**own_kwargs, **kwargs})
         if not explicit:
             return result
         after = _variables(*arrays(nnx.split(merged, graph=True)[1], roots), counters=True)
@@ -62,6 +69,31 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
         state=variables.params if explicit else {},
         warnings=(mode_warning(changed, "evaluation", "model.eval()"),) if changed else (),
     )
+
+
+def _plain(walk: _Walk) -> _Walk:
+    """Return the objects with plain variables in the places of those that hold a reference or are types of JAX's own.
+
+    The values are the same. Others are written in place, which a program that is traced must not do to the user's.
+    """
+    kinds = [variable.get_metadata() for _, variable in walk.variables] if _HAS_KINDS else []
+    if not any(kind["hijax"] or kind["ref"] for kind in kinds):
+        return walk
+    copies: dict[int, Any] = {}
+
+    def copy(_: Any, node: Any) -> Any:
+        if not _is_variable(node):
+            return node
+        if id(node) not in copies:  # what is shared stays so
+            copies[id(node)] = node.copy(hijax=False, ref=False)
+        return copies[id(node)]
+
+    return _Walk(nnx.map(copy, walk.modules, graph=True, recreate_variables=False), walk.roots)
+
+
+def _plain_variables() -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which new variables are plain."""
+    return nnx.var_defaults(hijax=False, ref=False) if _HAS_KINDS else contextlib.nullcontext()
 
 
 def _in_mode(walk: _Walk, *, training: bool) -> tuple[_Walk, list[str]]:
@@ -255,7 +287,7 @@ class _Walk:
 @functools.cache
 def _kind(kind: type) -> type | None:
     """Return ``Variable`` for types of variables, ``Pytree`` for types whose objects may hold some, else None."""
-    if issubclass(kind, nnx.Variable):
+    if issubclass(kind, _VARIABLES):
         return nnx.Variable
     return nnx.Pytree if issubclass(kind, nnx.Pytree | list | tuple | dict) else None
 

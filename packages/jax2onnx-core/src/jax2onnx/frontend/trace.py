@@ -15,10 +15,13 @@ import jax
 from jax2onnx._compat import (
     TRACING_ERRORS,
     InconclusiveDimensionOperation,
+    WrittenReference,
+    lowered_types,
     traceable,
     unchecked,
     unsharded,
     users_own,
+    with_values_of_references,
 )
 from jax2onnx.errors import DimensionError, TraceError
 from jax2onnx.frontend.concrete import AVOIDABLE, Recording, find_constants, may_need_values
@@ -183,6 +186,7 @@ class _Tracing:
         sizes = sizes_may_be_symbolic() if self.inputs.symbols else contextlib.nullcontext()
         with _explained_errors(self.inputs), traceable(), sizes, context:
             jaxpr, (result, _) = jax.make_jaxpr(flat, return_shape=True)([*given, *held])
+            jaxpr = with_values_of_references(lowered_types(jaxpr))
         notes: list[Note] = []
         with unchecked():
             program = flatten(jaxpr, self.facts, keep=marked_call, notes=notes)
@@ -244,6 +248,12 @@ def _explained_errors(inputs: Inputs) -> Iterator[None]:
     """Raise JAX's errors as errors that name the user's line and a remedy."""
     try:
         yield
+    except WrittenReference as error:
+        raise TraceError(
+            "the program writes to a jax.Ref that it does not make itself, and a model has no memory between calls",
+            where=error.args[0],
+            remedy="take the array as an argument and return the new one, or make the reference in the program",
+        ) from error
     except InconclusiveDimensionOperation as error:
         raise DimensionError(
             f"JAX cannot decide a comparison of symbolic dimensions: {first_line(error)}",
