@@ -345,6 +345,7 @@ _REPLACEMENTS: Mapping[tuple[str, str], _Function] = {
     (_NUMPY + "lax_numpy", "_conv"): _convolve,
     (_NUMPY + "lax_numpy", "_searchsorted_via_scan"): _earlier_scan,
     (_NUMPY + "hijax", "searchsorted"): _search,
+    (_NUMPY + "hijax", "searchsorted_via_expand"): _search,  # jax 0.10
     (_NUMPY + "hijax", "_searchsorted_scan_impl"): _scan,
     (_NUMPY + "hijax", "_searchsorted_sort_impl"): _sort,
     (_SCIPY + "signal", "_convolve_nd"): _convolve_nd,

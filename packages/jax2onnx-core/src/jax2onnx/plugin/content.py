@@ -87,6 +87,8 @@ class _Walk:
             return self._tree(value, depth)
         if isinstance(value, set | frozenset):
             return frozenset(self.key(item, depth) for item in value)
+        if isinstance(value, slice | range):
+            return self._all((value.start, value.stop, value.step), depth)
         if isinstance(value, types.FunctionType):
             return self._function(value, depth)
         if isinstance(value, types.MethodType):
@@ -156,17 +158,18 @@ def _variables(fn: Callable[..., Any]) -> Mapping[str, Any]:
 
 
 def _attributes(value: Any) -> list[Any] | None:
-    """Return the names and values of an object's attributes, in slots too; None for one whose content is not known."""
+    """Return the names and values of an object's attributes, in slots too; None for one whose content is not known.
+
+    A class written in C may show some of its fields as slots, and not all: a generator, what it runs.
+    """
     found: list[Any] = []
     is_known = hasattr(value, "__dict__")
     if is_known:
         found += vars(value).items()
     for base in type(value).__mro__:
         is_known = is_known or "__slots__" in vars(base)
-        for name, slot in vars(base).items():
-            if isinstance(slot, types.MemberDescriptorType):
-                is_known = True
-                found.append((name, _get(slot, value)))
+        slots = [pair for pair in vars(base).items() if isinstance(pair[1], types.MemberDescriptorType)]
+        found += [(name, _get(slot, value)) for name, slot in slots]
     return found if is_known else None
 
 
