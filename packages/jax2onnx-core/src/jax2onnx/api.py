@@ -41,6 +41,7 @@ from jax2onnx.options import (
 from jax2onnx.output.names import rename_constants, unique_names
 from jax2onnx.output.proto import add_weights
 from jax2onnx.output.save import preflight, save
+from jax2onnx.output.sources import portable_sources
 from jax2onnx.output.verify import verified
 from jax2onnx.plugin import loader
 from jax2onnx.plugin.functions import exporting, marked_call
@@ -387,6 +388,7 @@ class _Export:
             if target is not None:
                 legalise(self.model, target)
         unique_names(self.model)
+        portable_sources(self.model)
         yield "final", self.model
 
     def _open(self, hook: Any) -> tuple[Opened, Inputs]:

@@ -1,0 +1,51 @@
+"""Sources: the user's lines that nodes carry, written alike wherever the source is installed or checked out.
+
+Errors name the whole path; a model, which must not depend on the folder or the machine that made it, the part of it
+that the source itself decides: from the outermost package on, or the file alone.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jax2onnx.tidy.subgraphs import every_node
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+__all__ = ["SOURCE", "portable_sources"]
+
+SOURCE = "jax2onnx.source"
+"""The key in a node's metadata of the user's line: ``file:line (function)``."""
+
+
+def portable_sources(model: ir.Model) -> None:
+    """Rewrite the lines that the nodes of a model carry such that they do not depend on the folder or the machine."""
+    for graph in (model.graph, *(function.graph for function in model.functions.values())):
+        for node in every_node(graph):
+            where = node.metadata_props.get(SOURCE)
+            if where is not None:
+                node.metadata_props[SOURCE] = _portable(where)
+
+
+@functools.lru_cache(maxsize=1024)
+def _portable(where: str) -> str:
+    file, colon, line = where.rpartition(":")
+    return f"{_within_its_package(file)}{colon}{line}"
+
+
+@functools.cache
+def _within_its_package(file: str) -> str:
+    """Return the path of a file from its outermost package on: ``flax/nnx/nn/linear.py``, ``model.py``."""
+    path = Path(file)
+    installed = [place for place, part in enumerate(path.parts) if part in {"site-packages", "dist-packages"}]
+    if installed:
+        return Path(*path.parts[installed[-1] + 1 :]).as_posix()
+    if not path.is_absolute():  # what has no file: "<stdin>"
+        return path.as_posix()
+    root = path.parent
+    while (root / "__init__.py").is_file() and root != root.parent:
+        root = root.parent
+    return path.relative_to(root).as_posix()
