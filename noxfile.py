@@ -77,8 +77,28 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def oldest(session: nox.Session) -> None:
-    """Run the tests with the oldest of every dependency: the lower bounds."""
-    _install(session, *GROUPS["test"], *GROUPS["oldest"])
+    """Run the tests with the oldest of every dependency: what a resolver takes for the lower bounds."""
+    session.install("uv")
+    editable = [arg for package in PACKAGES for arg in ("-e", str(package))]
+    python = ("--python", session.virtualenv.location)
+    session.run("uv", "pip", "install", *python, "--resolution", "lowest-direct", *editable)
+    session.install(*GROUPS["test"], *GROUPS["oldest"])  # these stay as they are, or the group is not the lower bounds
+    _pytest(session)
+
+
+@nox.session(python=[version for version in ("3.13", "3.14") if _available(version)])
+def later(session: nox.Session) -> None:
+    """Run the tests with later Pythons and the newest of every dependency."""
+    _install(session, *GROUPS["test"])
+    _pytest(session)
+
+
+@nox.session(python=NEWEST)
+def prereleases(session: nox.Session) -> None:
+    """Run the tests with the pre-releases of the dependencies that the registry has."""
+    _install(session, *GROUPS["test"])
+    names = ("jax", "jaxlib", "flax", "equinox", "onnx", "onnx-ir", "onnxruntime", "numpy", "ml-dtypes")
+    session.install("--upgrade", "--pre", *names)
     _pytest(session)
 
 
@@ -112,6 +132,26 @@ def programs(session: nox.Session) -> None:
     seed, count = given + ["0", "2000"][len(given) :]
     env = {**STRICT, "JAX_PLATFORMS": "cpu", "PROGRAMS": count, "PROGRAMS_SEED": seed, "PROGRAMS_KEEP_GOING": "1"}
     session.run("pytest", "-q", "-n", "auto", "packages/jax2onnx-lax/tests/test_programs.py", env=env)
+
+
+@nox.session(python=NEWEST)
+def fuzz(session: nox.Session) -> None:
+    """Compare random variants of all registered examples with JAX (an hour for 5000): `nox -s fuzz -- 7 5000`."""
+    _install(session)
+    given = list(session.posargs)
+    seed, count = given + ["0", "1000"][len(given) :]
+    arguments = ("--seed", seed, "--count", count, "--jobs", str(os.cpu_count() or 1), "--write")
+    session.run("python", "scripts/fuzz.py", *arguments, env=STRICT)
+
+
+@nox.session(python=NEWEST)
+def coverage(session: nox.Session) -> None:
+    """Run the tests and report which lines and branches of the packages they reach (45 minutes)."""
+    _install(session, *GROUPS["test"], "pytest-cov")
+    source = [f"--cov={package / 'src'}" for package in PACKAGES]
+    report = ("--cov-branch", "--cov-report=json:coverage.json", "--cov-report=term:skip-covered")
+    session.run("pytest", "-q", "-n", "auto", "--dist", "loadgroup", *source, *report, env={"JAX_PLATFORMS": "cpu"})
+    session.run("python", "scripts/coverage_of_lines.py", "coverage.json", "--write")
 
 
 @nox.session(python=[OLDEST, NEWEST])

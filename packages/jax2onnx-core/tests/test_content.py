@@ -79,7 +79,7 @@ WRAPPERS: dict[str, Callable[[Any], Any]] = {
     "method": lambda v: Plain(v).__init__,
     "tree": lambda v: jax.tree_util.tree_structure(jax.tree_util.Partial(functools.partial(fn, v))),
     "jitted": lambda v: jax.jit(closure(v)),
-    "slice": lambda v: slice(v),
+    "slice": slice,
 }
 DIFFERENT = [(0.0, -0.0), (1, True), (1, 1.0), (1.0, 1 + 0j), ("a", b"a"), (jnp.float32, jnp.float16)]
 
