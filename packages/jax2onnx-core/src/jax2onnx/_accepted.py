@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-import math
 import numbers
 import os
 import reprlib
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn, ParamSpec, TypeAlias, TypeVar
 
+from jax2onnx._printable import storable
 from jax2onnx.errors import InputSpecError
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "flag",
     "list_of",
     "mapping",
+    "model_name",
     "nearest",
     "none",
     "number",
@@ -92,6 +94,13 @@ def text(option: str, value: Any) -> None:
         _refuse(option, "a string that is not empty", value, f"write {str(value) or 'name'!r} for example")
 
 
+def model_name(option: str, value: Any) -> None:
+    """Accept a name for a model: text without control characters."""
+    text(option, value)
+    if value != storable(value):
+        _refuse(option, "text without control characters, in UTF-8", value, "leave these characters out")
+
+
 def whole_number(option: str, value: Any) -> None:
     """Accept an int."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
@@ -100,9 +109,10 @@ def whole_number(option: str, value: Any) -> None:
 
 
 def number(option: str, value: Any) -> None:
-    """Accept a number that is not negative."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or math.isnan(value) or value < 0:
-        _refuse(option, "a number that is not negative", value, f"write for example {option}=1e-3")
+    """Accept a finite number that is not negative."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= sys.float_info.max:
+        _refuse(option, "a finite number that is not negative", value, f"write for example {option}=1e-3")
 
 
 def call(option: str, value: Any) -> None:

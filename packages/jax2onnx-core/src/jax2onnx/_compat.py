@@ -550,6 +550,11 @@ def total_order(comparison: str) -> Callable[[Any, Any], Any]:
     return compare
 
 
+def is_tracing() -> bool:
+    """Return whether JAX traces a function just now, for a transformation or an export."""
+    return not _core.trace_state_clean()
+
+
 def current_trace() -> Any:
     """Return the trace to which JAX gives the next primitive."""
     return _core.trace_ctx.trace

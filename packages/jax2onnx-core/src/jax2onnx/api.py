@@ -18,7 +18,7 @@ from jax2onnx._collector import seldom_collecting
 from jax2onnx._compat import unchecked
 from jax2onnx.earlier import EarlierOptions, ReturnMode, delivery_of, refuse_positions
 from jax2onnx.errors import ConversionError, InputSpecError, OpsetError
-from jax2onnx.frontend.explain import explained, internal, named_error
+from jax2onnx.frontend.explain import explained, internal, named_error, refuse_nested
 from jax2onnx.frontend.open import open_callable
 from jax2onnx.frontend.specs import parse_inputs
 from jax2onnx.frontend.trace import trace
@@ -314,6 +314,7 @@ class _Export:
     """
 
     def __init__(self, fn: Any, inputs: _Specs, options: Options) -> None:
+        refuse_nested()
         self._fn = fn
         self._inputs = inputs
         self._options = options

@@ -13,6 +13,7 @@ from jax2onnx._accepted import (
     flag,
     list_of,
     mapping,
+    model_name,
     nearest,
     none,
     number,
@@ -126,7 +127,7 @@ class Options:
         return cls(**given)
 
 
-_names = any_of(none, list_of(text, "['x', 'y']"))
+_names = any_of(none, list_of(model_name, "['x', 'y']"))
 _images = any_of(none, flag, list_of(any_of(whole_number, text), "['x'], or True for every image"))
 _sizes = list_of(any_of(mapping(whole_number, "{'B': 2}"), whole_number), "[1, 3] or [{'B': 2, 'T': 5}]")
 
@@ -151,7 +152,7 @@ _ACCEPTED: Mapping[str, Accept] = {
     "state": one_of(("drop", "io")),
     "training": flag,
     "fold_batch_norm": flag,
-    "name": any_of(none, text),
+    "name": any_of(none, model_name),
     "explain": any_of(call, flag),
     "values": any_of(none, _anything),
     "sizes": any_of(none, _sizes),

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import onnx
 
-from jax2onnx._accepted import readable, shown
+from jax2onnx._accepted import nearest, readable, shown
 from jax2onnx._compat import unchecked
 from jax2onnx.checking.compare import CheckReport, OutputReport, combine, compare, finite_part, is_finite, type_of
 from jax2onnx.checking.inputs import KINDS, Batch, draw
@@ -28,13 +28,15 @@ from jax2onnx.checking.rounding import Perturbed, Rounding
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner, runtime_name
 from jax2onnx.earlier import model_first, refuse_positions
 from jax2onnx.errors import CheckError, InputSpecError
-from jax2onnx.frontend.explain import explained
+from jax2onnx.frontend.explain import explained, refuse_nested
 from jax2onnx.frontend.open import open_callable
 from jax2onnx.frontend.specs import parse_inputs
 from jax2onnx.options import CheckOptions, Images, check_values, refuse_unknown
 from jax2onnx.output.names import state_of
 from jax2onnx.plugin import loader as plugins
+from jax2onnx.plugin.naming import dotted, path_name
 from jax2onnx.plugin.opening import Opening
+from jax2onnx.plugin.trees import refuse_deep
 
 if TYPE_CHECKING:
     from jax2onnx.frontend.specs import InputSpec
@@ -120,6 +122,7 @@ def check(
     }
     refuse_unknown(unknown, CheckOptions.__annotations__)
     check_values(given)
+    refuse_nested()
     runner = _load(model)
     loaded = plugins.load()
     opening = Opening(training=training, state=state)
@@ -363,8 +366,10 @@ def _given_batch(batch: Any, specs: Sequence[InputSpec]) -> Batch:
             f"values: expected a list of batches, got {shown(batch)} among them; "
             "a batch is a sequence with one entry per argument, or a mapping"
         )
-    arguments = batch if isinstance(batch, Mapping) else list(batch)
-    leaves = jax.tree_util.tree_leaves(arguments)
+    if isinstance(batch, Mapping):
+        return _named_batch(batch, specs)
+    refuse_deep("values", batch)
+    leaves = jax.tree_util.tree_leaves(list(batch))
     if len(leaves) != len(specs):
         leaves = [leaf for leaf in leaves if not isinstance(leaf, bool)]  # static values
     count = len(leaves)
@@ -373,6 +378,26 @@ def _given_batch(batch: Any, specs: Sequence[InputSpec]) -> Batch:
             f"values: a batch has {count} arrays, but there are {len(specs)} inputs; give one for each"
         )
     arrays = map(_given_array, leaves, specs)
+    return Batch("given", {}, tuple(arrays))
+
+
+def _named_batch(batch: Mapping[str, Any], specs: Sequence[InputSpec]) -> Batch:
+    """Return a batch that the user gives as keyword arguments."""
+    refuse_deep("values", batch)
+    names = [spec.name for spec in specs]
+    given = {}
+    for parameter, argument in batch.items():
+        for path, leaf in jax.tree_util.tree_flatten_with_path(argument)[0]:
+            name = dotted(str(parameter), path_name(path))
+            if name in names or not isinstance(leaf, bool):  # other bools are static values
+                given[name] = leaf
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise InputSpecError(f"values: a batch has {unknown[0]!r}, which is no input; {nearest(unknown[0], names)}")
+    missing = [name for name in names if name not in given]
+    if missing:
+        raise InputSpecError(f"values: a batch lacks {', '.join(missing)}; give an array for each input")
+    arrays = [_given_array(given[spec.name], spec) for spec in specs]
     return Batch("given", {}, tuple(arrays))
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jax2onnx._compat import is_library, is_symbolic, users_own
+from jax2onnx._compat import is_library, is_symbolic, is_tracing, users_own
 from jax2onnx.errors import ConversionError, DimensionError, InputSpecError, Jax2OnnxError, TraceError
 from jax2onnx.frontend.over_dims import sizes_may_be_symbolic
 from jax2onnx.frontend.remedies import first_line
@@ -30,7 +30,7 @@ from jax2onnx.plugin.naming import callable_name
 if TYPE_CHECKING:
     from jax2onnx.plugin.opening import Opened
 
-__all__ = ["explained", "internal", "named_error", "user_line"]
+__all__ = ["explained", "internal", "named_error", "refuse_nested", "user_line"]
 
 _MOST_TRIALS = 24
 """How many changes of the inputs are tried after an error, each by a trace."""
@@ -89,6 +89,16 @@ def internal() -> Iterator[None]:
             where=user_line(error),
             remedy="report it: this is a bug of jax2onnx or of a plugin; the traceback of the cause is chained",
         ) from error
+
+
+def refuse_nested() -> None:
+    """Raise TraceError if JAX traces a function just now: arrays have no values then."""
+    if is_tracing():
+        raise TraceError(
+            "a model cannot be made or compared while JAX traces a function (for jax.jit, grad, vmap or an export)",
+            where=_running_line(),
+            remedy="call it outside of the function that is traced",
+        )
 
 
 def too_deep(error: RecursionError) -> TraceError:
@@ -276,6 +286,11 @@ def _definition(fn: Any) -> str | None:
     code = getattr(inspect.unwrap(getattr(inner, "__func__", inner)), "__code__", None)
     if code is not None and not is_library(code.co_filename):
         return f"{code.co_filename}:{code.co_firstlineno} ({code.co_name})"
+    return _running_line()
+
+
+def _running_line() -> str | None:
+    """Return the user's line that is running."""
     stack = traceback.extract_stack()
     stack.reverse()
     frame = users_own(stack, operator.attrgetter("filename"))

@@ -53,6 +53,24 @@ def _has_callable_instances(cls: type[Any]) -> bool:
     return any("__call__" in base.__dict__ for base in cls.__mro__)
 
 
+def _refuse_suspended(fn: Any) -> None:
+    """Raise InputSpecError for a function that does not return its result: a generator, or an asynchronous one."""
+    inner = inspect.unwrap(fn.func if isinstance(fn, partial) else fn)
+    call = inner if inspect.isroutine(inner) else getattr(type(inner), "__call__", inner)  # noqa: B004
+    for kind, is_of in _SUSPENDED.items():
+        if is_of(call):
+            raise InputSpecError(
+                f"fn: {callable_name(inner)} is {kind}, which JAX cannot trace; pass a function that returns its result"
+            )
+
+
+_SUSPENDED = {
+    "a coroutine function": inspect.iscoroutinefunction,
+    "a generator function": inspect.isgeneratorfunction,
+    "an asynchronous generator function": inspect.isasyncgenfunction,
+}
+
+
 def _hold(*_values: Any) -> None:
     """Stand for a function that holds the values about which plugins are asked."""
 
@@ -71,6 +89,7 @@ def _open_plain(fn: Any) -> Opened:
         )
     if inspect.isclass(fn) and _has_callable_instances(fn):
         raise InputSpecError(f"fn: {fn.__name__} is a class; pass an instance of it, {fn.__name__}(...)")
+    _refuse_suspended(fn)
     if not isinstance(fn, partial):
         fn = partial(fn)
     flat, tree = jax.tree_util.tree_flatten_with_path((fn.args, fn.keywords))

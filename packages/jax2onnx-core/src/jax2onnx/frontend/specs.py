@@ -25,11 +25,14 @@ from jax import export
 
 from jax2onnx._accepted import nearest, shown
 from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic
+from jax2onnx._printable import storable
 from jax2onnx.errors import InputSpecError
+from jax2onnx.frontend.dim_text import require_simple
 from jax2onnx.frontend.remedies import first_line
 from jax2onnx.frontend.static import Fixed, Static, released
 from jax2onnx.plugin.naming import dotted, parameters_of, path_name, positional_names
 from jax2onnx.plugin.trees import refuse_deep
+from jax2onnx.program.lost import reason_without_value
 
 __all__ = ["ACCEPTED", "InputSpec", "Inputs", "described", "parse_inputs"]
 
@@ -69,7 +72,8 @@ _REGISTERED = 2
 """How numpy marks a dtype that another library registers, such as bfloat16."""
 _WIDEST = 16
 """Bytes of the widest number that JAX has, complex128."""
-_SYMBOL_ERRORS = (ValueError, TypeError, NotImplementedError)
+_LARGEST = 2**63 - 1
+_SYMBOL_ERRORS = (ValueError, TypeError, NotImplementedError, ArithmeticError, RecursionError)
 """What JAX raises for an expression or a constraint that it does not accept."""
 
 
@@ -293,7 +297,7 @@ def _read_tree(spec: Any, label: str, dims: _Dims) -> Any:
                 UserWarning,
                 stacklevel=2,
             )
-        name = dotted(label, path_name(path))
+        name = dotted(storable(label), path_name(path))
         specs.append(InputSpec(name, aval, value))
     return jax.tree_util.tree_unflatten(tree, specs)
 
@@ -314,6 +318,9 @@ def _read_leaf(spec: Any, dims: _Dims) -> tuple[jax.ShapeDtypeStruct, Any]:
         weak = spec.weak_type
     elif isinstance(spec, _CONCRETE):
         _check_numbers(getattr(spec, "dtype", np.dtype(type(spec))))
+        lost = reason_without_value(spec)
+        if lost:
+            raise InputSpecError(f"the array {lost}; write its dtype and shape instead")
         array = jax.numpy.asarray(spec)
         weak = jax.typeof(array).weak_type
         return jax.ShapeDtypeStruct(array.shape, array.dtype, weak_type=weak), array
@@ -394,6 +401,8 @@ class _Dims:
     """
 
     def __init__(self, constraints: Sequence[str]) -> None:
+        for constraint in constraints:
+            require_simple(constraint)
         complete = [*constraints, *_with_negative_divisors(constraints), *_with_small_numbers(constraints)]
         try:
             self._scope = export.SymbolicScope(complete)
@@ -423,6 +432,8 @@ class _Dims:
         if isinstance(dim, bool) or int(dim) < 0:
             hint = "; write None for a size that is not known" if dim == -1 else ""
             raise InputSpecError(f"a dimension is a non-negative int or a symbol, got {dim!r}{hint}")
+        if int(dim) > _LARGEST:
+            raise InputSpecError(f"a dimension of ONNX is an int64, got {shown(dim)}; write a symbol such as 'B'")
         return int(dim)
 
     def check_constraints(self) -> None:
@@ -443,6 +454,7 @@ class _Dims:
                 raise InputSpecError(f"constraints: {text!r} is about {name}, which no input has; {hint}")
 
     def _parse_expression(self, text: str) -> Any:
+        require_simple(text)
         scope = self._users_scope or self._scope
         try:
             (dim,) = export.symbolic_shape(text, scope=scope)
@@ -454,7 +466,7 @@ class _Dims:
         self._written.update(_SYMBOL.findall(text))
         if is_symbolic(dim):
             self._note(dim)
-        elif dim < 0:
+        else:
             return self.parse(int(dim))
         return dim
 

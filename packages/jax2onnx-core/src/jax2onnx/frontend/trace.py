@@ -33,6 +33,7 @@ from jax2onnx.plugin.naming import path_name
 from jax2onnx.plugin.opening import canonical
 from jax2onnx.plugin.trees import refuse_deep
 from jax2onnx.program.flatten import Note, flatten
+from jax2onnx.program.lost import require_value
 from jax2onnx.program.program import Program
 
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ class _Tracing:
         for name in opened.state:
             arrays.pop(name, None)
         arrays.update(opened.state)
+        for name, array in arrays.items():
+            require_value(array, f"the array {name}")
         return cls(opened, inputs, facts, arrays)
 
     def run(self, treatment: Arrays | None = None) -> Traced:

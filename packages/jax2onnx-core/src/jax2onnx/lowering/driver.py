@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx._compat import InconclusiveDimensionOperation, name_stack
+from jax2onnx._printable import storable
 from jax2onnx.errors import ConversionError, DimensionError, OpsetError, UnsupportedCaseError, UnsupportedPrimitiveError
 from jax2onnx.frontend.remedies import comparison_remedy, first_line
 from jax2onnx.fusion.records import Declined
@@ -367,10 +368,10 @@ def _metadata(eqn: Eqn, plugin: str) -> dict[str, str]:
         return metadata
     stack = name_stack(eqn.source)
     if stack:
-        metadata["jax2onnx.name_stack"] = stack
+        metadata["jax2onnx.name_stack"] = storable(stack)
     where = eqn.where
     if where:
-        metadata["jax2onnx.source"] = where
+        metadata["jax2onnx.source"] = storable(where)
     return metadata
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from jax2onnx._printable import storable
 from jax2onnx._unique import free_name
 
 __all__ = [
@@ -32,7 +33,7 @@ _POSITIONAL = {
 def callable_name(fn: Any) -> str:
     """Return the name of a function or a class, and of any other object that of its class."""
     name = getattr(fn, "__name__", type(fn).__name__)
-    return str(name)
+    return storable(str(name))
 
 
 def parameters_of(fn: Callable[..., Any]) -> list[inspect.Parameter] | None:
@@ -63,7 +64,7 @@ def argument_names(fn: Callable[..., Any], paths: Sequence[Any]) -> list[str]:
     names = []
     for args_or_kwargs, place, *below in paths:
         if args_or_kwargs.idx == 1:
-            label = str(place.key)
+            label = storable(str(place.key))
         elif place.idx < len(positional):
             label = positional[place.idx]
         else:
@@ -87,14 +88,14 @@ def name_arrays(names: Sequence[str], arrays: Sequence[Any]) -> OrderedDict[str,
 
 def path_name(path: Sequence[Any]) -> str:
     """Return the path of a leaf in a pytree as it stands in names: ``layers.0.kernel``."""
-    return jax.tree_util.keystr(tuple(path), simple=True, separator=".")
+    return storable(jax.tree_util.keystr(tuple(path), simple=True, separator="."))
 
 
 @functools.lru_cache(maxsize=4096)
 def key_name(key: Any) -> str:
     """Return one key of a path in a pytree as it stands in names: ``kernel``."""
     name = jax.tree_util.keystr((key,), simple=True)
-    return name.removeprefix(".")
+    return storable(name.removeprefix("."))
 
 
 def dotted(*parts: str) -> str:

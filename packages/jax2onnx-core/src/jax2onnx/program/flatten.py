@@ -29,6 +29,7 @@ from jax2onnx.errors import ConversionError
 from jax2onnx.program.definitions import Defined, Undefined, trace_definition
 from jax2onnx.program.fold_constants import Folding
 from jax2onnx.program.known import LARGEST, Known, is_constant
+from jax2onnx.program.lost import require_value
 from jax2onnx.program.program import CALL, Atom, Body, Const, Eqn, Program, Var
 from jax2onnx.program.represent import Complex, form, is_complex, is_key, is_special, lacks_rule, represented, rule
 
@@ -213,6 +214,7 @@ class _Writer:
             jaxpr, consts = discharge(jaxpr, consts)
         env: dict[Any, Value] = dict(zip(jaxpr.invars, operands, strict=True))
         for var, value in zip(jaxpr.constvars, consts, strict=True):
+            require_value(value)
             env[var] = _const(var.aval, value)
         for eqn in jaxpr.eqns:
             values = [_read(env, atom) for atom in eqn.invars]
