@@ -47,6 +47,7 @@ class Runner:
     def __init__(self, model: onnx.ModelProto | str | os.PathLike[str]) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _SEVERE
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # JAX needs the cores in between
         source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else os.fspath(model)
         session = onnxruntime.InferenceSession(source, options, providers=_PROVIDERS)
         self.input_names = _names(session.get_inputs())
