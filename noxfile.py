@@ -214,6 +214,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def steps(session: nox.Session) -> None:
+    """Measure programs of many small steps: executed equations and nodes, and times (a minute); some: `-- neuron`."""
+    _install(session)
+    session.run("python", "benchmarks/steps.py", *session.posargs)
+
+
+@nox.session(python=NEWEST)
 def graphs(session: nox.Session) -> None:
     """Draw the graphs of docs/graphs.md anew."""
     _install(session, "graphviz-pure")
