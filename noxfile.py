@@ -154,6 +154,20 @@ def coverage(session: nox.Session) -> None:
     session.run("python", "scripts/coverage_of_lines.py", "coverage.json", "--write")
 
 
+@nox.session(python=NEWEST)
+def mutants(session: nox.Session) -> None:
+    """Change single places of the modules where a slip is a wrong number: do the tests notice? (an hour)."""
+    clone = Path(session.create_tmp()) / "clone"  # the modules are changed in place
+    shutil.rmtree(clone, ignore_errors=True)
+    session.run("git", "clone", "-q", str(ROOT), str(clone), external=True)
+    session.install(*(arg for name in NAMES for arg in ("-e", str(clone / "packages" / f"jax2onnx-{name}"))))
+    session.install(*GROUPS["test"], "cosmic-ray")
+    session.chdir(clone)
+    session.run("python", "scripts/mutants.py", *(session.posargs or ["--write"]), env={"JAX_PLATFORMS": "cpu"})
+    if (clone / "docs" / "coverage" / "mutants.md").exists():
+        shutil.copy(clone / "docs" / "coverage" / "mutants.md", ROOT / "docs" / "coverage")
+
+
 @nox.session(python=[OLDEST, NEWEST])
 def dynamic(session: nox.Session) -> None:
     """Compare all programs of symbolic shapes with JAX, the heavy ones too, with its oldest and its newest release."""
