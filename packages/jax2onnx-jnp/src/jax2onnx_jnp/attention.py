@@ -188,7 +188,7 @@ def _within(ctx: LoweringContext, sizes: _Sizes, lengths: ir.Value, *, axis: int
 
 
 def _positions(ctx: LoweringContext, size: Any, dtype: Any) -> ir.Value:
-    if isinstance(size, int):
+    if isinstance(size, int) and size <= _LARGEST_MASK:
         return ctx.constant(np.arange(size, dtype=dtype))
     end = ctx.cast(ctx.stamp(ctx.op.Squeeze(ctx.dim(size), ctx.ints(0)), ()), dtype)
     return ctx.stamp(ctx.op.Range(ctx.constant(0, dtype), end, ctx.constant(1, dtype)), (size,))

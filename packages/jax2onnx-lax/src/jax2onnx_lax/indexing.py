@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from jax2onnx.plugin import is_static, other_axes
-from jax2onnx_lax.shape import arange, surely_at_most, transposed
+from jax2onnx_lax.shape import LARGEST, arange, surely_at_most, transposed
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -119,7 +120,7 @@ def spread(ctx: LoweringContext, indices: ir.Value, rank: int, sizes: Mapping[in
 
 def _offsets(ctx: LoweringContext, sizes: Mapping[int, Any], count: int, dtype: Any) -> ir.Value:
     """Return the index vectors inside a window: shape ``[*sizes, count]``, or ``sizes`` if ``count`` is 1."""
-    if is_static(*sizes.values()):
+    if is_static(*sizes.values()) and math.prod(sizes.values()) * count <= LARGEST:
         grid = np.zeros([*sizes.values(), count], dtype)
         for column, index in zip(sizes, np.indices([*sizes.values()], sparse=True), strict=True):
             grid[..., column] = index

@@ -22,6 +22,8 @@ TO_END = np.iinfo(np.int64).max
 _TO_START = np.iinfo(np.int64).min
 _SMALL = 256
 """Broadcast constants and ranges of up to this many elements become constants."""
+LARGEST = 2**16
+"""Numbers in a row, and positions, of up to this many elements become constants; the model computes longer ones."""
 
 
 FACTS = {
@@ -100,9 +102,10 @@ def dim_scalar(ctx: LoweringContext, dim: Any) -> ir.Value:
 
 def arange(ctx: LoweringContext, size: Any, dtype: Any, step: int = 1) -> ir.Value:
     """Return ``0, step, …, (size - 1) * step``."""
-    if is_static(size):
+    if is_static(size) and size <= LARGEST:
         return ctx.constant((np.arange(size) * step).astype(dtype))
-    numbers = ctx.op.Range(np.asarray(0, np.int64), dim_scalar(ctx, size), np.asarray(1, np.int64))
+    end = ctx.constant(size, np.int64) if is_static(size) else dim_scalar(ctx, size)
+    numbers = ctx.op.Range(np.asarray(0, np.int64), end, np.asarray(1, np.int64))
     ctx.stamp(numbers, (size,))
     if step != 1:
         numbers = ctx.stamp(ctx.op.Mul(numbers, np.asarray(step, np.int64)), (size,))
@@ -315,12 +318,10 @@ def iota(ctx: LoweringContext, *sizes: ir.Value, dtype: Any, shape: Sequence[Any
     _refuse_computed_shape(ctx, sizes)
     line = [1] * len(shape)
     line[dimension] = size = shape[dimension]
-    if not is_static(*shape):
-        return expand(ctx, ctx.reshape(arange(ctx, size, dtype), (size,), line), line, shape)
-    values = np.arange(size).astype(dtype).reshape(line)
-    if math.prod(shape) <= _SMALL:
+    if is_static(*shape) and math.prod(shape) <= _SMALL:
+        values = np.arange(size).astype(dtype).reshape(line)
         return ctx.constant(np.broadcast_to(values, shape).copy())
-    return expand(ctx, ctx.constant(values), line, shape)
+    return expand(ctx, ctx.reshape(arange(ctx, size, dtype), (size,), line), line, shape)
 
 
 def dim_as_value(ctx: LoweringContext, *, dim: Any) -> ir.Value:

@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from jax2onnx.plugin import is_static
-from jax2onnx_lax.shape import TO_END, arange, dilated_size, replaced
+from jax2onnx_lax.shape import LARGEST, TO_END, arange, dilated_size, replaced
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -146,7 +146,7 @@ def _is_one(size: Any) -> bool:
 
 def _positions(ctx: LoweringContext, out: Any, stride: int, window: Any, dilation: int) -> ir.Value:
     """Return where every element of every window lies: int64 (out, window)."""
-    if is_static(out, window):
+    if is_static(out, window) and out * window <= LARGEST:
         return ctx.constant(np.arange(out)[:, None] * stride + np.arange(window) * dilation, np.int64)
     starts = ctx.op.Unsqueeze(arange(ctx, out, np.int64, stride), ctx.ints(1))
     return ctx.stamp(ctx.op.Add(starts, arange(ctx, window, np.int64, dilation)), (out, window))

@@ -69,25 +69,40 @@ class _Folder:
     def learn(self, program: Program) -> list[tuple[Eqn, bool]]:
         """Compute all that is known; return the equations, those that do nothing left out, and whether each is."""
         equations = []
-        for eqn in program.eqns:
+        last = {operand: index for index, eqn in enumerate(program.eqns) for operand in eqn.inputs}
+        for index, eqn in enumerate(program.eqns):
             new = _reading(eqn, self._same)
             operand = _operand_besides_unit(new)
             if operand is not None:
-                self._same[new.outputs[0]] = operand
+                result = new.outputs[0]
+                self._same[result] = operand
+                last[operand] = max(last.get(operand, index), last.get(result, index))
                 continue
             is_known = self._learn(new)
             if is_known:
                 self._weigh(new)
+            read_out = [operand for operand in new.inputs if last[operand] == index and operand in self._known]
+            for operand in filter(self._is_never_stored, read_out):
+                self._known.forget(operand)
             equations.append((new, is_known))
         return equations
+
+    def _is_never_stored(self, atom: Atom) -> bool:
+        """Return whether a value is large, and takes more room than all that it is made of."""
+        is_large: bool = atom.aval.size > LARGEST
+        return is_large and sum(map(_bytes, self._weights.get(atom, ()))) < _bytes(atom)
 
     def _learn(self, eqn: Eqn) -> bool:
         if eqn.fused is None:
             return self._known.learn(eqn)
         if not all(operand in self._known for operand in eqn.inputs):
             return False
-        for inner in eqn.fused.interior_of(list(map(self._known.const, eqn.inputs))):
+        interior = eqn.fused.interior_of(list(map(self._known.const, eqn.inputs)))
+        for inner in interior:
             self._known.learn(inner)
+        for inner in interior:
+            for result in set(inner.outputs).difference(eqn.outputs):
+                self._known.forget(result)
         return all(output in self._known for output in eqn.outputs)
 
     def _weigh(self, eqn: Eqn) -> None:
@@ -115,6 +130,7 @@ class _Folder:
             if not is_known:
                 read.update(eqn.inputs)
                 held.update(_arrays(eqn.inputs))
+        ends = frozenset(read)
         constants: dict[Atom, Atom] = {}
         kept: list[Eqn] = []
         for eqn, is_known in reversed(equations):
@@ -126,6 +142,7 @@ class _Folder:
             if is_known:
                 read.update(eqn.inputs)
                 held.update(_arrays(eqn.inputs))
+                self._note_large(eqn, ends.intersection(results))
             self._note(eqn, [])
             kept.append(eqn)
         kept.reverse()
@@ -152,6 +169,16 @@ class _Folder:
         reason = self._known.refused.get(eqn)
         if reason is not None:
             self._receive(Left(eqn, reason))
+
+    def _note_large(self, eqn: Eqn, results: Iterable[Atom]) -> None:
+        """Note that results of an equation, which what is not known reads, are too large to be stored."""
+        if self._receive is None:
+            return
+        for result in results:
+            if result in self._makers and result.aval.size > LARGEST:
+                size = result.aval.str_short()
+                reason = f"{size} has more than {LARGEST} elements, and takes more room than what it is made of"
+                self._receive(Left(eqn, reason))
 
 
 def _reading(eqn: Eqn, known: dict[Atom, Atom]) -> Eqn:

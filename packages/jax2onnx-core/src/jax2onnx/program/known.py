@@ -74,6 +74,11 @@ class Known:
         """Return a known value as a constant."""
         return atom if isinstance(atom, Const) else Const(atom.aval, self._values[atom])
 
+    def forget(self, atom: Atom) -> None:
+        """Drop the array of a value that nobody will ask for again."""
+        if atom in self._values:
+            self._values[atom] = None
+
     def learn(self, eqn: Eqn) -> bool:
         """Compute the results of an equation if its operands are known; return whether they are known then."""
         if not is_constant(eqn) or not all(operand in self for operand in eqn.inputs):
