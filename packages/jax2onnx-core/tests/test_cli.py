@@ -239,7 +239,7 @@ def test_list_plugins(run, fake_plugin):
 def test_list_plugins_as_json(run, fake_plugin):
     fake_plugin("alpha")
     report = json.loads(run("list-plugins", "--json")[1])
-    expected = {"name": "alpha", "status": "ok", "module": "fake_dist_alpha_alpha"}
+    expected = {"name": "alpha", "status": "ok", "module": "temporary_dist_alpha_alpha"}
     assert expected.items() <= report["plugins"][-1].items()
     assert "entries" not in report
 

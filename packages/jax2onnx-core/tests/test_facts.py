@@ -70,7 +70,9 @@ PLUGIN = """
 def facts(fake_plugin):
     fake_plugin("facts", PLUGIN, requires=["jax2onnx-lax"])
     loader.load().registry()
-    return next(module for name, module in sys.modules.items() if name.endswith("_facts") and name.startswith("fake_"))
+    return next(
+        module for name, module in sys.modules.items() if name.endswith("_facts") and name.startswith("temporary_")
+    )
 
 
 def operators(fn, *inputs):

@@ -41,7 +41,7 @@ ROOMS: dict[str, set[str]] = {
         *LEAVES,
     },
     "checking": {"api", "lowering", "frontend", "plugin", "program", "options", "earlier", "output", *LEAVES},
-    "testing": {"checking", "api", "frontend", "plugin", "program", *LEAVES},
+    "testing": {"checking", "api", "fusion", "frontend", "options", "plugin", "program", *LEAVES},
     "cli": {"testing", "checking", "api", "options", "plugin", "fusion", "inspect", "frontend", "output", "", *LEAVES},
     "": {"api", "checking", "plugin", *LEAVES},  # jax2onnx/__init__.py, the front door
     "__main__": {"cli"},

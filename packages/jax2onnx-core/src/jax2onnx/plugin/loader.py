@@ -13,11 +13,11 @@ since nearly every conversion needs them.
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from jax2onnx.plugin.examples import Example
     from jax2onnx.plugin.registry import Named
 
-__all__ = ["LoadedPlugins", "PluginInfo", "Status", "load", "reset"]
+__all__ = ["LoadedPlugins", "PluginInfo", "Status", "isolated", "load", "reset"]
 
 GROUP = "jax2onnx"
 CORE = "jax2onnx-core"
@@ -206,21 +206,53 @@ def load() -> LoadedPlugins:
             failed and ``JAX2ONNX_STRICT_PLUGINS`` is set.
     """
     with _loading:
-        return _load()
+        if _process.loaded is None:
+            _process.loaded = _load(_process.names)
+        return _process.loaded
 
 
 def reset() -> None:
     """Forget what was loaded, so that the next :func:`load` looks again."""
     with _loading:
-        _load.cache_clear()
+        _process.loaded = None
 
 
-@functools.cache
-def _load() -> LoadedPlugins:
+@contextlib.contextmanager
+def isolated(names: Collection[str] | None = None) -> Iterator[None]:
+    """Look for plugins anew inside, and go back to the plugins of before afterwards.
+
+    Args:
+        names: names of plugins or distributions; other plugins are as if they were not installed. None keeps all.
+    """
+    with _loading:
+        before = replace(_process)
+        _process.loaded = None
+        _process.names = names
+    try:
+        yield
+    finally:
+        with _loading:
+            _process.loaded = before.loaded
+            _process.names = before.names
+
+
+@dataclass(slots=True)
+class _Process:
+    """What is loaded in this process, and the plugins that may be; None for all that are installed."""
+
+    loaded: LoadedPlugins | None = None
+    names: Collection[str] | None = None
+
+
+_process = _Process()
+
+
+def _load(names: Collection[str] | None) -> LoadedPlugins:
     require_sole_owner()
     core = _core_version()
     strict = os.environ.get("JAX2ONNX_STRICT_PLUGINS", "") not in {"", "0"}
-    plugins = _in_order(entry_points(GROUP))
+    found = entry_points(GROUP)
+    plugins = _in_order(p for p in found if names is None or not {p[0].name, p[1].name}.isdisjoint(names))
     disabled = _disabled(plugins)
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)

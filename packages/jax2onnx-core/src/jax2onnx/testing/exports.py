@@ -1,0 +1,81 @@
+"""Exports: export a program at some opsets, count its operators, and compare it with JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import onnx
+
+from jax2onnx.api import to_onnx
+from jax2onnx.checking.cases import operators, static
+from jax2onnx.checking.check import check
+from jax2onnx.checking.locate import first_difference
+from jax2onnx.errors import CheckError
+from jax2onnx.options import DEFAULT_OPSET, CheckOptions, SharedOptions
+
+__all__ = ["assert_exports", "require_operators"]
+
+_COMPARED = CheckOptions.__annotations__.keys() - SharedOptions.__annotations__.keys()
+
+
+def assert_exports(
+    fn: Any,
+    *specs: Any,
+    ops: Mapping[str, int] | Collection[str] = (),
+    opsets: Sequence[int] = (DEFAULT_OPSET,),
+    **options: Any,
+) -> onnx.ModelProto:
+    """Export a program, check the model with onnx's full checker, and compare it with JAX in onnxruntime.
+
+    Args:
+        fn: the callable.
+        *specs: one spec per argument, as ``to_onnx`` takes them.
+        ops: operators that the model must have: names with their counts (0: none), or names alone (one or more).
+        opsets: the opsets to export for.
+        **options: further options of ``to_onnx`` and ``check``.
+
+    Returns:
+        The model of the last opset.
+
+    Raises:
+        CheckError: the model disagrees with JAX; the message has the first differing value, its node and the JAX line.
+        AssertionError: the operators are others.
+    """
+    assert opsets, "assert_exports: opsets is empty, so nothing would be compared"
+    comparison = {name: value for name, value in options.items() if name in _COMPARED}
+    exported = {name: value for name, value in options.items() if name not in _COMPARED}
+    shared = {name: value for name, value in exported.items() if name in SharedOptions.__annotations__}
+    for opset in opsets:
+        model: onnx.ModelProto = to_onnx(fn, list(specs), opset=opset, **exported)
+        onnx.checker.check_model(model, full_check=True)
+        require_operators(model, ops)
+        try:
+            check(model, fn, list(specs), **shared, **comparison)
+        except CheckError as error:
+            where = _located(fn, static(specs), {**exported, "opset": opset}, comparison)
+            raise CheckError(f"opset {opset}: {error}\n{where}") from None
+    return model
+
+
+def _located(fn: Any, specs: Sequence[Any], options: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
+    """Return where a program first differs from JAX at static sizes, in words."""
+    options = {name: value for name, value in options.items() if name != "constraints"}
+    tolerances = {name: value for name, value in comparison.items() if name in {"rtol", "atol"}}
+    found = first_difference(fn, specs, options, tolerances)
+    if found is None:
+        return "no equation differs alone at static sizes; jax2onnx.show(fn, inputs, 'final') prints the model"
+    return str(found)
+
+
+def require_operators(model: onnx.ModelProto, ops: Mapping[str, int] | Collection[str]) -> None:
+    """Raise AssertionError if a model has other operators than it must."""
+    found = operators(model)
+    if isinstance(ops, Mapping):
+        wrong = {op: count for op, count in ops.items() if found[op] != count}
+        wanted = ", ".join(f"{op} {count} times" for op, count in wrong.items())
+    else:
+        missing = [ops] if isinstance(ops, str) else list(ops)
+        wrong = dict.fromkeys(op for op in missing if not found[op])
+        wanted = ", ".join(wrong)
+    assert not wrong, f"the model must have {wanted}; it has {dict(found)}"
