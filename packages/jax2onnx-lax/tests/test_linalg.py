@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import lax
 
-from jax2onnx import to_onnx
+from jax2onnx import check, to_onnx
 from jax2onnx.errors import DimensionError, UnsupportedCaseError
 from jax2onnx.testing import operators
 
@@ -51,3 +52,25 @@ def test_a_rule_that_cannot_take_a_symbolic_dim_says_so() -> None:
         to_onnx(lambda x: jnp.linalg.svd(x, compute_uv=False), [("N", "N")])
     assert "give the dimensions it is about as ints" in str(raised.value)
     assert __file__ in str(raised.value)
+
+
+def _factors(a: Any, b: Any) -> Any:
+    solved = [
+        lax.linalg.triangular_solve(a, b, left_side=True, lower=lower, unit_diagonal=unit)
+        for lower in (True, False)
+        for unit in (True, False)
+    ]
+    definite = a @ a.mT + 0.5 * jnp.eye(a.shape[-1])
+    return lax.linalg.lu(a), lax.linalg.cholesky(definite), lax.linalg.cholesky(a), solved
+
+
+@pytest.mark.parametrize(("lead", "n"), [((), 4), ((2,), 3)])
+def test_small_matrices_take_no_loop(lead: tuple[int, ...], n: int) -> None:
+    inputs = [(*lead, n, n), (*lead, n, 2)]
+    model = to_onnx(_factors, inputs)
+    assert "Loop" not in operators(model)
+    a, b = (np.random.default_rng(n).normal(size=shape).astype(np.float32) for shape in inputs)
+    lame = a.copy()
+    lame[..., n // 2] = lame[..., 0]  # singular
+    tied = np.sign(a)
+    check(model, _factors, inputs, values=[[a + 3 * np.eye(n, dtype=np.float32), b], [lame, b], [tied, b]])

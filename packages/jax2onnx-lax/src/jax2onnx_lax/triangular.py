@@ -1,4 +1,4 @@
-"""Solve triangular systems, and factor by LU and Cholesky, in JAX, as loops over rows or columns."""
+"""Solve triangular systems, and factor by LU and Cholesky, in JAX: in loops, unless the matrices are small."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
-from jax2onnx.plugin import Facts
+from jax2onnx.plugin import Facts, is_static
+from jax2onnx_lax import straight
 from jax2onnx_lax.folding import work_of_matrices
 from jax2onnx_lax.matrices import (
     Array,
@@ -55,8 +56,15 @@ def triangular_solve(
         b = b.mT
     if transpose_a == left_side:
         a, lower = a.mT, not lower
-    x = _substitute(a, b, lower=lower, unit_diagonal=unit_diagonal)
+    solve = straight.substitute if _is_small(a) else _substitute
+    x = solve(a, b, lower=lower, unit_diagonal=unit_diagonal)
     return x if left_side else x.mT
+
+
+def _is_small(a: Array) -> bool:
+    """Return whether matrices are so small that no loop is needed, and not empty."""
+    m, n = a.shape[-2:]
+    return is_static(m, n) and 0 < m <= straight.LARGEST and 0 < n <= straight.LARGEST
 
 
 def _substitute(a: Array, b: Array, *, lower: bool, unit_diagonal: bool) -> Array:
@@ -77,6 +85,8 @@ def _substitute(a: Array, b: Array, *, lower: bool, unit_diagonal: bool) -> Arra
 
 def lu(a: Array) -> tuple[Array, Array, Array]:
     """Return both factors in one matrix, the row exchanged at each step, and the resulting permutation of rows."""
+    if _is_small(a):
+        return straight.lu(a)
     m = a.shape[-2]
     count = min(m, a.shape[-1])
     i, j = rows(a), columns(a)
@@ -113,6 +123,8 @@ def lu_pivots_to_permutation(pivots: Array, *, permutation_size: int) -> Array:
 
 def cholesky(a: Array) -> Array:
     """Return the lower factors, column by column, above them what ``a`` holds there; NaN unless positive definite."""
+    if _is_small(a):
+        return straight.cholesky(a)
     i, j = rows(a), columns(a)
 
     def add_column(k: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
