@@ -23,6 +23,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jax2onnx._printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -30,7 +32,10 @@ _MOST_REPORTED = 20
 
 
 class Jax2OnnxError(Exception):
-    """Base of every error raised by jax2onnx and its plugins."""
+    """Base of every error raised by jax2onnx and its plugins; what it says can be printed on a terminal as it is."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class InputSpecError(Jax2OnnxError, ValueError):
@@ -93,12 +98,22 @@ class ConversionError(Jax2OnnxError):
 
     def __str__(self) -> str:
         if not self.others:
-            return _text(self)
+            return printable(_text(self))
         count = len(self.others) + 1
         texts = [f"{count} places of the program cannot be converted"]
         for number, error in enumerate((self, *self.others), start=1):
             texts.append(f"{number}. {_text(error)}")
-        return "\n".join(texts)
+        return printable("\n".join(texts))
+
+
+def described_error(error: BaseException, *, whole: bool = False) -> str:
+    """Return the class and the first line, or all lines, of any exception, one whose text cannot be read too."""
+    try:
+        message = str(error).strip()
+        message = message if whole else message.split("\n", 1)[0]
+    except Exception as problem:  # noqa: BLE001 - a class of anybody's, whose __str__ may raise anything
+        message = f"(its text cannot be read: {type(problem).__name__})"
+    return f"{type(error).__name__}: {message}".rstrip(": ")
 
 
 def _text(error: ConversionError) -> str:

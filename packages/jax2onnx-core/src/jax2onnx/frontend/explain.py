@@ -19,18 +19,25 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jax2onnx._compat import is_library, is_symbolic, is_tracing, users_own
-from jax2onnx.errors import ConversionError, DimensionError, InputSpecError, Jax2OnnxError, TraceError
+from jax2onnx._compat import InconclusiveDimensionOperation, is_library, is_symbolic, is_tracing, users_own
+from jax2onnx.errors import (
+    ConversionError,
+    DimensionError,
+    InputSpecError,
+    Jax2OnnxError,
+    TraceError,
+    described_error,
+)
 from jax2onnx.frontend.over_dims import sizes_may_be_symbolic
-from jax2onnx.frontend.remedies import first_line
 from jax2onnx.frontend.specs import Inputs, InputSpec, described
 from jax2onnx.frontend.static import MODES
+from jax2onnx.plugin.culprit import culprit
 from jax2onnx.plugin.naming import callable_name
 
 if TYPE_CHECKING:
     from jax2onnx.plugin.opening import Opened
 
-__all__ = ["explained", "internal", "named_error", "refuse_nested", "user_line"]
+__all__ = ["explained", "internal", "named_error", "plugins_named", "refuse_nested", "user_line"]
 
 _MOST_TRIALS = 24
 """How many changes of the inputs are tried after an error, each by a trace."""
@@ -70,7 +77,7 @@ def explained(fn: Any, opened: Opened, inputs: Inputs) -> Iterator[None]:
         raise
     except Jax2OnnxError:
         raise
-    except Exception as error:  # the border to the user's code: whatever it raises is explained
+    except (Exception, SystemExit) as error:  # the border to the user's code: whatever it raises is explained
         raise explanation.of(error) from error
 
 
@@ -83,12 +90,29 @@ def internal() -> Iterator[None]:
         raise
     except RecursionError as error:
         raise too_deep(error) from error
-    except Exception as error:  # a border: nothing leaves without an explanation
+    except (Exception, SystemExit) as error:  # a border: nothing leaves without an explanation
+        plugin = culprit(error)
+        author = "the plugin" if plugin else "jax2onnx or of a plugin"
         raise ConversionError(
-            f"an internal step failed: {named_error(error)}",
+            f"{'a plugin' if plugin else 'an internal step'} failed: {named_error(error)}",
             where=user_line(error),
-            remedy="report it: this is a bug of jax2onnx or of a plugin; the traceback of the cause is chained",
+            plugin=plugin,
+            remedy=f"report it: this is a bug of {author}; the traceback of the cause is chained",
         ) from error
+
+
+@contextlib.contextmanager
+def plugins_named() -> Iterator[None]:
+    """Raise what a plugin's own code raises where plugins are asked as an error that names it."""
+    try:
+        yield
+    except (Jax2OnnxError, Warning, RecursionError, InconclusiveDimensionOperation):
+        raise
+    except Exception as error:
+        if culprit(error) is None:
+            raise
+        with internal():
+            raise
 
 
 def refuse_nested() -> None:
@@ -112,8 +136,7 @@ def too_deep(error: RecursionError) -> TraceError:
 
 def named_error(error: BaseException) -> str:
     """Return the class and the first line of an error."""
-    message = _LINK.sub("", first_line(error))
-    return f"{type(error).__name__}: {message}".rstrip(": ")
+    return _LINK.sub("", described_error(error))
 
 
 def user_line(error: BaseException) -> str | None:
@@ -132,12 +155,12 @@ class _Explanation:
     opened: Opened
     inputs: Inputs
 
-    def of(self, error: Exception) -> Jax2OnnxError:
+    def of(self, error: BaseException) -> Jax2OnnxError:
         """Return an error of ours for one that the callable, or JAX for it, has raised."""
         mismatch = self._mismatch() if isinstance(error, TypeError) else None
         if mismatch is not None:
             return mismatch
-        no_array = _NO_ARRAY.search(str(error))
+        no_array = _NO_ARRAY.search(named_error(error))
         if no_array is not None:
             path = no_array["path"].removeprefix("jit").removeprefix("[0]")
             at = f" at {path}" if path else ""
@@ -148,7 +171,7 @@ class _Explanation:
             )
         if isinstance(error, RecursionError):
             return too_deep(error)
-        remedy = self._working_change(str(error))
+        remedy = self._working_change(named_error(error))
         return TraceError(
             f"the callable cannot be traced with {self.inputs.described()}: {named_error(error)}",
             where=user_line(error) or _definition(self._callable),

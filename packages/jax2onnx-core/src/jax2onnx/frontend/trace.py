@@ -25,6 +25,7 @@ from jax2onnx._compat import (
 )
 from jax2onnx.errors import DimensionError, TraceError
 from jax2onnx.frontend.concrete import AVOIDABLE, Recording, find_constants, may_need_values
+from jax2onnx.frontend.explain import plugins_named
 from jax2onnx.frontend.over_dims import sizes_may_be_symbolic
 from jax2onnx.frontend.remedies import comparison_remedy, first_line, symbolic_dims_remedy, tracing_remedy
 from jax2onnx.frontend.switches import call_with_switches
@@ -191,7 +192,7 @@ class _Tracing:
             jaxpr, (result, _) = jax.make_jaxpr(flat, return_shape=True)([*given, *held])
             jaxpr = with_values_of_references(lowered_types(jaxpr))
         notes: list[Note] = []
-        with unchecked():
+        with unchecked(), plugins_named():
             program = flatten(jaxpr, self.facts, keep=marked_call, notes=notes)
         traced = _arrange(program, arrays, state, result)
         if not traced.outputs and not traced.updated:

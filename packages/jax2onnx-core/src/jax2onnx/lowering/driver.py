@@ -12,7 +12,14 @@ import onnx_ir as ir
 
 from jax2onnx._compat import InconclusiveDimensionOperation, name_stack
 from jax2onnx._printable import storable
-from jax2onnx.errors import ConversionError, DimensionError, OpsetError, UnsupportedCaseError, UnsupportedPrimitiveError
+from jax2onnx.errors import (
+    ConversionError,
+    DimensionError,
+    OpsetError,
+    UnsupportedCaseError,
+    UnsupportedPrimitiveError,
+    described_error,
+)
 from jax2onnx.frontend.remedies import comparison_remedy, first_line
 from jax2onnx.fusion.records import Declined
 from jax2onnx.lowering.builder import Ops, Scope
@@ -189,8 +196,8 @@ class Driver:
             raise
         except Decline:
             raise
-        except Exception as error:  # the border to the rules of plugins: what they raise is explained
-            failed = self._failed(error, eqn, entry)
+        except (Exception, SystemExit) as error:  # the border to the rules of plugins: what they raise is explained
+            failed = self._failed(error, eqn, entry.plugin, via_jax=entry.via_jax)
             failed.__cause__ = error
             if isinstance(failed, _UNSUPPORTED):
                 return self._unsupported(failed, eqn)
@@ -207,16 +214,17 @@ class Driver:
             values.append(value)
         return values
 
-    def _failed(self, error: Exception, eqn: Eqn, entry: Lowering) -> ConversionError:
+    def _failed(self, error: BaseException, eqn: Eqn, plugin: str, *, via_jax: bool = False) -> ConversionError:
         """Return the error for an exception that is not ours, and that a rule has raised."""
-        explained = self._dimension_error(error, eqn, entry)
+        explained = self._dimension_error(error, eqn, plugin, via_jax=via_jax)
         if explained is not None:
             return explained
+        instead = "fusions=False avoids" if eqn.fused is not None else f"lowerings={{{eqn.primitive!r}: rule}} replaces"
         return ConversionError(
-            f"the rule of {eqn.primitive} failed: {type(error).__name__}: {first_line(error)}",
+            f"the rule of {eqn.primitive} failed: {described_error(error)}",
             where=eqn.where,
-            plugin=self.describe_plugin(entry.plugin),
-            remedy=f"report it: this is a bug in the rule; lowerings={{{eqn.primitive!r}: rule}} replaces it",
+            plugin=self.describe_plugin(plugin),
+            remedy=f"report it: this is a bug in the rule; {instead} it",
         )
 
     def _context(self, eqn: Eqn, plugin: str, *, derived: bool) -> LoweringContext:
@@ -247,6 +255,12 @@ class Driver:
         except Decline as reason:
             if self.records is not None and not derived:
                 self.records.append(Declined(fused, str(reason)))
+        except (Exception, SystemExit) as error:  # as for the rule of a primitive
+            failed = self._failed(error, eqn, fusion.plugin)
+            failed.__cause__ = error
+            if isinstance(failed, _UNSUPPORTED):
+                return self._unsupported(failed, eqn)
+            raise failed from error
         values = dict(zip(eqn.inputs, operands, strict=True))
         inputs = [atom for atom in values if isinstance(atom, Var)]
         plain = self.preparer.prepare(
@@ -264,12 +278,12 @@ class Driver:
         error.where = error.where or eqn.where
         error.plugin = error.plugin or self.describe_plugin(plugin)
 
-    def _dimension_error(self, error: Exception, eqn: Eqn, entry: Lowering) -> DimensionError | None:
+    def _dimension_error(self, error: BaseException, eqn: Eqn, plugin: str, *, via_jax: bool) -> DimensionError | None:
         """Return the error that explains one of JAX about symbolic dims; None if it is about something else."""
         if isinstance(error, InconclusiveDimensionOperation):
             what = "the rule cannot decide a comparison of dimensions"
             remedy = comparison_remedy(error)
-        elif entry.via_jax and _has_symbolic_dims(eqn):
+        elif via_jax and _has_symbolic_dims(eqn):
             what = "the rule cannot be traced with these symbolic dimensions"
             remedy = "give the dimensions it is about as ints"
         else:
@@ -277,7 +291,7 @@ class Driver:
         return DimensionError(
             f"{eqn.primitive}: {what}: {first_line(error)}",
             where=eqn.where,
-            plugin=self.describe_plugin(entry.plugin),
+            plugin=self.describe_plugin(plugin),
             remedy=remedy,
         )
 

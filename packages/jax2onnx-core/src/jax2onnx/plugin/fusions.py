@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jax2onnx._accepted import shown
 from jax2onnx.program.inline_calls import inline_calls
 from jax2onnx.program.program import Const
 
@@ -44,6 +45,17 @@ class Fusion:
     primitives: frozenset[str] = frozenset()
     library: str = ""
     plugin: str = ""
+
+    def __post_init__(self) -> None:
+        name: Any = self.name
+        emit: Any = self.emit
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"the name of a fusion is {shown(name)}, no text")
+        if not callable(self.reference):
+            raise TypeError(f"{self.name}: reference is {shown(self.reference)}, which cannot be called")
+        is_table = isinstance(emit, Mapping) and emit
+        if not is_table or not all(isinstance(opset, int) and callable(rule) for opset, rule in emit.items()):
+            raise TypeError(f"{name}: emit is {shown(emit)}, no table from opsets to rules")
 
 
 class Decline(Exception):  # noqa: N818 - not an error: the primitives are lowered instead

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,32 +47,61 @@ def entry_points(group: str) -> Iterator[tuple[EntryPoint, Installed]]:
     Of several distributions with one name the first on ``sys.path`` counts. One whose metadata cannot be used counts
     only if there is no other: an interrupted upgrade leaves such a folder behind.
     """
-    chosen: dict[str, tuple[importlib_metadata.IDistribution, Installed]] = {}
+    chosen: dict[str, tuple[Installed, Sequence[EntryPoint]]] = {}
     for distribution in importlib_metadata.distributions():
-        # Most distributions have other groups only. Parsing these takes longer than all the rest.
-        text = distribution.read_text("entry_points.txt") or ""
-        if f"[{group}]" not in text:
-            continue
-        owner = _read(distribution)
+        folder = _folder(distribution)
+        try:
+            # Most distributions have other groups only. Parsing these takes longer than all the rest.
+            if f"[{group}]" not in (distribution.read_text("entry_points.txt") or ""):
+                continue
+            owner = _read(distribution)
+            entries: Sequence[EntryPoint] = tuple(distribution.entry_points.select(group=group))
+        except _CORRUPT as error:
+            if not _has_bytes(folder / "entry_points.txt", f"[{group}]"):
+                continue
+            owner = _corrupt(folder, f"an entry_points.txt that cannot be read ({type(error).__name__})")
+            entries = (EntryPoint(owner.name, "", group),)
         present = chosen.get(owner.name)
-        if present is None or (present[1].problem and not owner.problem):
-            chosen[owner.name] = (distribution, owner)
-    for distribution, owner in chosen.values():
-        for entry in distribution.entry_points.select(group=group):
+        if present is None or (present[0].problem and not owner.problem):
+            chosen[owner.name] = (owner, entries)
+    for owner, entries in chosen.values():
+        for entry in entries:
             yield entry, owner
 
 
-def _read(distribution: importlib_metadata.IDistribution) -> Installed:
+_CORRUPT = (ValueError, TypeError, AttributeError, KeyError, OSError)
+"""What reading and parsing files raise that are not as they have to be."""
+
+
+def _has_bytes(file: Path, text: str) -> bool:
+    try:
+        return text.encode() in file.read_bytes()
+    except OSError:
+        return False
+
+
+def _folder(distribution: importlib_metadata.IDistribution) -> Path:
     # Only a distribution in a folder has this attribute, and no public name leads to the folder.
     site = distribution.locate_file("")
-    folder = Path(str(getattr(distribution, "_path", site)))
+    return Path(str(getattr(distribution, "_path", site)))
+
+
+def _read(distribution: importlib_metadata.IDistribution) -> Installed:
+    folder = _folder(distribution)
+    try:
+        return _described(distribution, folder)
+    except _CORRUPT as error:
+        return _corrupt(folder, f"a METADATA that cannot be read ({type(error).__name__})")
+
+
+def _described(distribution: importlib_metadata.IDistribution, folder: Path) -> Installed:
     if not distribution.read_text("METADATA") and not distribution.read_text("PKG-INFO"):
         # importlib_metadata raises an error of its own from version 9 on; older versions return None or no fields.
-        return _without_metadata(folder)
+        return _corrupt(folder, _NO_METADATA)
     metadata = distribution.metadata
     name, version = metadata.get("Name"), metadata.get("Version")
     if not name or not version:
-        return _without_metadata(folder)
+        return _corrupt(folder, _NO_METADATA)
     try:
         requires = _requirements(distribution.requires or ())
     except InvalidRequirement as error:
@@ -80,13 +109,13 @@ def _read(distribution: importlib_metadata.IDistribution) -> Installed:
     return Installed(canonicalize_name(name), version, folder, requires)
 
 
-def _without_metadata(folder: Path) -> Installed:
+_NO_METADATA = "no METADATA with a name and a version"
+
+
+def _corrupt(folder: Path, what: str) -> Installed:
     """Describe a distribution by the name of its folder, ``NAME-VERSION.dist-info``."""
     name, _, version = folder.stem.partition("-")
-    problem = (
-        f"{folder} has no METADATA with a name and a version; remove this folder, then "
-        f"`pip install --force-reinstall --no-deps {name}`"
-    )
+    problem = f"{folder} has {what}; remove this folder, then `pip install --force-reinstall --no-deps {name}`"
     return Installed(canonicalize_name(name), version, folder, problem=problem)
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -23,8 +24,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import pluggy
 
-from jax2onnx.errors import PluginConflictError, PluginError
+from jax2onnx.errors import PluginConflictError, PluginError, described_error
 from jax2onnx.plugin import hookspecs
+from jax2onnx.plugin.hooks import Hooks
 from jax2onnx.plugin.installed import EntryPoint, Installed, entry_points, find
 from jax2onnx.plugin.owner import require_sole_owner
 from jax2onnx.plugin.registry import Examples, Registry
@@ -45,6 +47,8 @@ FIRST_PARTY = {
     "jax2onnx-equinox",
     "jax2onnx-examples",
 }
+_EXAMPLES = "jax2onnx-examples"
+"""A plugin whose code is programs of users."""
 
 _loading = threading.RLock()
 
@@ -95,6 +99,7 @@ class LoadedPlugins:
         self._strict = strict
         self._lock = threading.RLock()
         self._warned: list[PluginInfo] = []
+        self._is_registering = False
         self._registry: Registry | None = None
         self._examples: Examples | None = None
 
@@ -104,9 +109,9 @@ class LoadedPlugins:
         return tuple(self._infos)
 
     @property
-    def hook(self) -> Any:
-        """Pluggy's relay to the hooks of the plugins in use."""
-        return self.manager.hook
+    def hook(self) -> Hooks:
+        """The hooks of the plugins in use."""
+        return Hooks(self.manager, self.describe)
 
     def problems(self) -> str:
         """Describe the plugins that are not in use; empty if all are."""
@@ -118,6 +123,16 @@ class LoadedPlugins:
             if info.name == name:
                 return f"{name} {info.version}"
         return name
+
+    def owner_of(self, module: str) -> str | None:
+        """Return the plugin, with its version, in whose package a module is; None if there is none."""
+        for info in self._in_use():
+            entry = info.module.partition(":")[0]
+            loaded = sys.modules.get(entry)
+            package = (loaded.__package__ if loaded is not None else "") or entry
+            if f"{module}.".startswith(f"{package}.") and info.distribution != _EXAMPLES:
+                return self.describe(info.name)
+        return None
 
     def registry(self) -> Registry:
         """Return what the plugins in use registered for exports. The first call calls their hooks.
@@ -150,9 +165,15 @@ class LoadedPlugins:
 
         When a plugin fails, the others register again in a new registry: so nothing of the failed one stays.
         """
-        registry = kind()
-        while not self._register(registry):
+        if self._is_registering:
+            raise PluginError("the plugins are registering just now; export outside of the hooks that register")
+        self._is_registering = True
+        try:
             registry = kind()
+            while not self._register(registry):
+                registry = kind()
+        finally:
+            self._is_registering = False
         failed = [info for info in self._infos if info.status in {"broken", "incompatible"}]
         if failed != self._warned:
             self._warned = failed
@@ -170,8 +191,8 @@ class LoadedPlugins:
                     raise
                 self._set_aside_rivals(info, error)
                 return False
-            except Exception as error:
-                reason = f"failed to register: {_described(error)}"
+            except (Exception, SystemExit) as error:
+                reason = f"failed to register: {described_error(error, whole=True)}"
                 if self._strict:
                     raise PluginError(f"plugin {info.name} {reason}") from error
                 self._set_aside(info, reason)
@@ -207,8 +228,19 @@ def load() -> LoadedPlugins:
     """
     with _loading:
         if _process.loaded is None:
-            _process.loaded = _load(_process.names)
+            if _process.is_loading:
+                raise PluginError("the plugins are being imported just now; export outside of their modules' top level")
+            _process.is_loading = True
+            try:
+                _process.loaded = _load(_process.names)
+            finally:
+                _process.is_loading = False
         return _process.loaded
+
+
+def current() -> LoadedPlugins | None:
+    """Return the plugins of this process if they are loaded."""
+    return _process.loaded
 
 
 def reset() -> None:
@@ -242,6 +274,7 @@ class _Process:
 
     loaded: LoadedPlugins | None = None
     names: Collection[str] | None = None
+    is_loading: bool = False
 
 
 _process = _Process()
@@ -295,13 +328,25 @@ def _import(info: PluginInfo, entry: EntryPoint, manager: pluggy.PluginManager) 
     try:
         manager.register(entry.load(), info.name)
         manager.check_pending()
-    except Exception as error:  # noqa: BLE001 - a plugin may raise anything, and the others are used
+        _refuse_wrappers(manager, info.name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, and the others are used
         if manager.has_plugin(info.name):
             manager.unregister(name=info.name)
-        return info.refused("broken", _described(error))
+        return info.refused("broken", described_error(error, whole=True))
     plugin = manager.get_plugin(info.name)
     hooks = sorted(caller.name for caller in manager.get_hookcallers(plugin) or ())
     return replace(info, hooks=tuple(hooks))
+
+
+def _refuse_wrappers(manager: pluggy.PluginManager, name: str) -> None:
+    """Raise PluginError for a hook that wraps those of other plugins, which are called one by one."""
+    plugin = manager.get_plugin(name)
+    for caller in manager.get_hookcallers(plugin) or ():
+        for implementation in caller.get_hookimpls():
+            if implementation.plugin is plugin and (implementation.wrapper or implementation.hookwrapper):
+                raise PluginError(f"{caller.name} is a wrapper; implement the hook itself")
 
 
 def _in_order(plugins: Iterable[_Plugin]) -> list[_Plugin]:
@@ -346,7 +391,3 @@ def _core_version() -> str:
     if core.problem:
         raise PluginError(core.problem)
     return core.version
-
-
-def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from jax2onnx._accepted import shown
 from jax2onnx.errors import PluginConflictError
 from jax2onnx.plugin.lowerings import MIN_OPSET, Lowering, Lowerings, elementwise, named_params
 from jax2onnx.program.facts import Facts, FactTable
@@ -60,26 +61,52 @@ class _Bound(Generic[T]):
     _store: Named[T]
     plugin: str
 
+    @staticmethod
+    def _kind() -> type[Any]:
+        """Return the class of the entries."""
+        raise NotImplementedError
+
     def add(self, *entries: T, override: bool = False) -> None:
         """Register entries of the plugin.
 
         Raises:
             PluginConflictError: an entry of this name is registered, and ``override`` is false.
         """
+        kind = self._kind()
         for entry in entries:
+            if not isinstance(entry, kind):
+                raise TypeError(f"{shown(entry)} is no {kind.__name__}")
             self._store.add(replace(entry, plugin=self.plugin), override=override)
 
 
 class BoundFusions(_Bound["Fusion"]):
     """The fusion registry as one plugin sees it."""
 
+    @staticmethod
+    def _kind() -> type[Any]:
+        from jax2onnx.plugin.fusions import Fusion
+
+        return Fusion
+
 
 class BoundExamples(_Bound["Example"]):
     """The example registry as one plugin sees it."""
 
+    @staticmethod
+    def _kind() -> type[Any]:
+        from jax2onnx.plugin.examples import Example
+
+        return Example
+
 
 class BoundTargets(_Bound["Target"]):
     """The target registry as one plugin sees it."""
+
+    @staticmethod
+    def _kind() -> type[Any]:
+        from jax2onnx.legalise.targets import Target
+
+        return Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +131,11 @@ class BoundLowerings:
         Raises:
             PluginConflictError: another plugin has registered the same primitive and opset.
         """
+        name: Any = primitive
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"{shown(name)} is no name of a primitive")
+        if not callable(rule):
+            raise TypeError(f"the rule of {primitive} is {shown(rule)}, which cannot be called")
         entry = Lowering(
             primitive=primitive,
             rule=rule,
@@ -123,6 +155,8 @@ class BoundLowerings:
             PluginConflictError: another plugin has registered the same fact.
         """
         for primitive, stated in facts.items():
+            if not isinstance(stated, Facts):
+                raise TypeError(f"the facts of {primitive} are {shown(stated)}, no Facts")
             for fact in stated.stated():
                 owner = self._facts.owners.get((primitive, fact))
                 if owner is not None and not override:

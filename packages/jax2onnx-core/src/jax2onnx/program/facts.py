@@ -134,6 +134,12 @@ class Facts:
     on_keys: Maker | None = None
     warning: Callable[[Any], str | None] | None = None
 
+    def __post_init__(self) -> None:
+        for fact in _FUNCTIONS:
+            value = getattr(self, fact)
+            if value is not None and not callable(value):
+                raise TypeError(f"the fact {fact!r} is {value!r}, which cannot be called")
+
     def stated(self) -> dict[str, Any]:
         """Return the facts that differ from the defaults, by name."""
         stated = {}
@@ -143,6 +149,12 @@ class Facts:
                 stated[fact.name] = value
         return stated
 
+
+_FUNCTIONS = (
+    *("bodies", "fold", "work", "bounded", "unchanged", "zeros", "small", "carried"),
+    *("permutation", "transposed", "on_complex", "on_keys", "warning"),
+)
+"""The facts that are functions."""
 
 UNKNOWN = Facts()
 """The facts of a primitive of which nothing is registered."""

@@ -1,0 +1,126 @@
+"""Call the hooks of plugins: what one raises or returns wrongly is an error that names the plugin and the hook."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from jax2onnx._accepted import shown
+from jax2onnx._printable import storable
+from jax2onnx.errors import Jax2OnnxError, PluginError, described_error
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    import pluggy
+
+    from jax2onnx.plugin.opening import Carried, Opened, Opening
+
+__all__ = ["Hooks"]
+
+_Describe = Callable[[str], str]
+
+
+class Hooks:
+    """The hooks that an export calls, by their names.
+
+    Args:
+        manager: the plugins.
+        describe: returns a plugin's name with its version.
+    """
+
+    def __init__(self, manager: pluggy.PluginManager, describe: _Describe) -> None:
+        self._manager = manager
+        self._describe = describe
+
+    def jax2onnx_open(self, *, target: Any, opening: Opening) -> Opened | None:
+        """Return what the first plugin makes of a framework object; None if it is nobody's.
+
+        Raises:
+            PluginError: a plugin raises an exception, or returns something else.
+        """
+        from jax2onnx.plugin.opening import Opened
+
+        for plugin, result in self._results("jax2onnx_open", target=target, opening=opening):
+            if result is None:
+                continue
+            if not isinstance(result, Opened):
+                raise self._wrong(plugin, "jax2onnx_open", f"returns {shown(result)}", "an Opened or None")
+            problem = _problem(result)
+            if problem:
+                raise self._wrong(plugin, "jax2onnx_open", f"returns an Opened whose {problem}")
+            return result
+        return None
+
+    def jax2onnx_carry(self, *, target: Any) -> Carried | None:
+        """Return what the first plugin makes of an argument of an ONNX function; None if it is nobody's.
+
+        Raises:
+            PluginError: a plugin raises an exception, or returns something else.
+        """
+        from jax2onnx.plugin.opening import Carried
+
+        for plugin, result in self._results("jax2onnx_carry", target=target):
+            if result is None:
+                continue
+            if not isinstance(result, Carried):
+                raise self._wrong(plugin, "jax2onnx_carry", f"returns {shown(result)}", "a Carried or None")
+            return result
+        return None
+
+    def jax2onnx_finalize(self, *, model: ir.Model) -> None:
+        """Let each plugin change the finished model.
+
+        Raises:
+            PluginError: a plugin raises an exception, or returns something.
+        """
+        for plugin, result in self._results("jax2onnx_finalize", model=model):
+            if result is not None:
+                raise self._wrong(plugin, "jax2onnx_finalize", f"returns {shown(result)}", "nothing")
+
+    def _results(self, hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
+        """Call one plugin after the other, as pluggy does; yield the name of each and what it returns."""
+        for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
+            plugin = implementation.plugin_name
+            with self._named(plugin, hook):
+                result = implementation.function(*[arguments[name] for name in implementation.argnames])
+            yield plugin, result
+
+    @contextlib.contextmanager
+    def _named(self, plugin: str, hook: str) -> Iterator[None]:
+        """Raise what a hook raises as an error that names the plugin."""
+        try:
+            yield
+        except (Jax2OnnxError, Warning, RecursionError):  # ours, the user's own, and that of a program too deep
+            raise
+        except (Exception, SystemExit) as error:  # the border to plugins: they may raise anything
+            raise self._wrong(plugin, hook, f"raises {described_error(error)}") from error
+
+    def _wrong(self, plugin: str, hook: str, what: str, expected: str = "") -> PluginError:
+        instead = f" where it has to return {expected}" if expected else ""
+        return PluginError(
+            f"the plugin {self._describe(plugin)}: {hook} {what}{instead}; report it to its authors, "
+            f"or switch the plugin off: JAX2ONNX_DISABLE_PLUGINS={plugin}"
+        )
+
+
+def _problem(opened: Any) -> str:
+    """Return what is wrong with an opened object, in words; empty if nothing is."""
+    if not callable(opened.function):
+        return f"function is {shown(opened.function)}, which cannot be called"
+    if not isinstance(opened.name, str) or opened.name != storable(opened.name):
+        return f"name is {shown(opened.name)}, no text without control characters"
+    for field in ("params", "state"):
+        arrays = getattr(opened, field)
+        if not isinstance(arrays, Mapping):
+            return f"{field} is {shown(arrays)}, no mapping"
+        for name, array in arrays.items():
+            if not isinstance(name, str) or name != storable(name):
+                return f"{field} has the key {shown(name)}, no text without control characters"
+            if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+                return f"{field} has {shown(array)} at {name!r}, which is no array"
+    if opened.signature is not None and not callable(opened.signature):
+        return f"signature is {shown(opened.signature)}, which cannot be called"
+    if isinstance(opened.warnings, str) or not all(isinstance(text, str) for text in opened.warnings):
+        return f"warnings are {shown(opened.warnings)}, no sequence of texts"
+    return ""
