@@ -58,7 +58,8 @@ def _pytest(session: nox.Session) -> None:
     session.run(
         "python", "-c", "import jax, platform as p; print('Python', p.python_version(), 'jax', jax.__version__)"
     )
-    session.run("pytest", *(session.posargs or ["-n", "auto", "--dist", "loadgroup"]), env={"JAX_PLATFORMS": "cpu"})
+    arguments = session.posargs or ["-n", "auto", "--dist", "loadgroup"]
+    session.run("pytest", *arguments, env={"JAX_PLATFORMS": "cpu", "PYTHONDONTWRITEBYTECODE": ""})  # of many processes
 
 
 @nox.session(python=DEFAULT)
