@@ -37,6 +37,7 @@ UNARY: dict[str, Callable[[Any], Any]] = {
     "clamp_from_zero": lambda x: lax.clamp(np.asarray(0, x.dtype), x, np.asarray(1, x.dtype)),
     "clamp_to_minus_zero": lambda x: lax.clamp(np.asarray(-1, x.dtype), x, np.asarray(-0.0, x.dtype)),
     "clip": lambda x: jnp.clip(x, 0.0, 1.0),
+    "clip_as_relu6": lambda x: jnp.clip(x, 0, 6),
     "cummax": lambda x: lax.cummax(x[:6]),
     "cummin": lambda x: lax.cummin(x[:6]),
     "cumprod": lambda x: lax.cumprod(x[:6]),
@@ -55,6 +56,7 @@ UNARY: dict[str, Callable[[Any], Any]] = {
     "reduce_min": lambda x: jnp.stack([x[:1].min(), x[:2].min(), x[1:4:2].min(), x[1::-1].min()]),
     "reduce_precision": lambda x: lax.reduce_precision(x, 4, 3),
     "relu": jax.nn.relu,
+    "relu6": jax.nn.relu6,
     "round_away": lambda x: lax.round(x, AWAY),
     "round_even": lambda x: lax.round(x, EVEN),
     "sign": lax.sign,
@@ -118,6 +120,34 @@ def test_two_operands(name: str, dtype: str) -> None:
     with x64(enabled=dtype == "float64"):
         first, second = np.meshgrid(VALUES, VALUES)
         _compare(BINARY[name], jnp.asarray(first.ravel(), dtype), jnp.asarray(second.ravel(), dtype))
+
+
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "celu": jax.nn.celu,
+    "elu": jax.nn.elu,
+    "gelu": jax.nn.gelu,
+    "hard_swish": jax.nn.hard_swish,
+    "hard_tanh": jax.nn.hard_tanh,
+    "leaky_relu": jax.nn.leaky_relu,
+    "mish": jax.nn.mish,
+    "relu": jax.nn.relu,
+    "relu6": jax.nn.relu6,
+    "selu": jax.nn.selu,
+    "silu": jax.nn.silu,
+    "soft_sign": jax.nn.soft_sign,
+    "sparse_plus": jax.nn.sparse_plus,
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations(name: str) -> None:
+    x = jnp.asarray([-0.0, 0.0, -1e-8, 1e-8, -1.0, 1.0, 7.0])
+
+    def angle(x: Any) -> Any:
+        return jnp.arctan2(ACTIVATIONS[name](x), -1.0)
+
+    (actual,) = Runner(to_onnx(angle, [x])).run([np.asarray(x)])
+    np.testing.assert_allclose(actual, angle(x), rtol=1e-6)
 
 
 ORDINARY: dict[str, tuple[Callable[..., Any], dict[str, int]]] = {

@@ -70,6 +70,34 @@ SINKS: dict[str, Function] = {
     "select": lambda x: 1 / jnp.where(x < 0, sigmoid(x), 1.0),
     "bernoulli_loss": lambda x: -(0.3 * jnp.log(sigmoid(x)) + 0.7 * jnp.log(sigmoid(-x))),
 }
+FACTORS: dict[str, Function] = {
+    "constant": lambda x: sigmoid(x) * 1e8,
+    "constants": lambda x: sigmoid(x) * 1e2 * 1e2 * 1e2 * 1e2,
+    "small_divisor": lambda x: sigmoid(x) / 1e-8,
+    "exp": lambda x: sigmoid(x[:12]) * jnp.exp(-x[:12]),
+    "exp2": lambda x: jnp.exp2(-x[:12]) * sigmoid(x[:12]),
+    "expm1": lambda x: sigmoid(x[:12]) * jnp.expm1(-x[:12]),
+    "reciprocal": lambda x: sigmoid(x[:11]) * (1 / jnp.exp(x[:11])),
+    "sinh": lambda x: sigmoid(x[:11]) * jnp.sinh(x[:11]),
+    "cosh": lambda x: sigmoid(x[:11]) * jnp.cosh(x[:11]),
+    "power": lambda x: sigmoid(x[:11]) * x[:11] ** 9,
+    "silu": lambda x: jax.nn.silu(x[:11]) * jnp.exp(-x[:11]),
+    "gelu": lambda x: jax.nn.gelu(x[4:9], approximate=False) * jnp.exp(x[4:9] ** 2 / 2),
+    "elu": lambda x: jax.nn.elu(x[4:9]) * 1e10,
+    "selu": lambda x: jax.nn.selu(x[4:9]) * 1e10,
+    "celu": lambda x: jax.nn.celu(x[4:9]) * 1e10,
+    "mish": lambda x: jax.nn.mish(x[:11]) * jnp.exp(-x[:11]),
+    "derivative": lambda x: jax.vmap(jax.grad(sigmoid))(x[:9]) * jnp.exp(-x[:9]),
+    "dot": lambda x: sigmoid(x[:9]) @ jnp.exp(-x[:9]),
+    "arranged": lambda x: sigmoid(x[:6]).reshape(2, 3).T * jnp.exp(-x[:6]).reshape(2, 3).T,
+    "beside_a_bound": lambda x: jnp.cos(sigmoid(x[:11]) * jnp.exp(-x[:11])),
+    "branch": lambda x: lax.cond(x[0] < 0, jnp.exp, jnp.cos, -x[:11]) * sigmoid(x[:11]),
+    "scan": lambda x: lax.scan(lambda e, s: (e, e * sigmoid(s)), jnp.exp(9.0 - x[1]), x[:3])[1],
+    "grown_in_a_loop": lambda x: lax.fori_loop(0, 2, lambda _, c: jnp.exp(c), -1.5 - x[5]) * sigmoid(x[:3] + 10),
+    "exponent": lambda x: jnp.float_power(x[:11], sigmoid(x[:11])),
+    "exponent_of_zero": lambda x: jnp.power(0.0 * x[:11], sigmoid(x[:11])),
+}
+"""Not ``x[11:]`` where a product of 0 and infinity would hide the digits."""
 ACTIVATIONS: dict[str, Function] = {
     "silu": lambda x: 1 / jax.nn.silu(x[:8]),
     "gelu": lambda x: 1 / jax.nn.gelu(jnp.maximum(x[:8], -8.0), approximate=False),
@@ -80,7 +108,7 @@ ACTIVATIONS: dict[str, Function] = {
     "celu": lambda x: 1 / jax.nn.celu(x[4:9]),
     "mish": lambda x: 1 / jax.nn.mish(x[:9]),
     "softplus": lambda x: jnp.log(jax.nn.softplus(x)),
-    "softmax": lambda x: jnp.log(jax.nn.softmax(x[:11])),
+    "softmax": lambda x: jnp.log(jax.nn.softmax(x[1:11])),
     "log_softmax": lambda x: 1 / jax.nn.log_softmax(x[:8]),
     "soft_sign": lambda x: 1 / jax.nn.soft_sign(x[:12]),
     "tanh": lambda x: 1 / jnp.tanh(x * 1e-6),
@@ -116,6 +144,11 @@ def test_what_makes_a_small_result_large(name: str) -> None:
     _agrees(SINKS[name], "float32")
 
 
+@pytest.mark.parametrize("name", FACTORS)
+def test_beside_a_large_factor(name: str) -> None:
+    _agrees(FACTORS[name], "float32")
+
+
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16", "float16"])
 @pytest.mark.parametrize("name", ["log", "reciprocal", "power", "scan"])
 def test_in_every_dtype(name: str, dtype: str) -> None:
@@ -139,6 +172,12 @@ WEIGHTS = np.ones((14, 3), np.float32)
 NETWORKS: dict[str, tuple[Function, str]] = {
     "sigmoid": (sigmoid, "Sigmoid"),
     "gate": (lambda x: x * sigmoid(x + 1), "Sigmoid"),
+    "gated_linear_unit": (lambda x: (jax.nn.silu(x) * (x * 3)) @ WEIGHTS, "Sigmoid"),
+    "scaled": (lambda x: sigmoid(x) * 255, "Sigmoid"),
+    "of_large_results": (lambda x: 1e5 * (jax.nn.gelu(x) @ WEIGHTS) + 3e5, "Gelu"),
+    "temperature": (lambda x: jnp.exp(x[0]) * (jax.nn.gelu(x) @ WEIGHTS), "Gelu"),
+    "gated_norm": (lambda x: sigmoid(x) * _normalised(x), "Sigmoid"),
+    "gated_attention": (lambda x: sigmoid(x) * jax.nn.softmax(x), "Sigmoid"),
     "normalised": (lambda x: _normalised(jax.nn.silu(x)), "Sigmoid"),
     "attention": (lambda x: jax.nn.softmax(jax.nn.gelu(x) @ WEIGHTS), "Gelu"),
     "leaky_relu": (lambda x: jax.nn.leaky_relu(jax.nn.silu(x) @ WEIGHTS), "Sigmoid"),

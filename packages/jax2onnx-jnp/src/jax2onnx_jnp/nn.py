@@ -28,8 +28,8 @@ def _operator(ctx: LoweringContext, op_type: str, x: ir.Value, **attributes: Any
 
     ``Relu`` keeps -0, which a maximum with 0 does not.
     """
-    if op_type == "Relu" and ctx.sign_of_zero_matters():
-        raise Decline("the sign of a zero matters")
+    if op_type == "Relu":
+        _require_no_sign(ctx)
     if op_type in _COARSE and ctx.target is not None and ctx.small_results_matter():
         raise Decline(f"a small result is divided by, or more, and {op_type} is not exact there")
     dtype = np.promote_types(ctx.aval_out.dtype, np.float32)
@@ -37,6 +37,12 @@ def _operator(ctx: LoweringContext, op_type: str, x: ir.Value, **attributes: Any
         raise Decline(f"the target has no {op_type} in {dtype}")
     value: ir.Value = ctx.op.emit(op_type, x, **attributes)
     return value
+
+
+def _require_no_sign(ctx: LoweringContext) -> None:
+    """Decline where a bound of 0 has to make 0 of -0."""
+    if ctx.sign_of_zero_matters():
+        raise Decline("the sign of a zero matters")
 
 
 def _function(
@@ -95,6 +101,7 @@ def _gelu(ctx: LoweringContext, x: ir.Value, *, approximate: bool) -> ir.Value:
 
 
 def _relu6(ctx: LoweringContext, x: ir.Value) -> ir.Value:
+    _require_no_sign(ctx)
     dtype = ctx.aval_out.dtype
     return ctx.op.Clip(x, ctx.constant(0, dtype), ctx.constant(6, dtype))
 

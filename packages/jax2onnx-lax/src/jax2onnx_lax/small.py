@@ -26,22 +26,22 @@ _ORDER = Need(sums=False)
 _LARGE = 5e-4
 
 
-def stop(_eqn: Eqn, _need: Need | None) -> _Pairs:
+def stop(_eqn: Eqn, _need: Need) -> _Pairs:
     """A small operand gives no small result: ``exp``, ``cos``."""
     return ()
 
 
-def sink(eqn: Eqn, _need: Need | None) -> _Pairs:
+def sink(eqn: Eqn, _need: Need) -> _Pairs:
     """Small operands become large results, of their own: ``log``, ``rsqrt``, a pole."""
     return [(atom, _ALL) for atom in eqn.inputs]
 
 
-def of_order(eqn: Eqn, _need: Need | None) -> _Pairs:
+def of_order(eqn: Eqn, _need: Need) -> _Pairs:
     """The order of small numbers decides: ``sort``, ``argmax``, ``ceil``."""
     return [(atom, _ORDER) for atom in eqn.inputs]
 
 
-def of_comparison(eqn: Eqn, _need: Need | None) -> _Pairs:
+def of_comparison(eqn: Eqn, _need: Need) -> _Pairs:
     """A comparison with a number that is not small needs nothing."""
     for number in map(_smallest, eqn.inputs):
         if number is not None and number >= _LARGE:
@@ -49,10 +49,8 @@ def of_comparison(eqn: Eqn, _need: Need | None) -> _Pairs:
     return [(atom, _ORDER) for atom in eqn.inputs]
 
 
-def of_sum(eqn: Eqn, need: Need | None) -> _Pairs:
+def of_sum(eqn: Eqn, need: Need) -> _Pairs:
     """A constant hides what is smaller than itself."""
-    if need is None:
-        return ()
     for number in map(_smallest, eqn.inputs):
         if number is not None:
             floor = max(need.floor, number)
@@ -60,15 +58,13 @@ def of_sum(eqn: Eqn, need: Need | None) -> _Pairs:
     return [(atom, need) for atom in eqn.inputs] if need.sums else ()
 
 
-def of_sums(eqn: Eqn, need: Need | None) -> _Pairs:
+def of_sums(eqn: Eqn, need: Need) -> _Pairs:
     """Products of arrays add many numbers."""
-    return [(atom, need) for atom in eqn.inputs] if need is not None and need.sums else ()
+    return [(atom, need) for atom in eqn.inputs] if need.sums else ()
 
 
-def of_product(eqn: Eqn, need: Need | None) -> _Pairs:
+def of_product(eqn: Eqn, need: Need) -> _Pairs:
     """The product of a number with itself is its square; a constant factor moves the floor."""
-    if need is None:
-        return ()
     x, y = eqn.inputs
     if x is y:
         return of_square(eqn, need)
@@ -78,39 +74,46 @@ def of_product(eqn: Eqn, need: Need | None) -> _Pairs:
     return [(x, need), (y, need)]
 
 
-def of_square(eqn: Eqn, need: Need | None) -> _Pairs:
+def of_square(eqn: Eqn, need: Need) -> _Pairs:
     """Return the need of the root: sums of squares are norms."""
-    return [] if need is None else [(eqn.inputs[0], Need(math.sqrt(need.floor), sums=False))]
+    return [(eqn.inputs[0], Need(math.sqrt(need.floor), sums=False))]
 
 
-def of_quotient(eqn: Eqn, need: Need | None) -> _Pairs:
+def of_quotient(eqn: Eqn, need: Need) -> _Pairs:
     """A denominator is a sink; beside a small one, so is the numerator."""
     x, y = eqn.inputs
     number = _largest(y)
     if number is None:
-        return [(x, replace(need or _ORDER, floor=0.0)), (y, _ALL)]
-    return [] if need is None else [(x, replace(need, floor=need.floor * number))]
+        return [(x, replace(need, floor=0.0)), (y, _ALL)]
+    return [(x, replace(need, floor=need.floor * number))]
 
 
-def of_integer_power(eqn: Eqn, need: Need | None) -> _Pairs:
+def of_integer_power(eqn: Eqn, need: Need) -> _Pairs:
     """A negative power is a denominator."""
     power = eqn.params["y"]
     if power < 0:
         return [(eqn.inputs[0], _ALL)]
-    if need is None or power == 0:
+    if power == 0:
         return ()
     return [(eqn.inputs[0], Need(need.floor ** (1 / power), sums=need.sums and power == 1))]
 
 
-def of_base(eqn: Eqn, _need: Need | None) -> _Pairs:
-    """A power or a root makes a small number less small; the exponent needs nothing."""
+def of_root(eqn: Eqn, _need: Need) -> _Pairs:
+    """A root makes a small number less small."""
     return [(eqn.inputs[0], _ALL)]
 
 
-def of_maximum(eqn: Eqn, need: Need | None) -> _Pairs:
-    """A positive constant hides what is smaller than itself."""
-    if need is None:
+def of_power(eqn: Eqn, _need: Need) -> _Pairs:
+    """A power may be a root; the power 0 of a negative number is 1, and that of almost 0 is NaN."""
+    base, exponent = eqn.inputs
+    lowest = _smallest(base)
+    if lowest is not None and np.all(_array(base) > 0):
         return ()
+    return [(base, _ALL), (exponent, _ORDER)]
+
+
+def of_maximum(eqn: Eqn, need: Need) -> _Pairs:
+    """A positive constant hides what is smaller than itself."""
     for atom in eqn.inputs:
         number = _smallest(atom)
         if number is not None and np.all(_array(atom) > 0):
@@ -118,10 +121,8 @@ def of_maximum(eqn: Eqn, need: Need | None) -> _Pairs:
     return [(atom, need) for atom in eqn.inputs]
 
 
-def of_clamp(eqn: Eqn, need: Need | None) -> _Pairs:
+def of_clamp(eqn: Eqn, need: Need) -> _Pairs:
     """A positive lower bound hides what is smaller than itself."""
-    if need is None:
-        return ()
     low, x, _ = eqn.inputs
     number = _smallest(low)
     if number is not None and np.all(_array(low) > 0):
@@ -129,17 +130,17 @@ def of_clamp(eqn: Eqn, need: Need | None) -> _Pairs:
     return [(x, need)]
 
 
-def of_conversion(eqn: Eqn, need: Need | None) -> _Pairs:
+def of_conversion(eqn: Eqn, need: Need) -> _Pairs:
     """A bool is a comparison with 0, an integer has no small numbers."""
     kind = np.dtype(eqn.params["new_dtype"]).kind
     if kind == "b":
         return of_order(eqn, need)
-    return [] if need is None or kind in "iu" else [(eqn.inputs[0], need)]
+    return [] if kind in "iu" else [(eqn.inputs[0], need)]
 
 
-def of_select(eqn: Eqn, need: Need | None) -> _Pairs:
+def of_select(eqn: Eqn, need: Need) -> _Pairs:
     """The choice itself is no number."""
-    return [] if need is None else [(atom, need) for atom in eqn.inputs[1:]]
+    return [(atom, need) for atom in eqn.inputs[1:]]
 
 
 def _array(atom: Atom) -> Any:
@@ -174,17 +175,17 @@ _RULES = {
     **dict.fromkeys(_SUMS, of_sums),
     "add": of_sum,
     "add_any": of_sum,
-    "cbrt": of_base,
+    "cbrt": of_root,
     "clamp": of_clamp,
     "convert_element_type": of_conversion,
     "div": of_quotient,
     "integer_pow": of_integer_power,
     "max": of_maximum,
     "mul": of_product,
-    "pow": of_base,
+    "pow": of_power,
     "rem": of_quotient,
     "select_n": of_select,
-    "sqrt": of_base,
+    "sqrt": of_root,
     "square": of_square,
     "sub": of_sum,
 }

@@ -15,6 +15,7 @@ __all__ = [
     "FactTable",
     "Facts",
     "FindCall",
+    "LargeRule",
     "Maker",
     "Need",
     "Params",
@@ -44,8 +45,11 @@ class Need:
     sums: bool = True
 
 
-SmallRule: TypeAlias = Callable[[Any, Need | None], Sequence[tuple[Any, Need]]]
+SmallRule: TypeAlias = Callable[[Any, Need], Sequence[tuple[Any, Need]]]
 """Returns the operands of an ``Eqn`` whose small numbers have to be exact, and how; is given the need of its result."""
+
+LargeRule: TypeAlias = Callable[[Any, Sequence[bool]], bool]
+"""Returns whether the result of an ``Eqn`` may be very large; is given for each operand whether it may be."""
 
 Maker: TypeAlias = Callable[[Any], Callable[..., Any]]
 """Makes from a jaxpr's equation the JAX function, of representations, that does its work."""
@@ -96,6 +100,9 @@ class Facts:
         unit: a scalar operand, of an integer or bool dtype, with which it returns its other operand.
         zeros: which operands' sign of a zero matters; by default those of all where the result's does.
         small: of which operands small numbers have to be exact; by default of all where those of the result have to.
+        large: whether its result may be so large that a small number times it is not small, as that of ``exp`` may; by
+            default where an operand may.
+        multiplies: it multiplies numbers of its operands with each other.
         carried: returns, of its params, the first operand that is carried from iteration to iteration, and how many.
         permutation: returns, of its params, the permutation by which it transposes its operand.
         transposed: returns the equation whose result is this one's transposed by a permutation (``transposed(eqn,
@@ -126,6 +133,8 @@ class Facts:
     unit: int | None = None
     zeros: ZeroRule | None = None
     small: SmallRule | None = None
+    large: LargeRule | None = None
+    multiplies: bool = False
     carried: Callable[[Params], tuple[int, int]] | None = None
     permutation: Callable[[Params], Sequence[int]] | None = None
     transposed: Callable[[Any, Sequence[int]], Any] | None = None

@@ -1,8 +1,8 @@
 """Small results: mark the equations of whose results small numbers have to be right in all digits, not only near zero.
 
-A logarithm, a denominator, a power or a comparison makes another number of one that is nearly 0. Kernels of onnxruntime
-such as ``Sigmoid`` are right to 1e-7 of 1: below about -18 their result is 0. Rules avoid them, at a cost, for marked
-equations only. The results of a model are compared as they are, and need no mark.
+A logarithm, a denominator, a power or a comparison makes another number of one that is nearly 0, and so does a large
+factor. Kernels of onnxruntime such as ``Sigmoid`` are right to 1e-7 of 1: below about -18 their result is 0. Rules
+avoid them, at a cost, for marked equations only. The results of a model are compared as they are, and need no mark.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 
 from jax2onnx.program.facts import Need
+from jax2onnx.program.large_numbers import large_values, operands_of
 from jax2onnx.program.program import Program, Var
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ __all__ = ["mark_small"]
 _MATTERS_BELOW = 5e-4
 """From here on, an error of 1e-7 is one of the fourth digit. An epsilon of 1e-6 under a root is larger than that."""
 _ALL = Need()
+_FACTOR = Need(sums=False)
+"""Beside a large factor. Of a sum, the terms would need it only where they cancel."""
+_PLAIN = Need(floor=1.0, sums=False)
+"""Of any value: it is right to 1e-7 of 1, or of itself."""
 
 
 def mark_small(program: Program, *, outputs: bool) -> Program:
@@ -36,13 +41,14 @@ def mark_small(program: Program, *, outputs: bool) -> Program:
         program: a flat program.
         outputs: whether small numbers among its results have to be exact for those who read them.
     """
-    return _Marker().mark(program, [_ALL if outputs else None] * len(program.outputs))
+    return _Marker(large_values(program)).mark(program, [_ALL if outputs else None] * len(program.outputs))
 
 
 @dataclass(slots=True)
 class _Marker:
-    """Walks through a program and its bodies."""
+    """Walks through a program and its bodies; ``_large`` are the values there that may be large."""
 
+    _large: set[Var]
     _needs: dict[tuple[Program, tuple[Need | None, ...]], dict[Var, Need]] = field(default_factory=dict)
     _marked: dict[tuple[Program, tuple[Need | None, ...]], Program] = field(default_factory=dict)
 
@@ -56,7 +62,7 @@ class _Marker:
         needs = self._needed(program, outputs)
         calls = [eqn for eqn in program.eqns if eqn.is_call]
         # The body of a function is shared by its calls.
-        shared = any(not needs.keys().isdisjoint(eqn.outputs) for eqn in calls)
+        shared = any(_is_small(eqn, needs) for eqn in calls)
         mark = functools.partial(self._mark_equation, needs=needs, shared=shared)
         eqns = list(map(mark, program.eqns))
         if all(map(operator.is_, eqns, program.eqns)):
@@ -64,7 +70,7 @@ class _Marker:
         return Program(program.inputs, eqns, program.outputs)
 
     def _mark_equation(self, eqn: Eqn, needs: Mapping[Var, Need], *, shared: bool) -> Eqn:
-        small = not needs.keys().isdisjoint(eqn.outputs)
+        small = _is_small(eqn, needs)
         if not small and not eqn.bodies:
             return eqn
         bodies: list[Body] = []
@@ -102,18 +108,22 @@ class _Marker:
         """Return the operands of which small numbers have to be exact."""
         if eqn.bodies:
             return self._operands_of_bodies(eqn, found)
-        need = None if found.keys().isdisjoint(eqn.outputs) else _joined(map(found.get, eqn.outputs))
-        if eqn.facts.small is not None:
-            pairs: Iterable[tuple[Atom, Need]] = eqn.facts.small(eqn, need)
-            return pairs
-        return [] if need is None else [(atom, need) for atom in eqn.inputs]
+        need = _joined(map(found.get, eqn.outputs)) or _PLAIN
+        small = eqn.facts.small
+        pairs = [(atom, need) for atom in eqn.inputs] if small is None else [*small(eqn, need)]
+        return pairs + self._factors(eqn) if eqn.facts.multiplies else pairs
+
+    def _factors(self, eqn: Eqn) -> list[tuple[Atom, Need]]:
+        """Return the operands of a product with a large number: a small one times that is not small."""
+        large = [atom for atom in eqn.inputs if atom in self._large]
+        return [(atom, _FACTOR) for atom in eqn.inputs if any(other is not atom for other in large)]
 
     def _operands_of_bodies(self, eqn: Eqn, found: Mapping[Var, Need]) -> Iterable[tuple[Atom, Need]]:
         pairs: list[tuple[Atom, Need]] = []
         wanted = self._wanted(eqn, found)
         for body, outputs in zip(eqn.bodies, wanted, strict=True):
             inside = self._needed(body.program, outputs)
-            operands = _operands_of(eqn, body.program)
+            operands = operands_of(eqn, body.program)
             if operands is None:
                 need = _joined(inside.get(value) for value in body.program.inputs)
                 pairs += [] if need is None else [(atom, need) for atom in eqn.inputs]
@@ -157,17 +167,10 @@ class _Marker:
         return results
 
 
-def _operands_of(eqn: Eqn, program: Program) -> Sequence[Atom] | None:
-    """Return an equation's operands that the inputs of one of its bodies stand for; None if that is not known."""
-    count = len(program.inputs)
-    before = len(eqn.inputs) - count
-    if eqn.facts.carried is None:
-        return eqn.inputs[before:] if before in {0, 1} else None
-    if program is eqn.bodies[-1].program:
-        return eqn.inputs[before:]
-    # The condition of a loop has constants of its own, which come first.
-    carried = eqn.facts.carried(eqn.params)[1]
-    return [*eqn.inputs[: count - carried], *eqn.inputs[len(eqn.inputs) - carried :]]
+def _is_small(eqn: Eqn, needs: Mapping[Var, Need]) -> bool:
+    """Return whether small numbers among an equation's results have to be exact."""
+    need = _joined(map(needs.get, eqn.outputs))
+    return need is not None and need.floor < _MATTERS_BELOW
 
 
 def _joined(needs: Iterable[Need | None]) -> Need | None:
@@ -180,7 +183,7 @@ def _joined(needs: Iterable[Need | None]) -> Need | None:
 
 def _add(found: dict[Var, Need], pairs: Iterable[tuple[Atom, Need]]) -> None:
     for atom, need in pairs:
-        if isinstance(atom, Var) and need.floor < _MATTERS_BELOW and _is_inexact(atom.aval.dtype):
+        if isinstance(atom, Var) and need.floor < _PLAIN.floor and _is_inexact(atom.aval.dtype):
             known = found.get(atom)
             found[atom] = need if known is None else Need(min(need.floor, known.floor), need.sums or known.sums)
 
