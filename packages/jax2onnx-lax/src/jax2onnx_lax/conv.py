@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from jax2onnx.plugin import Facts, blind, has_zero, is_static, permuted
+from jax2onnx.plugin import Facts, InconclusiveDimensionOperation, blind, has_zero, is_static, may_be_zero, permuted
 from jax2onnx_lax import windows
 from jax2onnx_lax.dot import compute_dtype, convert
 from jax2onnx_lax.shape import transposed
@@ -142,7 +142,7 @@ def _conv(ctx: LoweringContext, conv: _Conv) -> ir.Value:
     attributes: dict[str, Any] = {"strides": list(conv.strides), "dilations": list(conv.rhs_dilation)}
     if is_static(*window):
         attributes["kernel_shape"] = list(window)
-    x, pads = conv.x, windows.flat(conv.padding)
+    x, shape, pads = conv.x, conv.shape, windows.flat(conv.padding)
     undilated = list(conv.rhs_dilation) == [1] * conv.rank
     if undilated and windows.is_same(conv.shape[2:], window, conv.strides, conv.padding):
         attributes["auto_pad"] = "SAME_UPPER"
@@ -150,8 +150,19 @@ def _conv(ctx: LoweringContext, conv: _Conv) -> ir.Value:
         attributes["pads"] = list(map(int, pads))
     else:
         # Conv takes neither symbolic padding nor cropping.
-        x, _ = windows.pad(ctx, x, conv.shape, [(0, 0), (0, 0), *conv.padding], 0)
-    return ctx.op.Conv(x, conv.kernel, group=conv.groups, **attributes)
+        x, shape = windows.pad(ctx, x, shape, [(0, 0), (0, 0), *conv.padding], 0)
+    y = ctx.op.Conv(x, conv.kernel, group=conv.groups, **attributes)
+    # JAX takes every symbol to be at least 1. Only along one dim are sizes of 0 cheap enough to be thought of too.
+    may_lack = may_be_zero if conv.rank == 1 else _is_open
+    return windows.slid(ctx, y, shape, {**attributes, "kernel_shape": window}, may_lack)
+
+
+def _is_open(dim: Any) -> bool:
+    """Return whether JAX cannot tell that a dim is positive."""
+    try:
+        return not dim >= 1
+    except InconclusiveDimensionOperation:
+        return True
 
 
 def _is_transposed(conv: _Conv) -> bool:

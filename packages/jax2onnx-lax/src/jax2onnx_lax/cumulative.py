@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
-from jax2onnx.plugin import Facts, blind
+from jax2onnx.plugin import Facts, blind, has_zero
 from jax2onnx_lax.elementwise import emit_extremum
 from jax2onnx_lax.monoids import prefixes
 from jax2onnx_lax.shape import flip
@@ -33,7 +33,7 @@ def register(registry: BoundLowerings) -> None:
             "cumprod": cumulative(_product),
             "cummax": cumulative(functools.partial(_extremum, "Max")),
             "cummin": cumulative(functools.partial(_extremum, "Min")),
-            "cumlogsumexp": cumulative(_log_add_exp),
+            "cumlogsumexp": cumlogsumexp,
         }
     )
 
@@ -57,6 +57,20 @@ def cumulative(combine: Callable[[LoweringContext, ir.Value, ir.Value, Any], ir.
         return flip(ctx, x, [axis]) if reverse else x
 
     return rule
+
+
+def cumlogsumexp(ctx: LoweringContext, x: ir.Value, *, axis: int, reverse: bool) -> ir.Value:
+    """Lower ``cumlogsumexp``; JAX traces it for integers, and runs it for none but empty arrays of them."""
+    aval = ctx.avals_in[0]
+    if has_zero(*aval.shape):
+        return x
+    if not jnp.issubdtype(aval.dtype, np.inexact):
+        raise ctx.unsupported(
+            f"logarithms of {aval.dtype}, which JAX does not compute either",
+            "convert the operand before: lax.cumlogsumexp(x.astype(jnp.float32))",
+        )
+    value: ir.Value = cumulative(_log_add_exp)(ctx, x, axis=axis, reverse=reverse)
+    return value
 
 
 def _product(ctx: LoweringContext, x: ir.Value, y: ir.Value, aval: Any) -> ir.Value:

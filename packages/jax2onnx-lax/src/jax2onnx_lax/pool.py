@@ -46,18 +46,23 @@ def window_sum(ctx: LoweringContext, x: ir.Value, window: windows.Window) -> ir.
 
 
 def average_with_padding(
-    ctx: LoweringContext, x: ir.Value, shape: windows.Shape, padding: windows.Padding, attributes: dict[str, Any]
+    ctx: LoweringContext,
+    x: ir.Value,
+    shape: windows.Shape,
+    padding: windows.Padding,
+    attributes: dict[str, Any],
 ) -> ir.Value:
     """Average over windows of (N, C, spatial…), padding included.
 
     onnxruntime 1.24 miscounts that if there are several spatial dims. So it gets an array that is padded already.
     """
     if attributes.keys().isdisjoint({"pads", "auto_pad"}):
-        return ctx.op.AveragePool(x, **attributes)
+        return windows.slid(ctx, ctx.op.AveragePool(x, **attributes), shape, attributes)
     if ctx.target is None or len(shape) == 3:
-        return ctx.op.AveragePool(x, count_include_pad=1, **attributes)
-    padded, _ = windows.pad(ctx, x, shape, padding, 0.0)
-    return ctx.op.AveragePool(padded, **{**attributes, "pads": None, "auto_pad": None})
+        return windows.slid(ctx, ctx.op.AveragePool(x, count_include_pad=1, **attributes), shape, attributes)
+    padded, shape = windows.pad(ctx, x, shape, padding, 0.0)
+    attributes = {**attributes, "pads": None, "auto_pad": None}
+    return windows.slid(ctx, ctx.op.AveragePool(padded, **attributes), shape, attributes)
 
 
 def _window_extremum(ctx: LoweringContext, x: ir.Value, window: windows.Window, *, is_max: bool) -> ir.Value | None:
@@ -73,7 +78,9 @@ def _window_extremum(ctx: LoweringContext, x: ir.Value, window: windows.Window, 
     def emit(x: ir.Value) -> ir.Value:
         if not is_max:
             x = ctx.stamp(ctx.op.Neg(x), pool.shape)
-        y = ctx.stamp(ctx.op.MaxPool(x, **pool.attributes), pool.window.out)
+        y = ctx.stamp(
+            windows.slid(ctx, ctx.op.MaxPool(x, **pool.attributes), pool.shape, pool.attributes), pool.window.out
+        )
         # onnxruntime's MaxPool passes over NaN, and starts from the smallest finite number.
         if ctx.target is not None and is_float(dtype):
             averaging = is_max and _is_positive(x) and _averages(ctx, pool, compute)
@@ -180,7 +187,8 @@ def _is_positive(x: ir.Value) -> bool:
 
 def _with_nan_of_average(ctx: LoweringContext, x: ir.Value, y: ir.Value, pool: _Pool) -> ir.Value:
     """Return ``y``, and NaN where a window has one: there its average is NaN, as nothing cancels an infinity."""
-    mean = ctx.stamp(ctx.op.AveragePool(x, **pool.attributes), pool.window.out)
+    mean = ctx.op.AveragePool(x, **pool.attributes)
+    ctx.stamp(windows.slid(ctx, mean, pool.shape, pool.attributes), pool.window.out)
     return ctx.op.Where(ctx.stamp(ctx.op.IsNaN(mean), pool.window.out), mean, y)
 
 

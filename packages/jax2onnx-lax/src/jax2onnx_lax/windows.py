@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,13 @@ import jax
 import numpy as np
 from jax import lax
 
+<<<<<<< HEAD
 from jax2onnx.plugin import is_static
 from jax2onnx_lax.shape import LARGEST, TO_END, arange, dilated_size, replaced
+=======
+from jax2onnx.plugin import is_static, may_be_zero
+from jax2onnx_lax.shape import TO_END, arange, dilated_size, replaced
+>>>>>>> 7795e05 (Windows over arrays shorter than themselves give an empty result; integers have no cumulative logarithm)
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -68,6 +73,41 @@ def flat(padding: Padding) -> list[Any]:
 def are_inside(pads: Sequence[Any], window: Sequence[Any]) -> bool:
     """Return whether padding (in ONNX's order) is known and so small that no window lies in it altogether."""
     return is_static(*pads) and min(pads) >= 0 and all(map(operator.lt, pads, [*window, *window]))
+
+
+def slid(
+    ctx: LoweringContext,
+    y: ir.Value,
+    shape: Sequence[Any],
+    attributes: Mapping[str, Any],
+    may_lack: Callable[[Any], bool] = may_be_zero,
+) -> ir.Value:
+    """Return the result of an operator that slides windows over (N, C, spatial…); no window may fit at run time.
+
+    Args:
+        ctx: the context of the rule.
+        y: the operator's result.
+        shape: the shape of the array.
+        attributes: the operator's; ``kernel_shape`` may be symbolic.
+        may_lack: whether a number of positions may be 0.
+    """
+    sizes = shape[2:]
+    reaches = _reaches(len(sizes), attributes)
+    positions = [size - reach + 1 for size, reach in zip(sizes, reaches, strict=True)]
+    return ctx.may_be_short(y) if any(not is_static(n) and may_lack(n) for n in positions) else y
+
+
+def _reaches(rank: int, attributes: Mapping[str, Any]) -> list[Any]:
+    """Return how many elements of each spatial dim a window needs, padding left out; at least 1."""
+    if attributes.get("auto_pad"):
+        return [1] * rank
+    dilations = attributes.get("dilations") or [1] * rank
+    pads = attributes.get("pads") or [0] * 2 * rank
+    reaches: list[Any] = []
+    for size, step, low, high in zip(attributes["kernel_shape"], dilations, pads[:rank], pads[rank:], strict=True):
+        reach = (size - 1) * step + 1 - low - high
+        reaches.append(max(reach, 1) if is_static(reach) else reach)
+    return reaches
 
 
 def pad(ctx: LoweringContext, x: ir.Value, shape: Shape, padding: Padding, fill: Any) -> tuple[ir.Value, Shape]:

@@ -31,6 +31,7 @@ from jax2onnx.legalise.ort_workarounds import (
     node_workarounds,
 )
 from jax2onnx.legalise.plan import Plan, Planner
+from jax2onnx.legalise.short_arrays import lengthen
 from jax2onnx.tidy.subgraphs import bodies
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class _Legaliser:
         self._functions = functions
         self._is_function = is_function
         self._arguments = frozenset(root.inputs if is_function else ())
+        self._is_onnxruntime = target.is_onnxruntime
         self._keeps_products = lacks_fused_products(target)
         self._workarounds = node_workarounds(target)
         self._late_workarounds = late_workarounds(target)
@@ -92,6 +94,8 @@ class _Legaliser:
 
     def graph(self, graph: ir.Graph) -> None:
         """Legalise every node; then drop the casts that nothing reads."""
+        if self._is_onnxruntime:
+            lengthen(graph)
         if self._keeps_products:
             keep_products(graph, is_function=self._is_function, functions=self._functions)
         back: list[ir.Node] = []

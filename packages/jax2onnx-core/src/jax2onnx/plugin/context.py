@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from jax2onnx._compat import is_symbolic, neutral, unsharded
 from jax2onnx.errors import UnsupportedCaseError
+from jax2onnx.legalise.short_arrays import MAY_BE_SHORT
 from jax2onnx.program.dims import inferred_dims, inserted_ones
 from jax2onnx.program.program import Const, Eqn, Program
 from jax2onnx.program.shapes import has_zero, is_static
@@ -195,6 +196,16 @@ class LoweringContext:
         value = self.op.Cast(x, to=int(to))
         value.shape = x.shape
         return value
+
+    def may_be_short(self, result: ir.Value) -> ir.Value:
+        """Return a result of windows over an array that may be too short for one at run time: it is empty then.
+
+        Without this, onnxruntime refuses such an array, or gives one window.
+        """
+        node = result.producer()
+        assert node is not None
+        node.meta[MAY_BE_SHORT] = True
+        return result
 
     def stamp(self, value: ir.Value, shape: Sequence[Any]) -> ir.Value:
         """Record the shape of an intermediate value."""

@@ -141,6 +141,7 @@ def _merge_bias(node: ir.Node, home: Home) -> None:
         operands = [*product.inputs, bias]
         merged = new_node(op_type, operands, result.shape, product)
         merged.attributes.update(product.attributes)
+        merged.meta.update(product.meta)
         node.append(merged)
         new = merged.outputs[0]
         new.name, result.name = result.name, new.name

@@ -47,12 +47,12 @@ def _avg_pool(*, count_include_pad: bool) -> Fusion:
         attributes: dict[str, Any] = {"kernel_shape": list(window_shape), "strides": list(strides)}
         if any(pads):
             attributes["pads"] = pads
-        shape = ctx.avals_in[0].shape
+        shape, order = ctx.avals_in[0].shape, to_channels_first(ctx.avals_in[0].ndim)
+        second = permuted(shape, order)
 
         def pool(x: ir.Value) -> ir.Value:
             if not count_include_pad:
-                return ctx.op.AveragePool(x, **attributes)
-            second = permuted(shape, to_channels_first(len(shape)))
+                return windows.slid(ctx, ctx.op.AveragePool(x, **attributes), second, attributes)
             return average_with_padding(ctx, x, second, [(0, 0), (0, 0), *padding], attributes)
 
         return channels_first(ctx, x, shape, pool, ctx.aval_out.shape)
