@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ nox.needs_version = ">=2024.4.15"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "types", "tests", "oldest", "frameworks", "quickstart", "wheels"]
+nox.options.sessions = ["lint", "types", "tests", "oldest", "frameworks", "quickstart", "wheels", "new_plugin"]
 
 ROOT = Path(__file__).parent
 NAMES = ("core", "lax", "jnp", "nnx", "linen", "equinox", "examples")
@@ -266,4 +267,24 @@ def wheels(session: nox.Session) -> None:
     session.run("python", "quickstart.py", env=STRICT)
     session.run("jax2onnx", "list-plugins")
     session.run("jax2onnx", "inspect", "jax_callable.onnx")
+    shutil.rmtree(dist)
+
+@nox.session(python=DEFAULT, reuse_venv=False)
+def new_plugin(session: nox.Session) -> None:
+    """Write a plugin by `new-plugin`, install its wheel beside those of core and lax, run its tests, list it."""
+    dist = Path(tempfile.mkdtemp())
+    session.install("build", "hatchling")
+    build = ("python", "-m", "build", "--no-isolation", "--wheel", "--outdir", str(dist))
+    for package in PACKAGES[:2]:
+        session.run(*build, str(package), silent=True)
+    session.install("--find-links", str(dist), "jax2onnx-core", "jax2onnx-lax")
+    session.chdir(session.create_tmp())
+    shutil.rmtree("acme-ops", ignore_errors=True)
+    session.run("jax2onnx", "new-plugin", "acme-ops")
+    session.run(*build, "acme-ops", silent=True)
+    session.install("--find-links", str(dist), "acme-ops[test]")
+    session.run("pytest", "-q", "acme-ops", env={**STRICT, "JAX_PLATFORMS": "cpu"})
+    listed = session.run("jax2onnx", "list-plugins", "--json", silent=True)
+    if not any(p["name"] == "acme-ops" and p["status"] == "ok" for p in json.loads(str(listed))["plugins"]):
+        session.error(f"acme-ops is not in use: {listed}")
     shutil.rmtree(dist)

@@ -16,6 +16,7 @@ import click
 
 from jax2onnx.cli.arguments import arrange_inputs, find_object, input_as_in_jax, require_no_input, require_no_module
 from jax2onnx.cli.examples import examples
+from jax2onnx.cli.new_plugin import new_plugin
 from jax2onnx.cli.terminal import brief, progress, shown_warnings, table
 from jax2onnx.cli.values import images, named_specs, read_batch, read_sizes, split_name, static_values
 from jax2onnx.errors import ConversionError, Jax2OnnxError
@@ -435,3 +436,4 @@ def _entries(loaded: LoadedPlugins) -> list[tuple[str, str, str, str]]:
 
 
 cli.add_command(examples)
+cli.add_command(new_plugin)

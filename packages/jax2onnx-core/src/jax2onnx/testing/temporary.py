@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 import textwrap
-from collections.abc import Iterable
+import tomllib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,7 +16,6 @@ from jax2onnx.plugin import loader
 __all__ = ["TemporaryPlugins"]
 
 _HEADER = "from jax2onnx.plugin import hookimpl\n"
-_PREFIX = "temporary_"
 
 
 class TemporaryPlugins:
@@ -31,11 +31,12 @@ class TemporaryPlugins:
         self._names = None if beside is None else set(beside)
         self._isolated = loader.isolated(self._names)
         self._before: set[str] = set()
+        self._paths: list[Path] = []
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._before = set(sys.modules)
-        sys.path.insert(0, str(self.folder))
+        self._search(self.folder)
         self._isolated.__enter__()
         return self
 
@@ -43,10 +44,18 @@ class TemporaryPlugins:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._isolated.__exit__(kind, error, traceback)
-        sys.path.remove(str(self.folder))
+        for path in self._paths:
+            sys.path.remove(str(path))
         for name in set(sys.modules) - self._before:
-            if name.startswith(_PREFIX):
+            file = getattr(sys.modules[name], "__file__", None)
+            if file is not None and not set(self._paths).isdisjoint(Path(file).parents):
                 del sys.modules[name]
+
+    def _search(self, path: Path) -> None:
+        """Let Python find modules and metadata in a folder."""
+        sys.path.insert(0, str(path))
+        self._paths.append(path)
+        importlib.invalidate_caches()
 
     def __call__(
         self,
@@ -67,12 +76,26 @@ class TemporaryPlugins:
             requires: that distribution's requirements.
         """
         distribution = distribution or f"dist-{name}"
-        if self._names is not None:
-            self._names.add(distribution)
-        stem = distribution.replace("-", "_")
-        module = f"{_PREFIX}{stem}_{name.replace('-', '_')}"
+        module = f"temporary_{distribution}_{name}".replace("-", "_")
         (self.folder / f"{module}.py").write_text(_HEADER + textwrap.dedent(source), encoding="utf-8")
-        info = self.folder / f"{stem}-{version}.dist-info"
+        return self._describe(distribution, version, requires, {name: module})
+
+    def install(self, project: Path) -> Path:
+        """Let a plugin's project be found as if it were installed; return the folder of its distribution's metadata.
+
+        Args:
+            project: a folder with a ``pyproject.toml``, and the packages in ``src``.
+        """
+        described = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        self._search(project / "src")
+        entries = described["entry-points"][loader.GROUP]
+        return self._describe(described["name"], described["version"], described["dependencies"], entries)
+
+    def _describe(self, distribution: str, version: str, requires: Iterable[str], entries: Mapping[str, str]) -> Path:
+        """Write the metadata of a distribution, or add to it."""
+        if self._names is not None:
+            self._names.update(entries)
+        info = self.folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
         info.mkdir(exist_ok=True)
         metadata = ["Metadata-Version: 2.1", f"Name: {distribution}", f"Version: {version}"]
         metadata += [f"Requires-Dist: {requirement}" for requirement in requires]
@@ -80,6 +103,6 @@ class TemporaryPlugins:
         with (info / "entry_points.txt").open("a", encoding="utf-8") as file:
             if not file.tell():
                 file.write("[jax2onnx]\n")
-            file.write(f"{name} = {module}\n")
+            file.writelines(f"{name} = {module}\n" for name, module in entries.items())
         importlib.invalidate_caches()
         return info
