@@ -12,13 +12,8 @@ import jax
 import numpy as np
 from jax import lax
 
-<<<<<<< HEAD
-from jax2onnx.plugin import is_static
-from jax2onnx_lax.shape import LARGEST, TO_END, arange, dilated_size, replaced
-=======
 from jax2onnx.plugin import is_static, may_be_zero
-from jax2onnx_lax.shape import TO_END, arange, dilated_size, replaced
->>>>>>> 7795e05 (Windows over arrays shorter than themselves give an empty result; integers have no cumulative logarithm)
+from jax2onnx_lax.shape import LARGEST, TO_END, arange, dilated_size, replaced
 
 if TYPE_CHECKING:
     import onnx_ir as ir
