@@ -269,6 +269,7 @@ def wheels(session: nox.Session) -> None:
     session.run("jax2onnx", "inspect", "jax_callable.onnx")
     shutil.rmtree(dist)
 
+
 @nox.session(python=DEFAULT, reuse_venv=False)
 def new_plugin(session: nox.Session) -> None:
     """Write a plugin by `new-plugin`, install its wheel beside those of core and lax, run its tests, list it."""

@@ -164,6 +164,11 @@ def _normalised(x: Any) -> Any:
     return (x - x.mean()) / jnp.sqrt(x.var() + 1e-6)
 
 
+def _softmax(x: Any) -> Any:
+    e = jnp.exp(x - lax.stop_gradient(jnp.maximum(x.max(-1, keepdims=True), 0)))
+    return e / e.sum(-1, keepdims=True)
+
+
 def _to_unit_length(x: Any) -> Any:
     return x / jnp.linalg.norm(x)
 
@@ -177,6 +182,7 @@ NETWORKS: dict[str, tuple[Function, str]] = {
     "of_large_results": (lambda x: 1e5 * (jax.nn.gelu(x) @ WEIGHTS) + 3e5, "Gelu"),
     "temperature": (lambda x: jnp.exp(x[0]) * (jax.nn.gelu(x) @ WEIGHTS), "Gelu"),
     "gated_norm": (lambda x: sigmoid(x) * _normalised(x), "Sigmoid"),
+    "gated_softmax": (lambda x: sigmoid(x) * _softmax(x), "Sigmoid"),
     "gated_attention": (lambda x: sigmoid(x) * jax.nn.softmax(x), "Sigmoid"),
     "normalised": (lambda x: _normalised(jax.nn.silu(x)), "Sigmoid"),
     "attention": (lambda x: jax.nn.softmax(jax.nn.gelu(x) @ WEIGHTS), "Gelu"),

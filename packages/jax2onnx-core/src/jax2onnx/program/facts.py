@@ -48,8 +48,11 @@ class Need:
 SmallRule: TypeAlias = Callable[[Any, Need], Sequence[tuple[Any, Need]]]
 """Returns the operands of an ``Eqn`` whose small numbers have to be exact, and how; is given the need of its result."""
 
-LargeRule: TypeAlias = Callable[[Any, Sequence[bool]], bool]
-"""Returns whether the result of an ``Eqn`` may be very large; is given for each operand whether it may be."""
+LargeRule: TypeAlias = Callable[[Any, Sequence[bool], Mapping[Any, Any]], bool]
+"""Returns whether the result of an ``Eqn`` may be very large.
+
+It is given for each operand whether it may be, and the equations of the program by their results.
+"""
 
 Maker: TypeAlias = Callable[[Any], Callable[..., Any]]
 """Makes from a jaxpr's equation the JAX function, of representations, that does its work."""

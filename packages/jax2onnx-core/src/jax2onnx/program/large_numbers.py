@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from jax2onnx.program.program import Atom, Eqn, Program, Var
 
@@ -24,17 +24,25 @@ def large_values(program: Program) -> set[Var]:
 
 
 def _walk(program: Program, found: set[Var]) -> None:
+    known: dict[Var, Eqn] = {}
     for eqn in program.eqns:
+        known.update(dict.fromkeys(eqn.outputs, eqn))
         if eqn.bodies:
             _walk_bodies(eqn, found)
-        elif _is_large(eqn, found):
+        elif _is_large(eqn, found, known):
             found.update(eqn.outputs)
 
 
-def _is_large(eqn: Eqn, found: set[Var]) -> bool:
+def _is_large(eqn: Eqn, found: set[Var], known: Mapping[Var, Eqn]) -> bool:
     large = [atom in found for atom in eqn.inputs]
+    if eqn.fused is not None:
+        return any(large) and not any(inner.primitive in _NORMALISING for inner in eqn.fused.interior)
     rule = eqn.facts.large
-    return any(large) if rule is None else rule(eqn, large)
+    return any(large) if rule is None else rule(eqn, large, known)
+
+
+_NORMALISING = frozenset({"div", "rsqrt"})
+"""Whole functions with these, such as layer normalisation and softmax, give ordinary numbers."""
 
 
 def _walk_bodies(eqn: Eqn, found: set[Var]) -> None:

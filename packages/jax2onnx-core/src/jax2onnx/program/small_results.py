@@ -33,6 +33,9 @@ _FACTOR = Need(sums=False)
 _PLAIN = Need(floor=1.0, sums=False)
 """Of any value: it is right to 1e-7 of 1, or of itself."""
 
+_MOST_ROUNDS = 2
+"""So many times, what the next iteration of a loop needs is looked at as it is."""
+
 
 def mark_small(program: Program, *, outputs: bool) -> Program:
     """Return the program with the equations marked whose small results have to be exact.
@@ -148,7 +151,9 @@ class _Marker:
         """Add to the need of a loop's results what its next iteration, and its condition, need of what is carried."""
         assert eqn.facts.carried is not None
         first, count = eqn.facts.carried(eqn.params)
+        rounds = 0
         while count:
+            rounds += 1
             carried = results[:count]
             for body in eqn.bodies:
                 program = body.program
@@ -160,10 +165,11 @@ class _Marker:
                 carried = [_joined([need, inside.get(v)]) for need, v in zip(carried, values, strict=True)]
             if carried == results[:count]:
                 break
-            # What changes may go on changing: it is needed down to 0.
-            for place, need in enumerate(carried):
-                if need is not None and need != results[place]:
-                    results = [*results[:place], replace(need, floor=0.0), *results[place + 1 :]]
+            # What goes on changing is needed down to 0.
+            if rounds > _MOST_ROUNDS:
+                pairs = zip(carried, results, strict=False)
+                carried = [new and (new if new == old else replace(new, floor=0.0)) for new, old in pairs]
+            results = [*carried, *results[count:]]
         return results
 
 
