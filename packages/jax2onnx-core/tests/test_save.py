@@ -15,6 +15,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -427,3 +428,43 @@ def test_weights_are_streamed(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
     assert (tmp_path / "m.onnx.data").stat().st_size == 100_000_000
     assert int(done.stdout) < 40
+
+
+ARRAYS = {
+    "plain": np.arange(600, dtype=np.float32).reshape(20, 30),
+    "transposed": np.arange(600, dtype=np.float32).reshape(20, 30).T,
+    "bfloat16": np.arange(600).astype(ml_dtypes.bfloat16),
+    "int4": np.arange(3001).astype(ml_dtypes.int4),
+    "bool": np.arange(2000) % 3 == 0,
+    "complex": np.arange(300) * 1j,
+    "small": np.float64(3),
+    "empty": np.zeros((0, 2000), np.int64),
+}
+
+
+def test_a_file_of_one_piece_is_what_protobuf_would_write(tmp_path: Path) -> None:
+    model = add_model(3)
+    for name, array in ARRAYS.items():
+        value = ir.Value(name=name, const_value=ir.Tensor(array, name=name))
+        model.graph.register_initializer(value)
+    lazy = ir.LazyTensor(lambda: ir.Tensor(ARRAYS["plain"]), dtype=ir.DataType.FLOAT, shape=ir.Shape((20, 30)))
+    model.graph.register_initializer(ir.Value(name="lazy", const_value=lazy))
+    model.graph.register_initializer(
+        ir.Value(name="text", const_value=ir.StringTensor([b"a" * 2000], shape=ir.Shape((1,))))
+    )
+    save(model, tmp_path / "m.onnx")
+    read = onnx.load(tmp_path / "m.onnx")
+    expected = ir.to_proto(model)
+    del expected.graph.value_info[:]  # of initializers
+    assert read == expected
+    save(read, tmp_path / "again.onnx")
+    assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "m.onnx").read_bytes()
+
+
+def test_a_file_of_one_piece_that_nobody_could_read(tmp_path: Path) -> None:
+    model = add_model(1)
+    whole = np.broadcast_to(np.float32(1), (2**29,))  # takes no memory
+    model.graph.register_initializer(ir.Value(name="large", const_value=ir.Tensor(whole)))
+    with pytest.raises(SaveError, match="more than 2 GiB, which protobuf does not read"):
+        save(model, tmp_path / "m.onnx", external_data_threshold=2**32)
+    assert names(tmp_path) == []

@@ -19,6 +19,7 @@ from jax2onnx._compat import unchecked
 from jax2onnx.earlier import EarlierOptions, ReturnMode, delivery_of, refuse_positions
 from jax2onnx.errors import ConversionError, InputSpecError, OpsetError
 from jax2onnx.frontend.explain import explained, internal, named_error, refuse_nested
+from jax2onnx.frontend.memory import memory_explained
 from jax2onnx.frontend.open import open_callable
 from jax2onnx.frontend.specs import parse_inputs
 from jax2onnx.frontend.trace import trace
@@ -42,6 +43,7 @@ from jax2onnx.output.names import rename_constants, unique_names
 from jax2onnx.output.proto import add_weights
 from jax2onnx.output.save import preflight, save
 from jax2onnx.output.sources import portable_sources
+from jax2onnx.output.stream import MOST_BYTES
 from jax2onnx.output.verify import verified
 from jax2onnx.plugin import loader
 from jax2onnx.plugin.functions import exporting, marked_call
@@ -64,7 +66,6 @@ if TYPE_CHECKING:
     from jax2onnx.plugin.registry import Named, Registry
     from jax2onnx.program.facts import FactTable
 
-_PROTO_LIMIT = 2**31 - 1
 _Specs: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 
@@ -194,7 +195,7 @@ def to_onnx(
     )
     if delivery.mode == "file":
         preflight(delivery.path)
-    with seldom_collecting():
+    with memory_explained(), seldom_collecting():
         export = _exported(fn, inputs, options)
         model = export.model
         if delivery.mode == "ir":
@@ -204,7 +205,7 @@ def to_onnx(
             return delivery.path
         _require_one_message(model)
         if delivery.mode == "file":
-            save(model, delivery.path, external_data_threshold=_PROTO_LIMIT)
+            save(model, delivery.path, external_data_threshold=MOST_BYTES)
             return delivery.path
         return add_weights(export.proto, model)
 
@@ -215,7 +216,7 @@ def _require_one_message(model: ir.Model) -> None:
     for value in model.graph.initializers.values():
         if value.const_value is not None:
             size += stored_bytes(value.const_value)
-    if size > _PROTO_LIMIT:
+    if size > MOST_BYTES:
         raise ConversionError(
             f"the model holds {size / 2**30:.1f} GiB of weights, more than one protobuf message can",
             remedy="use save_onnx, which writes weights beside the model",
@@ -245,8 +246,9 @@ def save_onnx(
         )
     checked = Options.of(options)
     preflight(path)
-    export = _exported(fn, inputs, checked)
-    save(export.model, path)
+    with memory_explained():
+        export = _exported(fn, inputs, checked)
+        save(export.model, path)
 
 
 def export_ir(fn: Any, inputs: _Specs, options: Options | None = None) -> ir.Model:
@@ -290,7 +292,8 @@ def show(
         InputSpecError: there is no such stage or option.
         ConversionError: as ``to_onnx``.
     """
-    result = at_stage(fn, inputs, stage, Options.of(options))
+    with memory_explained():
+        result = at_stage(fn, inputs, stage, Options.of(options))
     return describe(result) if isinstance(result, Program) else str(result)
 
 

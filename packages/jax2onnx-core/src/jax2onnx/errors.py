@@ -13,6 +13,7 @@
     │   ├── UnsupportedCaseError              a lowering exists, but does not support these parameters or dtypes
     │   ├── OpsetError                        the requested opset is too old (or unknown)
     │   ├── InvalidModelError                 what a rule emitted is not valid ONNX: a bug of that rule
+    │   ├── OutOfMemoryError (MemoryError)    there is not enough memory for the conversion
     │   └── NoKernelError                     the target runtime has no kernel and nothing equivalent can be emitted
     ├── SaveError (OSError)                   the model could not be written
     ├── CheckError (AssertionError)           the exported model disagrees with JAX
@@ -165,6 +166,22 @@ class InvalidModelError(ConversionError):
             "report it: this is a bug in the rule; until it is mended, pass lowerings={primitive: rule} instead of it"
         )
         super().__init__(what, where=where, plugin=plugin, remedy=remedy)
+
+
+class OutOfMemoryError(ConversionError, MemoryError):
+    """There is not enough memory for the conversion, or the process may not have more.
+
+    Args:
+        what: what could not be had, if somebody says so.
+        where: the user's own source line, if known.
+    """
+
+    def __init__(self, what: str, *, where: str | None = None) -> None:
+        remedy = (
+            "free memory, or raise the memory limit of the process (ulimit -v); "
+            "save_onnx takes less memory than to_onnx, which returns a second copy of the weights"
+        )
+        super().__init__(f"there is not enough memory: {what}".rstrip(": "), where=where, remedy=remedy)
 
 
 class SaveError(Jax2OnnxError, OSError):

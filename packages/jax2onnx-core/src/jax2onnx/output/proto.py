@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import onnx_ir as ir
 
 from jax2onnx.tidy.subgraphs import stored_bytes
@@ -14,10 +15,13 @@ if TYPE_CHECKING:
 
     import onnx
 
-__all__ = ["add_weights", "without_weights"]
+__all__ = ["add_weights", "without_initializers", "without_weights"]
 
 _SMALL = 1024
 """Initializers of up to this many bytes are part of the model without weights: shapes and axes follow from them."""
+
+_LARGE = 2**20
+"""Tensors of more bytes than this are written only if there is memory for them."""
 
 _Typed: TypeAlias = tuple[ir.Value, Any, Any]
 """A value, its type and its shape."""
@@ -31,7 +35,7 @@ def without_weights(model: ir.Model) -> onnx.ModelProto:
     """
     initializers = list(model.graph.initializers.values())
     types: dict[str, onnx.TypeProto] = {}
-    with _without_types(model.graph, types), _without_initializers(model.graph):
+    with _without_types(model.graph, types), without_initializers(model.graph):
         proto = ir.to_proto(model)
     for name, written in types.items():
         proto.graph.value_info.add(name=name).type.CopyFrom(written)
@@ -63,11 +67,18 @@ def _write(value: ir.Value, proto: onnx.ModelProto) -> None:
     if value.const_value is None:
         return
     value.const_value.name = value.name
+    _require_memory(stored_bytes(value.const_value))
     ir.serde.serialize_tensor_into(proto.graph.initializer.add(), value.const_value)
 
 
+def _require_memory(size: int) -> None:
+    """Raise MemoryError if a tensor and its copy in a message cannot be had: protobuf would crash the process."""
+    if size > _LARGE:
+        np.empty(2 * size, np.uint8)  # it is not touched, so it takes none
+
+
 @contextlib.contextmanager
-def _without_initializers(graph: ir.Graph) -> Iterator[None]:
+def without_initializers(graph: ir.Graph) -> Iterator[None]:
     """Take the initializers out of a graph meanwhile."""
     taken = dict(graph.initializers)
     graph.initializers.clear()

@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from jax2onnx.output.destination import Destination, destination, explain_errors, keep_mode
 from jax2onnx.output.external_data import location_of, refers_to, tensors
+from jax2onnx.output.stream import TooLargeError, write
 from jax2onnx.output.work_folder import FolderIsBusyError, clean, locked, note_owned, work_folder
 from jax2onnx.tidy.subgraphs import stored_bytes
 
@@ -59,11 +60,29 @@ def save(
             data = to.data.name if external else None
             if external:
                 to.require_encodable()
-            ir.save(model, written, external_data=data, size_threshold_bytes=_INLINE)
+            if external or _is_text(written):
+                ir.save(model, written, external_data=data, size_threshold_bytes=_INLINE)
+            else:
+                _write_one_file(model, written, to)
             with _one_at_a_time(to):
                 clean(to.file)
                 _move_into_place(folder, to)
                 clean(to.file)
+
+
+def _write_one_file(model: ir.Model, file: Path, to: Destination) -> None:
+    try:
+        write(model, file)
+    except TooLargeError:
+        reason = (
+            "with its weights it takes more than 2 GiB, which protobuf does not read; let them be written beside it"
+        )
+        raise to.refuse(f"{reason} (save_onnx does)") from None
+
+
+def _is_text(file: Path) -> bool:
+    """Return whether a file is to be written as text, as its name says (``model.json``)."""
+    return onnx.serialization.registry.get_format_from_file_extension(file.suffix) not in {None, "protobuf"}
 
 
 def preflight(path: str | os.PathLike[str]) -> None:

@@ -191,6 +191,8 @@ class LoadedPlugins:
                     raise
                 self._set_aside_rivals(info, error)
                 return False
+            except MemoryError:
+                raise
             except (Exception, SystemExit) as error:
                 reason = f"failed to register: {described_error(error, whole=True)}"
                 if self._strict:
@@ -329,7 +331,7 @@ def _import(info: PluginInfo, entry: EntryPoint, manager: pluggy.PluginManager) 
         manager.register(entry.load(), info.name)
         manager.check_pending()
         _refuse_wrappers(manager, info.name)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, and the others are used
         if manager.has_plugin(info.name):
