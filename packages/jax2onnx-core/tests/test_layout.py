@@ -18,7 +18,7 @@ LEAVES = {"errors", "_accepted", "_compat", "_unique", "_printable", "_collector
 ROOMS: dict[str, set[str]] = {
     "tidy": {"errors", "_unique"},
     "legalise": {"errors", "_unique", "tidy"},
-    "output": {"errors", "_unique", "tidy"},
+    "output": {"errors", "_unique", "_printable", "tidy"},
     "inspect": {"errors", "_unique", "_printable", "output"},
     "program": {"errors", "_compat", "_unique"},
     "plugin": {"program", "legalise", *LEAVES},

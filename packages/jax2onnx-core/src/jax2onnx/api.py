@@ -16,6 +16,7 @@ import onnx_ir as ir
 from jax2onnx._accepted import nearest, readable, shown
 from jax2onnx._collector import seldom_collecting
 from jax2onnx._compat import unchecked
+from jax2onnx._printable import printable
 from jax2onnx.earlier import EarlierOptions, ReturnMode, delivery_of, refuse_positions
 from jax2onnx.errors import ConversionError, InputSpecError, OpsetError
 from jax2onnx.frontend.explain import explained, internal, named_error, refuse_nested
@@ -460,7 +461,7 @@ def _deliver(receive: Callable[[FusionReport], object], fusions: FusionReport) -
 
 
 def _print(fusions: FusionReport) -> None:
-    print(fusions, file=sys.stderr)  # noqa: T201 - explain=True asks for it
+    print(printable(str(fusions)), file=sys.stderr)  # noqa: T201 - explain=True asks for it
 
 
 def _refuse_unused(rules: Collection[str], registry: Registry, used: Collection[str]) -> None:

@@ -19,6 +19,7 @@ import onnx
 
 from jax2onnx._accepted import nearest, readable, shown
 from jax2onnx._compat import unchecked
+from jax2onnx._printable import one_line
 from jax2onnx.checking.compare import CheckReport, OutputReport, combine, compare, finite_part, is_finite, type_of
 from jax2onnx.checking.inputs import KINDS, Batch, draw
 from jax2onnx.checking.kernels import coarse_primitives, keeps_local
@@ -32,6 +33,7 @@ from jax2onnx.frontend.explain import explained, refuse_nested
 from jax2onnx.frontend.open import open_callable
 from jax2onnx.frontend.specs import parse_inputs
 from jax2onnx.options import CheckOptions, Images, check_values, refuse_unknown
+from jax2onnx.output.model_file import read_model_file, require_bounded_functions, require_own_data
 from jax2onnx.output.names import state_of
 from jax2onnx.plugin import loader as plugins
 from jax2onnx.plugin.naming import dotted, path_name
@@ -45,6 +47,8 @@ __all__ = ["allclose", "check"]
 
 Array = np.ndarray[Any, Any]
 
+_LONGEST = 2000
+"""Characters of what onnxruntime says."""
 _ROUNDINGS = 4
 """How many times JAX is evaluated with other roundings."""
 
@@ -123,6 +127,7 @@ def check(
     refuse_unknown(unknown, CheckOptions.__annotations__)
     check_values(given)
     refuse_nested()
+    proto = _read(model)
     runner = _load(model)
     loaded = plugins.load()
     opening = Opening(training=training, state=state)
@@ -146,8 +151,8 @@ def check(
         inputs_as_nchw,
         outputs_as_nchw,
         facts=loaded.registry().facts,
-        coarse=coarse_primitives(model),
-        local=keeps_local(model),
+        coarse=coarse_primitives(proto),
+        local=keeps_local(proto),
     )
     if values is None:
         avals = [spec.aval for spec in specs]
@@ -203,18 +208,32 @@ def allclose(
     return True, str(report)
 
 
-def _load(model: Any) -> Runner:
-    if not isinstance(model, onnx.ModelProto):
+def _read(model: Any) -> onnx.ModelProto:
+    """Return a model, or the one in a file; refuse what a runtime would take too long for, or read elsewhere."""
+    if isinstance(model, onnx.ModelProto):
+        folder = None
+        proto = model
+    else:
         if not isinstance(model, str | os.PathLike):
             raise InputSpecError(
                 f"model: expected a model or the name of a file, got {shown(model)}; write check(model, fn, inputs)"
             )
-        if not Path(model).is_file():
+        if not Path(model).exists():
             raise InputSpecError(f"model: there is no file {os.fspath(model)!r}; write it by save_onnx first")
+        if Path(model).is_dir():
+            raise InputSpecError(f"model: {os.fspath(model)!r} is a folder; name a file that save_onnx wrote")
+        folder = Path(model).parent
+        proto = read_model_file(model)
+    require_own_data(proto, folder)
+    require_bounded_functions(proto)
+    return proto
+
+
+def _load(model: Any) -> Runner:
     try:
         return Runner(model)
     except RUNTIME_ERRORS as error:
-        raise CheckError(f"onnxruntime cannot load the model: {error}") from error
+        raise CheckError(f"onnxruntime cannot load the model: {one_line(str(error), _LONGEST)}") from error
 
 
 def _state_names(
@@ -267,7 +286,7 @@ def _compare_batch(
     try:
         actual = runner.run(feeds)
     except RUNTIME_ERRORS as error:
-        raise CheckError(f"onnxruntime cannot run the model on {label}: {error}") from error
+        raise CheckError(f"onnxruntime cannot run the model on {label}: {one_line(str(error), _LONGEST)}") from error
     if reference.local and not all(map(is_finite, feeds)):
         actual = list(map(finite_part, expected, actual))
     try:

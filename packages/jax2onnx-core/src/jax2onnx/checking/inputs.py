@@ -109,6 +109,10 @@ def draw(
     return batches
 
 
+_MOST_ELEMENTS = 2**31
+"""How many elements are drawn for an input."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Source:
     """Draws arrays of one kind."""
@@ -124,6 +128,11 @@ class _Source:
         arrays = []
         for aval in avals:
             shape = concrete(aval.shape, sizes)
+            if math.prod(shape) > _MOST_ELEMENTS:
+                raise InputSpecError(
+                    f"inputs: the shape {shape} has more than {_MOST_ELEMENTS} elements, too many to draw; "
+                    "pass values= with arrays of your own, or sizes= with smaller sizes"
+                )
             array = self._array(aval.dtype, shape)
             arrays.append(array)
         return Batch(self.kind, sizes, tuple(arrays))

@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import onnx
-
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Iterator
+
+    import onnx
 
 __all__ = ["Coarse", "coarse_primitives", "keeps_local"]
 
@@ -57,13 +56,12 @@ class Coarse:
         return self.results | self.gates if loose or not self.magnified else self.gates
 
 
-def coarse_primitives(model: onnx.ModelProto | str | os.PathLike[str]) -> Coarse:
-    """Return the primitives that a model, or the one of a path, computes by such kernels."""
-    proto = model if isinstance(model, onnx.ModelProto) else onnx.load(model, load_external_data=False)
+def coarse_primitives(model: onnx.ModelProto) -> Coarse:
+    """Return the primitives that a model computes by such kernels."""
     results: set[str] = set()
     gates: set[str] = set()
     magnified = False
-    for nodes in (proto.graph.node, *(function.node for function in proto.functions)):
+    for nodes in (model.graph.node, *(function.node for function in model.functions)):
         for operator in _operators(nodes):
             results.update(_COARSE.get(operator, ()))
             gates.update(_RECURRENT.get(operator, ()))
@@ -71,19 +69,20 @@ def coarse_primitives(model: onnx.ModelProto | str | os.PathLike[str]) -> Coarse
     return Coarse(frozenset(results), frozenset(gates), magnified)
 
 
-def keeps_local(model: onnx.ModelProto | str | os.PathLike[str]) -> bool:
-    """Return whether a model, or the one of a path, interpolates by ``Resize``.
+def keeps_local(model: onnx.ModelProto) -> bool:
+    """Return whether a model interpolates by ``Resize``.
 
     What is not finite stays near its place there. JAX multiplies by a matrix of weights, most of them zero, and has NaN
     in the whole image; docs/numerics.md tells this.
     """
-    proto = model if isinstance(model, onnx.ModelProto) else onnx.load(model, load_external_data=False)
-    nodes = [node for graph in (proto.graph, *proto.functions) for node in graph.node]
+    nodes = [node for graph in (model.graph, *model.functions) for node in graph.node]
     return any(node.op_type == "Resize" and _mode(node) != "nearest" for node in nodes)
 
 
 def _mode(node: onnx.NodeProto) -> str:
-    return next((attribute.s.decode() for attribute in node.attribute if attribute.name == "mode"), "nearest")
+    return next(
+        (attribute.s.decode(errors="replace") for attribute in node.attribute if attribute.name == "mode"), "nearest"
+    )
 
 
 def _operators(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:

@@ -32,7 +32,7 @@ RUNTIME_ERRORS: tuple[type[Exception], ...] = (
 Array = np.ndarray[Any, Any]
 
 _PROVIDERS = ["CPUExecutionProvider"]
-_SEVERE = 3
+_FATAL = 4
 _NIBBLE = 4
 _LOW = 15
 
@@ -46,7 +46,7 @@ class Runner:
 
     def __init__(self, model: onnx.ModelProto | str | os.PathLike[str]) -> None:
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = _SEVERE
+        options.log_severity_level = _FATAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # JAX needs the cores in between
         source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else os.fspath(model)
         session = onnxruntime.InferenceSession(source, options, providers=_PROVIDERS)

@@ -164,7 +164,7 @@ def _named_parameters(fn: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def input_as_in_jax(tensor: Tensor, images: Sequence[str] | bool) -> str:  # noqa: FBT001
     """Return an input of a model as ``NAME=DTYPE[DIMS]``; an image, channels-first in the model, is channels-last."""
     is_image = images is True or (images and tensor.name in images)
-    if is_image and len(tensor.shape) > 2:
+    if is_image and tensor.shape is not None and len(tensor.shape) > 2:
         batch, channels, *spatial = tensor.shape
         tensor = replace(tensor, shape=(batch, *spatial, channels))
     return str(tensor).replace("?", "_")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jax2onnx.cli.terminal import brief, progress, shown_warnings, table
+from jax2onnx.cli.terminal import brief, progress, say, shown_warnings, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,7 +68,7 @@ def export(*, name: str, output: Path | None, no_fusions: bool) -> None:
             **case.options,
         )
     summary = summarise(path)
-    click.echo(f"{path}: {brief(summary)}")
+    say(f"{path}: {brief(summary)}")
 
 
 @examples.command()
@@ -87,11 +87,11 @@ def check(*, name: str | None, contexts: tuple[str, ...]) -> None:
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in an example, the others are checked
             failed += 1
             reason = f"{type(error).__name__}: {error}"
-            click.echo(f"FAILED  {case}: {reason}")
+            say(f"FAILED  {case}: {reason}")
         else:
-            click.echo(f"ok      {case}")
+            say(f"ok      {case}")
     passed = len(cases) - failed
-    click.echo(f"{passed} ok, {failed} failed")
+    say(f"{passed} ok, {failed} failed")
     sys.exit(1 if failed else 0)
 
 

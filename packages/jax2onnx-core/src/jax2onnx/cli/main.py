@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import time
@@ -17,9 +18,9 @@ import click
 from jax2onnx.cli.arguments import arrange_inputs, find_object, input_as_in_jax, require_no_input, require_no_module
 from jax2onnx.cli.examples import examples
 from jax2onnx.cli.new_plugin import new_plugin
-from jax2onnx.cli.terminal import brief, progress, shown_warnings, table
+from jax2onnx.cli.terminal import brief, progress, say, shown_warnings, table
 from jax2onnx.cli.values import images, named_specs, read_batch, read_sizes, split_name, static_values
-from jax2onnx.errors import ConversionError, Jax2OnnxError
+from jax2onnx.errors import ConversionError, Jax2OnnxError, described_error
 from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, STAGES, SharedOptions
 from jax2onnx.plugin.owner import require_sole_owner
 
@@ -143,18 +144,20 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         code = cli.main(args=list(args), prog_name="jax2onnx", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        say(told.getvalue().rstrip(), err=True)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 1
     except Exception as error:  # noqa: BLE001 - the border to the shell: a message, or with --debug the traceback
         if "--json" in args:
-            click.echo(json.dumps(_error_report(error), indent=2))
+            say(json.dumps(_error_report(error), indent=2))
         if "--debug" in args:
             traceback.print_exc()
         else:
-            name = "" if isinstance(error, Jax2OnnxError) else f"{type(error).__name__}: "
-            click.echo(f"error: {name}{error}\n(--debug shows the traceback)", err=True)
+            text = str(error) if isinstance(error, Jax2OnnxError) else described_error(error, whole=True)
+            say(f"error: {text}\n(--debug shows the traceback)", err=True)
         code = 1
     sys.exit(code)
 
@@ -260,7 +263,7 @@ def export(
     with progress(f"exporting {source}"), shown_warnings():
         if output is None:
             assert show is not None
-            click.echo(jax2onnx.show(fn, specs, show, **exported))
+            say(jax2onnx.show(fn, specs, show, **exported))
             return
         jax2onnx.save_onnx(fn, specs, output, **exported)
     seconds = time.perf_counter() - start
@@ -271,11 +274,11 @@ def export(
         result = {"output": str(output), "seconds": seconds, "model": asdict(summary)}
         result["explain"] = [line for text in map(str, reports) for line in text.splitlines()]
         result["check"] = report and asdict(report)
-        click.echo(json.dumps(result, indent=2))
+        say(json.dumps(result, indent=2))
         return
-    click.echo(f"{output}: {brief(summary)}, {seconds:.1f} s")
+    say(f"{output}: {brief(summary)}, {seconds:.1f} s")
     for text in (*reports, *filter(None, [report])):
-        click.echo(str(text))
+        say(str(text))
 
 
 _COMPARED = ("sizes", "values", "rtol", "atol", "kinds", "seed")
@@ -331,7 +334,7 @@ def check(*, model: Path, source: str, inputs: tuple[str, ...], call: bool, as_j
         given = tuple(input_as_in_jax(tensor, options["inputs_as_nchw"]) for tensor in tensors)
     specs, _ = arrange_inputs(fn, given)
     report = _compare(model, fn, specs, options, comparison)
-    click.echo(json.dumps(asdict(report), indent=2) if as_json else str(report))
+    say(json.dumps(asdict(report), indent=2) if as_json else str(report))
 
 
 def _state_inputs(model: Path) -> set[str]:
@@ -380,9 +383,9 @@ def inspect(*, model: Path, as_json: bool, largest: int, picture: Path | None) -
             drawing = svg(model)
         write_text(drawing, picture, "picture")
     if as_json:
-        click.echo(json.dumps(asdict(summary), indent=2))
+        say(json.dumps(asdict(summary), indent=2))
         return
-    click.echo(f"{model}: {brief(summary)}")
+    say(f"{model}: {brief(summary)}")
     rows = [("input", t.name, t.spec, "") for t in summary.inputs]
     rows += [("output", t.name, t.spec, "") for t in summary.outputs]
     rows += [("operator", name, str(count), "") for name, count in summary.operators.items()]
@@ -409,7 +412,7 @@ def list_plugins(*, as_json: bool, verbose: bool) -> None:
         report = {"plugins": list(map(asdict, loaded.infos))}
         if verbose:
             report["entries"] = [dict(zip(_ENTRY_KEYS, entry, strict=True)) for entry in entries]
-        click.echo(json.dumps(report, indent=2))
+        say(json.dumps(report, indent=2))
         return
     rows = []
     for info in loaded.infos:
@@ -418,7 +421,7 @@ def list_plugins(*, as_json: bool, verbose: bool) -> None:
         rows.append(row)
     table(("plugin", "status", "version", "distribution", "provides", "reason"), rows)
     if verbose:
-        click.echo()
+        say("")
         table(("kind", "name", "plugin", "opset from"), entries)
 
 

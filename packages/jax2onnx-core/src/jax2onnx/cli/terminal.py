@@ -10,24 +10,35 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jax2onnx._printable import one_line, printable
+
 if TYPE_CHECKING:
     from jax2onnx.inspect.summary import Summary
 
-__all__ = ["brief", "progress", "shown_warnings", "table"]
+__all__ = ["brief", "progress", "say", "shown_warnings", "table"]
+
+_WIDEST = 200
+"""The characters of a cell, unless it is the last one of its row."""
+
+
+def say(text: str, *, err: bool = False, bold: bool | None = None) -> None:
+    """Print a text, with every character that a terminal would obey as Python writes it."""
+    click.secho(printable(text), err=err, bold=bold)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns; on a terminal the header stands out."""
     if not rows:
         return
+    rows = [[*(one_line(cell, _WIDEST) for cell in row[:-1]), one_line(row[-1])] for row in rows]
     widths = []
     for column in zip(*filter(None, [header, *rows]), strict=True):
         widest = max(column, key=len)
         widths.append(len(widest))
     if header:
-        click.secho(_row(header, widths), bold=True)
+        say(_row(header, widths), bold=True)
     for row in rows:
-        click.echo(_row(row, widths))
+        say(_row(row, widths))
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -42,7 +53,7 @@ def brief(summary: Summary) -> str:
     nodes = "no nodes"
     if summary.nodes:
         nodes = f"{summary.nodes} nodes ({format_operators(summary.operators)})"
-    return f"{nodes}, opset {summary.opset}, {format_size(summary.size)}"
+    return one_line(f"{nodes}, opset {summary.opset}, {format_size(summary.size)}")
 
 
 @contextlib.contextmanager
@@ -52,8 +63,9 @@ def progress(what: str) -> Iterator[None]:
         yield
         return
     from rich.console import Console
+    from rich.text import Text
 
-    with Console(stderr=True).status(what):
+    with Console(stderr=True).status(Text(one_line(what))):
         yield
 
 
@@ -67,4 +79,4 @@ def shown_warnings() -> Iterator[None]:
         finally:
             messages = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
             for message in dict.fromkeys(messages):
-                click.echo(f"warning: {message}", err=True)
+                say(f"warning: {message}", err=True)

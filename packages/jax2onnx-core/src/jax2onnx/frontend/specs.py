@@ -17,6 +17,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from tokenize import TokenError
 from typing import Any
 
 import jax
@@ -73,7 +74,7 @@ _REGISTERED = 2
 _WIDEST = 16
 """Bytes of the widest number that JAX has, complex128."""
 _LARGEST = 2**63 - 1
-_SYMBOL_ERRORS = (ValueError, TypeError, NotImplementedError, ArithmeticError, RecursionError)
+_SYMBOL_ERRORS = (ValueError, TypeError, NotImplementedError, ArithmeticError, RecursionError, TokenError)
 """What JAX raises for an expression or a constraint that it does not accept."""
 
 

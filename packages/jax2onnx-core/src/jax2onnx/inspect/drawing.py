@@ -13,6 +13,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from jax2onnx._printable import one_line
 from jax2onnx.errors import PictureError
 
 __all__ = ["Drawing"]
@@ -36,6 +37,10 @@ _LABEL = '<table border="0" cellspacing="1" cellpadding="0">{}</table>'
 _TITLE = '<tr><td><font point-size="12" color="#1f2933"><b>{}</b></font></td></tr>'
 _LINE = '<tr><td><font color="#5f6773">{}</font></td></tr>'
 _SHAPE = '<tr><td><font color="#2563a8">{}</font></td></tr>'
+_MOST = 5000
+_SECONDS = 600
+_LONGEST = 1000
+"""The characters of a text that are drawn."""
 _WIDTH = 36
 """The characters of a line in a box."""
 _TITLES_AND_COMMENTS = re.compile(r"<title>(?P<key>[^<]*)</title>\n|<!--.*?-->\n", re.DOTALL)
@@ -52,11 +57,12 @@ class Drawing:
 
     def box(self, title: str, kind: str, tooltip: str, lines: Iterable[str], shapes: Iterable[str]) -> str:
         """Add a box, with lines of text and with shapes below its title; return its key."""
+        self._require_room()
         key = f"n{len(self._tooltips)}"
         self._tooltips[key] = tooltip
         wrapped: list[str] = []
         for line in lines:
-            wrapped += textwrap.wrap(line, _WIDTH, break_long_words=False)
+            wrapped += textwrap.wrap(_clipped(line), _WIDTH, break_long_words=False)
         rows = [*_rows(_TITLE, [title]), *_rows(_LINE, wrapped), *_rows(_SHAPE, shapes)]
         label = _LABEL.format("".join(rows))
         self._places.append(f"{key} [class={kind}, {_COLOURS[kind]}, label=<{label}>]")
@@ -65,8 +71,9 @@ class Drawing:
     @contextlib.contextmanager
     def frame(self, title: str) -> Iterator[None]:
         """Put the boxes that are added in a frame."""
+        self._require_room()
         self._frames += 1
-        self._places.append(f"subgraph cluster_{self._frames} {{ label=<{html.escape(title)}>")
+        self._places.append(f"subgraph cluster_{self._frames} {{ label=<{_escaped(title)}>")
         yield
         self._places.append("}")
 
@@ -74,7 +81,15 @@ class Drawing:
         """Draw arrows from boxes to another one."""
         style = "[class=dashed, style=dashed]" if dashed else ""
         for source in sources:
+            self._require_room()
             self._arrows.append(f"{source} -> {box} {style}")
+
+    def _require_room(self) -> None:
+        """Raise PictureError for a drawing that is so large that laying it out would not end."""
+        if max(len(self._tooltips), self._frames, len(self._arrows)) >= _MOST:
+            raise PictureError(
+                f"the model has more than {_MOST} nodes or edges, too many for a picture; draw a part of it"
+            )
 
     def svg(self) -> str:
         """Return the drawing as SVG.
@@ -92,12 +107,21 @@ class Drawing:
         tooltip = self._tooltips.get(found["key"])
         if tooltip is None:
             return ""
-        return f"<title>{html.escape(tooltip)}</title>\n"
+        return f"<title>{_escaped(tooltip)}</title>\n"
+
+
+def _escaped(text: str) -> str:
+    """Return a text for XML, with what XML does not allow as Python writes it."""
+    return html.escape(_clipped(text))
+
+
+def _clipped(text: str) -> str:
+    return one_line(text, _LONGEST)
 
 
 def _rows(row: str, texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
-        yield row.format(html.escape(text))
+        yield row.format(_escaped(text))
 
 
 def _run_graphviz(dot: str) -> str:
@@ -112,9 +136,13 @@ def _run_graphviz(dot: str) -> str:
             "pip install 'jax2onnx-core[svg]', or install Graphviz"
         )
         raise PictureError(msg)
-    done = subprocess.run(  # noqa: S603 - Graphviz, reading what we write
-        [program, "-Tsvg"], input=dot, capture_output=True, encoding="utf-8", check=False
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 - Graphviz, reading what we write
+            [program, "-Tsvg"], input=dot, capture_output=True, encoding="utf-8", check=False, timeout=_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        msg = f"{Path(program).name} has not drawn this model in {_SECONDS} s; draw a part of it"
+        raise PictureError(msg) from error
     if done.returncode:
         msg = f"{Path(program).name} cannot draw this model: {done.stderr.strip()}"
         raise PictureError(msg)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
 from collections import ChainMap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,6 +11,7 @@ from typing import TypeAlias
 import onnx
 from onnx import AttributeProto, TensorProto, numpy_helper
 
+from jax2onnx.errors import PictureError
 from jax2onnx.inspect.drawing import Drawing
 from jax2onnx.inspect.summary import (
     Body,
@@ -23,6 +24,7 @@ from jax2onnx.inspect.summary import (
     read_model,
     value_of,
 )
+from jax2onnx.output.external_data import bodies
 
 __all__ = ["svg"]
 
@@ -44,6 +46,10 @@ _KIND = {operator: kind for kind, operators in _KINDS.items() for operator in op
 _FEW = 6
 """A vector of no more integers is shown by value, as a scalar is."""
 
+_MOST_BODIES = 500
+_UNREADABLE = (ValueError, TypeError, KeyError, NotImplementedError)
+"""What onnx raises for a tensor or an attribute that is not as its own type says."""
+
 _Names: TypeAlias = "ChainMap[str, str]"
 
 
@@ -58,6 +64,8 @@ def svg(model: Model) -> str:
         PictureError: Graphviz is not installed, or fails.
     """
     proto = read_model(model)
+    if sum(1 for _ in bodies([proto.graph, *proto.functions])) > _MOST_BODIES:
+        raise PictureError(f"the model has more than {_MOST_BODIES} subgraphs and functions, too many for a picture")
     painter = _Painter()
     painter.draw(proto.graph, _Scope())
     for function in proto.functions:
@@ -102,7 +110,7 @@ class _Painter:
             if name not in scope.constants:
                 scope.boxes[name] = self._border(name, scope)
         for node in body.node:
-            if node.op_type == "Constant":
+            if node.op_type == "Constant" and node.output and node.attribute:
                 scope.constants[node.output[0]] = _attribute_text(node.attribute[0])
             else:
                 self._node(node, scope)
@@ -156,6 +164,8 @@ def _names(values: Iterable[str | onnx.ValueInfoProto]) -> list[str]:
 
 def _type_text(tensor: Tensor) -> str:
     """Return the shape, with the dtype if that is not float32."""
+    if tensor.shape is None:
+        return tensor.dtype
     shape = "\N{MULTIPLICATION SIGN}".join(map(str, tensor.shape)) or "scalar"
     return shape if tensor.dtype == "float32" else f"{tensor.dtype} {shape}"
 
@@ -164,9 +174,10 @@ def _constant_text(tensor: TensorProto, name: str = "") -> str:
     """Return the value of a scalar or of a short vector; the name and type of another constant."""
     described = initializer_of(tensor)
     most = _FEW if described.dtype.startswith("int") else 1
-    short = len(tensor.dims) <= 1 and math.prod(tensor.dims) <= most
+    short = len(tensor.dims) <= 1 and 0 <= max(tensor.dims, default=1) <= most
     if short and tensor.data_location != TensorProto.EXTERNAL:
-        return _value_text(numpy_helper.to_array(tensor).tolist())
+        with contextlib.suppress(*_UNREADABLE):
+            return _value_text(numpy_helper.to_array(tensor).tolist())
     return f"{name} {_type_text(described)}".lstrip()
 
 
@@ -189,7 +200,10 @@ def _attributes_text(node: onnx.NodeProto) -> str:
 
 def _attribute_text(attribute: AttributeProto) -> str:
     """Return an attribute's value, if it is short."""
-    value = onnx.helper.get_attribute_value(attribute)
+    try:
+        value = onnx.helper.get_attribute_value(attribute)
+    except _UNREADABLE:
+        return ""
     match attribute.type:
         case AttributeProto.TENSOR:
             return _constant_text(value)
@@ -200,6 +214,6 @@ def _attribute_text(attribute: AttributeProto) -> str:
         case AttributeProto.INTS | AttributeProto.FLOATS:
             return _value_text(list(value))
         case AttributeProto.STRING:
-            return str(value.decode())
+            return str(value.decode(errors="replace"))
         case _:
             return ""

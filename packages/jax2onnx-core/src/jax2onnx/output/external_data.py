@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-__all__ = ["location_of", "locations", "refers_to", "tensors"]
+__all__ = ["bodies", "location_of", "locations", "refers_to", "tensors"]
 
 
 def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Yield every tensor that a model holds: initializers and attributes, in its functions and subgraphs too."""
-    waiting: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
+    roots: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
     for training in model.training_info:
-        waiting += [training.initialization, training.algorithm]
-    while waiting:
-        body = waiting.pop()
+        roots += [training.initialization, training.algorithm]
+    for body in bodies(roots):
         if isinstance(body, onnx.GraphProto):
             yield from body.initializer
             yield from _dense_parts(body.sparse_initializer)
         for node in body.node:
             for attribute in node.attribute:
                 yield from _held_by(attribute)
+
+
+def bodies(
+    roots: Iterable[onnx.GraphProto | onnx.FunctionProto],
+) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
+    """Yield graphs and functions, and the graphs within."""
+    waiting = list(roots)
+    while waiting:
+        body = waiting.pop()
+        yield body
+        for node in body.node:
+            for attribute in node.attribute:
                 waiting += attribute.graphs
                 if attribute.HasField("g"):
                     waiting.append(attribute.g)
@@ -60,7 +71,7 @@ def locations(file: Path) -> set[str]:
         OSError: the file cannot be read: nobody knows what it refers to.
     """
     try:
-        model = onnx.load(file, load_external_data=False)
+        model = onnx.load(file, format="protobuf", load_external_data=False)
     except DecodeError:
         return set()
     return set(map(location_of, tensors(model))) - {None, ""}  # type: ignore[return-value]

@@ -181,7 +181,7 @@ def _replace_both(folder: Path, to: Destination) -> None:
 
 def _relocate(model: Path, to: Path, location: str) -> None:
     """Write a model once more, with its external data at another place."""
-    proto = onnx.load(model, load_external_data=False)
+    proto = onnx.load(model, format="protobuf", load_external_data=False)
     for tensor in tensors(proto):
         if location_of(tensor) is None:
             continue
