@@ -132,18 +132,24 @@ def programs(session: nox.Session) -> None:
     _install(session, *GROUPS["test"])
     given = list(session.posargs)
     seed, count = given + ["0", "2000"][len(given) :]
-    env = {**STRICT, "JAX_PLATFORMS": "cpu", "PROGRAMS": count, "PROGRAMS_SEED": seed, "PROGRAMS_KEEP_GOING": "1"}
-    session.run("pytest", "-q", "-n", "auto", "packages/jax2onnx-lax/tests/test_programs.py", env=env)
+    session.run("python", "scripts/robustness.py", "--programs", seed, count, env=STRICT)
 
 
 @nox.session(python=NEWEST)
 def fuzz(session: nox.Session) -> None:
-    """Compare random variants of all registered examples with JAX (an hour for 5000): `nox -s fuzz -- 7 5000`."""
+    """Compare random variants of all registered examples with JAX (an hour for 5000, which docs/robustness.md tells): `nox -s fuzz -- 7 5000`."""
     _install(session)
     given = list(session.posargs)
     seed, count = given + ["0", "1000"][len(given) :]
     arguments = ("--seed", seed, "--count", count, "--jobs", str(os.cpu_count() or 1), "--write")
     session.run("python", "scripts/fuzz.py", *arguments, env=STRICT)
+
+
+@nox.session(python=NEWEST)
+def robustness(session: nox.Session) -> None:
+    """Try what has gone wrong elsewhere: wrong calls, faults, hostile models, plugins; write docs/robustness.md."""
+    _install(session, *GROUPS["test"])
+    session.run("python", "scripts/robustness.py", *(session.posargs or ["--write"]), env=STRICT)
 
 
 @nox.session(python=NEWEST)

@@ -2,7 +2,7 @@
 
 python scripts/fuzz.py --count 1000 --seed 7 --jobs 2        each failure is printed with the steps that still show it
 python scripts/fuzz.py --again "lax.add | dtype(0, 'float16') | vmap((0,), 2)"      one variant
-python scripts/fuzz.py --count 1000 --write                  docs/coverage/fuzz.md too
+python scripts/fuzz.py --count 1000 --write                  remember the result for docs/robustness.md
 
 A variant is an example and a few steps. A step changes the function, its inputs or the export: other dtypes and sizes,
 symbolic dims, operands that are constants, transformations of JAX, control flow, ONNX functions, opsets, settings of
@@ -48,8 +48,10 @@ from jax2onnx.frontend.specs import parse_inputs
 from jax2onnx.plugin.loader import load
 from jax2onnx.testing import static, x64
 
+sys.path.insert(0, str(Path(__file__).parent))
+from robustness import Run, remember
+
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "coverage" / "fuzz.md"
 FOUND = ROOT / "packages" / "jax2onnx-examples" / "tests" / "fuzz_found.txt"
 
 DTYPES = ("float16", "bfloat16", "float32", "float32", "float64", "int8", "int32", "int64", "uint8", "uint32", "bool")
@@ -547,23 +549,6 @@ def run(seed: int, count: int) -> tuple[Counter[str], list[str]]:
     return counts, failures
 
 
-HEAD = """# Variants of the examples
-
-Written by `scripts/fuzz.py --write` with jax {jax}. A variant is a registered example with other dtypes, sizes,
-symbolic dims or constants, transformed by JAX, inside control flow or an ONNX function, for another opset, under other
-settings of JAX, or followed by a second example.
-
-| Seeds | Variants that JAX runs | Agree | Refused clearly | Failed |
-|---|---|---|---|---|
-"""
-
-
-def write(row: str) -> None:
-    """Add a row to the page."""
-    text = PAGE.read_text() if PAGE.exists() else HEAD.format(jax=jax.__version__)
-    PAGE.write_text(text + row + "\n")
-
-
 def main() -> int:
     """Try variants as the arguments say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -590,8 +575,7 @@ def main() -> int:
         print(f"{number:7} {kind}")
     total = sum(counts[kind] for kind in ("agrees", "refused", "FAILED"))
     if args.write:
-        cells = (args.seed, total, counts["agrees"], counts["refused"], counts["FAILED"])
-        write("| " + " | ".join(map(str, cells)) + " |")
+        remember(Run("fuzz", args.seed, total, counts["agrees"], counts["refused"], counts["FAILED"]))
     return bool(failures)
 
 

@@ -1,0 +1,170 @@
+"""Write docs/robustness.md: what was tried against the exporter, how often, and what held.
+
+python scripts/robustness.py                     run the tests of each kind, and print the page
+python scripts/robustness.py --write             write it too
+python scripts/robustness.py --programs 7 2000   run random programs from a seed, and remember the result
+
+The tests of a kind are counted as pytest reports them. Long sessions (`nox -s programs`, `nox -s fuzz`) remember their
+results in ``docs/coverage/runs.jsonl``, a line each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET  # of a file that pytest writes here
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "robustness.md"
+RUNS = ROOT / "docs" / "coverage" / "runs.jsonl"
+FOUND = ROOT / "packages" / "jax2onnx-examples" / "tests" / "fuzz_found.txt"
+CORE = "packages/jax2onnx-core/tests/"
+LAX = "packages/jax2onnx-lax/tests/"
+
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "Wrong calls, in Python and on the command line": (f"{CORE}test_wrong_calls.py",),
+    "Inputs of wrong form, options, names": (
+        f"{CORE}test_user_errors.py",
+        f"{CORE}test_options.py",
+        f"{CORE}test_specs.py",
+        f"{CORE}test_function_names.py",
+    ),
+    "Deep, cyclic and huge programs and pytrees": (f"{CORE}test_nesting.py", f"{CORE}test_process.py"),
+    "Broken plugins": (f"{CORE}test_plugins.py", f"{CORE}test_faulty_plugins.py"),
+    "Hostile models to inspect and check": (f"{CORE}test_hostile_models.py", f"{CORE}test_verify.py"),
+    "Saves that are killed, interrupted or refused": (f"{CORE}test_save.py",),
+    "Lack of memory": (f"{CORE}test_memory_limits.py", f"{LAX}test_memory.py"),
+    "Equal bytes in other processes and folders": (f"{CORE}test_reproducible.py",),
+    "Configurations of JAX": (f"{CORE}test_configurations.py",),
+    "Rewrites and kernels of onnxruntime that are wrong": (f"{LAX}test_optimiser.py", f"{CORE}test_ort_workarounds.py"),
+}
+"""What was tried -> the test files that try it."""
+
+HEAD = """# Robustness
+
+Written by `nox -s robustness` (`scripts/robustness.py`) with Python {python} and jax {jax}. *Tried* counts tests, or
+programs; what does not hold is a failure of the session.
+
+| What | Tried | Held |
+|---|---|---|
+"""
+RUNS_HEAD = """
+## Random programs and variants
+
+A program is drawn line by line from JAX's functions (`nox -s programs`). A variant is a registered example with a few
+steps that change it (`nox -s fuzz`). Each is exported and compared with JAX. A clear refusal names what is not
+supported. {found} variants that once failed are mended, and are tests (`fuzz_found.txt` of jax2onnx-examples).
+
+| Session | Seed | Tried | Agree | Refused clearly | Failed |
+|---|---|---|---|---|---|
+"""
+TAIL = """
+## Other pages
+
+- [Lines and branches that the tests reach](coverage/lines.md)
+- [Mutants that the tests notice](coverage/mutants.md)
+- [Sizes: equations, inputs, nesting](coverage/scale.md)
+- [Settings of JAX](coverage/configurations.md)
+- [Memory of the models](coverage/memory.md)
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The result of a long session."""
+
+    session: str
+    seed: int
+    tried: int
+    agree: int
+    refused: int
+    failed: int
+
+    def row(self) -> str:
+        """Return the row of the table."""
+        cells = (f"`{self.session}`", self.seed, self.tried, self.agree, self.refused, self.failed)
+        return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def remember(run: Run) -> None:
+    """Add the result of a session; the same seed and number of programs replace an earlier result."""
+    key = (run.session, run.seed)
+    kept = [other for other in remembered() if (other.session, other.seed) != key]
+    runs = sorted([*kept, run], key=lambda one: (one.session, one.seed))
+    RUNS.write_text("".join(json.dumps(vars(one)) + "\n" for one in runs))
+
+
+def remembered() -> list[Run]:
+    """Return the results of earlier sessions."""
+    if not RUNS.exists():
+        return []
+    return [Run(**json.loads(line)) for line in RUNS.read_text().splitlines()]
+
+
+def count(files: Iterable[str]) -> tuple[int, int]:
+    """Run test files; return how many tests ran, and how many of them failed."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *files]
+        subprocess.run(command, cwd=ROOT, check=False, env={**os.environ, "JAX_PLATFORMS": "cpu"})  # noqa: S603
+        suites = ET.parse(report).getroot().iter("testsuite")  # noqa: S314
+        totals = [
+            tuple(int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")) for suite in suites
+        ]
+    tests, failures, errors, skipped = map(sum, zip(*totals, strict=True))
+    return tests - skipped, failures + errors
+
+
+def programs(seed: int, number: int) -> int:
+    """Run random programs, remember the result, and return how many worlds failed."""
+    env = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "PROGRAMS": str(number),
+        "PROGRAMS_SEED": str(seed),
+        "PROGRAMS_KEEP_GOING": "1",
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", f"{LAX}test_programs.py"]
+    failed = subprocess.run(command, cwd=ROOT, check=False, env=env).returncode  # noqa: S603
+    if not failed:
+        remember(Run("programs", seed, number, number, 0, 0))
+    return failed
+
+
+def page(counts: Mapping[str, tuple[int, int]], runs: Iterable[Run]) -> str:
+    """Return the page."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    text = HEAD.format(python=python, jax=importlib.metadata.version("jax"))
+    text += "".join(f"| {kind} | {tried} | {tried - failed} |\n" for kind, (tried, failed) in counts.items())
+    found = sum(1 for line in FOUND.read_text().splitlines() if line and not line.startswith("#"))
+    text += RUNS_HEAD.format(found=found)
+    return text + "".join(run.row() + "\n" for run in runs) + TAIL
+
+
+def main() -> Any:
+    """Run what the arguments say."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--programs", nargs=2, type=int, metavar=("SEED", "COUNT"))
+    parser.add_argument("--write", action="store_true")
+    args = parser.parse_args()
+    if args.programs:
+        return programs(*args.programs)
+    counts = {kind: count(file for file in files if (ROOT / file).exists()) for kind, files in KINDS.items()}
+    text = page(counts, remembered())
+    print(text)
+    if args.write:
+        PAGE.write_text(text)
+    return any(failed for _, failed in counts.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
