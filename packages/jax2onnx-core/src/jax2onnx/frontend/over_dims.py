@@ -329,9 +329,36 @@ def _deinterleave(original: _Function) -> _Function:
     return deinterleave
 
 
+def _is_known_to_exceed(dim: Any, number: int) -> bool:
+    try:
+        return bool(dim > number)
+    except InconclusiveDimensionOperation:
+        return False
+
+
+def _pad_wrap(original: _Function) -> _Function:
+    """``jnp.pad`` with ``mode="wrap"`` counts how often the array fits into the padding; each place is a remainder."""
+
+    @functools.wraps(original)
+    def pad(array: Any, pad_width: Any) -> Any:
+        for axis, (before, after) in enumerate(pad_width):
+            widths = [(0, 0)] * array.ndim
+            size = array.shape[axis]
+            if not is_symbolic(size) or _is_known_to_exceed(size, max(before, after)):
+                widths[axis] = (before, after)
+                array = original(array, tuple(widths))
+            elif (before, after) != (0, 0):
+                places = lax.rem(jnp.arange(before + size + after) + (-before) % size, size)
+                array = jnp.take(array, places, axis=axis)
+        return array
+
+    return pad
+
+
 _NUMPY = "jax._src.numpy."
 _SCIPY = "jax._src.scipy."
 _REPLACEMENTS: Mapping[tuple[str, str], _Function] = {
+    (f"{_NUMPY}lax_numpy", "_pad_wrap"): _pad_wrap,
     **{(_NUMPY + name, "len"): _len for name in ("lax_numpy", "polynomial", "linalg", "setops", "hijax", "indexing")},
     (_SCIPY + "signal", "len"): _len,
     (_SCIPY + "stats._core", "len"): _len,

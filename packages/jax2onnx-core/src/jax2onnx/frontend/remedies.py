@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import jax
+
+from jax2onnx._compat import is_symbolic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["comparison_remedy", "first_line", "symbolic_dims_remedy", "tracing_remedy"]
 
 _COMPARISON = re.compile(r"'(?P<left>[^']*)' (?P<operator>[<>]=?|==) '(?P<right>[^']*)'")
 _REMAINDER = re.compile(r"mod\((?P<dim>[^,]+), (?:- )?(?P<divisor>\d+)\)")
-_REMAINDER_BY_DIM = re.compile(r"mod\([^,()]+, [^,()]+\)")
+_REMAINDER_OF_HALF = re.compile(r"evenly.*floordiv\((?P<dim>[^(),]+), (?P<divisor>\d+)\)")
+_REMAINDER_BY_DIM = re.compile(r"mod\([^,()]+, (?:- )?(?:(?P<factor>\d+)\*)?(?P<divisor>[^,()]+)\)")
 _OF_NUMBER_BY_DIM = re.compile(r"(?:mod|floordiv)\((?P<number>\d+), (?P<dim>[^(),]+)\)")
 _PADDING = re.compile(r"axis size \(= (?P<dim>[^()]+)\) .* padding length \(= (?P<padding>\d+)\)")
 _CLIPPED = re.compile(r"(?:min\(|max\(0, )(?P<dim>[A-Za-z_]\w*(?: - \d+)?)(?:,| -) (?P<number>\d+)\)")
 """The sizes of ``x[:4]`` and ``x[-4:]``: ``min(N, 4)`` and ``N - max(0, N - 4)``."""
-_UNEQUAL_SHAPES = re.compile(r"incompatible shapes for \w+: (?P<shapes>\(.*\))")
+_UNEQUAL_SHAPES = re.compile(
+    r"(?:ncompatible (?:shapes|types) for \w+: (?:shapes=\[)?|the same shape\W+[Gg]ot |for shapes )(?P<shapes>.*[)\]])"
+)
+_CONCATENATED = re.compile(r"concatenating along dimension (\d+)")
+_CONTRACTED = re.compile(
+    r"lhs.shape=\((?P<l>.*)\) lhs_names=(?P<l_names>\w+) rhs.shape=\((?P<r>.*)\) rhs_names=(?P<r_names>\w+)"
+)
+_MAPPED_SIZE = re.compile(r"had size ([^:\n]+):")
 _SHAPE = re.compile(r"\(((?:[^()]|\([^()]*\))*)\)")
 _COMMA = re.compile(r",\s*(?![^()]*\))")
 _REPEATED_LIST = re.compile(r"unsupported operand type\(s\) for \*: .*'list'")
@@ -52,12 +66,12 @@ def comparison_remedy(error: BaseException) -> str:
     """Return the constraints that would decide a comparison of dims, in the grammar of ``jax.export`` (>=, <=, ==)."""
     message, _, _ = str(error).partition("Using symbolic scope")  # behind it are the constraints that hold
     small = _OF_NUMBER_BY_DIM.search(message)
-    if small is not None:
+    if small is not None and "evenly" not in message:
         return _at_least(small["dim"], int(small["number"]) + 1)
     comparison = _COMPARISON.search(message)
     if comparison is not None:
         return _deciding_constraints(*comparison.groups())
-    remainder = _REMAINDER.search(message)
+    remainder = _REMAINDER.search(message) or _REMAINDER_OF_HALF.search(message)
     if remainder is not None:
         dim, divisor = remainder.groups()
         return (
@@ -66,7 +80,9 @@ def comparison_remedy(error: BaseException) -> str:
         )
     by_dim = _REMAINDER_BY_DIM.search(message)
     if by_dim is not None:
-        return f"write a dimension as a multiple in the spec ('2*n'), so that {by_dim[0]} is 0, or give it as an int"
+        if by_dim["factor"]:
+            return f"write the dimension in the spec as a multiple, '{by_dim['factor']}*n', so that {by_dim[0]} is 0"
+        return f"give {by_dim['divisor']} as an int, since {by_dim[0]} has to be 0"
     if "requires a constant" in message:
         return _AS_NUMBER
     return "pass constraints=[...] that decide it, or give the dimension as an int"
@@ -75,7 +91,7 @@ def comparison_remedy(error: BaseException) -> str:
 def symbolic_dims_remedy(error: BaseException) -> str | None:
     """Return what to do where an error of JAX that is no failed comparison is about symbolic dims, else None."""
     message = first_line(error)
-    if "_DimExpr" in message:
+    if "_DimExpr" in message or "sequence of integers" in message or _is_key(error):
         return _AS_NUMBER
     if "process_primitive" in message:  # of the trace that is not there when JAX counts the elements
         return _AS_LOOP
@@ -90,14 +106,16 @@ def symbolic_dims_remedy(error: BaseException) -> str | None:
     if clipped is not None:
         dim, _, difference = clipped["dim"].partition(" - ")
         return _at_least(dim, int(clipped["number"]) + int(difference or 0))
-    unequal = _UNEQUAL_SHAPES.search(message)
-    if unequal is None:
-        return None
-    pairs = _unequal_dims(unequal["shapes"])
+    pairs = _unequal_dims(str(error))
     if not pairs:
         return None
     constraints = ", ".join(f"'{left} == {right}'" for left, right in pairs)
     return f"name equal dimensions alike in the specs, or pass constraints=[{constraints}] if that always holds"
+
+
+def _is_key(error: BaseException) -> bool:
+    """Return whether a dim was looked up in a dict."""
+    return isinstance(error, KeyError) and bool(error.args) and is_symbolic(error.args[0])
 
 
 def _at_least(dim: str, number: int) -> str:
@@ -116,21 +134,42 @@ def _deciding_constraints(left: str, operator: str, right: str) -> str:
     )
 
 
-def _unequal_dims(shapes: str) -> list[tuple[str, str]]:
-    """Return the pairs of dims by which two shapes differ: ``(B, 3), (T, 3)`` gives ``(B, T)``."""
-    found = []
-    for shape in _SHAPE.findall(shapes):
-        dims = _COMMA.split(shape.rstrip(", "))
-        # Broadcasting aligns the last dims.
-        found.append(reversed(dims))
-    if len(found) != 2:
+def _unequal_dims(message: str) -> list[tuple[str, str]]:
+    """Return the pairs of dims that a message says should be equal: ``(B, 3), (T, 3)`` gives ``(B, T)``."""
+    sizes = _MAPPED_SIZE.findall(message)
+    if sizes:
+        return _differing(sizes[:1] * len(sizes), sizes)
+    contracted = _CONTRACTED.search(message)
+    if contracted is not None:
+        left, right = (dict(zip(contracted[f"{side}_names"], _dims(contracted[side]), strict=True)) for side in "lr")
+        shared = left.keys() & right.keys()
+        return _differing([left[name] for name in shared], [right[name] for name in shared])
+    unequal = _UNEQUAL_SHAPES.search(message)
+    if unequal is None:
         return []
-    pairs = []
-    for left, right in zip(*found, strict=False):
-        is_symbolic = not (left + right).isdecimal()
-        if is_symbolic and left != right and "1" not in {left, right}:
-            pairs.append((left, right))
+    shapes = list(map(_dims, _SHAPE.findall(unequal["shapes"].replace("[", "(").replace("]", ")"))))
+    axis = _CONCATENATED.search(message)
+    pairs: list[tuple[str, str]] = []
+    for shape in shapes[1:]:
+        compared = [dims if axis is None else _without(dims, int(axis[1])) for dims in (shapes[0], shape)]
+        # Broadcasting aligns the last dims.
+        found = _differing(*(dims[::-1] for dims in compared))
+        pairs += [pair for pair in found if pair not in pairs]
     return pairs
+
+
+def _without(dims: Sequence[str], axis: int) -> list[str]:
+    return [*dims[:axis], *dims[axis + 1 :]]
+
+
+def _dims(shape: str) -> list[str]:
+    return _COMMA.split(shape.rstrip(", "))
+
+
+def _differing(left: Sequence[str], right: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of dims that differ, one of them symbolic; a 1 is broadcast."""
+    pairs = zip(left, right, strict=False)
+    return [(a, b) for a, b in pairs if a != b and not (a + b).isdecimal() and "1" not in {a, b}]
 
 
 def _plus(expression: str, step: int) -> str:

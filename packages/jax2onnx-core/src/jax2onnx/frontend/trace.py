@@ -270,7 +270,7 @@ def _explained_errors(inputs: Inputs) -> Iterator[None]:
             where=_user_line(error),
             remedy=tracing_remedy(error),
         ) from error
-    except (TypeError, ValueError, OverflowError, AssertionError, AttributeError) as error:
+    except (TypeError, ValueError, OverflowError, AssertionError, AttributeError, KeyError) as error:
         remedy = symbolic_dims_remedy(error) if inputs.symbols else None
         if remedy is None:
             raise
