@@ -231,7 +231,7 @@ def test_list_plugins(run, fake_plugin):
     code, out, err = run("list-plugins", "--verbose")
     assert (code, err) == (0, "")
     rows = [line.split() for line in out.splitlines()]
-    assert ["alpha", "ok", "1.0", "dist-alpha", "lowerings"] in rows
+    assert ["alpha", "ok", "1.0", "dist-alpha", "1", "lowerings"] in rows
     assert any(row[:2] == ["beta", "broken"] and "ZeroDivisionError:" in row for row in rows if row)
     assert ["lowering", "frob", "alpha", "18"] in rows
 

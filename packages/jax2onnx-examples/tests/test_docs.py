@@ -125,3 +125,12 @@ def test_the_table_of_wrong_calls_is_the_current_one():
     script = runpy.run_path(str(ROOT / "scripts" / "error_table.py"))
     page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
     assert script["page"]() == page, "run python scripts/error_table.py"
+
+
+def test_the_directory_of_plugins_is_the_current_one():
+    script = runpy.run_path(str(ROOT / "scripts" / "plugin_directory.py"))
+    entries = script["current"]()
+    assert script["directory"](entries) == script["DIRECTORY"].read_text(), "run python scripts/plugin_directory.py"
+    assert script["page"](entries) == script["PAGE"].read_text(), "run python scripts/plugin_directory.py"
+    first_party = {path.name for path in (ROOT / "packages").glob("jax2onnx-*")} - {"jax2onnx-core"}
+    assert first_party <= {entry["distribution"] for entry in entries}

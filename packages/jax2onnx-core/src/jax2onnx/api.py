@@ -24,10 +24,11 @@ from jax2onnx.frontend.memory import memory_explained
 from jax2onnx.frontend.open import open_callable
 from jax2onnx.frontend.specs import parse_inputs
 from jax2onnx.frontend.trace import trace
+from jax2onnx.frontend.unopened import unopened
 from jax2onnx.fusion.fuse import fuse
 from jax2onnx.fusion.records import MadeConstant
 from jax2onnx.fusion.report import report
-from jax2onnx.legalise.legalise import legalise
+from jax2onnx.legalise.legalise import legalise, missing_kernels
 from jax2onnx.lowering.driver import Driver
 from jax2onnx.lowering.model_io import Border
 from jax2onnx.options import (
@@ -58,6 +59,7 @@ from jax2onnx.tidy.subgraphs import stored_bytes
 from jax2onnx.tidy.tidy import tidy
 
 if TYPE_CHECKING:
+    from jax2onnx.errors import MissingPluginWarning
     from jax2onnx.frontend.specs import Inputs
     from jax2onnx.fusion.records import Record
     from jax2onnx.fusion.report import FusionReport
@@ -261,8 +263,12 @@ def export_ir(fn: Any, inputs: _Specs, options: Options | None = None) -> ir.Mod
 def _exported(fn: Any, inputs: _Specs, options: Options) -> _Export:
     """Do all stages of an export, verify the model, and tell the user what there is to tell."""
     export = _Export(fn, inputs, options)
-    for _ in export.stages():
-        pass
+    try:
+        for _ in export.stages():
+            pass
+    finally:
+        for told in export.unopened:
+            warnings.warn(told, stacklevel=5)
     export.verify()
     for message in dict.fromkeys(export.warnings):
         warnings.warn(message, UserWarning, stacklevel=5)
@@ -315,6 +321,7 @@ class _Export:
         warnings: messages to show the user.
         records: what was found, missed and made a constant; None if that was not asked for.
         notes: what flattening has to tell of the program.
+        unopened: warnings of objects whose frameworks' plugins are not in use.
     """
 
     def __init__(self, fn: Any, inputs: _Specs, options: Options) -> None:
@@ -327,6 +334,7 @@ class _Export:
         self.warnings: list[str] = []
         self.records: list[Record] | None = [] if options.explain else None
         self.notes: list[Note] = []
+        self.unopened: list[MissingPluginWarning] = []
 
     def verify(self) -> None:
         """Check that the model is valid ONNX."""
@@ -350,6 +358,7 @@ class _Export:
         registry = loaded.registry()
         facts = registry.facts.with_lowered(options.lowerings or ())
         target = _find_target(options, registry.targets)
+        self.unopened = unopened(self._fn, loaded.without_opener())
         opened, parsed = self._open(loaded.hook)
         carry = exporting(lambda node: loaded.hook.jax2onnx_carry(target=node))
         with carry, explained(self._fn, opened, parsed):
@@ -373,11 +382,12 @@ class _Export:
             preparer=preparer,
             describe_plugin=loaded.describe,
             problems=loaded.problems,
+            provider=loaded.provider,
             records=self.records,
         )
         with unchecked():
             border = Border(driver.op, parsed, traced, options)
-            border.outputs(driver.run(program, border.operands()))
+            border.outputs(_lowered(driver, program, border.operands()))
             self.model = _assemble(border, driver, options.name or opened.name)
         _refuse_unused(options.lowerings or {}, registry, driver.primitives)
         told = [note.message for note in self.notes if isinstance(note, Warned)]
@@ -422,6 +432,20 @@ class _Export:
             return fuse(program, fusions, facts, opset=self._options.opset, exclude=exclude, explain=records)
 
         return find
+
+
+def _lowered(driver: Driver, program: Program, operands: Sequence[ir.Value]) -> list[ir.Value]:
+    """Emit a program; if a part of it cannot be converted, tell which nodes of the rest have no kernel, too."""
+    try:
+        return driver.run(program, operands)
+    except ConversionError as error:
+        if not driver.unsupported or driver.target is None:
+            raise
+        functions = driver.outliner.functions
+        graphs = [driver.op.scope.nodes, *functions.values()]
+        opsets = {"": driver.opset} | {domain: 1 for domain, _ in functions}
+        without = missing_kernels(graphs, driver.target, opsets, frozenset(functions))
+        raise ConversionError.together([*driver.unsupported, *without]) from error.__cause__
 
 
 def _assemble(border: Border, driver: Driver, name: str) -> ir.Model:

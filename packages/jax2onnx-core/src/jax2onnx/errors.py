@@ -94,7 +94,7 @@ class ConversionError(Jax2OnnxError):
         """Return the first of some errors, with the others that say something else in its ``others``."""
         distinct = {_text(error): error for error in errors}
         first, *others = distinct.values()
-        first.others = tuple(others[:_MOST_REPORTED])
+        first.others = tuple(others)
         return first
 
     def __str__(self) -> str:
@@ -102,8 +102,10 @@ class ConversionError(Jax2OnnxError):
             return printable(_text(self))
         count = len(self.others) + 1
         texts = [f"{count} places of the program cannot be converted"]
-        for number, error in enumerate((self, *self.others), start=1):
+        for number, error in enumerate((self, *self.others[:_MOST_REPORTED]), start=1):
             texts.append(f"{number}. {_text(error)}")
+        if count > _MOST_REPORTED + 1:
+            texts.append(f"and {count - _MOST_REPORTED - 1} more; `jax2onnx list-plugins --missing` lists all")
         return printable("\n".join(texts))
 
 
@@ -137,7 +139,30 @@ class DimensionError(TraceError):
 
 
 class UnsupportedPrimitiveError(ConversionError):
-    """No lowering is registered for a primitive."""
+    """No lowering is registered for a primitive.
+
+    Args:
+        what: what went wrong, in one sentence.
+        where: the user's own source line, if known.
+        plugin: name and version of the plugin whose rule was running, if any.
+        remedy: what the user can do about it.
+        primitive: the primitive's name.
+        distribution: the distribution to install for it; empty if none is known.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        plugin: str | None = None,
+        remedy: str | None = None,
+        primitive: str = "",
+        distribution: str = "",
+    ) -> None:
+        super().__init__(what, where=where, plugin=plugin, remedy=remedy)
+        self.primitive = primitive
+        self.distribution = distribution
 
 
 class UnsupportedCaseError(ConversionError):
@@ -194,3 +219,18 @@ class CheckError(Jax2OnnxError, AssertionError):
 
 class PictureError(Jax2OnnxError):
     """The picture of a model could not be drawn."""
+
+
+class MissingPluginWarning(UserWarning):
+    """The program uses objects of a framework, and no plugin that opens them is in use.
+
+    Args:
+        message: what it means, and the remedy.
+        framework: the framework's package.
+        distribution: the distribution to install; empty if it is installed and not in use.
+    """
+
+    def __init__(self, message: str, *, framework: str, distribution: str = "") -> None:
+        super().__init__(message)
+        self.framework = framework
+        self.distribution = distribution

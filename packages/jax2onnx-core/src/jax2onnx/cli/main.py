@@ -7,19 +7,30 @@ import json
 import sys
 import time
 import traceback
-import warnings
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from jax2onnx.cli.arguments import arrange_inputs, find_object, input_as_in_jax, require_no_input, require_no_module
 from jax2onnx.cli.examples import examples
 from jax2onnx.cli.new_plugin import new_plugin
+from jax2onnx.cli.plugins import list_plugins
+from jax2onnx.cli.shared_options import (
+    CALL,
+    COMPARISON,
+    DEBUG,
+    FILE,
+    JSON,
+    MODEL,
+    SHARED,
+    SOURCE,
+    repeated,
+    with_options,
+)
 from jax2onnx.cli.terminal import brief, progress, say, shown_warnings, table
-from jax2onnx.cli.values import images, named_specs, read_batch, read_sizes, split_name, static_values
+from jax2onnx.cli.values import read_batch, split_name
 from jax2onnx.errors import ConversionError, Jax2OnnxError, described_error
 from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, STAGES, SharedOptions
 from jax2onnx.plugin.owner import require_sole_owner
@@ -30,112 +41,8 @@ if TYPE_CHECKING:
     from jax2onnx.checking.compare import CheckReport
     from jax2onnx.fusion.report import FusionReport
     from jax2onnx.options import CheckOptions, ExportOptions, Stage
-    from jax2onnx.plugin.loader import LoadedPlugins
 
 __all__ = ["cli", "main"]
-
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-_FILE = click.Path(dir_okay=False, path_type=Path)
-_EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-_MODEL = click.argument("model", type=_EXISTING_FILE)
-_SOURCE = click.argument("source", metavar="MODULE:OBJECT")
-_DEBUG = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-
-_Add: TypeAlias = Callable[[_F], _F]
-"""A decorator that adds an option to a command."""
-
-
-def _repeated(*names: str, metavar: str, text: str, **settings: Any) -> _Add[Any]:
-    return click.option(*names, multiple=True, metavar=metavar, help=f"{text}; may repeat.", **settings)
-
-
-_CALL = click.option("--call", is_flag=True, help="OBJECT is a function without arguments that makes the callable.")
-_SHARED = (
-    _repeated(
-        "--input-param",
-        "input_params",
-        metavar="NAME=SPEC",
-        callback=named_specs,
-        text="A keyword argument that is an input of the model",
-    ),
-    _repeated(
-        "--static",
-        metavar="NAME=VALUE",
-        callback=static_values,
-        text="An argument that is a Python value and no input, e.g. train=False",
-    ),
-    _repeated(
-        "--constraint",
-        "--constraints",
-        "constraints",
-        metavar="EXPR",
-        text="A condition on symbolic dims, e.g. 'T >= 4'",
-    ),
-    click.option(
-        "--state",
-        type=click.Choice(("drop", "io")),
-        default="drop",
-        help="Drop the updates of the module's state, or make it inputs and outputs.",
-    ),
-    click.option("--training", is_flag=True, help="Training behaviour (default: inference)."),
-    _repeated(
-        "--nchw-input",
-        "inputs_as_nchw",
-        metavar="NAME",
-        callback=images,
-        text="An input that is channels-last in JAX and channels-first in the model, '*' for all images",
-    ),
-    _repeated(
-        "--nchw-output",
-        "outputs_as_nchw",
-        metavar="NAME",
-        callback=images,
-        text="An output that is channels-last in JAX and channels-first in the model, '*' for all images",
-    ),
-)
-"""Options that export and check share, as ``to_onnx`` and ``check`` do."""
-_COMPARISON = (
-    _repeated(
-        "--size",
-        "--sizes",
-        "sizes",
-        metavar="B=2,T=5",
-        callback=read_sizes,
-        text="Sizes of the symbolic dims to compare at, or one number for all of them",
-    ),
-    _repeated(
-        "--values",
-        metavar="FILE",
-        type=_EXISTING_FILE,
-        text="Inputs to compare on: .npz or .json with an array for each input by its name, .npy for one input",
-    ),
-    click.option("--rtol", type=float, help="Relative tolerance instead of the dtype's."),
-    click.option("--atol", type=float, help="Absolute tolerance instead of the dtype's."),
-    _repeated(
-        "--kind",
-        "kinds",
-        metavar="KIND",
-        type=click.Choice(("ordinary", "moderate", "large", "special")),
-        text="Kind of inputs to draw (default: all)",
-    ),
-    click.option("--seed", type=int, default=0, help="Seed of the drawn inputs."),
-)
-"""Options of a comparison with JAX."""
-
-
-def _with(options: Sequence[_Add[Any]]) -> _Add[Any]:
-    """Return a decorator that adds options to a command, in this order."""
-
-    def add(command: _F) -> _F:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -171,7 +78,7 @@ def _error_report(error: Exception) -> dict[str, Any]:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="jax2onnx-core", prog_name="jax2onnx", message="%(prog)s %(version)s")
-@_DEBUG
+@DEBUG
 def cli() -> None:
     """Convert JAX programs to ONNX.
 
@@ -183,8 +90,8 @@ def cli() -> None:
 
 
 @cli.command()
-@_SOURCE
-@_repeated(
+@SOURCE
+@repeated(
     "-i",
     "--input",
     "inputs",
@@ -192,7 +99,7 @@ def cli() -> None:
     text="An input, e.g. x=float32[B,30]. It goes to the parameter NAME if there is one; else the order counts and "
     "NAME is what the model calls it. A dict or list is a literal, x={'a': 'int32[B]'}, or in parts, x.a=int32[B]",
 )
-@click.option("-o", "--output", type=_FILE, help="File to write.")
+@click.option("-o", "--output", type=FILE, help="File to write.")
 @click.option(
     "--show",
     type=click.Choice(STAGES),
@@ -208,18 +115,18 @@ def cli() -> None:
     default="marked",
     help="What becomes an ONNX function: what onnx_function marks, or every submodule too.",
 )
-@_repeated(
+@repeated(
     "--lowering", "lowerings", metavar="PRIMITIVE=MODULE:OBJECT", text="A rule for a primitive; it beats every plugin"
 )
 @click.option("--no-fusions", is_flag=True, help="Keep primitives instead of whole functions such as Gelu.")
 @click.option("--fold-batch-norm", is_flag=True, help="Fold batch normalisation into the weights before it.")
 @click.option("--explain", is_flag=True, help="Report functions that were found, and those nearly found and why not.")
 @click.option("--check", "checked", is_flag=True, help="Run the model in onnxruntime and compare it with JAX.")
-@_CALL
-@_with(_SHARED)
-@_with(_COMPARISON)
-@_JSON
-@_DEBUG
+@CALL
+@with_options(SHARED)
+@with_options(COMPARISON)
+@JSON
+@DEBUG
 def export(
     *,
     source: str,
@@ -303,20 +210,20 @@ def _rules(texts: Sequence[str]) -> dict[str, Any] | None:
 
 
 @cli.command()
-@_MODEL
-@_SOURCE
-@_repeated(
+@MODEL
+@SOURCE
+@repeated(
     "-i",
     "--input",
     "inputs",
     metavar="[NAME=]DTYPE[DIMS]",
     text="An input as in export, where the model does not tell (a tuple, an input that it does not use)",
 )
-@_CALL
-@_with(_SHARED)
-@_with(_COMPARISON)
-@_JSON
-@_DEBUG
+@CALL
+@with_options(SHARED)
+@with_options(COMPARISON)
+@JSON
+@DEBUG
 def check(*, model: Path, source: str, inputs: tuple[str, ...], call: bool, as_json: bool, **options: Any) -> None:
     """Run MODEL in onnxruntime and compare it with MODULE:OBJECT in JAX.
 
@@ -362,11 +269,11 @@ def _compare(model: Path, fn: Any, specs: Any, shared: Mapping[str, Any], compar
 
 
 @cli.command()
-@_MODEL
-@_JSON
+@MODEL
+@JSON
 @click.option("--largest", type=click.IntRange(0), default=10, help="How many initializers to list.")
-@click.option("--svg", "picture", type=_FILE, help="Draw the graph to this file.")
-@_DEBUG
+@click.option("--svg", "picture", type=FILE, help="Draw the graph to this file.")
+@DEBUG
 def inspect(*, model: Path, as_json: bool, largest: int, picture: Path | None) -> None:
     """Show inputs, outputs, opset, operators, size and largest initializers of MODEL."""
     from jax2onnx.inspect.summary import format_size, summarise
@@ -393,50 +300,6 @@ def inspect(*, model: Path, as_json: bool, largest: int, picture: Path | None) -
     table((), rows)
 
 
-@cli.command("list-plugins")
-@_JSON
-@click.option(
-    "-v",
-    "--verbose",
-    is_flag=True,
-    help="Also one line per lowering and fusion; this runs the plugins' registration.",
-)
-@_DEBUG
-def list_plugins(*, as_json: bool, verbose: bool) -> None:
-    """Show the plugins found, and why one is not in use."""
-    from jax2onnx.plugin.loader import load
-
-    loaded = load()
-    entries = _entries(loaded) if verbose else []
-    if as_json:
-        report = {"plugins": list(map(asdict, loaded.infos))}
-        if verbose:
-            report["entries"] = [dict(zip(_ENTRY_KEYS, entry, strict=True)) for entry in entries]
-        say(json.dumps(report, indent=2))
-        return
-    rows = []
-    for info in loaded.infos:
-        hooks = [hook.removeprefix("jax2onnx_").removeprefix("register_") for hook in info.hooks]
-        row = (info.name, info.status, info.version, info.distribution, ", ".join(hooks), info.reason)
-        rows.append(row)
-    table(("plugin", "status", "version", "distribution", "provides", "reason"), rows)
-    if verbose:
-        say("")
-        table(("kind", "name", "plugin", "opset from"), entries)
-
-
-_ENTRY_KEYS = ("kind", "name", "plugin", "min_opset")
-
-
-def _entries(loaded: LoadedPlugins) -> list[tuple[str, str, str, str]]:
-    """Return kind, name, plugin and lowest opset of what is registered."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the table shows what the warning would
-        registry = loaded.registry()
-    lowerings = [("lowering", entry.primitive, entry.plugin, str(entry.min_opset)) for entry in registry.lowerings]
-    fusions = [("fusion", fusion.name, fusion.plugin, str(min(fusion.emit))) for fusion in registry.fusions]
-    return lowerings + sorted(fusions)
-
-
 cli.add_command(examples)
+cli.add_command(list_plugins)
 cli.add_command(new_plugin)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import click
 from packaging.utils import canonicalize_name
 
+from jax2onnx.cli.terminal import say
 from jax2onnx.errors import SaveError
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ def new_plugin(*, name: str, folder: Path | None) -> None:
     """
     folder = Path(name) if folder is None else folder
     count = render(name, folder)
-    click.echo(f"{folder}: {count} files")
-    click.echo(f"next: cd {folder} && pip install -e '.[test]' && pytest")
+    say(f"{folder}: {count} files")
+    say(f"next: cd {folder} && pip install -e '.[test]' && pytest")
 
 
 def render(name: str, folder: Path) -> int:

@@ -29,7 +29,7 @@ from jax2onnx.frontend.holders import (
 from jax2onnx.frontend.rebuild import Rebuilder
 from jax2onnx.plugin.naming import callable_name, parameters_of, positional_names
 
-__all__ = ["hidden_objects", "lift_objects"]
+__all__ = ["hidden_objects", "lift_objects", "reached_objects"]
 
 _Recognise: TypeAlias = Callable[[Any], bool]
 
@@ -107,6 +107,29 @@ def hidden_objects(fn: Any, recognise: _Recognise) -> list[str]:
         why = f"it is reached through a {kind}"
         messages += [_warning(name, why) for name in search.objects]
     return messages
+
+
+def reached_objects(fn: Any, recognise: _Recognise) -> list[Any]:
+    """Return the objects that a callable is, is a method of, holds as arguments or reaches otherwise."""
+    inner = fn
+    held: list[Any] = []
+    while isinstance(inner, partial | JITTED):
+        if isinstance(inner, partial):
+            held += [*inner.args, *inner.keywords.values()]
+        inner = inner.func if isinstance(inner, partial) else inner.__wrapped__
+    search = _Search(recognise)
+    if search.leads_further(inner):
+        search.visit(inner, "")
+    search.visit_arguments(inner, held, {})
+    found = list(search.objects.values())
+    held.append(inner.__self__ if isinstance(inner, MethodType) else inner)
+    while held:
+        value = held.pop()
+        if is_container(value):
+            held += [inside for _, inside in held_values(value, "")]
+        elif not isinstance(value, PLAIN) and recognise(value):
+            found.append(value)
+    return found
 
 
 def _warning(what: str, why: str) -> str:

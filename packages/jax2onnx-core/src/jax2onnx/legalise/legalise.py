@@ -35,11 +35,13 @@ from jax2onnx.legalise.short_arrays import lengthen
 from jax2onnx.tidy.subgraphs import bodies
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from jax2onnx.legalise.carriers import Carrier
     from jax2onnx.legalise.schema import Functions
     from jax2onnx.legalise.targets import Target
 
-__all__ = ["legalise"]
+__all__ = ["legalise", "missing_kernels"]
 
 
 def legalise(model: ir.Model, target: Target) -> None:
@@ -59,6 +61,34 @@ def legalise(model: ir.Model, target: Target) -> None:
         _Legaliser(target, function.graph, functions, without, is_function=True).graph(function.graph)
     if without:
         raise ConversionError.together(without)
+
+
+_UNKNOWN = frozenset({None, ir.DataType.UNDEFINED})
+
+
+def missing_kernels(
+    graphs: Iterable[Iterable[ir.Node]], target: Target, opsets: Mapping[str, int], functions: Functions
+) -> list[NoKernelError]:
+    """Return an error for each node of a model that is not complete which the target can execute in no dtype.
+
+    Nodes whose results nothing uses, or whose dtypes are not known, are left out.
+    """
+    if target.kernels is None:
+        return []
+    planner = Planner(target, opsets, functions)
+    errors: list[NoKernelError] = []
+    pending = [node for nodes in graphs for node in nodes]
+    pending.reverse()
+    while pending:
+        node = pending.pop()
+        pending += [inner for body in bodies(node) for inner in reversed(body)]
+        known = all(value is None or value.dtype not in _UNKNOWN for value in (*node.inputs, *node.outputs))
+        if known:
+            try:
+                planner.plan(node)
+            except NoKernelError as error:
+                errors.append(error)
+    return errors
 
 
 @dataclass(frozen=True, slots=True)

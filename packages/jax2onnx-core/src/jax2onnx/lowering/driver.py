@@ -72,6 +72,7 @@ class Driver:
         preparer: prepares what rules express in JAX, and functions that are declined.
         describe_plugin: returns a plugin's name with its version, for messages.
         problems: describes the plugins that are not in use, for messages.
+        provider: returns the distribution to install for a primitive; empty if none is known.
         records: receives the functions that were declined; None if nobody asked.
         warnings: messages to show the user once, at the end.
         primitives: the primitives that a rule was looked for.
@@ -88,6 +89,7 @@ class Driver:
     preparer: Preparer
     describe_plugin: Callable[[str], str] = str
     problems: Callable[[], str] = str
+    provider: Callable[[str], str] = lambda primitive: ""  # noqa: ARG005
     records: list[Record] | None = None
     warnings: list[str] = field(init=False, default_factory=list)
     primitives: set[str] = field(init=False, default_factory=set)
@@ -184,7 +186,9 @@ class Driver:
         self.primitives.add(eqn.primitive)
         entry = self.lowerings.find(eqn.primitive, self.opset)
         if entry is None:
-            return self._unsupported(self._no_lowering(eqn), eqn)
+            values = self._unsupported(self._no_lowering(eqn), eqn)
+            self.unsupported += self._without_rule_inside(eqn)
+            return values
         ctx = self._context(eqn, entry.plugin, derived=derived)
         try:
             return _checked(_apply(entry, ctx, operands), eqn)
@@ -202,6 +206,17 @@ class Driver:
             if isinstance(failed, _UNSUPPORTED):
                 return self._unsupported(failed, eqn)
             raise failed from error
+
+    def _without_rule_inside(self, eqn: Eqn) -> list[ConversionError]:
+        """Return an error for each equation without a rule in the bodies of one that has none itself."""
+        errors = []
+        for body in eqn.bodies:
+            for inner in body.program.eqns:
+                known = inner.is_call or inner.fused is not None
+                if not known and self.lowerings.find(inner.primitive, self.opset) is None:
+                    errors.append(self._no_lowering(inner))
+                errors += self._without_rule_inside(inner)
+        return errors
 
     def _unsupported(self, error: ConversionError, eqn: Eqn) -> list[ir.Value]:
         """Note what cannot be converted; return values to go on with, so that one export finds all such places."""
@@ -312,11 +327,17 @@ class Driver:
         problems = self.problems()
         if problems:
             msg += f" ({problems})"
-        remedy = (
-            "install a plugin that covers it (jax2onnx list-plugins shows what is loaded), "
-            f"or pass lowerings={{{eqn.primitive!r}: rule}}"
+        distribution = self.provider(eqn.primitive)
+        install = "install a plugin that covers it (jax2onnx list-plugins shows what is loaded)"
+        if distribution:
+            install = f"run `pip install {distribution}`, which covers it"
+        return UnsupportedPrimitiveError(
+            msg,
+            where=eqn.where,
+            remedy=f"{install}, or pass lowerings={{{eqn.primitive!r}: rule}}",
+            primitive=eqn.primitive,
+            distribution=distribution,
         )
-        return UnsupportedPrimitiveError(msg, where=eqn.where, remedy=remedy)
 
 
 def _dtype_or_undefined(aval: Any) -> ir.DataType:

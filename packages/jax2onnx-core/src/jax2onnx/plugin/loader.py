@@ -26,6 +26,7 @@ import pluggy
 
 from jax2onnx.errors import PluginConflictError, PluginError, described_error
 from jax2onnx.plugin import hookspecs
+from jax2onnx.plugin.directory import Listed, directory
 from jax2onnx.plugin.hooks import Hooks
 from jax2onnx.plugin.installed import EntryPoint, Installed, entry_points, find
 from jax2onnx.plugin.owner import require_sole_owner
@@ -69,6 +70,7 @@ class PluginInfo:
         status: ``ok``, ``disabled`` (by the user), ``incompatible`` (with this core) or ``broken``.
         reason: why it is not ok.
         hooks: the hooks it implements.
+        requires: the version of core that its distribution requires, such as ``>=0.1,<0.2``; empty if it names none.
     """
 
     name: str
@@ -78,6 +80,7 @@ class PluginInfo:
     status: Status = "ok"
     reason: str = ""
     hooks: tuple[str, ...] = ()
+    requires: str = ""
 
     def __str__(self) -> str:
         plugin = f"{self.name} ({self.distribution} {self.version})"
@@ -133,6 +136,24 @@ class LoadedPlugins:
             if f"{module}.".startswith(f"{package}.") and info.distribution != _EXAMPLES:
                 return self.describe(info.name)
         return None
+
+    def provider(self, primitive: str) -> str:
+        """Return the distribution of the directory that covers a primitive; empty if none does, or it is installed."""
+        installed = {info.distribution for info in self._infos}
+        for listed in directory():
+            if primitive in listed.primitives and listed.distribution not in installed:
+                return listed.distribution
+        return ""
+
+    def without_opener(self) -> dict[Listed, str]:
+        """Return plugins of the directory that open frameworks' objects and are not in use, and why they are not."""
+        found = {(info.name, info.distribution): info for info in self._infos}
+        absent = {}
+        for listed in directory():
+            info = found.get((listed.name, listed.distribution))
+            if listed.frameworks and (info is None or info.status != "ok"):
+                absent[listed] = "" if info is None else str(info)
+        return absent
 
     def registry(self) -> Registry:
         """Return what the plugins in use registered for exports. The first call calls their hooks.
@@ -298,6 +319,7 @@ def _load(names: Collection[str] | None) -> LoadedPlugins:
             distribution=owner.name,
             version=owner.version,
             module=entry.value,
+            requires=str(owner.requires[CORE].specifier) if CORE in owner.requires else "",
         )
         if disabled & {entry.name, owner.name}:
             infos.append(info.refused("disabled", "named by JAX2ONNX_DISABLE_PLUGINS"))

@@ -1,0 +1,130 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import click
+
+from jax2onnx.cli.values import images, named_specs, read_sizes, static_values
+
+__all__ = [
+    "CALL",
+    "COMPARISON",
+    "DEBUG",
+    "EXISTING_FILE",
+    "FILE",
+    "JSON",
+    "MODEL",
+    "SHARED",
+    "SOURCE",
+    "Add",
+    "repeated",
+    "with_options",
+]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+MODEL = click.argument("model", type=EXISTING_FILE)
+SOURCE = click.argument("source", metavar="MODULE:OBJECT")
+DEBUG = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+Add: TypeAlias = Callable[[_F], _F]
+"""A decorator that adds an option to a command."""
+
+
+def repeated(*names: str, metavar: str, text: str, **settings: Any) -> Add[Any]:
+    """Return an option that may be given several times."""
+    return click.option(*names, multiple=True, metavar=metavar, help=f"{text}; may repeat.", **settings)
+
+
+CALL = click.option("--call", is_flag=True, help="OBJECT is a function without arguments that makes the callable.")
+SHARED = (
+    repeated(
+        "--input-param",
+        "input_params",
+        metavar="NAME=SPEC",
+        callback=named_specs,
+        text="A keyword argument that is an input of the model",
+    ),
+    repeated(
+        "--static",
+        metavar="NAME=VALUE",
+        callback=static_values,
+        text="An argument that is a Python value and no input, e.g. train=False",
+    ),
+    repeated(
+        "--constraint",
+        "--constraints",
+        "constraints",
+        metavar="EXPR",
+        text="A condition on symbolic dims, e.g. 'T >= 4'",
+    ),
+    click.option(
+        "--state",
+        type=click.Choice(("drop", "io")),
+        default="drop",
+        help="Drop the updates of the module's state, or make it inputs and outputs.",
+    ),
+    click.option("--training", is_flag=True, help="Training behaviour (default: inference)."),
+    repeated(
+        "--nchw-input",
+        "inputs_as_nchw",
+        metavar="NAME",
+        callback=images,
+        text="An input that is channels-last in JAX and channels-first in the model, '*' for all images",
+    ),
+    repeated(
+        "--nchw-output",
+        "outputs_as_nchw",
+        metavar="NAME",
+        callback=images,
+        text="An output that is channels-last in JAX and channels-first in the model, '*' for all images",
+    ),
+)
+"""Options that export and check share, as ``to_onnx`` and ``check`` do."""
+COMPARISON = (
+    repeated(
+        "--size",
+        "--sizes",
+        "sizes",
+        metavar="B=2,T=5",
+        callback=read_sizes,
+        text="Sizes of the symbolic dims to compare at, or one number for all of them",
+    ),
+    repeated(
+        "--values",
+        metavar="FILE",
+        type=EXISTING_FILE,
+        text="Inputs to compare on: .npz or .json with an array for each input by its name, .npy for one input",
+    ),
+    click.option("--rtol", type=float, help="Relative tolerance instead of the dtype's."),
+    click.option("--atol", type=float, help="Absolute tolerance instead of the dtype's."),
+    repeated(
+        "--kind",
+        "kinds",
+        metavar="KIND",
+        type=click.Choice(("ordinary", "moderate", "large", "special")),
+        text="Kind of inputs to draw (default: all)",
+    ),
+    click.option("--seed", type=int, default=0, help="Seed of the drawn inputs."),
+)
+"""Options of a comparison with JAX."""
+
+
+def with_options(options: Sequence[Add[Any]]) -> Add[Any]:
+    """Return a decorator that adds options to a command, in this order."""
+
+    def add(command: _F) -> _F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
