@@ -43,7 +43,7 @@ ROOMS: dict[str, set[str]] = {
     "checking": {"api", "lowering", "frontend", "plugin", "program", "options", "earlier", "output", *LEAVES},
     "testing": {"checking", "api", "fusion", "frontend", "options", "plugin", "program", *LEAVES},
     "cli": {"testing", "checking", "api", "options", "plugin", "fusion", "inspect", "frontend", "output", "", *LEAVES},
-    "": {"api", "checking", "plugin", *LEAVES},  # jax2onnx/__init__.py, the front door
+    "": {"api", "checking", "frontend", "plugin", *LEAVES},  # jax2onnx/__init__.py, the front door
     "__main__": {"cli"},
 }
 """Room (or module at the top) -> the rooms that it may import, each of them further down."""

@@ -35,7 +35,7 @@ def folder(tmp_path, monkeypatch):
     yield tmp_path
     plugins.reset()
     for name in set(sys.modules) - before:
-        if name.partition(".")[0] in {"mymodels", "my_plugin"}:
+        if name.partition(".")[0] in {"mymodels", "my_plugin", "my_composites"}:
             del sys.modules[name]
 
 
@@ -57,6 +57,7 @@ def write(folder, name, source):
         ((group, entries),) = project["entry-points"].items()
         lines = [f"{k} = {v}" for k, v in entries.items()]
         (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines]))
+        plugins.reset()
 
 
 def run_python(source, namespace):
@@ -101,7 +102,11 @@ def test_blocks(page, folder, capsys):
         elif language == "sh":
             run_shell(source, folder, capsys)
         elif language == "py":
-            assert page.name in {"frameworks.md", "migrating.md"}  # need libraries that tests/frameworks has
+            assert page.name in {
+                "frameworks.md",
+                "migrating.md",
+                "operators.md",
+            }  # need libraries that tests/frameworks has
         else:
             pytest.fail(f"this test does not know how to run {language!r}")
     if page.name == "README.md":

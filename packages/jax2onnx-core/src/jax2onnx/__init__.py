@@ -12,18 +12,31 @@ if TYPE_CHECKING:
     from jax2onnx import errors
     from jax2onnx.api import save_onnx, show, to_onnx
     from jax2onnx.checking.check import allclose, check
+    from jax2onnx.frontend.own_operators import onnx_op
     from jax2onnx.plugin.functions import onnx_function
     from jax2onnx.plugin.hookspecs import hookimpl
 
     __version__: str
 
-__all__ = ["__version__", "allclose", "check", "errors", "hookimpl", "onnx_function", "save_onnx", "show", "to_onnx"]
+__all__ = [
+    "__version__",
+    "allclose",
+    "check",
+    "errors",
+    "hookimpl",
+    "onnx_function",
+    "onnx_op",
+    "save_onnx",
+    "show",
+    "to_onnx",
+]
 
 _HOMES = {
     "allclose": "jax2onnx.checking.check",
     "check": "jax2onnx.checking.check",
     "hookimpl": "jax2onnx.plugin.hookspecs",
     "onnx_function": "jax2onnx.plugin.functions",
+    "onnx_op": "jax2onnx.frontend.own_operators",
     "save_onnx": "jax2onnx.api",
     "show": "jax2onnx.api",
     "to_onnx": "jax2onnx.api",

@@ -29,6 +29,7 @@ from jax2onnx.fusion.fuse import fuse
 from jax2onnx.fusion.records import MadeConstant
 from jax2onnx.fusion.report import report
 from jax2onnx.legalise.legalise import legalise, missing_kernels
+from jax2onnx.lowering.domains import known_to_onnx
 from jax2onnx.lowering.driver import Driver
 from jax2onnx.lowering.model_io import Border
 from jax2onnx.options import (
@@ -46,11 +47,12 @@ from jax2onnx.output.proto import add_weights
 from jax2onnx.output.save import preflight, save
 from jax2onnx.output.sources import portable_sources
 from jax2onnx.output.stream import MOST_BYTES
-from jax2onnx.output.verify import verified
+from jax2onnx.output.verify import Verifier
 from jax2onnx.plugin import loader
 from jax2onnx.plugin.functions import exporting, marked_call
 from jax2onnx.plugin.lowerings import MIN_OPSET
 from jax2onnx.plugin.opening import Opening
+from jax2onnx.plugin.own_operators import ONNX_OP
 from jax2onnx.program.flatten import Note, Warned
 from jax2onnx.program.prepare import FindFunctions, Preparer
 from jax2onnx.program.program import Program
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from jax2onnx.fusion.records import Record
     from jax2onnx.fusion.report import FusionReport
     from jax2onnx.legalise.targets import Target
+    from jax2onnx.lowering.domains import Domains
     from jax2onnx.plugin.fusions import Fusion
     from jax2onnx.plugin.opening import Opened
     from jax2onnx.plugin.registry import Named, Registry
@@ -121,6 +124,7 @@ def to_onnx(
     state: Literal["drop", "io"] = "drop",
     training: bool = False,
     fold_batch_norm: bool = False,
+    domains: Mapping[str, int] | None = None,
     name: str | None = None,
     explain: bool | Callable[[FusionReport], object] = False,
     return_mode: ReturnMode = "proto",
@@ -156,6 +160,8 @@ def to_onnx(
         training: export training behaviour (batch statistics, dropout) instead of inference.
         fold_batch_norm: let the weights of convolutions and products do the work of batch normalisations after them;
             the weights are then not those of the module, and results differ by rounding.
+        domains: domain of operators -> version, for domains that the runtime of the model has and that a plugin's rules
+            use; ``onnx_op`` needs no entry here.
         name: the graph's name.
         explain: True prints, on stderr, which functions were found in the program, which were nearly found and why not,
             which arrays of the model became constants, what was computed at conversion, and what was not since that
@@ -193,6 +199,7 @@ def to_onnx(
         state=state,
         training=training,
         fold_batch_norm=fold_batch_norm,
+        domains=domains,
         name=delivery.name,
         explain=explain,
     )
@@ -335,11 +342,13 @@ class _Export:
         self.records: list[Record] | None = [] if options.explain else None
         self.notes: list[Note] = []
         self.unopened: list[MissingPluginWarning] = []
+        self._domains: frozenset[str] = frozenset()
 
     def verify(self) -> None:
         """Check that the model is valid ONNX."""
         with unchecked():
-            self.proto = verified(self.model, describe_plugin=loader.load().describe)
+            verifier = Verifier(domains=self._domains, own=ONNX_OP, describe_plugin=loader.load().describe)
+            self.proto = verifier.verified(self.model)
 
     def stages(self) -> Iterator[tuple[Stage, Program | ir.Model]]:
         """Do one stage after the other; yield the name and the result of each."""
@@ -359,6 +368,8 @@ class _Export:
         facts = registry.facts.with_lowered(options.lowerings or ())
         target = _find_target(options, registry.targets)
         self.unopened = unopened(self._fn, loaded.without_opener())
+        kernels = () if target is None else target.kernels or ()
+        self._domains = known_to_onnx() | {domain for domain, _ in kernels} | set(options.domains or ())
         opened, parsed = self._open(loaded.hook)
         carry = exporting(lambda node: loaded.hook.jax2onnx_carry(target=node))
         with carry, explained(self._fn, opened, parsed):
@@ -377,6 +388,7 @@ class _Export:
         lowerings = registry.lowerings.with_user(options.lowerings) if options.lowerings else registry.lowerings
         driver = Driver(
             opset=options.opset,
+            domains=options.domains or {},
             target=target,
             lowerings=lowerings,
             preparer=preparer,
@@ -457,16 +469,23 @@ def _assemble(border: Border, driver: Driver, name: str) -> ir.Model:
         border.results,
         nodes=root.nodes,
         initializers=[*border.params, *root.initializers],
-        opset_imports={"": driver.opset} | {domain: 1 for domain, _ in functions},
+        opset_imports={domain: 1 for domain, _ in functions} | driver.op.domains.imports,
         name=name,
     )
     return ir.Model(
         graph,
-        ir_version=onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", driver.opset)]),
+        ir_version=_ir_version(driver.op.domains),
         producer_name="jax2onnx",
         producer_version=_version(),
         functions=list(functions.values()),
     )
+
+
+def _ir_version(domains: Domains) -> int:
+    """Return the oldest version of the format that has the versions of ONNX's own domains."""
+    known = known_to_onnx()
+    used = [onnx.helper.make_opsetid(*item) for item in domains.imports.items() if item[0] in known]
+    return onnx.helper.find_min_ir_version_for(used)
 
 
 @functools.cache

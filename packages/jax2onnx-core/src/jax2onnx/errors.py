@@ -15,6 +15,7 @@
     │   ├── InvalidModelError                 what a rule emitted is not valid ONNX: a bug of that rule
     │   ├── OutOfMemoryError (MemoryError)    there is not enough memory for the conversion
     │   └── NoKernelError                     the target runtime has no kernel and nothing equivalent can be emitted
+    ├── NoReferenceError                      JAX was to compute an ``onnx_op`` that has no reference
     ├── SaveError (OSError)                   the model could not be written
     ├── CheckError (AssertionError)           the exported model disagrees with JAX
     └── PictureError                          the picture of a model could not be drawn
@@ -184,13 +185,20 @@ class InvalidModelError(ConversionError):
         what: what is not valid.
         where: the user's own source line of the node, if known.
         plugin: name and version of the plugin that emitted the node, if any.
+        remedy: what the user can do about it; by default, what they can do about a bug in a rule.
     """
 
-    def __init__(self, what: str, *, where: str | None = None, plugin: str | None = None) -> None:
-        remedy = (
+    def __init__(
+        self, what: str, *, where: str | None = None, plugin: str | None = None, remedy: str | None = None
+    ) -> None:
+        remedy = remedy or (
             "report it: this is a bug in the rule; until it is mended, pass lowerings={primitive: rule} instead of it"
         )
         super().__init__(what, where=where, plugin=plugin, remedy=remedy)
+
+
+class NoReferenceError(Jax2OnnxError, NotImplementedError):
+    """JAX was to compute an operator of the user's, and no ``reference`` says how."""
 
 
 class OutOfMemoryError(ConversionError, MemoryError):

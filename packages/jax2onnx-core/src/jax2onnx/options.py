@@ -18,6 +18,7 @@ from jax2onnx._accepted import (
     none,
     number,
     one_of,
+    path,
     text,
     whole_number,
 )
@@ -25,6 +26,8 @@ from jax2onnx.earlier import SUCCESSORS
 from jax2onnx.errors import InputSpecError
 
 if TYPE_CHECKING:
+    import os
+
     from jax2onnx.fusion.report import FusionReport
 
 __all__ = [
@@ -75,6 +78,7 @@ class ExportOptions(SharedOptions, total=False):
     fusions: bool
     functions: Literal["marked", "modules"]
     fold_batch_norm: bool
+    domains: Mapping[str, int] | None
     name: str | None
     explain: bool | Callable[[FusionReport], object]
 
@@ -88,6 +92,7 @@ class CheckOptions(SharedOptions, total=False):
     atol: float | None
     kinds: Sequence[str]
     seed: int
+    libraries: Sequence[str | os.PathLike[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +114,7 @@ class Options:
     state: Literal["drop", "io"] = "drop"
     training: bool = False
     fold_batch_norm: bool = False
+    domains: Mapping[str, int] | None = None
     name: str | None = None
     explain: bool | Callable[[FusionReport], object] = False
 
@@ -152,6 +158,7 @@ _ACCEPTED: Mapping[str, Accept] = {
     "state": one_of(("drop", "io")),
     "training": flag,
     "fold_batch_norm": flag,
+    "domains": any_of(none, mapping(whole_number, "{'my.domain': 1}")),
     "name": any_of(none, model_name),
     "explain": any_of(call, flag),
     "values": any_of(none, _anything),
@@ -160,6 +167,7 @@ _ACCEPTED: Mapping[str, Accept] = {
     "atol": any_of(none, number),
     "kinds": list_of(text, "['ordinary']"),
     "seed": whole_number,
+    "libraries": list_of(path, "['operators.so']"),
 }
 """Option -> what it accepts. Names of inputs, symbols and targets are looked up where these are known."""
 

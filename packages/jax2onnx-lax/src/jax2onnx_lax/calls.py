@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from jax2onnx.plugin import Facts, expand_hi_primitive, expand_run_state, open_jaxpr
+from jax2onnx.plugin import Facts, composite_name, expand_hi_primitive, expand_run_state, open_jaxpr
 
 if TYPE_CHECKING:
     from jax2onnx.plugin import BoundLowerings
@@ -48,12 +48,17 @@ def register(registry: BoundLowerings) -> None:
     registry.facts(dict.fromkeys(IDENTITIES, Facts(identity=True)))
     registry.facts(
         {
+            "composite": Facts(named=_composite_name),
             "call_hi_primitive": Facts(calls=expand_hi_primitive),
             "run_state": Facts(calls=expand_run_state),
             "shard_map": Facts(calls=_on_one_device),
             "new_ref": Facts(stateful=True),
         }
     )
+
+
+def _composite_name(eqn: Any) -> str:
+    return composite_name(eqn.params["name"], eqn.params["version"])
 
 
 def _on_one_device(eqn: Any) -> tuple[Any, Sequence[Any]] | None:

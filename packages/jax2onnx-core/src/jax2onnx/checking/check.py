@@ -76,6 +76,7 @@ def check(
     atol: float | None = None,
     kinds: Sequence[str] = KINDS,
     seed: int = 0,
+    libraries: Sequence[str | os.PathLike[str]] = (),
     **unknown: Never,
 ) -> CheckReport:
     """Run an exported model in onnxruntime and compare it with JAX.
@@ -99,6 +100,8 @@ def check(
         atol: absolute tolerance instead of the dtype's.
         kinds: the kinds of inputs to draw, of ``ordinary``, ``moderate``, ``large`` and ``special``.
         seed: seed of the drawn inputs.
+        libraries: files with further operators that onnxruntime loads first, such as ``get_library_path()`` of
+            onnxruntime-extensions.
         **unknown: nothing; what is given here is refused.
 
     Returns:
@@ -123,12 +126,13 @@ def check(
         "atol": atol,
         "kinds": kinds,
         "seed": seed,
+        "libraries": libraries,
     }
     refuse_unknown(unknown, CheckOptions.__annotations__)
     check_values(given)
     refuse_nested()
     proto = _read(model)
-    runner = _load(model)
+    runner = _load(model, libraries)
     loaded = plugins.load()
     opening = Opening(training=training, state=state)
     with unchecked():
@@ -229,9 +233,9 @@ def _read(model: Any) -> onnx.ModelProto:
     return proto
 
 
-def _load(model: Any) -> Runner:
+def _load(model: Any, libraries: Sequence[str | os.PathLike[str]]) -> Runner:
     try:
-        return Runner(model)
+        return Runner(model, libraries)
     except RUNTIME_ERRORS as error:
         raise CheckError(f"onnxruntime cannot load the model: {one_line(str(error), _LONGEST)}") from error
 

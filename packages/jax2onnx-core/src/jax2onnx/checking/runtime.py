@@ -42,10 +42,17 @@ class Runner:
 
     Args:
         model: a model, or the path of one (needed above 2 GiB and for external data).
+        libraries: libraries of further operators.
     """
 
-    def __init__(self, model: onnx.ModelProto | str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        model: onnx.ModelProto | str | os.PathLike[str],
+        libraries: Sequence[str | os.PathLike[str]] = (),
+    ) -> None:
         options = onnxruntime.SessionOptions()
+        for library in libraries:
+            options.register_custom_ops_library(os.fspath(library))
         options.log_severity_level = _FATAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # JAX needs the cores in between
         source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else os.fspath(model)

@@ -35,14 +35,14 @@ from jax2onnx.plugin.naming import dotted, parameters_of, path_name, positional_
 from jax2onnx.plugin.trees import refuse_deep
 from jax2onnx.program.lost import reason_without_value
 
-__all__ = ["ACCEPTED", "InputSpec", "Inputs", "described", "parse_inputs"]
+__all__ = ["ACCEPTED", "SYMBOL", "InputSpec", "Inputs", "described", "parse_inputs", "read_spec"]
 
 ACCEPTED = (
     "a shape tuple such as ('B', 30), a string such as 'int32[B,T]', a jax.ShapeDtypeStruct, an array, "
     "or a pytree of these"
 )
 _TYPED = re.compile(r"^\s*(?P<dtype>[a-z]\w*)\s*\[(?P<shape>[^\]]*)\]\s*$")
-_SYMBOL = re.compile(r"[A-Za-z_]\w*(?!\w*\s*\()")
+SYMBOL = re.compile(r"[A-Za-z_]\w*(?!\w*\s*\()")
 _BOUND = re.compile(r"^\s*(?P<dim>.*\S)\s*(?P<operator>>=|<=|==)\s*(?P<number>\d+)\s*$")
 _MOST_SMALL_NUMBERS = 17
 _DIVISIBLE = re.compile(r"^\s*mod\((?P<dim>[^,]+),\s*(?P<by>\d+)\)\s*==\s*0\s*$")
@@ -108,6 +108,7 @@ class Inputs:
         symbols: the names of the symbolic dims.
         warnings: messages to show the user.
         constraints: what holds between symbolic dims, as the user says it.
+        scope: the scope of the symbolic dims.
     """
 
     specs: tuple[InputSpec, ...]
@@ -115,6 +116,7 @@ class Inputs:
     symbols: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
+    scope: Any = None
 
     @property
     def switches(self) -> tuple[int, ...]:
@@ -135,7 +137,7 @@ class Inputs:
             shape = [dims.parse(str(dim) if is_symbolic(dim) else dim) for dim in spec.aval.shape]
             aval = jax.ShapeDtypeStruct(shape, spec.aval.dtype, weak_type=spec.aval.weak_type)
             specs.append(replace(spec, aval=aval))
-        return replace(self, specs=tuple(specs), constraints=constraints)
+        return replace(self, specs=tuple(specs), constraints=constraints, scope=dims.scope)
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the positional and keyword arguments, with specs in the places of arrays."""
@@ -202,7 +204,25 @@ def parse_inputs(
     if input_names is not None:
         specs = _renamed(specs, input_names)
     _check_distinct(spec.name for spec in specs)
-    return Inputs(tuple(specs), tree, tuple(dims.symbols), arranged.warnings, tuple(constraints))
+    return Inputs(tuple(specs), tree, tuple(dims.symbols), arranged.warnings, tuple(constraints), dims.scope)
+
+
+def read_spec(spec: Any) -> tuple[Sequence[Any], Any]:
+    """Return the dims, those that are strings as they are written, and the dtype of one spec, such as ``float32[N,4]``.
+
+    Raises:
+        InputSpecError: it is none.
+    """
+    if isinstance(spec, str):
+        shape: Sequence[Any]
+        shape, dtype = _parse_typed(spec)
+        shape = [int(dim) if dim.isdigit() else dim for dim in shape]
+    elif isinstance(spec, jax.ShapeDtypeStruct):
+        shape, dtype = spec.shape, spec.dtype
+    else:
+        raise InputSpecError(f"{shown(spec)} is no spec; write 'float32[B,4]' or a jax.ShapeDtypeStruct")
+    _check_width(dtype)
+    return shape, dtype
 
 
 def described(aval: Any) -> str:
@@ -388,7 +408,7 @@ def _typed_instead(spec: str) -> str:
     if "=" in spec:
         key, _, value = spec.partition("=")
         return f"give it by name: inputs={{{key.strip()!r}: {value.strip()!r}}}"
-    if _SYMBOL.fullmatch(spec):
+    if SYMBOL.fullmatch(spec):
         return f"write ({spec!r},) for a shape with this dimension, or for example 'float32[{spec}]'"
     return "write for example 'float32[B,30]'"
 
@@ -419,6 +439,11 @@ class _Dims:
         self._anonymous = 0
         self.symbols: dict[str, None] = {}
 
+    @property
+    def scope(self) -> Any:
+        """The scope of the symbols."""
+        return self._users_scope or self._scope
+
     def parse(self, dim: Any) -> Any:
         """Return a dimension as an int or a ``jax.export`` symbolic dimension."""
         if _is_anonymous(dim):
@@ -444,7 +469,7 @@ class _Dims:
         """
         _refuse_empty_ranges(self._constraints)
         known = {*self._written, *self.symbols}
-        named = {text: set(_SYMBOL.findall(text)) for text in self._constraints}
+        named = {text: set(SYMBOL.findall(text)) for text in self._constraints}
         for _ in named:
             for text, names in named.items():
                 if "==" in text and not known.isdisjoint(names):
@@ -456,15 +481,14 @@ class _Dims:
 
     def _parse_expression(self, text: str) -> Any:
         require_simple(text)
-        scope = self._users_scope or self._scope
         try:
-            (dim,) = export.symbolic_shape(text, scope=scope)
+            (dim,) = export.symbolic_shape(text, scope=self.scope)
         except _SYMBOL_ERRORS as error:
             raise InputSpecError(
                 f"the dimension {text!r} is not a symbol or an expression of symbols: {first_line(error)}; "
                 "write for example 'B', '2*B' or 'B + 1'"
             ) from error
-        self._written.update(_SYMBOL.findall(text))
+        self._written.update(SYMBOL.findall(text))
         if is_symbolic(dim):
             self._note(dim)
         else:
@@ -486,7 +510,7 @@ class _Dims:
             raise InputSpecError("symbolic dims of two different scopes; make them in one symbolic_shape scope")
 
     def _note(self, dim: Any) -> None:
-        symbols = _SYMBOL.findall(str(dim))
+        symbols = SYMBOL.findall(str(dim))
         self.symbols.update(dict.fromkeys(symbols))
 
 

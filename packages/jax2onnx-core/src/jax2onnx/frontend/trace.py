@@ -23,11 +23,11 @@ from jax2onnx._compat import (
     users_own,
     with_values_of_references,
 )
-from jax2onnx.errors import DimensionError, TraceError
+from jax2onnx.errors import DimensionError, Jax2OnnxError, TraceError
 from jax2onnx.frontend.concrete import AVOIDABLE, Recording, find_constants, may_need_values
 from jax2onnx.frontend.explain import plugins_named
-from jax2onnx.frontend.over_dims import sizes_may_be_symbolic
 from jax2onnx.frontend.remedies import comparison_remedy, first_line, symbolic_dims_remedy, tracing_remedy
+from jax2onnx.frontend.result_sizes import result_sizes
 from jax2onnx.frontend.switches import call_with_switches
 from jax2onnx.plugin.functions import marked_call
 from jax2onnx.plugin.naming import path_name
@@ -168,6 +168,7 @@ class _Tracing:
         held = map(unsharded, map(jax.typeof, arrays.values()))
 
         def flat(leaves: Sequence[Any]) -> Any:
+            sizes.begin()
             arguments = leaves[: len(names)]
             traced = dict(zip(arrays, leaves[len(names) :], strict=True))
             if treatment is not None:
@@ -187,8 +188,7 @@ class _Tracing:
             return call_with_switches(call, arguments, switches, names)
 
         context = contextlib.nullcontext() if treatment is None else treatment.tracing()
-        sizes = sizes_may_be_symbolic() if self.inputs.symbols else contextlib.nullcontext()
-        with _explained_errors(self.inputs), traceable(), sizes, context:
+        with _explained_errors(self.inputs), traceable(), result_sizes(self.inputs) as sizes, context:
             jaxpr, (result, _) = jax.make_jaxpr(flat, return_shape=True)([*given, *held])
             jaxpr = with_values_of_references(lowered_types(jaxpr))
         notes: list[Note] = []
@@ -252,6 +252,8 @@ def _explained_errors(inputs: Inputs) -> Iterator[None]:
     """Raise JAX's errors as errors that name the user's line and a remedy."""
     try:
         yield
+    except Jax2OnnxError:
+        raise
     except WrittenReference as error:
         raise TraceError(
             "the program writes to a jax.Ref that it does not make itself, and a model has no memory between calls",

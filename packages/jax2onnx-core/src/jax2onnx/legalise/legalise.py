@@ -32,7 +32,7 @@ from jax2onnx.legalise.ort_workarounds import (
 )
 from jax2onnx.legalise.plan import Plan, Planner
 from jax2onnx.legalise.short_arrays import lengthen
-from jax2onnx.tidy.subgraphs import bodies
+from jax2onnx.tidy.subgraphs import bodies, standard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -134,7 +134,7 @@ class _Legaliser:
             if node.attributes.data:
                 for body in bodies(node):
                     self.graph(body)
-            op_type = node.op_type
+            op_type = standard(node)
             for workaround in self._workarounds.get(op_type, ()):
                 workaround(graph, node)
             if op_type in self._late_workarounds:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx_ir import DataType
 
 from jax2onnx.legalise.casts import like
-from jax2onnx.tidy.subgraphs import bodies, every_node
+from jax2onnx.tidy.subgraphs import bodies, every_node, standard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -92,7 +92,7 @@ def keep_choices(graph: ir.Graph, node: ir.Node) -> None:
         return
     for body in bodies(node):
         for inner in list(body):
-            if inner.op_type == "If" and _may_be_constant(inner) and _holds_choice(inner):
+            if standard(inner) == "If" and _may_be_constant(inner) and _holds_choice(inner):
                 _hide_condition(body, inner)
 
 
@@ -103,7 +103,7 @@ def _may_be_constant(choice: ir.Node) -> bool:
 
 
 def _holds_choice(node: ir.Node) -> bool:
-    return any(inner.op_type == "If" for body in bodies(node) for inner in every_node(body))
+    return any(standard(inner) == "If" for body in bodies(node) for inner in every_node(body))
 
 
 def _hide_condition(graph: ir.Graph, choice: ir.Node) -> None:
@@ -235,14 +235,14 @@ def keep_products(graph: ir.Graph, *, is_function: bool, functions: Functions) -
 
 
 def _is_float64_product(node: ir.Node) -> bool:
-    return node.op_type == "MatMul" and node.outputs[0].dtype == DataType.DOUBLE
+    return standard(node) == "MatMul" and node.outputs[0].dtype == DataType.DOUBLE
 
 
 def _below_transposes(graph: ir.Graph, inputs: Iterable[ir.Value], functions: Functions) -> set[ir.Value | None]:
     """Return the values that are computed from transposes, from calls of functions or from the given inputs."""
     reached: set[ir.Value | None] = set(inputs)
     for node in graph:
-        starts = node.op_type == "Transpose" or (node.domain, node.op_type) in functions
+        starts = standard(node) == "Transpose" or (node.domain, node.op_type) in functions
         if starts or not reached.isdisjoint(node.inputs):
             reached.update(node.outputs)
     return reached
@@ -272,7 +272,7 @@ def keep_quotient(graph: ir.Graph, node: ir.Node, arguments: Collection[ir.Value
     quotient = node.outputs[0]
     if quotient.is_graph_output():
         return
-    products = [use for use in quotient.uses() if use.node.op_type == "Mul"]
+    products = [use for use in quotient.uses() if standard(use.node) == "Mul"]
     dividend = node.inputs[0]
     assert dividend is not None
     spoils = quotient.dtype in _WHOLE
@@ -316,7 +316,7 @@ def keep_clip(graph: ir.Graph, node: ir.Node, arguments: Collection[ir.Value], f
         return
     producer = value.producer()
     hidden = value in arguments if producer is None else (producer.domain, producer.op_type) in functions
-    if hidden or (producer is not None and producer.op_type == "Relu"):
+    if hidden or (producer is not None and standard(producer) == "Relu"):
         node.replace_input_with(0, _keep(graph, node, value, before=True))
 
 
@@ -367,6 +367,6 @@ def _varies(value: ir.Value, arguments: Collection[ir.Value]) -> bool:
             if not one.is_initializer():
                 return True
             continue
-        if producer.op_type not in {"Shape", "Size"}:
+        if standard(producer) not in {"Shape", "Size"}:
             waiting += [operand for operand in producer.inputs if operand is not None]
     return False

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.convenience import convert_attribute
 
 from jax2onnx._unique import free_name
+from jax2onnx.lowering.attributes import attribute
+from jax2onnx.lowering.domains import Domains, normal
 from jax2onnx.lowering.signature import signature
 from jax2onnx.plugin.operators import Operators
 from jax2onnx.tidy.initializers import LAZY, ORIGIN
@@ -100,10 +101,18 @@ class Ops(Operators):
         opset: the opset of the model.
         scopes: the graphs under construction, each within the one before; nodes are appended to the last one.
         metadata: what new nodes get as metadata.
+        domains: the domains of the model.
     """
 
-    def __init__(self, opset: int, scopes: list[Scope], metadata: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        opset: int,
+        scopes: list[Scope],
+        metadata: Mapping[str, str],
+        domains: Domains | None = None,
+    ) -> None:
         self.opset = opset
+        self.domains = Domains(opset) if domains is None else domains
         self._scopes = scopes
         self._metadata = metadata
 
@@ -114,7 +123,7 @@ class Ops(Operators):
 
     def tagged(self, metadata: Mapping[str, str]) -> Ops:
         """Return a builder of the same graphs whose nodes carry ``metadata``."""
-        return Ops(self.opset, self._scopes, metadata)
+        return Ops(self.opset, self._scopes, metadata, self.domains)
 
     @contextmanager
     def within(self, scope: Scope) -> Iterator[None]:
@@ -162,13 +171,16 @@ class Ops(Operators):
         domain: str,
     ) -> ir.Node:
         """Append a node whose results have the types that follow from its operands and attributes."""
-        schema = signature(op_type, domain, self.opset)
+        domain = normal(domain)
+        if domain:
+            self.domains.add(domain, op_type)
+        schema = signature(op_type, domain, self.domains.version(domain))
         bound = dict(schema.fixed)
         values = self._values(schema, inputs, bound)
         converted = {}
-        for name, attribute in attributes.items():
-            if attribute is not None:
-                converted[name] = convert_attribute(name, attribute, schema.attributes[name])
+        for name, value in attributes.items():
+            if value is not None:
+                converted[name] = attribute(op_type, name, value, schema.attributes)
         types = schema.result_types(bound, converted, outputs)
         node = ir.Node(
             domain,
@@ -180,6 +192,16 @@ class Ops(Operators):
         )
         self.scope.nodes.append(node)
         return node
+
+    def use(self, domain: str, version: int) -> None:
+        """Import a version of a domain into the model."""
+        self.domains.use(domain, version)
+
+    def fixed_dtypes(self, op_type: str, domain: str, count: int) -> list[ir.DataType | None]:
+        """Return, for so many inputs of an operator, the dtype of each that takes one dtype only; else None."""
+        domain = normal(domain)
+        schema = signature(op_type, domain, self.domains.version(domain))
+        return [schema.fixed.get(variable) for variable in schema.variables(count)]
 
     def call(
         self,

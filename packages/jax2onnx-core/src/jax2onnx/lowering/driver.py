@@ -23,7 +23,8 @@ from jax2onnx.errors import (
 from jax2onnx.frontend.remedies import comparison_remedy, first_line
 from jax2onnx.fusion.records import Declined
 from jax2onnx.lowering.builder import Ops, Scope
-from jax2onnx.lowering.dims import Dims
+from jax2onnx.lowering.dims import Dims, find_sources
+from jax2onnx.lowering.domains import Domains
 from jax2onnx.lowering.outline import Outliner
 from jax2onnx.plugin.context import LoweringContext, Reshaped, ir_dtype, stamp
 from jax2onnx.plugin.fusions import Decline
@@ -67,6 +68,7 @@ class Driver:
 
     Attributes:
         opset: the opset to emit.
+        domains: the domains that the user names, with their versions.
         target: the runtime the model is for; None for plain ONNX.
         lowerings: the rules.
         preparer: prepares what rules express in JAX, and functions that are declined.
@@ -87,6 +89,7 @@ class Driver:
     target: Target | None
     lowerings: Lowerings
     preparer: Preparer
+    domains: Mapping[str, int] = field(default_factory=dict)
     describe_plugin: Callable[[str], str] = str
     problems: Callable[[], str] = str
     provider: Callable[[str], str] = lambda primitive: ""  # noqa: ARG005
@@ -100,7 +103,7 @@ class Driver:
     outliner: Outliner = field(init=False)
 
     def __post_init__(self) -> None:
-        self.op = Ops(self.opset, [Scope()], {})
+        self.op = Ops(self.opset, [Scope()], {}, Domains(self.opset, self.domains))
         self.outliner = Outliner(self.opset, self.run)
 
     def run(
@@ -146,8 +149,16 @@ class Driver:
         for eqn in program.eqns:
             inputs = [self._read(env, atom) for atom in eqn.inputs]
             results = self._equation(eqn, inputs, derived=derived)
+            if eqn.facts.new_sizes:
+                self._note_sizes(eqn, results)
             env.update(zip(eqn.outputs, results, strict=True))
         return [self._read(env, atom) for atom in program.outputs]
+
+    def _note_sizes(self, eqn: Eqn, results: Sequence[ir.Value]) -> None:
+        """Note where the symbolic dims are read that an equation brings."""
+        sources = find_sources(results, [var.aval for var in eqn.outputs])
+        for symbol, source in sources.items():
+            self.op.scope.root.sources.setdefault(symbol, source)
 
     def prepare(self, jaxpr: Any, eqn: Eqn, *, derived: bool) -> Program:
         """Return the prepared program of a closed jaxpr that an equation has, or that is derived from it."""

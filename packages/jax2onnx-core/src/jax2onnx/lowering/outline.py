@@ -85,7 +85,7 @@ class Outliner:
         _rename_taken(hoisted, names)
         inputs += hoisted
         mark = eqn.params["mark"]
-        function = self._function(mark, inputs, outputs, scope.nodes)
+        function = self._function(mark, inputs, outputs, scope.nodes, op)
         return _Definition(function, tuple(passed))
 
     def _function(
@@ -94,6 +94,7 @@ class Outliner:
         inputs: _Values,
         outputs: _Values,
         nodes: Sequence[ir.Node],
+        op: Ops,
     ) -> ir.Function:
         """Return the function with this body; a function of the same mark with an equal body if there is one."""
         body = _BodyKey().graph(inputs, outputs, nodes)
@@ -101,14 +102,15 @@ class Outliner:
         if key in self._by_body:
             return self._by_body[key]
         domain = mark.namespace
-        taken = {name for other, name in self.functions if other == domain}
+        taken = {name for other, name in op.domains.functions | op.domains.operators if other == domain}
         name = free_name(mark.name, taken | CONFUSED_NAMES)
         graph = ir.Graph(inputs, outputs, nodes=nodes, name=name)
         for node in every_node(graph):
-            graph.opset_imports.setdefault(node.domain, 1)
+            graph.opset_imports[node.domain] = op.domains.imports.get(node.domain, 1)
         graph.opset_imports[""] = self._opset
         function = ir.Function(domain, name, graph=graph, attributes=[])
         self.functions[domain, name] = function
+        op.domains.functions.add((domain, name))
         self._by_body[key] = function
         return function
 

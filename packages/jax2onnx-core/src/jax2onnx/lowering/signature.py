@@ -1,15 +1,14 @@
-"""The types of a node's results, as far as ONNX's schema derives them from its operands and attributes."""
+"""The types of a node's results, as far as the operator's schema derives them from its operands and attributes."""
 
 from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import onnx
 import onnx_ir as ir
 
-from jax2onnx.errors import OpsetError
+from jax2onnx.lowering.domains import find_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,17 +32,19 @@ class Signature:
 
     Attributes:
         op_type: the operator.
+        domain: its domain.
         inputs: the type variables of the inputs.
         outputs: the type variables of the outputs.
         fixed: the dtypes of those variables that allow one dtype only.
-        attributes: the types of the attributes.
+        attributes: the types of the attributes; None if nobody knows the operator.
     """
 
     op_type: str
+    domain: str
     inputs: _Variables
     outputs: _Variables
     fixed: Mapping[str, ir.DataType]
-    attributes: Mapping[str, ir.AttributeType]
+    attributes: Mapping[str, ir.AttributeType] | None
 
     def variables(self, count: int) -> _Variables:
         """Return the type variables of so many operands."""
@@ -62,7 +63,9 @@ class Signature:
             attributes: the attributes of the node.
             count: the number of results.
         """
-        if self.op_type in _BODIES:
+        if self.attributes is None:
+            return [None] * count
+        if self.op_type in _BODIES and not self.domain:
             attribute, skipped = _BODIES[self.op_type]
             body = attributes[attribute].as_graph()
             results = body.outputs[skipped:]
@@ -96,16 +99,15 @@ def _repeated(variables: _Variables, count: int) -> _Variables:
 
 
 @functools.cache
-def signature(op_type: str, domain: str, opset: int) -> Signature:
-    """Return the signature of an operator at an opset.
+def signature(op_type: str, domain: str, version: int) -> Signature:
+    """Return the signature of an operator; one that allows anything if nobody knows its domain.
 
     Raises:
-        OpsetError: the opset has no such operator.
+        OpsetError: the domain is known, and has no such operator at this version.
     """
-    try:
-        schema = onnx.defs.get_schema(op_type, opset, domain)
-    except onnx.defs.SchemaError as error:
-        raise _no_operator(op_type, domain, opset) from error
+    schema = find_schema(op_type, domain, version)
+    if schema is None:
+        return Signature(op_type, domain, ("",), (), {}, None)
     inputs = _variables(schema.inputs)
     outputs = _variables(schema.outputs)
     allowed = {c.type_param_str: c.allowed_type_strs for c in schema.type_constraints}
@@ -119,23 +121,15 @@ def signature(op_type: str, domain: str, opset: int) -> Signature:
     for name, attribute in schema.attributes.items():
         kind = str(attribute.type).rpartition(".")[2]
         attributes[name] = ir.AttributeType[kind]
-    return Signature(op_type, inputs, outputs, fixed, attributes)
+    return Signature(op_type, domain, inputs, outputs, fixed, attributes)
 
 
-def _variables(formals: Iterable[onnx.defs.OpSchema.FormalParameter]) -> _Variables:
-    return tuple(formal.type_str for formal in formals)
+def _variables(formals: Iterable[Any]) -> _Variables:
+    """Return the types of formal parameters, whose classes in onnx and in onnxruntime name them differently."""
+    return tuple(formal.type_str if hasattr(formal, "type_str") else formal.typeStr for formal in formals)
 
 
 def _dtype(type_str: str) -> ir.DataType | None:
     """Return the dtype of ``tensor(int64)``; None for a sequence, an optional or a type variable."""
     name = type_str.removeprefix("tensor(").removesuffix(")")
     return ir.DataType.__members__.get(name.upper())
-
-
-def _no_operator(op_type: str, domain: str, opset: int) -> OpsetError:
-    needs = "ONNX has no such operator"
-    if onnx.defs.has(op_type, domain):
-        newest = onnx.defs.get_schema(op_type, domain=domain)
-        needs = f"the newest form came with opset {newest.since_version}"
-    what = f"operator {op_type} does not exist in opset {opset}"
-    return OpsetError(what, remedy=f"ask for a newer opset=; {needs}")

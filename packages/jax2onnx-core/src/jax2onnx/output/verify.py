@@ -8,6 +8,7 @@ do not contradict each other. The checker gets the model without weights: it tak
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import onnx
@@ -17,11 +18,11 @@ from jax2onnx.output.proto import without_weights
 from jax2onnx.tidy.subgraphs import bodies, every_node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     import onnx_ir as ir
 
-__all__ = ["verified"]
+__all__ = ["Verifier"]
 
 _NODES = re.compile(r"(?:[Nn]ame: ?|[Nn]ode ?\()([^\s(),]+)")
 """How the checker's messages name nodes. Those that hold a node are named before it, or after it as the context."""
@@ -40,28 +41,63 @@ _ERRORS: tuple[type[Exception], ...] = (
 )
 
 
-def verified(model: ir.Model, *, describe_plugin: Callable[[str], str] = str) -> onnx.ModelProto:
-    """Check a model; return it without its weights.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verifier:
+    """Judges models.
 
-    Args:
-        model: the model.
+    Attributes:
+        domains: the domains whose operators a runtime has.
+        own: what emits the nodes that the user asks for by name, which may be of any domain.
         describe_plugin: returns a plugin's name with its version.
-
-    Raises:
-        InvalidModelError: the model is not valid; the message names the node, the user's line and the plugin.
     """
-    for node in _nodes(model):
-        if any(value is not None and value.name is None for value in node.inputs):
-            # onnx-ir does not write such a model.
-            raise _invalid("an input is no value of the model", node, describe_plugin)
-    proto = without_weights(model)
-    try:
-        onnx.checker.check_model(proto.SerializeToString(), full_check=True)
-    except _ERRORS as error:
-        _refuse_deep(model)
-        message = str(error)
-        raise _invalid(message, _node(message, model), describe_plugin) from error
-    return proto
+
+    domains: Collection[str]
+    own: str = ""
+    describe_plugin: Callable[[str], str] = str
+
+    def verified(self, model: ir.Model) -> onnx.ModelProto:
+        """Check a model; return it without its weights.
+
+        Raises:
+            InvalidModelError: the model is not valid; the message names the node, the user's line and the plugin.
+        """
+        functions = {(function.domain, function.name) for function in model.functions.values()}
+        for node in _nodes(model):
+            if node.domain and node.domain not in self.domains:
+                self._check_domain(node, functions)
+            if any(value is not None and value.name is None for value in node.inputs):
+                # onnx-ir does not write such a model.
+                raise self._invalid("an input is no value of the model", node)
+        proto = without_weights(model)
+        try:
+            onnx.checker.check_model(proto.SerializeToString(), full_check=True)
+        except _ERRORS as error:
+            _refuse_deep(model)
+            message = str(error)
+            raise self._invalid(message, _node(message, model)) from error
+        return proto
+
+    def _check_domain(self, node: ir.Node, functions: Collection[tuple[str, str]]) -> None:
+        """Raise an error for a node of a domain that no runtime is known to have, and the user does not ask for."""
+        is_own = node.metadata_props.get("jax2onnx.plugin") == self.own
+        is_function = (node.domain, node.op_type) in functions
+        if not is_own and not is_function:
+            error = self._invalid(f"no runtime is known to have the domain {node.domain!r}", node)
+            error.remedy = f"pass domains={{{node.domain!r}: 1}} if the runtime that loads the model has it"
+            raise error
+
+    def _invalid(self, message: str, node: ir.Node | None) -> InvalidModelError:
+        lines = " ".join(message.partition("==> Context")[0].split())
+        what = f"the model that was made is not valid ONNX: {lines}"
+        if node is None:
+            return InvalidModelError(what)
+        plugin = node.metadata_props.get("jax2onnx.plugin")
+        return InvalidModelError(
+            f"{node.op_type}: {what}",
+            where=node.metadata_props.get("jax2onnx.source"),
+            plugin=None if plugin is None else self.describe_plugin(plugin),
+            remedy=f"mend the call of {plugin} there" if plugin and plugin == self.own else None,
+        )
 
 
 def _refuse_deep(model: ir.Model) -> None:
@@ -79,19 +115,6 @@ def _refuse_deep(model: ir.Model) -> None:
                 where=outer[0].metadata_props.get("jax2onnx.source"),
                 remedy="mark an inner part with onnx_function: a function is not nested in what calls it",
             )
-
-
-def _invalid(message: str, node: ir.Node | None, describe_plugin: Callable[[str], str]) -> InvalidModelError:
-    lines = " ".join(message.partition("==> Context")[0].split())
-    what = f"the model that was made is not valid ONNX: {lines}"
-    if node is None:
-        return InvalidModelError(what)
-    plugin = node.metadata_props.get("jax2onnx.plugin")
-    return InvalidModelError(
-        f"{node.op_type}: {what}",
-        where=node.metadata_props.get("jax2onnx.source"),
-        plugin=None if plugin is None else describe_plugin(plugin),
-    )
 
 
 def _node(message: str, model: ir.Model) -> ir.Node | None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         special_function,
     )
     from jax2onnx.legalise.targets import Target
+    from jax2onnx.plugin.composites import composite_name
     from jax2onnx.plugin.context import LoweringContext, ir_dtype
     from jax2onnx.plugin.examples import Example
     from jax2onnx.plugin.functions import is_outlined, marked_name, outline_class
@@ -77,6 +78,7 @@ __all__ = [
     "bit_hashes",
     "blind",
     "canonical",
+    "composite_name",
     "evaluate",
     "expand_as_defined",
     "expand_by",
@@ -117,6 +119,7 @@ _MODULES = (
     "plugin.registry",
     "plugin.operators",
     "plugin.fusions",
+    "plugin.composites",
     "plugin.opening",
     "plugin.naming",
     "plugin.functions",

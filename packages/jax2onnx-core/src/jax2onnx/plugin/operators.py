@@ -17,6 +17,9 @@ __all__ = ["Operators"]
 class Operators(ABC):
     """The node builder. Any ONNX operator is a method: ``op.Gather(x, i, axis=1)`` appends a node, returns its result.
 
+    Operators of another domain are emitted by name: ``op.emit(name, x, domain="com.microsoft")``. Where nobody
+    knows the operator, a result has no dtype until the rule sets it (``y.dtype = x.dtype``) or returns it.
+
     Inputs are ``ir.Value``, numpy arrays, None for an optional input left out, or Python scalars, which take the dtype
     of the operands they must agree with. Attributes are keywords; one that is None is left out.
 
@@ -46,6 +49,14 @@ class Operators(ABC):
         domain: str,
     ) -> ir.Node:
         """Append a node."""
+
+    @abstractmethod
+    def use(self, domain: str, version: int) -> None:
+        """Import a version of a domain into the model. Without it, the version is 1, or the user's ``domains=``."""
+
+    @abstractmethod
+    def fixed_dtypes(self, op_type: str, domain: str, count: int) -> list[ir.DataType | None]:
+        """Return, for so many inputs of an operator, the dtype of each that takes one dtype only; else None."""
 
     @abstractmethod
     def call(self, domain: str, name: str, inputs: Sequence[ir.Value], outputs: int) -> list[ir.Value]:

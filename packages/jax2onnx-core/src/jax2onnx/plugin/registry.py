@@ -148,6 +148,30 @@ class BoundLowerings:
         if self._facts.lowered is not None:
             self._facts.lowered.add(primitive)
 
+    def composite(
+        self,
+        name: str,
+        rule: Callable[..., Any],
+        *,
+        version: int = 0,
+        min_opset: int = MIN_OPSET,
+        override: bool = False,
+    ) -> None:
+        """Register a rule for one ``jax.lax.composite``, by its name and version.
+
+        The rule gets the operands, and the composite's attributes as keywords. Where it raises
+        :class:`~jax2onnx.plugin.Decline`, and for an older opset, the composite's body is converted.
+
+        Raises:
+            PluginConflictError: another plugin has registered the same composite and opset.
+        """
+        from jax2onnx.plugin import composites
+
+        key = composites.composite_name(name, version)
+        self.add(key, composites.composite(rule), min_opset=min_opset, override=override)
+        if min_opset > MIN_OPSET and self._store.find(key, MIN_OPSET) is None:
+            self.add(key, composites.composite(None))
+
     def facts(self, facts: Mapping[str, Facts], *, override: bool = False) -> None:
         """Register facts about primitives, by name; those of one primitive may be registered bit by bit.
 
@@ -180,6 +204,7 @@ class Registry:
 
     def __init__(self) -> None:
         from jax2onnx.legalise import targets
+        from jax2onnx.plugin import own_operators
 
         self.facts = FactTable(lowered=set())
         self.lowerings = Lowerings()
@@ -188,6 +213,9 @@ class Registry:
         for name in targets.names():
             if target := targets.load(name):
                 self.targets.add(target)
+        own = BoundLowerings(self.lowerings, self.facts, own_operators.ONNX_OP)
+        own.add(own_operators.ONNX_OP, own_operators.lower)
+        own.facts({own_operators.ONNX_OP: own_operators.FACTS})
 
     def bound(self, plugin: str) -> dict[str, Any]:
         """Return, for each hook, what one plugin's implementation of it is called with."""

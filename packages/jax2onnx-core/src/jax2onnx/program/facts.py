@@ -88,7 +88,10 @@ class Facts:
             another dtype.
         size: its result is the size of a dimension.
         effect: it matters even if nobody reads its results.
+        new_sizes: its results may have symbolic dims that no operand has.
         identity: it returns its operands (a function of the jaxpr's equation: only where that returns True).
+        named: returns, of the jaxpr's equation, the name under which a rule for just this equation may be registered,
+            as for one composite among all.
         calls: it only calls a jaxpr: the params that may hold it (the name changes between jax releases), or a
             function of the jaxpr's equation that finds it.
         border: its operands and results take the form that the borders of its jaxprs have.
@@ -124,7 +127,9 @@ class Facts:
     scalar: Literal["", "broadcast", "convert"] = ""
     size: bool = False
     effect: bool = False
+    new_sizes: bool = False
     identity: bool | Callable[[Any], bool] = False
+    named: Callable[[Any], str] | None = None
     calls: Sequence[str] | FindCall = ()
     border: bool = False
     bodies: Callable[[Params], Sequence[Any]] | None = None
@@ -196,6 +201,13 @@ class FactTable:
     def is_lowered(self, primitive: str) -> bool:
         """Return whether the primitive has a lowering."""
         return self.lowered is None or primitive in self.lowered
+
+    def name_of(self, eqn: Any) -> str:
+        """Return the name of a jaxpr's equation: its primitive's, or its own if a lowering has that."""
+        name: str = eqn.primitive.name
+        named = self.of(name).named
+        own = None if named is None else named(eqn)
+        return own if own is not None and own in (self.lowered or ()) else name
 
     def with_lowered(self, primitives: Iterable[str]) -> FactTable:
         """Return the table for an export in which these primitives have a lowering, whatever is registered of them."""

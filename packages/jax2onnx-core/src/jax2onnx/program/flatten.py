@@ -230,7 +230,7 @@ class _Writer:
 
     def _equation(self, eqn: Any, values: list[Value]) -> Sequence[Value]:
         """Write what an equation does; return the values of its results."""
-        name = eqn.primitive.name
+        name = self.flattener.facts.name_of(eqn)
         facts = self.flattener.facts.of(name)
         if facts.identity is True:
             return values
@@ -346,7 +346,7 @@ class _Writer:
     def _needs_definition(self, eqn: Any, facts: Facts) -> bool:
         """Return whether nothing is known of a primitive by which an equation could be lowered."""
         is_known = facts.on_complex is not None or facts.on_keys is not None
-        return not is_known and not self.flattener.facts.is_lowered(eqn.primitive.name)
+        return not is_known and not self.flattener.facts.is_lowered(self.flattener.facts.name_of(eqn))
 
     def _defined(
         self,

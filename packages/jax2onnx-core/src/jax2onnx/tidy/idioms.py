@@ -19,6 +19,7 @@ from jax2onnx.tidy.match_nodes import (
     sizes_of,
     sole_producer,
 )
+from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,7 +176,7 @@ def _count_from_end(node: ir.Node, home: Home) -> None:
 def _wrapped_indices(clip: ir.Node, size: float) -> ir.Value | None:
     """Return ``i`` if ``Where(Less(i, 0), Add(i, size), i)`` is clipped to be at least 0."""
     choice = producer_at(clip, 0)
-    if choice is None or choice.op_type != "Where" or choice.graph is not clip.graph:
+    if choice is None or standard(choice) != "Where" or choice.graph is not clip.graph:
         return None
     if scalar_at(clip, 1) != 0:
         return None
@@ -202,7 +203,7 @@ def _tests_of_bounds(clip: ir.Node) -> list[ir.Node] | None:
     for user, _ in wrapped.uses():
         if user is clip:
             continue
-        if user.op_type != "Equal" or {*user.inputs} != {wrapped, clipped}:
+        if standard(user) != "Equal" or {*user.inputs} != {wrapped, clipped}:
             return None
         tests.append(user)
     return tests

@@ -16,7 +16,7 @@ from jax2onnx.tidy.match_nodes import (
     slice_steps,
     tensor_at,
 )
-from jax2onnx.tidy.subgraphs import bodies
+from jax2onnx.tidy.subgraphs import bodies, standard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,7 @@ def _broadcast_to(operands: list[ir.Shape | None], result: ir.Shape | None) -> b
 
 def is_idle(node: ir.Node) -> bool:
     """Return whether a node returns its first input as it is, such as ``Mul(x[N, 4], 1) [N, 4]``."""
-    returns_input = _IDLE.get(node.op_type)
+    returns_input = _IDLE.get(standard(node))
     return returns_input is not None and returns_input(node)
 
 

@@ -24,7 +24,7 @@ from jax2onnx.tidy.layout_rewrite import Rewriter
 from jax2onnx.tidy.layout_views import View, Views, inverse, view_of
 from jax2onnx.tidy.match_nodes import is_transpose, rank_of
 from jax2onnx.tidy.operators import BROADCASTING
-from jax2onnx.tidy.subgraphs import reads
+from jax2onnx.tidy.subgraphs import reads, standard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -129,7 +129,7 @@ class _Planner:
         view = view_of(transpose)
         producer = view.base.producer()
         region = _Region(saved=1)
-        region.follows_conv = producer is not None and producer.op_type in _CONVOLUTIONS
+        region.follows_conv = producer is not None and standard(producer) in _CONVOLUTIONS
         self._connect(view.base, region)
         self.regions[transpose.outputs[0]] = region
         self.views[transpose.outputs[0]] = self.views.resolve(view)

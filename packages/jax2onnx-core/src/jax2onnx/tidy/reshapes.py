@@ -22,6 +22,7 @@ from jax2onnx.tidy.match_nodes import (
     sole_producer,
 )
 from jax2onnx.tidy.operators import REDUCTIONS, RESHAPES
+from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,7 +91,7 @@ def _keep_dims(node: ir.Node) -> None:
     The ``Unsqueeze`` is then idle.
     """
     reduction = producer_at(node, 0)
-    if reduction is None or reduction.op_type not in REDUCTIONS:
+    if reduction is None or standard(reduction) not in REDUCTIONS:
         return
     result = reduction.outputs[0]
     kept = _kept_shape(reduction)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import ints_at, is_transpose, permutation, producer_at, rank_of
+from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
     from jax2onnx.tidy.initializers import Home
@@ -51,7 +52,7 @@ def turn_vector_products(graph: ir.Graph) -> None:
 def _untransposed(product: ir.Node) -> ir.Value | None:
     """Return the matrix whose transpose is the first operand of a product, with the same ``Cast`` if there is one."""
     before = producer_at(product, 0)
-    if before is None or before.op_type != "Cast":
+    if before is None or standard(before) != "Cast":
         return _swapped(before)
     matrix = _swapped(producer_at(before, 0))
     if matrix is None:

@@ -1,4 +1,4 @@
-"""Subgraphs: the bodies of ``If``, ``Loop`` and ``Scan``, all graphs of a model, and how many bytes a tensor stores."""
+"""Subgraphs: the bodies of ``If``, ``Loop`` and ``Scan``, all graphs of a model; what nodes are, what tensors store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import onnx_ir as ir
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["bodies", "every_node", "graphs", "held_array", "reads", "stored_bytes"]
+__all__ = ["bodies", "every_node", "graphs", "held_array", "reads", "standard", "stored_bytes"]
+
+
+def standard(node: ir.Node) -> str:
+    """Return the operator of a node if it is one of ONNX's default domain, else an empty string.
+
+    Other domains, and functions, may have operators of the same names that mean something else.
+    """
+    return "" if node.domain else node.op_type
 
 
 def bodies(node: ir.Node) -> list[ir.Graph]:

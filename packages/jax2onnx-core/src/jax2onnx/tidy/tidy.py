@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import onnx_ir as ir
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
 from jax2onnx.tidy.batch_norm import fold_batch_norms
@@ -18,14 +19,16 @@ from jax2onnx.tidy.match_nodes import drop
 from jax2onnx.tidy.operators import BROADCASTING, RESHAPES
 from jax2onnx.tidy.reshapes import merge_reshapes, merge_transposes
 from jax2onnx.tidy.runtime_bugs import pad_all_axes, turn_vector_products
-from jax2onnx.tidy.subgraphs import graphs
+from jax2onnx.tidy.subgraphs import every_node, graphs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import onnx_ir as ir
 
 __all__ = ["tidy"]
+
+_DISTINCT = "jax2onnx.distinct"
+"""An attribute that nodes have while repeated ones are removed."""
 
 
 def tidy(model: ir.Model, *, fold_batch_norm: bool = False) -> None:
@@ -43,12 +46,24 @@ def tidy(model: ir.Model, *, fold_batch_norm: bool = False) -> None:
     for home in homes:
         _tidy_home(home, fold_batch_norm=fold_batch_norm)
     restore_names(model.graph)
+    used = {node.domain for home in homes for node in every_node(home.graph)}
+    for domain in set(model.graph.opset_imports) - used - {""}:
+        del model.graph.opset_imports[domain]
 
 
 def _remove_repeated(model: ir.Model, homes: list[Home]) -> None:
-    """Rewrite ``Add(Exp(x[N, 4]), Exp(x))`` to ``Add(y, y)`` with ``y = Exp(x)``."""
+    """Rewrite ``Add(Exp(x[N, 4]), Exp(x))`` to ``Add(y, y)`` with ``y = Exp(x)``.
+
+    Operators of other domains stay, since two of them may have different results, as random numbers are.
+    """
     declared = [value.shape for value in _outputs(homes)]
+    functions = {(function.domain, function.name) for function in model.functions.values()}
+    foreign = [node for node in model.graph if node.domain and (node.domain, node.op_type) not in functions]
+    for number, node in enumerate(foreign):
+        node.attributes.add(ir.AttrInt64(_DISTINCT, number))
     CommonSubexpressionEliminationPass()(model)
+    for node in foreign:
+        node.attributes.pop(_DISTINCT)
     # An output is now the first of equal values, whose shape may be unknown.
     for output, shape in zip(_outputs(homes), declared, strict=True):
         if output.shape is None:
