@@ -1,10 +1,7 @@
-"""Every example of ``jax.numpy``, static and dynamic, with fusions and without."""
+"""The plugin, and every example of ``jax.numpy``, static and dynamic, with fusions and without."""
 
-import pytest
-
-from jax2onnx.testing import Case, cases, run
+from jax2onnx.testing import PluginSuite
 
 
-@pytest.mark.parametrize("case", cases("jnp"), ids=str)
-def test_example(case: Case) -> None:
-    run(case)
+class TestJnp(PluginSuite):
+    plugin = "jnp"

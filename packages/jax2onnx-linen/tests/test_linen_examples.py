@@ -1,10 +1,7 @@
-"""Every example of the plugin, static and dynamic, with fusions and without."""
+"""The plugin, and each of its examples, static and dynamic, with fusions and without."""
 
-import pytest
-
-from jax2onnx.testing import Case, cases, run
+from jax2onnx.testing import PluginSuite
 
 
-@pytest.mark.parametrize("case", cases("linen"), ids=str)
-def test_example(case: Case) -> None:
-    run(case)
+class TestLinen(PluginSuite):
+    plugin = "linen"

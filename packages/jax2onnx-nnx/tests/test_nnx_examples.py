@@ -1,8 +1,6 @@
 """Every example of the plugin, static and dynamic, with fusions and without; and that none of the seed's is missing."""
 
-import pytest
-
-from jax2onnx.testing import Case, cases, run
+from jax2onnx.testing import PluginSuite, cases
 
 SEED = set(
     """
@@ -17,9 +15,8 @@ SEED = set(
 """The cases of flax.nnx that the project carries forward."""
 
 
-@pytest.mark.parametrize("case", cases("nnx"), ids=str)
-def test_example(case: Case) -> None:
-    run(case)
+class TestNnx(PluginSuite):
+    plugin = "nnx"
 
 
 def test_every_case_carried_forward_is_here() -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from jax2onnx.program.represent import represented
     from jax2onnx.testing.exports import assert_exports
     from jax2onnx.testing.plugin_suite import PluginSuite
+    from jax2onnx.testing.suite import Suite, Trial
     from jax2onnx.testing.suites import FusionSuite, OpenerSuite, RuleSuite, TargetSuite
     from jax2onnx.testing.temporary import TemporaryPlugins
 
@@ -43,8 +44,10 @@ __all__ = [
     "RuleSuite",
     "Runner",
     "Sized",
+    "Suite",
     "TargetSuite",
     "TemporaryPlugins",
+    "Trial",
     "assert_exports",
     "cases",
     "check_shapes",
@@ -65,6 +68,7 @@ __all__ = [
 _MODULES = (
     "testing.temporary",
     "testing.exports",
+    "testing.suite",
     "testing.suites",
     "testing.plugin_suite",
     "checking.cases",

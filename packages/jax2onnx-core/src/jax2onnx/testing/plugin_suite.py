@@ -44,7 +44,8 @@ class PluginSuite(Suite):
             yield Trial("light", self._light)
         found = cases(self.plugin, contexts=tuple(self.contexts))
         for case in found:
-            yield Trial(str(case), functools.partial(run, case))
+            group = f"{case.example.context}.{case.example.name}"
+            yield Trial(str(case), functools.partial(run, case), group)
         if not found:
             yield Trial("examples", self._fail_without_examples)
 

@@ -19,10 +19,12 @@ class Trial:
     Attributes:
         name: what is tried; the id of the test.
         run: tries it, and raises an exception if it fails.
+        group: the same for trials that share what JAX compiles, so that one process may run them; empty for none.
     """
 
     name: str
     run: Callable[[], object]
+    group: str = ""
 
     def __str__(self) -> str:
         return self.name
