@@ -9,6 +9,7 @@ import numpy as np
 
 from jax2onnx.plugin import has_zero, is_static, permuted
 from jax2onnx_lax.indexing import as_index, clamped
+from jax2onnx_lax.ranges import are_within
 from jax2onnx_lax.shape import TO_END, cut
 
 if TYPE_CHECKING:
@@ -91,4 +92,6 @@ def _known_start(ctx: LoweringContext, operand: int, full: Any, size: Any) -> in
 def _start(ctx: LoweringContext, start: ir.Value, operand: int, full: Any, size: Any) -> ir.Value:
     """Return a clamped start as int64 of shape ``[1]``."""
     index = as_index(ctx, start, ctx.avals_in[operand].dtype)
-    return ctx.reshape(ctx.cast(clamped(ctx, index, [full - size]), np.int64), (), (1,))
+    limit = full - size
+    within = index if are_within(ctx.ranges(operand), [limit]) else clamped(ctx, index, [limit])
+    return ctx.reshape(ctx.cast(within, np.int64), (), (1,))

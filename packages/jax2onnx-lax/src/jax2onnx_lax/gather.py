@@ -47,7 +47,7 @@ def gather(
     window = _Window(ctx, dimension_numbers, slice_sizes)
     indices = indexing.vectors(ctx, indices)
     # ONNX refuses indices out of bounds and wraps negative ones; JAX clamps them, promised to be in bounds or not.
-    safe = not window.limits or indexing.surely_in_bounds(indices, window.limits)
+    safe = not window.limits or indexing.surely_in_bounds(ctx, indices, window.limits)
     within = indices if safe else indexing.clamped(ctx, indices, window.limits)
     value, axes = window.take(x, within)
     value = indexing.arranged(ctx, value, axes, window.wanted)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from jax2onnx.plugin import is_static, other_axes
+from jax2onnx_lax.ranges import are_within
 from jax2onnx_lax.shape import LARGEST, arange, surely_at_most, transposed
 
 if TYPE_CHECKING:
@@ -78,8 +79,10 @@ def clamped(ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any]) -> i
     return ctx.op.Where(ctx.op.Less(below, zero), zero, below)
 
 
-def surely_in_bounds(indices: ir.Value, limits: Sequence[Any]) -> bool:
-    """Return whether index vectors are constants that all lie in ``[0, limit]``."""
+def surely_in_bounds(ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any]) -> bool:
+    """Return whether index vectors, the second operand, are known to lie all in ``[0, limit]``."""
+    if are_within(ctx.ranges(1), limits):
+        return True
     value = constant(indices)
     if value is None or np.any(value < 0):
         return False

@@ -160,7 +160,7 @@ class _Scatter:
         if has_zero(*self._update_axes.values(), *self._shape):
             return x
         indices = indexing.vectors(ctx, indices)
-        safe = not self._limits or indexing.surely_in_bounds(indices, self._limits)
+        safe = not self._limits or indexing.surely_in_bounds(ctx, indices, self._limits)
         within = indices if safe else indexing.clamped(ctx, indices, self._limits)
         points = list(self._points.values())
         line = ctx.reshape(self._linear(within), points, points or [1])

@@ -116,7 +116,7 @@ def _start(
     first = value.reshape(-1).tolist()
     if mode == GatherScatterMode.CLIP and is_static(*limits):
         first = [min(max(index, 0), limit) for index, limit in zip(first, limits, strict=True)]
-    elif limits and not surely_in_bounds(vectors(ctx, indices), limits):
+    elif limits and not surely_in_bounds(ctx, vectors(ctx, indices), limits):
         return None
     start = [0] * len(shape)
     for d, index in zip(dims, first, strict=True):

@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from jax2onnx.plugin.opening import Carried, Leaves, Opened, Opening, canonical, is_parameter, mode_warning
     from jax2onnx.plugin.operators import Operators
     from jax2onnx.plugin.registry import BoundExamples, BoundFusions, BoundLowerings
+    from jax2onnx.program.bounds import BOOLS, Range, at_most, fitting, joined, limits, lowered, raised, surely_within
     from jax2onnx.program.dims import may_be_zero
     from jax2onnx.program.facts import Facts, Need, blind, telling
     from jax2onnx.program.program import Atom, Const, Eqn
+    from jax2onnx.program.ranges import KnownRanges, limits_of
     from jax2onnx.program.represent import Complex, is_complex
     from jax2onnx.program.shapes import (
         has_zero,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BOOLS",
     "MIN_OPSET",
     "Atom",
     "BoundExamples",
@@ -67,14 +70,17 @@ __all__ = [
     "Facts",
     "Fusion",
     "InconclusiveDimensionOperation",
+    "KnownRanges",
     "Leaves",
     "LoweringContext",
     "Need",
     "Opened",
     "Opening",
     "Operators",
+    "Range",
     "Target",
     "argument_names",
+    "at_most",
     "bit_hashes",
     "blind",
     "canonical",
@@ -84,6 +90,7 @@ __all__ = [
     "expand_by",
     "expand_hi_primitive",
     "expand_run_state",
+    "fitting",
     "has_zero",
     "hookimpl",
     "interpreted_kernel",
@@ -93,8 +100,12 @@ __all__ = [
     "is_parameter",
     "is_static",
     "is_symbolic",
+    "joined",
     "key_implementation",
     "key_name",
+    "limits",
+    "limits_of",
+    "lowered",
     "marked_name",
     "max_dim",
     "may_be_zero",
@@ -104,9 +115,11 @@ __all__ = [
     "other_axes",
     "outline_class",
     "permuted",
+    "raised",
     "sample_gamma",
     "scan_counts",
     "special_function",
+    "surely_within",
     "telling",
     "to_channels_first",
     "to_channels_last",
@@ -125,9 +138,11 @@ _MODULES = (
     "plugin.functions",
     "_compat",
     "legalise.targets",
+    "program.bounds",
     "program.dims",
     "program.facts",
     "program.program",
+    "program.ranges",
     "program.represent",
     "plugin.context",
     "program.shapes",

@@ -21,6 +21,7 @@ from jax2onnx.program.shapes import has_zero, is_static
 if TYPE_CHECKING:
     from jax2onnx.legalise.targets import Target
     from jax2onnx.plugin.operators import Operators
+    from jax2onnx.program.bounds import Range
 
 __all__ = ["LoweringContext", "Reshaped", "graph_input", "ir_dtype", "stamp"]
 
@@ -99,6 +100,13 @@ class LoweringContext:
         """Return the value of the equation's operand if it is a constant, else None."""
         atom = self.eqn.inputs[operand]
         return np.asarray(atom.value) if isinstance(atom, Const) else None
+
+    def ranges(self, operand: int) -> Sequence[Range]:
+        """Return between which bounds the integers of an operand lie: one range, or one for each component (last axis).
+
+        There is none unless the facts of the primitive say that it ``indexes``.
+        """
+        return self.eqn.ranges[operand] if self.eqn.ranges else ()
 
     def sign_of_zero_matters(self) -> bool:
         """Return whether the sign of a zero among the equation's results can change another number."""

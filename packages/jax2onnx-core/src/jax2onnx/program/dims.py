@@ -13,7 +13,7 @@ from jax2onnx.program.shapes import has_zero
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["expression", "inferred_dims", "inserted_ones", "linear", "may_be_zero"]
+__all__ = ["expression", "inferred_dims", "inserted_ones", "linear", "may_be_zero", "never_negative"]
 
 _KEPT = 0
 """In the target of a ``Reshape``: the size of the same dim of the operand."""
@@ -69,8 +69,18 @@ def may_be_zero(dim: Any) -> bool:
 
 def _never_negative(dim: Any) -> bool:
     """Return whether the terms of a dim show that it is at least 0 wherever all symbols are."""
+    if not is_symbolic(dim):
+        return int(dim) >= 0
     coefficients = linear(dim)
     return coefficients is not None and min(coefficients.values()) >= 0
+
+
+def never_negative(dim: Any) -> bool:
+    """Return whether a dim, or a difference of dims, is at least 0 whatever the sizes are, 0 included."""
+    if not is_symbolic(dim):
+        return int(dim) >= 0
+    differences = [dim - bound for bound in (0, *non_negative(dim))]
+    return any(map(_never_negative, differences))
 
 
 def linear(dim: Any) -> Mapping[str, int] | None:

@@ -15,10 +15,12 @@ __all__ = [
     "FactTable",
     "Facts",
     "FindCall",
+    "IdleRule",
     "LargeRule",
     "Maker",
     "Need",
     "Params",
+    "RangeRule",
     "SmallRule",
     "WorkRule",
     "ZeroRule",
@@ -59,6 +61,13 @@ Maker: TypeAlias = Callable[[Any], Callable[..., Any]]
 
 WorkRule: TypeAlias = Callable[[Any, Sequence[float]], float]
 """Returns the steps of an ``Eqn``, given those of each of its bodies."""
+
+RangeRule: TypeAlias = Callable[[Any, Any], tuple[Sequence[Any], Sequence[Sequence[Any]]]]
+"""Returns the ranges of the results of an ``Eqn``, given a ``KnownRanges`` of its operands, and those of the inputs of
+its bodies; None for the range of what is neither integers nor bools."""
+
+IdleRule: TypeAlias = Callable[[Any, Any], int | None]
+"""Returns the operand that the result of an ``Eqn`` is, given a ``KnownRanges``; None if it may be another value."""
 
 FindCall: TypeAlias = Callable[[Any], tuple[Any, Sequence[Any]] | None]
 """Returns the jaxpr, and its constants, that a jaxpr's equation only calls; None where it does more."""
@@ -109,6 +118,10 @@ class Facts:
         large: whether its result may be so large that a small number times it is not small, as that of ``exp`` may; by
             default where an operand may.
         multiplies: it multiplies numbers of its operands with each other.
+        range: between which bounds its results lie, and what its bodies are given; by default what the dtype allows.
+        idle: which operand its result is, by the ranges of its operands; by default none.
+        indexes: its rule asks for the ranges of its operands.
+        joins: returns, of its params, the axis along which it joins its operands.
         carried: returns, of its params, the first operand that is carried from iteration to iteration, and how many.
         permutation: returns, of its params, the permutation by which it transposes its operand.
         transposed: returns the equation whose result is this one's transposed by a permutation (``transposed(eqn,
@@ -143,6 +156,10 @@ class Facts:
     small: SmallRule | None = None
     large: LargeRule | None = None
     multiplies: bool = False
+    range: RangeRule | None = None
+    idle: IdleRule | None = None
+    indexes: bool = False
+    joins: Callable[[Params], int] | None = None
     carried: Callable[[Params], tuple[int, int]] | None = None
     permutation: Callable[[Params], Sequence[int]] | None = None
     transposed: Callable[[Any, Sequence[int]], Any] | None = None

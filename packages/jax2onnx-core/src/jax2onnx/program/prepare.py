@@ -17,6 +17,7 @@ from jax2onnx.program.fold_constants import fold
 from jax2onnx.program.graph import live
 from jax2onnx.program.program import Eqn, Program
 from jax2onnx.program.prune_calls import CallPruner
+from jax2onnx.program.ranges import use_ranges
 from jax2onnx.program.signed_zeros import mark_signs
 from jax2onnx.program.small_results import mark_small
 
@@ -89,7 +90,8 @@ class Preparer:
         pruned = self._pruner.prune(found)
         note = None if derived else self.notes.append
         folded = _through_tree(pruned, functools.partial(fold, note=note))
-        marked = mark_signs(folded, outputs=signed)
+        guarded = use_ranges(folded)
+        marked = mark_signs(guarded, outputs=signed)
         return mark_small(marked, outputs=small)
 
     def _find(self, program: Program, *, exclude: frozenset[str], derived: bool) -> Program:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from jax2onnx._compat import user_frame
 from jax2onnx.program.facts import UNKNOWN, Facts
+
+if TYPE_CHECKING:
+    from jax2onnx.program.bounds import Range
 
 __all__ = ["CALL", "Atom", "Body", "Const", "Eqn", "Fused", "Program", "Var", "WholeFunction", "substitute"]
 
@@ -107,6 +110,7 @@ class Eqn:
             does not serve.
         signed: whether the sign of a zero among the results, or within the bodies, can change another number.
         small: whether a small number among the results changes another one that is not small.
+        ranges: of an equation that indexes, the ranges of each operand, or of each component of its index vectors.
         origin: JAX's own equation; None of what is none in JAX.
     """
 
@@ -122,6 +126,7 @@ class Eqn:
     undefined: Exception | None = None
     signed: bool = False
     small: bool = False
+    ranges: tuple[tuple[Range, ...], ...] = ()
     origin: Any = None
 
     @property
