@@ -216,6 +216,13 @@ def runtime(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def scale(session: nox.Session) -> None:
+    """Export very large programs, write docs/coverage/scale.md (ten minutes); one: `-- --only "cond in cond"`."""
+    _install(session)
+    session.run("python", "scripts/scale.py", *(session.posargs or ["--write"]), env={"JAX_PLATFORMS": "cpu"})
+
+
+@nox.session(python=NEWEST)
 def configurations(session: nox.Session) -> None:
     """Export the examples under every setting of JAX (hours; a part of them: `-- --every 50`), write the table."""
     _install(session, *GROUPS["test"])

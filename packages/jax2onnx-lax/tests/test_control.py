@@ -133,10 +133,19 @@ def test_branches_capture_instead_of_copying() -> None:
     assert all(not a.g.initializer for a in branching.attribute)
 
 
-def test_many_branches() -> None:
-    fn = lambda i, x: lax.switch(i, [lambda v, k=k: v * k for k in range(9)], x)  # noqa: E731 - as a user writes it
-    values = [[np.int32(i), np.ones(3, np.float32)] for i in range(-1, 11)]
-    assert operators(verified(fn, ["int32[]", (3,)], values=values))["If"] == 8
+@pytest.mark.parametrize("count", [8, 9, 70])
+def test_many_branches(count: int) -> None:
+    fn = lambda i, x: lax.switch(i, [lambda v, k=k: v * k for k in range(count)], x)  # noqa: E731 - as a user writes it
+    values = [[np.int32(i), np.ones(3, np.float32)] for i in (-1, 0, 3, count // 2, count - 2, count - 1, count)]
+    assert operators(verified(fn, ["int32[]", (3,)], values=values))["If"] == count - 1
+
+
+def test_an_index_out_of_range_takes_the_last_branch() -> None:
+    def fn(i, x):
+        branches = [jax.make_jaxpr(lambda v, k=k: v * k)(x) for k in range(10)]
+        return lax.cond_p.bind(i, x, branches=tuple(branches))[0]
+
+    verified(fn, ["int32[]", (3,)], values=[[np.int32(i), np.ones(3, np.float32)] for i in (-2, 2, 9, 20)])
 
 
 # -- while and scan --------------------------------------------------------------------------------------------------

@@ -24,6 +24,10 @@ _Platforms: TypeAlias = Sequence[str] | None
 """For which platforms a branch is; None: for all others."""
 
 
+_IN_A_ROW = 8
+"""Branches up to this many are tried one after the other; among more of them, halves are chosen first."""
+
+
 def _bounded(eqn: Eqn, most: int) -> Callable[..., Any]:
     """Return the function that computes a ``while`` in at most so many iterations."""
     return functools.partial(_bounded_loop, eqn.params, most)
@@ -132,15 +136,28 @@ def cond(
     bodies = [functools.partial(ctx.inline, branch, *operands) for branch in branches]
     if len(bodies) == 2:
         return choose(ctx, _nonzero(ctx, index), bodies[1], bodies[0])
+    if len(bodies) > _IN_A_ROW:
+        index = ctx.stamp(ctx.op.Where(ctx.op.Less(index, 0), len(bodies) - 1, index), ())
     return _switch(ctx, index, bodies, 0)
 
 
 def _switch(ctx: LoweringContext, index: ir.Value, bodies: Sequence[_Body], first: int) -> Sequence[ir.Value]:
-    """Choose among the bodies from ``first`` on."""
-    if first == len(bodies) - 1:
-        return bodies[first]()
-    predicate = ctx.stamp(ctx.op.Equal(index, first), ())
-    return choose(ctx, predicate, bodies[first], lambda: _switch(ctx, index, bodies, first + 1))
+    """Choose among bodies, the first of which is that of the index ``first``; any other index takes the last one."""
+    if len(bodies) == 1:
+        return bodies[0]()
+    if len(bodies) <= _IN_A_ROW:
+        predicate = ctx.stamp(ctx.op.Equal(index, first), ())
+        return choose(ctx, predicate, bodies[0], lambda: _switch(ctx, index, bodies[1:], first + 1))
+    # Graphs in one another may not be deep.
+    half = len(bodies) // 2
+    lower, upper = bodies[:half], bodies[half:]
+    predicate = ctx.stamp(ctx.op.Less(index, first + half), ())
+    return choose(
+        ctx,
+        predicate,
+        lambda: _switch(ctx, index, lower, first),
+        lambda: _switch(ctx, index, upper, first + half),
+    )
 
 
 def choose(ctx: LoweringContext, predicate: ir.Value, yes: _Body, no: _Body) -> Sequence[ir.Value]:

@@ -209,7 +209,7 @@ class Driver:
         except ConversionError as error:
             self._locate(error, eqn, entry.plugin)
             raise
-        except Decline:
+        except (Decline, MemoryError, RecursionError):
             raise
         except (Exception, SystemExit) as error:  # the border to the rules of plugins: what they raise is explained
             failed = self._failed(error, eqn, entry.plugin, via_jax=entry.via_jax)
@@ -281,6 +281,8 @@ class Driver:
         except Decline as reason:
             if self.records is not None and not derived:
                 self.records.append(Declined(fused, str(reason)))
+        except (MemoryError, RecursionError):
+            raise
         except (Exception, SystemExit) as error:  # as for the rule of a primitive
             failed = self._failed(error, eqn, fusion.plugin)
             failed.__cause__ = error
