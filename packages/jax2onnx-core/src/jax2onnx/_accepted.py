@@ -23,6 +23,7 @@ __all__ = [
     "list_of",
     "mapping",
     "model_name",
+    "natural_number",
     "nearest",
     "none",
     "number",
@@ -106,6 +107,13 @@ def whole_number(option: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         is_digits = isinstance(value, str) and value.strip().lstrip("-").isdecimal()
         _refuse(option, "an int", value, f"write {option}={int(value)}" if is_digits else "write a whole number")
+
+
+def natural_number(option: str, value: Any) -> None:
+    """Accept an int that is not negative."""
+    whole_number(option, value)
+    if value < 0:
+        _refuse(option, "an int that is not negative", value, f"write {option}={-value} for example")
 
 
 def number(option: str, value: Any) -> None:

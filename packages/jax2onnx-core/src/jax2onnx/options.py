@@ -14,6 +14,7 @@ from jax2onnx._accepted import (
     list_of,
     mapping,
     model_name,
+    natural_number,
     nearest,
     none,
     number,
@@ -135,7 +136,7 @@ class Options:
 
 _names = any_of(none, list_of(model_name, "['x', 'y']"))
 _images = any_of(none, flag, list_of(any_of(whole_number, text), "['x'], or True for every image"))
-_sizes = list_of(any_of(mapping(whole_number, "{'B': 2}"), whole_number), "[1, 3] or [{'B': 2, 'T': 5}]")
+_sizes = list_of(any_of(mapping(natural_number, "{'B': 2}"), natural_number), "[1, 3] or [{'B': 2, 'T': 5}]")
 
 
 def _anything(_option: str, _value: Any) -> None:
@@ -166,7 +167,7 @@ _ACCEPTED: Mapping[str, Accept] = {
     "rtol": any_of(none, number),
     "atol": any_of(none, number),
     "kinds": list_of(text, "['ordinary']"),
-    "seed": whole_number,
+    "seed": natural_number,
     "libraries": list_of(path, "['operators.so']"),
 }
 """Option -> what it accepts. Names of inputs, symbols and targets are looked up where these are known."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hostile_programs
 import jax
 import jax.numpy as jnp
 import models_of_users
@@ -24,6 +25,17 @@ from jax2onnx.cli import main as cli
 from jax2onnx.errors import Jax2OnnxError
 
 COMMAND = "jax2onnx "
+_INTERNAL = "an internal step failed"
+_MODULES = {
+    "broken.py": "import does_not_exist\n",
+    "exits.py": "raise SystemExit(0)\n",
+    "raises.py": "raise BaseException('oh')\n",
+    "interrupts.py": "raise InterruptedError('oh')\n",
+    "syntax.py": "def f(:\n",
+    "nul.py": "f = '\0'\n",
+    "lazy.py": "def __getattr__(name):\n    raise ValueError(name)\n",
+}
+"""Modules that cannot be imported, or that give nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +46,7 @@ class Outcome:
         error: the class of the error: that of an exception, or of a command line ``exit 1`` or ``exit 2``; empty for
             success.
         message: what it said.
-        is_raw: whether an exception is not ours, or a command printed a traceback.
+        is_raw: whether an exception is not ours, or blames us, or a command printed a traceback.
     """
 
     error: str
@@ -45,12 +57,16 @@ class Outcome:
 def prepare(folder: Path) -> dict[str, Any]:
     """Write the files that the calls name into a folder; return the names that Python calls have."""
     shutil.copy(models_of_users.__file__, folder / "models.py")
-    (folder / "broken.py").write_text("import does_not_exist\n")
+    for name, text in _MODULES.items():
+        (folder / name).write_text(text)
+    (folder / "loop.onnx").symlink_to("loop.onnx")
+    np.save(folder / "pickled.npy", np.array([None]), allow_pickle=True)
     np.savez(folder / "right.npz", x=np.ones(3, "float32"))
     np.savez(folder / "wrong.npz", y=np.ones(3, "float32"))
     jax2onnx.save_onnx(models_of_users.double, [(3,)], folder / "double.onnx")
     return {
         "m": models_of_users,
+        "h": hostile_programs,
         "jax": jax,
         "jnp": jnp,
         "np": np,
@@ -61,8 +77,17 @@ def prepare(folder: Path) -> dict[str, Any]:
         "check": jax2onnx.check,
         "allclose": jax2onnx.allclose,
         "double_onnx": jax2onnx.to_onnx(models_of_users.double, [(3,)]),
+        "add_onnx": jax2onnx.to_onnx(models_of_users.add, [(3,), (3,)]),
         "batch_onnx": jax2onnx.to_onnx(models_of_users.double, [("B",)]),
     }
+
+
+def forget_modules(folder: Path) -> None:
+    """Remove the modules of a folder from those that are loaded, so that other folders may have such of their names."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and folder in Path(file).parents:
+            del sys.modules[name]
 
 
 def run(text: str, names: dict[str, Any]) -> Outcome:
@@ -78,6 +103,7 @@ def _expression(text: str, names: dict[str, Any]) -> Outcome:
     except Exception as error:  # noqa: BLE001 - whatever it raises is what is looked at
         is_raw = not isinstance(error, Jax2OnnxError)
         message = "".join(traceback.format_exception(error)) if is_raw else str(error)
+        is_raw |= _INTERNAL in message
         return Outcome(type(error).__name__, message, is_raw)
     return Outcome("", "", is_raw=False)
 
@@ -94,4 +120,4 @@ def _command(text: str) -> Outcome:
     finally:
         sys.path[:] = path
     message = err.getvalue()
-    return Outcome(f"exit {code}" if code else "", message, is_raw="Traceback" in message)
+    return Outcome(f"exit {code}" if code else "", message, is_raw="Traceback" in message or _INTERNAL in message)

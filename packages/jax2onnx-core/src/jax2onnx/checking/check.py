@@ -13,14 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Never, Unpack
 
-import jax
 import numpy as np
 import onnx
 
-from jax2onnx._accepted import nearest, readable, shown
+from jax2onnx._accepted import readable, shown
 from jax2onnx._compat import unchecked
 from jax2onnx._printable import one_line
-from jax2onnx.checking.compare import CheckReport, OutputReport, combine, compare, finite_part, is_finite, type_of
+from jax2onnx.checking.compare import CheckReport, OutputReport, combine, compare, finite_part, is_finite
+from jax2onnx.checking.given import concrete_batch, given_batch
 from jax2onnx.checking.inputs import KINDS, Batch, draw
 from jax2onnx.checking.kernels import coarse_primitives, keeps_local
 from jax2onnx.checking.reference import Reference
@@ -36,9 +36,7 @@ from jax2onnx.options import CheckOptions, Images, check_values, refuse_unknown
 from jax2onnx.output.model_file import read_model_file, require_bounded_functions, require_own_data
 from jax2onnx.output.names import state_of
 from jax2onnx.plugin import loader as plugins
-from jax2onnx.plugin.naming import dotted, path_name
 from jax2onnx.plugin.opening import Opening
-from jax2onnx.plugin.trees import refuse_deep
 
 if TYPE_CHECKING:
     from jax2onnx.frontend.specs import InputSpec
@@ -162,11 +160,11 @@ def check(
         avals = [spec.aval for spec in specs]
         with unchecked():
             batches = draw(avals, sizes, constraints=constraints, kinds=kinds, seed=seed)
-        batches = _concrete_batch(batches[0], specs) + batches
+        batches = concrete_batch(batches[0], specs) + batches
     else:
         if isinstance(values, str | Mapping) or not isinstance(values, Sequence):
             raise InputSpecError(f"values: expected a list of batches, got {shown(values)}; write values=[[...]]")
-        batches = [_given_batch(batch, specs) for batch in values]
+        batches = [given_batch(batch, specs) for batch in values]
     if not batches:
         raise InputSpecError(
             "values: there is no batch; pass at least one, or leave values out to compare on drawn inputs"
@@ -369,67 +367,3 @@ def _no_result(label: str, error: _ProgramError) -> CheckError:
         f"nothing to compare with: JAX itself raises {type(cause).__name__} on {label}: {message}; "
         "pass values= on which the program computes something"
     )
-
-
-def _concrete_batch(drawn: Batch, specs: Sequence[InputSpec]) -> list[Batch]:
-    """Return a batch with the arrays among the specs in place of drawn ones, or nothing if there are none."""
-    arrays = list(drawn.arrays)
-    for index, spec in enumerate(specs):
-        if spec.value is not None:
-            arrays[index] = spec.value
-    if all(spec.value is None for spec in specs):
-        return []
-    return [Batch("given", drawn.sizes, tuple(arrays))]
-
-
-def _given_batch(batch: Any, specs: Sequence[InputSpec]) -> Batch:
-    """Return a batch that the user gives."""
-    if isinstance(batch, str) or not isinstance(batch, Sequence | Mapping):
-        raise InputSpecError(
-            f"values: expected a list of batches, got {shown(batch)} among them; "
-            "a batch is a sequence with one entry per argument, or a mapping"
-        )
-    if isinstance(batch, Mapping):
-        return _named_batch(batch, specs)
-    refuse_deep("values", batch)
-    leaves = jax.tree_util.tree_leaves(list(batch))
-    if len(leaves) != len(specs):
-        leaves = [leaf for leaf in leaves if not isinstance(leaf, bool)]  # static values
-    count = len(leaves)
-    if count != len(specs):
-        raise InputSpecError(
-            f"values: a batch has {count} arrays, but there are {len(specs)} inputs; give one for each"
-        )
-    arrays = map(_given_array, leaves, specs)
-    return Batch("given", {}, tuple(arrays))
-
-
-def _named_batch(batch: Mapping[str, Any], specs: Sequence[InputSpec]) -> Batch:
-    """Return a batch that the user gives as keyword arguments."""
-    refuse_deep("values", batch)
-    names = [spec.name for spec in specs]
-    given = {}
-    for parameter, argument in batch.items():
-        for path, leaf in jax.tree_util.tree_flatten_with_path(argument)[0]:
-            name = dotted(str(parameter), path_name(path))
-            if name in names or not isinstance(leaf, bool):  # other bools are static values
-                given[name] = leaf
-    unknown = [name for name in given if name not in names]
-    if unknown:
-        raise InputSpecError(f"values: a batch has {unknown[0]!r}, which is no input; {nearest(unknown[0], names)}")
-    missing = [name for name in names if name not in given]
-    if missing:
-        raise InputSpecError(f"values: a batch lacks {', '.join(missing)}; give an array for each input")
-    arrays = [_given_array(given[spec.name], spec) for spec in specs]
-    return Batch("given", {}, tuple(arrays))
-
-
-def _given_array(leaf: Any, spec: InputSpec) -> Any:
-    aval = spec.aval
-    try:
-        array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf, aval.dtype)
-    except (TypeError, ValueError) as error:
-        raise InputSpecError(f"values: {spec.name} is {shown(leaf)}, no array of {aval.dtype}; give numbers") from error
-    if array.ndim != len(aval.shape) or array.dtype != aval.dtype:
-        raise InputSpecError(f"values: {spec.name} is {type_of(array)}, not {type_of(aval)}; convert it")
-    return array

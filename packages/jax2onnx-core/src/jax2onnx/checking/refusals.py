@@ -55,7 +55,7 @@ def refused_sizes(
         try:
             with unchecked():
                 program(trial.arrays)
-        except Exception:  # noqa: BLE001 - a trial, of the user's code: it works or it does not
+        except (Exception, SystemExit):  # noqa: BLE001 - a trial, of the user's code: it works or it does not
             return False
         return True
 

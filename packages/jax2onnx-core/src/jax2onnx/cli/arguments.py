@@ -31,6 +31,11 @@ def find_object(source: str, *, call: bool) -> Any:
     module_name, _, path = source.rpartition(":")
     if not module_name or not path:
         raise click.UsageError(f"{source!r} is not of the form MODULE:OBJECT; write for example models:mlp")
+    is_file = module_name.endswith(".py")
+    if not is_file and not all(part.isidentifier() for part in module_name.split(".")):
+        raise click.UsageError(
+            f"{module_name!r} is no name of a module; write for example models:mlp, or models.py:mlp"
+        )
     found: Any = _import_module(module_name)
     for part in path.split("."):
         try:

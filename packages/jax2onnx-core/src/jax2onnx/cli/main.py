@@ -30,7 +30,7 @@ from jax2onnx.cli.shared_options import (
     with_options,
 )
 from jax2onnx.cli.terminal import brief, progress, say, shown_warnings, table
-from jax2onnx.cli.values import read_batch, split_name
+from jax2onnx.cli.values import read_arrays, read_batch, split_name
 from jax2onnx.errors import ConversionError, Jax2OnnxError, described_error
 from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, STAGES, SharedOptions
 from jax2onnx.plugin.owner import require_sole_owner
@@ -166,6 +166,8 @@ def export(
         "explain": reports.append if explain else False,
         **cast("ExportOptions", options),
     }
+    if checked:
+        comparison = _with_arrays(comparison)
     start = time.perf_counter()
     with progress(f"exporting {source}"), shown_warnings():
         if output is None:
@@ -240,7 +242,7 @@ def check(*, model: Path, source: str, inputs: tuple[str, ...], call: bool, as_j
         tensors = [tensor for tensor in summarise(model).inputs if tensor.name not in {*state, *params}]
         given = tuple(input_as_in_jax(tensor, options["inputs_as_nchw"]) for tensor in tensors)
     specs, _ = arrange_inputs(fn, given)
-    report = _compare(model, fn, specs, options, comparison)
+    report = _compare(model, fn, specs, options, _with_arrays(comparison))
     say(json.dumps(asdict(report), indent=2) if as_json else str(report))
 
 
@@ -254,16 +256,27 @@ def _state_inputs(model: Path) -> set[str]:
     return {tensor.name for tensor in summary.inputs if tensor.name + NEXT in outputs}
 
 
+def _with_arrays(comparison: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a comparison with the contents of the files; refuse what no model can be compared with."""
+    from jax2onnx.options import check_values
+
+    options = {name: value for name, value in comparison.items() if value not in ((), None)}
+    check_values(options)
+    if "values" in options:
+        options["values"] = [(path, read_arrays(path)) for path in options["values"]]
+    return options
+
+
 def _compare(model: Path, fn: Any, specs: Any, shared: Mapping[str, Any], comparison: Mapping[str, Any]) -> CheckReport:
     """Compare a model with JAX."""
     from jax2onnx import check as compare
     from jax2onnx.inspect.summary import summarise
 
-    options = {name: value for name, value in comparison.items() if value not in ((), None)}
+    options = dict(comparison)
     if "values" in options:
         state = _state_inputs(model) if shared["state"] == "io" else set()
         inputs = [tensor for tensor in summarise(model).inputs if tensor.name not in state]
-        options["values"] = [read_batch(path, inputs) for path in options["values"]]
+        options["values"] = [read_batch(path, given, inputs) for path, given in options["values"]]
     with progress(f"checking {model}"), shown_warnings():
         return compare(str(model), fn, specs, **cast("CheckOptions", {**shared, **options}))
 

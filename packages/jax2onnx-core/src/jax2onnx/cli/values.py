@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import click
 
@@ -17,7 +18,17 @@ from jax2onnx.errors import InputSpecError
 if TYPE_CHECKING:
     from jax2onnx.inspect.summary import Tensor
 
-__all__ = ["images", "named_specs", "nested", "read_batch", "read_sizes", "read_spec", "split_name", "static_values"]
+__all__ = [
+    "images",
+    "named_specs",
+    "nested",
+    "read_arrays",
+    "read_batch",
+    "read_sizes",
+    "read_spec",
+    "split_name",
+    "static_values",
+]
 
 _NAMED = re.compile(r"^\s*(?P<name>[A-Za-z_][\w.]*)\s*=(?P<value>.*)$", re.DOTALL)
 _LITERAL = ("{", "[", "(")
@@ -134,26 +145,37 @@ def _with_lists(spec: Any) -> Any:
     return inner
 
 
-def read_batch(path: Path, inputs: Sequence[Tensor]) -> list[Any]:
-    """Return the arrays of a file for the inputs of a model, in their order.
+def read_arrays(path: Path) -> Any:
+    """Return the array or the arrays by name that a file holds.
 
     Args:
         path: an ``.npz`` or a ``.json`` file with an array for each input, by its name; an ``.npy`` file for one input.
+    """
+    import numpy as np
+
+    try:
+        if path.suffix == ".json":
+            return json.loads(path.read_text(encoding="utf-8"))
+        given = np.load(path, allow_pickle=False)
+        return given if isinstance(given, np.ndarray) else dict(given)
+    except (OSError, ValueError, EOFError, RecursionError, BadZipFile) as error:
+        raise InputSpecError(
+            f"values: {path} is no .npz, .npy or .json file of arrays ({type(error).__name__}); "
+            "write one by numpy.savez"
+        ) from error
+
+
+def read_batch(path: Path, given: Any, inputs: Sequence[Tensor]) -> list[Any]:
+    """Return the arrays of a file for the inputs of a model, in their order.
+
+    Args:
+        path: the file.
+        given: what it holds.
         inputs: the model's inputs, without its state.
     """
     import numpy as np
 
     names = [tensor.name for tensor in inputs]
-    try:
-        if path.suffix == ".json":
-            given: Any = json.loads(path.read_text(encoding="utf-8"))
-        else:
-            given = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputSpecError(
-            f"values: {path} is no .npz, .npy or .json file of arrays ({type(error).__name__}); "
-            "write one by numpy.savez"
-        ) from error
     if isinstance(given, np.ndarray | list):
         given = {names[0]: given} if len(names) == 1 else {}
     if not hasattr(given, "keys") or set(given.keys()) != set(names):

@@ -44,8 +44,8 @@ class _Size:
 
 
 def require_simple(text: str) -> None:
-    """Raise InputSpecError for an expression, or a constraint, that is too long or has too large powers."""
-    if len(text) <= _LONGEST:
+    """Raise InputSpecError for an expression or a constraint that is too long or not printable, or has large powers."""
+    if len(text) <= _LONGEST and text.strip().isprintable():
         if _PLAIN.fullmatch(text):
             return
         try:

@@ -252,7 +252,7 @@ class _Explanation:
         try:
             with sizes:
                 jax.eval_shape(partial(inputs.call, function), avals)
-        except Exception:  # noqa: BLE001 - a trial, of the user's code: it works or it does not
+        except (Exception, SystemExit):  # noqa: BLE001 - a trial, of the user's code: it works or it does not
             return False
         return True
 

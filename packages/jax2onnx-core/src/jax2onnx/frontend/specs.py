@@ -71,6 +71,7 @@ _SHORT_DTYPES = {
 }
 _REGISTERED = 2
 """How numpy marks a dtype that another library registers, such as bfloat16."""
+_LONGEST_FLOAT = 8
 _WIDEST = 16
 """Bytes of the widest number that JAX has, complex128."""
 _LARGEST = 2**63 - 1
@@ -233,12 +234,15 @@ def described(aval: Any) -> str:
 
 def _check_form(inputs: Any) -> None:
     """Raise InputSpecError unless the inputs are a list or a mapping of specs."""
-    if isinstance(inputs, str) or not isinstance(inputs, Sequence | Mapping):
+    if isinstance(inputs, str | bytes) or not isinstance(inputs, Sequence | Mapping):
         hint = f"; write [{inputs!r}]" if isinstance(inputs, str) and _TYPED.match(inputs) else ""
         raise InputSpecError(
             f"inputs: expected a list with one spec per argument, got {shown(inputs)}{hint}; a spec is {ACCEPTED}"
         )
     if isinstance(inputs, Mapping):
+        for name in inputs:
+            if not isinstance(name, str):
+                raise InputSpecError(f"inputs: {shown(name)} is no name of an argument; write inputs={{'x': ...}}")
         return
     if _is_like_shape(inputs):
         shape = tuple(inputs)
@@ -480,6 +484,10 @@ class _Dims:
                 raise InputSpecError(f"constraints: {text!r} is about {name}, which no input has; {hint}")
 
     def _parse_expression(self, text: str) -> Any:
+        if not text.strip():
+            raise InputSpecError(
+                "a dimension is empty; write a symbol such as 'B', or None for a size that is not known"
+            )
         require_simple(text)
         try:
             (dim,) = export.symbolic_shape(text, scope=self.scope)
@@ -582,7 +590,8 @@ def _check_numbers(dtype: Any) -> None:
         return
     is_registered = dtype.isbuiltin == _REGISTERED
     is_number = is_registered or dtype.kind not in _NO_NUMBERS
-    if not is_number or dtype.itemsize > _WIDEST:
+    is_long = dtype.kind == "f" and dtype.itemsize > _LONGEST_FLOAT
+    if not is_number or is_long or dtype.itemsize > _WIDEST:
         raise InputSpecError(f"JAX has no arrays of {dtype}; convert it to numbers, for example to float32 or int32")
 
 
