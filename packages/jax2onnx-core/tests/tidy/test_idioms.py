@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 AXES = "int64[1] a = {1}"
+NORM = "float[4] one = {1, 1, 1, 1}, float[4] s = {1, 2, 3, 4}, float[1,4] t = {5, 6, 7, 8}"
 IDIOMS = {
     "mean": (f"<{AXES}, float n = {{4}}> {{ s = ReduceSum(x, a) y = Div(s, n) }}", "float[N,1]", ["ReduceMean"]),
     "mean of others": (f"<{AXES}, float n = {{3}}> {{ s = ReduceSum(x, a) y = Div(s, n) }}", "float[N,1]", None),
@@ -16,6 +17,26 @@ IDIOMS = {
     ),
     "norm": (f"<{AXES}> {{ p = Mul(x, x) s = ReduceSum(p, a) y = Sqrt(s) }}", "float[N,1]", ["ReduceL2"]),
     "squares": (f"<{AXES}> {{ p = Mul(x, x) y = ReduceSum(p, a) }}", "float[N,1]", ["ReduceSumSquare"]),
+    "scale": (
+        f"<{NORM}> {{ n = LayerNormalization <axis = -1> (x, one) y = Mul(s, n) }}",
+        "float[N,4]",
+        ["LayerNormalization"],
+    ),
+    "offset": (
+        f"<{NORM}> {{ n = LayerNormalization <axis = -1> (x, s) y = Add(n, t) }}",
+        "float[N,4]",
+        ["LayerNormalization"],
+    ),
+    "scale and offset": (
+        f"<{NORM}> {{ n = LayerNormalization <axis = -1> (x, one) m = Mul(n, s) y = Add(m, t) }}",
+        "float[N,4]",
+        ["LayerNormalization"],
+    ),
+    "scale of what is scaled": (
+        f"<{NORM}> {{ n = LayerNormalization <axis = -1> (x, s) y = Mul(n, s) }}",
+        "float[N,4]",
+        None,
+    ),
     "is nan": ("{ e = Equal(x, x) y = Not(e) }", "bool[N,4]", ["IsNaN"]),
     "is infinite": ("<float i = {inf}> { m = Abs(x) y = Equal(i, m) }", "bool[N,4]", ["IsInf"]),
     "between": ("<float l = {-1}, float h = {2}> { m = Max(x, l) y = Min(m, h) }", "float[N,4]", ["Clip"]),

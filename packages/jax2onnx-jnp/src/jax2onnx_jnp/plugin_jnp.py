@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @hookimpl
 def jax2onnx_register_fusions(registry: BoundFusions) -> None:
-    """Register padding, resizing and slices with a step."""
-    from jax2onnx_jnp import padding, resize, slicing
+    """Register normalisation, padding, resizing and slices with a step."""
+    from jax2onnx_jnp import norms, padding, resize, slicing
 
-    registry.add(*padding.FUSIONS, *resize.FUSIONS, *slicing.FUSIONS)
+    registry.add(*norms.FUSIONS, *padding.FUSIONS, *resize.FUSIONS, *slicing.FUSIONS)
 
 
 @hookimpl

@@ -18,6 +18,7 @@ from jax2onnx.tidy.match_nodes import (
     shape_at,
     sizes_of,
     sole_producer,
+    tensor_at,
 )
 from jax2onnx.tidy.subgraphs import standard
 
@@ -77,6 +78,52 @@ def _count_reduced(total: ir.Node) -> int | None:
         return None
     sizes = sizes_of(shape[axis] for axis in axes)
     return None if sizes is None else math.prod(sizes)
+
+
+def _scaled(node: ir.Node, home: Home) -> None:
+    """Rewrite ``Mul(LayerNormalization(x[N, 4], ones[4]), scale[4])`` to ``LayerNormalization(x, scale)``.
+
+    The same for ``RMSNormalization``.
+    """
+    for place in (0, 1):
+        norm = sole_producer(node, place, "LayerNormalization", "RMSNormalization")
+        if norm is None or input_at(norm, 2) is not None:
+            continue
+        ones, scale = tensor_at(norm, 1), _per_feature(norm, node, 1 - place, home)
+        if scale is not None and ones is not None and np.all(ones.numpy() == 1):
+            norm.replace_input_with(1, scale)
+            drop(node, place)
+            return
+
+
+def _offset(node: ir.Node, home: Home) -> None:
+    """Rewrite ``Add(LayerNormalization(x[N, 4], scale[4]), offset[4])`` to one with the offset."""
+    for place in (0, 1):
+        norm = sole_producer(node, place, "LayerNormalization")
+        offset = None if norm is None else _per_feature(norm, node, 1 - place, home)
+        if norm is not None and offset is not None and input_at(norm, 2) is None:
+            norm.resize_inputs(3)
+            norm.replace_input_with(2, offset)
+            drop(node, place)
+            return
+
+
+def _per_feature(norm: ir.Node, user: ir.Node, place: int, home: Home) -> ir.Value | None:
+    """Return an operand of the node that reads a normalisation, as the latter takes it; None if it cannot.
+
+    It is known before the normalisation, and has a number for each feature.
+    """
+    value, size = user.inputs[place], sizes_of(shape_at(norm, 1))
+    if value is None or value.shape is None or size is None or not same_shape(norm.outputs[0], user.outputs[0]):
+        return None
+    if value.producer() is not None or value.dtype != norm.outputs[0].dtype:
+        return None
+    if value.shape == size:
+        return value
+    known = home.sizes(value)
+    if known is None or math.prod(known) != size[0] or known[-1] != size[0]:
+        return None
+    return home.derive(value, np.ravel, size)
 
 
 def _is_nan(node: ir.Node, _home: Home) -> None:
@@ -219,10 +266,12 @@ def _indexes(node: ir.Node, place: int, size: float) -> bool:
 
 
 _RULES: dict[str, Callable[[ir.Node, Home], None]] = {
+    "Add": _offset,
     "Clip": _count_from_end,
     "Div": _mean,
     "Equal": _is_infinite,
     "Min": _between,
+    "Mul": _scaled,
     "Not": _is_nan,
     "ReduceSum": _sum_of_squares,
     "Sqrt": _norm,
