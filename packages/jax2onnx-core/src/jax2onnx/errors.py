@@ -23,6 +23,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from jax2onnx._printable import printable
@@ -31,21 +32,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _MOST_REPORTED = 20
+_CODE = re.compile(r" \[J2O\d{3}\]")
+"""A code at the end of a message."""
 
 
 class Jax2OnnxError(Exception):
-    """Base of every error raised by jax2onnx and its plugins; what it says can be printed on a terminal as it is."""
+    """Base of every error raised by jax2onnx and its plugins; what it says can be printed on a terminal as it is.
+
+    Attributes:
+        code: the code with which the message ends; docs/errors.md explains each.
+    """
+
+    code = "J2O001"
+
+    @property
+    def message(self) -> str:
+        """What the error says, without its code and those of errors that it quotes."""
+        return _CODE.sub("", printable(super().__str__()))
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        return f"{self.message} [{self.code}]"
 
 
 class InputSpecError(Jax2OnnxError, ValueError):
     """An argument of ``to_onnx``, ``save_onnx`` or ``check`` has a form that is not accepted."""
 
+    code = "J2O101"
+
 
 class PluginError(Jax2OnnxError):
     """A plugin could not be used."""
+
+    code = "J2O201"
 
 
 class PluginConflictError(PluginError):
@@ -56,6 +74,8 @@ class PluginConflictError(PluginError):
         first: the plugin that registered it first.
         second: the plugin that registered it again.
     """
+
+    code = "J2O202"
 
     def __init__(self, what: str, first: str, second: str) -> None:
         self.what = what
@@ -80,6 +100,8 @@ class ConversionError(Jax2OnnxError):
         others: what else cannot be converted in the same program.
     """
 
+    code = "J2O301"
+
     def __init__(
         self, what: str, *, where: str | None = None, plugin: str | None = None, remedy: str | None = None
     ) -> None:
@@ -98,16 +120,18 @@ class ConversionError(Jax2OnnxError):
         first.others = tuple(others)
         return first
 
-    def __str__(self) -> str:
+    @property
+    def message(self) -> str:
+        """What the error says, without its code: of this place and the others."""
         if not self.others:
-            return printable(_text(self))
+            return _CODE.sub("", printable(_text(self)))
         count = len(self.others) + 1
         texts = [f"{count} places of the program cannot be converted"]
         for number, error in enumerate((self, *self.others[:_MOST_REPORTED]), start=1):
-            texts.append(f"{number}. {_text(error)}")
+            texts.append(f"{number}. {error.code}: {_text(error)}")
         if count > _MOST_REPORTED + 1:
             texts.append(f"and {count - _MOST_REPORTED - 1} more; `jax2onnx list-plugins --missing` lists all")
-        return printable("\n".join(texts))
+        return _CODE.sub("", printable("\n".join(texts)))
 
 
 def described_error(error: BaseException, *, whole: bool = False) -> str:
@@ -134,9 +158,13 @@ def _text(error: ConversionError) -> str:
 class TraceError(ConversionError):
     """JAX could not trace the callable."""
 
+    code = "J2O311"
+
 
 class DimensionError(TraceError):
     """A comparison of symbolic dimensions could not be decided."""
+
+    code = "J2O312"
 
 
 class UnsupportedPrimitiveError(ConversionError):
@@ -150,6 +178,8 @@ class UnsupportedPrimitiveError(ConversionError):
         primitive: the primitive's name.
         distribution: the distribution to install for it; empty if none is known.
     """
+
+    code = "J2O321"
 
     def __init__(
         self,
@@ -169,13 +199,19 @@ class UnsupportedPrimitiveError(ConversionError):
 class UnsupportedCaseError(ConversionError):
     """A lowering exists, but it does not support these parameters or dtypes."""
 
+    code = "J2O322"
+
 
 class OpsetError(ConversionError):
     """The requested opset cannot express the program."""
 
+    code = "J2O323"
+
 
 class NoKernelError(ConversionError):
     """The target runtime has no kernel for a node, and no equivalent nodes are known."""
+
+    code = "J2O324"
 
 
 class InvalidModelError(ConversionError):
@@ -187,6 +223,8 @@ class InvalidModelError(ConversionError):
         plugin: name and version of the plugin that emitted the node, if any.
         remedy: what the user can do about it; by default, what they can do about a bug in a rule.
     """
+
+    code = "J2O331"
 
     def __init__(
         self, what: str, *, where: str | None = None, plugin: str | None = None, remedy: str | None = None
@@ -200,6 +238,8 @@ class InvalidModelError(ConversionError):
 class NoReferenceError(Jax2OnnxError, NotImplementedError):
     """JAX was to compute an operator of the user's, and no ``reference`` says how."""
 
+    code = "J2O502"
+
 
 class OutOfMemoryError(ConversionError, MemoryError):
     """There is not enough memory for the conversion, or the process may not have more.
@@ -208,6 +248,8 @@ class OutOfMemoryError(ConversionError, MemoryError):
         what: what could not be had, if somebody says so.
         where: the user's own source line, if known.
     """
+
+    code = "J2O332"
 
     def __init__(self, what: str, *, where: str | None = None) -> None:
         remedy = (
@@ -220,13 +262,19 @@ class OutOfMemoryError(ConversionError, MemoryError):
 class SaveError(Jax2OnnxError, OSError):
     """The model could not be written. No partial file is left, and no existing file is changed."""
 
+    code = "J2O401"
+
 
 class CheckError(Jax2OnnxError, AssertionError):
     """The exported model disagrees with JAX."""
 
+    code = "J2O501"
+
 
 class PictureError(Jax2OnnxError):
     """The picture of a model could not be drawn."""
+
+    code = "J2O601"
 
 
 class MissingPluginWarning(UserWarning):
@@ -238,7 +286,9 @@ class MissingPluginWarning(UserWarning):
         distribution: the distribution to install; empty if it is installed and not in use.
     """
 
+    code = "J2O203"
+
     def __init__(self, message: str, *, framework: str, distribution: str = "") -> None:
-        super().__init__(message)
+        super().__init__(f"{message} [{self.code}]")
         self.framework = framework
         self.distribution = distribution

@@ -302,7 +302,7 @@ def _compare_batch(
             inputs=inputs,
         )
     except CheckError as error:
-        raise CheckError(f"the model disagrees with JAX on {label}\n{error}") from None
+        raise CheckError(f"the model disagrees with JAX on {label}\n{error.message}") from None
 
 
 def _expected(reference: Reference, batch: Batch, names: Sequence[str], constraints: Sequence[str]) -> list[Array]:

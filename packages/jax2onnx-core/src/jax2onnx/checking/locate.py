@@ -166,7 +166,7 @@ class _Cuts:
         model, error = self.compared(wrong, results)
         return Difference(
             step.eqn.primitive.name,
-            str(error or self.error(wrong)).partition("\n")[2] or str(error),
+            _values(error or self.error(wrong)),
             _producer(model),
             user_frame(step.eqn.source_info),
         )
@@ -238,6 +238,12 @@ class _Flattening:
                 self.steps.append(_Step(eqn, operands, results))
             values.update(zip(eqn.outvars, results, strict=True))
         return list(map(read, jaxpr.outvars))
+
+
+def _values(error: CheckError | None) -> str:
+    """Return which values differ, as a check says it."""
+    text = "" if error is None else error.message
+    return text.partition("\n")[2] or text
 
 
 def _producer(model: onnx.ModelProto | None) -> str:

@@ -71,6 +71,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _error_report(error: Exception) -> dict[str, Any]:
     report: dict[str, Any] = {"class": type(error).__name__, "message": str(error)}
+    if isinstance(error, Jax2OnnxError):
+        report["code"] = error.code
     if isinstance(error, ConversionError):
         report |= {"what": error.what, "where": error.where, "remedy": error.remedy}
     return {"error": report}

@@ -314,7 +314,7 @@ def _read_tree(spec: Any, label: str, dims: _Dims) -> Any:
         try:
             aval, value = _read_leaf(leaf, dims)
         except InputSpecError as error:
-            raise InputSpecError(f"{where}: {error}") from error.__cause__
+            raise InputSpecError(f"{where}: {error.message}") from error.__cause__
         if isinstance(leaf, np.ndarray | np.generic) and leaf.dtype != aval.dtype:
             warnings.warn(
                 f"{where}: the {leaf.dtype} array becomes {aval.dtype}, as in JAX with 64-bit types off; "

@@ -229,11 +229,11 @@ class LoadedPlugins:
             self.manager.subset_hook_caller(hook, others)(registry=bound)
 
     def _set_aside_rivals(self, info: PluginInfo, error: PluginConflictError) -> None:
-        self._set_aside(info, str(error))
+        self._set_aside(info, error.message)
         for rival in self._in_use():
             collides = rival.name in {error.first, error.second}
             if collides and rival.distribution not in FIRST_PARTY:
-                self._set_aside(rival, str(error))
+                self._set_aside(rival, error.message)
 
     def _set_aside(self, info: PluginInfo, reason: str) -> None:
         position = self._infos.index(info)

@@ -54,7 +54,7 @@ def assert_exports(
             check(model, fn, list(specs), **shared, **comparison)
         except CheckError as error:
             where = _located(fn, static(specs), {**exported, "opset": opset}, comparison)
-            raise CheckError(f"opset {opset}: {error}\n{where}") from None
+            raise CheckError(f"opset {opset}: {error.message}\n{where}") from None
     return model
 
 

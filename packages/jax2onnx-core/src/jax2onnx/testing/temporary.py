@@ -26,8 +26,8 @@ class TemporaryPlugins:
         beside: names of the installed plugins that are in use beside those made; None for all.
     """
 
-    def __init__(self, folder: Path, *, beside: Iterable[str] | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | Path, *, beside: Iterable[str] | None = None) -> None:
+        self.folder = Path(folder).resolve()
         self._names = None if beside is None else set(beside)
         self._isolated = loader.isolated(self._names)
         self._before: set[str] = set()
