@@ -41,6 +41,14 @@ CASES = {
         graph("N,3,4,6", "0,3,2,2,3,2", "[0, 3, 5, 1, 2, 4]", "0,12,2,3", images=False),
         {"SpaceToDepth": 1, "Reshape": 0, "Transpose": 0},
     ),
+    "space to depth, places inside": (
+        graph("N,3,4,6", "0,2,2,3,2,3", "[0, 1, 3, 5, 2, 4]", "0,2,3,12"),
+        {"SpaceToDepth": 1, "Gather": 1, "Reshape": 0, "Transpose": 1},
+    ),
+    "space to depth, places inside, without images": (
+        graph("N,3,4,6", "0,3,2,2,3,2", "[0, 1, 3, 5, 2, 4]", "0,12,2,3", images=False),
+        {"SpaceToDepth": 0, "Reshape": 2, "Transpose": 1},
+    ),
     "shuffled channels": (
         graph("N,6,4,5", "0,4,5,2,3", "[0, 1, 2, 4, 3]", "0,4,5,6"),
         {"Gather": 1, "Reshape": 0, "Transpose": 1},

@@ -57,7 +57,8 @@ class _Steps:
 class _Form:
     """How blocks are moved: the operator, its mode, and what tells that three steps are it.
 
-    ``size`` returns the size of the blocks, given the dims before, between and after; None if these are others.
+    ``size`` returns the size of the blocks, given the dims before, between and after; None if these are others. With
+    ``inside``, the places in a block are inside of the channels, where the operator has them outside.
     """
 
     op_type: str
@@ -65,6 +66,7 @@ class _Form:
     channels_last: bool
     perm: tuple[int, ...]
     size: Callable[[_Dims, _Dims, _Dims], int | None]
+    inside: bool = False
 
 
 def name_blocks(graph: ir.Graph, home: Home) -> None:
@@ -80,8 +82,8 @@ def name_blocks(graph: ir.Graph, home: Home) -> None:
             continue
         is_dynamic = sizes_of(steps.before[1:]) is None
         form, size = _form(steps)
-        if form is not None and (has_images or is_dynamic or not form.channels_last):
-            _replace_by_operator(node, steps, form, size)
+        if form is not None and (has_images or is_dynamic or not (form.channels_last or form.inside)):
+            _replace_by_operator(node, steps, form, size, home)
         elif form is None and has_images:
             _replace_shuffle(node, steps, home)
 
@@ -111,7 +113,7 @@ def _form(steps: _Steps) -> tuple[_Form | None, int]:
         for form in _FORMS:
             if form.perm == steps.perm:
                 size = form.size(steps.before, steps.split, steps.after)
-                if size is not None:
+                if size is not None and (not form.inside or isinstance(_channels(steps.after, form), int)):
                     return form, size
     return None, 0
 
@@ -163,6 +165,8 @@ _FORMS = (
     _Form("DepthToSpace", "CRD", False, (0, 1, 4, 2, 5, 3), _spread_first_inside),  # noqa: FBT003
     _Form("SpaceToDepth", None, True, (0, 1, 3, 2, 4, 5), _gather_last),  # noqa: FBT003
     _Form("SpaceToDepth", None, False, (0, 3, 5, 1, 2, 4), _gather_first),  # noqa: FBT003
+    _Form("SpaceToDepth", None, True, (0, 1, 3, 5, 2, 4), _gather_last, inside=True),  # noqa: FBT003
+    _Form("SpaceToDepth", None, False, (0, 1, 3, 5, 2, 4), _gather_first, inside=True),  # noqa: FBT003
 )
 
 
@@ -192,7 +196,11 @@ def _monomial(dim: Dim) -> tuple[int, str] | None:
     return None if found is None else (int(found[1] or 1), found[2])
 
 
-def _replace_by_operator(last: ir.Node, steps: _Steps, form: _Form, size: int) -> None:
+def _channels(after: _Dims, form: _Form) -> Dim:
+    return after[-1] if form.channels_last else after[1]
+
+
+def _replace_by_operator(last: ir.Node, steps: _Steps, form: _Form, size: int, home: Home) -> None:
     """Put the operator, which is for channels-first images, in the place of three steps."""
     value = steps.source
     if form.channels_last:
@@ -204,9 +212,23 @@ def _replace_by_operator(last: ir.Node, steps: _Steps, form: _Form, size: int) -
         node.attributes.add(ir.AttrString("mode", form.mode))
     last.prepend(node)
     value = node.outputs[0]
+    if form.inside:
+        value = _with_places_inside(last, value, size, home)
     if form.channels_last:
         value = _transposed(last, value, shape, _TO_LAST)
     _take_over(last, value)
+
+
+def _with_places_inside(last: ir.Node, value: ir.Value, size: int, home: Home) -> ir.Value:
+    """Put the channels ``[r * r * C]`` of blocks into the order ``[C * r * r]``."""
+    assert value.shape is not None
+    channels = value.shape[1]
+    assert isinstance(channels, int)
+    order = np.arange(channels).reshape(size * size, -1).T.ravel()
+    node = new_node("Gather", [value, home.ints(order.tolist())], value.shape, last)
+    node.attributes.add(ir.AttrInt64("axis", 1))
+    last.prepend(node)
+    return node.outputs[0]
 
 
 def _transposed(last: ir.Node, value: ir.Value, dims: _Dims, perm: tuple[int, ...]) -> ir.Value:
