@@ -137,7 +137,7 @@ def programs(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def fuzz(session: nox.Session) -> None:
-    """Compare random variants of all registered examples with JAX (an hour for 5000, which docs/robustness.md tells): `nox -s fuzz -- 7 5000`."""
+    """Compare random variants of all registered examples with JAX (an hour for 5000): `nox -s fuzz -- 7 5000`."""
     _install(session)
     given = list(session.posargs)
     seed, count = given + ["0", "1000"][len(given) :]

@@ -43,7 +43,7 @@ from jax import lax
 from packaging.specifiers import SpecifierSet
 
 from jax2onnx import check, onnx_function, to_onnx
-from jax2onnx.errors import ConversionError
+from jax2onnx.errors import ConversionError, InvalidModelError
 from jax2onnx.frontend.specs import parse_inputs
 from jax2onnx.plugin.loader import load
 from jax2onnx.testing import static, x64
@@ -67,6 +67,8 @@ SETTINGS: dict[str, Mapping[str, Any]] = {
 }
 FINITE = ("ordinary", "large")
 """Kinds of inputs for derivatives: whether infinity times zero comes about depends on the order of products."""
+_RULE_FAILED = "the rule of"
+"""The message of an error for a rule that raises something else than a refusal."""
 PER_PROCESS = 250
 """How many variants one process tries: JAX keeps what it compiled."""
 
@@ -477,8 +479,9 @@ def outcome(variant: Variant) -> str:
         try:
             model = to_onnx(subject.fn, subject.inputs, **subject.options)
         except ConversionError as error:
-            told = type(error).__name__
-            return f"refused: {told}: {_line(error)}" if told != "InvalidModelError" else f"FAILED: {_line(error)}"
+            told = f"{type(error).__name__}: {_line(error)}"
+            is_fault = isinstance(error, InvalidModelError) or _RULE_FAILED in told
+            return f"FAILED: {told}" if is_fault else f"refused: {told}"
         except Exception as error:  # noqa: BLE001 - whatever goes wrong is a finding
             return f"FAILED: raw {type(error).__name__}: {_line(error)} {_place(error)}"
         try:

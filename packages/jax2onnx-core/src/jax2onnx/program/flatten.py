@@ -31,7 +31,18 @@ from jax2onnx.program.fold_constants import Folding
 from jax2onnx.program.known import LARGEST, Known, is_constant
 from jax2onnx.program.lost import require_value
 from jax2onnx.program.program import CALL, Atom, Body, Const, Eqn, Program, Var
-from jax2onnx.program.represent import Complex, form, is_complex, is_key, is_special, lacks_rule, represented, rule
+from jax2onnx.program.represent import (
+    Complex,
+    form,
+    holds_nothing,
+    is_complex,
+    is_key,
+    is_nothing,
+    is_special,
+    lacks_rule,
+    represented,
+    rule,
+)
 
 if TYPE_CHECKING:
     from jax2onnx.program.facts import Facts, FactTable
@@ -259,7 +270,7 @@ class _Writer:
             return self._write(eqn, new, cast("list[Atom]", values))
         if facts.border:
             return self._write_at_border(eqn, new, values)
-        computed = self._computed(eqn, new, values)
+        computed = None if holds_nothing(eqn) else self._computed(eqn, new, values)
         if computed is not None:
             return computed
         if lacks_rule(eqn, facts):
@@ -385,7 +396,7 @@ class _Writer:
         new: Eqn,
         values: Sequence[Value],
     ) -> Sequence[Value]:
-        """Write what the rule of an equation on keys or complex numbers does."""
+        """Write what the rule of an equation on keys, complex numbers or arrays that hold nothing does."""
         writer = replace(self, source=new.source)
         try:
             function = rule(eqn, new.facts)
@@ -458,7 +469,7 @@ def _read(env: Mapping[Any, Value], atom: Any) -> Value:
 
 
 def _const(aval: Any, value: Any) -> Value:
-    if is_complex(aval) or is_key(aval):
+    if is_complex(aval) or is_key(aval) or is_nothing(aval):
         return _held(aval, represented(value))
     return Const(aval, value)
 

@@ -25,8 +25,10 @@ __all__ = [
     "Complex",
     "form",
     "from_form",
+    "holds_nothing",
     "is_complex",
     "is_key",
+    "is_nothing",
     "is_special",
     "lacks_rule",
     "on_pairs",
@@ -56,8 +58,18 @@ def is_complex(aval: Any) -> bool:
     return isinstance(dtype, np.dtype) and dtype.kind == "c"
 
 
+def is_nothing(aval: Any) -> bool:
+    """Return whether an abstract value is an array that holds nothing: of dtype float0."""
+    return bool(getattr(aval, "dtype", None) == jax.dtypes.float0)
+
+
+def holds_nothing(eqn: Any) -> bool:
+    """Return whether all results of an equation are arrays that hold nothing."""
+    return bool(eqn.outvars) and all(is_nothing(v.aval) for v in eqn.outvars)
+
+
 def is_special(eqn: Any) -> bool:
-    """Return whether an equation of a jaxpr takes or returns keys or complex numbers."""
+    """Return whether an equation of a jaxpr takes or returns keys, complex numbers or arrays that hold nothing."""
     dtypes = [getattr(atom.aval, "dtype", None) for atom in (*eqn.outvars, *eqn.invars)]
     return any(map(_is_special, dtypes))
 
@@ -68,13 +80,15 @@ def _is_special(dtype: Any) -> bool:
     if dtype is None:  # of a token
         return False
     aval = ShapedArray((), dtype)
-    return is_complex(aval) or is_key(aval)
+    return is_complex(aval) or is_key(aval) or is_nothing(aval)
 
 
 def form(aval: Any) -> Any:
     """Return the abstract value that stands for ``aval`` at a border."""
     if not _is_special(getattr(aval, "dtype", None)):
         return aval
+    if is_nothing(aval):
+        return ShapedArray(aval.shape, np.dtype(np.bool_))
     if is_complex(aval):
         part = np.empty(0, aval.dtype).real
         return ShapedArray((*aval.shape, 2), part.dtype)
@@ -84,6 +98,8 @@ def form(aval: Any) -> Any:
 
 def represented(value: Any) -> np.ndarray[Any, Any]:
     """Return an array in the form that it has at a border."""
+    if is_nothing(value):
+        return np.zeros(np.shape(value), np.bool_)
     array = value if isinstance(value, jax.Array) else jax.numpy.asarray(value)
     if is_key(array):
         array = jax.random.key_data(array)
@@ -132,11 +148,14 @@ def _to_form(array: jax.Array) -> jax.Array:
 def rule(eqn: Any, facts: Facts) -> Callable[..., Any]:
     """Return the JAX function that does an equation's work on representations.
 
-    It takes key arrays as their words and complex arrays as :class:`Complex`, and returns the same.
+    It takes key arrays as their words, complex arrays as :class:`Complex` and arrays that hold nothing as zeros of
+    bool, and returns the same.
 
     Raises:
         UnsupportedCaseError: none is known.
     """
+    if holds_nothing(eqn):
+        return _nothing(eqn)
     if facts.on_complex is not None and _takes_complex(eqn):
         return facts.on_complex(eqn)
     if facts.on_keys is not None:
@@ -146,6 +165,16 @@ def rule(eqn: Any, facts: Facts) -> Callable[..., Any]:
         return _per_word(eqn)
     what = f"{eqn.primitive.name}: random keys"
     raise UnsupportedCaseError(what, remedy="compute with jax.random.key_data(keys)")
+
+
+def _nothing(eqn: Any) -> Callable[..., Any]:
+    """Return the function that gives what stands for results that hold nothing."""
+
+    def zeros(*_: Any) -> Any:
+        results = [jax.numpy.zeros(v.aval.shape, np.bool_) for v in eqn.outvars]
+        return results if eqn.primitive.multiple_results else results[0]
+
+    return zeros
 
 
 def _per_word(eqn: Any) -> Callable[..., Any]:
