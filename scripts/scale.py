@@ -266,7 +266,7 @@ def measure(program: Program, size: int) -> Cost:
         model = to_onnx(function, inputs, **options)
         result = f"{len(model.graph.node)} nodes"
     except Jax2OnnxError as error:
-        result = f"{type(error).__name__}: {str(error).splitlines()[0][:100]}"
+        result = f"{type(error).__name__}: {str(error).splitlines()[0].partition(': ')[0]}"
     except Exception as error:  # noqa: BLE001 - it is what the table shows
         result = f"raw {type(error).__name__}: {str(error)[:100]}"
         is_fine = False
@@ -288,11 +288,11 @@ def row(name: str, program: Program) -> str:
     """Measure a program at both sizes; return its row."""
     half = apart(name, program.size // 2)
     whole = apart(name, program.size)
-    ratios = "", ""
-    if half.result.split(":")[0].endswith("nodes") == whole.result.split(":")[0].endswith("nodes"):
-        ratios = f"{whole.seconds / half.seconds:.1f}", f"{whole.mebibytes / max(half.mebibytes, 1):.1f}"
+    growth = ["", ""]
+    if half.result.endswith(" nodes") and whole.result.endswith(" nodes"):
+        growth = [f"{whole.seconds / half.seconds:.1f}", f"{whole.mebibytes / max(half.mebibytes, 1):.1f}"]
     result = whole.result if whole.is_fine else f"**{whole.result}**"
-    cost = f"{whole.seconds:.1f} | {ratios[0]} | {whole.mebibytes:.0f} | {ratios[1]}"
+    cost = f"{whole.seconds:.1f} | {growth[0]} | {whole.mebibytes:.0f} | {growth[1]}"
     return f"| {name} | {program.size} | {result} | {cost} |"
 
 

@@ -13,6 +13,7 @@ import onnx_ir as ir
 import pytest
 
 from jax2onnx import to_onnx
+from jax2onnx._unique import free_name
 from jax2onnx.checking.runtime import Runner
 from jax2onnx.output.names import prefixed_if_taken, unique_names
 
@@ -121,3 +122,21 @@ def test_values_inside_get_numbers() -> None:
     model = ir.Model(ir.Graph([x], nodes[-1].outputs, nodes=nodes, opset_imports={"": 23}), ir_version=10)
     unique_names(model)
     assert [n.outputs[0].name for n in nodes] == ["x_2", "a", "a_1", "x_1", "val_0", "val_1", "y_1", "y"]
+
+
+def test_a_number_for_the_last_of_many_equal_names() -> None:
+    class Counted(set[str]):
+        asked = 0
+
+        def __contains__(self, name: object) -> bool:
+            self.asked += 1
+            return super().__contains__(name)
+
+    for first, taken in ((1, range(1, 5001)), (2, range(2, 5001)), (1, [1, 2, 3, 5])):
+        names = Counted({"x", *(f"x_{number}" for number in taken)})
+        found = free_name("x", names, first=first)
+        assert not names.issuperset({found})
+        assert names.issuperset({f"x_{int(found[2:]) - 1}"})
+        assert names.asked < 40
+    assert free_name("x", {"x"}, first=2) == "x_2"
+    assert free_name("x", {"y"}) == "x"

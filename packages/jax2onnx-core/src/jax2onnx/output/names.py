@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -33,11 +34,12 @@ def prefixed_if_taken(names: Sequence[str], taken: Collection[str], prefix: str)
 
     The prefix is repeated until the name is free.
     """
-    used = {*taken, *names}
+    others = set(taken)
+    used = {*others, *names}
     found: list[str] = []
     for name in names:
         free = name
-        if name in taken:
+        if name in others:
             while free in used:
                 free = prefix + free
             used.add(free)
@@ -52,17 +54,18 @@ def output_names(paths: Sequence[str], wanted: Sequence[str] | None, taken: Coll
         InputSpecError: the wanted names are too many, too few, repeated or taken.
     """
     if wanted is None:
-        defaults: list[str] = []
+        defaults: dict[str, None] = {}
         for path in paths:
             # Different paths may be written alike: {"a.b": x, "a": {"b": y}}.
-            defaults.append(free_name(_default_output(path), defaults))
-        return prefixed_if_taken(defaults, taken, "output_")
+            defaults[free_name(_default_output(path), defaults)] = None
+        return prefixed_if_taken(list(defaults), taken, "output_")
     names = list(wanted)
     if len(names) != len(paths):
         listed = ", ".join(map(_default_output, paths)) or "none"
         raise InputSpecError(f"output_names: {len(names)} names for {len(paths)} outputs; the outputs are {listed}")
+    count = Counter([*names, *set(taken)])
     for name in names:
-        if name in taken or names.count(name) > 1:
+        if count[name] > 1:
             raise InputSpecError(
                 f"output_names: {name!r} is also the name of an input or of another output; choose another"
             )
