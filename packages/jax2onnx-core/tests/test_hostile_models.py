@@ -11,6 +11,7 @@ from xml.dom import minidom
 import models_of_users
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 from wrong_runner import forget_modules
@@ -247,3 +248,14 @@ def test_weights_in_the_folder_of_the_model_are_read_and_a_model_without_a_file_
         jax2onnx.check(own, lambda x: x + 1, [(3,)])
     with pytest.raises(CheckError, match="disagrees"):
         jax2onnx.check("own.onnx", lambda x: x + 2, [(3,)])
+
+
+@pytest.mark.parametrize("error", [RuntimeError("bad allocation"), MemoryError(), ValueError("no provider")], ids=repr)
+def test_an_onnxruntime_that_refuses_a_model_is_told(monkeypatch, error):
+    def refuse(*_args, **_kwargs):
+        raise error
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    with pytest.raises(CheckError, match="onnxruntime cannot load the model") as caught:
+        jax2onnx.check(model(), lambda x: -x, [(3,)])
+    assert caught.value.__cause__ is error

@@ -3,6 +3,7 @@
 import gc
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -90,6 +91,34 @@ def test_three_threads_export_while_a_fourth_runs() -> None:
     assert [key for key, value in before.items() if after[key] is not value] == []
     assert config == jax.config.values
     np.testing.assert_array_equal(step(jnp.ones((8, 8))), expected)
+
+
+def test_exports_in_threads_are_those_of_one_thread_errors_too() -> None:
+    def refused(x: jax.Array) -> jax.Array:
+        return x if x.sum() > 0 else -x
+
+    calls: list[tuple[Callable[..., object], object, int]] = [
+        (lambda x: jax.nn.gelu(x) @ x.T, ("B", 4), 18),
+        (lambda x: jnp.searchsorted(x, 2.0), ("B",), 23),
+        (refused, (3,), 23),
+        (lambda x: jax.lax.scan(lambda c, y: (c + y, c * y), jnp.zeros(3), x), ("T", 3), 21),
+        (lambda x: x.reshape(-1, 2), ("B",), 23),
+    ]
+
+    def export(number: int) -> object:
+        function, spec, opset = calls[number % len(calls)]
+        try:
+            return to_onnx(function, [spec], opset=opset).SerializeToString()
+        except TraceError as error:
+            return str(error)
+
+    config = jax.config.values.copy()
+    expected = list(map(export, range(len(calls))))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(export, range(4 * len(calls))))
+    assert found == expected * 4
+    assert [isinstance(result, str) for result in expected] == [False, False, True, False, True]
+    assert config == jax.config.values
 
 
 def test_collector_thresholds_come_back() -> None:

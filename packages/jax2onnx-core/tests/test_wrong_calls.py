@@ -5,6 +5,7 @@ import functools
 import tomllib
 from pathlib import Path
 
+import jax
 import pytest
 import wrong_runner
 
@@ -35,6 +36,7 @@ def files():
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call["call"][:60])
 def test_a_wrong_call_says_what_is_wrong_where_and_what_to_do(call, run):
     before = files()
+    settings = jax.config.values.copy()
     outcome = run(call["call"])
     assert outcome.error == call["error"], outcome
     assert not outcome.is_raw, outcome
@@ -42,6 +44,7 @@ def test_a_wrong_call_says_what_is_wrong_where_and_what_to_do(call, run):
         assert call[part], part
         assert call[part] in outcome.message, outcome.message
     assert files() == before
+    assert jax.config.values == settings
     instead = run(call["instead"])
     assert not instead.error, instead
     for name in files() - before:

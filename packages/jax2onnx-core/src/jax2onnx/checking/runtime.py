@@ -26,6 +26,8 @@ def _is_error(value: Any) -> bool:
 RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     *filter(_is_error, vars(native).values()),
     ValueError,
+    RuntimeError,
+    MemoryError,
 )
 """What onnxruntime raises: its exceptions have no base of their own."""
 
