@@ -37,7 +37,10 @@ _AS_LOOP = (
     "Python cannot iterate over an axis of a symbolic size; use jax.vmap, jax.lax.map or jax.lax.scan over it, "
     "or give the dimension as an int"
 )
-_AS_NUMBER = "compute with the dimension as it is (jnp.arange(x.shape[0]) works), or give it as an int"
+_AS_NUMBER = (
+    "compute with the dimension as it is (jnp.arange(x.shape[0]) works), use jax.vmap or jax.lax.map for a Python loop "
+    "over it, or give it as an int"
+)
 
 
 def first_line(error: BaseException) -> str:
