@@ -148,9 +148,9 @@ def test_what_a_hook_raises_is_an_error_that_names_the_plugin(faulty, monkeypatc
         ("open", {"signature": 1}, "signature is 1"),
         ("carry", 5, "jax2onnx_carry returns 5"),
         ("finalize", 5, "jax2onnx_finalize returns 5"),
-        ("lowering", 5, "the rule of faulty failed"),
+        ("lowering", 5, "the rule of faulty returned 5"),
         ("lowering", (), "returned 0 values"),
-        ("fusion", None, "the rule of thrice failed"),
+        ("fusion", None, "the rule of thrice returned None"),
     ],
 )
 def test_junk_that_a_hook_returns_is_an_error_that_names_the_plugin(faulty, monkeypatch, place, returned, text):

@@ -18,7 +18,7 @@ from jax2onnx._collector import seldom_collecting
 from jax2onnx._compat import unchecked
 from jax2onnx._printable import printable
 from jax2onnx.earlier import EarlierOptions, ReturnMode, delivery_of, refuse_positions
-from jax2onnx.errors import ConversionError, InputSpecError, OpsetError
+from jax2onnx.errors import ConversionError, InputSpecError, InvalidModelError, OpsetError
 from jax2onnx.frontend.explain import explained, internal, named_error, refuse_nested
 from jax2onnx.frontend.memory import memory_explained
 from jax2onnx.frontend.open import open_callable
@@ -348,7 +348,21 @@ class _Export:
         """Check that the model is valid ONNX."""
         with unchecked():
             verifier = Verifier(domains=self._domains, own=ONNX_OP, describe_plugin=loader.load().describe)
-            self.proto = verifier.verified(self.model)
+            try:
+                self.proto = verifier.verified(self.model)
+            except InvalidModelError as error:
+                self._blame(error)
+                raise
+
+    def _blame(self, error: InvalidModelError) -> None:
+        """Note which plugin is at fault for an invalid model; name those that changed the finished one."""
+        loaded = loader.load()
+        finalizers = loaded.hook.finalizers()
+        for plugin in finalizers or [error.plugin or ""]:
+            loaded.blame(plugin.partition(" ")[0], error.what)
+        if finalizers:
+            error.what += f"; jax2onnx_finalize of {', '.join(finalizers)} changed it last"
+            error.plugin = error.plugin or finalizers[-1]
 
     def stages(self) -> Iterator[tuple[Stage, Program | ir.Model]]:
         """Do one stage after the other; yield the name and the result of each."""
@@ -403,7 +417,7 @@ class _Export:
             self.model = _assemble(border, driver, options.name or opened.name)
         _refuse_unused(options.lowerings or {}, registry, driver.primitives)
         told = [note.message for note in self.notes if isinstance(note, Warned)]
-        self.warnings += [*opened.warnings, *parsed.warnings, *told, *driver.warnings]
+        self.warnings += [*opened.warnings, *parsed.warnings, *told, *driver.warnings, *loaded.untold()]
         yield "lowered", self.model
 
         with unchecked():

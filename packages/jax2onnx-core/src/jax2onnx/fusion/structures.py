@@ -10,6 +10,7 @@ import numpy as np
 
 from jax2onnx._compat import ShapedArray
 from jax2onnx.fusion.reference import NoTrace, trace_pattern
+from jax2onnx.plugin.loader import blame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -73,6 +74,8 @@ class Structures:
 
     def _of(self, fusion: Fusion, dtype: Any) -> Iterator[Structure]:
         """Yield the structures of a function that may be present: for each configuration, its examples of each form."""
+        failed: list[str] = []
+        traced = False
         configurations: Sequence[Mapping[str, Any] | None] = (None,)
         if not callable(fusion.kwargs):
             configurations = fusion.kwargs
@@ -88,13 +91,18 @@ class Structures:
                     loose=True,
                 )
                 if isinstance(pattern, NoTrace):
+                    failed.append(pattern.reason)
                     continue
+                traced = True
                 if pattern.distinctive and pattern.distinctive.isdisjoint(self._present):
                     break  # the program has nothing of this function: its other examples need no trace
                 fits = pattern.anchor.output.aval.dtype == dtype and pattern.distinctive <= self._present
                 if fits and pattern.form not in forms:
                     forms.add(pattern.form)
                     yield Structure(fusion, pattern, kwargs)
+        if failed and not traced and (fusion.dtypes or dtype == np.float32):
+            reason = f"the function {fusion.name} is never found, not in its own examples: {failed[0]}"
+            blame(fusion.plugin, reason, tell=True)
 
 
 def _aval(given: Any, dtype: Any) -> Any:

@@ -181,6 +181,7 @@ class Ops(Operators):
         for name, value in attributes.items():
             if value is not None:
                 converted[name] = attribute(op_type, name, value, schema.attributes)
+        schema.require(len(values), converted)
         types = schema.result_types(bound, converted, outputs)
         node = ir.Node(
             domain,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +10,13 @@ import jax
 import numpy as np
 import onnx_ir as ir
 
+from jax2onnx._accepted import shown
 from jax2onnx._compat import InconclusiveDimensionOperation, name_stack
 from jax2onnx._printable import storable
 from jax2onnx.errors import (
     ConversionError,
     DimensionError,
+    InvalidModelError,
     OpsetError,
     UnsupportedCaseError,
     UnsupportedPrimitiveError,
@@ -28,6 +30,7 @@ from jax2onnx.lowering.domains import Domains
 from jax2onnx.lowering.outline import Outliner
 from jax2onnx.plugin.context import LoweringContext, Reshaped, ir_dtype, stamp
 from jax2onnx.plugin.fusions import Decline
+from jax2onnx.plugin.loader import blame
 from jax2onnx.program.program import Atom, Const, Eqn, Fused, Program, Var
 from jax2onnx.program.represent import form, on_pairs
 from jax2onnx.program.shapes import is_static
@@ -203,6 +206,8 @@ class Driver:
         ctx = self._context(eqn, entry.plugin, derived=derived)
         try:
             return _checked(_apply(entry, ctx, operands), eqn)
+        except _WrongResultError as error:
+            raise self._blamed(error, eqn, entry.plugin) from None
         except _UNSUPPORTED as error:
             self._locate(error, eqn, entry.plugin)
             return self._unsupported(error, eqn)
@@ -245,9 +250,15 @@ class Driver:
         explained = self._dimension_error(error, eqn, plugin, via_jax=via_jax)
         if explained is not None:
             return explained
+        return self._blamed(f"failed: {described_error(error)}", eqn, plugin)
+
+    def _blamed(self, what: object, eqn: Eqn, plugin: str) -> ConversionError:
+        """Return the error for a rule that does what no rule may do; its plugin is faulty from now on."""
+        reason = f"the rule of {eqn.primitive} {what}"
+        blame(plugin, reason)
         instead = "fusions=False avoids" if eqn.fused is not None else f"lowerings={{{eqn.primitive!r}: rule}} replaces"
         return ConversionError(
-            f"the rule of {eqn.primitive} failed: {described_error(error)}",
+            reason,
             where=eqn.where,
             plugin=self.describe_plugin(plugin),
             remedy=f"report it: this is a bug in the rule; {instead} it",
@@ -272,6 +283,8 @@ class Driver:
         ctx = self._context(eqn, fusion.plugin, derived=derived)
         try:
             return _checked(emit(ctx, *operands, **fused.kwargs), eqn)
+        except _WrongResultError as error:
+            raise self._blamed(error, eqn, fusion.plugin) from None
         except _UNSUPPORTED as error:
             self._locate(error, eqn, fusion.plugin)
             return self._unsupported(error, eqn)
@@ -303,6 +316,8 @@ class Driver:
 
     def _locate(self, error: ConversionError, eqn: Eqn, plugin: str) -> None:
         """Add to an error the user's line and the plugin, unless it has others."""
+        if isinstance(error, InvalidModelError):
+            blame(plugin, error.what)
         error.where = error.where or eqn.where
         error.plugin = error.plugin or self.describe_plugin(plugin)
 
@@ -425,28 +440,48 @@ def _metadata(eqn: Eqn, plugin: str) -> dict[str, str]:
 
 def _checked(returned: Any, eqn: Eqn) -> list[ir.Value]:
     """Return what a rule returned as a list of values, with the dtypes and shapes that JAX gives them."""
-    values = [returned] if isinstance(returned, ir.Value) else list(returned)
+    values = [returned] if isinstance(returned, ir.Value) else returned
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping):
+        raise _wrong_result(shown(returned), _values(len(eqn.outputs)))
+    values = list(values)
+    for value in values:
+        if not isinstance(value, ir.Value):
+            raise _wrong_result(f"{shown(value)}, which is no value of the graph,", _values(len(eqn.outputs)))
     if len(values) != len(eqn.outputs):
-        raise _wrong_result(eqn, f"{len(values)} values", str(len(eqn.outputs)))
+        raise _wrong_result(_values(len(values)), _values(len(eqn.outputs)))
     for value, var in zip(values, eqn.outputs, strict=True):
-        _check_type(value, var.aval, eqn)
+        _check_type(value, var.aval)
     return values
 
 
-def _wrong_result(eqn: Eqn, returned: str, expected: str) -> ConversionError:
-    msg = f"the rule of {eqn.primitive} returned {returned} where JAX has {expected}"
-    return ConversionError(msg, remedy="report it: this is a bug in the rule")
+class _WrongResultError(Exception):
+    """A rule returned something else than JAX has; the message says what."""
 
 
-def _check_type(value: ir.Value, aval: Any, eqn: Eqn) -> None:
+def _values(count: int) -> str:
+    return "1 value" if count == 1 else f"{count} values"
+
+
+def _wrong_result(returned: str, expected: str) -> _WrongResultError:
+    return _WrongResultError(f"returned {returned} where JAX has {expected}")
+
+
+def _check_type(value: ir.Value, aval: Any) -> None:
     """Check that a result of a rule has the dtype that JAX gives it; record its shape."""
     dtype = ir_dtype(aval.dtype)
     if value.dtype is None:
         value.dtype = dtype
     elif value.dtype != dtype:
-        raise _wrong_result(eqn, value.dtype.name, dtype.name)
+        raise _wrong_result(value.dtype.name, dtype.name)
     if value.shape is None or value.producer() is not None:
         stamp(value, aval.shape)
+    elif len(value.shape) != len(aval.shape) or any(map(_differ, value.shape, aval.shape)):
+        raise _wrong_result(f"a value of shape {list(value.shape)}", str(list(aval.shape)))
+
+
+def _differ(dim: Any, wanted: Any) -> bool:
+    """Return whether two dims are known not to be equal."""
+    return isinstance(dim, int) and isinstance(wanted, int) and dim != wanted
 
 
 def _array(const: Const) -> Any:

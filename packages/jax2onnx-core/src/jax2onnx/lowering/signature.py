@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import onnx_ir as ir
 
+from jax2onnx.errors import InvalidModelError
 from jax2onnx.lowering.domains import find_schema
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Signature:
         outputs: the type variables of the outputs.
         fixed: the dtypes of those variables that allow one dtype only.
         attributes: the types of the attributes; None if nobody knows the operator.
+        required: the attributes that every node has.
+        least: the least number of inputs.
     """
 
     op_type: str
@@ -45,6 +48,19 @@ class Signature:
     outputs: _Variables
     fixed: Mapping[str, ir.DataType]
     attributes: Mapping[str, ir.AttributeType] | None
+    required: frozenset[str] = frozenset()
+    least: int = 0
+
+    def require(self, inputs: int, attributes: Mapping[str, ir.Attr]) -> None:
+        """Raise InvalidModelError unless a node has what every one of the operator has: later stages rely on it."""
+        missing = sorted(self.required - attributes.keys())
+        if missing:
+            raise self._invalid(f"it has no attribute {missing[0]!r}, which the operator needs")
+        if inputs < self.least:
+            raise self._invalid(f"it has {inputs} inputs, and the operator needs {self.least}")
+
+    def _invalid(self, what: str) -> InvalidModelError:
+        return InvalidModelError(f"{self.op_type}: the model that was made is not valid ONNX: {what}")
 
     def variables(self, count: int) -> _Variables:
         """Return the type variables of so many operands."""
@@ -121,7 +137,8 @@ def signature(op_type: str, domain: str, version: int) -> Signature:
     for name, attribute in schema.attributes.items():
         kind = str(attribute.type).rpartition(".")[2]
         attributes[name] = ir.AttributeType[kind]
-    return Signature(op_type, domain, inputs, outputs, fixed, attributes)
+    required = frozenset(name for name, attribute in schema.attributes.items() if attribute.required)
+    return Signature(op_type, domain, inputs, outputs, fixed, attributes, required, schema.min_input)
 
 
 def _variables(formals: Iterable[Any]) -> _Variables:

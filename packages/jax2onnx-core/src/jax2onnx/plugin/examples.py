@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jax2onnx.plugin import fields
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
@@ -42,3 +44,23 @@ class Example:
     rtol: float | None = None
     atol: float | None = None
     plugin: str = ""
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            check(f"{name} of the example {self.name!r}", getattr(self, name))
+
+
+_CHECKS = {
+    "name": fields.text,
+    "context": fields.text,
+    "component": fields.text,
+    "make": fields.function,
+    "inputs": fields.inputs,
+    "values": fields.maybe(fields.function),
+    "options": fields.mapping,
+    "operators": fields.maybe(fields.mapping),
+    "requires_jax": fields.versions,
+    "rtol": fields.maybe(fields.number),
+    "atol": fields.maybe(fields.number),
+}
+"""What each field accepts."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jax2onnx._accepted import shown
+from jax2onnx.plugin import fields
 from jax2onnx.program.inline_calls import inline_calls
 from jax2onnx.program.program import Const
 
@@ -47,15 +48,52 @@ class Fusion:
     plugin: str = ""
 
     def __post_init__(self) -> None:
-        name: Any = self.name
-        emit: Any = self.emit
-        if not isinstance(name, str) or not name:
-            raise TypeError(f"the name of a fusion is {shown(name)}, no text")
-        if not callable(self.reference):
-            raise TypeError(f"{self.name}: reference is {shown(self.reference)}, which cannot be called")
-        is_table = isinstance(emit, Mapping) and emit
-        if not is_table or not all(isinstance(opset, int) and callable(rule) for opset, rule in emit.items()):
-            raise TypeError(f"{name}: emit is {shown(emit)}, no table from opsets to rules")
+        fields.text("the name of a fusion", self.name)
+        fields.function(f"{self.name}: reference", self.reference)
+        self._check_emit(self.emit)
+        self._check_examples(self.examples)
+        for field in ("dtypes", "primitives"):
+            fields.names(f"{self.name}: {field}", getattr(self, field))
+        if not isinstance(self.library, str):
+            raise TypeError(f"{self.name}: library is {shown(self.library)}, no text")
+
+    def _check_emit(self, emit: Any) -> None:
+        if not isinstance(emit, Mapping) or not emit:
+            raise TypeError(f"{self.name}: emit is {shown(emit)}, no table from opsets to rules")
+        for opset, rule in emit.items():
+            fields.opset(f"{self.name}: a key of emit", opset)
+            fields.function(f"{self.name}: the rule of opset {opset}", rule)
+
+    def _check_examples(self, examples: Any) -> None:
+        fields.rows(f"{self.name}: examples", examples)
+        if not examples:
+            raise TypeError(f"{self.name}: examples is empty, so that the function would never be found")
+        for example in examples:
+            fields.rows(f"{self.name}: one of examples", example)
+            for given in example:
+                if not isinstance(given, tuple) and not (hasattr(given, "shape") and hasattr(given, "dtype")):
+                    what = f"{self.name}: an input of an example is {shown(given)}"
+                    raise TypeError(f"{what}, no shape and no jax.ShapeDtypeStruct; an example is a list of these")
+            for configuration in self._configurations():
+                fields.called_with(f"{self.name}: reference", self.reference, len(example), configuration)
+                for opset, rule in self.emit.items():
+                    what = f"{self.name}: the rule of opset {opset}"
+                    fields.called_with(what, rule, len(example) + 1, configuration)
+
+    def _configurations(self) -> Sequence[Mapping[str, Any]]:
+        """Return the configurations that are known before a program is."""
+        if callable(self.kwargs):
+            return ()
+        fields.rows(f"{self.name}: kwargs", self.kwargs)
+        if not self.kwargs:
+            raise TypeError(f"{self.name}: kwargs is empty, so that the function would never be found; leave it out")
+        for configuration in self.kwargs:
+            fields.mapping(f"{self.name}: one of kwargs", configuration)
+            try:
+                hash(tuple(configuration.items()))
+            except TypeError as error:
+                raise TypeError(f"{self.name}: the values of kwargs have to be hashable: {error}") from None
+        return self.kwargs
 
 
 class Decline(Exception):  # noqa: N818 - not an error: the primitives are lowered instead

@@ -27,9 +27,16 @@ class Hooks:
     Args:
         manager: the plugins.
         describe: returns a plugin's name with its version.
+        blame: is told the plugin that does something wrong, and what.
     """
 
-    def __init__(self, manager: pluggy.PluginManager, describe: _Describe) -> None:
+    def __init__(
+        self,
+        manager: pluggy.PluginManager,
+        describe: _Describe,
+        blame: Callable[[str, str], None],
+    ) -> None:
+        self._blame = blame
         self._manager = manager
         self._describe = describe
 
@@ -74,9 +81,18 @@ class Hooks:
         Raises:
             PluginError: a plugin raises an exception, or returns something.
         """
+        known = set(model.graph.all_nodes()) if self.finalizers() else set()
         for plugin, result in self._results("jax2onnx_finalize", model=model):
             if result is not None:
                 raise self._wrong(plugin, "jax2onnx_finalize", f"returns {shown(result)}", "nothing")
+            for node in set(model.graph.all_nodes()) - known:
+                node.metadata_props["jax2onnx.plugin"] = plugin
+                known.add(node)
+
+    def finalizers(self) -> list[str]:
+        """Return the plugins, with their versions, that change the finished model."""
+        implementations = self._manager.hook.jax2onnx_finalize.get_hookimpls()
+        return [self._describe(implementation.plugin_name) for implementation in implementations]
 
     def _results(self, hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
         """Call one plugin after the other, as pluggy does; yield the name of each and what it returns."""
@@ -98,6 +114,7 @@ class Hooks:
 
     def _wrong(self, plugin: str, hook: str, what: str, expected: str = "") -> PluginError:
         instead = f" where it has to return {expected}" if expected else ""
+        self._blame(plugin, f"{hook} {what}{instead}")
         return PluginError(
             f"the plugin {self._describe(plugin)}: {hook} {what}{instead}; report it to its authors, "
             f"or switch the plugin off: JAX2ONNX_DISABLE_PLUGINS={plugin}"

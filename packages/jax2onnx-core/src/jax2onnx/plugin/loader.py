@@ -14,6 +14,8 @@ since nearly every conversion needs them.
 from __future__ import annotations
 
 import contextlib
+import difflib
+import inspect
 import os
 import sys
 import threading
@@ -24,9 +26,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import pluggy
 
+from jax2onnx._accepted import shown
 from jax2onnx.errors import PluginConflictError, PluginError, described_error
 from jax2onnx.plugin import hookspecs
 from jax2onnx.plugin.directory import Listed, directory
+from jax2onnx.plugin.fields import refuse_late
 from jax2onnx.plugin.hooks import Hooks
 from jax2onnx.plugin.installed import EntryPoint, Installed, entry_points, find
 from jax2onnx.plugin.owner import require_sole_owner
@@ -36,10 +40,11 @@ if TYPE_CHECKING:
     from jax2onnx.plugin.examples import Example
     from jax2onnx.plugin.registry import Named
 
-__all__ = ["LoadedPlugins", "PluginInfo", "Status", "isolated", "load", "reset"]
+__all__ = ["LoadedPlugins", "PluginInfo", "Status", "blame", "current", "isolated", "load", "reset"]
 
 GROUP = "jax2onnx"
 CORE = "jax2onnx-core"
+_PREFIX = "jax2onnx_"
 FIRST_PARTY = {
     "jax2onnx-lax",
     "jax2onnx-jnp",
@@ -53,7 +58,7 @@ _EXAMPLES = "jax2onnx-examples"
 
 _loading = threading.RLock()
 
-Status: TypeAlias = Literal["ok", "disabled", "incompatible", "broken"]
+Status: TypeAlias = Literal["ok", "faulty", "disabled", "incompatible", "broken"]
 _Plugin: TypeAlias = tuple[EntryPoint, Installed]
 _R = TypeVar("_R", Registry, Examples)
 
@@ -67,7 +72,8 @@ class PluginInfo:
         distribution: the distribution that brings it.
         version: that distribution's version.
         module: what the entry point names.
-        status: ``ok``, ``disabled`` (by the user), ``incompatible`` (with this core) or ``broken``.
+        status: ``ok``, ``faulty`` (in use, but something that it registers failed), ``disabled`` (by the user),
+            ``incompatible`` (with this core) or ``broken``.
         reason: why it is not ok.
         hooks: the hooks it implements.
         requires: the version of core that its distribution requires, such as ``>=0.1,<0.2``; empty if it names none.
@@ -102,6 +108,7 @@ class LoadedPlugins:
         self._strict = strict
         self._lock = threading.RLock()
         self._warned: list[PluginInfo] = []
+        self._untold: list[str] = []
         self._is_registering = False
         self._registry: Registry | None = None
         self._examples: Examples | None = None
@@ -114,7 +121,7 @@ class LoadedPlugins:
     @property
     def hook(self) -> Hooks:
         """The hooks of the plugins in use."""
-        return Hooks(self.manager, self.describe)
+        return Hooks(self.manager, self.describe, self.blame)
 
     def problems(self) -> str:
         """Describe the plugins that are not in use; empty if all are."""
@@ -179,7 +186,32 @@ class LoadedPlugins:
             return self._examples
 
     def _in_use(self) -> list[PluginInfo]:
-        return [info for info in self._infos if info.status == "ok"]
+        return [info for info in self._infos if info.status in {"ok", "faulty"}]
+
+    def blame(self, name: str, reason: str, *, tell: bool = False) -> None:
+        """Note that something which a plugin registers fails; the rest of the plugin stays in use.
+
+        Args:
+            name: the plugin.
+            reason: what fails.
+            tell: whether no error says so, and the user has to be warned.
+
+        Raises:
+            PluginError: ``tell`` is true and ``JAX2ONNX_STRICT_PLUGINS`` is set.
+        """
+        for position, info in enumerate(self._infos):
+            if info.name != name or info.status != "ok":
+                continue
+            self._infos[position] = info.refused("faulty", reason)
+            if tell and self._strict:
+                raise PluginError(f"plugin {self._infos[position]}")
+            if tell:
+                self._untold.append(f"the plugin {self._infos[position]}")
+
+    def untold(self) -> list[str]:
+        """Return what is to be told of faulty plugins, and was not yet."""
+        told, self._untold = self._untold, []
+        return told
 
     def _filled(self, kind: type[_R]) -> _R:
         """Return a registry in which all plugins in use have registered.
@@ -226,7 +258,9 @@ class LoadedPlugins:
         plugin = self.manager.get_plugin(name)
         others = self.manager.get_plugins() - {plugin}
         for hook, bound in hooks.items():
-            self.manager.subset_hook_caller(hook, others)(registry=bound)
+            returned = self.manager.subset_hook_caller(hook, others)(registry=bound)
+            if returned:
+                raise TypeError(f"{hook} returns {shown(returned[0])}; register by registry.add, and return nothing")
 
     def _set_aside_rivals(self, info: PluginInfo, error: PluginConflictError) -> None:
         self._set_aside(info, error.message)
@@ -264,6 +298,12 @@ def load() -> LoadedPlugins:
 def current() -> LoadedPlugins | None:
     """Return the plugins of this process if they are loaded."""
     return _process.loaded
+
+
+def blame(name: str, reason: str, *, tell: bool = False) -> None:
+    """As :meth:`LoadedPlugins.blame`, of the plugins of this process."""
+    if _process.loaded is not None:
+        _process.loaded.blame(name, reason, tell=tell)
 
 
 def reset() -> None:
@@ -353,6 +393,7 @@ def _import(info: PluginInfo, entry: EntryPoint, manager: pluggy.PluginManager) 
         manager.register(entry.load(), info.name)
         manager.check_pending()
         _refuse_wrappers(manager, info.name)
+        _refuse_unmarked(manager, info.name)
     except (KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, and the others are used
@@ -362,6 +403,23 @@ def _import(info: PluginInfo, entry: EntryPoint, manager: pluggy.PluginManager) 
     plugin = manager.get_plugin(info.name)
     hooks = sorted(caller.name for caller in manager.get_hookcallers(plugin) or ())
     return replace(info, hooks=tuple(hooks))
+
+
+def _refuse_unmarked(manager: pluggy.PluginManager, name: str) -> None:
+    """Raise PluginError for a function that is meant as a hook, and is none: it is not marked, or is misspelt too."""
+    plugin = manager.get_plugin(name)
+    module = plugin.__name__ if inspect.ismodule(plugin) else None
+    hooks = [hook for hook in vars(hookspecs) if hook.startswith(_PREFIX)]
+    for attribute, value in vars(plugin).items():
+        is_own = inspect.isfunction(value) and module in {None, value.__module__}
+        if is_own and hasattr(value, f"{hookspecs.PROJECT}_impl"):
+            refuse_late(attribute, value)
+            if inspect.isgeneratorfunction(value):
+                raise PluginError(f"{attribute} has a yield, so that its code would never run; leave it out")
+        elif is_own and (attribute.startswith(_PREFIX) or difflib.get_close_matches(attribute, hooks, cutoff=0.9)):
+            nearest = difflib.get_close_matches(attribute, hooks, n=1)
+            meant = "" if attribute in hooks or not nearest else f", and call it {nearest[0]}"
+            raise PluginError(f"{attribute} is not marked as a hook: write @hookimpl before it{meant}")
 
 
 def _refuse_wrappers(manager: pluggy.PluginManager, name: str) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.plugin.context import LoweringContext
 
-__all__ = ["MIN_OPSET", "Lowering", "Lowerings", "Rule", "elementwise", "named_params"]
+__all__ = ["MIN_OPSET", "Lowering", "Lowerings", "Rule", "elementwise", "named_params", "takes_context"]
 
 MIN_OPSET = 18
 """The oldest opset that can be asked for."""
@@ -60,6 +60,19 @@ def named_params(rule: Callable[..., Any]) -> frozenset[str] | None:
         if parameter.kind is parameter.KEYWORD_ONLY:
             names.add(parameter.name)
     return frozenset(names)
+
+
+def takes_context(rule: Callable[..., Any]) -> bool:
+    """Return whether a rule has a positional parameter."""
+    kinds = [parameter.kind for parameter in inspect.signature(rule).parameters.values()]
+    return any(kind in _POSITIONAL for kind in kinds)
+
+
+_POSITIONAL = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.VAR_POSITIONAL,
+)
 
 
 def elementwise(op_type: str) -> Callable[..., Any]:

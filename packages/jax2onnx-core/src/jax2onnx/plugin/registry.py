@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from jax2onnx._accepted import shown
 from jax2onnx.errors import PluginConflictError
-from jax2onnx.plugin.lowerings import MIN_OPSET, Lowering, Lowerings, elementwise, named_params
+from jax2onnx.plugin import fields
+from jax2onnx.plugin.lowerings import MIN_OPSET, Lowering, Lowerings, elementwise, named_params, takes_context
 from jax2onnx.program.facts import Facts, FactTable
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ class _Bound(Generic[T]):
         """Return the class of the entries."""
         raise NotImplementedError
 
+    @staticmethod
+    def _check(entry: Any) -> None:
+        """Raise TypeError for an entry that is malformed, and that its class accepts."""
+
     def add(self, *entries: T, override: bool = False) -> None:
         """Register entries of the plugin.
 
@@ -75,7 +80,8 @@ class _Bound(Generic[T]):
         kind = self._kind()
         for entry in entries:
             if not isinstance(entry, kind):
-                raise TypeError(f"{shown(entry)} is no {kind.__name__}")
+                raise TypeError(f"{shown(entry)} is no {kind.__name__}; give one by one, or *a_list")
+            self._check(entry)
             self._store.add(replace(entry, plugin=self.plugin), override=override)
 
 
@@ -108,6 +114,25 @@ class BoundTargets(_Bound["Target"]):
 
         return Target
 
+    @staticmethod
+    def _check(entry: Any) -> None:
+        fields.text("the name of a target", entry.name)
+        fields.text(f"runtime of the target {entry.name}", entry.runtime)
+        fields.maybe(fields.opset)(f"max_opset of the target {entry.name}", entry.max_opset)
+        fields.maybe(fields.function)(f"newer of the target {entry.name}", entry.newer)
+        if entry.kernels is None:
+            return
+        what = f"kernels of the target {entry.name}"
+        if not isinstance(entry.kernels, Mapping):
+            raise TypeError(f"{what} is {shown(entry.kernels)}, no mapping from domains and operators to kernels")
+        for key, kernels in entry.kernels.items():
+            if not isinstance(key, tuple) or [type(part) for part in key] != [str, str]:
+                raise TypeError(f"a key of {what} is {shown(key)}, no pair of a domain and an operator")
+            fields.rows(f"{what}: those of {key[1]}", kernels)
+            for kernel in kernels:
+                if not hasattr(kernel, "serves"):
+                    raise TypeError(f"{what}: {shown(kernel)} of {key[1]} is no Kernel")
+
 
 @dataclass(frozen=True, slots=True)
 class BoundLowerings:
@@ -134,8 +159,10 @@ class BoundLowerings:
         name: Any = primitive
         if not isinstance(name, str) or not name:
             raise TypeError(f"{shown(name)} is no name of a primitive")
-        if not callable(rule):
-            raise TypeError(f"the rule of {primitive} is {shown(rule)}, which cannot be called")
+        fields.function(f"the rule of {primitive}", rule)
+        fields.opset(f"min_opset of the rule of {primitive}", min_opset)
+        if not via_jax and not takes_context(rule):
+            raise TypeError(f"the rule of {primitive} takes no positional argument; the first one is the context")
         entry = Lowering(
             primitive=primitive,
             rule=rule,
@@ -167,6 +194,10 @@ class BoundLowerings:
         """
         from jax2onnx.plugin import composites
 
+        fields.text("the name of a composite", name)
+        fields.function(f"the rule of the composite {name}", rule)
+        if isinstance(version, bool) or not isinstance(version, int):
+            raise TypeError(f"version of the composite {name} is {shown(version)}, no int")
         key = composites.composite_name(name, version)
         self.add(key, composites.composite(rule), min_opset=min_opset, override=override)
         if min_opset > MIN_OPSET and self._store.find(key, MIN_OPSET) is None:
