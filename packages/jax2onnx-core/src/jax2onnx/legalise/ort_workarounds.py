@@ -353,6 +353,10 @@ def _may_be_one(value: ir.Value, arguments: Collection[ir.Value]) -> bool:
     return not _varies(value, arguments)
 
 
+_VARIES = "jax2onnx.varies"
+"""The key in a value's metadata, which is not written, that says that it depends on an input of the model."""
+
+
 def _varies(value: ir.Value, arguments: Collection[ir.Value]) -> bool:
     """Return whether a value depends on an input of the model, or changes in a loop."""
     seen: set[ir.Value] = set()
@@ -363,9 +367,12 @@ def _varies(value: ir.Value, arguments: Collection[ir.Value]) -> bool:
             continue
         seen.add(one)
         producer = one.producer()
+        if (producer is None and not one.is_initializer()) or (not arguments and _VARIES in one.meta):
+            # Later values are asked, which depend on this one: noted, it need not be followed again.
+            if not arguments:
+                value.meta[_VARIES] = True
+            return True
         if producer is None:
-            if not one.is_initializer():
-                return True
             continue
         if standard(producer) not in {"Shape", "Size"}:
             waiting += [operand for operand in producer.inputs if operand is not None]
