@@ -56,7 +56,8 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.
     other = tmp_path / "other.onnx"
     here, there = project(tmp_path / "here"), project(tmp_path / "there")
     code = f"from models.net import export; export({str(other)!r})"
-    environment = {**os.environ, "PYTHONHASHSEED": "5", "PYTHONPATH": str(there)}
+    path = os.pathsep.join([str(there), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONHASHSEED": "5", "PYTHONPATH": path}
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment)
     monkeypatch.syspath_prepend(here)
     monkeypatch.chdir(here / "models")
