@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 @hookimpl
 def jax2onnx_register_examples(registry: BoundExamples) -> None:
     """Register the models, and the models that keep parts of themselves as ONNX functions."""
-    from jax2onnx_examples import functions, models
+    from jax2onnx_examples import functions, models, programs
 
-    registry.add(*models.ALL, *functions.ALL)
+    registry.add(*models.ALL, *functions.ALL, *programs.ALL)

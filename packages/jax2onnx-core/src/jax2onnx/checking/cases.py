@@ -13,6 +13,7 @@ from packaging.specifiers import SpecifierSet
 
 from jax2onnx.api import to_onnx
 from jax2onnx.checking.check import check
+from jax2onnx.options import SharedOptions
 from jax2onnx.plugin.loader import load
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ class Case:
         if not self.dynamic:
             options.pop("constraints", None)
         return options
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """The options that a comparison shares with the export."""
+        return {name: value for name, value in self.options.items() if name in SharedOptions.__annotations__}
 
     def __str__(self) -> str:
         text = f"{self.example.context}.{self.name}"
@@ -133,7 +139,7 @@ def run(case: Case) -> onnx.ModelProto:
         if example.draw:
             rounds.append(None)
         for values in rounds:
-            check(model, fn, inputs, values=values, rtol=example.rtol, atol=example.atol)
+            check(model, fn, inputs, values=values, rtol=example.rtol, atol=example.atol, **case.shared)
     if case.fusions and not case.dynamic:
         _require_operators(case, model)
     return model
