@@ -245,7 +245,7 @@ def test_prints_are_left_out_with_one_warning() -> None:
         model = to_onnx(fn, [(3,)])
     (warning,) = caught
     assert "jax.debug" in str(warning.message)
-    assert "Loop" in operators(model)
+    assert "Scan" in operators(model)
 
 
 def _kernel(x_ref, o_ref):

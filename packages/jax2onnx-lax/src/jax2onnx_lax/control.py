@@ -10,16 +10,13 @@ import jax
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.plugin import Facts, evaluate, has_zero, is_static, may_be_zero, open_jaxpr, scan_counts
-from jax2onnx_lax.shape import dim_scalar, flip
+from jax2onnx.plugin import Facts, evaluate, open_jaxpr, scan_counts
+from jax2onnx_lax.branches import Body, choose, emit_loop, moving
 from jax2onnx_lax.zeros import emit_select
 
 if TYPE_CHECKING:
     from jax2onnx.plugin import BoundLowerings, Eqn, LoweringContext
 
-_BOOL = jax.ShapeDtypeStruct((), np.dtype(np.bool_))
-_Body: TypeAlias = Callable[[], Sequence[ir.Value]]
-_INT64 = jax.ShapeDtypeStruct((), np.dtype(np.int64))
 _Platforms: TypeAlias = Sequence[str] | None
 """For which platforms a branch is; None: for all others."""
 
@@ -113,7 +110,6 @@ def register(registry: BoundLowerings) -> None:
         {
             "cond": cond,
             "while": while_loop,
-            "scan": scan,
             "custom_linear_solve": custom_linear_solve,
             "platform_index": platform_index,
         }
@@ -141,7 +137,7 @@ def cond(
     return _switch(ctx, index, bodies, 0)
 
 
-def _switch(ctx: LoweringContext, index: ir.Value, bodies: Sequence[_Body], first: int) -> Sequence[ir.Value]:
+def _switch(ctx: LoweringContext, index: ir.Value, bodies: Sequence[Body], first: int) -> Sequence[ir.Value]:
     """Choose among bodies, the first of which is that of the index ``first``; any other index takes the last one."""
     if len(bodies) == 1:
         return bodies[0]()
@@ -158,16 +154,6 @@ def _switch(ctx: LoweringContext, index: ir.Value, bodies: Sequence[_Body], firs
         lambda: _switch(ctx, index, lower, first),
         lambda: _switch(ctx, index, upper, first + half),
     )
-
-
-def choose(ctx: LoweringContext, predicate: ir.Value, yes: _Body, no: _Body) -> Sequence[ir.Value]:
-    """Emit ``If``, whose branches compute the equation's results in one of two ways."""
-    then = ctx.subgraph("then", [], lambda _: yes())
-    otherwise = ctx.subgraph("else", [], lambda _: no())
-    if not ctx.avals_out:
-        return []
-    outputs = ctx.op.many("If", predicate, outputs=len(ctx.avals_out), then_branch=then, else_branch=otherwise)
-    return [ctx.stamp(v, a.shape) for v, a in zip(outputs, ctx.avals_out, strict=True)]
 
 
 def _nonzero(ctx: LoweringContext, index: ir.Value) -> ir.Value:
@@ -193,37 +179,52 @@ def while_loop(
     if not init:
         return []
 
+    # What no iteration changes is not carried.
+    state = moving(ctx.program(body_jaxpr), body_nconsts, len(init)) or list(range(len(init)))
+
+    def whole(carry: Sequence[ir.Value]) -> list[ir.Value]:
+        values = [*init]
+        for place, value in zip(state, carry, strict=True):
+            values[place] = value
+        return values
+
     def test(carry: Sequence[ir.Value]) -> ir.Value:
-        return ctx.inline(cond_jaxpr, *cond_consts, *carry)[0]
+        return ctx.inline(cond_jaxpr, *cond_consts, *whole(carry))[0]
 
     def body(carry: Sequence[ir.Value]) -> list[ir.Value]:
-        return ctx.inline(body_jaxpr, *body_consts, *carry)
+        new = ctx.inline(body_jaxpr, *body_consts, *whole(carry))
+        return [new[place] for place in state]
 
+    start, avals = [init[place] for place in state], [ctx.avals_out[place] for place in state]
     lanes = ctx.program(cond_jaxpr).outputs[0].aval
     if lanes.shape:
-        return _while_any(ctx, lanes, init, test, body)
+        return whole(_while_any(ctx, (lanes, avals), start, test, body))
 
     # A Loop tests what its body returns: the condition of the next iteration, hence on the new carries.
-    def step(state: list[ir.Value]) -> list[ir.Value]:
-        new = body(state[2:])
+    def step(values: list[ir.Value]) -> list[ir.Value]:
+        new = body(values[2:])
         return [test(new), *new]
 
-    return _loop(ctx, (None, test(init)), init, ctx.avals_out, step)
+    return whole(emit_loop(ctx, (None, test(start)), start, avals, step))
 
 
 def _while_any(
     ctx: LoweringContext,
-    lanes: Any,
+    types: tuple[Any, Sequence[Any]],
     init: Sequence[ir.Value],
     test: Callable[[Sequence[ir.Value]], ir.Value],
     body: Callable[[Sequence[ir.Value]], list[ir.Value]],
 ) -> Sequence[ir.Value]:
-    """Emit a ``Loop`` that goes on while any of the lanes does, and also carries which do."""
+    """Emit a ``Loop`` that goes on while any of the lanes does, and also carries which do.
+
+    ``types`` are the abstract values of the lanes and of what is carried.
+    """
+    lanes, avals = types
 
     def step(state: list[ir.Value]) -> list[ir.Value]:
         _, _, running, *carry = state
         kept: list[ir.Value] = []
-        for new, old, aval in zip(body(carry), carry, ctx.avals_out, strict=True):
+        for new, old, aval in zip(body(carry), carry, avals, strict=True):
             # Lanes are the leading dims.
             wide = (*lanes.shape, *[1] * (len(aval.shape) - len(lanes.shape)))
             mask = ctx.reshape(running, lanes.shape, wide)
@@ -232,144 +233,12 @@ def _while_any(
         return [_any(ctx, running), running, *kept]
 
     first = test(init)
-    return _loop(ctx, (None, _any(ctx, first)), [first, *init], [lanes, *ctx.avals_out], step)[1:]
+    return emit_loop(ctx, (None, _any(ctx, first)), [first, *init], [lanes, *avals], step)[1:]
 
 
 def _any(ctx: LoweringContext, lanes: ir.Value) -> ir.Value:
     count = ctx.stamp(ctx.op.ReduceSum(ctx.cast(lanes, np.int32), keepdims=0), ())
     return ctx.stamp(ctx.op.Greater(count, 0), ())
-
-
-def scan(
-    ctx: LoweringContext,
-    *operands: ir.Value,
-    jaxpr: Any,
-    length: Any,
-    reverse: bool,
-    unroll: Any = 1,
-    num_consts: int = 0,
-    num_carry: int = 0,
-    ft_in: Any = None,
-    ft_out: Any = None,
-    _split_transpose: bool = False,
-) -> Sequence[ir.Value]:
-    """Lower ``scan`` to ``Scan`` (half the cost of ``Loop`` in onnxruntime), or to ``Loop`` where it scans nothing."""
-    del num_consts, num_carry, ft_in, ft_out, unroll, _split_transpose
-    constants, carries = scan_counts(ctx.eqn.params)
-    consts, init, xs = operands[:constants], operands[constants : constants + carries], operands[constants + carries :]
-    loop = _ScanLoop(ctx, jaxpr, consts, carries, length, reverse=reverse)
-    # JAX takes a symbolic length to be at least 1, but a model also runs where it is 0.
-    if has_zero(length):
-        return loop.none(init)
-    if is_static(length) and length == 1:
-        return loop.once(init, xs)
-    if not xs and not init:
-        return loop.repeated()
-    if not xs:
-        return loop.loop(init)
-    if not may_be_zero(length):
-        return loop.scan(init, xs)
-    empty = ctx.op.Equal(ctx.dim(length), 0)
-    return choose(ctx, empty, lambda: loop.none(init), lambda: loop.scan(init, xs))
-
-
-class _ScanLoop:
-    """The ways to emit one ``scan``: from initial carries and scanned inputs to carries and stacked outputs."""
-
-    def __init__(
-        self, ctx: LoweringContext, jaxpr: Any, consts: Sequence[ir.Value], carries: int, length: Any, *, reverse: bool
-    ) -> None:
-        self._ctx = ctx
-        self._jaxpr = jaxpr
-        self._consts = consts
-        self._length = length
-        self._reverse = reverse
-        program = ctx.program(jaxpr)
-        self._carried = ctx.avals_out[:carries]
-        self._scanned = [v.aval for v in program.inputs[len(consts) + carries :]]
-        self.stacked = ctx.avals_out[carries:]
-
-    def _body(self, carry: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
-        return self._ctx.inline(self._jaxpr, *self._consts, *carry, *xs)
-
-    def none(self, init: Sequence[ir.Value]) -> list[ir.Value]:
-        """Emit what no iterations leave."""
-        ctx = self._ctx
-        return [*init, *[ctx.op.Expand(ctx.constant(0, a.dtype), ctx.shape(a.shape)) for a in self.stacked]]
-
-    def once(self, init: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
-        """Inline the body of a single iteration."""
-        ctx = self._ctx
-        first = [ctx.reshape(x, (1, *a.shape), a.shape) for x, a in zip(xs, self._scanned, strict=True)]
-        results = self._body(init, first)
-        count = len(self._carried)
-        ys = [ctx.reshape(y, a.shape[1:], a.shape) for y, a in zip(results[count:], self.stacked, strict=True)]
-        return [*results[:count], *ys]
-
-    def repeated(self) -> list[ir.Value]:
-        """Emit the body once where it depends on no iteration, and its results as often as there are iterations."""
-        ctx = self._ctx
-        repeated: list[ir.Value] = []
-        for y, aval in zip(self._body([], []), self.stacked, strict=True):
-            one = ctx.reshape(y, aval.shape[1:], (1, *aval.shape[1:]))
-            repeated.append(ctx.stamp(ctx.op.Expand(one, ctx.shape(aval.shape)), aval.shape))
-        return repeated
-
-    def scan(self, init: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
-        """Emit ``Scan``, which onnxruntime refuses to run on empty inputs."""
-        ctx, count = self._ctx, len(self._carried)
-        body = ctx.subgraph(
-            "scan", [*self._carried, *self._scanned], lambda values: self._body(values[:count], values[count:])
-        )
-        direction: dict[str, Any] = {}
-        if self._reverse:
-            direction["scan_input_directions"] = [1] * len(xs)
-            if self.stacked:
-                direction["scan_output_directions"] = [1] * len(self.stacked)
-        return ctx.op.many(
-            "Scan", *init, *xs, outputs=len(ctx.avals_out), body=body, num_scan_inputs=len(xs), **direction
-        )
-
-    def loop(self, init: Sequence[ir.Value]) -> list[ir.Value]:
-        """Emit ``Loop`` with a trip count, for a scan without scanned inputs."""
-        ctx, count = self._ctx, len(self._carried)
-        trips = ctx.stamp(dim_scalar(ctx, self._length), ())
-
-        def step(state: list[ir.Value]) -> list[ir.Value]:
-            _, going, *carry = state
-            return [going, *self._body(carry, [])]
-
-        results = _loop(ctx, (trips, None), init, self._carried, step, emitted=len(self.stacked))
-        return [*results[:count], *map(self._in_order, results[count:], self.stacked)]
-
-    def _in_order(self, y: ir.Value, aval: Any) -> ir.Value:
-        ctx = self._ctx
-        if self._reverse:
-            y = flip(ctx, y, [0])
-        if not is_static(self._length) and not is_static(*aval.shape[1:]):
-            # After no iteration at all onnxruntime takes the body's unknown dims for 0.
-            y = ctx.op.Reshape(y, ctx.shape(aval.shape), allowzero=1)
-        return y
-
-
-def _loop(
-    ctx: LoweringContext,
-    bounds: tuple[ir.Value | None, ir.Value | None],
-    init: Sequence[ir.Value],
-    avals: Sequence[Any],
-    step: Callable[[list[ir.Value]], Sequence[ir.Value]],
-    *,
-    emitted: int = 0,
-) -> list[ir.Value]:
-    """Emit ``Loop``, bounded by trip count and condition.
-
-    ``step`` maps iteration, condition and carries to condition, carries and ``emitted`` scan outputs.
-    """
-    body = ctx.subgraph("loop", [_INT64, _BOOL, *avals], step)
-    outputs = ctx.op.many("Loop", *bounds, *init, outputs=len(init) + emitted, body=body)
-    for value, aval in zip(outputs, avals, strict=False):
-        ctx.stamp(value, aval.shape)
-    return outputs
 
 
 def custom_linear_solve(

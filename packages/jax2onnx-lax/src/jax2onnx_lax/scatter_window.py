@@ -68,7 +68,11 @@ def emit_window(
     mask = _mask(shape, sizes, start, partial)
     config = [(low, shape[d] - low - sizes[d], 0) if d in partial else (0, 0, 0) for d, low in enumerate(start)]
 
+    adds = combine in (lax.add, lax.sub) and not ctx.sign_of_zero_matters()
+
     def chosen(x: jax.Array, padded: Any) -> jax.Array:
+        if adds and partial:  # 0 is added outside of the window
+            return combined(x, jnp.where(mask, padded, 0).astype(x.dtype) if scalar is not None else padded)
         new = combined(x, padded)
         return jnp.where(mask, new, x) if partial else jnp.broadcast_to(new, x.shape)
 

@@ -285,7 +285,8 @@ def concatenate(ctx: LoweringContext, *xs: ir.Value, dimension: int) -> ir.Value
 
 def stack(ctx: LoweringContext, *xs: ir.Value, axis: int) -> ir.Value:
     """Lower ``stack``."""
-    return _joined(ctx, [ctx.op.Unsqueeze(x, ctx.ints(axis)) for x in xs], axis)
+    short = ctx.avals_in[0].shape
+    return _joined(ctx, [ctx.reshape(x, short, (*short[:axis], 1, *short[axis:])) for x in xs], axis)
 
 
 def _joined(ctx: LoweringContext, parts: Sequence[ir.Value], axis: int) -> ir.Value:

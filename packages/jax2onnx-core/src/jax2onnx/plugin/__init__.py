@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from jax2onnx.program.bounds import BOOLS, Range, at_most, fitting, joined, limits, lowered, raised, surely_within
     from jax2onnx.program.dims import may_be_zero
     from jax2onnx.program.facts import Facts, Need, blind, telling
-    from jax2onnx.program.program import Atom, Const, Eqn
+    from jax2onnx.program.program import Atom, Const, Eqn, Program
     from jax2onnx.program.ranges import KnownRanges, limits_of
     from jax2onnx.program.represent import Complex, is_complex
     from jax2onnx.program.shapes import (
@@ -77,6 +77,7 @@ __all__ = [
     "Opened",
     "Opening",
     "Operators",
+    "Program",
     "Range",
     "Target",
     "argument_names",

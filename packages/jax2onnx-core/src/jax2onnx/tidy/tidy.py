@@ -15,6 +15,8 @@ from jax2onnx.tidy.idioms import shorten
 from jax2onnx.tidy.idle_nodes import is_idle, remove_dead, skip_expands
 from jax2onnx.tidy.initializers import Home, fold, restore_names, share
 from jax2onnx.tidy.layout import settle
+from jax2onnx.tidy.leading_ones import keep_leading_ones
+from jax2onnx.tidy.loop_bodies import lift_invariants, remove_repeated_inside
 from jax2onnx.tidy.match_nodes import drop
 from jax2onnx.tidy.operators import BROADCASTING, RESHAPES
 from jax2onnx.tidy.reshapes import merge_reshapes, merge_transposes
@@ -80,6 +82,8 @@ def _outputs(homes: list[Home]) -> list[ir.Value]:
 def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
     """Simplify the graph of a model or a function, with its subgraphs."""
     inner = graphs(home.graph)
+    lift_invariants(home.graph)
+    remove_repeated_inside(home.graph)
     for graph in inner:
         name_blocks(graph, home)
         _simplify(graph, home)
@@ -89,6 +93,7 @@ def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
         fold(graph, home)
     for graph in inner:
         shorten(graph, home)
+        keep_leading_ones(graph, home)
     settled = [settle(graph, home) for graph in inner]
     if any(settled):
         for graph in inner:

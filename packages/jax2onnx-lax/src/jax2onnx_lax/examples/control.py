@@ -254,7 +254,7 @@ EXAMPLES: list[Example] = [
         "jax.lax.fori_loop",
         lambda x: lax.fori_loop(0, 4, lambda i, v: v * 0.5 + i, x),
         [("B", 3)],
-        operators={"Loop": 1},
+        operators={"Scan": 1},
     ),
     _example(
         "fori_loop_bounds",

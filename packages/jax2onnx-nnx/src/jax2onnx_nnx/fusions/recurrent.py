@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 
 from jax2onnx.plugin import MIN_OPSET, Decline, Fusion, has_zero, is_static, may_be_zero
-from jax2onnx_lax.control import choose
+from jax2onnx_lax.branches import choose
 from jax2onnx_nnx.fusions._layers import NO_RANDOM, given
 
 if TYPE_CHECKING:

@@ -1,0 +1,111 @@
+"""Loop bodies: what every iteration computes alike is computed once, before the loop; what stands twice, once.
+
+A body may read any value of the graphs around it, so that a node of theirs serves inside, too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import onnx_ir as ir
+
+from jax2onnx.tidy.operators import BROADCASTING, REDUCTIONS, UNARY
+from jax2onnx.tidy.subgraphs import bodies, standard
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+__all__ = ["lift_invariants", "remove_repeated_inside"]
+
+_LOOPS = frozenset({"Loop", "Scan"})
+_NEVER_FAILING = (BROADCASTING | UNARY | REDUCTIONS | {"MatMul", "Squeeze", "Transpose", "Unsqueeze"}) - {"Div", "Mod"}
+"""Operators that may run where the loop makes no iteration: no numbers make them fail."""
+_TRAPPING = frozenset({"Div", "Mod"})
+"""Operators that fail where an integer is divided by 0."""
+_VARYING = frozenset({"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+                      "RandomUniformLike", "Dropout"})  # fmt: skip
+_SIMPLE = frozenset({ir.AttributeType.FLOAT, ir.AttributeType.INT, ir.AttributeType.STRING})
+_LISTS = frozenset({ir.AttributeType.FLOATS, ir.AttributeType.INTS, ir.AttributeType.STRINGS})
+
+
+def lift_invariants(graph: ir.Graph) -> None:
+    """Move nodes out of the bodies of loops if no operand changes from iteration to iteration; inner loops first."""
+    for node in list(graph):
+        if not node.attributes.data:
+            continue
+        for body in bodies(node):
+            lift_invariants(body)
+            if standard(node) in _LOOPS:
+                _lift(body, node)
+
+
+def _lift(body: ir.Graph, loop: ir.Node) -> None:
+    own = set(body.inputs)
+    for node in list(body):
+        reads_own = not own.isdisjoint(node.inputs)
+        if reads_own or not _is_safe(node) or any(value.is_graph_output() for value in node.outputs):
+            own.update(node.outputs)
+            continue
+        body.remove(node)
+        # Names are unique within a graph only: it gets those of the other one.
+        node.name = None
+        for value in node.outputs:
+            value.name = None
+        loop.prepend(node)
+
+
+def _is_safe(node: ir.Node) -> bool:
+    """Return whether a node may run where the loop makes no iteration, and reads nothing but its operands."""
+    kind = standard(node)
+    if kind in _TRAPPING:
+        dtype = node.outputs[0].dtype
+        return dtype is not None and dtype.is_floating_point()
+    return kind in _NEVER_FAILING and None not in node.inputs
+
+
+def remove_repeated_inside(graph: ir.Graph) -> None:
+    """Rewrite nodes of bodies that compute what a node before them does, in the body or around it, to its results."""
+    _visit(graph, (), is_inside=False)
+
+
+def _visit(graph: ir.Graph, around: tuple[Mapping[Hashable, ir.Node], ...], *, is_inside: bool) -> None:
+    if not is_inside and not any(node.attributes.data and bodies(node) for node in graph):
+        return
+    seen: dict[Hashable, ir.Node] = {}
+    for node in list(graph):
+        inner = bodies(node) if node.attributes.data else []
+        for body in inner:
+            _visit(body, (*around, seen), is_inside=True)
+        key = None if inner else _key(node)
+        if key is None:
+            continue
+        first = next((table[key] for table in (seen, *around) if key in table), None)
+        if first is None:
+            seen[key] = node
+        elif is_inside and not any(value.is_graph_output() for value in node.outputs):
+            _take(node, first)
+
+
+def _take(node: ir.Node, first: ir.Node) -> None:
+    """Give the results of an equal node to the users of a node, which goes."""
+    for value, other in zip(node.outputs, first.outputs, strict=True):
+        if other.shape is None:
+            other.shape = value.shape
+        value.replace_all_uses_with(other)
+    assert node.graph is not None
+    node.graph.remove(node, safe=True)
+
+
+def _key(node: ir.Node) -> Hashable | None:
+    """Return what is equal for nodes that compute the same, None if nothing is."""
+    if node.op_type in _VARYING or node.domain:
+        return None
+    attributes: list[Any] = []
+    for name, attribute in sorted(node.attributes.items()):
+        if attribute.type in _SIMPLE:
+            attributes.append((name, repr(attribute.value)))
+        elif attribute.type in _LISTS:
+            attributes.append((name, repr(list(attribute.value))))
+        else:
+            return None
+    return (node.op_type, len(node.outputs), *node.inputs, *attributes)

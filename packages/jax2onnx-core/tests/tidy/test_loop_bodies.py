@@ -1,0 +1,66 @@
+"""Loop bodies: invariants leave them, and what is computed twice is computed once."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+from jax2onnx import check, to_onnx
+
+
+def _ops(model):
+    """Return the operators of the graph, and those of the loop in it."""
+    (loop,) = [node for node in model.graph.node if node.op_type in {"Scan", "Loop"}]
+    (body,) = [a.g for a in loop.attribute if a.name == "body"]
+    return [node.op_type for node in model.graph.node], [node.op_type for node in body.node]
+
+
+def _product(x, w):
+    return lax.scan(lambda c, row: (c + row @ jnp.tanh(w).T, None), jnp.zeros(4), x)[0]
+
+
+def _twice(x, w):
+    outer = jnp.exp(w)
+    return lax.scan(lambda c, row: (c + jnp.exp(w).sum() * jnp.sin(c) * jnp.sin(c) * row[0], None), outer.sum(), x)[0]
+
+
+def _quotient(x, w):
+    i = w[0].astype(jnp.int32)
+    return lax.while_loop(lambda s: s[0] < i % 4, lambda s: (s[0] + 1, s[1] + lax.div(7, i)), (0, i))
+
+
+def _unchanged(x, w):
+    def step(state, row):
+        k, fixed, total = state
+        return (k + 1, fixed, total + fixed * row * k), total
+
+    return lax.scan(step, (0, jnp.cos(w[0]), jnp.zeros(3)), x)
+
+
+CASES = {
+    "invariant": (_product, [(5, 3), (4, 3)], {"Tanh", "Transpose"}, set()),
+    "repeated": (_twice, [(5, 3), (4, 3)], {"Exp"}, {"Sin"}),
+    "may fail": (_quotient, [(3, 3), (4,)], set(), {"Div"}),
+    "carried": (_unchanged, [(5, 3), (4, 3)], {"Cos"}, set()),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_loop_computes(name):
+    function, inputs, outside, inside = CASES[name]
+    model = to_onnx(function, inputs)
+    around, body = _ops(model)
+    assert outside <= set(around) - set(body)
+    assert inside <= set(body)
+    assert len([op for op in body if op in {"Sin", "Identity"}]) <= 2
+    check(model, function, inputs, kinds=("moderate",))
+
+
+def test_a_counter_is_scanned():
+    def walk(x):
+        return lax.fori_loop(0, 5, lambda i, c: (c[0] + x[i], c[1] * 2.0), (0.0, x))
+
+    around, body = _ops(to_onnx(walk, [(7,)]))
+    assert around[-1] == "Scan" or "Scan" in around
+    assert body.count("Add") == 1

@@ -1,0 +1,225 @@
+"""Lower ``scan``: to ``Scan`` where something is scanned, a counter included, else to ``Loop``.
+
+An iteration of onnxruntime's ``Loop`` costs as much as a few small nodes, and more for each value that it carries; one
+of ``Scan`` next to nothing. What no iteration changes is not carried, and a counter is scanned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jax2onnx.plugin import Const, has_zero, is_static, may_be_zero, scan_counts
+from jax2onnx_lax.branches import choose, emit_loop, moving
+from jax2onnx_lax.indexing import constant
+from jax2onnx_lax.shape import dim_scalar, flip
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from jax2onnx.plugin import Atom, BoundLowerings, Eqn, LoweringContext
+
+_MOST_COUNTED = 2**12
+"""Loops of up to this many iterations scan a constant; it is stored in the model."""
+
+
+def register(registry: BoundLowerings) -> None:
+    """Register the family."""
+    registry.table({"scan": scan})
+
+
+def scan(
+    ctx: LoweringContext,
+    *operands: ir.Value,
+    jaxpr: Any,
+    length: Any,
+    reverse: bool,
+    unroll: Any = 1,
+    num_consts: int = 0,
+    num_carry: int = 0,
+    ft_in: Any = None,
+    ft_out: Any = None,
+    _split_transpose: bool = False,
+) -> Sequence[ir.Value]:
+    """Lower ``scan`` to ``Scan``, or to ``Loop`` where nothing is scanned and no counter is known."""
+    del num_consts, num_carry, ft_in, ft_out, unroll, _split_transpose
+    constants, carries = scan_counts(ctx.eqn.params)
+    consts, init, xs = operands[:constants], operands[constants : constants + carries], operands[constants + carries :]
+    loop = _ScanLoop(ctx, jaxpr, consts, carries, length, reverse=reverse)
+    # JAX takes a symbolic length to be at least 1, but a model also runs where it is 0.
+    if has_zero(length):
+        return loop.none(init)
+    if is_static(length) and length == 1:
+        return loop.once(init, xs)
+    if not xs and not init:
+        return loop.repeated()
+    if not xs and not (is_static(length) and length <= _MOST_COUNTED):
+        return loop.loop(init)
+    if not may_be_zero(length):
+        return loop.scan(init, xs)
+    empty = ctx.op.Equal(ctx.dim(length), 0)
+    return choose(ctx, empty, lambda: loop.none(init), lambda: loop.scan(init, xs))
+
+
+class _ScanLoop:
+    """The ways to emit one ``scan``: from initial carries and scanned inputs to carries and stacked outputs."""
+
+    def __init__(
+        self, ctx: LoweringContext, jaxpr: Any, consts: Sequence[ir.Value], carries: int, length: Any, *, reverse: bool
+    ) -> None:
+        self._ctx = ctx
+        self._jaxpr = jaxpr
+        self._consts = consts
+        self._length = length
+        self._reverse = reverse
+        self._program = ctx.program(jaxpr)
+        self._carried = ctx.avals_out[:carries]
+        self._scanned = [v.aval for v in self._program.inputs[len(consts) + carries :]]
+        self.stacked = ctx.avals_out[carries:]
+        self._moving = moving(self._program, len(consts), carries)
+
+    def _body(self, carry: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
+        return self._ctx.inline(self._jaxpr, *self._consts, *carry, *xs)
+
+    def none(self, init: Sequence[ir.Value]) -> list[ir.Value]:
+        """Emit what no iterations leave."""
+        ctx = self._ctx
+        return [*init, *[ctx.op.Expand(ctx.constant(0, a.dtype), ctx.shape(a.shape)) for a in self.stacked]]
+
+    def once(self, init: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
+        """Inline the body of a single iteration."""
+        ctx = self._ctx
+        first = [ctx.reshape(x, (1, *a.shape), a.shape) for x, a in zip(xs, self._scanned, strict=True)]
+        results = self._body(init, first)
+        count = len(self._carried)
+        ys = [ctx.reshape(y, a.shape[1:], a.shape) for y, a in zip(results[count:], self.stacked, strict=True)]
+        return [*results[:count], *ys]
+
+    def repeated(self) -> list[ir.Value]:
+        """Emit the body once where it depends on no iteration, and its results as often as there are iterations."""
+        ctx = self._ctx
+        repeated: list[ir.Value] = []
+        for y, aval in zip(self._body([], []), self.stacked, strict=True):
+            one = ctx.reshape(y, aval.shape[1:], (1, *aval.shape[1:]))
+            repeated.append(ctx.stamp(ctx.op.Expand(one, ctx.shape(aval.shape)), aval.shape))
+        return repeated
+
+    def scan(self, init: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
+        """Emit ``Scan``, which onnxruntime refuses to run on empty inputs."""
+        ctx, count = self._ctx, len(self._carried)
+        counted = self._counted(init)
+        state = [place for place in self._moving if place not in counted]
+        emitted = self._distinct_results()
+        results = [*init]
+        for place, numbers in counted.items():
+            results[place] = ctx.constant(numbers[-1])
+        if not state and not emitted:
+            return results
+        counters = [ctx.constant(numbers[:-1]) for numbers in counted.values()]
+        if not xs and not counters:
+            counters = [ctx.constant(np.zeros(self._length, np.bool_))]
+
+        def body(values: list[ir.Value]) -> list[ir.Value]:
+            inner = [*init]
+            end = len(state) + len(xs)
+            inputs = zip([*state, *counted], [*values[: len(state)], *values[end:]], strict=False)
+            for place, value in inputs:
+                inner[place] = value
+            new = self._body(inner, values[len(state) : end])
+            return [*[new[place] for place in state], *[new[count + k] for k in emitted]]
+
+        avals = [*[self._carried[place] for place in state], *self._scanned, *map(_element, counters)]
+        scanned = [*xs, *counters]
+        directions: dict[str, Any] = {}
+        if self._reverse:
+            directions["scan_input_directions"] = [*[1] * len(xs), *[0] * len(counters)]
+            if emitted:
+                directions["scan_output_directions"] = [1] * len(emitted)
+        values = ctx.op.many(
+            "Scan",
+            *[init[place] for place in state],
+            *scanned,
+            outputs=len(state) + len(emitted),
+            body=ctx.subgraph("scan", avals, body),
+            num_scan_inputs=len(scanned),
+            **directions,
+        )
+        for place, value in zip(state, values, strict=False):
+            results[place] = ctx.stamp(value, self._carried[place].shape)
+        ys = dict(zip(emitted, values[len(state) :], strict=True))
+        outputs = self._program.outputs[count:]
+        first = {output: k for k, output in reversed([*enumerate(outputs)])}
+        return [*results, *[ys[first[output]] for output in outputs]]
+
+    def _distinct_results(self) -> list[int]:
+        """Return the stacked results, of those that are the same value the first."""
+        outputs = self._program.outputs[len(self._carried) :]
+        return [k for k, output in enumerate(outputs) if output not in outputs[:k]]
+
+    def _counted(self, init: Sequence[ir.Value]) -> dict[int, np.ndarray[Any, Any]]:
+        """Return the carries to which each iteration adds the same number: what they are before each, and after all."""
+        if not is_static(self._length) or self._length > _MOST_COUNTED:
+            return {}
+        makers: dict[Atom, Eqn] = {output: eqn for eqn in self._program.eqns for output in eqn.outputs}
+        counted: dict[int, np.ndarray[Any, Any]] = {}
+        for place in self._moving:
+            first, aval = constant(init[place]), self._carried[place]
+            maker = makers.get(self._program.outputs[place])
+            if first is None or maker is None or aval.shape or aval.dtype.kind not in "iu":
+                continue
+            step = _increment(maker, self._program.inputs[len(self._consts) + place])
+            if step is not None:
+                bits = 8 * aval.dtype.itemsize
+                numbers = [(int(first) + step * k) % 2**bits for k in range(int(self._length) + 1)]
+                counted[place] = np.asarray(numbers, f"uint{bits}").astype(aval.dtype)
+        return counted
+
+    def loop(self, init: Sequence[ir.Value]) -> list[ir.Value]:
+        """Emit ``Loop`` with a trip count, for a scan without scanned inputs."""
+        ctx, count, state = self._ctx, len(self._carried), self._moving
+        trips = ctx.stamp(dim_scalar(ctx, self._length), ())
+
+        def step(values: list[ir.Value]) -> list[ir.Value]:
+            _, going, *carry = values
+            inner = [*init]
+            for place, value in zip(state, carry, strict=True):
+                inner[place] = value
+            new = self._body(inner, [])
+            return [going, *[new[place] for place in state], *new[count:]]
+
+        start, avals = [init[place] for place in state], [self._carried[place] for place in state]
+        values = emit_loop(ctx, (trips, None), start, avals, step, emitted=len(self.stacked))
+        results = [*init]
+        for place, value in zip(state, values, strict=False):
+            results[place] = value
+        return [*results, *map(self._in_order, values[len(state) :], self.stacked)]
+
+    def _in_order(self, y: ir.Value, aval: Any) -> ir.Value:
+        ctx = self._ctx
+        if self._reverse:
+            y = flip(ctx, y, [0])
+        if not is_static(self._length) and not is_static(*aval.shape[1:]):
+            # After no iteration at all onnxruntime takes the body's unknown dims for 0.
+            y = ctx.op.Reshape(y, ctx.shape(aval.shape), allowzero=1)
+        return y
+
+
+def _element(values: ir.Value) -> Any:
+    """Return the abstract value of an element of a vector."""
+    assert values.dtype is not None
+    return jax.ShapeDtypeStruct((), values.dtype.numpy())
+
+
+def _increment(eqn: Eqn, variable: Atom) -> int | None:
+    """Return the constant that an equation adds to a value, None if it does something else."""
+    if eqn.primitive not in {"add", "sub"} or eqn.fused is not None:
+        return None
+    one, other = eqn.inputs
+    if eqn.primitive == "add" and other is variable:
+        one, other = other, one
+    if one is not variable or not isinstance(other, Const):
+        return None
+    return int(other.value) if eqn.primitive == "add" else -int(other.value)
