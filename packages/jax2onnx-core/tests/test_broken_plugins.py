@@ -184,7 +184,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_mistakes_are_many() -> None:
-    assert len(IMPORTED | REGISTERED | SHOWN | RULES | FINALIZERS) >= 80
+    assert len(IMPORTED | REGISTERED | SHOWN | RULES | FINALIZERS | FUSIONS) >= 80
 
 
 @pytest.mark.parametrize("kind", ["imported", "registered", "shown"])
@@ -245,6 +245,41 @@ def test_a_change_of_the_finished_model_that_is_wrong_is_told_with_its_plugin(fo
             jax2onnx.to_onnx(plain, [(3,)])
         assert f"{name} 2.5" in str(caught.value)
         assert name == "finalize_domain" or infos()[name].status == "faulty"
+
+
+FUSIONS = {
+    "fusion_raises": ("1 / 0", "the rule of thrice failed: ZeroDivisionError"),
+    "fusion_exits": ("exit(3)", "the rule of thrice failed: SystemExit"),
+    "fusion_nothing": ("None", "the rule of thrice returned None where JAX has 1 value"),
+    "fusion_dtype": ("ctx.cast(x, 'int32')", "the rule of thrice returned INT32 where JAX has FLOAT"),
+    "fusion_attribute": ("ctx.op.Concat(x, axes=0)", "Concat has no attribute 'axes'"),
+    "fusion_operator": ("ctx.op.Sinn(x)", "operator Sinn does not exist"),
+}
+"""What rules of whole functions do wrong: the functions' primitives are there to do without."""
+
+
+def thrice(x: Any) -> Any:
+    return x + x * 2.0
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_the_primitives_of_a_function_stand_in_for_its_rule(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    returned, reason = FUSIONS[name]
+    emit = f"{{18: lambda ctx, x: {returned}}}"
+    with TemporaryPlugins(folder / name, beside=["lax"]) as make:
+        make(name, fusion(name="'thrice'", reference="lambda x: x + x * 2.0", emit=emit), version="2.5")
+        with pytest.warns(UserWarning, match=f"plugin {name} 2.5: {reason}") as told:
+            model = jax2onnx.to_onnx(thrice, [(3,)])
+        assert "test_broken_plugins.py" in str(told[0].message)
+        assert [node.op_type for node in model.graph.node] == ["Mul", "Add"]
+        assert infos()[name].status == "faulty"
+        export()
+        monkeypatch.setenv("JAX2ONNX_STRICT_PLUGINS", "1")
+        loader.reset()
+        with pytest.raises(ConversionError, match=reason):
+            jax2onnx.to_onnx(thrice, [(3,)])
 
 
 def test_a_function_that_is_never_found_is_told_once_and_harms_nothing(folder: Path) -> None:

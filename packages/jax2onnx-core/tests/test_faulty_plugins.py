@@ -116,7 +116,7 @@ def calls(module):
 
 
 @pytest.mark.parametrize("raised", [ZeroDivisionError("oh"), SystemExit(3), "silent"], ids=lambda e: type(e).__name__)
-@pytest.mark.parametrize("place", ["lowering", "fact", "fusion", "open", "carry", "finalize"])
+@pytest.mark.parametrize("place", ["lowering", "fact", "open", "carry", "finalize"])
 def test_what_a_hook_raises_is_an_error_that_names_the_plugin(faulty, monkeypatch, place, raised):
     error = faulty.Silent() if raised == "silent" else raised
     function = calls(faulty)[place]
@@ -125,9 +125,7 @@ def test_what_a_hook_raises_is_an_error_that_names_the_plugin(faulty, monkeypatc
         jax2onnx.to_onnx(function, [(2,)])
     text = str(caught.value)
     assert "faulty 2.5" in text
-    assert {"lowering": "the rule of faulty", "fusion": "the rule of thrice", "fact": "in answer"}.get(
-        place, place
-    ) in text
+    assert {"lowering": "the rule of faulty", "fact": "in answer"}.get(place, place) in text
     assert type(error).__name__ in text
     assert caught.value.__cause__ is error
     monkeypatch.undo()
@@ -150,7 +148,6 @@ def test_what_a_hook_raises_is_an_error_that_names_the_plugin(faulty, monkeypatc
         ("finalize", 5, "jax2onnx_finalize returns 5"),
         ("lowering", 5, "the rule of faulty returned 5"),
         ("lowering", (), "returned 0 values"),
-        ("fusion", None, "the rule of thrice returned None"),
     ],
 )
 def test_junk_that_a_hook_returns_is_an_error_that_names_the_plugin(faulty, monkeypatch, place, returned, text):

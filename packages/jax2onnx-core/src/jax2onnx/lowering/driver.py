@@ -30,7 +30,7 @@ from jax2onnx.lowering.domains import Domains
 from jax2onnx.lowering.outline import Outliner
 from jax2onnx.plugin.context import LoweringContext, Reshaped, ir_dtype, stamp
 from jax2onnx.plugin.fusions import Decline
-from jax2onnx.plugin.loader import blame
+from jax2onnx.plugin.loader import blame, is_strict
 from jax2onnx.program.program import Atom, Const, Eqn, Fused, Program, Var
 from jax2onnx.program.represent import form, on_pairs
 from jax2onnx.program.shapes import is_static
@@ -284,7 +284,10 @@ class Driver:
         try:
             return _checked(emit(ctx, *operands, **fused.kwargs), eqn)
         except _WrongResultError as error:
-            raise self._blamed(error, eqn, fusion.plugin) from None
+            self._do_without(self._blamed(error, eqn, fusion.plugin))
+        except (InvalidModelError, OpsetError) as error:
+            self._locate(error, eqn, fusion.plugin)
+            self._do_without(error)
         except _UNSUPPORTED as error:
             self._locate(error, eqn, fusion.plugin)
             return self._unsupported(error, eqn)
@@ -296,12 +299,12 @@ class Driver:
                 self.records.append(Declined(fused, str(reason)))
         except (MemoryError, RecursionError):
             raise
-        except (Exception, SystemExit) as error:  # as for the rule of a primitive
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - as for the rule of a primitive
             failed = self._failed(error, eqn, fusion.plugin)
             failed.__cause__ = error
             if isinstance(failed, _UNSUPPORTED):
                 return self._unsupported(failed, eqn)
-            raise failed from error
+            self._do_without(failed)
         values = dict(zip(eqn.inputs, operands, strict=True))
         inputs = [atom for atom in values if isinstance(atom, Var)]
         plain = self.preparer.prepare(
@@ -314,9 +317,20 @@ class Driver:
         given = [values[var] for var in inputs]
         return self.run(plain, given, derived=derived)
 
+    def _do_without(self, error: ConversionError) -> None:
+        """Warn of the rule of a whole function: the model has the function's primitives instead.
+
+        Raises:
+            ConversionError: ``JAX2ONNX_STRICT_PLUGINS`` is set.
+        """
+        if is_strict():
+            raise error
+        at = f" at {error.where}" if error.where else ""
+        self.warnings.append(f"plugin {error.plugin}: {error.what}{at}; the model has the primitives instead")
+
     def _locate(self, error: ConversionError, eqn: Eqn, plugin: str) -> None:
         """Add to an error the user's line and the plugin, unless it has others."""
-        if isinstance(error, InvalidModelError):
+        if isinstance(error, InvalidModelError) or (eqn.fused is not None and isinstance(error, OpsetError)):
             blame(plugin, error.what)
         error.where = error.where or eqn.where
         error.plugin = error.plugin or self.describe_plugin(plugin)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from jax2onnx.plugin.examples import Example
     from jax2onnx.plugin.registry import Named
 
-__all__ = ["LoadedPlugins", "PluginInfo", "Status", "blame", "current", "isolated", "load", "reset"]
+__all__ = ["LoadedPlugins", "PluginInfo", "Status", "blame", "current", "is_strict", "isolated", "load", "reset"]
 
 GROUP = "jax2onnx"
 CORE = "jax2onnx-core"
@@ -105,7 +105,7 @@ class LoadedPlugins:
     def __init__(self, manager: pluggy.PluginManager, infos: Iterable[PluginInfo], *, strict: bool) -> None:
         self.manager = manager
         self._infos = list(infos)
-        self._strict = strict
+        self.strict = strict
         self._lock = threading.RLock()
         self._warned: list[PluginInfo] = []
         self._untold: list[str] = []
@@ -203,7 +203,7 @@ class LoadedPlugins:
             if info.name != name or info.status != "ok":
                 continue
             self._infos[position] = info.refused("faulty", reason)
-            if tell and self._strict:
+            if tell and self.strict:
                 raise PluginError(f"plugin {self._infos[position]}")
             if tell:
                 self._untold.append(f"the plugin {self._infos[position]}")
@@ -240,7 +240,7 @@ class LoadedPlugins:
             try:
                 self._call_hooks(info.name, registry.bound(info.name))
             except PluginConflictError as error:
-                if self._strict:
+                if self.strict:
                     raise
                 self._set_aside_rivals(info, error)
                 return False
@@ -248,7 +248,7 @@ class LoadedPlugins:
                 raise
             except (Exception, SystemExit) as error:
                 reason = f"failed to register: {described_error(error, whole=True)}"
-                if self._strict:
+                if self.strict:
                     raise PluginError(f"plugin {info.name} {reason}") from error
                 self._set_aside(info, reason)
                 return False
@@ -304,6 +304,11 @@ def blame(name: str, reason: str, *, tell: bool = False) -> None:
     """As :meth:`LoadedPlugins.blame`, of the plugins of this process."""
     if _process.loaded is not None:
         _process.loaded.blame(name, reason, tell=tell)
+
+
+def is_strict() -> bool:
+    """Return whether ``JAX2ONNX_STRICT_PLUGINS`` is set for the plugins of this process."""
+    return _process.loaded is not None and _process.loaded.strict
 
 
 def reset() -> None:
