@@ -151,6 +151,7 @@ def test_a_size_that_only_a_run_decides_is_refused_where_jax_needs_it() -> None:
         to_onnx(jax.jit(nonzero), [(3,)])
     assert "test_onnx_op.py" in str(caught.value.where)
     assert nonzero(np.array([0.0, 2.0])).tolist() == [[1]]
+    assert isinstance(nonzero(np.ones(2)), jax.Array)
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------

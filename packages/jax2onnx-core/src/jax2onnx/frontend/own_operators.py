@@ -72,7 +72,7 @@ def onnx_op(
     specs = [_spec(operator, leaf) for leaf in leaves]
     avals = _resolved(operator, specs)
     if avals is None:
-        results = computed(operator, reference, operands)
+        results = list(map(jax.numpy.asarray, computed(operator, reference, operands)))
         _check_results(operator, specs, results)
     else:
         results = bind(operator, reference, avals, operands)
@@ -152,8 +152,8 @@ def _resolved(operator: Operator, specs: Sequence[_Spec]) -> list[Any] | None:
     for name in sorted(named):
         if not sizes.is_outermost():
             raise TraceError(
-                f"{operator}: only a run of the model decides the size {name}, and JAX's jit, vmap, loops and branches "
-                "take arrays of known sizes",
+                f"{operator}: only a run of the model decides the size {name}, and inside of jit, grad, vmap, a loop, "
+                "a branch or an onnx_function JAX takes arrays of known sizes",
                 remedy="call it outside of them, or pad its results to a size that is known",
             )
         renamed[name] = sizes.fresh(name)
