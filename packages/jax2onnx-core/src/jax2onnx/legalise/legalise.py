@@ -32,7 +32,7 @@ from jax2onnx.legalise.ort_workarounds import (
 )
 from jax2onnx.legalise.plan import Plan, Planner
 from jax2onnx.legalise.short_arrays import lengthen
-from jax2onnx.tidy.subgraphs import bodies, standard
+from jax2onnx.tidy.subgraphs import bodies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -134,11 +134,13 @@ class _Legaliser:
             if node.attributes.data:
                 for body in bodies(node):
                     self.graph(body)
-            op_type = standard(node)
-            for workaround in self._workarounds.get(op_type, ()):
-                workaround(graph, node)
-            if op_type in self._late_workarounds:
-                late.append(node)
+            op_type = node.op_type  # most operators have no workaround; the domain is asked of the others only
+            workarounds, is_late = self._workarounds.get(op_type, ()), op_type in self._late_workarounds
+            if (workarounds or is_late) and not node.domain:
+                for workaround in workarounds:
+                    workaround(graph, node)
+                if is_late:
+                    late.append(node)
             plan = self._plan(node)
             if plan is not None:
                 trust = self._widen_inputs(node, plan)

@@ -235,7 +235,7 @@ def keep_products(graph: ir.Graph, *, is_function: bool, functions: Functions) -
 
 
 def _is_float64_product(node: ir.Node) -> bool:
-    return standard(node) == "MatMul" and node.outputs[0].dtype == DataType.DOUBLE
+    return node.op_type == "MatMul" and not node.domain and node.outputs[0].dtype == DataType.DOUBLE
 
 
 def _below_transposes(graph: ir.Graph, inputs: Iterable[ir.Value], functions: Functions) -> set[ir.Value | None]:
