@@ -242,3 +242,16 @@ def test_constant_indices_of_any_integer_dtype(dtype: str) -> None:
         return lax.gather(x, jnp.asarray(indices), dims, (1, 4), mode="fill")
 
     compare(fn, (draw((5, 4)),), (None,))
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, "int64", "uint64"])
+@pytest.mark.parametrize("number", [-7, 300, 2.75, -1e3])
+def test_what_fills_in_is_converted_as_jax_does(dtype: str, number: float) -> None:
+    def fn(x: jax.Array, i: jax.Array) -> jax.Array:
+        filled = x.at[i].get(mode="fill", fill_value=number)
+        return filled if dtype == "bool" else filled[jnp.clip(filled.astype(jnp.int32), 0, 2)]
+
+    with jax.enable_x64("64" in dtype):
+        inputs = [jax.ShapeDtypeStruct((3,), dtype), jax.ShapeDtypeStruct((5,), np.int32)]
+        given = [np.arange(3).astype(jnp.dtype(dtype)), np.asarray([0, 7, -9, 2, 3], np.int32)]
+        check(to_onnx(fn, inputs), fn, inputs, values=[given])

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax2onnx.plugin import Leaves, Opened, hookimpl, key_name, mode_warning
+from jax2onnx.plugin import Leaves, Opened, hookimpl, is_parameter, key_name, mode_warning
 
 
 class Layer:
@@ -90,7 +90,7 @@ def jax2onnx_open(target, opening):
     if not any(map(is_layer, jax.tree_util.tree_leaves((args, kwargs), is_leaf=is_layer))):
         return None
     flat, tree = jax.tree_util.tree_flatten_with_path((args, kwargs))
-    names = [below(path) or None for path, _ in flat]
+    names = [below(path) or None if is_parameter(leaf) else None for path, leaf in flat]
     held = Leaves([leaf for _, leaf in flat], names, tree)
     state = {name: array for name, array in held.params.items() if opening.state == "io" and name.endswith("_")}
 

@@ -71,3 +71,9 @@ def needs_double(ctx: LoweringContext, op_type: str) -> bool:
 def widened(ctx: LoweringContext, *operands: ir.Value) -> list[ir.Value]:
     """Cast floats of fewer than 32 bits to float32, in which a composition keeps its digits."""
     return [ctx.cast(x, np.float32) if is_narrow(a.dtype) else x for x, a in zip(operands, ctx.avals_in, strict=True)]
+
+
+def converted(number: Any, dtype: Any) -> Any:
+    """Return a number in a dtype as JAX converts it: -7 is 249 in uint8, 2.7 is 2 in int32."""
+    with np.errstate(all="ignore"):
+        return np.asarray(number).astype(dtype)

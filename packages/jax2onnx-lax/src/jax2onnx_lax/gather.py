@@ -11,7 +11,7 @@ from jax.lax import GatherScatterMode
 
 from jax2onnx.plugin import has_zero, other_axes
 from jax2onnx_lax import indexing
-from jax2onnx_lax.dtypes import info
+from jax2onnx_lax.dtypes import converted, info
 from jax2onnx_lax.indexing import Axes, Label, batch_axes, window_axes
 from jax2onnx_lax.shape import TO_END, cut, expand, filled, transposed
 
@@ -56,7 +56,7 @@ def gather(
     valid = indexing.in_bounds(ctx, indices, within, len(window.limits))
     places = [i for i, (kind, _) in enumerate(window.wanted) if kind == "window"]
     valid = ctx.op.Unsqueeze(valid, ctx.ints(*places)) if places else valid
-    fill = _default_fill(dtype) if fill_value is None else fill_value
+    fill = _default_fill(dtype) if fill_value is None else converted(fill_value, dtype)
     return ctx.op.Where(valid, value, ctx.constant(fill, dtype))
 
 

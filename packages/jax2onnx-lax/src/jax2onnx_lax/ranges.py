@@ -26,6 +26,7 @@ from jax2onnx.plugin import (
     open_jaxpr,
     raised,
 )
+from jax2onnx_lax.dtypes import converted
 
 if TYPE_CHECKING:
     from jax2onnx.plugin import Atom, BoundLowerings, Eqn, KnownRanges
@@ -363,10 +364,10 @@ def of_gather(eqn: Eqn, known: KnownRanges) -> _Found:
         return [within], ()
     if "FILL" not in str(eqn.params["mode"]) or _is_in_bounds(eqn, known):
         return [one], ()
-    fill = eqn.params["fill_value"]
-    if fill is None:
+    if eqn.params["fill_value"] is None:
         return [within], ()
-    return [joined(one, Range(int(fill), int(fill)), within=within)], ()
+    fill = int(converted(eqn.params["fill_value"], eqn.outputs[0].aval.dtype))
+    return [joined(one, Range(fill, fill), within=within)], ()
 
 
 def _is_in_bounds(eqn: Eqn, known: KnownRanges) -> bool:

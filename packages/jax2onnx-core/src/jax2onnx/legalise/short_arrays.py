@@ -19,6 +19,8 @@ __all__ = ["MAY_BE_SHORT", "lengthen"]
 MAY_BE_SHORT = "jax2onnx.may_be_short"
 """Key in the ``meta`` of a node that slides windows over its first operand, which may be too short for one."""
 
+_WINDOWED = frozenset({"AveragePool", "Conv", "ConvInteger", "MaxPool"})
+"""The operators that have windows. Few nodes have one; to look into ``meta`` makes one for a node."""
 _TO_END = np.iinfo(np.int64).max
 
 
@@ -35,7 +37,7 @@ def lengthen(graph: ir.Graph) -> None:
     Args:
         graph: changed in place; graphs within are not.
     """
-    for node in list(graph):
+    for node in [node for node in graph if node.op_type in _WINDOWED]:
         if MAY_BE_SHORT in node.meta:
             _lengthen(graph, node)
 
