@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from jax2onnx.plugin import Example
-from jax2onnx_examples.programs import gaussian_process, graph_network, ode
+from jax2onnx_examples.programs import detector, gaussian_process, graph_network, ode
 
-ALL: tuple[Example, ...] = (*gaussian_process.EXAMPLES, *graph_network.EXAMPLES, *ode.EXAMPLES)
+ALL: tuple[Example, ...] = (*detector.EXAMPLES, *gaussian_process.EXAMPLES, *graph_network.EXAMPLES, *ode.EXAMPLES)
