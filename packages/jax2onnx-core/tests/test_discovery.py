@@ -146,6 +146,15 @@ def test_missing_lists_everything(isolated_plugins, tmp_path, monkeypatch, capsy
     assert "of your own" in found["found_nowhere"]
 
 
+def test_missing_names_the_plugin_of_a_framework(isolated_plugins, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flaxen.py").write_text("from flax import nnx\nmodel = nnx.Linear(3, 2, rngs=nnx.Rngs(0))\n")
+    isolated_plugins("lax")
+    code, text = run(capsys, "list-plugins", "--missing", "flaxen:model", "-i", "float32[B,3]", "--json")
+    (entry,) = json.loads(text)["missing"]
+    assert (code, entry["kind"], entry["install"]) == (1, "framework", "pip install jax2onnx-nnx")
+
+
 def test_nothing_missing(capsys):
     assert run(capsys, "list-plugins", "--missing", "jax.numpy:tanh", "-i", "float32[3]") == (
         0,
