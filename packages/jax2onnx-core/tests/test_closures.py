@@ -144,7 +144,9 @@ def test_nothing_of_the_user_changes():
     assert [c.cell_contents for c in fn.__closure__] == cells
     assert fn.__code__ is code
     assert fn.__globals__ is globals()
-    assert dict(fn.__globals__) == before
+    after = {name: value for name, value in fn.__globals__.items() if name != "__warningregistry__"}  # Python's own
+    before.pop("__warningregistry__", None)
+    assert after == before
     assert net.noise.training
     assert int(net.noise.count_) == int(NET.noise.count_) == 0
     gc.collect()
