@@ -21,6 +21,7 @@ nox.options.sessions = ["lint", "types", "tests", "oldest", "frameworks", "quick
 ROOT = Path(__file__).parent
 NAMES = ("core", "lax", "jnp", "nnx", "linen", "equinox", "examples")
 PACKAGES = [ROOT / "packages" / f"jax2onnx-{name}" for name in NAMES]
+PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))  # shaped like those of others
 STRICT = {"JAX2ONNX_STRICT_PLUGINS": "1"}  # a plugin that is set aside fails the session
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 
@@ -281,6 +282,41 @@ def wheels(session: nox.Session) -> None:
     session.run("jax2onnx", "list-plugins")
     session.run("jax2onnx", "inspect", "jax_callable.onnx")
     shutil.rmtree(dist)
+
+
+@nox.session(python=DEFAULT)
+def release(session: nox.Session) -> None:
+    """Build all distributions twice, byte by byte the same, check and install them; dist/ has an SBOM and digests."""
+    session.install(*GROUPS["release"])
+    dist, again = ROOT / "dist", Path(session.create_tmp()) / "again"
+    when = session.run("git", "log", "-1", "--format=%ct", external=True, silent=True)
+    env = {"SOURCE_DATE_EPOCH": str(when).strip()}
+    for folder in (dist, again):
+        shutil.rmtree(folder, ignore_errors=True)
+        for package in [*PACKAGES, *PLUGINS]:
+            build = ("python", "-m", "build", "--no-isolation", "--outdir", str(folder), str(package))
+            session.run(*build, env=env, silent=True)
+    session.run("python", "scripts/release.py", "same", str(again), str(dist))
+    session.run("python", "scripts/release.py", "check", str(dist))
+    session.run("twine", "check", "--strict", *(str(path) for path in sorted(dist.glob("jax2onnx*"))))
+    clean = Path(tempfile.mkdtemp()) / "clean"
+    python = str(clean / "bin" / "python")
+    session.run("python", "-m", "venv", str(clean))
+    pip = (python, "-m", "pip", "--disable-pip-version-check", "-q")
+    session.run(*pip, "uninstall", "-y", "setuptools", external=True)  # venv brings it before Python 3.12
+    built = (path.name.split("-") for path in sorted(dist.glob("*.whl")))
+    names = [f"{name}=={version}" for name, version, *_ in built]  # paths would be written into the SBOM
+    session.run(*pip, "install", "--find-links", str(dist), *names, external=True)
+    session.run(*pip, "check", external=True)
+    shutil.copy(ROOT / "examples" / "quickstart.py", clean)
+    with session.chdir(clean):
+        session.run(python, "quickstart.py", external=True, env=STRICT)
+    session.run(python, "-m", "jax2onnx", "list-plugins", external=True, env=STRICT)
+    session.run(*pip, "uninstall", "-y", "pip", external=True)  # no part of what is released
+    sbom = ("--output-reproducible", "-o", str(dist / "sbom.cdx.json"))
+    session.run("cyclonedx-py", "environment", *sbom, python, env=env)
+    session.run("python", "scripts/release.py", "sums", str(dist))
+    shutil.rmtree(clean.parent)
 
 
 @nox.session(python=DEFAULT, reuse_venv=False)

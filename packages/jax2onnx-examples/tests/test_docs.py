@@ -75,6 +75,11 @@ def run_shell(source, folder, capsys):
             with pytest.raises(SystemExit) as ended:
                 cli.main([word.strip("'") for word in line.split()[1:]])
             assert not ended.value.code, capsys.readouterr().err
+        elif line.startswith("pip install "):
+            named = [word for word in line.split()[2:] if word.startswith(("./packages/", "jax2onnx-"))]
+            packages = ROOT / "packages"
+            assert named
+            assert all((packages / word.removeprefix("./packages/") / "pyproject.toml").exists() for word in named)
         else:
             assert line.startswith(SET_UP), f"this test does not know how to run {line!r}"
             session = line.removeprefix(SET_UP)
