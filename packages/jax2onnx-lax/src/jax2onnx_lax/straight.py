@@ -88,45 +88,51 @@ def lu(a: Array) -> tuple[Array, Array, Array]:
     """Return both factors in one matrix, the row exchanged at each step, and the resulting permutation of rows."""
     m, n = a.shape[-2:]
     lead, axis = a.shape[:-2], a.ndim - 2
-    # The first column tells where a row comes from: it is exchanged with the others, and not eliminated.
-    numbers = jnp.broadcast_to(jnp.arange(m).astype(a.dtype)[:, None], (*lead, m, 1))
-    left = lax.concatenate([numbers, a], axis + 1)
-    done, pivots = [], []
+    left, order = a, jnp.broadcast_to(jnp.arange(m, dtype=jnp.int32), (*lead, m))
+    done, pivots, orders = [], [], []
     for k in range(min(m, n)):
         rest = m - 1 - k
         if not rest:
             pivots.append(jnp.full((*lead, 1), k, jnp.int32))
             break
-        upper, others, chosen = _exchanged(left, k + 1)
-        pivots.append(chosen + k)
+        places = _exchange(magnitude(lax.slice_in_dim(left, k, k + 1, axis=axis + 1)[..., 0]))
+        pivots.append(places[..., :1] + k)
+        # The first places are the order: there is nothing to take them from.
+        order = _rows_at(order[..., None], places)[..., 0] if k else places
+        first, order = lax.split(order, [1, rest], axis=axis)
+        orders.append(first)
+        upper, others = lax.split(_rows_at(left, places), [1, rest], axis=axis)
         done.append(upper)
-        right = n - 1 - k
-        sizes = [k + 1, 1, right] if right else [k + 1, 1]
-        before, below, *after = lax.split(others, sizes, axis=axis + 1)
-        _, pivot, *top = lax.split(upper, sizes, axis=axis + 1)
+        sizes = [size for size in (k, 1, n - 1 - k) if size]
+        before, below, after = _three(lax.split(others, sizes, axis=axis + 1), first=k)
+        _, pivot, top = _three(lax.split(upper, sizes, axis=axis + 1), first=k)
         below = below / jnp.where(pivot == 0, 1, pivot)
-        inner = [after[0] - below * top[0]] if right else []
-        left = lax.concatenate([before, below, *inner], axis + 1)
+        inner = [one - below * other for one, other in zip(after, top, strict=True)]
+        left = lax.concatenate([*before, below, *inner], axis + 1)
     done += [left] if len(done) < m else []
-    packed = lax.concatenate(done, axis)
-    order, factors = lax.split(packed, [1, n], axis=axis + 1)
-    return factors, lax.concatenate(pivots, axis), order.real.reshape(*lead, m).astype(jnp.int32)
+    orders.append(order)
+    return lax.concatenate(done, axis), lax.concatenate(pivots, axis), lax.concatenate(orders, axis)
 
 
-def _exchanged(left: Array, k: int) -> tuple[Array, Array, Array]:
-    """Return the row whose element in column ``k`` is the largest, all others, and where it was."""
-    axis = left.ndim - 2
-    rest = left.shape[-2] - 1
-    sizes = magnitude(lax.slice_in_dim(left, k, k + 1, axis=axis + 1))
-    first, others = lax.split(left, [1, rest], axis=axis)
-    if rest == 1:
-        one, other = lax.split(sizes, [1, 1], axis=axis)
-        swap = other > one
-        return jnp.where(swap, others, first), jnp.where(swap, first, others), swap[..., 0].astype(jnp.int32)
-    chosen = jnp.argmax(sizes, axis=-2).astype(jnp.int32)
-    if axis:
-        upper = jnp.take_along_axis(left, chosen[..., None], axis=-2, mode="promise_in_bounds")
-    else:
-        upper = lax.dynamic_slice_in_dim(left, chosen[0], 1, axis=axis, allow_negative_indices=False)
-    places = jnp.arange(1, rest + 1, dtype=jnp.int32)[:, None]
-    return upper, jnp.where(places == chosen[..., None], first, others), chosen
+def _three(parts: Sequence[Array], *, first: int) -> tuple[Sequence[Array], Array, Sequence[Array]]:
+    """Return the columns before, of and after the pivot; there may be none before and none after it."""
+    place = 1 if first else 0
+    return parts[:place], parts[place], parts[place + 1 :]
+
+
+def _exchange(sizes: Array) -> Array:
+    """Return the places of rows after the first one has been exchanged with that of the largest size."""
+    count = sizes.shape[-1]
+    if count == 2:
+        one, other = lax.split(sizes, [1, 1], axis=sizes.ndim - 1)
+        return jnp.where(other > one, np.array([1, 0], np.int32), np.array([0, 1], np.int32))
+    chosen = jnp.argmax(sizes, axis=-1, keepdims=True).astype(jnp.int32)
+    numbers = np.arange(1, count, dtype=np.int32)
+    return lax.concatenate([chosen, jnp.where(chosen == numbers, 0, numbers)], sizes.ndim - 1)
+
+
+def _rows_at(a: Array, places: Array) -> Array:
+    """Return the rows of matrices at some places."""
+    if a.ndim == 2:
+        return jnp.take(a, places, axis=0, mode="clip")
+    return jnp.take_along_axis(a, places[..., None], axis=-2, mode="promise_in_bounds")
