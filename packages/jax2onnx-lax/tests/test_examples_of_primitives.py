@@ -28,6 +28,7 @@ REFUSED = {"ffi_call", "io_callback", "pure_callback", *effects._REFUSED, *effec
 """Their rules raise an error."""
 
 IN_NO_EXAMPLE = {
+    "onnx_op": "core's own: an operator that the user names, which docs/operators.md shows",
     **dict.fromkeys(
         ("debug_callback", "debug_print", "inspect_sharding"),
         "left out of the model with a warning, which fails an example",
