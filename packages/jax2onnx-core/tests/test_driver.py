@@ -221,5 +221,5 @@ def test_nodes_say_where_they_come_from() -> None:
 
     (node,) = lowered(scoped, VECTOR).op.scope.nodes
     assert node.metadata_props["jax2onnx.plugin"] == "lax"
-    assert node.metadata_props["jax2onnx.name_stack"] == "inner"
+    assert node.metadata_props["namespace"] == "inner"
     assert node.metadata_props["jax2onnx.source"].startswith(f"{__file__}:")

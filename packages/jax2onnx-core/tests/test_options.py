@@ -83,7 +83,7 @@ UNKNOWN = {
     [
         ("save_onnx", "opest", "'opset'"),
         ("save_onnx", "input_name", "'input_names'"),
-        ("save_onnx", "zzz", "constraints, domains, explain, "),
+        ("save_onnx", "zzz", "constraints, doc_string, domains, explain, "),
         ("show", "fusion", "'fusions'"),
         ("allclose", "kind", "'kinds'"),
     ],

@@ -13,7 +13,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from jax2onnx.output.sources import SOURCE, portable_sources
+from jax2onnx.output.sources import SOURCE, write_sources
 
 PROGRAM = """
 import sys
@@ -63,6 +63,8 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(here / "models")
     own = tmp_path / "own.onnx"
     importlib.import_module("models.net").export(own)
+    for name in ("models.net", "models"):
+        del sys.modules[name]  # other tests have modules of this name
     assert process.wait() == 0
     written = own.read_bytes()
     assert written == other.read_bytes()
@@ -85,5 +87,5 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.
 def test_paths_in_models(file: str, portable: str) -> None:
     node = ir.Node("", "Neg", [ir.Value(name="x")], metadata_props={SOURCE: f"{file}:7 (f)"})
     model = ir.Model(ir.Graph(node.inputs, node.outputs, nodes=[node]), ir_version=10)
-    portable_sources(model)
+    write_sources(model)
     assert node.metadata_props[SOURCE] == f"{portable}:7 (f)"

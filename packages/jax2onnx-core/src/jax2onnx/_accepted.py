@@ -31,7 +31,9 @@ __all__ = [
     "path",
     "readable",
     "shown",
+    "stored_text",
     "text",
+    "version_number",
     "whole_number",
 ]
 
@@ -102,6 +104,14 @@ def model_name(option: str, value: Any) -> None:
         _refuse(option, "text without control characters, in UTF-8", value, "leave these characters out")
 
 
+def stored_text(option: str, value: Any) -> None:
+    """Accept text for people, which a model stores: any string that is text in UTF-8."""
+    if not isinstance(value, str):
+        _refuse(option, "a string", value, f"write {str(value)!r} for example")
+    if value != value.encode("utf-8", "replace").decode():
+        _refuse(option, "text in UTF-8", value, "leave out what is no character")
+
+
 def whole_number(option: str, value: Any) -> None:
     """Accept an int."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
@@ -114,6 +124,13 @@ def natural_number(option: str, value: Any) -> None:
     whole_number(option, value)
     if value < 0:
         _refuse(option, "an int that is not negative", value, f"write {option}={-value} for example")
+
+
+def version_number(option: str, value: Any) -> None:
+    """Accept an int from 0 that fits into 64 bits."""
+    natural_number(option, value)
+    if value >= 2**63:
+        _refuse(option, "an int below 2**63", value, "write a smaller number")
 
 
 def number(option: str, value: Any) -> None:

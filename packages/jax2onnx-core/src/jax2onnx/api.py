@@ -39,13 +39,14 @@ from jax2onnx.options import (
     ExportOptions,
     Images,
     Options,
+    Provenance,
     Stage,
     refuse_unknown,
 )
 from jax2onnx.output.names import rename_constants, unique_names
 from jax2onnx.output.proto import add_weights
 from jax2onnx.output.save import preflight, save
-from jax2onnx.output.sources import portable_sources
+from jax2onnx.output.sources import write_sources
 from jax2onnx.output.stream import MOST_BYTES
 from jax2onnx.output.verify import Verifier
 from jax2onnx.plugin import loader
@@ -126,6 +127,11 @@ def to_onnx(
     fold_batch_norm: bool = False,
     domains: Mapping[str, int] | None = None,
     name: str | None = None,
+    provenance: Provenance = "relative",
+    metadata: Mapping[str, str] | None = None,
+    doc_string: str = "",
+    model_version: int = 0,
+    producer: str | None = None,
     explain: bool | Callable[[FusionReport], object] = False,
     return_mode: ReturnMode = "proto",
     output_path: str | os.PathLike[str] | None = None,
@@ -163,6 +169,12 @@ def to_onnx(
         domains: domain of operators -> version, for domains that the runtime of the model has and that a plugin's rules
             use; ``onnx_op`` needs no entry here.
         name: the graph's name.
+        provenance: what nodes tell of where they come from: ``'relative'``, the user's line without the folders of this
+            machine and the path of the module (``namespace``); ``'full'`` with absolute paths; ``'none'`` neither.
+        metadata: name -> text, stored in the model's metadata.
+        doc_string: the model's description.
+        model_version: the model's version.
+        producer: who made the model, instead of jax2onnx.
         explain: True prints, on stderr, which functions were found in the program, which were nearly found and why not,
             which arrays of the model became constants, what was computed at conversion, and what was not since that
             would take too much; a callable gets this as a :class:`~jax2onnx.fusion.report.FusionReport` instead.
@@ -201,6 +213,11 @@ def to_onnx(
         fold_batch_norm=fold_batch_norm,
         domains=domains,
         name=delivery.name,
+        provenance=provenance,
+        metadata=metadata,
+        doc_string=doc_string,
+        model_version=model_version,
+        producer=producer,
         explain=explain,
     )
     if delivery.mode == "file":
@@ -414,7 +431,7 @@ class _Export:
         with unchecked():
             border = Border(driver.op, parsed, traced, options)
             border.outputs(_lowered(driver, program, border.operands()))
-            self.model = _assemble(border, driver, options.name or opened.name)
+            self.model = _assemble(border, driver, options, opened.name)
         _refuse_unused(options.lowerings or {}, registry, driver.primitives)
         told = [note.message for note in self.notes if isinstance(note, Warned)]
         self.warnings += [*opened.warnings, *parsed.warnings, *told, *driver.warnings, *loaded.untold()]
@@ -429,7 +446,7 @@ class _Export:
             if target is not None:
                 legalise(self.model, target)
         unique_names(self.model)
-        portable_sources(self.model)
+        write_sources(self.model, options.provenance)
         yield "final", self.model
 
     def _open(self, hook: Any) -> tuple[Opened, Inputs]:
@@ -474,7 +491,7 @@ def _lowered(driver: Driver, program: Program, operands: Sequence[ir.Value]) -> 
         raise ConversionError.together([*driver.unsupported, *without]) from error.__cause__
 
 
-def _assemble(border: Border, driver: Driver, name: str) -> ir.Model:
+def _assemble(border: Border, driver: Driver, options: Options, name: str) -> ir.Model:
     """Return the model of the nodes that were emitted, between its inputs and outputs."""
     root, functions = driver.op.scope, driver.outliner.functions
     rename_constants(border.params, root.initializers)
@@ -484,13 +501,16 @@ def _assemble(border: Border, driver: Driver, name: str) -> ir.Model:
         nodes=root.nodes,
         initializers=[*border.params, *root.initializers],
         opset_imports={domain: 1 for domain, _ in functions} | driver.op.domains.imports,
-        name=name,
+        name=options.name or name,
     )
     return ir.Model(
         graph,
         ir_version=_ir_version(driver.op.domains),
-        producer_name="jax2onnx",
-        producer_version=_version(),
+        producer_name=options.producer or "jax2onnx",
+        producer_version="" if options.producer else _version(),
+        model_version=int(options.model_version),
+        doc_string=options.doc_string or None,
+        metadata_props=dict(options.metadata or {}),
         functions=list(functions.values()),
     )
 

@@ -20,7 +20,9 @@ from jax2onnx._accepted import (
     number,
     one_of,
     path,
+    stored_text,
     text,
+    version_number,
     whole_number,
 )
 from jax2onnx.earlier import SUCCESSORS
@@ -39,6 +41,7 @@ __all__ = [
     "ExportOptions",
     "Images",
     "Options",
+    "Provenance",
     "SharedOptions",
     "Stage",
     "check_values",
@@ -48,6 +51,8 @@ __all__ = [
 DEFAULT_OPSET = 23
 DEFAULT_TARGET = "onnxruntime-cpu"
 
+Provenance: TypeAlias = Literal["none", "relative", "full"]
+"""What nodes tell of where they come from: nothing, lines without the folders of this machine, or whole paths."""
 Stage: TypeAlias = Literal["program", "fused", "lowered", "tidied", "final"]
 """What an export has in turn: the flat program, the prepared one, the emitted model, the tidied one, the legal one."""
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -81,6 +86,11 @@ class ExportOptions(SharedOptions, total=False):
     fold_batch_norm: bool
     domains: Mapping[str, int] | None
     name: str | None
+    provenance: Provenance
+    metadata: Mapping[str, str] | None
+    doc_string: str
+    model_version: int
+    producer: str | None
     explain: bool | Callable[[FusionReport], object]
 
 
@@ -117,6 +127,11 @@ class Options:
     fold_batch_norm: bool = False
     domains: Mapping[str, int] | None = None
     name: str | None = None
+    provenance: Provenance = "relative"
+    metadata: Mapping[str, str] | None = None
+    doc_string: str = ""
+    model_version: int = 0
+    producer: str | None = None
     explain: bool | Callable[[FusionReport], object] = False
 
     def __post_init__(self) -> None:
@@ -143,6 +158,16 @@ def _anything(_option: str, _value: Any) -> None:
     """Accept any value: other code looks at it."""
 
 
+_strings = mapping(stored_text, "{'license': 'MIT'}")
+
+
+def _metadata(option: str, value: Any) -> None:
+    """Accept a mapping from names to texts."""
+    _strings(option, value)
+    for key in value:
+        model_name(f"{option}: the name {key!r}", key)
+
+
 _ACCEPTED: Mapping[str, Accept] = {
     "opset": whole_number,
     "input_names": _names,
@@ -161,6 +186,11 @@ _ACCEPTED: Mapping[str, Accept] = {
     "fold_batch_norm": flag,
     "domains": any_of(none, mapping(whole_number, "{'my.domain': 1}")),
     "name": any_of(none, model_name),
+    "provenance": one_of(get_args(Provenance)),
+    "metadata": any_of(none, _metadata),
+    "doc_string": stored_text,
+    "model_version": version_number,
+    "producer": any_of(none, model_name),
     "explain": any_of(call, flag),
     "values": any_of(none, _anything),
     "sizes": any_of(none, _sizes),

@@ -17,7 +17,7 @@ import equinox.internal as eqxi
 import jax
 
 from jax2onnx.errors import UnsupportedCaseError
-from jax2onnx.plugin import Leaves, Opened, Opening, is_parameter, key_name, mode_warning, outline_class
+from jax2onnx.plugin import Leaves, Opened, Opening, is_parameter, key_name, mode_warning, named_calls, outline_class
 
 _JitWrapper: Any = type(eqx.filter_jit(lambda: None))
 _NoInline: Any = type(eqxi.noinline(lambda: None))
@@ -51,7 +51,8 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
         own, own_args, own_kwargs = leaves.with_params(params)
         if opening.functions == "modules":
             own, own_args, own_kwargs = _outlined((own, own_args, own_kwargs))
-        result = own(*own_args, *args, **{**own_kwargs, **kwargs})
+        with named_calls(_roots((own, own_args, own_kwargs)), _modules):
+            result = own(*own_args, *args, **{**own_kwargs, **kwargs})
         return result if state is None else _split(result, state)
 
     return Opened(
@@ -172,6 +173,22 @@ def _walk(root: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ..
             yield from _walk(child, (*path, *map(key_name, way)))
 
 
+def _roots(held: Any) -> list[tuple[str, Any]]:
+    """Return the outermost modules of ``(function, args, kwargs)``, with their names."""
+    flat = jax.tree_util.tree_flatten_with_path(held, is_leaf=_is_module)[0]
+    return [(_path(tuple(map(key_name, way)), held=True), node) for way, node in flat if _is_module(node)]
+
+
+def _modules(root: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the modules of a module, with their paths."""
+    return ((_path(path, held=False), module) for path, module in _walk(root))
+
+
+def _path(way: tuple[str, ...], *, held: bool) -> str:
+    steps = way[_places(list(way)) :] if held else way
+    return ".".join(step for step in steps if step not in _WRAPPERS)
+
+
 def _changed(before: Any, after: Any) -> list[str]:
     """Name the layers whose ``inference`` flag differs, but for dropout that drops nothing in any mode."""
     layers = []
@@ -180,6 +197,6 @@ def _changed(before: Any, after: Any) -> list[str]:
             continue
         if isinstance(old, eqx.nn.Dropout) and old.p == 0:
             continue
-        name = ".".join(s for s in path[_places(list(path)) :] if s not in _WRAPPERS)
+        name = _path(path, held=True)
         layers.append(f"{name} ({type(old).__name__})" if name else f"the {type(old).__name__} itself")
     return layers

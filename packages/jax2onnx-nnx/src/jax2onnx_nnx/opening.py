@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jax2onnx.plugin import Leaves, Opened, Opening, is_parameter, key_name, mode_warning, outline_class
+from jax2onnx.plugin import Leaves, Opened, Opening, is_parameter, key_name, mode_warning, named_calls, outline_class
 
 _HAS_KINDS = hasattr(nnx, "var_defaults")
 """Whether this flax has variables of several kinds."""
@@ -55,7 +55,7 @@ def open_modules(target: Any, opening: Opening) -> Opened | None:
         for place, module in zip(places, merged, strict=True):
             filled[place] = module
         own_args, own_kwargs = jax.tree_util.tree_unflatten(tree, filled)
-        with _plain_variables():
+        with _plain_variables(), named_calls(list(zip(roots, merged, strict=True)), _modules):
             result = call.function(*own_args, *args, **{**own_kwargs, **kwargs})
         if not explicit:
             return result
@@ -290,6 +290,11 @@ def _kind(kind: type) -> type | None:
     if issubclass(kind, _VARIABLES):
         return nnx.Variable
     return nnx.Pytree if issubclass(kind, nnx.Pytree | list | tuple | dict) else None
+
+
+def _modules(root: Any) -> list[tuple[str, nnx.Module]]:
+    """Return the modules among and below an object, with their paths."""
+    return _Walk((root,), ("",)).found
 
 
 def _outline(roots: Sequence[Any]) -> None:

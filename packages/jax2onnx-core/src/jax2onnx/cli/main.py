@@ -21,6 +21,7 @@ from jax2onnx.cli.shared_options import (
     CALL,
     COMPARISON,
     DEBUG,
+    DESCRIPTION,
     FILE,
     JSON,
     MODEL,
@@ -111,6 +112,7 @@ def cli() -> None:
 @click.option("--target", metavar="NAME", default=DEFAULT_TARGET, help="Runtime to legalise for; 'onnx' for none.")
 @click.option("--output-name", "output_names", multiple=True, metavar="NAME", help="Name of an output, in order.")
 @click.option("--name", metavar="NAME", help="Name of the graph.")
+@with_options(DESCRIPTION)
 @click.option(
     "--functions",
     type=click.Choice(("marked", "modules")),

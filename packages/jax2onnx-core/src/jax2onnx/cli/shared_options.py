@@ -8,12 +8,13 @@ from typing import Any, TypeAlias, TypeVar
 
 import click
 
-from jax2onnx.cli.values import images, named_specs, read_sizes, static_values
+from jax2onnx.cli.values import images, named_specs, named_texts, read_sizes, static_values
 
 __all__ = [
     "CALL",
     "COMPARISON",
     "DEBUG",
+    "DESCRIPTION",
     "EXISTING_FILE",
     "FILE",
     "JSON",
@@ -117,6 +118,20 @@ COMPARISON = (
     click.option("--seed", type=int, default=0, help="Seed of the drawn inputs."),
 )
 """Options of a comparison with JAX."""
+
+DESCRIPTION = (
+    click.option(
+        "--provenance",
+        type=click.Choice(("none", "relative", "full")),
+        default="relative",
+        help="What nodes tell of your source: nothing, lines and modules, or lines with absolute paths.",
+    ),
+    repeated("--metadata", metavar="KEY=VALUE", callback=named_texts, text="A text for the model's metadata"),
+    click.option("--doc-string", metavar="TEXT", default="", help="Description of the model."),
+    click.option("--model-version", type=int, default=0, help="Version of the model."),
+    click.option("--producer", metavar="NAME", help="Who made the model, instead of jax2onnx."),
+)
+"""What an export writes into the model beside the program."""
 
 
 def with_options(options: Sequence[Add[Any]]) -> Add[Any]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "images",
     "named_specs",
+    "named_texts",
     "nested",
     "read_arrays",
     "read_batch",
@@ -75,6 +76,21 @@ def _literal(text: str) -> Any:
 def named_specs(_context: Any, option: click.Parameter, texts: Sequence[str]) -> dict[str, Any] | None:
     """Return the specs of ``NAME=SPEC`` by name; None if there are none."""
     return {name: read_spec(value) for name, value in _all_named(option, texts, "DTYPE[DIMS]")} or None
+
+
+def named_texts(_context: Any, option: click.Parameter, texts: Sequence[str]) -> dict[str, str] | None:
+    """Return the texts of ``KEY=VALUE`` by key; None if there are none."""
+    named: dict[str, str] = {}
+    for text in texts:
+        key, is_named, value = text.partition("=")
+        if not is_named or not key:
+            raise click.UsageError(
+                f"{option.opts[0]}: {text!r} is not of the form KEY=VALUE; write for example license=MIT"
+            )
+        if key in named:
+            raise click.UsageError(f"{option.opts[0]}: {key!r} is given twice; give each key once")
+        named[key] = value
+    return named or None
 
 
 def static_values(_context: Any, option: click.Parameter, texts: Sequence[str]) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ from jax2onnx.lowering.builder import Ops, Scope
 from jax2onnx.lowering.dims import Dims, find_sources
 from jax2onnx.lowering.domains import Domains
 from jax2onnx.lowering.outline import Outliner
+from jax2onnx.output.sources import NAMESPACE, SOURCE
 from jax2onnx.plugin.context import LoweringContext, Reshaped, ir_dtype, stamp
 from jax2onnx.plugin.fusions import Decline
 from jax2onnx.plugin.loader import blame, is_strict
@@ -445,10 +446,10 @@ def _metadata(eqn: Eqn, plugin: str) -> dict[str, str]:
         return metadata
     stack = name_stack(eqn.source)
     if stack:
-        metadata["jax2onnx.name_stack"] = storable(stack)
+        metadata[NAMESPACE] = storable(stack)
     where = eqn.where
     if where:
-        metadata["jax2onnx.source"] = storable(where)
+        metadata[SOURCE] = storable(where)
     return metadata
 
 

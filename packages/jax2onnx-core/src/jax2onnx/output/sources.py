@@ -8,26 +8,40 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from jax2onnx.tidy.subgraphs import every_node
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["SOURCE", "portable_sources"]
+__all__ = ["NAMESPACE", "SOURCE", "write_sources"]
 
 SOURCE = "jax2onnx.source"
 """The key in a node's metadata of the user's line: ``file:line (function)``."""
 
+NAMESPACE = "namespace"
+"""The key of the module's path, its parts separated by slashes; the viewers of graphs that group nodes look there."""
 
-def portable_sources(model: ir.Model) -> None:
-    """Rewrite the lines that the nodes of a model carry such that they do not depend on the folder or the machine."""
+
+def write_sources(model: ir.Model, provenance: Literal["none", "relative", "full"] = "relative") -> None:
+    """Rewrite what the nodes of a model tell of where they come from.
+
+    Args:
+        model: the model; it is changed.
+        provenance: ``relative`` makes the lines independent of the folder and the machine, ``full`` leaves them as they
+            are, ``none`` removes them and the modules' paths.
+    """
+    if provenance == "full":
+        return
     for graph in (model.graph, *(function.graph for function in model.functions.values())):
         for node in every_node(graph):
-            where = node.metadata_props.get(SOURCE)
-            if where is not None:
-                node.metadata_props[SOURCE] = _portable(where)
+            told = node.metadata_props
+            if provenance == "none":
+                told.pop(SOURCE, None)
+                told.pop(NAMESPACE, None)
+            elif SOURCE in told:
+                told[SOURCE] = _portable(told[SOURCE])
 
 
 @functools.lru_cache(maxsize=1024)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from jax2onnx.plugin.opening import Carried, Leaves, Opened, Opening, canonical, is_parameter, mode_warning
     from jax2onnx.plugin.operators import Operators
     from jax2onnx.plugin.registry import BoundExamples, BoundFusions, BoundLowerings
+    from jax2onnx.plugin.scopes import named_calls
     from jax2onnx.program.bounds import BOOLS, Range, at_most, fitting, joined, limits, lowered, raised, surely_within
     from jax2onnx.program.dims import may_be_zero
     from jax2onnx.program.facts import Facts, Need, blind, telling
@@ -112,6 +113,7 @@ __all__ = [
     "may_be_zero",
     "mode_warning",
     "name_arrays",
+    "named_calls",
     "open_jaxpr",
     "other_axes",
     "outline_class",
@@ -136,6 +138,7 @@ _MODULES = (
     "plugin.composites",
     "plugin.opening",
     "plugin.naming",
+    "plugin.scopes",
     "plugin.functions",
     "_compat",
     "legalise.targets",

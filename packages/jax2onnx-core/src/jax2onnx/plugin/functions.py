@@ -27,6 +27,7 @@ from jax2onnx.errors import InputSpecError
 from jax2onnx.plugin.content import content
 from jax2onnx.plugin.naming import argument_names, callable_name, dotted, name_arrays
 from jax2onnx.plugin.opening import Carried
+from jax2onnx.plugin.scopes import inside, without_scope
 from jax2onnx.plugin.trees import refuse_deep
 from jax2onnx.program.conversions import answer_conversions
 
@@ -200,7 +201,7 @@ def onnx_function(
     mark = Mark(name or callable_name(target), namespace)
     if not inspect.isclass(target):
         return _wrap(target, mark, unique=unique)
-    call = _wrap(target.__call__, mark, unique=unique)
+    call = _wrap(without_scope(target.__call__), mark, unique=unique)
     setattr(target, "__call__", call)  # noqa: B010 - mypy refuses the plain assignment
     return target
 
@@ -257,7 +258,7 @@ def outline_class(cls: type[Any]) -> type[Any]:
         return cls
     decorate = onnx_function(name=cls.__name__)
     attributes = {
-        "__call__": decorate(cls.__call__),
+        "__call__": decorate(without_scope(cls.__call__)),
         "__module__": cls.__module__,
         "__qualname__": cls.__qualname__,
         "__doc__": cls.__doc__,
@@ -335,7 +336,8 @@ def _jit(fn: _Function, mark: Mark, *, answers: bool) -> _Function:
             given.append(own)
             leaves.append(part.rebuild(own))
         args, kwargs = jax.tree_util.tree_unflatten(arguments.tree, leaves)
-        result = fn(*args, **kwargs)
+        with inside(args):
+            result = fn(*args, **kwargs)
         states = map(_changed, arguments.parts, leaves, given)
         return result, list(states)
 
