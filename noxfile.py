@@ -284,6 +284,28 @@ def wheels(session: nox.Session) -> None:
     shutil.rmtree(dist)
 
 
+@nox.session(python=NEWEST, reuse_venv=False)
+def plugins(session: nox.Session) -> None:
+    """Build each plugin of plugins/, install its wheel beside ours, check its types, run its tests, list it."""
+    dist = Path(tempfile.mkdtemp())
+    session.install("build", "hatchling", *GROUPS["types"])
+    build = ("python", "-m", "build", "--no-isolation", "--wheel", "--outdir", str(dist))
+    for package in [*PACKAGES, *PLUGINS]:
+        session.run(*build, str(package), silent=True)
+    session.chdir(session.create_tmp())
+    for plugin in PLUGINS:
+        session.install("--find-links", str(dist), f"{plugin.name}[test]")
+        session.run("mypy", "--config-file", str(ROOT / "pyproject.toml"), str(plugin / "src"))
+        shutil.rmtree("tests", ignore_errors=True)
+        shutil.copytree(plugin / "tests", "tests")
+        session.run("pytest", "-q", "-c", str(plugin / "pyproject.toml"), "--rootdir=.", "tests", env=STRICT)
+        listed = session.run("jax2onnx", "list-plugins", "--json", silent=True)
+        found = [one for one in json.loads(str(listed))["plugins"] if one["distribution"] == plugin.name]
+        if not found or any(one["status"] != "ok" for one in found):
+            session.error(f"{plugin.name} is not in use: {listed}")
+    shutil.rmtree(dist)
+
+
 @nox.session(python=DEFAULT)
 def release(session: nox.Session) -> None:
     """Build all distributions twice, byte by byte the same, check and install them; dist/ has an SBOM and digests."""

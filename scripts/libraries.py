@@ -194,7 +194,8 @@ INTRODUCTION = """# Programs of libraries
 Written by `nox -s libraries`, with {tools}.
 
 {agreeing} of {all} programs, of {packages} packages from PyPI, are exported, load in onnxruntime and agree with JAX,
-evaluated eagerly. Only flax and equinox have plugins. Weights are random. The programs are in `tests/libraries`.
+evaluated eagerly. Only the plugins of flax and equinox are installed. Weights are random. The programs
+are in `tests/libraries`.
 
 - *Nodes*: those of subgraphs and functions too.
 - *Export*: seconds, with JAX's tracing.

@@ -34,7 +34,8 @@ def current() -> list[dict[str, Any]]:
     entries = tomllib.loads(DIRECTORY.read_text(encoding="utf-8"))["plugin"]
     for entry in entries:
         if entry["name"] in installed:
-            entry["primitives"] = sorted({e.primitive for e in registry.lowerings if e.plugin == entry["name"]})
+            lowered = {e.primitive for e in registry.lowerings if e.plugin == entry["name"]}
+            entry["primitives"] = sorted(lowered) or entry.get("primitives", [])  # of some it states facts only
             entry["functions"] = sorted({f.name for f in registry.fusions if f.plugin == entry["name"]})
     return entries
 

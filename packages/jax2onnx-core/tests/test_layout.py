@@ -133,3 +133,15 @@ def test_first_party_plugins_import_what_any_plugin_may(plugin: str) -> None:
         for imported in imports(path, "jax2onnx"):
             user_side = plugin == "examples" and imported == "jax2onnx"  # models that a user writes: onnx_function
             assert imported in public or user_side, f"{path.name} imports {imported}"
+
+
+def test_plugins_like_those_of_others_import_what_any_plugin_may() -> None:
+    folder = PACKAGES.parent / "plugins"
+    sources, tests = sorted(folder.glob("*/src/**/*.py")), sorted(folder.glob("*/tests/**/*.py"))
+    assert sources
+    assert tests
+    public = {"jax2onnx.plugin", "jax2onnx.testing", "jax2onnx.errors"}
+    for path in sources:
+        assert set(imports(path, "jax2onnx")) <= public, path
+    for path in tests:
+        assert set(imports(path, "jax2onnx")) <= public | {"jax2onnx"}, path
