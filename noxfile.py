@@ -56,11 +56,11 @@ def _install(session: nox.Session, *further: str) -> None:
     session.install(*(arg for package in PACKAGES for arg in ("-e", str(package))), *further)
 
 
-def _pytest(session: nox.Session) -> None:
+def _pytest(session: nox.Session, *further: str) -> None:
     session.run(
         "python", "-c", "import jax, platform as p; print('Python', p.python_version(), 'jax', jax.__version__)"
     )
-    arguments = session.posargs or ["-n", "auto", "--dist", "loadgroup"]
+    arguments = session.posargs or ["-n", "auto", "--dist", "loadgroup", *further]
     session.run("pytest", *arguments, env={"JAX_PLATFORMS": "cpu", "PYTHONDONTWRITEBYTECODE": ""})  # of many processes
 
 
@@ -86,14 +86,14 @@ def oldest(session: nox.Session) -> None:
     python = ("--python", session.virtualenv.location)
     session.run("uv", "pip", "install", *python, "--resolution", "lowest-direct", *editable)
     session.install(*GROUPS["test"], *GROUPS["oldest"])  # these stay as they are, or the group is not the lower bounds
-    _pytest(session)
+    _pytest(session, "--every-case")
 
 
 @nox.session(python=[version for version in ("3.13", "3.14") if _available(version)])
 def later(session: nox.Session) -> None:
     """Run the tests with later Pythons and the newest of every dependency."""
     _install(session, *GROUPS["test"])
-    _pytest(session)
+    _pytest(session, "--every-case")
 
 
 @nox.session(python=NEWEST)
@@ -102,7 +102,7 @@ def prereleases(session: nox.Session) -> None:
     _install(session, *GROUPS["test"])
     names = ("jax", "jaxlib", "flax", "equinox", "onnx", "onnx-ir", "onnxruntime", "numpy", "ml-dtypes")
     session.install("--upgrade", "--pre", *names)
-    _pytest(session)
+    _pytest(session, "--every-case")
 
 
 @nox.session(python=NEWEST)
