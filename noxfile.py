@@ -257,6 +257,13 @@ def graphs(session: nox.Session) -> None:
     session.run("python", "scripts/graphs.py", env=STRICT)
 
 
+@nox.session(python=DEFAULT)
+def docs(session: nox.Session) -> None:
+    """Build the docs site into site/; warnings are errors, links and sources are checked."""
+    session.install(*GROUPS["docs"])
+    session.run("python", "scripts/site.py", "site")
+
+
 @nox.session(python=NEWEST)
 def types(session: nox.Session) -> None:
     """Run mypy, strict."""

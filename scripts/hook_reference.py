@@ -1,4 +1,4 @@
-"""Write the hook reference in docs/plugins.md from jax2onnx.plugin.hookspecs: `python scripts/hook_reference.py`."""
+"""Write docs/reference/hooks.md from jax2onnx.plugin.hookspecs: `python scripts/hook_reference.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jax2onnx.plugin import hookspecs
 
-PAGE = Path(__file__).parents[1] / "docs" / "plugins.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "hooks.md"
 BEGIN, END = "<!-- hooks: written by scripts/hook_reference.py -->\n", "<!-- end of hooks -->\n"
 
 
@@ -15,7 +15,7 @@ def reference() -> str:
     """Return the reference of all hooks, in the order in which they are declared."""
     hooks = [f for name, f in vars(hookspecs).items() if name.startswith("jax2onnx_")]
     return "\n".join(
-        f"### `{f.__name__}{str(inspect.signature(f)).replace(chr(39), '')}`\n\n{inspect.getdoc(f)}\n" for f in hooks
+        f"## `{f.__name__}{str(inspect.signature(f)).replace(chr(39), '')}`\n\n{inspect.getdoc(f)}\n" for f in hooks
     )
 
 
@@ -26,4 +26,4 @@ def updated(page: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(updated(PAGE.read_text()))
+    PAGE.write_text(updated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

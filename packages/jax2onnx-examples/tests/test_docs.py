@@ -1,5 +1,6 @@
 """Every code block of the README and of docs/ is run."""
 
+import importlib
 import re
 import runpy
 import sys
@@ -7,14 +8,22 @@ import tomllib
 import warnings
 from pathlib import Path
 
+import click
 import pytest
 
+import jax2onnx
+import jax2onnx.plugin
+import jax2onnx.testing
 from jax2onnx.cli import main as cli
+from jax2onnx.options import CheckOptions, ExportOptions
+from jax2onnx.plugin import hookspecs
 from jax2onnx.plugin import loader as plugins
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# (\S+\.(?:py|toml))\n")
+"""How a block begins that is a file."""
 SET_UP = "python3 -m venv .venv && .venv/bin/pip install nox && .venv/bin/nox -s "
 
 
@@ -86,23 +95,36 @@ def run_shell(source, folder, capsys):
             assert f"def {session}(" in (ROOT / "noxfile.py").read_text()
 
 
+def run_suites(module):
+    """Run what pytest would run of a test file."""
+    suites = [kind for name, kind in vars(module).items() if name.startswith("Test")]
+    assert suites
+    for suite in suites:
+        trials = list(suite().trials())
+        assert trials, suite().lacking()
+        for trial in trials:
+            trial.run()
+
+
 def test_pages_are_found():
     assert {page.name for page in with_blocks()} >= {"README.md", "plugins.md"}
 
 
-@pytest.mark.parametrize("page", with_blocks(), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", with_blocks(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_blocks(page, folder, capsys):
     namespace = {"__name__": "block"}
     first = next(source for language, source in blocks(page) if language == "python")
-    if page.name == "README.md":
+    if page == ROOT / "README.md":
         made = first.replace("save_onnx(MLP(", "mlp = (MLP(")
         made = made.replace(", [('B', 30)], 'jax_callable.onnx')", ")\nmlp.eval()")
         write(folder, "mymodels.py", made)
+    files = {named[1]: named.string for _, source in blocks(page) if (named := FILE.match(source))}
+    for name, source in files.items():
+        write(folder, name, source)
     for language, source in blocks(page):
-        named = re.match(r"# (\S+\.(?:py|toml))\n", source)
-        if named:
-            write(folder, named[1], source)
-        elif language == "python":
+        if FILE.match(source):
+            continue
+        if language == "python":
             run_python(source, namespace)
         elif language == "sh":
             run_shell(source, folder, capsys)
@@ -114,7 +136,10 @@ def test_blocks(page, folder, capsys):
             }  # need libraries that tests/frameworks has
         else:
             pytest.fail(f"this test does not know how to run {language!r}")
-    if page.name == "README.md":
+    for name in files:
+        if name.startswith("my_plugin/test_"):
+            run_suites(importlib.import_module(name.removesuffix(".py").replace("/", ".")))
+    if page == ROOT / "README.md":
         assert (folder / "jax_callable.onnx").stat().st_size > 0
 
 
@@ -144,3 +169,41 @@ def test_the_directory_of_plugins_is_the_current_one():
     assert script["page"](entries) == script["PAGE"].read_text(), "run python scripts/plugin_directory.py"
     first_party = {path.name for path in (ROOT / "packages").glob("jax2onnx-*")} - {"jax2onnx-core"}
     assert first_party <= {entry["distribution"] for entry in entries}
+
+
+def test_the_reference_is_the_current_one():
+    script = runpy.run_path(str(ROOT / "scripts" / "reference_pages.py"))
+    for name, text in script["pages"]().items():
+        assert (script["FOLDER"] / name).read_text(encoding="utf-8") == text, "run python scripts/reference_pages.py"
+
+
+def commands(command, words=("jax2onnx",)):
+    yield " ".join(words), command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands(below, (*words, name))
+
+
+def public_names():
+    """Everything that a user can name: functions, options, hooks, commands and their options, variables, errors."""
+    yield from (f"`{name}`" for module in (jax2onnx, jax2onnx.plugin, jax2onnx.testing) for name in module.__all__)
+    yield from (f"`{name}`" for name, value in vars(jax2onnx.errors).items() if isinstance(value, type))
+    yield from (f"- `{name}` (" for name in {**ExportOptions.__annotations__, **CheckOptions.__annotations__})
+    yield from (f"`{name}(" for name in vars(hookspecs) if name.startswith("jax2onnx_"))
+    for path, command in commands(cli.cli):
+        yield f"`{path}`"
+        yield from (f"`{option}`" for p in command.params if isinstance(p, click.Option) for option in p.opts)
+    for source in sorted((ROOT / "packages" / "jax2onnx-core" / "src").rglob("*.py")):
+        yield from (f"`{name}" for name in re.findall(r"JAX2ONNX_[A-Z_]+", source.read_text(encoding="utf-8")))
+
+
+def test_every_public_name_command_option_hook_and_variable_is_documented():
+    names = set(public_names())
+    assert len(names) > 150
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert {name for name in names if name not in text} == set()
+
+
+def test_every_hook_says_which_version_added_it():
+    for name, hook in vars(hookspecs).items():
+        if name.startswith("jax2onnx_"):
+            assert re.search(r"^\s*Added in \d+\.\d+\.$", hook.__doc__, re.MULTILINE), name

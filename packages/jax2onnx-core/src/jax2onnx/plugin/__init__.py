@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         scan_counts,
         special_function,
     )
-    from jax2onnx.legalise.targets import Target
+    from jax2onnx.legalise.targets import Kernel, Target
     from jax2onnx.plugin.composites import composite_name
     from jax2onnx.plugin.context import LoweringContext, ir_dtype
     from jax2onnx.plugin.examples import Example
@@ -71,6 +71,7 @@ __all__ = [
     "Facts",
     "Fusion",
     "InconclusiveDimensionOperation",
+    "Kernel",
     "KnownRanges",
     "Leaves",
     "LoweringContext",

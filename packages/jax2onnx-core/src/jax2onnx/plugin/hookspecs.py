@@ -26,17 +26,26 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def jax2onnx_register_lowerings(registry: BoundLowerings) -> None:
-    """Register a lowering for each primitive the plugin covers, keyed by the primitive's name string."""
+    """Register a lowering for each primitive the plugin covers, keyed by the primitive's name string.
+
+    Added in 0.1.
+    """
 
 
 @hookspec
 def jax2onnx_register_fusions(registry: BoundFusions) -> None:
-    """Register whole functions that become one ONNX operator (or a short idiom) where they are found."""
+    """Register whole functions that become one ONNX operator (or a short idiom) where they are found.
+
+    Added in 0.1.
+    """
 
 
 @hookspec
 def jax2onnx_register_examples(registry: BoundExamples) -> None:
-    """Register runnable examples; each is a test, a row of the coverage table and documentation."""
+    """Register runnable examples; each is a test, a row of the coverage table and documentation.
+
+    Added in 0.1.
+    """
 
 
 @hookspec(firstresult=True)
@@ -45,6 +54,8 @@ def jax2onnx_open(target: Callable[..., Any], opening: Opening) -> Opened | None
 
     ``opening`` says how: in inference or training form, with which functions, with or without its state. What a
     function reaches through closures and globals arrives as a ``functools.partial`` that holds it in a dict.
+
+    Added in 0.1.
     """
 
 
@@ -53,14 +64,22 @@ def jax2onnx_carry(target: object) -> Carried | None:
     """Open a framework object that is an argument of an ``onnx_function``, or return None if it is not yours.
 
     Called for every node of the arguments' pytrees that is no array, scalar or built-in container; answer fast.
+
+    Added in 0.1.
     """
 
 
 @hookspec
 def jax2onnx_register_targets(registry: BoundTargets) -> None:
-    """Register target runtimes: tables of the kernels a runtime has."""
+    """Register target runtimes: tables of the kernels a runtime has.
+
+    Added in 0.1.
+    """
 
 
 @hookspec
 def jax2onnx_finalize(model: ir.Model) -> None:
-    """Change the finished model in place, after tidying and before legalising."""
+    """Change the finished model in place, after tidying and before legalising.
+
+    Added in 0.1.
+    """

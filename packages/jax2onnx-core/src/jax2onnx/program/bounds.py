@@ -34,6 +34,7 @@ class Range(NamedTuple):
 
 
 BOOLS = Range(0, 1)
+"""The range of bools."""
 
 
 @functools.lru_cache(maxsize=64)

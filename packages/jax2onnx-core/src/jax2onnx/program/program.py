@@ -38,6 +38,7 @@ class Const:
 
 
 Atom: TypeAlias = Var | Const
+"""An operand of an equation: a variable, or a value that is known at conversion."""
 
 
 def substitute(atoms: Iterable[Atom], replacements: Mapping[Atom, Atom]) -> list[Atom]:
