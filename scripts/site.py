@@ -27,6 +27,7 @@ NAVIGATION = {
         "guides/functions",
         "guides/images",
         "guides/debugging",
+        "inspecting",
         "guides/big-models",
         "guides/browser",
         "guides/mobile",

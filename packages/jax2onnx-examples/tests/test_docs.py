@@ -44,7 +44,7 @@ def folder(tmp_path, monkeypatch):
     yield tmp_path
     plugins.reset()
     for name in set(sys.modules) - before:
-        if name.partition(".")[0] in {"mymodels", "my_plugin", "my_composites"}:
+        if name.partition(".")[0] in {"mymodels", "my_plugin", "my_composites", "my_test_export"}:
             del sys.modules[name]
 
 

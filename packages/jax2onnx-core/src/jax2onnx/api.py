@@ -259,7 +259,7 @@ def save_onnx(
 ) -> None:
     """Convert a JAX callable and write the model to ``path``; options are those of :func:`to_onnx`.
 
-    Large weights are written beside the model, to ``<path>.data``. A failed export leaves no file, and an existing file
+    Weights of more than 1 GiB in all go beside the model, to ``<path>.data``. A failed export leaves no file, and an existing file
     is replaced only by a complete one.
 
     Raises:
