@@ -259,8 +259,8 @@ def save_onnx(
 ) -> None:
     """Convert a JAX callable and write the model to ``path``; options are those of :func:`to_onnx`.
 
-    Weights of more than 1 GiB in all go beside the model, to ``<path>.data``. A failed export leaves no file, and an existing file
-    is replaced only by a complete one.
+    Weights of more than 1 GiB in all go beside the model, to ``<path>.data``. A failed export leaves no file, and an
+    existing file is replaced only by a complete one.
 
     Raises:
         SaveError: the path cannot be written; checked before work starts where that is possible.
