@@ -19,7 +19,7 @@ ROOMS: dict[str, set[str]] = {
     "tidy": {"errors", "_unique"},
     "legalise": {"errors", "_unique", "tidy"},
     "output": {"errors", "_unique", "_printable", "tidy"},
-    "inspect": {"errors", "_unique", "_printable", "output"},
+    "inspect": {"errors", "_accepted", "_unique", "_printable", "output"},
     "program": {"errors", "_compat", "_unique"},
     "plugin": {"program", "legalise", *LEAVES},
     "frontend": {"plugin", "program", *LEAVES},

@@ -294,8 +294,9 @@ def _is_ours(file_name: str) -> bool:
 
 
 def name_stack(source: Any) -> str:
-    """Return the name stack (named scopes and transforms) of an equation's source info."""
-    return str(source.name_stack)
+    """Return the named scopes around an equation of such source info, outer ones first, with slashes in between."""
+    scopes = [entry.name for entry in source.name_stack.stack if isinstance(entry, _source_info.Scope)]
+    return "/".join(scopes)
 
 
 def trace_context() -> Any:

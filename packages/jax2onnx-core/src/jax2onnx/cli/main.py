@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from jax2onnx.cli.arguments import arrange_inputs, find_object, input_as_in_jax, require_no_input, require_no_module
+from jax2onnx.cli.comparing import diff, print_costs
 from jax2onnx.cli.examples import examples
 from jax2onnx.cli.new_plugin import new_plugin
 from jax2onnx.cli.plugins import list_plugins
@@ -31,7 +32,7 @@ from jax2onnx.cli.shared_options import (
     with_options,
 )
 from jax2onnx.cli.terminal import brief, progress, say, shown_warnings, table
-from jax2onnx.cli.values import read_arrays, read_batch, split_name
+from jax2onnx.cli.values import read_arrays, read_batch, read_sizes, split_name
 from jax2onnx.errors import ConversionError, Jax2OnnxError, described_error
 from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, STAGES, SharedOptions
 from jax2onnx.plugin.owner import require_sole_owner
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.checking.compare import CheckReport
     from jax2onnx.fusion.report import FusionReport
+    from jax2onnx.inspect.costs import By
     from jax2onnx.options import CheckOptions, ExportOptions, Stage
 
 __all__ = ["cli", "main"]
@@ -290,11 +292,21 @@ def _compare(model: Path, fn: Any, specs: Any, shared: Mapping[str, Any], compar
 @JSON
 @click.option("--largest", type=click.IntRange(0), default=10, help="How many initializers to list.")
 @click.option("--svg", "picture", type=FILE, help="Draw the graph to this file.")
+@click.option(
+    "--by",
+    type=click.Choice(("module", "operator", "line")),
+    help="Show parameters, FLOPs and bytes of each module, operator or line instead.",
+)
+@repeated("--size", "sizes", metavar="B=2", callback=read_sizes, text="Size of a symbolic dim for --by (else 1)")
 @DEBUG
-def inspect(*, model: Path, as_json: bool, largest: int, picture: Path | None) -> None:
+def inspect(
+    *, model: Path, as_json: bool, largest: int, picture: Path | None, by: By | None, sizes: list[Any] | None
+) -> None:
     """Show inputs, outputs, opset, operators, size and largest initializers of MODEL."""
     from jax2onnx.inspect.summary import format_size, summarise
 
+    if sizes and by is None:
+        raise click.UsageError("--size is of --by; add --by module")
     summary = summarise(model)
     if picture is not None:
         from jax2onnx.inspect.picture import svg
@@ -306,6 +318,9 @@ def inspect(*, model: Path, as_json: bool, largest: int, picture: Path | None) -
         with progress(f"drawing {model}"):
             drawing = svg(model)
         write_text(drawing, picture, "picture")
+    if by is not None:
+        _costs(model, by, sizes or [], as_json=as_json)
+        return
     if as_json:
         say(json.dumps(asdict(summary), indent=2))
         return
@@ -317,6 +332,19 @@ def inspect(*, model: Path, as_json: bool, largest: int, picture: Path | None) -
     table((), rows)
 
 
+def _costs(model: Path, by: By, sizes: Sequence[Any], *, as_json: bool) -> None:
+    from jax2onnx.inspect.costs import costs
+
+    if not all(isinstance(given, dict) for given in sizes):
+        raise click.UsageError("--size: write the name of the dim too, for example --size B=2")
+    counted = costs(model, by, {name: size for given in sizes for name, size in given.items()})
+    if as_json:
+        say(json.dumps(asdict(counted), indent=2))
+    else:
+        print_costs(counted, by)
+
+
+cli.add_command(diff)
 cli.add_command(examples)
 cli.add_command(list_plugins)
 cli.add_command(new_plugin)
