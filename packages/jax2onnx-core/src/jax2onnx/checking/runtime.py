@@ -45,14 +45,19 @@ class Runner:
     Args:
         model: a model, or the path of one (needed above 2 GiB and for external data).
         libraries: libraries of further operators.
+        profile: the start of the name of the file to which times are written, if they are.
     """
 
     def __init__(
         self,
         model: onnx.ModelProto | str | os.PathLike[str],
         libraries: Sequence[str | os.PathLike[str]] = (),
+        profile: str | os.PathLike[str] | None = None,
     ) -> None:
         options = onnxruntime.SessionOptions()
+        if profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = os.fspath(profile)
         for library in libraries:
             options.register_custom_ops_library(os.fspath(library))
         options.log_severity_level = _FATAL
@@ -69,6 +74,10 @@ class Runner:
         feeds = dict(zip(self.input_names, values, strict=True))
         results = self._session.run_with_ort_values(self.output_names, feeds)
         return list(map(_to_numpy, results))
+
+    def end_profile(self) -> str:
+        """Write the times of all runs; return the file."""
+        return str(self._session.end_profiling())
 
 
 def runtime_name() -> str:

@@ -1,21 +1,23 @@
-"""The command line's ``diff``, and the table of costs that ``inspect --by`` prints."""
+"""The command line's ``diff`` and ``profile``, and the table of costs that ``inspect --by`` prints."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from jax2onnx.cli.shared_options import DEBUG, EXISTING_FILE, JSON
-from jax2onnx.cli.terminal import say, table
+from jax2onnx.cli.arguments import find_object, require_no_input
+from jax2onnx.cli.shared_options import CALL, DEBUG, EXISTING_FILE, FILE, JSON, MODEL, repeated
+from jax2onnx.cli.terminal import progress, say, shown_warnings, table
+from jax2onnx.cli.values import read_sizes
 
 if TYPE_CHECKING:
     from jax2onnx.inspect.costs import Cost, Costs
 
-__all__ = ["diff", "print_costs"]
+__all__ = ["diff", "print_costs", "profile"]
 
 
 @click.command()
@@ -37,6 +39,62 @@ def diff(*, first: Path, second: Path, as_json: bool) -> int:
     for change in () if as_json else changes:
         say(str(change))
     return int(bool(changes))
+
+
+@click.command()
+@MODEL
+@click.argument("source", metavar="[MODULE:OBJECT]", required=False)
+@repeated("--size", "sizes", metavar="B=2", callback=read_sizes, text="Size of a symbolic dim (else 1)")
+@click.option("--runs", type=click.IntRange(1), default=10, help="How many runs to measure.")
+@click.option("--seed", type=int, default=0, help="Seed of the drawn inputs.")
+@click.option("--svg", "picture", type=FILE, help="Draw a flame graph of modules and operators to this file.")
+@CALL
+@JSON
+@DEBUG
+def profile(
+    *,
+    model: Path,
+    source: str | None,
+    sizes: list[Any] | None,
+    runs: int,
+    seed: int,
+    picture: Path | None,
+    call: bool,
+    as_json: bool,
+) -> None:
+    """Show where MODEL spends its time in onnxruntime; with MODULE:OBJECT also how long jax.jit of it takes.
+
+    The inputs are drawn. OBJECT takes them as arrays, in the model's order.
+    """
+    from jax2onnx.checking.profile import profile as measured
+
+    if not all(isinstance(given, dict) for given in sizes or ()):
+        raise click.UsageError("--size: write the name of the dim too, for example --size B=2")
+    named = {name: size for given in sizes or () for name, size in given.items()}
+    fn = None if source is None else find_object(source, call=call)
+    if picture is not None:
+        require_no_input("--svg", picture, [model])
+    with progress(f"running {model}"), shown_warnings():
+        found = measured(model, fn, sizes=named, runs=runs, seed=seed)
+    if picture is not None:
+        from jax2onnx.inspect.flame import flame_graph
+        from jax2onnx.output.text_file import write_text
+
+        write_text(flame_graph(found.stacks), picture, "picture")
+    if as_json:
+        say(json.dumps(asdict(found), indent=2))
+        return
+    told = "" if found.jax is None else f", jax.jit {found.jax:.1f} µs"
+    at = "".join(f", {name}={size}" for name, size in found.sizes.items())
+    say(f"{model}: {found.total:.1f} µs per run in onnxruntime{told} ({found.runs} runs{at})")
+    parts = {"kind": found.kinds, "operator": found.operators, "fused": found.fused}
+    parts |= {"module": found.modules, "line": found.lines}
+    rows = [
+        (what, f"{time:.1f}", f"{time / (found.total or 1):.1%}", name)
+        for what in parts
+        for name, time in parts[what].items()
+    ]
+    table(("by", "µs", "share", "name"), rows)
 
 
 def print_costs(costs: Costs, by: str) -> None:

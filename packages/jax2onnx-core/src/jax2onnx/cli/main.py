@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from jax2onnx.cli.arguments import arrange_inputs, find_object, input_as_in_jax, require_no_input, require_no_module
-from jax2onnx.cli.comparing import diff, print_costs
+from jax2onnx.cli.comparing import diff, print_costs, profile
 from jax2onnx.cli.examples import examples
 from jax2onnx.cli.new_plugin import new_plugin
 from jax2onnx.cli.plugins import list_plugins
@@ -348,3 +348,4 @@ cli.add_command(diff)
 cli.add_command(examples)
 cli.add_command(list_plugins)
 cli.add_command(new_plugin)
+cli.add_command(profile)

@@ -22,7 +22,7 @@ from jax2onnx.inspect.flops import flops_of
 from jax2onnx.inspect.summary import Body, Model, Tensor, graphs_of, initializer_of, operator_of, read_model, value_of
 from jax2onnx.output.sources import NAMESPACE, SOURCE
 
-__all__ = ["By", "Cost", "Costs", "costs"]
+__all__ = ["By", "Cost", "Costs", "costs", "symbols_of", "with_sizes"]
 
 By: TypeAlias = Literal["module", "operator", "line"]
 Key: TypeAlias = Callable[[onnx.NodeProto, str], str]
@@ -89,12 +89,7 @@ def costs(model: Model, by: By = "module", sizes: Mapping[str, int] | None = Non
     if by not in get_args(By):
         raise InputSpecError(f"by: {shown(by)} is none of {', '.join(get_args(By))}; {nearest(by, get_args(By))}")
     proto = read_model(model)
-    symbols = set(_symbols(proto))
-    for name, size in (sizes or {}).items():
-        if name not in symbols:
-            raise InputSpecError(f"sizes: the model has no symbol {name!r}; {nearest(name, symbols)}")
-        natural_number(f"sizes[{name!r}]", size)
-    known = {name: (sizes or {}).get(name, 1) for name in sorted(symbols)}
+    known = symbols_of(proto, sizes or {})
     counting = _Counting(by, known, {(f.domain, f.name): f for f in proto.functions})
     counting.body(proto.graph, _Scope(), "", 1)
     rows = dict(sorted(counting.rows.items(), key=lambda row: (-row[1].flops, -row[1].parameters, row[0])))
@@ -102,6 +97,28 @@ def costs(model: Model, by: By = "module", sizes: Mapping[str, int] | None = Non
     for cost in rows.values():
         total.add(cost)
     return Costs(rows, total, known, dict(sorted(counting.uncounted.items())))
+
+
+def symbols_of(proto: onnx.ModelProto, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Return the symbols in the inputs of a model, each with the size that is given for it, else 1.
+
+    Raises:
+        InputSpecError: a size is given for something else.
+    """
+    symbols = set(_symbols(proto))
+    for name, size in sizes.items():
+        if name not in symbols:
+            raise InputSpecError(f"sizes: the model has no symbol {name!r}; {nearest(name, symbols)}")
+        natural_number(f"sizes[{name!r}]", size)
+    return {name: sizes.get(name, 1) for name in sorted(symbols)}
+
+
+def with_sizes(tensor: Tensor | None, sizes: Mapping[str, int]) -> tuple[int, ...] | None:
+    """Return the shape of a value at sizes of the symbols; None if it cannot be told."""
+    if tensor is None or tensor.shape is None:
+        return None
+    dims = [dim if isinstance(dim, int) else _size(_parsed(dim), sizes) for dim in tensor.shape]
+    return None if None in dims else tuple(dim for dim in dims if dim is not None)
 
 
 def _symbols(proto: onnx.ModelProto) -> Iterator[str]:
@@ -246,10 +263,7 @@ class _Counting:
         return [scope.types.get(name) if name else None for name in names]
 
     def _shape(self, tensor: Tensor | None) -> tuple[int, ...] | None:
-        if tensor is None or tensor.shape is None:
-            return None
-        dims = [dim if isinstance(dim, int) else _size(_parsed(dim), self.sizes) for dim in tensor.shape]
-        return None if None in dims else tuple(dim for dim in dims if dim is not None)
+        return with_sizes(tensor, self.sizes)
 
     def _bytes(self, tensor: Tensor | None) -> int | None:
         shape = self._shape(tensor)

@@ -1,0 +1,214 @@
+"""Profile: where a model spends its time in onnxruntime, by the user's line, module, operator and fused group.
+
+onnxruntime's profiler times each node that it executes. Nodes get names of their own first, which survive its
+optimiser, so that each time belongs to a node of the model. Times are those of a node without the nodes of its bodies:
+all of them, and what the session does in between, add up to the time of the runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import onnx
+
+from jax2onnx._accepted import natural_number
+from jax2onnx.checking.inputs import draw
+from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
+from jax2onnx.errors import CheckError, InputSpecError
+from jax2onnx.inspect.costs import symbols_of, with_sizes
+from jax2onnx.inspect.flops import MOVES
+from jax2onnx.inspect.summary import Model, operator_of, read_model, value_of
+from jax2onnx.output.external_data import bodies
+from jax2onnx.output.sources import NAMESPACE, SOURCE
+
+__all__ = ["Profile", "profile"]
+
+_MARK = re.compile(r"j2o(\d+)_")
+_SESSION = "(session)"
+_OTHER = "(none)"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Where the time goes; all times are microseconds of one run on average.
+
+    Attributes:
+        total: a run, as onnxruntime's profiler has it.
+        lines: the user's line -> its time; they add up to ``total``, as do the others.
+        modules: path of the module -> its time.
+        operators: operator, as it is executed -> its time.
+        fused: operator that onnxruntime made of several nodes, or put in -> its time.
+        kinds: ``compute``, ``cast``, ``transpose``, ``copy`` and ``session`` -> its time.
+        stacks: module and operator, the parts separated by slashes -> its time, for the flame graph.
+        runs: how many runs were measured.
+        sizes: the sizes of the symbolic dims.
+        jax: the median time of ``jax.jit`` of the function, if one was given.
+    """
+
+    total: float
+    lines: dict[str, float]
+    modules: dict[str, float]
+    operators: dict[str, float]
+    fused: dict[str, float]
+    kinds: dict[str, float]
+    stacks: dict[str, float]
+    runs: int
+    sizes: dict[str, int]
+    jax: float | None = None
+
+
+def profile(
+    model: Model,
+    fn: Callable[..., Any] | None = None,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    runs: int = 10,
+    seed: int = 0,
+) -> Profile:
+    """Run a model on drawn inputs, and return where onnxruntime spends its time.
+
+    Args:
+        model: the model, or the path of one.
+        fn: a function of the same arrays, in the model's order, that is timed in ``jax.jit`` too.
+        sizes: symbol -> size; the others are 1.
+        runs: how many runs are measured, after one that is not.
+        seed: of the drawn inputs.
+
+    Raises:
+        InputSpecError: there is no such symbol, or an input is no array.
+        CheckError: the model cannot be run.
+    """
+    natural_number("runs", runs)
+    runs = max(runs, 1)
+    known = symbols_of(read_model(model), sizes or {})
+    marked, nodes = _marked(model)
+    arrays = _drawn(marked, known, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            runner = Runner(marked, profile=Path(folder) / "profile")
+            for _ in range(runs + 1):
+                runner.run(arrays)
+            events = json.loads(Path(runner.end_profile()).read_text(encoding="utf-8"))
+        except RUNTIME_ERRORS as error:
+            raise CheckError(f"onnxruntime cannot run the model: {str(error).splitlines()[0]}") from error
+    timed = None if fn is None else _timed(fn, arrays, runs)
+    return _summed(list(_own_times(events)), nodes, runs, known, timed)
+
+
+def _marked(model: Model) -> tuple[onnx.ModelProto, list[onnx.NodeProto]]:
+    """Return a copy of a model, weights included, whose nodes have numbers in their names, and these nodes."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model if isinstance(model, onnx.ModelProto) else onnx.load(model))
+    nodes = [node for body in bodies([copy.graph, *copy.functions]) for node in body.node]
+    for number, node in enumerate(nodes):
+        node.name = f"j2o{number}_"
+    return copy, nodes
+
+
+def _drawn(model: onnx.ModelProto, sizes: Mapping[str, int], seed: int) -> list[Any]:
+    stored = {tensor.name for tensor in model.graph.initializer}
+    avals = []
+    for value in model.graph.input:
+        if value.name in stored:
+            continue
+        tensor = value_of(value)
+        shape = with_sizes(tensor, sizes)
+        try:
+            avals.append(jax.ShapeDtypeStruct(shape or (), np.dtype(tensor.dtype)))
+        except TypeError:
+            shape = None
+        if shape is None:
+            raise InputSpecError(f"the input {tensor} cannot be drawn; profile a model whose inputs are arrays")
+    return list(draw(avals, kinds=("ordinary",), seed=seed)[0].arrays)
+
+
+def _timed(fn: Callable[..., Any], arrays: Sequence[Any], runs: int) -> float:
+    jitted = jax.jit(functools.partial(fn))
+    try:
+        jax.block_until_ready(jitted(*arrays))
+    except (TypeError, ValueError) as error:
+        raise InputSpecError(
+            f"fn: cannot be called with the model's {len(arrays)} inputs in their order: {str(error).splitlines()[0]}; "
+            "name a function of these arrays"
+        ) from error
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        jax.block_until_ready(jitted(*arrays))
+        times.append(time.perf_counter() - start)
+    return 1e6 * statistics.median(times)
+
+
+def _own_times(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, float]]:
+    """Yield name, operator and own time of each node that was executed, and of the session; not of the first run."""
+    timed = [e for e in events if e["name"] == "model_run" or e["name"].endswith("_kernel_time")]
+    timed.sort(key=lambda e: (e["ts"], -e["dur"], e["name"] != "model_run"))
+    starts = [e["ts"] for e in timed if e["name"] == "model_run"]
+    around: list[tuple[Mapping[str, Any], list[float]]] = []
+    own: list[tuple[Mapping[str, Any], list[float]]] = []
+    for event in timed:
+        if len(starts) < 2 or event["ts"] < starts[1]:
+            continue
+        while around and (event["name"] == "model_run" or event["ts"] >= around[-1][0]["ts"] + around[-1][0]["dur"]):
+            if len(around) == 1 and event["name"] != "model_run":
+                break  # what ends with a run, but for rounding
+            around.pop()
+        if around:
+            around[-1][1][0] -= event["dur"]
+        entry = (event, [float(event["dur"])])
+        around.append(entry)
+        own.append(entry)
+    for event, (left,) in own:
+        yield event["name"], event.get("args", {}).get("op_name", ""), left
+
+
+def _summed(
+    own: Sequence[tuple[str, str, float]],
+    nodes: Sequence[onnx.NodeProto],
+    runs: int,
+    sizes: Mapping[str, int],
+    timed: float | None,
+) -> Profile:
+    sums: dict[str, dict[str, float]] = {name: defaultdict(float) for name in ("line", "module", "op", "fused", "kind")}
+    stacks: dict[str, float] = defaultdict(float)
+    total = 0.0
+    for name, executed, micros in own:
+        spent = micros / runs
+        total += spent
+        found = _MARK.search(name)
+        node = nodes[int(found[1])] if found else None
+        told = {} if node is None else {entry.key: entry.value for entry in node.metadata_props}
+        is_session = name == "model_run"
+        other = _SESSION if is_session else _OTHER
+        operator = executed or _SESSION
+        sums["line"][told.get(SOURCE, other)] += spent
+        sums["module"][told.get(NAMESPACE, other)] += spent
+        sums["op"][operator] += spent
+        if not is_session and (node is None or operator_of(node).rpartition("::")[2] != executed):
+            sums["fused"][operator] += spent
+        sums["kind"]["session" if is_session else _kind(executed)] += spent
+        stacks[operator if is_session else "/".join(filter(None, (told.get(NAMESPACE, ""), operator)))] += spent
+    lines, modules, operators, fused, kinds = (_largest_first(part) for part in sums.values())
+    return Profile(total, lines, modules, operators, fused, kinds, dict(stacks), runs, dict(sizes), timed)
+
+
+def _kind(operator: str) -> str:
+    if operator in {"Cast", "Transpose"}:
+        return operator.lower()
+    return "copy" if operator in MOVES or operator.startswith("Memcpy") else "compute"
+
+
+def _largest_first(times: Mapping[str, float]) -> dict[str, float]:
+    return dict(sorted(times.items(), key=lambda item: (-item[1], item[0])))
