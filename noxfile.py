@@ -257,11 +257,12 @@ def graphs(session: nox.Session) -> None:
     session.run("python", "scripts/graphs.py", env=STRICT)
 
 
-@nox.session(python=DEFAULT)
+@nox.session(python=NEWEST)
 def docs(session: nox.Session) -> None:
-    """Build the docs site into site/; warnings are errors, links and sources are checked."""
+    """Build the docs site into site/; warnings are errors, links are checked, a browser looks at it if there is one."""
     session.install(*GROUPS["docs"])
     session.run("python", "scripts/site.py", "site")
+    session.run("python", "scripts/site_browser.py", "site")
 
 
 @nox.session(python=NEWEST)
