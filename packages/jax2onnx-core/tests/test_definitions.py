@@ -10,6 +10,7 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import sparse
 from jax.interpreters import mlir, xla
 from programs import array, flat, only, primitives
 
@@ -241,3 +242,14 @@ def test_a_definition_may_need_to_compare_dimensions() -> None:
     assert "test_definitions.py" in str(raised.value.where)
     model = to_onnx(function, [("N",)], constraints=["N >= 5"])
     assert [n.op_type for n in model.graph.node] == ["Mul"]
+
+
+def test_a_definition_that_cannot_be_traced_costs_nothing_where_nobody_needs_it() -> None:
+    # JAX compiles only what a result needs; it has no sum of bools.
+    def program(x: Any, flags: Any) -> Any:
+        return x * 2, sparse.BCOO.fromdense(flags, nse=4).T.todense()
+
+    specs = [(3,), "bool[1]"]
+    check(to_onnx(lambda x, flags: program(x, flags)[0], specs), lambda x, flags: program(x, flags)[0], specs)
+    with pytest.raises(UnsupportedPrimitiveError, match="bcoo_todense.*add does not accept dtype bool"):
+        to_onnx(program, specs)

@@ -203,6 +203,10 @@ def expand_hi_primitive(eqn: Any) -> tuple[Any, Sequence[Any]]:
     return expand_by(eqn.primitive.to_lojax)(eqn)
 
 
+class Untraceable(Exception):  # noqa: N818 - nobody may need the equation
+    """The function by which an equation's results are computed raises an error when JAX traces it."""
+
+
 def expand_by(function: Callable[..., Any]) -> Callable[[Any], tuple[Any, Sequence[Any]]]:
     """Return what finds the jaxpr, and its constants, by which a function computes an equation's results.
 
@@ -211,7 +215,14 @@ def expand_by(function: Callable[..., Any]) -> Callable[[Any], tuple[Any, Sequen
 
     def find(eqn: Any) -> tuple[Any, Sequence[Any]]:
         avals = [unsharded(v.aval) for v in eqn.invars]
-        return open_jaxpr(jax.make_jaxpr(functools.partial(function, **eqn.params))(*avals))
+        try:
+            jaxpr = jax.make_jaxpr(functools.partial(function, **eqn.params))(*avals)
+        except InconclusiveDimensionOperation:
+            raise
+        except Exception as error:  # a library's own code; JAX runs it only for an equation that somebody needs
+            message = str(error).strip().partition("\n")[0]
+            raise Untraceable(f"its definition cannot be traced: {type(error).__name__}: {message}") from error
+        return open_jaxpr(jaxpr)
 
     return find
 

@@ -18,6 +18,7 @@ from jax2onnx._compat import (
     InconclusiveDimensionOperation,
     Literal,
     ShapedArray,
+    Untraceable,
     discharge,
     inner_jaxprs,
     neutral,
@@ -254,7 +255,7 @@ class _Writer:
         new = Eqn(name, [], [], eqn.params, source, facts, origin=eqn)
         try:
             called = called_jaxpr(eqn, facts)
-        except InconclusiveDimensionOperation as error:
+        except (InconclusiveDimensionOperation, Untraceable) as error:
             # Lowering tells it, with what decides the comparison, of an equation that somebody needs.
             new.undefined = error
             return self._write_at_border(eqn, new, values)
