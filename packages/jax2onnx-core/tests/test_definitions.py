@@ -251,5 +251,5 @@ def test_a_definition_that_cannot_be_traced_costs_nothing_where_nobody_needs_it(
 
     specs = [(3,), "bool[1]"]
     check(to_onnx(lambda x, flags: program(x, flags)[0], specs), lambda x, flags: program(x, flags)[0], specs)
-    with pytest.raises(UnsupportedPrimitiveError, match="bcoo_todense.*add does not accept dtype bool"):
+    with pytest.raises(UnsupportedPrimitiveError, match=r"bcoo_todense.*add does not accept dtype bool"):
         to_onnx(program, specs)
