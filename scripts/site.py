@@ -13,8 +13,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sphinx.cmd.build import main as sphinx_build
-
 ROOT = Path(__file__).parents[1]
 FURTHER = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md"}
 """Files of the repository that are pages of the site."""
@@ -142,6 +140,12 @@ def collect(folder: Path) -> None:
     (folder / "static" / "site.css").write_text(STYLE, encoding="utf-8")
 
 
+def listed() -> set[str]:
+    """Return the pages that the navigation names, without their suffix; the decisions are below their own page."""
+    decisions = {f"adr/{path.stem}" for path in (ROOT / "docs" / "adr").glob("0*.md")}
+    return {page for pages in NAVIGATION.values() for page in pages} | decisions | {"index"}
+
+
 def refuse_foreign(site: Path) -> None:
     """Raise SystemExit if a page or a style of the site fetches anything from another host."""
     for path in sorted([*site.rglob("*.html"), *site.rglob("*.css")]):
@@ -152,6 +156,8 @@ def refuse_foreign(site: Path) -> None:
 
 def main(site: Path) -> None:
     """Build the site."""
+    from sphinx.cmd.build import main as sphinx_build
+
     shutil.rmtree(site, ignore_errors=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "pages"

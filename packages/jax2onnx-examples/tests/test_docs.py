@@ -207,3 +207,10 @@ def test_every_hook_says_which_version_added_it():
     for name, hook in vars(hookspecs).items():
         if name.startswith("jax2onnx_"):
             assert re.search(r"^\s*Added in \d+\.\d+\.$", hook.__doc__, re.MULTILINE), name
+
+
+def test_the_site_has_every_page_and_every_link_leads_somewhere(tmp_path):
+    script = runpy.run_path(str(ROOT / "scripts" / "site.py"))
+    script["collect"](tmp_path / "pages")  # raises SystemExit for a link that leads nowhere
+    pages = {path.relative_to(tmp_path / "pages").with_suffix("").as_posix() for path in tmp_path.rglob("*.md")}
+    assert pages == script["listed"]() - {"adr/0000-template"}, "list each page in NAVIGATION of scripts/site.py"
