@@ -334,9 +334,7 @@ def release(session: nox.Session) -> None:
     session.run("python", "-m", "venv", str(clean))
     pip = (python, "-m", "pip", "--disable-pip-version-check", "-q")
     session.run(*pip, "uninstall", "-y", "setuptools", external=True)  # venv brings it before Python 3.12
-    built = (path.name.split("-") for path in sorted(dist.glob("*.whl")))
-    names = [f"{name}=={version}" for name, version, *_ in built]  # paths would be written into the SBOM
-    session.run(*pip, "install", "--find-links", str(dist), *names, external=True)
+    session.run(*pip, "install", *(str(path) for path in sorted(dist.glob("*.whl"))), external=True)
     session.run(*pip, "check", external=True)
     shutil.copy(ROOT / "examples" / "quickstart.py", clean)
     with session.chdir(clean):
@@ -345,7 +343,8 @@ def release(session: nox.Session) -> None:
     session.run(*pip, "uninstall", "-y", "pip", external=True)  # no part of what is released
     sbom = ("--output-reproducible", "-o", str(dist / "sbom.cdx.json"))
     session.run("cyclonedx-py", "environment", *sbom, python, env=env)
-    session.run("python", "scripts/release.py", "sums", str(dist))
+    for command in ("sbom", "sums"):
+        session.run("python", "scripts/release.py", command, str(dist))
     shutil.rmtree(clean.parent)
 
 

@@ -146,6 +146,11 @@ def same(first: Path, second: Path) -> list[str]:
     return [f"{name}: the two builds differ" for name in sorted({*a, *b}) if a.get(name) != b.get(name)]
 
 
+def without_folders(text: str) -> str:
+    """Return an SBOM in which files of this machine are named without their folders; their digests stand beside."""
+    return re.sub(r'"file://[^"]*/([^"/]+)"', r'"\1"', text)
+
+
 def with_urls(text: str, address: str) -> str:
     """Return a pyproject.toml with the project's addresses, in the place of those that it had."""
     table = "".join(f'{name} = "{address.rstrip("/")}{path}"\n' for name, path in URLS.items())
@@ -164,6 +169,9 @@ def main(arguments: list[str]) -> None:
     elif command == "sums":
         lines = [f"{digest}  {name}\n" for name, digest in digests(Path(rest[0])).items()]
         (Path(rest[0]) / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
+    elif command == "sbom":
+        path = Path(rest[0]) / "sbom.cdx.json"
+        path.write_text(without_folders(path.read_text(encoding="utf-8")), encoding="utf-8")
     elif command == "urls":
         for folder in folders():
             path = folder / "pyproject.toml"

@@ -85,10 +85,10 @@ def run_shell(source, folder, capsys):
                 cli.main([word.strip("'") for word in line.split()[1:]])
             assert not ended.value.code, capsys.readouterr().err
         elif line.startswith("pip install "):
-            named = [word for word in line.split()[2:] if word.startswith(("./packages/", "jax2onnx-"))]
-            packages = ROOT / "packages"
-            assert named
-            assert all((packages / word.removeprefix("./packages/") / "pyproject.toml").exists() for word in named)
+            named = re.findall(r"\./packages/(\S+)|dist/(\w+)-\*\.whl", line)
+            assert len(named) == len(line.split()) - 2
+            folders = [ROOT / "packages" / (folder or wheel.replace("_", "-")) for folder, wheel in named]
+            assert all((folder / "pyproject.toml").exists() for folder in folders)
         else:
             assert line.startswith(SET_UP), f"this test does not know how to run {line!r}"
             session = line.removeprefix(SET_UP)

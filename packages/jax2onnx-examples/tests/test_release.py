@@ -100,6 +100,11 @@ def test_all_distributions_have_the_same_metadata_where_it_has_to_be():
         assert all(one.get(key) == read[0].get(key) for one in read), key
 
 
+def test_a_list_of_parts_names_no_folder_of_this_machine():
+    text = '{"url": "file:///home/me/dist/a-1.whl", "other": "https://host.example/b-1.whl"}'
+    assert SCRIPT["without_folders"](text) == '{"url": "a-1.whl", "other": "https://host.example/b-1.whl"}'
+
+
 def test_addresses_are_written_once():
     text = (ROOT / "packages" / "jax2onnx-core" / "pyproject.toml").read_text()
     first = SCRIPT["with_urls"](text, "https://host.example/one")
