@@ -27,11 +27,14 @@ from jax2onnx._accepted import natural_number
 from jax2onnx.checking.inputs import draw
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
 from jax2onnx.errors import CheckError, InputSpecError
+from jax2onnx.frontend.open import open_callable
 from jax2onnx.inspect.costs import symbols_of, with_sizes
 from jax2onnx.inspect.flops import MOVES
 from jax2onnx.inspect.summary import Model, operator_of, read_model, value_of
 from jax2onnx.output.external_data import bodies
 from jax2onnx.output.sources import NAMESPACE, SOURCE
+from jax2onnx.plugin import loader
+from jax2onnx.plugin.opening import Opening
 
 __all__ = ["Profile", "profile"]
 
@@ -135,7 +138,8 @@ def _drawn(model: onnx.ModelProto, sizes: Mapping[str, int], seed: int) -> list[
 
 
 def _timed(fn: Callable[..., Any], arrays: Sequence[Any], runs: int) -> float:
-    jitted = jax.jit(functools.partial(fn))
+    opened = open_callable(fn, loader.load().hook, Opening())
+    jitted = functools.partial(jax.jit(opened.function), {**opened.params, **opened.state})
     try:
         jax.block_until_ready(jitted(*arrays))
     except (TypeError, ValueError) as error:
