@@ -58,3 +58,17 @@ def test_names_cannot_inject_anything() -> None:
     hostile = "</title><script>alert(1)</script>\"'&\x00\u202e"
     tree = fromstring(flame_graph({f"a/{hostile}": 3.0, "b": 1.0}))
     assert {element.tag.rpartition("}")[2] for element in tree.iter()} == {"svg", "g", "title", "rect", "text"}
+
+
+def test_fused_nodes_and_those_that_the_runtime_puts_in_belong_to_nodes_of_the_model() -> None:
+    def convolved(x: jax.Array, w: jax.Array) -> jax.Array:
+        for name in ("first", "second"):
+            with jax.named_scope(name):
+                x = jax.lax.conv(x, w, (1, 1), "SAME")
+            x = jax.nn.relu(x)
+        return x
+
+    weights = jnp.ones((32, 32, 3, 3))
+    found = profile(to_onnx(lambda x: convolved(x, weights), ["float32[1,32,8,8]"]), runs=1)
+    assert {"first", "second"} <= set(found.modules)
+    assert "(none)" not in found.lines

@@ -188,11 +188,9 @@ def _summed(
     sums: dict[str, dict[str, float]] = {name: defaultdict(float) for name in ("line", "module", "op", "fused", "kind")}
     stacks: dict[str, float] = defaultdict(float)
     total = 0.0
-    for name, executed, micros in own:
+    for (name, executed, micros), node in zip(own, _found(own, nodes), strict=True):
         spent = micros / runs
         total += spent
-        found = _MARK.search(name)
-        node = nodes[int(found[1])] if found else None
         told = {} if node is None else {entry.key: entry.value for entry in node.metadata_props}
         is_session = name == "model_run"
         other = _SESSION if is_session else _OTHER
@@ -206,6 +204,38 @@ def _summed(
         stacks[operator if is_session else "/".join(filter(None, (told.get(NAMESPACE, ""), operator)))] += spent
     lines, modules, operators, fused, kinds = (_largest_first(part) for part in sums.values())
     return Profile(total, lines, modules, operators, fused, kinds, dict(stacks), runs, dict(sizes), timed)
+
+
+def _found(own: Sequence[tuple[str, str, float]], nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto | None]:
+    """Return the node of the model to which each that was executed belongs.
+
+    onnxruntime's optimiser keeps the names of nodes, or names a node by a result (``val_5_nchwc``). One that it puts in
+    before a node (``gemm_input_reshape``) belongs to the next one, any other to the one before.
+    """
+    makers = {output: node for node in nodes for output in node.output}
+    found: list[onnx.NodeProto | None] = []
+    for name, executed, _ in own:
+        mark = _MARK.search(name)
+        result = name.removesuffix("_kernel_time").removesuffix("_nchwc")
+        found.append(nodes[int(mark[1])] if mark else _fused_into(makers.get(result), executed, makers))
+    known = list(found)
+    for place, (name, _, _) in enumerate(own):
+        if known[place] is None and name != "model_run":
+            around = known[place + 1 :] if "_input_" in name else found[:place][::-1]
+            found[place] = next(filter(None, around), None)
+    return found
+
+
+def _fused_into(
+    last: onnx.NodeProto | None, executed: str, makers: Mapping[str, onnx.NodeProto]
+) -> onnx.NodeProto | None:
+    """Return the node of the operator that is executed, if it is just before the last one of a fused group."""
+    node = last
+    for _ in range(3):
+        if node is None or node.op_type == executed or not node.input:
+            break
+        node = makers.get(node.input[0])
+    return node if node is not None and node.op_type == executed else last
 
 
 def _kind(operator: str) -> str:
