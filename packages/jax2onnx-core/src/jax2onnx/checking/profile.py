@@ -221,7 +221,7 @@ def _found(own: Sequence[tuple[str, str, float]], nodes: Sequence[onnx.NodeProto
     known = list(found)
     for place, (name, _, _) in enumerate(own):
         if known[place] is None and name != "model_run":
-            around = known[place + 1 :] if "_input_" in name else found[:place][::-1]
+            around = known[place + 1 :] if "input" in name.lower() else found[:place][::-1]
             found[place] = next(filter(None, around), None)
     return found
 
