@@ -39,10 +39,11 @@ KINDS: Mapping[str, tuple[str, ...]] = {
         f"{CORE}test_function_names.py",
     ),
     "Deep, cyclic and huge programs and pytrees": (f"{CORE}test_nesting.py", f"{CORE}test_process.py"),
-    "Broken plugins": (f"{CORE}test_plugins.py", f"{CORE}test_faulty_plugins.py"),
+    "Broken plugins": (f"{CORE}test_broken_plugins.py", f"{CORE}test_faulty_plugins.py"),
     "Hostile models to inspect and check": (f"{CORE}test_hostile_models.py", f"{CORE}test_verify.py"),
     "Saves that are killed, interrupted or refused": (f"{CORE}test_save.py",),
     "Lack of memory": (f"{CORE}test_memory_limits.py", f"{LAX}test_memory.py"),
+    "Very large programs": (f"{LAX}test_scale.py",),
     "Equal bytes in other processes and folders": (f"{CORE}test_reproducible.py",),
     "Configurations of JAX": (f"{CORE}test_configurations.py",),
     "Rewrites and kernels of onnxruntime that are wrong": (f"{LAX}test_optimiser.py", f"{CORE}test_ort_workarounds.py"),
@@ -67,15 +68,14 @@ supported. {found} variants that once failed are mended, and are tests (`fuzz_fo
 | Session | Seed | Tried | Agree | Refused clearly | Failed |
 |---|---|---|---|---|---|
 """
-TAIL = """
-## Other pages
-
-- [Lines and branches that the tests reach](coverage/lines.md)
-- [Mutants that the tests notice](coverage/mutants.md)
-- [Sizes: equations, inputs, nesting](coverage/scale.md)
-- [Settings of JAX](coverage/configurations.md)
-- [Memory of the models](coverage/memory.md)
-"""
+PAGES = {
+    "Lines and branches that the tests reach": "coverage/lines.md",
+    "Mutants that the tests notice": "coverage/mutants.md",
+    "Very large programs": "coverage/scale.md",
+    "Settings of JAX": "coverage/configurations.md",
+    "Memory of the models": "coverage/memory.md",
+}
+"""Further pages that sessions write, where they have written them."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,9 @@ def page(counts: Mapping[str, tuple[int, int]], runs: Iterable[Run]) -> str:
     text += "".join(f"| {kind} | {tried} | {tried - failed} |\n" for kind, (tried, failed) in counts.items())
     found = sum(1 for line in FOUND.read_text().splitlines() if line and not line.startswith("#"))
     text += RUNS_HEAD.format(found=found)
-    return text + "".join(run.row() + "\n" for run in runs) + TAIL
+    text += "".join(run.row() + "\n" for run in runs)
+    further = [f"- [{title}]({path})\n" for title, path in PAGES.items() if (PAGE.parent / path).exists()]
+    return text + "\n## Other pages\n\n" + "".join(further)
 
 
 def main() -> Any:

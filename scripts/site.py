@@ -55,6 +55,7 @@ NAVIGATION = {
         "coverage/optimiser",
         "coverage/memory",
         "coverage/scale",
+        "robustness",
         "benchmarks",
         "changelog",
     ],
