@@ -115,7 +115,9 @@ def count(files: Iterable[str]) -> tuple[int, int]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *files]
-        subprocess.run(command, cwd=ROOT, check=False, env={**os.environ, "JAX_PLATFORMS": "cpu"})  # noqa: S603
+        env = {**os.environ, "JAX_PLATFORMS": "cpu"}
+        env.pop("JAX2ONNX_STRICT_PLUGINS", None)  # broken plugins are set aside, unless it is set
+        subprocess.run(command, cwd=ROOT, check=False, env=env)  # noqa: S603
         suites = ET.parse(report).getroot().iter("testsuite")  # noqa: S314
         totals = [
             tuple(int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")) for suite in suites
