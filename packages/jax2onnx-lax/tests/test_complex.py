@@ -188,3 +188,13 @@ def test_functions_that_broadcast_their_coefficients(name: str) -> None:
     model = to_onnx(function, ["complex64[N]"])
     onnx.checker.check_model(model, full_check=True)
     check(model, function, ["complex64[N]"], values=[[values]])
+
+
+@pytest.mark.parametrize("dim", [(), (7,)])
+def test_clamp_compares_real_parts(dim):
+    nan = np.nan
+    x = np.asarray([2.5 + 3j, complex(nan, 1), complex(1.5, nan), 1 + 2j, 3 - 1j, 2, 0.5 + 9j], np.complex64)
+    specs = [jax.ShapeDtypeStruct(shape, np.complex64) for shape in (dim, x.shape, dim)]
+    bounds = [(1 + 1j, 2.5), (complex(nan, 1), 2), (1, complex(nan, 0)), (3 + 1j, 2)]
+    values = [[np.full(dim, low, np.complex64), x, np.full(dim, high, np.complex64)] for low, high in bounds]
+    check(to_onnx(jax.lax.clamp, specs), jax.lax.clamp, specs, values=values)

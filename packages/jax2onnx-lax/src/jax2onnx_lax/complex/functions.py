@@ -302,6 +302,12 @@ def minimum(x: Complex, y: Complex) -> Complex:
     return select(less(x, y), x, y)
 
 
+def clamp(low: Complex, x: Complex, high: Complex) -> Complex:
+    """Return ``x`` between bounds; XLA compares their real parts alone here, unlike in ``max`` and ``min``."""
+    least = select(low.re >= x.re, low, x)
+    return select(least.re <= high.re, least, high)
+
+
 ELEMENTARY: dict[str, Callable[..., Any]] = {
     "abs": absolute,
     "acos": arccosine,
@@ -311,6 +317,7 @@ ELEMENTARY: dict[str, Callable[..., Any]] = {
     "atan": rotated(hyperbolic_arctangent),
     "atan2": direction,
     "atanh": hyperbolic_arctangent,
+    "clamp": clamp,
     "conj": conjugate,
     "cos": cosine,
     "cosh": hyperbolic_cosine,
