@@ -21,19 +21,20 @@ nox.options.sessions = ["lint", "types", "tests", "oldest", "frameworks", "quick
 ROOT = Path(__file__).parent
 NAMES = ("core", "lax", "jnp", "nnx", "linen", "equinox", "examples")
 PACKAGES = [ROOT / "packages" / f"jax2onnx-{name}" for name in NAMES]
+EDITABLE = [arg for package in PACKAGES for arg in ("-e", str(package))]
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))  # shaped like those of others
 STRICT = {"JAX2ONNX_STRICT_PLUGINS": "1"}  # a plugin that is set aside fails the session
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 
 
 def _runs(name: str) -> bool:
-    """Tell whether an interpreter of this name is on PATH and starts (pyenv's shims may not)."""
+    """Return whether an interpreter of this name is on PATH and starts (pyenv's shims may not)."""
     found = shutil.which(name)
     return found is not None and subprocess.run([found, "-V"], capture_output=True, check=False).returncode == 0
 
 
 def _available(version: str) -> bool:
-    """Tell whether a Python of this version can be used, putting pyenv's on PATH if there is no other."""
+    """Return whether a Python of this version can be used, putting pyenv's on PATH if there is no other."""
     name = f"python{version}"
     if sys.version_info[:2] == tuple(int(part) for part in version.split(".")) or _runs(name):
         return True
@@ -53,7 +54,21 @@ if DEFAULT is None:
 
 
 def _install(session: nox.Session, *further: str) -> None:
-    session.install(*(arg for package in PACKAGES for arg in ("-e", str(package))), *further)
+    session.install(*EDITABLE, *further)
+
+
+def _seed_and_count(session: nox.Session, count: str) -> list[str]:
+    """Return the seed and the number that follow ``--``; by default 0, and ``count``."""
+    given = list(session.posargs)
+    return given + ["0", count][len(given) :]
+
+
+def _require_in_use(session: nox.Session, distribution: str) -> None:
+    """End the session with an error unless all plugins of a distribution, at least one, are in use."""
+    listed = session.run("jax2onnx", "list-plugins", "--json", silent=True)
+    found = [one for one in json.loads(str(listed))["plugins"] if one["distribution"] == distribution]
+    if not found or any(one["status"] != "ok" for one in found):
+        session.error(f"{distribution} is not in use: {listed}")
 
 
 def _pytest(session: nox.Session, *further: str) -> None:
@@ -82,9 +97,8 @@ def tests(session: nox.Session) -> None:
 def oldest(session: nox.Session) -> None:
     """Run the tests with the oldest of every dependency: what a resolver takes for the lower bounds."""
     session.install("uv")
-    editable = [arg for package in PACKAGES for arg in ("-e", str(package))]
     python = ("--python", session.virtualenv.location)
-    session.run("uv", "pip", "install", *python, "--resolution", "lowest-direct", *editable)
+    session.run("uv", "pip", "install", *python, "--resolution", "lowest-direct", *EDITABLE)
     session.install(*GROUPS["test"], *GROUPS["oldest"])  # these stay as they are, or the group is not the lower bounds
     _pytest(session, "--every-case")
 
@@ -131,8 +145,7 @@ def conformance(session: nox.Session) -> None:
 def programs(session: nox.Session) -> None:
     """Compare 2000 random programs with JAX (15 minutes); another seed and number: `nox -s programs -- 7 10000`."""
     _install(session, *GROUPS["test"])
-    given = list(session.posargs)
-    seed, count = given + ["0", "2000"][len(given) :]
+    seed, count = _seed_and_count(session, "2000")
     session.run("python", "scripts/robustness.py", "--programs", seed, count, env=STRICT)
 
 
@@ -140,8 +153,7 @@ def programs(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Compare random variants of all registered examples with JAX (an hour for 5000): `nox -s fuzz -- 7 5000`."""
     _install(session)
-    given = list(session.posargs)
-    seed, count = given + ["0", "1000"][len(given) :]
+    seed, count = _seed_and_count(session, "1000")
     arguments = ("--seed", seed, "--count", count, "--jobs", str(os.cpu_count() or 1), "--write")
     session.run("python", "scripts/fuzz.py", *arguments, env=STRICT)
 
@@ -194,8 +206,7 @@ def libraries(session: nox.Session) -> None:
     python = str(other / "bin" / "python")
     if not Path(python).exists():
         session.run("python", "-m", "venv", str(other))
-    ours = [arg for package in PACKAGES for arg in ("-e", str(package))]
-    session.run(python, "-m", "pip", "install", "-q", *ours, *GROUPS["libraries-transformers"], external=True)
+    session.run(python, "-m", "pip", "install", "-q", *EDITABLE, *GROUPS["libraries-transformers"], external=True)
     arguments = session.posargs or ["--write"]
     session.run("python", "scripts/libraries.py", "--separate", python, *arguments, env=STRICT)
 
@@ -307,10 +318,7 @@ def plugins(session: nox.Session) -> None:
         shutil.rmtree("tests", ignore_errors=True)
         shutil.copytree(plugin / "tests", "tests")
         session.run("pytest", "-q", "-c", str(plugin / "pyproject.toml"), "--rootdir=.", "tests", env=STRICT)
-        listed = session.run("jax2onnx", "list-plugins", "--json", silent=True)
-        found = [one for one in json.loads(str(listed))["plugins"] if one["distribution"] == plugin.name]
-        if not found or any(one["status"] != "ok" for one in found):
-            session.error(f"{plugin.name} is not in use: {listed}")
+        _require_in_use(session, plugin.name)
     shutil.rmtree(dist)
 
 
@@ -363,7 +371,5 @@ def new_plugin(session: nox.Session) -> None:
     session.run(*build, "acme-ops", silent=True)
     session.install("--find-links", str(dist), "acme-ops[test]")
     session.run("pytest", "-q", "acme-ops", env={**STRICT, "JAX_PLATFORMS": "cpu"})
-    listed = session.run("jax2onnx", "list-plugins", "--json", silent=True)
-    if not any(p["name"] == "acme-ops" and p["status"] == "ok" for p in json.loads(str(listed))["plugins"]):
-        session.error(f"acme-ops is not in use: {listed}")
+    _require_in_use(session, "acme-ops")
     shutil.rmtree(dist)

@@ -40,13 +40,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from packaging.specifiers import SpecifierSet
 
 from jax2onnx import check, onnx_function, to_onnx
 from jax2onnx.errors import ConversionError, InvalidModelError
 from jax2onnx.frontend.specs import parse_inputs
-from jax2onnx.plugin.loader import load
-from jax2onnx.testing import static, x64
+from jax2onnx.testing import cases, static, x64
 
 sys.path.insert(0, str(Path(__file__).parent))
 from robustness import Run, remember
@@ -328,12 +326,8 @@ def _is_inexact(leaf: Any) -> bool:
 @functools.cache
 def examples() -> dict[str, Any]:
     """Return the examples for the installed jax that take plain arrays and no options of their own."""
-    found = {}
-    for example in load().examples():
-        supported = SpecifierSet(example.requires_jax).contains(jax.__version__, prereleases=True)
-        if supported and not example.options:
-            found[f"{example.context}.{example.name}"] = example
-    return found
+    found = [case.example for case in cases()]
+    return {f"{example.context}.{example.name}": example for example in found if not example.options}
 
 
 def subject_of(name: str) -> Subject:

@@ -162,7 +162,7 @@ def main() -> Any:
     args = parser.parse_args()
     if args.programs:
         return programs(*args.programs)
-    counts = {kind: count(file for file in files if (ROOT / file).exists()) for kind, files in KINDS.items()}
+    counts = {kind: count(files) for kind, files in KINDS.items()}
     text = page(counts, remembered())
     print(text)
     if args.write:

@@ -27,6 +27,8 @@ from jax._src.lax import special as _special
 from jax._src.state import discharge as _discharge
 from jax._src.state import types as _state
 
+from jax2onnx.errors import described_error
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -220,8 +222,7 @@ def expand_by(function: Callable[..., Any]) -> Callable[[Any], tuple[Any, Sequen
         except InconclusiveDimensionOperation:
             raise
         except Exception as error:  # a library's own code; JAX runs it only for an equation that somebody needs
-            message = str(error).strip().partition("\n")[0]
-            raise Untraceable(f"its definition cannot be traced: {type(error).__name__}: {message}") from error
+            raise Untraceable(f"its definition cannot be traced: {described_error(error)}") from error
         return open_jaxpr(jaxpr)
 
     return find

@@ -28,6 +28,7 @@ from jax2onnx.checking.inputs import draw
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
 from jax2onnx.errors import CheckError, InputSpecError
 from jax2onnx.frontend.open import open_callable
+from jax2onnx.frontend.remedies import first_line
 from jax2onnx.inspect.costs import symbols_of, with_sizes
 from jax2onnx.inspect.flops import MOVES
 from jax2onnx.inspect.summary import Model, operator_of, read_model, value_of
@@ -105,7 +106,7 @@ def profile(
                 runner.run(arrays)
             events = json.loads(Path(runner.end_profile()).read_text(encoding="utf-8"))
         except RUNTIME_ERRORS as error:
-            raise CheckError(f"onnxruntime cannot run the model: {str(error).splitlines()[0]}") from error
+            raise CheckError(f"onnxruntime cannot run the model: {first_line(error)}") from error
     timed = None if fn is None else _timed(fn, arrays, runs)
     return _summed(list(_own_times(events)), nodes, runs, known, timed)
 
@@ -144,7 +145,7 @@ def _timed(fn: Callable[..., Any], arrays: Sequence[Any], runs: int) -> float:
         jax.block_until_ready(jitted(*arrays))
     except (TypeError, ValueError) as error:
         raise InputSpecError(
-            f"fn: cannot be called with the model's {len(arrays)} inputs in their order: {str(error).splitlines()[0]}; "
+            f"fn: cannot be called with the model's {len(arrays)} inputs in their order: {first_line(error)}; "
             "name a function of these arrays"
         ) from error
     times = []

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import jax
 
 from jax2onnx._compat import Definition, definition, inner_jaxprs, open_jaxpr, unsharded
+from jax2onnx.errors import described_error
 from jax2onnx.program.represent import represented
 
 __all__ = ["Defined", "Undefined", "trace_definition"]
@@ -78,9 +79,7 @@ def _trace(eqn: Any, found: Definition, known: Sequence[Any]) -> Any:
         jaxpr = _trace_once(eqn, found, known)
         again = jaxpr if found.is_traced_by_jit else _trace_once(eqn, found, known)
     except Exception as error:  # a library's own code, which may expect arrays
-        message = str(error).strip().split("\n", 1)[0]
-        what = f"its definition in {found.library} cannot be traced: {type(error).__name__}: {message}"
-        raise Undefined(what) from error
+        raise Undefined(f"its definition in {found.library} cannot be traced: {described_error(error)}") from error
     # A definition for arrays may read what is no operand, such as a random state, which jit would never allow.
     if _written(again) != _written(jaxpr):
         what = f"its definition in {found.library} is another program each time"
