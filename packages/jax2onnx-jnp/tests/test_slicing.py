@@ -1,4 +1,4 @@
-"""Slices that mix flips, strides, numbers and new axes over dynamic sizes take one node for each axis."""
+"""Basic slices over dynamic sizes, with flips, strides, numbers and new axes, take hardly any nodes."""
 
 from __future__ import annotations
 
@@ -30,6 +30,15 @@ CASES: dict[str, tuple[Any, Any, Any, int]] = {
     "dots": (S[..., ::2, ::-1, :], IMAGE, IMAGES, 2),
     "dots before": (S[::-1, ..., ::2, 0], IMAGE, IMAGES, 3),
     "subsampled": (S[:, ::2, ::2], IMAGE, IMAGES, 2),
+    "last": (S[-1], MATRIX, MATRICES, 2),
+    "last column": (S[:, -1], MATRIX, ((4, 7), (1, 1), (0, 5)), 2),
+    "last but one": (S[-2], ("N + 1", "M"), MATRICES[:1], 2),
+    "ends": (S[-3:, -2:], MATRIX, MATRICES, 8),
+    "without the last": (S[:-1], MATRIX, MATRICES, 1),
+    "without the edges": (S[:, 2:-2], ("N", "M + 4"), ((3, 7), (1, 5)), 1),
+    "the last, a new axis, a flip": (S[-1, None, ::-1], MATRIX, MATRICES, 4),
+    "a number and the last": (S[0, ..., -1], IMAGE, IMAGES[:2], 3),
+    "last rows in dots": (S[..., -1:, :], IMAGE, IMAGES, 1),
     "offset image": (S[:, 1::2, ::2], IMAGE, IMAGES, 2),
 }
 

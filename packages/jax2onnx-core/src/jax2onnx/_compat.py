@@ -36,6 +36,7 @@ Literal = _core.Literal
 DropVar = _core.DropVar
 ShapedArray = _core.ShapedArray
 InconclusiveDimensionOperation = _core.InconclusiveDimensionOperation
+canonicalize_slice = _core.canonicalize_slice
 max_dim = _core.max_dim
 min_dim = _core.min_dim
 evaluate = _core.eval_jaxpr

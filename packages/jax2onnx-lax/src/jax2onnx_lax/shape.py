@@ -221,13 +221,21 @@ def slice_(
         start, end = start_indices[axis], limit_indices[axis]
         step = strides[axis] if strides else 1
         if not (start == 0 and end == size and step == 1):
-            bounds[axis] = (start, TO_END if end == size else end)
+            bounds[axis] = (_from_the_end(start, size), TO_END if end == size else _from_the_end(end, size))
             steps.append(step)
     if steps == [1] * len(steps):
         return cut(ctx, x, bounds, ctx.aval_out.shape)
     every = ctx.shape(steps)
     starts, ends = zip(*bounds.values(), strict=True)
     return ctx.op.Slice(x, ctx.shape(starts), ctx.shape(ends), ctx.ints(*bounds), every)
+
+
+def _from_the_end(bound: Any, size: Any) -> Any:
+    """Return a bound as ONNX counts from the end of an axis, ``-1`` for ``N - 1``: no node computes it."""
+    if is_static(bound) or is_static(size):
+        return bound
+    distance = bound - size
+    return int(distance) if is_static(distance) and distance < 0 else bound
 
 
 def rev(ctx: LoweringContext, x: ir.Value, *, dimensions: Sequence[int]) -> ir.Value:
