@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 import pytest
 from jax import lax
@@ -86,8 +87,49 @@ def rms_haiku(x: Any) -> Any:
     return jnp.broadcast_to(SCALE, x.shape) * lax.rsqrt(mean_square + 1e-5) * x
 
 
+def rms_of_gemma(x: Any) -> Any:
+    return x * lax.rsqrt(_mean(jnp.square(x)) + 1e-6) * (1 + jnp.expand_dims(SCALE, range(x.ndim - 1)))
+
+
+def rms_of_reciprocal(x: Any) -> Any:
+    return x * (1 / jnp.sqrt(_mean(x**2) + 1e-6)) * SCALE
+
+
+def rms_of_keras(x: Any) -> Any:
+    return x * jnp.reciprocal(jnp.sqrt(_mean(jnp.power(x, 2)) + 1e-6)) * SCALE
+
+
+def rms_of_power(x: Any) -> Any:
+    return (_mean(x**2) + 1e-6) ** -0.5 * x * SCALE
+
+
+def rms_scaled_before(x: Any) -> Any:
+    return SCALE * x / jnp.sqrt(1e-6 + _mean(x**2))
+
+
+def rms_without_axis(x: Any) -> Any:
+    return x * lax.rsqrt(jnp.mean(x**2, -1)[..., None] + 1e-6) * SCALE
+
+
+def rms_of_one(x: Any) -> Any:
+    return jax.vmap(jax.vmap(lambda row: SCALE * (row * lax.rsqrt(jnp.mean(jnp.square(row)) + 1e-6))))(x)
+
+
 LAYER_NORMS = (quotient_of_var, reused_difference, scaled_before, scale_only, offset_only, neither, haiku, keras)
-RMS_NORMS = (rms, rms_of_powers, rms_of_products, rms_scaled_first, rms_haiku)
+RMS_NORMS = (
+    rms,
+    rms_of_powers,
+    rms_of_products,
+    rms_scaled_first,
+    rms_haiku,
+    rms_of_gemma,
+    rms_of_reciprocal,
+    rms_of_keras,
+    rms_of_power,
+    rms_scaled_before,
+    rms_without_axis,
+    rms_of_one,
+)
 
 
 @pytest.mark.parametrize("function", LAYER_NORMS)
@@ -108,6 +150,22 @@ def test_halves_are_normalised_in_float32() -> None:
     model = to_onnx(float32_inside, ["float16[B,6]"])
     assert operators(model) == {"LayerNormalization": 1, "Cast": 2}
     check(model, float32_inside, ["float16[B,6]"], sizes=(1, 3))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("expanded", [True, False])
+def test_rms_norm_takes_a_scale_that_is_computed(dtype: str, expanded: bool) -> None:  # noqa: FBT001
+    def gemma(x: Any, scale: Any) -> Any:
+        wide = x.astype(jnp.float32)
+        normed = wide * lax.rsqrt(_mean(jnp.square(wide)) + 1e-6)
+        scale = jnp.expand_dims(scale, range(x.ndim - 1)) if expanded else scale
+        return (normed * (1 + scale.astype(jnp.float32))).astype(x.dtype)
+
+    inputs = [f"{dtype}[B,5,6]", f"{dtype}[6]"]
+    model = to_onnx(gemma, inputs, opset=23)
+    found = operators(model)
+    assert (found["RMSNormalization"], found["Mul"]) == (1, 0)
+    check(model, gemma, inputs, sizes=(1, 3))
 
 
 OTHERS: dict[str, Callable[[Any], Any]] = {

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from jax2onnx.plugin import Decline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    import onnx_ir as ir
 
     from jax2onnx.plugin import Candidate, LoweringContext
 
@@ -32,6 +36,24 @@ def trailing_axes(candidate: Candidate) -> tuple[int, ...] | None:
     axes = tuple(sorted(candidate.params("reduce_sum")[0]["axes"]))
     rank = len(candidate.result.shape)
     return axes if axes == tuple(range(rank - len(axes), rank)) else None
+
+
+def trailing_axis(candidate: Candidate) -> Sequence[Mapping[str, tuple[int, ...]]]:
+    """Read the normalised axis, as ``axes``, where it is the last one."""
+    axes = trailing_axes(candidate)
+    return [] if axes is None or len(axes) != 1 else [{"axes": axes}]
+
+
+def ones_per_feature(ctx: LoweringContext) -> ir.Value:
+    """Return a scale that changes nothing.
+
+    Raises:
+        Decline: the number of features is a symbol.
+    """
+    size = ctx.avals_in[0].shape[-1]
+    if not isinstance(size, int):
+        raise Decline("the number of features is not known at conversion")
+    return ctx.constant(np.ones(size, ctx.aval_out.dtype))
 
 
 def variant_name(layer: str, switches: Mapping[str, bool]) -> str:

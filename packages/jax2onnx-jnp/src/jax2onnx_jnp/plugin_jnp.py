@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 @hookimpl
 def jax2onnx_register_fusions(registry: BoundFusions) -> None:
     """Register normalisation, padding, resizing and slices with a step."""
-    from jax2onnx_jnp import norms, padding, resize, slicing
+    from jax2onnx_jnp import norms, padding, resize, rms_norms, slicing
 
-    registry.add(*norms.FUSIONS, *padding.FUSIONS, *resize.FUSIONS, *slicing.FUSIONS)
+    registry.add(*norms.FUSIONS, *rms_norms.FUSIONS, *padding.FUSIONS, *resize.FUSIONS, *slicing.FUSIONS)
 
 
 @hookimpl

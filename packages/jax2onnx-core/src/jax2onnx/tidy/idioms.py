@@ -12,6 +12,7 @@ from jax2onnx.tidy.match_nodes import (
     drop,
     input_at,
     ints_at,
+    new_node,
     producer_at,
     same_shape,
     scalar_at,
@@ -23,7 +24,7 @@ from jax2onnx.tidy.match_nodes import (
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jax2onnx.tidy.initializers import Home
 
@@ -91,8 +92,7 @@ def _scaled(node: ir.Node, home: Home) -> None:
             continue
         ones, scale = tensor_at(norm, 1), _per_feature(norm, node, 1 - place, home)
         if scale is not None and ones is not None and np.all(ones.numpy() == 1):
-            norm.replace_input_with(1, scale)
-            drop(node, place)
+            _become(node, norm, [norm.inputs[0], scale])
             return
 
 
@@ -102,28 +102,49 @@ def _offset(node: ir.Node, home: Home) -> None:
         norm = sole_producer(node, place, "LayerNormalization")
         offset = None if norm is None else _per_feature(norm, node, 1 - place, home)
         if norm is not None and offset is not None and input_at(norm, 2) is None:
-            norm.resize_inputs(3)
-            norm.replace_input_with(2, offset)
-            drop(node, place)
+            _become(node, norm, [*norm.inputs, offset])
             return
+
+
+def _become(node: ir.Node, norm: ir.Node, inputs: Sequence[ir.Value | None]) -> None:
+    """Make the node that reads a normalisation the normalisation, where all inputs are computed before it."""
+    for attribute in norm.attributes.values():
+        node.attributes.add(attribute)
+    node.op_type = norm.op_type
+    node.metadata_props.update(norm.metadata_props)
+    node.resize_inputs(len(inputs))
+    for index, value in enumerate(inputs):
+        node.replace_input_with(index, value)
 
 
 def _per_feature(norm: ir.Node, user: ir.Node, place: int, home: Home) -> ir.Value | None:
     """Return an operand of the node that reads a normalisation, as the latter takes it; None if it cannot.
 
-    It is known before the normalisation, and has a number for each feature.
+    It has a number for each feature, and may be computed: ``1 + scale``.
     """
     value, size = user.inputs[place], sizes_of(shape_at(norm, 1))
     if value is None or value.shape is None or size is None or not same_shape(norm.outputs[0], user.outputs[0]):
         return None
-    if value.producer() is not None or value.dtype != norm.outputs[0].dtype:
+    if value.dtype != norm.outputs[0].dtype:
         return None
     if value.shape == size:
         return value
-    known = home.sizes(value)
-    if known is None or math.prod(known) != size[0] or known[-1] != size[0]:
+    if len(size) != 1 or sizes_of(value.shape) != (*[1] * (value.shape.rank() - 1), *size):
         return None
-    return home.derive(value, np.ravel, size)
+    if home.sizes(value) is not None:
+        return home.derive(value, np.ravel, size)
+    reshape = sole_producer(user, place, "Reshape", "Unsqueeze")
+    if reshape is not None and shape_at(reshape, 0) == size:
+        return reshape.inputs[0]
+    return _flat(value, user, size[0], home)
+
+
+def _flat(value: ir.Value, user: ir.Node, size: int, home: Home) -> ir.Value:
+    """Return a value reshaped to one axis, before the node that uses it."""
+    assert user.graph is not None
+    flat = new_node("Reshape", [value, home.ints([size])], ir.Shape([size]), user)
+    user.graph.insert_before(user, flat)
+    return flat.outputs[0]
 
 
 def _is_nan(node: ir.Node, _home: Home) -> None:
