@@ -54,9 +54,11 @@ from jax2onnx.plugin.functions import exporting, marked_call
 from jax2onnx.plugin.lowerings import MIN_OPSET
 from jax2onnx.plugin.opening import Opening
 from jax2onnx.plugin.own_operators import ONNX_OP
+from jax2onnx.plugin.targets import at_opset, default_opset, find_target
 from jax2onnx.program.flatten import Note, Warned
 from jax2onnx.program.prepare import FindFunctions, Preparer
 from jax2onnx.program.program import Program
+from jax2onnx.program.shapes import is_static
 from jax2onnx.program.text import describe
 from jax2onnx.tidy.subgraphs import stored_bytes
 from jax2onnx.tidy.tidy import tidy
@@ -110,7 +112,7 @@ def to_onnx(
     fn: Any,
     inputs: Sequence[Any] | Mapping[str, Any],
     *further: Any,
-    opset: int = DEFAULT_OPSET,
+    opset: int | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     input_params: Mapping[str, Any] | None = None,
@@ -119,6 +121,7 @@ def to_onnx(
     outputs_as_nchw: Images = (),
     constraints: Sequence[str] = (),
     target: str | None = DEFAULT_TARGET,
+    guards: bool | None = None,
     lowerings: Mapping[str, Callable[..., Any]] | None = None,
     fusions: bool = True,
     functions: Literal["marked", "modules"] = "marked",
@@ -145,7 +148,7 @@ def to_onnx(
         inputs: one spec per positional argument (a mapping: keyword arguments). A spec is a shape tuple such as
             ``('B', 30)`` (float32), a string such as ``'int32[B,T]'``, a ``jax.ShapeDtypeStruct``, an array, or a
             pytree of these; a Python bool is a static value. 64-bit dtypes need ``jax_enable_x64``.
-        opset: the ONNX opset; no newer operator is emitted.
+        opset: the ONNX opset; no newer operator is emitted (default: 23, or the newest that the target loads).
         input_names: names of the flattened inputs (default: the callable's parameter names and pytree paths).
         output_names: names of the flattened outputs (default: their pytree paths, or ``output``).
         input_params: specs of keyword arguments that stay inputs of the model; a Python bool among them is static.
@@ -156,7 +159,11 @@ def to_onnx(
             specs, and channels-first (N, C, spatial dims) in the model; True for all inputs of rank 3 and above.
         outputs_as_nchw: names or positions of outputs likewise.
         constraints: what holds between symbolic dims, e.g. ``['T >= 4', 'mod(T, 2) == 0']``.
-        target: the runtime to legalise for; ``'onnx'`` or None keeps the form that the ONNX spec allows.
+        target: the runtime to legalise for, with a range of versions if you like (``'onnxruntime>=1.20'``: the model
+            runs in all of them); ``'onnx'`` or None keeps the form that the ONNX spec allows.
+        guards: whether the model keeps NaN, infinities and empty arrays where the runtime's kernels lose them (default:
+            what the target promises). Without, a layer such as an LSTM or a max pool is its operator alone, as
+            quantisers and NPUs expect it.
         lowerings: primitive name -> rule; beats every plugin.
         fusions: whether to emit whole functions (gelu, softmax, …) as ONNX's own operators.
         functions: ``'marked'`` keeps what ``onnx_function`` marks as ONNX functions; ``'modules'`` every submodule of a
@@ -205,6 +212,7 @@ def to_onnx(
         outputs_as_nchw=outputs_as_nchw,
         constraints=constraints,
         target=target,
+        guards=guards,
         lowerings=lowerings,
         fusions=fusions,
         functions=functions,
@@ -353,6 +361,7 @@ class _Export:
         self._fn = fn
         self._inputs = inputs
         self._options = options
+        self._opset = options.opset or DEFAULT_OPSET
         self.model: ir.Model
         self.proto: onnx.ModelProto
         self.warnings: list[str] = []
@@ -393,15 +402,20 @@ class _Export:
 
     def _stages(self) -> Iterator[tuple[Stage, Program | ir.Model]]:
         options = self._options
-        _check_opset(options.opset)
+        if options.opset is not None:
+            _check_opset(options.opset)
         loaded = loader.load()
         registry = loaded.registry()
         facts = registry.facts.with_lowered(options.lowerings or ())
-        target = _find_target(options, registry.targets)
+        found = find_target(options.target, registry.targets)
+        if options.opset is None:
+            self._opset = default_opset(found, DEFAULT_OPSET)
+        target = at_opset(found, options.target, self._opset)
         self.unopened = unopened(self._fn, loaded.without_opener())
         kernels = () if target is None else target.kernels or ()
         self._domains = known_to_onnx() | {domain for domain, _ in kernels} | set(options.domains or ())
         opened, parsed = self._open(loaded.hook)
+        _refuse_symbols(target, parsed)
         carry = exporting(lambda node: loaded.hook.jax2onnx_carry(target=node))
         with carry, explained(self._fn, opened, parsed):
             traced = trace(opened, parsed, facts)
@@ -418,9 +432,10 @@ class _Export:
 
         lowerings = registry.lowerings.with_user(options.lowerings) if options.lowerings else registry.lowerings
         driver = Driver(
-            opset=options.opset,
+            opset=self._opset,
             domains=options.domains or {},
             target=target,
+            guards=(target is not None and target.guards) if options.guards is None else options.guards,
             lowerings=lowerings,
             preparer=preparer,
             describe_plugin=loaded.describe,
@@ -472,7 +487,7 @@ class _Export:
 
         def find(program: Program, *, exclude: frozenset[str], derived: bool) -> Program:
             records = None if derived else self.records
-            return fuse(program, fusions, facts, opset=self._options.opset, exclude=exclude, explain=records)
+            return fuse(program, fusions, facts, opset=self._opset, exclude=exclude, explain=records)
 
         return find
 
@@ -561,18 +576,13 @@ def _check_opset(opset: int) -> None:
         )
 
 
-def _find_target(options: Options, targets: Named[Target]) -> Target | None:
-    name = options.target
-    opset = options.opset
-    if name is None or name == "onnx":
-        return None
-    known = {target.name: target for target in targets}
-    if name not in known:
-        raise InputSpecError(f"target: {name!r} is not known; {nearest(name, known.keys() | {'onnx'})}")
-    found = known[name].at(opset)
-    if not found.loads(opset):
-        raise OpsetError(
-            f"opset: {found.runtime} does not load {opset}, and no newer version of it is known",
-            remedy=f"pass opset={found.max_opset}, or target='onnx' for a runtime that loads {opset}",
-        )
-    return found
+def _refuse_symbols(target: Target | None, parsed: Inputs) -> None:
+    """Raise InputSpecError for an input with symbolic dims, if the target takes none."""
+    if target is None or not target.static_shapes:
+        return
+    for spec in parsed.specs:
+        if not is_static(*spec.aval.shape):
+            raise InputSpecError(
+                f"input {spec.name}: {target.runtime} takes static shapes only, and this one is "
+                f"{spec.aval.dtype}[{','.join(map(str, spec.aval.shape))}]; write numbers for its dims"
+            )

@@ -76,10 +76,11 @@ class SharedOptions(TypedDict, total=False):
 class ExportOptions(SharedOptions, total=False):
     """The keyword arguments of :func:`jax2onnx.to_onnx`."""
 
-    opset: int
+    opset: int | None
     input_names: Sequence[str] | None
     output_names: Sequence[str] | None
     target: str | None
+    guards: bool | None
     lowerings: Mapping[str, Callable[..., Any]] | None
     fusions: bool
     functions: Literal["marked", "modules"]
@@ -110,7 +111,7 @@ class CheckOptions(SharedOptions, total=False):
 class Options:
     """The options of an export with their defaults; :func:`jax2onnx.to_onnx` describes each."""
 
-    opset: int = DEFAULT_OPSET
+    opset: int | None = None
     input_names: Sequence[str] | None = None
     output_names: Sequence[str] | None = None
     input_params: Mapping[str, Any] | None = None
@@ -119,6 +120,7 @@ class Options:
     outputs_as_nchw: Images = ()
     constraints: Sequence[str] = ()
     target: str | None = DEFAULT_TARGET
+    guards: bool | None = None
     lowerings: Mapping[str, Callable[..., Any]] | None = None
     fusions: bool = True
     functions: Literal["marked", "modules"] = "marked"
@@ -169,7 +171,7 @@ def _metadata(option: str, value: Any) -> None:
 
 
 _ACCEPTED: Mapping[str, Accept] = {
-    "opset": whole_number,
+    "opset": any_of(none, whole_number),
     "input_names": _names,
     "output_names": _names,
     "input_params": any_of(none, mapping(_anything, "{'scale': 'float32[]'}")),
@@ -178,6 +180,7 @@ _ACCEPTED: Mapping[str, Accept] = {
     "outputs_as_nchw": _images,
     "constraints": list_of(text, "['T >= 4']"),
     "target": any_of(none, text),
+    "guards": any_of(none, flag),
     "lowerings": any_of(none, mapping(call, "{'primitive': rule}")),
     "fusions": flag,
     "functions": one_of(("marked", "modules")),

@@ -82,7 +82,7 @@ def _window_extremum(ctx: LoweringContext, x: ir.Value, window: windows.Window, 
             windows.slid(ctx, ctx.op.MaxPool(x, **pool.attributes), pool.shape, pool.attributes), pool.window.out
         )
         # onnxruntime's MaxPool passes over NaN, and starts from the smallest finite number.
-        if ctx.target is not None and is_float(dtype):
+        if ctx.guards and is_float(dtype):
             averaging = is_max and _is_positive(x) and _averages(ctx, pool, compute)
             y = _with_nan_of_average(ctx, x, y, pool) if averaging else _exact_unless_finite(ctx, x, y, pool, compute)
             ctx.stamp(y, pool.window.out)

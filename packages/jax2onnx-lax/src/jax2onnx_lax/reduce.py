@@ -111,6 +111,8 @@ def reduce_extremum(op_type: str, pair: str) -> Callable[..., Any]:
             return _filled(ctx, bound(dtype, is_max=pair == "Max"))
         if is_bool(dtype):
             return _truth(ctx, op_type, x, axes)
+        if is_float(dtype) and not ctx.guards and ctx.target is not None:
+            return _emit(ctx, op_type, x, axes)
         if is_float(dtype):
             # onnxruntime's kernels pass over NaN.
             nan = _truth(ctx, "ReduceMax", op.IsNaN(x), axes)

@@ -110,8 +110,14 @@ def cli() -> None:
     type=click.Choice(STAGES),
     help="Print what the export has at this stage, for debugging, and write no file.",
 )
-@click.option("--opset", type=int, default=DEFAULT_OPSET, help="Opset of ONNX.")
-@click.option("--target", metavar="NAME", default=DEFAULT_TARGET, help="Runtime to legalise for; 'onnx' for none.")
+@click.option("--opset", type=int, help=f"Opset of ONNX (default: {DEFAULT_OPSET}, or the newest of the target).")
+@click.option(
+    "--target",
+    metavar="NAME",
+    default=DEFAULT_TARGET,
+    help="Runtime to legalise for, or a range of its versions, e.g. 'onnxruntime>=1.20'; 'onnx' for none.",
+)
+@click.option("--guards/--no-guards", default=None, help="Keep NaN where kernels lose it, or use the operator alone.")
 @click.option("--output-name", "output_names", multiple=True, metavar="NAME", help="Name of an output, in order.")
 @click.option("--name", metavar="NAME", help="Name of the graph.")
 @with_options(DESCRIPTION)

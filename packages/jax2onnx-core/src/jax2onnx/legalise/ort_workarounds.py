@@ -204,8 +204,7 @@ def _insert(graph: ir.Graph, before: ir.Node, node: ir.Node) -> ir.Value:
 
 def lacks_fused_products(target: Target) -> bool:
     """Return whether a runtime has a ``FusedMatMul``, but none of float64."""
-    assert target.kernels is not None
-    fused = target.kernels.get(("com.microsoft", "FusedMatMul"), ())
+    fused = (target.kernels or {}).get(("com.microsoft", "FusedMatMul"), ())
     takes_float64 = any(DataType.DOUBLE in kernel.types["T"] for kernel in fused)
     return bool(fused) and not takes_float64
 

@@ -74,6 +74,7 @@ class Driver:
         opset: the opset to emit.
         domains: the domains that the user names, with their versions.
         target: the runtime the model is for; None for plain ONNX.
+        guards: whether rules keep NaN, infinities and empty arrays where a kernel loses them.
         lowerings: the rules.
         preparer: prepares what rules express in JAX, and functions that are declined.
         describe_plugin: returns a plugin's name with its version, for messages.
@@ -93,6 +94,7 @@ class Driver:
     target: Target | None
     lowerings: Lowerings
     preparer: Preparer
+    guards: bool = True
     domains: Mapping[str, int] = field(default_factory=dict)
     describe_plugin: Callable[[str], str] = str
     problems: Callable[[], str] = str

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         scan_counts,
         special_function,
     )
-    from jax2onnx.legalise.targets import Kernel, Target
+    from jax2onnx.legalise.targets import Fault, Kernel, Span, Target, load_target, read_target
     from jax2onnx.plugin.composites import composite_name
     from jax2onnx.plugin.context import LoweringContext, ir_dtype
     from jax2onnx.plugin.examples import Example
@@ -69,6 +69,7 @@ __all__ = [
     "Eqn",
     "Example",
     "Facts",
+    "Fault",
     "Fusion",
     "InconclusiveDimensionOperation",
     "Kernel",
@@ -81,6 +82,7 @@ __all__ = [
     "Operators",
     "Program",
     "Range",
+    "Span",
     "Target",
     "argument_names",
     "at_most",
@@ -108,6 +110,7 @@ __all__ = [
     "key_name",
     "limits",
     "limits_of",
+    "load_target",
     "lowered",
     "marked_name",
     "max_dim",
@@ -120,6 +123,7 @@ __all__ = [
     "outline_class",
     "permuted",
     "raised",
+    "read_target",
     "sample_gamma",
     "scan_counts",
     "special_function",

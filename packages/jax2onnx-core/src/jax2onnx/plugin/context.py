@@ -35,6 +35,7 @@ class Emission(Protocol):
 
     opset: int
     target: Target | None
+    guards: bool
     warnings: list[str]
     reshaped: dict[ir.Value, Reshaped]
 
@@ -61,6 +62,7 @@ class LoweringContext:
         op: the node builder: ``ctx.op.Add(x, y)``.
         opset: the opset being emitted.
         target: the runtime the model is for; None for plain ONNX.
+        guards: whether NaN, infinities and empty arrays are kept where a runtime's kernel of the operator loses them.
         eqn: the equation being lowered.
         warnings: messages to show the user once, at the end.
     """
@@ -69,6 +71,7 @@ class LoweringContext:
         self.op = op
         self.opset = emission.opset
         self.target = emission.target
+        self.guards = emission.guards
         self.eqn = eqn
         self.warnings = emission.warnings
         self._emission = emission
@@ -125,6 +128,10 @@ class LoweringContext:
             return True
         element = ir_dtype(dtype)
         return self.target.supports(op_type, self.opset, [element])
+
+    def lacks(self, fact: str) -> bool:
+        """Return whether the target has the fault that a plugin calls by these words, e.g. ``ReduceMax loses NaN``."""
+        return self.target is not None and self.target.lacks(fact)
 
     def unsupported(self, what: str, remedy: str | None = None) -> UnsupportedCaseError:
         """Return (to be raised) the error that this equation's rule does not cover a case."""

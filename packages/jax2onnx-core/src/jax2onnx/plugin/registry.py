@@ -116,10 +116,19 @@ class BoundTargets(_Bound["Target"]):
 
     @staticmethod
     def _check(entry: Any) -> None:
+        from jax2onnx.legalise.targets import Fault
+
         fields.text("the name of a target", entry.name)
         fields.text(f"runtime of the target {entry.name}", entry.runtime)
         fields.maybe(fields.opset)(f"max_opset of the target {entry.name}", entry.max_opset)
         fields.maybe(fields.function)(f"newer of the target {entry.name}", entry.newer)
+        fields.text(f"version of the target {entry.name}", entry.version or "0")
+        fields.maybe(fields.function)(f"releases of the target {entry.name}", entry.releases)
+        for fault in entry.faults:
+            if not isinstance(fault, Fault):
+                raise TypeError(f"faults of the target {entry.name}: {shown(fault)} is no Fault")
+            fields.text(f"a fault of the target {entry.name}", fault.fact)
+            fields.maybe(fields.function)(f"mend of the fault {fault.fact}", fault.mend)
         if entry.kernels is None:
             return
         what = f"kernels of the target {entry.name}"

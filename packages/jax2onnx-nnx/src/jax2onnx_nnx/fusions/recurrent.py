@@ -254,7 +254,7 @@ def fusion(cell: Cell, *, carried: bool) -> Fusion:
         carry, params = arrays[:states], arrays[states:]
         weights = cell.packed(ctx, params, avals[1 + states :])
         run = functools.partial(_emit, ctx, operator, x, carry, weights)
-        if ctx.target is None:
+        if not ctx.guards:
             return run()
         ordinary = _ordinary(ctx, operator, x, *carry, *weights)
         wide = operator.gates * hidden

@@ -10,51 +10,87 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from onnx_ir import DataType
 
+from jax2onnx.legalise.targets.fault import Fault, Span
 from jax2onnx.legalise.targets.target import SPECIFICATION, Kernel, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from importlib.resources.abc import Traversable
 
-__all__ = ["DEFAULT", "SPECIFICATION", "Kernel", "Target", "from_table", "load", "names", "read"]
+__all__ = [
+    "DEFAULT",
+    "SPECIFICATION",
+    "Fault",
+    "Kernel",
+    "Span",
+    "Target",
+    "from_table",
+    "load",
+    "load_target",
+    "names",
+    "read",
+    "read_target",
+]
 
 DEFAULT = "onnxruntime-cpu"
 """The name of the target used unless the user asks for another."""
 
-_TABLES = {DEFAULT: ("onnxruntime-cpu-1.24.json", "onnxruntime-cpu-1.32.json")}
-"""The tables of a target, from the oldest version of its runtime to the newest."""
+OLDEST = "1.24"
+"""The oldest onnxruntime that jax2onnx supports: without a range of versions, models are for it."""
+
+_TABLES = ("1.17", "1.20", "1.22", "1.24", "1.32")
+"""The versions of onnxruntime whose kernels are known, from the oldest on."""
+
+_NAMES = (DEFAULT, "onnxruntime")
+"""The names of that target."""
 
 
 def names() -> list[str]:
     """Return the names of the targets that come with jax2onnx."""
-    return [*_TABLES, SPECIFICATION.name]
+    return [*_NAMES, SPECIFICATION.name]
 
 
 def load(name: str) -> Target | None:
     """Return the target of this name that comes with jax2onnx, or None."""
     if name == SPECIFICATION.name:
         return SPECIFICATION
-    return _version(name, 0) if name in _TABLES else None
+    return _release(name, _TABLES.index(OLDEST)) if name in _NAMES else None
+
+
+load_target = load
+"""As plugins import it."""
 
 
 @functools.cache
-def _version(name: str, index: int) -> Target:
-    tables = _TABLES[name]
-    target = read(resources.files(__name__) / tables[index])
-    if index + 1 == len(tables):
-        return target
-    return replace(target, newer=functools.partial(_version, name, index + 1))
+def _release(name: str, index: int) -> Target:
+    target = _table(_TABLES[index])
+    newer = None if index + 1 == len(_TABLES) else functools.partial(_release, name, index + 1)
+    return replace(target, name=name, newer=newer, releases=functools.partial(_releases, name))
+
+
+@functools.cache
+def _table(version: str) -> Target:
+    return read(resources.files(__name__) / f"{DEFAULT}-{version}.json")
+
+
+def _releases(name: str) -> Sequence[Target]:
+    return [_release(name, index) for index in range(len(_TABLES))]
 
 
 def read(path: Traversable) -> Target:
     """Return the target that a file written by ``python -m jax2onnx.legalise.targets.generate`` describes."""
     return from_table(json.loads(path.read_text()))
+
+
+read_target = read
+"""As plugins import it."""
 
 
 def from_table(table: Mapping[str, Any]) -> Target:
@@ -63,7 +99,12 @@ def from_table(table: Mapping[str, Any]) -> Target:
     for domain, operators in table["kernels"].items():
         for op_type, entries in operators.items():
             kernels[domain, op_type] = tuple(_kernel(*entry) for entry in entries)
-    return Target(table["name"], table["runtime"], table["max_opset"], kernels)
+    version = _VERSION.search(table["runtime"])
+    return Target(table["name"], table["runtime"], table["max_opset"], kernels, version=version[0] if version else "")
+
+
+_VERSION = re.compile(r"\d+(\.\d+)+")
+"""The version in the text that names a runtime."""
 
 
 def _kernel(since: int, until: int | None, restricted: Mapping[str, str]) -> Kernel:

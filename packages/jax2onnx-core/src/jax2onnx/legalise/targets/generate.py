@@ -73,10 +73,11 @@ def max_opset() -> int:
     graph = helper.make_graph([], "empty", [value], [value])
     newest = 0
     for opset in range(18, onnx.defs.onnx_opset_version() + 1):
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+        opsets = [helper.make_opsetid("", opset)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets))
         try:
             onnxruntime.InferenceSession(model.SerializeToString(), providers=[_PROVIDER])
-        except native.Fail:
+        except (native.Fail, native.InvalidArgument):
             break
         newest = opset
     return newest

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from packaging.version import Version
 
 from jax2onnx.legalise.function_body import body
 from jax2onnx.legalise.schema import schema
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from onnx_ir import DataType
 
     from jax2onnx.legalise.schema import Call
+    from jax2onnx.legalise.targets.fault import Fault, Span
 
 __all__ = ["SPECIFICATION", "Kernel", "Target"]
 
@@ -55,6 +58,12 @@ class Target:
         kernels: (domain, operator) -> its kernels; None if everything that ONNX specifies can be executed.
         newer: returns a newer version of the runtime, for opsets beyond ``max_opset``; None where none is known.
         plugin: the plugin that registered it.
+        version: the version of the runtime that the table describes, for targets with a range of versions.
+        releases: returns the versions of the runtime that have tables, from the oldest on; None for this one alone.
+        faults: what the runtime computes otherwise than ONNX says.
+        guards: whether models keep NaN and infinities where kernels lose them, and empty arrays where they fail.
+        static_shapes: whether the runtime takes no symbolic dims.
+        needs: what it needs besides, for a reader: ``int8 by QDQ``.
     """
 
     name: str
@@ -63,6 +72,12 @@ class Target:
     kernels: Mapping[tuple[str, str], Sequence[Kernel]] | None
     newer: Callable[[], Target] | None = None
     plugin: str = "core"
+    version: str = ""
+    releases: Callable[[], Sequence[Target]] | None = None
+    faults: tuple[Fault, ...] = ()
+    guards: bool = True
+    static_shapes: bool = False
+    needs: tuple[str, ...] = ()
 
     @property
     def is_onnxruntime(self) -> bool:
@@ -74,6 +89,23 @@ class Target:
         if self.loads(opset) or self.newer is None:
             return self
         return self.newer().at(opset)
+
+    def within(self, span: Span) -> Target | None:
+        """Return the target for all versions in a span: the newest table that is not newer than the oldest of them.
+
+        None if all tables are newer.
+        """
+        known = [self] if self.releases is None else list(self.releases())
+        if span.low:
+            known = [one for one in known if one.version and not_newer(one.version, span.low)][-1:]
+        if not known:
+            return None
+        faults = tuple(fault for fault in self.faults if fault.versions.meets(span))
+        return replace(known[0], name=self.name, newer=None, faults=faults, guards=self.guards)
+
+    def lacks(self, fact: str) -> bool:
+        """Return whether the runtime has the fault of this name."""
+        return any(fault.fact == fact for fault in self.faults)
 
     def loads(self, opset: int) -> bool:
         """Return whether the runtime loads a model of this opset of the default domain."""
@@ -113,6 +145,12 @@ class Target:
         """Return whether the operator of a call has a function body of which every node can be executed."""
         inner = body(call)
         return inner is not None and all(map(self.runs, inner))
+
+
+def not_newer(version: str, release: str) -> bool:
+    """Return whether a version is of a release, or before it: 1.20.1 is of 1.20."""
+    parts = Version(release).release
+    return Version(version).release[: len(parts)] <= parts
 
 
 SPECIFICATION = Target("onnx", "the ONNX specification", None, None)

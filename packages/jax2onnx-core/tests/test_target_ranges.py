@@ -1,0 +1,166 @@
+"""Targets with a range of versions, their faults, and models without guards, as a user asks for them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jax2onnx import check, to_onnx
+from jax2onnx.errors import InputSpecError, NoKernelError, OpsetError
+from jax2onnx.plugin import Fault, Span, Target
+
+if TYPE_CHECKING:
+    import onnx
+
+    from jax2onnx.testing import TemporaryPlugins
+
+SPECS = ["float32[B,4]"]
+
+
+def wave(x: jax.Array) -> jax.Array:
+    return jnp.max(jnp.sin(x), axis=1)
+
+
+def tangent(x: jax.Array) -> jax.Array:
+    return jnp.tan(x)
+
+
+def operators(model: onnx.ModelProto) -> Counter[str]:
+    return Counter(node.op_type for node in model.graph.node)
+
+
+@pytest.mark.parametrize(
+    ("target", "opset"),
+    [
+        ("onnxruntime-cpu", 23),
+        ("onnxruntime", 23),
+        ("onnxruntime>=1.17", 20),
+        ("onnxruntime>=1.20", 21),
+        ("onnxruntime>=1.21.3", 21),
+        ("onnxruntime == 1.22", 22),
+        ("onnxruntime-cpu>=1.24,<1.30", 23),
+        ("onnxruntime<1.20", 20),
+        ("onnx", 23),
+    ],
+)
+def test_a_range_of_versions_decides_the_opset(target: str, opset: int) -> None:
+    model: onnx.ModelProto = to_onnx(wave, SPECS, target=target)
+    assert model.opset_import[0].version == opset
+    check(model, wave, SPECS)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"target": "onnxruntime>=1.20", "opset": 22}, OpsetError, "1.20.1.* does not load 22"),
+        ({"target": "onnxruntime>=1.1"}, InputSpecError, "older than onnxruntime 1.17"),
+        ({"target": "onnxrutime>=1.20"}, InputSpecError, "did you mean"),
+        ({"target": "onnxruntime>1.20"}, InputSpecError, "no range of versions"),
+        ({"target": "onnxruntime>=new"}, InputSpecError, "no version"),
+        ({"target": "onnxruntime>=1.24,<1.20"}, InputSpecError, "no version is in"),
+        ({"guards": "no"}, InputSpecError, "guards"),
+    ],
+)
+def test_what_no_target_can_be_is_an_error_before_work_starts(
+    options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    def never(x: jax.Array) -> jax.Array:
+        raise AssertionError("traced")
+
+    with pytest.raises(error, match=words):
+        to_onnx(never, SPECS, **options)
+
+
+def test_without_guards_a_pool_is_its_operator() -> None:
+    def pool(x: jax.Array) -> jax.Array:
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+    specs = ["float32[B,8,8,3]"]
+    guarded: onnx.ModelProto = to_onnx(pool, specs)
+    plain: onnx.ModelProto = to_onnx(pool, specs, guards=False)
+    assert operators(guarded)["If"] == 1
+    assert operators(plain) == {"Transpose": 2, "MaxPool": 1}
+    check(guarded, pool, specs)
+    check(plain, pool, specs, kinds=["ordinary"])
+    assert operators(to_onnx(wave, SPECS, guards=False)) == {"Sin": 1, "ReduceMax": 1}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "meet"),
+    [
+        (Span(), Span(), True),
+        (Span("1.20"), Span("1.24", "1.26"), True),
+        (Span("1.26"), Span("", "1.26"), False),
+        (Span("1.20", "1.22"), Span("1.21"), True),
+    ],
+)
+def test_spans(one: Span, other: Span, *, meet: bool) -> None:
+    assert one.meets(other) is other.meets(one) is meet
+
+
+PLUGIN = '''
+import onnx_ir as ir
+from jax2onnx.plugin import Fault, Span, Target, hookimpl, load_target
+
+
+def slow_sine(graph, node):
+    """Sin(x) -> Cos(x - pi/2)"""
+    half = ir.node("Constant", [], {"value_float": 1.5707964})
+    shifted = ir.node("Sub", [node.inputs[0], half.outputs[0]])
+    shifted.outputs[0].dtype = node.inputs[0].dtype
+    graph.insert_before(node, [half, shifted])
+    node.op_type = "Cos"
+    node.replace_input_with(0, shifted.outputs[0])
+
+
+def no_tangent(graph, node):
+    return "there is nothing in its place"
+
+
+@hookimpl
+def jax2onnx_register_targets(registry):
+    cpu = load_target("onnxruntime-cpu")
+    registry.add(
+        Target(
+            "acme",
+            "acme 2.1",
+            21,
+            cpu.kernels,
+            version="2.1",
+            faults=(
+                Fault("Sin is wrong", ("Sin",), slow_sine, versions=Span("", "3")),
+                Fault("Tan fails", ("Tan",), no_tangent, remedy="write sin(x) / cos(x)"),
+            ),
+            guards=False,
+        ),
+        Target("acme-npu", "acme NPU", 21, cpu.kernels, static_shapes=True),
+    )
+'''
+
+
+def test_a_plugin_registers_a_target_with_its_faults(temporary_plugin: TemporaryPlugins) -> None:
+    temporary_plugin("acme", PLUGIN)
+    for target, operator in {"acme": "Cos", "acme>=2.1,<3": "Cos", "acme>=3": "Sin"}.items():
+        model: onnx.ModelProto = to_onnx(wave, SPECS, target=target)
+        assert operators(model)[operator] == 1
+        assert operators(model)["IsNaN"] == 0
+        assert model.opset_import[0].version == 21
+        check(model, wave, SPECS, kinds=["moderate"], atol=1e-6)
+    with pytest.raises(NoKernelError, match=r"Tan fails; there is nothing(.|\n)*test_target_ranges(.|\n)*sin\(x\)"):
+        to_onnx(tangent, SPECS, target="acme")
+    with pytest.raises(InputSpecError, match=r"static shapes only.*float32\[B,4\]"):
+        to_onnx(wave, SPECS, target="acme-npu")
+    to_onnx(wave, ["float32[3,4]"], target="acme-npu")
+
+
+def test_a_target_of_one_table_serves_its_version_and_newer_ones() -> None:
+    target = Target("t", "t 2", 21, None, version="2", faults=(Fault("a"), Fault("b", versions=Span("", "2"))))
+    assert target.within(Span("1")) is None
+    found = target.within(Span("2"))
+    assert found is not None
+    assert found.lacks("a")
+    assert not found.lacks("b")
