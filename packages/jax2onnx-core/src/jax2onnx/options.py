@@ -105,6 +105,7 @@ class CheckOptions(SharedOptions, total=False):
     kinds: Sequence[str]
     seed: int
     libraries: Sequence[str | os.PathLike[str]]
+    runtime: Callable[..., Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +203,7 @@ _ACCEPTED: Mapping[str, Accept] = {
     "kinds": list_of(text, "['ordinary']"),
     "seed": natural_number,
     "libraries": list_of(path, "['operators.so']"),
+    "runtime": any_of(none, call),
 }
 """Option -> what it accepts. Names of inputs, symbols and targets are looked up where these are known."""
 

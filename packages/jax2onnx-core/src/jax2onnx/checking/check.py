@@ -26,7 +26,7 @@ from jax2onnx.checking.kernels import coarse_primitives, keeps_local
 from jax2onnx.checking.reference import Reference
 from jax2onnx.checking.refusals import REFUSALS, refused_sizes
 from jax2onnx.checking.rounding import Perturbed, Rounding
-from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner, runtime_name
+from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
 from jax2onnx.earlier import model_first, refuse_positions
 from jax2onnx.errors import CheckError, InputSpecError
 from jax2onnx.frontend.explain import explained, refuse_nested
@@ -39,6 +39,9 @@ from jax2onnx.plugin import loader as plugins
 from jax2onnx.plugin.opening import Opening
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jax2onnx.checking.runtime import Runtime
     from jax2onnx.frontend.specs import InputSpec
 
 __all__ = ["allclose", "check"]
@@ -75,6 +78,7 @@ def check(
     kinds: Sequence[str] = KINDS,
     seed: int = 0,
     libraries: Sequence[str | os.PathLike[str]] = (),
+    runtime: Callable[[onnx.ModelProto], Runtime] | None = None,
     **unknown: Never,
 ) -> CheckReport:
     """Run an exported model in onnxruntime and compare it with JAX.
@@ -100,6 +104,8 @@ def check(
         seed: seed of the drawn inputs.
         libraries: files with further operators that onnxruntime loads first, such as ``get_library_path()`` of
             onnxruntime-extensions.
+        runtime: another runtime than onnxruntime: a function of the model that returns an object with ``name``,
+            ``input_names``, ``output_names`` and ``run(arrays)``, which returns the outputs as numpy arrays.
         **unknown: nothing; what is given here is refused.
 
     Returns:
@@ -125,12 +131,13 @@ def check(
         "kinds": kinds,
         "seed": seed,
         "libraries": libraries,
+        "runtime": runtime,
     }
     refuse_unknown(unknown, CheckOptions.__annotations__)
     check_values(given)
     refuse_nested()
     proto = _read(model)
-    runner = _load(model, libraries)
+    runner: Runtime = _load(model, libraries) if runtime is None else _loaded(runtime, proto)
     loaded = plugins.load()
     opening = Opening(training=training, state=state)
     with unchecked():
@@ -185,7 +192,7 @@ def check(
         reports.append(report)
         compared.append(str(batch))
     outputs = tuple(map(combine, zip(*reports, strict=True)))
-    return CheckReport(runtime_name(), tuple(compared), outputs, tuple(refused))
+    return CheckReport(runner.name, tuple(compared), outputs, tuple(refused))
 
 
 @readable
@@ -238,6 +245,14 @@ def _load(model: Any, libraries: Sequence[str | os.PathLike[str]]) -> Runner:
         raise CheckError(f"onnxruntime cannot load the model: {one_line(str(error), _LONGEST)}") from error
 
 
+def _loaded(runtime: Callable[[onnx.ModelProto], Runtime], proto: onnx.ModelProto) -> Runtime:
+    """Return the model in a runtime of the user's."""
+    try:
+        return runtime(proto)
+    except RUNTIME_ERRORS as error:
+        raise CheckError(f"the runtime cannot load the model: {one_line(str(error), _LONGEST)}") from error
+
+
 def _state_names(
     input_names: Sequence[str],
     specs: Sequence[InputSpec],
@@ -260,7 +275,7 @@ def _state_names(
 def _compare_batch(
     batch: Batch,
     label: str,
-    runner: Runner,
+    runner: Runtime,
     reference: Reference,
     constraints: Sequence[str],
     *,
@@ -288,7 +303,8 @@ def _compare_batch(
     try:
         actual = runner.run(feeds)
     except RUNTIME_ERRORS as error:
-        raise CheckError(f"onnxruntime cannot run the model on {label}: {one_line(str(error), _LONGEST)}") from error
+        name = runner.name.partition(" ")[0]
+        raise CheckError(f"{name} cannot run the model on {label}: {one_line(str(error), _LONGEST)}") from error
     if reference.local and not all(map(is_finite, feeds)):
         actual = list(map(finite_part, expected, actual))
     try:

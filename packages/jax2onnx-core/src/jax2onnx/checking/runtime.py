@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import onnx
@@ -16,7 +16,18 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["RUNTIME_ERRORS", "Runner", "runtime_name"]
+__all__ = ["RUNTIME_ERRORS", "Runner", "Runtime", "runtime_name"]
+
+
+class Runtime(Protocol):
+    """A model in a runtime, ready to run; what it raises is a ``RuntimeError`` or ``ValueError``."""
+
+    input_names: Sequence[str]
+    output_names: Sequence[str]
+    name: str
+
+    def run(self, arrays: Sequence[Array]) -> list[Array]:
+        """Return the outputs for the inputs given in the model's order."""
 
 
 def _is_error(value: Any) -> bool:
@@ -66,6 +77,7 @@ class Runner:
         session = onnxruntime.InferenceSession(source, options, providers=_PROVIDERS)
         self.input_names = _names(session.get_inputs())
         self.output_names = _names(session.get_outputs())
+        self.name = runtime_name()
         self._session = session
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:

@@ -1,0 +1,165 @@
+"""Run models in one runtime, for a program that is in another environment: ``python worker.py RUNTIME``.
+
+Requests and answers are lines of JSON. A request is ``["load", model]`` or ``["run", arrays]``, an answer
+``["ok", result]`` or ``["refused", message]``. Bytes are in base64, arrays (dtype, shape, bytes). Beside the runtime
+only numpy and ml_dtypes are needed. ``worker.mjs`` is its twin for onnxruntime-web.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+
+def to_wire(array: Any) -> list[Any]:
+    """Return an array as a name of its dtype, its shape and its bytes."""
+    array = np.asarray(array)
+    return [str(array.dtype), array.shape, base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()]
+
+
+def from_wire(wire: list[Any]) -> Any:
+    """Return the array that ``to_wire`` took apart."""
+    dtype, shape, content = wire
+    kind = getattr(ml_dtypes, dtype) if hasattr(ml_dtypes, dtype) else np.dtype(dtype)
+    return np.frombuffer(base64.b64decode(content), kind).reshape(shape).copy()
+
+
+class Onnxruntime:
+    """An onnxruntime of any version, on the CPU."""
+
+    def load(self, content: bytes) -> tuple[list[str], list[str]]:
+        """Load a model; return the names of its inputs and outputs."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self.inputs = self.session.get_inputs()
+        self.outputs = self.session.get_outputs()
+        return [value.name for value in self.inputs], [value.name for value in self.outputs]
+
+    def run(self, arrays: list[Any]) -> list[Any]:
+        """Return the outputs for the inputs."""
+        names = [value.name for value in self.inputs]
+        return self.session.run(None, dict(zip(names, arrays, strict=True)))
+
+
+class OpenVINO:
+    """OpenVINO on the CPU, in float32."""
+
+    def load(self, content: bytes) -> tuple[list[str], list[str]]:
+        """Load a model; return the names of its inputs and outputs."""
+        import openvino
+
+        core = openvino.Core()
+        model = core.read_model(content)
+        # Devices may choose a narrower float otherwise.
+        self.compiled = core.compile_model(
+            model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+        )
+        return [_name(port) for port in self.compiled.inputs], [_name(port) for port in self.compiled.outputs]
+
+    def run(self, arrays: list[Any]) -> list[Any]:
+        """Return the outputs for the inputs."""
+        import openvino
+
+        request = self.compiled.create_infer_request()
+        feeds = []
+        for array, port in zip(arrays, self.compiled.inputs, strict=True):
+            wanted = port.get_element_type()
+            if array.dtype.isbuiltin == 1:
+                feeds.append(openvino.Tensor(np.ascontiguousarray(array).reshape(array.shape)))
+            else:
+                tensor = openvino.Tensor(wanted, openvino.Shape(array.shape))
+                tensor.data.view(np.uint8).reshape(-1)[:] = np.ascontiguousarray(array).view(np.uint8).reshape(-1)
+                feeds.append(tensor)
+        for index, tensor in enumerate(feeds):
+            request.set_input_tensor(index, tensor)
+        request.infer()
+        return [_array(request.get_output_tensor(index)) for index in range(len(self.compiled.outputs))]
+
+
+def _name(port: Any) -> str:
+    return min(port.names) if port.names else ""
+
+
+def _array(tensor: Any) -> Any:
+    kind = tensor.get_element_type().get_type_name()
+    if kind == "bf16":
+        return tensor.data.view(ml_dtypes.bfloat16).reshape(tuple(tensor.shape)).copy()
+    return np.array(tensor.data)
+
+
+class Reference:
+    """The reference evaluator of onnx."""
+
+    def load(self, content: bytes) -> tuple[list[str], list[str]]:
+        """Load a model; return the names of its inputs and outputs."""
+        import onnx
+        from onnx.reference import ReferenceEvaluator
+
+        self.model = onnx.load_from_string(content)
+        self.evaluator = ReferenceEvaluator(self.model)
+        return list(self.evaluator.input_names), list(self.evaluator.output_names)
+
+    def run(self, arrays: list[Any]) -> list[Any]:
+        """Return the outputs for the inputs."""
+        return self.evaluator.run(None, dict(zip(self.evaluator.input_names, arrays, strict=True)))
+
+
+class Tract:
+    """tract, by its bindings for Python."""
+
+    def load(self, content: bytes) -> tuple[list[str], list[str]]:
+        """Load a model; return the names of its inputs and outputs."""
+        import tract
+
+        with tempfile.NamedTemporaryFile(suffix=".onnx", delete=False) as file:
+            file.write(content)
+        try:
+            model = tract.onnx().load(file.name)
+            inputs = [model.input_name(i) for i in range(model.input_count())]
+            outputs = [model.output_name(i) for i in range(model.output_count())]
+            self.runnable = model.into_model().into_runnable()
+        finally:
+            Path(file.name).unlink()
+        return inputs, outputs
+
+    def run(self, arrays: list[Any]) -> list[Any]:
+        """Return the outputs for the inputs."""
+        return [result.to_numpy() for result in self.runnable.run(arrays)]
+
+
+RUNTIMES = {"onnxruntime": Onnxruntime, "openvino": OpenVINO, "reference": Reference, "tract": Tract}
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    runtime = RUNTIMES[sys.argv[1]]()
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what runtimes print is no answer
+    for line in sys.stdin:
+        what, payload = json.loads(line)
+        try:
+            if what == "load":
+                result: Any = runtime.load(base64.b64decode(payload))
+            else:
+                result = list(map(to_wire, runtime.run(list(map(from_wire, payload)))))
+            answer = ("ok", result)
+        except Exception as error:  # noqa: BLE001 - the border to the runtime
+            answer = ("refused", f"{type(error).__name__}: {error}")
+        answers.write(json.dumps(answer).encode() + b"\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
