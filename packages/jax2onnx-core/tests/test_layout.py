@@ -16,9 +16,10 @@ FIRST_PARTY = ("lax", "jnp", "nnx", "linen", "equinox", "examples")
 
 LEAVES = {"errors", "_accepted", "_compat", "_unique", "_printable", "_collector", "_deferred"}
 ROOMS: dict[str, set[str]] = {
-    "tidy": {"errors", "_unique"},
+    "weights": {"errors", "_accepted", "_unique"},
+    "tidy": {"errors", "_unique", "weights"},
     "legalise": {"errors", "_unique", "tidy"},
-    "output": {"errors", "_unique", "_printable", "tidy"},
+    "output": {"errors", "_unique", "_printable", "tidy", "weights"},
     "inspect": {"errors", "_accepted", "_unique", "_printable", "output"},
     "program": {"errors", "_compat", "_unique"},
     "plugin": {"program", "legalise", *LEAVES},

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack, cast, overload
 
 import onnx
 import onnx_ir as ir
@@ -19,6 +21,7 @@ from jax2onnx._compat import unchecked
 from jax2onnx._printable import printable
 from jax2onnx.earlier import EarlierOptions, ReturnMode, delivery_of, refuse_positions
 from jax2onnx.errors import ConversionError, InputSpecError, InvalidModelError, OpsetError
+from jax2onnx.frontend.entries import Ports, find_links, read_entries
 from jax2onnx.frontend.explain import explained, internal, named_error, refuse_nested
 from jax2onnx.frontend.memory import memory_explained
 from jax2onnx.frontend.open import open_callable
@@ -36,16 +39,20 @@ from jax2onnx.options import (
     DEFAULT_OPSET,
     DEFAULT_TARGET,
     STAGES,
+    EntriesOptions,
     ExportOptions,
     Images,
     Options,
     Provenance,
+    SaveOptions,
     Stage,
+    check_values,
     refuse_unknown,
 )
-from jax2onnx.output.names import rename_constants, unique_names
+from jax2onnx.output.names import NEXT, rename_constants, unique_names
 from jax2onnx.output.proto import add_weights
 from jax2onnx.output.save import preflight, save
+from jax2onnx.output.save_entries import entry_files, preflight_entries, save_entries
 from jax2onnx.output.sources import write_sources
 from jax2onnx.output.stream import MOST_BYTES
 from jax2onnx.output.verify import Verifier
@@ -65,7 +72,9 @@ from jax2onnx.tidy.tidy import tidy
 
 if TYPE_CHECKING:
     from jax2onnx.errors import MissingPluginWarning
+    from jax2onnx.frontend.entries import Entry
     from jax2onnx.frontend.specs import Inputs
+    from jax2onnx.frontend.trace import Traced
     from jax2onnx.fusion.records import Record
     from jax2onnx.fusion.report import FusionReport
     from jax2onnx.legalise.targets import Target
@@ -258,32 +267,104 @@ def _require_one_message(model: ir.Model) -> None:
         )
 
 
-@readable
+@overload
 def save_onnx(
     fn: Any,
     inputs: Sequence[Any] | Mapping[str, Any],
     path: str | os.PathLike[str],
-    **options: Unpack[ExportOptions],
-) -> None:
+    **options: Unpack[SaveOptions],
+) -> None: ...
+@overload
+def save_onnx(
+    fn: Mapping[str, Any],
+    inputs: str | os.PathLike[str],
+    **options: Unpack[EntriesOptions],
+) -> None: ...
+@readable
+def save_onnx(fn: Any, inputs: Any, path: Any = None, **options: Any) -> None:
     """Convert a JAX callable and write the model to ``path``; options are those of :func:`to_onnx`.
 
     Weights of more than 1 GiB in all go beside the model, to ``<path>.data``. A failed export leaves no file, and an
     existing file is replaced only by a complete one.
+
+    ``save_onnx({"prefill": (fn, inputs), "decode": (fn, inputs, options)}, path)`` writes one model for each entry,
+    and one file of weights that they share. ``path`` is a folder, which gets ``prefill.onnx``, ``decode.onnx`` and
+    ``weights.data``; or ``name.onnx``, for ``name.prefill.onnx`` and so on. What an entry returns and an argument of
+    any entry takes has the name of that input and ``.next``, in all models. The option ``carry`` (argument -> path in
+    the result, e.g. ``{"cache": "1"}``) says which, where pytrees do not tell.
+
+    The option ``progress`` is called with the bytes of weights that are written, and the bytes that there are.
 
     Raises:
         SaveError: the path cannot be written; checked before work starts where that is possible.
         InputSpecError: as ``to_onnx``; also for an option that ``to_onnx`` does not have.
         ConversionError: as ``to_onnx``.
     """
+    if isinstance(fn, Mapping) and path is None and isinstance(inputs, str | os.PathLike):
+        _save_entries(fn, inputs, options)
+        return
     if not isinstance(path, str | os.PathLike):
         raise InputSpecError(
             f"path: expected the name of a file, got {shown(path)}; the order is save_onnx(fn, inputs, path)"
         )
-    checked = Options.of(options)
+    progress = options.pop("progress", None)
+    check_values({"progress": progress})
+    checked = Options.of(cast("ExportOptions", options), SaveOptions.__annotations__)
     preflight(path)
     with memory_explained():
         export = _exported(fn, inputs, checked)
-        save(export.model, path)
+        save(export.model, path, progress=progress)
+
+
+def _save_entries(given: Mapping[str, Any], path: str | os.PathLike[str], options: Mapping[str, Any]) -> None:
+    """Write the models of several entries, and their weights."""
+    entries = read_entries(given)
+    own = {name: options.get(name) for name in ("carry", "progress")}
+    check_values(own)
+    shared = {name: value for name, value in options.items() if name not in own}
+    checked = {}
+    for name, entry in entries.items():
+        with _in_entry(name):
+            together = cast("ExportOptions", {"name": name, **shared, **entry.options})
+            checked[name] = Options.of(together, EntriesOptions.__annotations__)
+    with entry_files(path, entries) as files:
+        preflight_entries(files)
+        with memory_explained(), seldom_collecting():
+            models = _exported_entries(entries, checked, own["carry"])
+            save_entries(models, files, own["progress"])
+
+
+def _exported_entries(
+    entries: Mapping[str, Entry], options: Mapping[str, Options], carry: Mapping[str, str] | None
+) -> dict[str, ir.Model]:
+    """Do all stages of the exports of entries; what one gives another has one name in both."""
+    exports = {name: _Export(entry.fn, entry.inputs, options[name]) for name, entry in entries.items()}
+    running = {}
+    ports = {}
+    for name, export in exports.items():
+        with _in_entry(name):
+            running[name] = export.stages()
+            next(running[name])
+            ports[name] = export.ports()
+    links = find_links(ports, carry)
+    for name, export in exports.items():
+        carried = {link.output: link.name + NEXT for link in links[name]}
+        export.traced = replace(export.traced, carried=carried)
+        with _in_entry(name):
+            _finish(export, running[name], options[name])
+    return {name: export.model for name, export in exports.items()}
+
+
+@contextlib.contextmanager
+def _in_entry(name: str) -> Iterator[None]:
+    """Say in which entry an error was."""
+    try:
+        yield
+    except ConversionError as error:
+        error.what = f"entry {name!r}: {error.what}"
+        raise
+    except InputSpecError as error:
+        raise InputSpecError(f"entry {name!r}: {error.message}") from error.__cause__
 
 
 def export_ir(fn: Any, inputs: _Specs, options: Options | None = None) -> ir.Model:
@@ -295,20 +376,25 @@ def export_ir(fn: Any, inputs: _Specs, options: Options | None = None) -> ir.Mod
 def _exported(fn: Any, inputs: _Specs, options: Options) -> _Export:
     """Do all stages of an export, verify the model, and tell the user what there is to tell."""
     export = _Export(fn, inputs, options)
+    _finish(export, export.stages(), options, stacklevel=6)
+    return export
+
+
+def _finish(export: _Export, stages: Iterator[object], options: Options, *, stacklevel: int = 7) -> None:
+    """Do the stages of an export that are left, verify the model, and tell the user what there is to tell."""
     try:
-        for _ in export.stages():
+        for _ in stages:
             pass
     finally:
         for told in export.unopened:
-            warnings.warn(told, stacklevel=5)
+            warnings.warn(told, stacklevel=stacklevel)
     export.verify()
     for message in dict.fromkeys(export.warnings):
-        warnings.warn(message, UserWarning, stacklevel=5)
+        warnings.warn(message, UserWarning, stacklevel=stacklevel)
     if export.records is not None:
         receive = _print if options.explain is True else options.explain
         assert callable(receive)
         _deliver(receive, report(export.records, export.notes))
-    return export
 
 
 @readable
@@ -349,6 +435,8 @@ class _Export:
 
     Attributes:
         model: the model, from the stage ``lowered`` on.
+        parsed: the inputs, from the stage ``program`` on.
+        traced: the traced callable likewise; until the next stage it may be replaced.
         proto: the finished model without its weights, once it is verified.
         warnings: messages to show the user.
         records: what was found, missed and made a constant; None if that was not asked for.
@@ -363,12 +451,18 @@ class _Export:
         self._options = options
         self._opset = options.opset or DEFAULT_OPSET
         self.model: ir.Model
+        self.parsed: Inputs
+        self.traced: Traced
         self.proto: onnx.ModelProto
         self.warnings: list[str] = []
         self.records: list[Record] | None = [] if options.explain else None
         self.notes: list[Note] = []
         self.unopened: list[MissingPluginWarning] = []
         self._domains: frozenset[str] = frozenset()
+
+    def ports(self) -> Ports:
+        """Return the inputs and outputs, from the stage ``program`` on."""
+        return Ports(self.parsed.specs, self.traced.outputs, self.traced.avals)
 
     def verify(self) -> None:
         """Check that the model is valid ONNX."""
@@ -423,8 +517,11 @@ class _Export:
         if self.records is not None:
             arrays = {**opened.params, **opened.state}
             self.records += [MadeConstant.of(name, arrays[name], where) for name, where in traced.constants.items()]
+        self.parsed = parsed
+        self.traced = traced
         yield "program", traced.program
 
+        traced = self.traced
         preparer = Preparer(facts, self._find_functions(registry.fusions, facts), marked_call, self.notes)
         with unchecked():
             program = preparer.prepare(traced.program)

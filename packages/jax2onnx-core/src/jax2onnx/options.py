@@ -38,10 +38,12 @@ __all__ = [
     "DEFAULT_TARGET",
     "STAGES",
     "CheckOptions",
+    "EntriesOptions",
     "ExportOptions",
     "Images",
     "Options",
     "Provenance",
+    "SaveOptions",
     "SharedOptions",
     "Stage",
     "check_values",
@@ -95,6 +97,18 @@ class ExportOptions(SharedOptions, total=False):
     explain: bool | Callable[[FusionReport], object]
 
 
+class SaveOptions(ExportOptions, total=False):
+    """The keyword arguments of :func:`jax2onnx.save_onnx`."""
+
+    progress: Callable[[int, int], object] | None
+
+
+class EntriesOptions(SaveOptions, total=False):
+    """The keyword arguments of :func:`jax2onnx.save_onnx` for several entries."""
+
+    carry: Mapping[str, str] | None
+
+
 class CheckOptions(SharedOptions, total=False):
     """The keyword arguments of :func:`jax2onnx.check`."""
 
@@ -142,13 +156,17 @@ class Options:
         check_values(values)
 
     @classmethod
-    def of(cls, given: ExportOptions) -> Options:
+    def of(cls, given: ExportOptions, known: Collection[str] = ()) -> Options:
         """Return the options of keyword arguments.
+
+        Args:
+            given: the arguments.
+            known: what the caller accepts besides, for the message.
 
         Raises:
             InputSpecError: there is no option of such a name.
         """
-        refuse_unknown(given, ExportOptions.__annotations__)
+        refuse_unknown(given, known or ExportOptions.__annotations__)
         return cls(**given)
 
 
@@ -196,6 +214,8 @@ _ACCEPTED: Mapping[str, Accept] = {
     "model_version": version_number,
     "producer": any_of(none, model_name),
     "explain": any_of(call, flag),
+    "progress": any_of(none, call),
+    "carry": any_of(none, mapping(text, "{'cache': '1'}")),
     "values": any_of(none, _anything),
     "sizes": any_of(none, _sizes),
     "rtol": any_of(none, number),

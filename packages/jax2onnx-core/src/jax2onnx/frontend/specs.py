@@ -87,11 +87,15 @@ class InputSpec:
         name: its name in the model.
         aval: ``jax.ShapeDtypeStruct``; dims are ints or ``jax.export`` symbolic dims.
         value: the concrete array it was given as, if any.
+        argument: the parameter of the callable that it is a part of.
+        below: its path in the pytree that is the argument; empty if it is the argument itself.
     """
 
     name: str
     aval: jax.ShapeDtypeStruct
     value: Any = None
+    argument: str = ""
+    below: str = ""
 
     @property
     def is_switch(self) -> bool:
@@ -322,8 +326,8 @@ def _read_tree(spec: Any, label: str, dims: _Dims) -> Any:
                 UserWarning,
                 stacklevel=2,
             )
-        name = dotted(storable(label), path_name(path))
-        specs.append(InputSpec(name, aval, value))
+        argument, below = storable(label), path_name(path)
+        specs.append(InputSpec(dotted(argument, below), aval, value, argument, below))
     return jax.tree_util.tree_unflatten(tree, specs)
 
 

@@ -60,6 +60,7 @@ class Traced:
         notes: what there is to tell of the program.
         constants: the names of the arrays of the model that are constants, since Python code needs their values, with
             the user's line that does.
+        carried: the names of those flattened outputs, by index, that an input of this program or of another one takes.
     """
 
     program: Program
@@ -69,6 +70,7 @@ class Traced:
     avals: tuple[Any, ...]
     notes: tuple[Note, ...] = ()
     constants: Mapping[str, str | None] = field(default_factory=dict)
+    carried: Mapping[int, str] = field(default_factory=dict)
 
 
 def trace(opened: Opened, inputs: Inputs, facts: FactTable) -> Traced:

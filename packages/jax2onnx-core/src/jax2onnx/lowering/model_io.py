@@ -88,7 +88,8 @@ class Border:
         inputs = _ports(given, avals, "inputs_as_nchw", options.inputs_as_nchw)
         self._inputs = inputs + _ports(state, state_avals)
         next_state = [name + NEXT for name in state]
-        results = output_names(traced.outputs, options.output_names, [*names, *next_state])
+        taken = [*names, *next_state]
+        results = output_names(traced.outputs, options.output_names, taken, traced.carried)
         outputs = _ports(results, traced.avals, "outputs_as_nchw", options.outputs_as_nchw)
         self._outputs = outputs + _ports(next_state, state_avals)
         outside = [port.outside for port in self._inputs]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from jax2onnx._unique import free_name
@@ -47,18 +47,32 @@ def prefixed_if_taken(names: Sequence[str], taken: Collection[str], prefix: str)
     return found
 
 
-def output_names(paths: Sequence[str], wanted: Sequence[str] | None, taken: Collection[str]) -> list[str]:
+def output_names(
+    paths: Sequence[str],
+    wanted: Sequence[str] | None,
+    taken: Collection[str],
+    carried: Mapping[int, str] | None = None,
+) -> list[str]:
     """Return a name for each output: what the user wants, or its path in the result.
+
+    Args:
+        paths: the paths of the outputs.
+        wanted: the names that the user wants.
+        taken: names that no output may have.
+        carried: names of those outputs that an input takes later, if the user wants no others.
 
     Raises:
         InputSpecError: the wanted names are too many, too few, repeated or taken.
     """
     if wanted is None:
+        fixed = carried or {}
         defaults: dict[str, None] = {}
-        for path in paths:
+        for index, path in enumerate(paths):
             # Different paths may be written alike: {"a.b": x, "a": {"b": y}}.
-            defaults[free_name(_default_output(path), defaults)] = None
-        return prefixed_if_taken(list(defaults), taken, "output_")
+            if index not in fixed:
+                defaults[free_name(_default_output(path), defaults)] = None
+        free = iter(prefixed_if_taken(list(defaults), {*taken, *fixed.values()}, "output_"))
+        return [fixed[index] if index in fixed else next(free) for index in range(len(paths))]
     names = list(wanted)
     if len(names) != len(paths):
         listed = ", ".join(map(_default_output, paths)) or "none"

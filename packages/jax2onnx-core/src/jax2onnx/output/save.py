@@ -16,22 +16,19 @@ from typing import TYPE_CHECKING
 import onnx
 import onnx_ir as ir
 
+from jax2onnx.output.data_file import DataFile, Progress, Weights, is_text
 from jax2onnx.output.destination import Destination, destination, explain_errors, keep_mode
 from jax2onnx.output.external_data import location_of, refers_to, tensors
 from jax2onnx.output.stream import TooLargeError, write
 from jax2onnx.output.work_folder import FolderIsBusyError, clean, locked, note_owned, work_folder
-from jax2onnx.tidy.subgraphs import stored_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["EXTERNAL_DATA_THRESHOLD", "preflight", "save"]
+__all__ = ["EXTERNAL_DATA_THRESHOLD", "one_at_a_time", "preflight", "save", "write_model"]
 
 EXTERNAL_DATA_THRESHOLD = 2**30
 """Bytes of weights above which they go to a file of their own."""
-
-_INLINE = 1024
-"""Tensors of up to this many bytes stay in the model file in any case."""
 
 
 def save(
@@ -39,6 +36,7 @@ def save(
     path: str | os.PathLike[str],
     *,
     external_data_threshold: int = EXTERNAL_DATA_THRESHOLD,
+    progress: Progress | None = None,
 ) -> None:
     """Write a model to ``path``, replacing what an earlier save left there.
 
@@ -46,28 +44,38 @@ def save(
         model: the model; it is not changed.
         path: the file, usually ``*.onnx``; its folder must exist.
         external_data_threshold: bytes of weights above which they are written to ``<path>.data``, beside the model.
+            Weights that are in a file in the folder of the model, as a runtime reads them, stay there in any case.
+        progress: receives how many bytes of weights are written, and how many there are.
 
     Raises:
         SaveError: nothing was written, and what was there before is unchanged.
     """
     if isinstance(model, onnx.ModelProto):
         model = ir.from_proto(model)
-    external = _weight_bytes(model) > external_data_threshold
     with explain_errors(path, "model"):
         to = destination(path, "model")
+        weights = Weights([model], to.file.parent, progress)
         with work_folder(to.file) as folder:
             written = folder / to.file.name
-            data = to.data.name if external else None
-            if external:
+            if weights.left > external_data_threshold:
                 to.require_encodable()
-            if external or _is_text(written):
-                ir.save(model, written, external_data=data, size_threshold_bytes=_INLINE)
+                with DataFile(folder / to.data.name, to.data.name, weights.told) as data:
+                    write_model(model, written, to, weights, data)
             else:
-                _write_one_file(model, written, to)
-            with _one_at_a_time(to):
+                write_model(model, written, to, weights)
+            with one_at_a_time(to):
                 clean(to.file)
                 _move_into_place(folder, to)
                 clean(to.file)
+
+
+def write_model(model: ir.Model, file: Path, to: Destination, weights: Weights, data: DataFile | None = None) -> None:
+    """Write a model into a file, its large weights into another one if there is one."""
+    with weights.outside(model, data):
+        if is_text(file):
+            ir.save(model, file)
+        else:
+            _write_one_file(model, file, to)
 
 
 def _write_one_file(model: ir.Model, file: Path, to: Destination) -> None:
@@ -80,11 +88,6 @@ def _write_one_file(model: ir.Model, file: Path, to: Destination) -> None:
         raise to.refuse(f"{reason} (save_onnx does)") from None
 
 
-def _is_text(file: Path) -> bool:
-    """Return whether a file is to be written as text, as its name says (``model.json``)."""
-    return onnx.serialization.registry.get_format_from_file_extension(file.suffix) not in {None, "protobuf"}
-
-
 def preflight(path: str | os.PathLike[str]) -> None:
     """Check that a model can be written to ``path``, before any work is done; remove what killed saves left there.
 
@@ -93,27 +96,18 @@ def preflight(path: str | os.PathLike[str]) -> None:
     """
     with explain_errors(path, "model"):
         to = destination(path, "model")
-        with work_folder(to.file), _one_at_a_time(to):
+        with work_folder(to.file), one_at_a_time(to):
             clean(to.file)
 
 
 @contextlib.contextmanager
-def _one_at_a_time(to: Destination) -> Iterator[None]:
+def one_at_a_time(to: Destination) -> Iterator[None]:
     """Let no other process move files in the folder meanwhile: the model of one would meet the weights of another."""
     try:
         with locked(to.file.parent):
             yield
     except FolderIsBusyError:
         raise to.refuse("another process is saving into its folder; try again when it is done") from None
-
-
-def _weight_bytes(model: ir.Model) -> int:
-    total = 0
-    for graph in model.graphs():
-        for value in graph.initializers.values():
-            if value.const_value is not None:
-                total += stored_bytes(value.const_value)
-    return total
 
 
 def _move_into_place(folder: Path, to: Destination) -> None:

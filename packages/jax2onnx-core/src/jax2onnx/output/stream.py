@@ -13,6 +13,7 @@ import onnx
 import onnx_ir as ir
 
 from jax2onnx.output.proto import without_initializers
+from jax2onnx.weights.stored import StoredTensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +68,7 @@ class _Entry:
 
     def __init__(self, tensor: ir.TensorProtocol) -> None:
         # Lazy tensors make their array when they are written.
-        is_array = isinstance(tensor, ir.Tensor | ir.LazyTensor) and tensor.nbytes > _SMALL
+        is_array = isinstance(tensor, ir.Tensor | ir.LazyTensor | StoredTensor) and tensor.nbytes > _SMALL
         self._tensor = tensor if is_array else None
         size = 0
         if is_array:

@@ -23,11 +23,13 @@ from jax2onnx.output.external_data import refers_to
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["FolderIsBusyError", "clean", "locked", "note_owned", "work_folder"]
+__all__ = ["FolderIsBusyError", "clean", "is_shared", "locked", "note_owned", "note_shared", "work_folder"]
 
 _SUFFIX = ".jax2onnx"
 _OWNED = "owned.json"
 """The file that says which files beside the model are ours, whichever of the steps of a save was the last."""
+_SHARED = "shared.json"
+"""The file that names the weights of several models that a save moves into place before the models."""
 _PATIENCE = 120.0
 """Seconds to wait for another save in the same folder."""
 
@@ -75,6 +77,17 @@ def note_owned(folder: Path, files: Iterable[Path]) -> None:
     """Note in a work folder which files are ours, also after they are moved beside the model."""
     identities = [_identity(file) for file in files]
     (folder / _OWNED).write_text(json.dumps(identities), encoding="utf-8")
+
+
+def note_shared(folder: Path, file: Path) -> None:
+    """Note in a work folder that a file is ours, which models in the folder around it will share."""
+    note = {"name": file.name, "identity": _identity(file)}
+    (folder / _SHARED).write_text(json.dumps(note), encoding="utf-8")
+
+
+def is_shared(data: Path) -> bool:
+    """Return whether a model in the folder of a file has its data there."""
+    return any(refers_to(model, data) for model in data.parent.glob("*.onnx"))
 
 
 @contextlib.contextmanager
@@ -141,6 +154,9 @@ def _discard(folder: Path, file: Path) -> None:
     with contextlib.suppress(OSError):
         if _owns(folder, data) and not refers_to(file, data):
             data.unlink()
+        shared = _shared(folder, file)
+        if shared is not None and not is_shared(shared):
+            shared.unlink()
         if not refers_to(file, folder / data.name):
             shutil.rmtree(folder)
 
@@ -154,6 +170,20 @@ def _owns(folder: Path, data: Path) -> bool:
         return _identity(data) in json.loads(notes.read_text(encoding="utf-8"))
     except ValueError:  # its process ended while it wrote them, so before it moved anything
         return False
+
+
+def _shared(folder: Path, file: Path) -> Path | None:
+    """Return the file beside ``file`` that a work folder notes as shared by models, if it is still that."""
+    notes = folder / _SHARED
+    if not notes.exists():
+        return None
+    try:
+        note = json.loads(notes.read_text(encoding="utf-8"))
+    except ValueError:  # as for what it owns
+        return None
+    data = file.with_name(note["name"])
+    is_same = data.is_file() and not data.is_symlink() and _identity(data) == note["identity"]
+    return data if is_same else None
 
 
 def _identity(file: Path) -> list[int]:

@@ -1,0 +1,132 @@
+"""Stored arrays: what is known of an array that is somewhere else, and the tensor of a model that it becomes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from jax2onnx.weights.blocks import blocks
+
+__all__ = ["Place", "StoredArray", "StoredTensor"]
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the bytes of an array are: in C order, little-endian, one after the other.
+
+    Attributes:
+        file: the file.
+        offset: how many bytes of it come before.
+    """
+
+    file: Path
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredArray:
+    """An array that is somewhere else.
+
+    Attributes:
+        shape: its sizes.
+        dtype: its dtype, of numpy or of ml_dtypes.
+        read: returns it; an array that is mapped from a file is not in memory then.
+        parts: yields arrays that, one after the other, have its elements in C order, where that takes less memory.
+        place: where its bytes are, if they are in a file as they are in memory.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    read: Callable[[], Array]
+    parts: Callable[[], Iterator[Array]] | None = None
+    place: Place | None = None
+
+    @classmethod
+    def in_file(cls, file: Path, offset: int, shape: Sequence[int], dtype: np.dtype[Any]) -> StoredArray:
+        """Return the array whose bytes start at an offset of a file."""
+        sizes = tuple(shape)
+
+        def read() -> Array:
+            if not math.prod(sizes):
+                return np.zeros(sizes, dtype)
+            mapped: Array = np.memmap(file, dtype, "r", offset, sizes)
+            return mapped
+
+        return cls(shape=sizes, dtype=dtype, read=read, place=Place(file, offset))
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes its elements take in memory."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class StoredTensor(ir.LazyTensor):
+    """The tensor of a model that is a stored array: rearranged, cast, or just so.
+
+    Attributes:
+        source: the array.
+    """
+
+    def __init__(
+        self,
+        source: StoredArray,
+        dtype: ir.DataType,
+        shape: Sequence[int] | None = None,
+        function: Callable[[Array], Array] | None = None,
+        name: str | None = None,
+    ) -> None:
+        sizes = ir.Shape(source.shape if shape is None else shape)
+        super().__init__(self._whole, dtype, sizes, name=name)
+        self.source = source
+        self._function = function
+
+    def _whole(self) -> ir.Tensor[Any]:
+        array = self._stored()
+        with np.errstate(over="ignore", invalid="ignore"):
+            return ir.Tensor(array.astype(self.dtype.numpy(), copy=False), dtype=self.dtype)
+
+    @property
+    def place(self) -> Place | None:
+        """Where the very bytes of the tensor are, if they are in a file."""
+        is_as_stored = self._function is None and self.dtype.numpy() == self.source.dtype
+        return self.source.place if is_as_stored and self.dtype.bitwidth >= 8 else None
+
+    @property
+    def identity(self) -> object:
+        """What is equal for tensors of the same bytes, None if that is not known."""
+        return (id(self.source), self.dtype) if self._function is None else None
+
+    def rearranged(self, function: Callable[[Array], Array], shape: Sequence[int], dtype: ir.DataType) -> StoredTensor:
+        """Return the tensor with its elements in another order; ``function`` does not compute with them."""
+        first = self._function
+        both = function if first is None else lambda array: function(first(array))
+        return StoredTensor(self.source, dtype, shape, both)
+
+    def _stored(self) -> Array:
+        array = self.source.read()
+        return array if self._function is None else self._function(array)
+
+    def blocks(self) -> Iterator[Array]:
+        """Yield the bytes of the tensor, a part at a time."""
+        to = self.dtype.numpy()
+        if self._function is None and self.source.parts is not None:
+            for part in self.source.parts():
+                yield from blocks(part, to)
+        else:
+            yield from blocks(self._stored(), to)
+
+    def tofile(self, file: Any) -> None:
+        """Write the bytes of the tensor to a file."""
+        if self.dtype.bitwidth < 8:
+            file.write(self.tobytes())
+            return
+        for block in self.blocks():
+            file.write(block.data)

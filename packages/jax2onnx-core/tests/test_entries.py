@@ -1,0 +1,220 @@
+"""Several entries over one file of weights."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+import pytest
+from faulty_saves import model_of
+
+from jax2onnx import save_onnx
+from jax2onnx.checking.runtime import Runner
+from jax2onnx.errors import ConversionError, InputSpecError, SaveError
+from jax2onnx.output import work_folder
+from jax2onnx.output.external_data import locations
+from jax2onnx.output.save_entries import entry_files, save_entries
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+random = np.random.default_rng(0)
+PARAMS = {
+    "embed": jnp.asarray(random.normal(size=(50, 32)), jnp.float32),
+    "key": jnp.asarray(random.normal(size=(32, 32)), jnp.float32),
+    "out": jnp.asarray(random.normal(size=(32, 50)), jnp.float32),
+}
+
+
+def prefill(params, tokens):
+    hidden = params["embed"][tokens]
+    keys = hidden @ params["key"]
+    seen = jnp.full(tokens.shape[:1], tokens.shape[1], jnp.int32)
+    return (hidden + keys.mean(1, keepdims=True)) @ params["out"], {"k": keys, "n": seen}
+
+
+def decode(params, token, cache):
+    hidden = params["embed"][token]
+    keys = jnp.concatenate([cache["k"], hidden @ params["key"]], 1)
+    logits = (hidden + keys.mean(1, keepdims=True)) @ params["out"].T.T
+    return logits, {"k": keys, "n": cache["n"] + 1}
+
+
+CACHE = {"k": ("B", "S", 32), "n": "int32[B]"}
+ENTRIES = {
+    "prefill": (functools.partial(prefill, PARAMS), ["int32[B,T]"]),
+    "decode": (functools.partial(decode, PARAMS), ["int32[B,1]", CACHE]),
+}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_of_entries(tmp_path: Path) -> None:
+    told = []
+    folder = tmp_path / "gen"
+    save_onnx(ENTRIES, folder, progress=lambda done, total: told.append((done, total)))
+    assert names(folder) == ["decode.onnx", "prefill.onnx", "weights.data"]
+    assert (folder / "weights.data").stat().st_size == 4 * sum(array.size for array in PARAMS.values())
+    assert told[-1][0] == told[-1][1] == 2 * (folder / "weights.data").stat().st_size
+    first, step = Runner(folder / "prefill.onnx"), Runner(folder / "decode.onnx")
+    assert first.output_names == ["output_0", "cache.k.next", "cache.n.next"]
+    assert step.input_names == ["token", "cache.k", "cache.n"]
+    assert step.output_names == first.output_names
+    tokens = random.integers(0, 50, (7, 5)).astype(np.int32)
+    logits, *state = first.run([tokens])
+    expected, cache = prefill(PARAMS, tokens)
+    for _ in range(3):
+        np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+        token = logits[:, -1:].argmax(-1).astype(np.int32)
+        logits, *state = step.run([token, *state])
+        expected, cache = decode(PARAMS, token, cache)
+    np.testing.assert_array_equal(state[1], cache["n"])
+
+
+def test_saving_again_leaves_one_file_of_weights(tmp_path: Path) -> None:
+    for _ in range(3):
+        save_onnx(ENTRIES, tmp_path)
+        assert len(names(tmp_path)) == 3
+        (data,) = locations(tmp_path / "prefill.onnx") | locations(tmp_path / "decode.onnx")
+        assert data in names(tmp_path)
+
+
+def test_weights_that_another_model_of_the_folder_uses_stay(tmp_path: Path) -> None:
+    save_onnx(ENTRIES, tmp_path)
+    save_onnx({"decode": ENTRIES["decode"]}, tmp_path)
+    assert names(tmp_path) == ["decode.onnx", "prefill.onnx", "weights.2.data", "weights.data"]
+    Runner(tmp_path / "prefill.onnx")
+    (tmp_path / "mine.data").write_text("mine")
+    save_onnx(ENTRIES, tmp_path)
+    assert names(tmp_path) == ["decode.onnx", "mine.data", "prefill.onnx", "weights.3.data"]
+
+
+def test_a_file_name_is_a_prefix(tmp_path: Path) -> None:
+    save_onnx(ENTRIES, tmp_path / "lm.onnx", opset=21)
+    assert names(tmp_path) == ["lm.decode.onnx", "lm.prefill.onnx", "lm.weights.data"]
+    assert onnx.load(tmp_path / "lm.decode.onnx").opset_import[0].version == 21
+
+
+def test_options_of_one_entry(tmp_path: Path) -> None:
+    options = {"output_names": ["logits", "k", "n"], "name": "first"}
+    save_onnx({**ENTRIES, "prefill": (*ENTRIES["prefill"], options)}, tmp_path)
+    assert Runner(tmp_path / "prefill.onnx").output_names == ["logits", "k", "n"]
+    assert onnx.load(tmp_path / "prefill.onnx").graph.name == "first"
+
+
+def encode(image):
+    return {"memory": image * 2}
+
+
+def step(x, memory, h, g):
+    return x + memory, h + x, g
+
+
+X = ("B", 3)
+
+
+@pytest.mark.parametrize(
+    ("carry", "outputs"),
+    [
+        (None, ["output_0", "output_1", "output_2"]),  # nothing tells one array from another
+        ({"h": "1"}, ["output_0", "h.next", "output_2"]),
+        ({"h": "1", "g": "2"}, ["output_0", "h.next", "g.next"]),
+        ({}, ["output_0", "output_1", "output_2"]),
+    ],
+)
+def test_single_arrays_are_carried_where_the_user_says_so(tmp_path: Path, carry: object, outputs: list[str]) -> None:
+    save_onnx({"step": (step, [X, X, X, X])}, tmp_path, carry=carry)
+    assert Runner(tmp_path / "step.onnx").output_names == outputs
+
+
+def test_a_part_with_the_name_of_an_argument_is_carried(tmp_path: Path) -> None:
+    save_onnx({"encode": (encode, [X]), "step": (step, [X, X, X, X])}, tmp_path)
+    assert Runner(tmp_path / "encode.onnx").output_names == ["memory.next"]
+    assert Runner(tmp_path / "step.onnx").input_names == ["x", "memory", "h", "g"]
+
+
+def twice(x, cache):
+    return x, cache, jax.tree.map(jnp.sin, cache)
+
+
+@pytest.mark.parametrize(
+    ("entries", "options", "says"),
+    [
+        ({"a": (twice, [X, {"k": X, "v": X}])}, {}, "carry={'cache': '1'}"),
+        ({"a": (twice, [X, {"k": X, "v": X}])}, {"carry": {"cash": "1"}}, "did you mean 'cache'"),
+        ({"a": (twice, [X, {"k": X, "v": X}])}, {"carry": {"cache": "3"}}, "no result has the part '3'"),
+        ({"a": (twice, [X, {"k": X, "v": X}])}, {"carry": {"cache": "0"}}, "'0' of the result of 'a' is array=float32"),
+        ({"a/b": (twice, [X])}, {}, "name for a file"),
+        ({"a": twice}, {}, "write {'prefill': (fn, inputs)"),
+        ({}, {}, "there is no entry"),
+        ({"a": (encode, [X]), "A": (encode, [X])}, {}, "upper and lower case"),
+        ({"a": (encode, [X], {"opsat": 3})}, {}, "entry 'a': there is no option 'opsat'; did you mean 'opset'"),
+        ({"a": (encode, ["float32[B"])}, {}, "entry 'a': inputs"),
+        ({"a": (lambda x: x if x > 0 else -x, [X])}, {}, "entry 'a': JAX cannot trace"),
+    ],
+)
+def test_wrong_entries(tmp_path: Path, entries: object, options: dict[str, object], says: str) -> None:
+    folder = tmp_path / "new"
+    with pytest.raises((InputSpecError, ConversionError), match=re.escape(says)):
+        save_onnx(entries, folder, **options)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(("path", "says"), [("no/where", "create it first"), ("file", "it is no folder")])
+def test_folders_that_cannot_be(tmp_path: Path, path: str, says: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SaveError, match=says):
+        save_onnx(ENTRIES, tmp_path / path)
+    assert names(tmp_path) == ["file"]
+
+
+def pair(fill: float) -> dict[str, ir.Model]:
+    return {"a": model_of(fill), "b": model_of(fill)}
+
+
+def fills(folder: Path) -> list[float]:
+    found = []
+    for name in ("a", "b"):
+        (y,) = Runner(folder / f"{name}.onnx").run([np.zeros(1000, np.float32)])
+        found.append(float(y[0]))
+    return found
+
+
+@pytest.mark.parametrize("number", range(1, 5))
+def test_moves_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """As if the process were killed: each model finds its own weights, and the next save leaves no others."""
+    with entry_files(tmp_path, pair(1)) as files:
+        save_entries(pair(1), files)
+    original = Path.replace
+    count = 0
+
+    def replace(self: Path, target: Path) -> Path:
+        nonlocal count
+        count += 1
+        if count >= number:
+            raise PermissionError(1, "no")
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(work_folder, "_discard", lambda *_: None)  # what a killed process does not do
+    with entry_files(tmp_path, pair(2)) as files:
+        if number < 4:
+            with pytest.raises(SaveError):
+                save_entries(pair(2), files)
+        else:
+            save_entries(pair(2), files)
+    monkeypatch.undo()
+    assert fills(tmp_path) == [2.0 if number > 2 else 1.0, 2.0 if number > 3 else 1.0]
+    with entry_files(tmp_path, pair(3)) as files:
+        save_entries(pair(3), files)
+    assert fills(tmp_path) == [3, 3]
+    assert len(names(tmp_path)) == 3, json.dumps(names(tmp_path))
