@@ -18,6 +18,7 @@ from faulty_saves import model_of
 from jax2onnx import save_onnx
 from jax2onnx.checking.runtime import Runner
 from jax2onnx.errors import ConversionError, InputSpecError, SaveError
+from jax2onnx.output import save_entries as saving
 from jax2onnx.output import work_folder
 from jax2onnx.output.external_data import locations
 from jax2onnx.output.save_entries import entry_files, save_entries
@@ -205,7 +206,8 @@ def test_moves_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         return original(self, target)
 
     monkeypatch.setattr(Path, "replace", replace)
-    monkeypatch.setattr(work_folder, "_discard", lambda *_: None)  # what a killed process does not do
+    for module in (work_folder, saving):
+        monkeypatch.setattr(module, "discard", lambda *_: None)  # what a killed process does not do
     with entry_files(tmp_path, pair(2)) as files:
         if number < 4:
             with pytest.raises(SaveError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import enum
 import functools
 import inspect
 import numbers
@@ -16,6 +17,7 @@ from jax2onnx._printable import storable
 from jax2onnx.errors import InputSpecError
 
 __all__ = [
+    "NEEDED",
     "Accept",
     "any_of",
     "call",
@@ -205,6 +207,19 @@ def _refuse(option: str, expected: str, value: Any, hint: str) -> NoReturn:
     raise InputSpecError(f"{option}: expected {expected}, got {shown(value)}; {hint}")
 
 
+class _Default(enum.Enum):
+    """Defaults of arguments that are none."""
+
+    NEEDED = "..."
+
+    def __repr__(self) -> str:
+        return str(self.value)
+
+
+NEEDED = _Default.NEEDED
+"""The default of an argument without which only one form of a call does."""
+
+
 def readable(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Return a function that raises InputSpecError where Python would raise TypeError for a call of it."""
     signature = inspect.signature(function)
@@ -226,7 +241,7 @@ def _explained(
     """Return what is wrong with the arguments of a call, and how to write it."""
     parameters = signature.parameters.values()
     positional = [p for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
-    required = [p.name for p in positional if p.default is inspect.Parameter.empty]
+    required = [p.name for p in positional if p.default is inspect.Parameter.empty or p.default is NEEDED]
     written = f"write {name}({', '.join(required)}, ...)"
     if len(args) > len(positional):
         surplus = len(args) - len(positional)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack, cast, overloa
 import onnx
 import onnx_ir as ir
 
-from jax2onnx._accepted import nearest, readable, shown
+from jax2onnx._accepted import NEEDED, nearest, readable, shown
 from jax2onnx._collector import seldom_collecting
 from jax2onnx._compat import unchecked
 from jax2onnx._printable import printable
@@ -281,7 +281,7 @@ def save_onnx(
     **options: Unpack[EntriesOptions],
 ) -> None: ...
 @readable
-def save_onnx(fn: Any, inputs: Any, path: Any = None, **options: Any) -> None:
+def save_onnx(fn: Any, inputs: Any, path: Any = NEEDED, **options: Any) -> None:
     """Convert a JAX callable and write the model to ``path``; options are those of :func:`to_onnx`.
 
     Weights of more than 1 GiB in all go beside the model, to ``<path>.data``. A failed export leaves no file, and an
@@ -300,9 +300,14 @@ def save_onnx(fn: Any, inputs: Any, path: Any = None, **options: Any) -> None:
         InputSpecError: as ``to_onnx``; also for an option that ``to_onnx`` does not have.
         ConversionError: as ``to_onnx``.
     """
-    if isinstance(fn, Mapping) and path is None and isinstance(inputs, str | os.PathLike):
+    if isinstance(fn, Mapping) and path is NEEDED and isinstance(inputs, str | os.PathLike):
         _save_entries(fn, inputs, options)
         return
+    if path is NEEDED:
+        raise InputSpecError(
+            "save_onnx: path is missing; write save_onnx(fn, inputs, path, ...): path is the file to write, such as "
+            "'model.onnx'"
+        )
     if not isinstance(path, str | os.PathLike):
         raise InputSpecError(
             f"path: expected the name of a file, got {shown(path)}; the order is save_onnx(fn, inputs, path)"

@@ -133,7 +133,7 @@ def find_links(entries: Mapping[str, Ports], carry: Mapping[str, str] | None = N
         taken: dict[str, str] = {}
         links[name] = []
         for argument, versions in arguments.items():
-            part = _part_for(argument, versions, ports, parts[name], carry, name)
+            part = _part_for(argument, versions, ports, carry, name)
             if part is None:
                 continue
             if part in taken:
@@ -148,11 +148,11 @@ def _part_for(
     argument: str,
     versions: Sequence[Mapping[str, InputSpec]],
     ports: Ports,
-    parts: Mapping[str, Mapping[str, int]],
     carry: Mapping[str, str] | None,
     entry: str,
 ) -> str | None:
     """Return the part of an entry's result that an argument takes, None if there is none."""
+    parts = ports.results()
     alike = [part for part, leaves in parts.items() if any(_is_like(leaves, ports, specs) for specs in versions)]
     if carry is not None:
         wanted = carry.get(argument)

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
 
 import onnx
 import onnx_ir as ir
@@ -84,7 +84,7 @@ class DataFile:
         self._own: dict[int, list[int]] = {}
         self._held: list[object] = []
 
-    def __enter__(self) -> DataFile:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -241,7 +241,7 @@ class Weights:
 
     @contextlib.contextmanager
     def outside(self, model: ir.Model, data: DataFile | None) -> Iterator[None]:
-        """Let the large initializers of a model be in files meanwhile: in one where they are already, or in ``data``."""
+        """Let the large initializers of a model be in files meanwhile: where they are already, or in ``data``."""
         taken = []
         if data is not None:
             data.next_model()

@@ -20,7 +20,7 @@ from jax2onnx.output.data_file import DataFile, Progress, Weights, is_text
 from jax2onnx.output.destination import Destination, destination, explain_errors, keep_mode
 from jax2onnx.output.external_data import location_of, refers_to, tensors
 from jax2onnx.output.stream import TooLargeError, write
-from jax2onnx.output.work_folder import FolderIsBusyError, clean, locked, note_owned, work_folder
+from jax2onnx.output.work_folder import FolderIsBusyError, clean, discard, locked, note_owned, work_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +67,7 @@ def save(
                 clean(to.file)
                 _move_into_place(folder, to)
                 clean(to.file)
+                discard(folder, to.file)  # before another save of this file begins
 
 
 def write_model(model: ir.Model, file: Path, to: Destination, weights: Weights, data: DataFile | None = None) -> None:

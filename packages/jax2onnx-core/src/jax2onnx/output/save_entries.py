@@ -26,7 +26,7 @@ from jax2onnx.output.data_file import DataFile, Progress, Weights
 from jax2onnx.output.destination import Destination, destination, explain_errors, keep_mode
 from jax2onnx.output.external_data import locations
 from jax2onnx.output.save import one_at_a_time, write_model
-from jax2onnx.output.work_folder import clean, is_shared, note_shared, work_folder
+from jax2onnx.output.work_folder import clean, discard, is_shared, note_shared, work_folder
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -148,6 +148,7 @@ def save_entries(models: Mapping[str, ir.Model], files: EntryFiles, progress: Pr
             clean(files.base)
             _move_into_place(folder, written, files)
             clean(files.base)
+            discard(folder, files.base)
 
 
 def _any(files: EntryFiles) -> Destination:

@@ -23,7 +23,7 @@ from jax2onnx.output.external_data import refers_to
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["FolderIsBusyError", "clean", "is_shared", "locked", "note_owned", "note_shared", "work_folder"]
+__all__ = ["FolderIsBusyError", "clean", "discard", "is_shared", "locked", "note_owned", "note_shared", "work_folder"]
 
 _SUFFIX = ".jax2onnx"
 _OWNED = "owned.json"
@@ -46,9 +46,9 @@ def work_folder(file: Path) -> Iterator[Path]:
         yield folder
     finally:
         try:
-            _discard(folder, file)
+            discard(folder, file)
         except BaseException:  # an interrupt meanwhile
-            _discard(folder, file)
+            discard(folder, file)
             raise
         finally:
             _unlock(lock)
@@ -68,7 +68,7 @@ def _discard_if_left(folder: Path, file: Path) -> None:
         return
     if lock is not None:
         try:
-            _discard(folder, file)
+            discard(folder, file)
         finally:
             _unlock(lock)
 
@@ -145,7 +145,7 @@ def _work_folders(file: Path) -> list[Path]:
     return found
 
 
-def _discard(folder: Path, file: Path) -> None:
+def discard(folder: Path, file: Path) -> None:
     """Remove a work folder and the data that it owns, both only if the model in the file does not need them.
 
     What cannot be removed stays for the next save: that is no error of this one.
