@@ -31,6 +31,7 @@ from jax2onnx.frontend.unopened import unopened
 from jax2onnx.fusion.fuse import fuse
 from jax2onnx.fusion.records import MadeConstant
 from jax2onnx.fusion.report import report
+from jax2onnx.legalise.half_storage import computes_in, store_in_half
 from jax2onnx.legalise.legalise import legalise, missing_kernels
 from jax2onnx.lowering.domains import known_to_onnx
 from jax2onnx.lowering.driver import Driver
@@ -43,6 +44,7 @@ from jax2onnx.options import (
     ExportOptions,
     Images,
     Options,
+    Precision,
     Provenance,
     SaveOptions,
     Stage,
@@ -63,6 +65,7 @@ from jax2onnx.plugin.opening import Opening
 from jax2onnx.plugin.own_operators import ONNX_OP
 from jax2onnx.plugin.targets import at_opset, default_opset, find_target
 from jax2onnx.program.flatten import Note, Warned
+from jax2onnx.program.halve import halve
 from jax2onnx.program.prepare import FindFunctions, Preparer
 from jax2onnx.program.program import Program
 from jax2onnx.program.shapes import is_static
@@ -137,6 +140,8 @@ def to_onnx(
     state: Literal["drop", "io"] = "drop",
     training: bool = False,
     fold_batch_norm: bool = False,
+    precision: Precision | None = None,
+    keep: Sequence[str] = (),
     domains: Mapping[str, int] | None = None,
     name: str | None = None,
     provenance: Provenance = "relative",
@@ -182,6 +187,11 @@ def to_onnx(
         training: export training behaviour (batch statistics, dropout) instead of inference.
         fold_batch_norm: let the weights of convolutions and products do the work of batch normalisations after them;
             the weights are then not those of the module, and results differ by rounding.
+        precision: ``'float16'`` or ``'bfloat16'`` instead of float32 for products of arrays and convolutions, and what
+            lies between them; norms, softmax, sums, inputs and outputs stay float32. For a runtime without such
+            kernels, as the default one, only their weights are stored so.
+        keep: what stays float32 then, as globs: modules (``'*.norm'``), weights, outputs, functions or primitives, or
+            lines (``'model.py:42'``).
         domains: domain of operators -> version, for domains that the runtime of the model has and that a plugin's rules
             use; ``onnx_op`` needs no entry here.
         name: the graph's name.
@@ -228,6 +238,8 @@ def to_onnx(
         state=state,
         training=training,
         fold_batch_norm=fold_batch_norm,
+        precision=precision,
+        keep=keep,
         domains=domains,
         name=delivery.name,
         provenance=provenance,
@@ -503,6 +515,8 @@ class _Export:
         options = self._options
         if options.opset is not None:
             _check_opset(options.opset)
+        if options.keep and options.precision is None:
+            raise InputSpecError("keep: everything stays float32 without precision; write precision='float16' too")
         loaded = loader.load()
         registry = loaded.registry()
         facts = registry.facts.with_lowered(options.lowerings or ())
@@ -530,6 +544,8 @@ class _Export:
         preparer = Preparer(facts, self._find_functions(registry.fusions, facts), marked_call, self.notes)
         with unchecked():
             program = preparer.prepare(traced.program)
+            if options.precision is not None:
+                program, traced = self._halved(program, traced, facts, target)
         yield "fused", program
 
         lowerings = registry.lowerings.with_user(options.lowerings) if options.lowerings else registry.lowerings
@@ -562,6 +578,8 @@ class _Export:
         with unchecked():
             if target is not None:
                 legalise(self.model, target)
+            if options.precision is not None:
+                store_in_half(self.model, ir.DataType[options.precision.upper()])
         unique_names(self.model)
         write_sources(self.model, options.provenance)
         yield "final", self.model
@@ -581,6 +599,29 @@ class _Export:
                 training=options.training,
             )
         return opened, parsed
+
+    def _halved(
+        self, program: Program, traced: Traced, facts: FactTable, target: Target | None
+    ) -> tuple[Program, Traced]:
+        """Return the program, and the weights, in the precision that the user asks for."""
+        options = self._options
+        assert options.precision is not None
+        half = ir.DataType[options.precision.upper()]
+        halved = halve(
+            program,
+            traced.params,
+            facts,
+            dtype=half.numpy(),
+            keep=options.keep,
+            outputs=options.output_names or traced.outputs,
+            computes=computes_in(half, self._opset, target),
+        )
+        for entry in halved.keep.unused():
+            known = {name for name in halved.keep.seen if "/" not in name}
+            hint = nearest(entry, known, "write the path of a module or weight, an output or a line, such as")
+            raise InputSpecError(f"keep: nothing in the program is called {entry!r}; {hint}")
+        self.warnings += halved.warnings
+        return halved.program, replace(traced, params=halved.params)
 
     def _find_functions(self, registered: Named[Fusion], facts: FactTable) -> FindFunctions | None:
         fusions = tuple(registered)

@@ -42,6 +42,7 @@ __all__ = [
     "ExportOptions",
     "Images",
     "Options",
+    "Precision",
     "Provenance",
     "SaveOptions",
     "SharedOptions",
@@ -55,6 +56,8 @@ DEFAULT_TARGET = "onnxruntime-cpu"
 
 Provenance: TypeAlias = Literal["none", "relative", "full"]
 """What nodes tell of where they come from: nothing, lines without the folders of this machine, or whole paths."""
+Precision: TypeAlias = Literal["float16", "bfloat16"]
+"""What products of arrays are computed in, or their weights stored in, instead of float32."""
 Stage: TypeAlias = Literal["program", "fused", "lowered", "tidied", "final"]
 """What an export has in turn: the flat program, the prepared one, the emitted model, the tidied one, the legal one."""
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -87,6 +90,8 @@ class ExportOptions(SharedOptions, total=False):
     fusions: bool
     functions: Literal["marked", "modules"]
     fold_batch_norm: bool
+    precision: Precision | None
+    keep: Sequence[str]
     domains: Mapping[str, int] | None
     name: str | None
     provenance: Provenance
@@ -142,6 +147,8 @@ class Options:
     state: Literal["drop", "io"] = "drop"
     training: bool = False
     fold_batch_norm: bool = False
+    precision: Precision | None = None
+    keep: Sequence[str] = ()
     domains: Mapping[str, int] | None = None
     name: str | None = None
     provenance: Provenance = "relative"
@@ -206,6 +213,8 @@ _ACCEPTED: Mapping[str, Accept] = {
     "state": one_of(("drop", "io")),
     "training": flag,
     "fold_batch_norm": flag,
+    "precision": any_of(none, one_of(get_args(Precision))),
+    "keep": list_of(text, "['*.norm', 'logits']"),
     "domains": any_of(none, mapping(whole_number, "{'my.domain': 1}")),
     "name": any_of(none, model_name),
     "provenance": one_of(get_args(Provenance)),

@@ -26,6 +26,7 @@ from jax2onnx.cli.shared_options import (
     FILE,
     JSON,
     MODEL,
+    PRECISION,
     SHARED,
     SOURCE,
     repeated,
@@ -132,6 +133,7 @@ def cli() -> None:
 )
 @click.option("--no-fusions", is_flag=True, help="Keep primitives instead of whole functions such as Gelu.")
 @click.option("--fold-batch-norm", is_flag=True, help="Fold batch normalisation into the weights before it.")
+@with_options(PRECISION)
 @click.option("--explain", is_flag=True, help="Report functions that were found, and those nearly found and why not.")
 @click.option("--check", "checked", is_flag=True, help="Run the model in onnxruntime and compare it with JAX.")
 @CALL

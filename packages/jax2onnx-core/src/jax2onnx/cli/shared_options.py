@@ -18,7 +18,9 @@ __all__ = [
     "EXISTING_FILE",
     "FILE",
     "JSON",
+    "KEEP",
     "MODEL",
+    "PRECISION",
     "SHARED",
     "SOURCE",
     "Add",
@@ -132,6 +134,19 @@ DESCRIPTION = (
     click.option("--producer", metavar="NAME", help="Who made the model, instead of jax2onnx."),
 )
 """What an export writes into the model beside the program."""
+
+KEEP = repeated(
+    "--keep", metavar="GLOB", text="What stays float32: a module ('*.norm'), weight, output, function or line (m.py:9)"
+)
+PRECISION = (
+    click.option(
+        "--precision",
+        type=click.Choice(("float16", "bfloat16")),
+        help="What products of arrays and their weights are in, instead of float32.",
+    ),
+    KEEP,
+)
+"""Half precision of a float32 program."""
 
 
 def with_options(options: Sequence[Add[Any]]) -> Add[Any]:

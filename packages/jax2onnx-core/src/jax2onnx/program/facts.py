@@ -129,6 +129,8 @@ class Facts:
         rounding: where its rounding errors arise, for ``check``: each ``result`` is rounded; so is each result of a
             function that goes to 1, for which a runtime may be accurate to a ``unit`` of 1 only; the ``terms`` of sums
             are; or errors are as large as those of the largest number in ``rows``, or in a ``matrix``.
+        half: whether it is worth computing in float16 or bfloat16 where a user asks for that (``computes``: products of
+            arrays), or takes part where an operand is in half (``follows``); by default it stays in float32.
         on_complex: makes the function of the real and imaginary parts that does an equation's work.
         on_keys: makes the function of the words of random keys that does an equation's work.
         warning: returns, of the jaxpr's equation, what the user is told once of a program that has it, or None.
@@ -164,6 +166,7 @@ class Facts:
     permutation: Callable[[Params], Sequence[int]] | None = None
     transposed: Callable[[Any, Sequence[int]], Any] | None = None
     rounding: Literal["result", "unit", "terms", "rows", "matrix"] = "result"
+    half: Literal["", "computes", "follows"] = ""
     on_complex: Maker | None = None
     on_keys: Maker | None = None
     warning: Callable[[Any], str | None] | None = None

@@ -1,0 +1,146 @@
+"""Half storage: weights of float32 whose numbers are numbers of float16 or bfloat16 are stored as these.
+
+    MatMul(x, w)                                  w: float32[512, 512]
+
+becomes
+
+    wide = Cast(stored, to=float32)               stored: float16[512, 512]
+    MatMul(x, wide)
+
+Weights that differ in their first dim only share the cast:
+
+    wide = Cast(stored, to=float32)               stored: float16[1024, 512]
+    w, v = Split(wide, [512, 512], axis=0)
+
+No number changes. A runtime computes such nodes once, when it loads the model.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from jax2onnx.legalise.schema import schema
+from jax2onnx.tidy.subgraphs import every_node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from jax2onnx.legalise.targets import Target
+
+__all__ = ["computes_in", "store_in_half"]
+
+_SMALLEST = 256
+_ENOUGH, _WANTED = 0.97, 0.9
+_NODES = 0.1
+
+Array = np.ndarray[Any, Any]
+
+
+_PRODUCTS = ("MatMul", "Conv")
+
+
+def computes_in(dtype: ir.DataType, opset: int, target: Target | None) -> bool:
+    """Return whether a runtime multiplies arrays of a dtype, without casts; None stands for what ONNX specifies."""
+    for op_type in _PRODUCTS:
+        found = schema("", op_type, opset)
+        if found is None or not found.allows(found.call((dtype, dtype), (dtype,)).bound):
+            return False
+        if target is not None and not target.supports(op_type, opset, [dtype, dtype]):
+            return False
+    return True
+
+
+def store_in_half(model: ir.Model, dtype: ir.DataType) -> None:
+    """Store the weights of a model in half, in place, where no number changes.
+
+    Those that take the most room come first. What remains once nearly all bytes are stored in half, or for which the
+    model would get a tenth more nodes, stays as it is.
+    """
+    groups = _groups(model.graph, dtype.numpy())
+    total = sum(map(_size, groups))
+    budget = max(2, int(_NODES * sum(1 for _ in every_node(model.graph))))
+    stored = 0
+    before: list[ir.Node] = []
+    for group in sorted(groups, key=_size, reverse=True):
+        cost = 1 if len(group) == 1 else 2
+        if stored >= _ENOUGH * total or (cost > budget and stored >= _WANTED * total):
+            continue
+        before += _stored(model.graph, group, dtype)
+        stored += _size(group)
+        budget -= cost
+    if not before:
+        return
+    first = next(iter(model.graph), None)
+    if first is None:
+        model.graph.extend(before)
+    else:
+        model.graph.insert_before(first, before)
+
+
+def _groups(graph: ir.Graph, dtype: np.dtype[Any]) -> list[list[ir.Value]]:
+    """Return the weights that half holds, those together that differ in their first dim only."""
+    groups: defaultdict[tuple[int, ...], list[ir.Value]] = defaultdict(list)
+    for value in graph.initializers.values():
+        tensor = value.const_value
+        if tensor is None or tensor.dtype != ir.DataType.FLOAT or tensor.size < _SMALLEST or not tensor.shape:
+            continue
+        if value.is_graph_output() or value.is_graph_input():
+            continue
+        array = tensor.numpy()
+        if _holds(array, dtype):
+            groups[array.shape[1:]].append(value)
+    return list(groups.values())
+
+
+def _holds(array: Array, dtype: np.dtype[Any]) -> bool:
+    """Return whether each number is one of the dtype."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        flat = array.ravel()
+        for start in range(0, flat.size, 1 << 20):
+            part = flat[start : start + (1 << 20)]
+            if not np.array_equal(part.astype(dtype).astype(np.float32).view(np.uint32), part.view(np.uint32)):
+                return False
+    return True
+
+
+def _size(group: Iterable[ir.Value]) -> int:
+    return sum(value.const_value.size for value in group if value.const_value is not None)
+
+
+def _stored(graph: ir.Graph, group: Sequence[ir.Value], dtype: ir.DataType) -> list[ir.Node]:
+    """Store weights as one array; return the nodes that give them in float32."""
+    arrays = [value.const_value.numpy() for value in group if value.const_value is not None]
+    joined = np.concatenate([array.astype(dtype.numpy()) for array in arrays]) if len(group) > 1 else arrays[0]
+    named = str(group[0].name)
+    suffix = f"[{dtype.name.lower()}]"
+    name = named + suffix if len(group) == 1 else f"{named}, …{suffix}"
+    held = _initializer(graph, name, joined.astype(dtype.numpy()))
+    cast = ir.node("Cast", [held], {"to": int(ir.DataType.FLOAT)})
+    wide = cast.outputs[0]
+    wide.dtype = ir.DataType.FLOAT
+    wide.shape = ir.Shape(joined.shape)
+    for value in group:
+        del graph.initializers[str(value.name)]
+    results = [wide]
+    nodes = [cast]
+    if len(group) > 1:
+        sizes = np.array([len(array) for array in arrays], np.int64)
+        lengths = _initializer(graph, f"{name}.sizes", sizes)
+        results = [ir.Value(type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(a.shape)) for a in arrays]
+        nodes.append(ir.node("Split", [wide, lengths], {"axis": 0}, outputs=results))
+    for value, result in zip(group, results, strict=True):
+        value.replace_all_uses_with(result)
+        result.name = value.name
+    return nodes
+
+
+def _initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
+    tensor = ir.Tensor(array, name=name)
+    value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor)
+    graph.initializers[name] = value
+    return value
