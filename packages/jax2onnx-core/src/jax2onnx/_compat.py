@@ -248,9 +248,20 @@ def discharge(jaxpr: Any, consts: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
     return open_jaxpr(discharge_state(closed))
 
 
+def at_source_of(eqn: Any) -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which equations that JAX traces get the line and the scopes of another."""
+    source = eqn.source_info
+    scopes = _source_info.current_name_stack() + source.name_stack
+    context: contextlib.AbstractContextManager[Any] = _source_info.user_context(source.traceback, name_stack=scopes)
+    return context
+
+
 def bind_equation(eqn: Any, operands: Sequence[Any]) -> list[Any]:
-    """Return the results that JAX computes at once of an equation, in the settings that it was traced in."""
-    with eqn.ctx.manager:
+    """Return the results of an equation for other operands, in the settings that it was traced in.
+
+    While JAX traces, the new equation has the line and the scopes of the old one.
+    """
+    with at_source_of(eqn), eqn.ctx.manager:
         return bind(eqn.primitive, operands, eqn.params)
 
 

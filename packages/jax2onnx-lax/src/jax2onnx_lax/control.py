@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from jax2onnx.plugin import Facts, evaluate, open_jaxpr, scan_counts
 from jax2onnx_lax.branches import Body, choose, emit_loop, moving
+from jax2onnx_lax.draws_ahead import draw_ahead
 from jax2onnx_lax.zeros import emit_select
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ FACTS = {
         unchanged=_read_by_steps,
         work=lambda eqn, bodies: eqn.params["length"] * sum(bodies),
         carried=scan_counts,
+        instead=draw_ahead,
     ),
     "while": Facts(
         border=True,

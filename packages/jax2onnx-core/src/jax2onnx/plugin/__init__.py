@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jax2onnx._compat import (
         InconclusiveDimensionOperation,
+        bind_equation,
         bit_hashes,
         evaluate,
         expand_as_defined,
@@ -86,6 +87,7 @@ __all__ = [
     "Target",
     "argument_names",
     "at_most",
+    "bind_equation",
     "bit_hashes",
     "blind",
     "canonical",

@@ -103,6 +103,8 @@ class Facts:
             as for one composite among all.
         calls: it only calls a jaxpr: the params that may hold it (the name changes between jax releases), or a
             function of the jaxpr's equation that finds it.
+        instead: makes, of the jaxpr's equation, a JAX function of its operands that does its work in fewer steps; None
+            where there is none. Equations that it binds again (``bind_equation``) keep their lines.
         border: its operands and results take the form that the borders of its jaxprs have.
         bodies: returns, of its params, the jaxprs that its rule lowers; by default every closed one among them.
         stateful: its jaxpr reads and writes refs, and has to be discharged.
@@ -146,6 +148,7 @@ class Facts:
     identity: bool | Callable[[Any], bool] = False
     named: Callable[[Any], str] | None = None
     calls: Sequence[str] | FindCall = ()
+    instead: Callable[[Any], Callable[..., Any] | None] | None = None
     border: bool = False
     bodies: Callable[[Params], Sequence[Any]] | None = None
     stateful: bool = False
@@ -189,7 +192,7 @@ class Facts:
 
 _FUNCTIONS = (
     *("bodies", "fold", "work", "bounded", "unchanged", "zeros", "small", "carried"),
-    *("permutation", "transposed", "on_complex", "on_keys", "warning"),
+    *("permutation", "transposed", "on_complex", "on_keys", "warning", "instead"),
 )
 """The facts that are functions."""
 

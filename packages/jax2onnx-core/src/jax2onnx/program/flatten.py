@@ -19,6 +19,7 @@ from jax2onnx._compat import (
     Literal,
     ShapedArray,
     Untraceable,
+    at_source_of,
     discharge,
     inner_jaxprs,
     neutral,
@@ -252,6 +253,9 @@ class _Writer:
         if facts.warning is not None:
             self._warn(eqn, facts.warning)
         source = self._source_of(eqn)
+        better = facts.instead(eqn) if facts.instead is not None else None
+        if better is not None:
+            return self._replaced(eqn, better, source, values)
         new = Eqn(name, [], [], eqn.params, source, facts, origin=eqn)
         try:
             called = called_jaxpr(eqn, facts)
@@ -332,6 +336,13 @@ class _Writer:
         inputs = list(map(self.to_border, values))
         results = self._write(eqn, new, inputs)
         return self.from_border(results, eqn.outvars)
+
+    def _replaced(self, eqn: Any, better: Callable[..., Any], source: Any, values: list[Value]) -> list[Value]:
+        """Write the equations of a function that does the work of an equation in fewer steps."""
+        avals = [unsharded(atom.aval) for atom in eqn.invars]
+        with neutral(avals):
+            jaxpr = jax.make_jaxpr(functools.partial(_at_source_of, eqn, better))(*avals)
+        return replace(self, caller=source).run(*open_jaxpr(jaxpr), values)
 
     def _call(
         self,
@@ -440,6 +451,11 @@ class _Writer:
         own = eqn.source_info
         is_users = self.caller is None or user_frame(own) is not None
         return own if is_users else self.caller
+
+
+def _at_source_of(eqn: Any, function: Callable[..., Any], *operands: Any) -> Any:
+    with at_source_of(eqn):
+        return function(*operands)
 
 
 def _size(atoms: Sequence[Atom]) -> int:

@@ -1,0 +1,270 @@
+"""Draw the random numbers of a scan's steps ahead of the scan, all at once.
+
+before: scan: key, x -> key, one = split(key); noise = normal(one); ...      two hashes in each step
+after:  scan: key -> key, _ = split(key); the keys before each step          one hash in each step
+        noise = normal(split(keys)[1]), over all steps                       two hashes in all
+        scan: x, noise -> ...                                                none
+
+A hash is more than a hundred nodes, and each costs as much for one number as for a thousand. Keys that are scanned, and
+a counter that is folded into a key, need no hash in any step. JAX draws the same numbers for a batch of keys.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+
+from jax2onnx.plugin import is_static, open_jaxpr, scan_counts
+from jax2onnx_lax.scan_steps import Step, Steps, Values
+
+__all__ = ["draw_ahead"]
+
+_MOST_BYTES = 2**24
+"""How much what is computed ahead may take in all; JAX holds a single step's."""
+_HASHES = frozenset({"random_bits", "random_fold_in", "random_seed", "random_split", "threefry2x32"})
+_PARTS = frozenset(
+    {
+        *("argmax", "argmin", "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "cumsum"),
+        *("dynamic_slice", "expand_dims", "gather", "iota", "random_clone", "random_unwrap", "random_wrap"),
+        *("reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_sum", "reshape", "rev", "slice", "sort"),
+        *("split", "squeeze", "stop_gradient", "transpose", "unstack"),
+    }
+)
+_SCALAR = frozenset(
+    {
+        *("abs", "add", "and", "bitcast_convert_type", "ceil", "clamp", "cos", "div", "eq", "erf", "erf_inv", "exp"),
+        *("expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le", "log", "log1p", "logistic", "lt", "max"),
+        *("min", "mul", "ne", "neg", "not", "or", "pow", "rem", "round", "rsqrt", "select_n", "shift_left"),
+        *("shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sqrt", "square", "sub", "tan", "tanh"),
+        "xor",
+    }
+)
+_CALLS = frozenset({"jit", "pjit"})
+_MARK = "onnx_function|"
+
+
+def draw_ahead(eqn: Any) -> Callable[..., Any] | None:
+    """Return the function that does the work of a ``scan`` with its random numbers drawn ahead; None if there are none.
+
+    Args:
+        eqn: the jaxpr's equation.
+    """
+    jaxpr, consts = open_jaxpr(eqn.params["jaxpr"])
+    length = eqn.params["length"]
+    if not is_static(length) or length < 2 or jaxpr.effects or not _has_hash(jaxpr):
+        return None
+    body = Steps.of((jaxpr, consts), *scan_counts(eqn.params), _opened)
+    plan = _Plan.of(body)
+    if plan is None or int(length) * sum(map(_bytes, plan.ahead)) > _MOST_BYTES:
+        return None
+    return _Split(body, plan, int(length), reverse=eqn.params["reverse"])
+
+
+def _has_hash(jaxpr: Any) -> bool:
+    return any(_holds_hash(eqn) for eqn in jaxpr.eqns)
+
+
+def _holds_hash(eqn: Any) -> bool:
+    name = eqn.primitive.name
+    if name in _HASHES:
+        return True
+    return (name == "scan" or _is_call(eqn)) and _has_hash(open_jaxpr(eqn.params["jaxpr"])[0])
+
+
+def _is_call(eqn: Any) -> bool:
+    """Return whether an equation calls a jaxpr that does not become an ONNX function."""
+    return eqn.primitive.name in _CALLS and _MARK not in eqn.params["name"]
+
+
+def _opened(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
+    """Return the jaxpr, and its constants, of a call or a scan from which hashes may be taken out; else None."""
+    if not _holds_hash(eqn):
+        return None
+    if _is_call(eqn):
+        return open_jaxpr(eqn.params["jaxpr"])
+    function = draw_ahead(eqn) if eqn.primitive.name == "scan" else None
+    return open_jaxpr(jax.make_jaxpr(function)(*(v.aval for v in eqn.invars))) if function is not None else None
+
+
+def _is_hash(step: Step) -> bool:
+    return step.name in _HASHES
+
+
+def _may_be_ahead(step: Step) -> bool:
+    """Return whether the equation is no dearer for all steps at once than for one."""
+    return step.name in _HASHES or step.name in _PARTS or step.name in _SCALAR
+
+
+def _may_be_in_chain(step: Step) -> bool:
+    """Return whether keys and counters are made like this."""
+    dtypes = [v.aval.dtype for v in step.eqn.outvars]
+    return _may_be_ahead(step) and all(not isinstance(dtype, np.dtype) or dtype.kind in "iub" for dtype in dtypes)
+
+
+def _bytes(step: Step) -> int:
+    """Return how many bytes the results take; a key is two words."""
+    sizes = [math.prod(v.aval.shape) * v.aval.dtype.itemsize for v in step.eqn.outvars]
+    return sum(sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is computed where.
+
+    Attributes:
+        chain: the carried inputs that a scan of their own computes.
+        links: the steps of that scan.
+        ahead: the steps that are done for all iterations at once.
+        passed: the values of these that the other steps read.
+        rest: the other steps.
+    """
+
+    chain: list[int]
+    links: list[Step]
+    ahead: list[Step]
+    passed: list[int]
+    rest: list[Step]
+
+    @classmethod
+    def of(cls, body: Steps) -> _Plan | None:
+        """Return the plan of a body; None if no hash can be taken out of a step."""
+        chain = _chain(body)
+        links = body.needed([body.results[number - body.constants] for number in chain])
+        ahead = _related(_independent(body, chain))
+        if not any(_is_hash(step) for step in ahead if step not in links):
+            return None
+        made = {number for step in ahead for number in step.makes}
+        given = made | set(chain)
+        wanted = [body.results[n - body.constants] for n in body.carried() if n not in chain]
+        wanted += body.results[body.carries :]
+        rest = body.needed(wanted, given=given)
+        read = {number for step in rest for number in step.numbers()} | {n for n in wanted if isinstance(n, int)}
+        return cls(chain, links, ahead, sorted(made & read), rest)
+
+
+def _chain(body: Steps) -> list[int]:
+    """Return the carried inputs that hashes read, where keys and counters alone decide what they are in each step."""
+    carried = body.carried()
+    sources: dict[int, frozenset[int]] = {number: frozenset({number}) for number in carried}
+    plain = dict.fromkeys(range(body.inputs), True)
+    for step in body.steps:
+        reads = step.numbers()
+        source = frozenset().union(*(sources.get(number, frozenset()) for number in reads))
+        is_plain = _may_be_in_chain(step) and all(plain.get(number, True) for number in reads)
+        sources.update(dict.fromkeys(step.makes, source))
+        plain.update(dict.fromkeys(step.makes, is_plain))
+    chain: set[int] = set()
+    for step in filter(_is_hash, body.steps):
+        closed = _closed(body, frozenset().union(*(sources.get(n, frozenset()) for n in step.numbers())), sources)
+        after = [body.results[number - body.constants] for number in closed]
+        if all(plain.get(result, True) for result in [*step.numbers(), *after] if isinstance(result, int)):
+            chain |= closed
+    return sorted(chain)
+
+
+def _closed(body: Steps, carried: frozenset[int], sources: Mapping[int, frozenset[int]]) -> frozenset[int]:
+    """Return carried inputs with all those by which their values in later steps are decided."""
+    while True:
+        after = [body.results[number - body.constants] for number in carried]
+        larger = carried.union(*(sources.get(n, frozenset()) for n in after if isinstance(n, int)))
+        if larger == carried:
+            return carried
+        carried = larger
+
+
+def _independent(body: Steps, chain: Collection[int]) -> list[Step]:
+    """Return the steps that depend on no carried input but those of the chain, and are cheap for all iterations."""
+    bound = set(body.carried()) - set(chain)
+    steps = []
+    for step in body.steps:
+        if _may_be_ahead(step) and bound.isdisjoint(step.numbers()):
+            steps.append(step)
+        else:
+            bound.update(step.makes)
+    return steps
+
+
+def _related(steps: Sequence[Step]) -> list[Step]:
+    """Return the steps that lead to a hash, or from one."""
+    leading: set[int] = set()
+    before = set()
+    for step in reversed(steps):
+        if _is_hash(step) or not leading.isdisjoint(step.makes):
+            before.add(step)
+            leading.update(step.numbers())
+    related = set(before)
+    made = {number for step in before for number in step.makes}
+    for step in steps:
+        if not made.isdisjoint(step.numbers()):
+            related.add(step)
+            made.update(step.makes)
+    needed: set[int] = set()
+    found = []
+    for step in reversed(steps):
+        if step in related or not needed.isdisjoint(step.makes):
+            found.append(step)
+            needed.update(step.numbers())
+    return found[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """The function of a scan's operands that draws ahead."""
+
+    body: Steps
+    plan: _Plan
+    length: int
+    reverse: bool
+
+    def __call__(self, *operands: jax.Array) -> list[jax.Array]:
+        """Return the last carries, and the stacked results."""
+        body, plan = self.body, self.plan
+        shared = dict(enumerate(operands[: body.constants]))
+        by_step = {number: operands[number] for number in body.scanned()}
+        last: Values = {}
+        if plan.chain:
+            keys = {number: operands[number] for number in plan.chain}
+            last, before = self._scan(keys, plan.links, shared, by_step, plan.chain)
+            by_step = {**by_step, **dict(zip(plan.chain, before, strict=True))}
+        by_step = {**by_step, **self._drawn(shared, by_step)}
+        kept = {number: operands[number] for number in body.carried() if number not in plan.chain}
+        stacked = body.results[body.carries :]
+        if not kept and not plan.rest and all(atom in by_step for atom in stacked):
+            results = [by_step[atom] for atom in stacked]
+        else:
+            final, results = self._scan(kept, plan.rest, shared, by_step, stacked)
+            last = {**last, **final}
+        return [*(last[number] for number in body.carried()), *results]
+
+    def _drawn(self, shared: Values, by_step: Values) -> Values:
+        """Return what is computed ahead, for all steps."""
+
+        def one(_: jax.Array, inputs: Values) -> list[Any]:
+            values = self.body.evaluate(self.plan.ahead, {**shared, **inputs})
+            return [values[number] for number in self.plan.passed]
+
+        values = jax.vmap(one)(jax.numpy.arange(self.length), by_step)
+        return dict(zip(self.plan.passed, values, strict=True))
+
+    def _scan(
+        self, init: Values, steps: Sequence[Step], shared: Values, by_step: Values, stacked: Sequence[Any]
+    ) -> tuple[Values, list[jax.Array]]:
+        """Return the last of some carried values, and those that are stacked."""
+        body = self.body
+
+        def step(carry: Sequence[Any], inputs: Values) -> tuple[list[Any], list[Any]]:
+            values = body.evaluate(steps, {**shared, **dict(zip(init, carry, strict=True)), **inputs})
+
+            def read(atom: Any) -> Any:
+                return values[atom] if isinstance(atom, int) else jax.numpy.asarray(atom.val, atom.aval.dtype)
+
+            return [read(body.results[number - body.constants]) for number in init], list(map(read, stacked))
+
+        last, results = lax.scan(step, list(init.values()), by_step, self.length, reverse=self.reverse)
+        return dict(zip(init, last, strict=True)), results

@@ -1,0 +1,115 @@
+"""The body of a scan as steps over numbered values, from which parts can be taken and bound again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from jax2onnx.plugin import bind_equation
+
+__all__ = ["Open", "Step", "Steps", "Values"]
+
+Values: TypeAlias = dict[int, Any]
+Open: TypeAlias = Callable[[Any], tuple[Any, Sequence[Any]] | None]
+"""Returns the jaxpr, and its constants, by whose equations a jaxpr's equation is replaced; None to leave it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """An equation over numbered values; literals are read as they are."""
+
+    eqn: Any
+    reads: tuple[Any, ...]
+    makes: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The primitive's name."""
+        return str(self.eqn.primitive.name)
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of the values that the step reads."""
+        return [atom for atom in self.reads if isinstance(atom, int)]
+
+
+@dataclass(slots=True)
+class Steps:
+    """The body of a scan: steps over numbered values, of which the first are its inputs.
+
+    Attributes:
+        constants: how many inputs are the same in all iterations.
+        carries: how many inputs, after these, are carried.
+        inputs: how many there are in all.
+        steps: the equations, in their order.
+        known: the values that are known.
+        results: the numbers of the results; literals as they are.
+    """
+
+    constants: int
+    carries: int
+    inputs: int
+    steps: list[Step] = field(default_factory=list)
+    known: Values = field(default_factory=dict)
+    results: list[Any] = field(default_factory=list)
+    _count: int = 0
+
+    @classmethod
+    def of(cls, opened: tuple[Any, Sequence[Any]], constants: int, carries: int, open_equation: Open) -> Steps:
+        """Return the steps of a jaxpr and its constants, with those of what can be opened in it."""
+        jaxpr, consts = opened
+        body = cls(constants, carries, len(jaxpr.invars))
+        arguments = [body._new() for _ in jaxpr.invars]
+        body.results = body._run(jaxpr, consts, arguments, open_equation)
+        return body
+
+    def _new(self) -> int:
+        self._count += 1
+        return self._count - 1
+
+    def _run(self, jaxpr: Any, consts: Sequence[Any], arguments: Sequence[Any], open_equation: Open) -> list[Any]:
+        values: dict[Any, Any] = dict(zip(jaxpr.invars, arguments, strict=True))
+        for var, value in zip(jaxpr.constvars, consts, strict=True):
+            values[var] = number = self._new()
+            self.known[number] = value
+
+        def read(atom: Any) -> Any:
+            return atom if hasattr(atom, "val") else values[atom]
+
+        for eqn in jaxpr.eqns:
+            operands = [read(atom) for atom in eqn.invars]
+            opened = open_equation(eqn)
+            if opened is not None:
+                makes = self._run(*opened, operands, open_equation)
+            else:
+                makes = [self._new() for _ in eqn.outvars]
+                self.steps.append(Step(eqn, tuple(operands), tuple(makes)))
+            values.update(zip(eqn.outvars, makes, strict=True))
+        return [read(atom) for atom in jaxpr.outvars]
+
+    def carried(self) -> range:
+        """Return the numbers of the carried inputs."""
+        return range(self.constants, self.constants + self.carries)
+
+    def scanned(self) -> range:
+        """Return the numbers of the scanned inputs."""
+        return range(self.constants + self.carries, self.inputs)
+
+    def needed(self, wanted: Collection[Any], *, given: Collection[int] = ()) -> list[Step]:
+        """Return the steps that make the wanted values from inputs, and from values that are given."""
+        missing = {number for number in wanted if isinstance(number, int)} - set(given)
+        steps = []
+        for step in reversed(self.steps):
+            if missing.isdisjoint(step.makes):
+                continue
+            steps.append(step)
+            missing.update(number for number in step.numbers() if number not in given)
+        return steps[::-1]
+
+    def evaluate(self, steps: Sequence[Step], values: Mapping[int, Any]) -> Values:
+        """Return the values, and those that the steps make of them."""
+        values = {**self.known, **values}
+        for step in steps:
+            operands = [values[atom] if isinstance(atom, int) else atom.val for atom in step.reads]
+            values.update(zip(step.makes, bind_equation(step.eqn, operands), strict=True))
+        return values
