@@ -86,7 +86,7 @@ lax.scan(lambda v, x: (v - x, v), a[0], a, reverse=True)[1] | lax.map(lambda x: 
 lax.while_loop(lambda s: s[0] < j, lambda s: (s[0] + 1, s[1] * 2), (0, a))[1] | jax.vmap(lambda x: x.sum() + b)(a)
 lax.while_loop(lambda s: (s[0] < 5) & (s[1].sum() < 50), lambda s: (s[0] + 1, s[1] + 1), (0, a))[1]
 jax.vmap(lambda p, x: lax.cond(p, jnp.sin, jnp.cos, x))(b > 0, a) | lax.associative_scan(jnp.add, a)
-jax.vmap(lambda n: lax.while_loop(lambda s: s < 9, lambda s: s + 3, n))(a)
+jax.vmap(lambda n: lax.while_loop(lambda s: jnp.abs(s) < 9, lambda s: s + 3, n))(a)
 lax.associative_scan(jnp.maximum, a, axis=i)
 jax.grad(lambda v: (v * jnp.sin(v)).sum())(a) | jax.jvp(jnp.sin, (a,), (a,))[1] | jax.checkpoint(jnp.sin)(a)
 jax.jit(lambda v: v * 2 + b)(a) | jax.vmap(lambda x, y: x @ y, in_axes=(0, None))(a, b) | jax.vmap(jnp.dot)(a, b)
