@@ -142,6 +142,7 @@ def to_onnx(
     fold_batch_norm: bool = False,
     precision: Precision | None = None,
     keep: Sequence[str] = (),
+    round_activations: bool = False,
     domains: Mapping[str, int] | None = None,
     name: str | None = None,
     provenance: Provenance = "relative",
@@ -192,6 +193,8 @@ def to_onnx(
             kernels, as the default one, only their weights are stored so.
         keep: what stays float32 then, as globs: modules (``'*.norm'``), weights, outputs, functions or primitives, or
             lines (``'model.py:42'``).
+        round_activations: leave products with weights of 4 or 8 bits to onnxruntime, which rounds their other operand to
+            8 bits: faster, with relative errors of about 1e-2.
         domains: domain of operators -> version, for domains that the runtime of the model has and that a plugin's rules
             use; ``onnx_op`` needs no entry here.
         name: the graph's name.
@@ -240,6 +243,7 @@ def to_onnx(
         fold_batch_norm=fold_batch_norm,
         precision=precision,
         keep=keep,
+        round_activations=round_activations,
         domains=domains,
         name=delivery.name,
         provenance=provenance,
@@ -577,7 +581,7 @@ class _Export:
 
         with unchecked():
             if target is not None:
-                legalise(self.model, target)
+                legalise(self.model, target, round_activations=options.round_activations)
             if options.precision is not None:
                 store_in_half(self.model, ir.DataType[options.precision.upper()])
         unique_names(self.model)

@@ -92,6 +92,7 @@ class ExportOptions(SharedOptions, total=False):
     fold_batch_norm: bool
     precision: Precision | None
     keep: Sequence[str]
+    round_activations: bool
     domains: Mapping[str, int] | None
     name: str | None
     provenance: Provenance
@@ -149,6 +150,7 @@ class Options:
     fold_batch_norm: bool = False
     precision: Precision | None = None
     keep: Sequence[str] = ()
+    round_activations: bool = False
     domains: Mapping[str, int] | None = None
     name: str | None = None
     provenance: Provenance = "relative"
@@ -215,6 +217,7 @@ _ACCEPTED: Mapping[str, Accept] = {
     "fold_batch_norm": flag,
     "precision": any_of(none, one_of(get_args(Precision))),
     "keep": list_of(text, "['*.norm', 'logits']"),
+    "round_activations": flag,
     "domains": any_of(none, mapping(whole_number, "{'my.domain': 1}")),
     "name": any_of(none, model_name),
     "provenance": one_of(get_args(Provenance)),

@@ -30,6 +30,7 @@ from jax2onnx.legalise.ort_workarounds import (
     late_workarounds,
     node_workarounds,
 )
+from jax2onnx.legalise.packed_products import pack_products
 from jax2onnx.legalise.plan import Plan, Planner
 from jax2onnx.legalise.short_arrays import lengthen
 from jax2onnx.tidy.subgraphs import bodies
@@ -44,16 +45,19 @@ if TYPE_CHECKING:
 __all__ = ["legalise", "missing_kernels"]
 
 
-def legalise(model: ir.Model, target: Target) -> None:
+def legalise(model: ir.Model, target: Target, *, round_activations: bool = False) -> None:
     """Insert casts around the nodes for which the target has no kernel, in place, in subgraphs and functions too.
 
-    What the optimiser of onnxruntime would spoil is replaced by an equal that it leaves alone.
+    What the optimiser of onnxruntime would spoil is replaced by an equal that it leaves alone. With
+    ``round_activations``, it may round what is multiplied by quantised weights.
 
     Raises:
         NoKernelError: a node can be executed in no dtype that keeps its values; one error for all such nodes.
     """
     if target.kernels is None and not target.faults:
         return
+    if target.is_onnxruntime and not round_activations:
+        pack_products(model, target)
     functions = frozenset((f.domain, f.name) for f in model.functions.values())
     without: list[NoKernelError] = []
     _Legaliser(target, model.graph, functions, without).graph(model.graph)

@@ -21,6 +21,12 @@ __all__ = ["LARGEST", "Computed", "Folding", "Left", "fold"]
 _FEW = 4
 """Constants of this many bytes are no weights."""
 
+_QUANTISED = frozenset({"int2", "uint2", "int4", "uint4", "int8", "uint8"})
+"""Dtypes of matrices that are weights in few bits: what is computed of them in wider dtypes is not stored."""
+
+_LEAST_QUANTISED = 16
+"""Of fewer elements nothing is saved."""
+
 
 @dataclass(frozen=True, slots=True)
 class Computed:
@@ -151,9 +157,12 @@ class _Folder:
 
     def _is_storable(self, result: Var, held: set[int]) -> bool:
         """Return whether the model does not grow much by a constant; the constants that it replaces are held then."""
+        weights = self._weights.get(result, ())
+        if any(_is_wider(result, weight) for weight in weights):
+            return False
         if result.aval.size <= LARGEST:
             return True
-        free = [weight for weight in self._weights.get(result, ()) if id(weight.value) not in held]
+        free = [weight for weight in weights if id(weight.value) not in held]
         if sum(map(_bytes, free)) < _bytes(result):
             return False
         held.update(_arrays(free))
@@ -179,6 +188,15 @@ class _Folder:
                 size = result.aval.str_short()
                 reason = f"{size} has more than {LARGEST} elements, and takes more room than what it is made of"
                 self._receive(Left(eqn, reason))
+
+
+def _is_wider(result: Var, weight: Const) -> bool:
+    """Return whether a result has the elements of quantised weights in a wider dtype."""
+    given, made = weight.aval, result.aval
+    if str(given.dtype) not in _QUANTISED or len(given.shape) < 2 or given.size < _LEAST_QUANTISED:
+        return False
+    is_wider: bool = made.size >= given.size and str(made.dtype) not in {"bool", str(given.dtype)}
+    return is_wider
 
 
 def _reading(eqn: Eqn, known: dict[Atom, Atom]) -> Eqn:

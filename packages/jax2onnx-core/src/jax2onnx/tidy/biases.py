@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.tidy.initializers import Home
 
-__all__ = ["merge_biases", "place_biases"]
+__all__ = ["merge_biases", "place_biases", "split_sizes"]
 
 _Reshaped: TypeAlias = "Callable[[ir.Value | None, tuple[int, ...]], ir.Value]"
 
@@ -84,7 +84,7 @@ def _add_before_split(node: ir.Node, home: Home, reshaped: _Reshaped) -> bool:
         reshape = sole_producer(node, index, "Reshape")
         if reshape is None:
             continue
-        split = _split_sizes(reshape)
+        split = split_sizes(reshape)
         bias = node.inputs[1 - index]
         sizes = home.sizes(bias)
         if split is None or sizes is None or split != _without_leading_ones(sizes):
@@ -99,7 +99,7 @@ def _add_before_split(node: ir.Node, home: Home, reshaped: _Reshaped) -> bool:
     return False
 
 
-def _split_sizes(reshape: ir.Node) -> tuple[int, ...] | None:
+def split_sizes(reshape: ir.Node) -> tuple[int, ...] | None:
     """Return the sizes into which a reshape splits the last dim, None if it does anything else.
 
     A first size of 1 is refused: constants are compared without their leading dims of size 1.

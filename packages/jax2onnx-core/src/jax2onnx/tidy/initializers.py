@@ -68,11 +68,11 @@ class Home:
         """Return a new constant int64 vector."""
         return self.constant(np.asarray(numbers, np.int64))
 
-    def constant(self, array: np.ndarray[Any, Any]) -> ir.Value:
-        """Return a new constant."""
+    def constant(self, array: np.ndarray[Any, Any], name: str = "const_tidy") -> ir.Value:
+        """Return a new constant, with a name like the given one."""
         tensor = ir.Tensor(array)
         if not self.is_function:
-            return self._register(tensor, "const_tidy")
+            return self._register(tensor, name)
         value = _value_of(tensor)
         # A tensor of its own: a value gives its name to the tensor that it holds.
         attribute = ir.AttrTensor("value", ir.Tensor(array))
