@@ -193,7 +193,7 @@ def to_onnx(
             kernels, as the default one, only their weights are stored so.
         keep: what stays float32 then, as globs: modules (``'*.norm'``), weights, outputs, functions or primitives, or
             lines (``'model.py:42'``).
-        round_activations: leave products with weights of 4 or 8 bits to onnxruntime, which rounds their other operand to
+        round_activations: leave products with weights of 4 or 8 bits to onnxruntime, which rounds what they multiply to
             8 bits: faster, with relative errors of about 1e-2.
         domains: domain of operators -> version, for domains that the runtime of the model has and that a plugin's rules
             use; ``onnx_op`` needs no entry here.

@@ -134,6 +134,9 @@ def cli() -> None:
 @click.option("--no-fusions", is_flag=True, help="Keep primitives instead of whole functions such as Gelu.")
 @click.option("--fold-batch-norm", is_flag=True, help="Fold batch normalisation into the weights before it.")
 @with_options(PRECISION)
+@click.option(
+    "--round-activations", is_flag=True, help="Let onnxruntime round to 8 bits what quantised weights multiply."
+)
 @click.option("--explain", is_flag=True, help="Report functions that were found, and those nearly found and why not.")
 @click.option("--check", "checked", is_flag=True, help="Run the model in onnxruntime and compare it with JAX.")
 @CALL

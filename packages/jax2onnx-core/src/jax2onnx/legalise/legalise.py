@@ -30,7 +30,7 @@ from jax2onnx.legalise.ort_workarounds import (
     late_workarounds,
     node_workarounds,
 )
-from jax2onnx.legalise.packed_products import pack_products
+from jax2onnx.legalise.packed_products import PRODUCTS, Packer
 from jax2onnx.legalise.plan import Plan, Planner
 from jax2onnx.legalise.short_arrays import lengthen
 from jax2onnx.tidy.subgraphs import bodies
@@ -56,15 +56,16 @@ def legalise(model: ir.Model, target: Target, *, round_activations: bool = False
     """
     if target.kernels is None and not target.faults:
         return
-    if target.is_onnxruntime and not round_activations:
-        pack_products(model, target)
+    packer = Packer(target) if target.is_onnxruntime and not round_activations else None
     functions = frozenset((f.domain, f.name) for f in model.functions.values())
     without: list[NoKernelError] = []
-    _Legaliser(target, model.graph, functions, without).graph(model.graph)
+    _Legaliser(target, model.graph, functions, without, packer).graph(model.graph)
     for function in model.functions.values():
         _Legaliser(target, function.graph, functions, without, is_function=True).graph(function.graph)
     if without:
         raise ConversionError.together(without)
+    if packer is not None:
+        packer.finish(model)
 
 
 _UNKNOWN = frozenset({None, ir.DataType.UNDEFINED})
@@ -122,6 +123,7 @@ class _Legaliser:
         root: ir.Graph,
         functions: Functions,
         without: list[NoKernelError],
+        packer: Packer | None = None,
         *,
         is_function: bool = False,
     ) -> None:
@@ -133,6 +135,9 @@ class _Legaliser:
         self._is_onnxruntime = target.is_onnxruntime
         self._keeps_products = lacks_fused_products(target)
         self._workarounds = node_workarounds(target)
+        if packer is not None:
+            packing = {op_type: (*self._workarounds.get(op_type, ()), packer.pack) for op_type in PRODUCTS}
+            self._workarounds = {**self._workarounds, **packing}
         self._mends = mends(target)
         self._late_workarounds = late_workarounds(target)
         self._planner = Planner(target, root.opset_imports, functions)

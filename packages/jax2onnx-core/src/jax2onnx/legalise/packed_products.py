@@ -14,9 +14,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir import DataType
 
+from jax2onnx._unique import free_name
 from jax2onnx.legalise.casts import like
-from jax2onnx.tidy.initializers import Home, restore_names
-from jax2onnx.tidy.match_nodes import sizes_of
 from jax2onnx.tidy.subgraphs import every_node, standard
 
 if TYPE_CHECKING:
@@ -24,47 +23,24 @@ if TYPE_CHECKING:
 
     from jax2onnx.legalise.targets import Target
 
-__all__ = ["pack_products"]
+__all__ = ["PRODUCTS", "Packer"]
 
 _Array: TypeAlias = np.ndarray[Any, Any]
+
+PRODUCTS = frozenset({"Gemm", "MatMul"})
+"""The operators whose weights may be packed."""
 
 DOMAIN = "com.microsoft"
 _OPERATOR = "MatMulNBits"
 _FLOAT32 = 1
 """The accuracy level at which the operator computes in float32."""
 
-_BITS = 4
+_BITS, _MIDDLE = 4, 8
 _LEAST, _MOST = 16, 256
 """The sizes of blocks for which there are fast kernels of float32: powers of two."""
 
 _OFFSETS = {DataType.INT4: 8, DataType.UINT4: 0, DataType.INT8: 128, DataType.UINT8: 0}
 """What makes numbers of a dtype unsigned."""
-
-
-def pack_products(model: ir.Model, target: Target) -> None:
-    """Rewrite products of weights that are dequantised, in place, where the target has ``MatMulNBits``.
-
-    ``MatMul(x[N, 64], DequantizeLinear(w: int4[64, 32], s[2, 32], axis=0, block_size=32))`` becomes
-    ``MatMulNBits(x, w_packed: uint8[32, 2, 16], s[32, 2])``. There are fast kernels of float32 for 4 bits only. A number
-    of 8 bits is 16 times its upper half plus its lower half, so with ``w: int8`` there are two of them and an ``Add``.
-    A ``Gemm`` gets an ``Add`` for its third operand.
-    """
-    assert target.kernels is not None
-    if (DOMAIN, _OPERATOR) not in target.kernels:
-        return
-    changed = False
-    for node in list(every_node(model.graph)):
-        weights = _weights(node)
-        if weights is not None:
-            _replace(node, weights)
-            changed = True
-    if changed:
-        for node in list(every_node(model.graph)):
-            if standard(node) == "DequantizeLinear" and not node.outputs[0].uses():
-                assert node.graph is not None
-                node.graph.remove(node, safe=True)
-        restore_names(model.graph)
-        model.graph.opset_imports.setdefault(DOMAIN, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +49,14 @@ class _Weights:
 
     Attributes:
         value: the initializer, of shape (inner, columns).
+        sources: it, and those of its scales and zero points.
         block: how many weights of a column share a scale.
         scales: the scales, of shape (blocks, columns).
         zeros: the zero points of the unsigned numbers likewise.
     """
 
     value: ir.Value
+    sources: tuple[ir.Value, ...]
     block: int
     scales: _Array
     zeros: _Array
@@ -86,50 +64,53 @@ class _Weights:
     @property
     def sizes(self) -> tuple[int, int]:
         """The number of weights in a column, and the number of columns."""
-        sizes = sizes_of(self.value.shape)
-        assert sizes is not None
-        return sizes[0], sizes[1]
+        inner, columns = _sizes(self.value)
+        return inner, columns
+
+
+def _sizes(value: ir.Value) -> tuple[int, ...]:
+    assert value.const_value is not None
+    return tuple(map(int, value.const_value.shape.numpy()))
 
 
 def _weights(node: ir.Node) -> _Weights | None:
     """Return the weights of a product of float32, None if it has none that are dequantised as the operator does it."""
-    if standard(node) not in {"MatMul", "Gemm"} or node.outputs[0].dtype != DataType.FLOAT:
-        return None
-    if any(node.attributes.get_float(name, 1.0) != 1 for name in ("alpha", "beta")):
-        return None
-    if any(node.attributes.get_int(name, 0) for name in ("transA", "transB")):
+    if node.outputs[0].dtype != DataType.FLOAT or not _is_plain(node):
         return None
     made = None if node.inputs[1] is None else node.inputs[1].producer()
-    if made is None or standard(made) != "DequantizeLinear" or any(v is None for v in made.inputs):
+    if made is None or standard(made) != "DequantizeLinear":
         return None
-    value, scale = made.inputs[0], made.inputs[1]
-    sizes = sizes_of(None if value is None else value.shape)
-    if value is None or scale is None or sizes is None or len(sizes) != 2 or 0 in sizes:
+    known = [value for value in made.inputs if value is not None and value.const_value is not None]
+    if len(known) < len(made.inputs) or not all(value.is_initializer() for value in known):
         return None
-    if not value.is_initializer() or value.const_value is None or value.dtype not in _OFFSETS:
+    value, scale, *zeros = known
+    sizes = _sizes(value)
+    if value.dtype not in _OFFSETS or len(sizes) != 2 or 0 in sizes:
         return None
-    zero = made.inputs[2] if len(made.inputs) > 2 else None
-    spread = _spread(made, sizes)
-    if scale.const_value is None or spread is None or (zero is not None and zero.const_value is None):
+    spread = _spread(made, sizes, len(_sizes(scale)))
+    if spread is None:
         return None
     block, arranged = spread
-    zeros = np.zeros((), np.int32) if zero is None or zero.const_value is None else zero.const_value.numpy()
-    offset = _OFFSETS[value.dtype]
-    return _Weights(
-        value,
-        block,
-        arranged(scale.const_value.numpy()),
-        arranged(zeros.astype(np.int32) + offset),
-    )
+    zero = _array(zeros[0]).astype(np.int32) if zeros else np.zeros((), np.int32)
+    return _Weights(value, tuple(known), block, arranged(_array(scale)), arranged(zero + _OFFSETS[value.dtype]))
 
 
-def _spread(made: ir.Node, sizes: Sequence[int]) -> tuple[int, Callable[[_Array], _Array]] | None:
+def _is_plain(node: ir.Node) -> bool:
+    """Return whether a product is that of its operands as they are."""
+    factors = [node.attributes.get_float(name, 1.0) for name in ("alpha", "beta")]
+    return factors == [1, 1] and not any(node.attributes.get_int(name, 0) for name in ("transA", "transB"))
+
+
+def _array(value: ir.Value) -> _Array:
+    assert value.const_value is not None
+    return value.const_value.numpy()
+
+
+def _spread(made: ir.Node, sizes: Sequence[int], rank: int) -> tuple[int, Callable[[_Array], _Array]] | None:
     """Return a size of blocks, and what gives each block of each column its scale; None if there is no such size."""
     inner, columns = sizes
     axis = made.attributes.get_int("axis", 1) % 2
     given = made.attributes.get_int("block_size", 0)
-    scale = made.inputs[1]
-    rank = 0 if scale is None or scale.shape is None else scale.shape.rank()
     if given and axis == 0 and inner % given == 0:
         block = min(given & -given, _MOST)  # the largest power of two that divides it
         if block < _LEAST:
@@ -141,57 +122,99 @@ def _spread(made: ir.Node, sizes: Sequence[int]) -> tuple[int, Callable[[_Array]
     return block, lambda array: np.broadcast_to(array, (-(-inner // block), columns))
 
 
-def _replace(node: ir.Node, weights: _Weights) -> None:
-    """Replace a product by one or two nodes of packed weights, and an addition for its third operand."""
-    result = node.outputs[0]
-    dtype = weights.value.dtype
-    assert dtype is not None
-    if dtype.bitwidth == _BITS:
-        last = _product(node, weights, lambda number: number, 1.0, "")
-    else:
-        upper = _product(node, weights, lambda number: number >> _BITS, 16.0, "_upper")
-        lower = _product(node, weights, lambda number: number & 15, 1.0, "_lower")
-        last = _added(node, upper, lower)
-    if len(node.inputs) > 2 and node.inputs[2] is not None:
-        last = _added(node, last, node.inputs[2])
-    last.name, result.name = result.name, last.name
-    result.replace_all_uses_with(last, replace_graph_outputs=True)
-    assert node.graph is not None
-    node.graph.remove(node, safe=True)
+class Packer:
+    """Packs the weights of products; notes the initializers of which there are packed ones now."""
 
+    def __init__(self, target: Target) -> None:
+        self._has_operator = (DOMAIN, _OPERATOR) in (target.kernels or ())
+        self._sources: dict[ir.Value, None] = {}
+        self._packed: dict[tuple[ir.Value, str], ir.Value] = {}
 
-def _product(
-    node: ir.Node, weights: _Weights, half: Callable[[Any], Any], factor: float, suffix: str
-) -> ir.Value:
-    """Insert the product of 4 bits of each weight."""
-    inner, columns = weights.sizes
-    block, dtype = weights.block, weights.value.dtype
-    assert dtype is not None
-    blocks = len(weights.scales)
-    graph = weights.value.graph
-    assert isinstance(graph, ir.Graph)
-    home = Home(graph, is_function=False)
+    def pack(self, graph: ir.Graph, node: ir.Node) -> None:
+        """Rewrite a product of weights that are dequantised, in place, where the target has ``MatMulNBits``.
 
-    def packed(array: Any) -> _Array:
-        numbers = half(np.asarray(array).astype(np.int16) + _OFFSETS[dtype]).astype(np.uint8)
-        padded = np.zeros((columns, blocks * block), np.uint8)
-        padded[:, :inner] = numbers.T
-        return _pairs(padded).reshape(columns, blocks, block // 2)
+        ``MatMul(x[N, 64], DequantizeLinear(w: int4[64, 32], s[2, 32], axis=0, block_size=32))`` becomes
+        ``MatMulNBits(x, w_packed: uint8[32, 2, 16], s_packed[64])``. There are fast kernels of float32 for 4 bits only.
+        A number of 8 bits is 16 times its upper half plus its lower half, so with ``w: int8`` there are two of them and
+        an ``Add``. A ``Gemm`` gets an ``Add`` for its third operand.
+        """
+        del graph
+        weights = _weights(node) if self._has_operator else None
+        if weights is None:
+            return
+        dtype = weights.value.dtype
+        assert dtype is not None
+        self._sources.update(dict.fromkeys(weights.sources))
+        if dtype.bitwidth == _BITS:
+            last = self._product(node, weights, lambda number: number, 1.0, "")
+        else:
+            upper = self._product(node, weights, lambda number: number >> _BITS, 16.0, "_upper")
+            lower = self._product(node, weights, lambda number: number & 15, 1.0, "_lower")
+            last = _added(node, [_put(node, upper), _put(node, lower)])
+        if len(node.inputs) > 2 and node.inputs[2] is not None:
+            last = _added(node, [_put(node, last), node.inputs[2]])
+        _become(node, last)
 
-    scales = np.ascontiguousarray((weights.scales * np.float32(factor)).T.astype(np.float32))
-    zeros = half(weights.zeros.T).astype(np.uint8)
-    name = weights.value.name
-    inputs = [
-        node.inputs[0],
-        home.derive(weights.value, packed, (columns, blocks, block // 2), DataType.UINT8),
-        home.constant(scales.reshape(-1), f"{name}_scales{suffix}"),
-    ]
-    if np.any(zeros != 8):
-        zeros = np.pad(zeros, ((0, 0), (0, blocks % 2)))
-        inputs.append(home.constant(_pairs(zeros).reshape(-1), f"{name}_zero_points{suffix}"))
-    attributes = {"K": inner, "N": columns, "bits": _BITS, "block_size": block, "accuracy_level": _FLOAT32}
-    made = ir.node(_OPERATOR, inputs, attributes, domain=DOMAIN, outputs=[like(node.outputs[0], DataType.FLOAT)])
-    return _put(node, made)
+    def finish(self, model: ir.Model) -> None:
+        """Remove the nodes and the initializers that packed ones replaced, and import the operator's domain."""
+        if not self._sources:
+            return
+        for node in list(every_node(model.graph)):
+            if standard(node) == "DequantizeLinear" and not node.outputs[0].uses() and node.graph is not None:
+                node.graph.remove(node, safe=True)
+        for value in self._sources:
+            if not value.uses() and not value.is_graph_output() and value.name is not None:
+                model.graph.initializers.pop(value.name, None)
+        model.graph.opset_imports.setdefault(DOMAIN, 1)
+
+    def _product(
+        self, node: ir.Node, weights: _Weights, half: Callable[[Any], Any], factor: float, suffix: str
+    ) -> ir.Node:
+        """Return the product of 4 bits of each weight."""
+        inner, columns = weights.sizes
+        block, dtype, blocks = weights.block, weights.value.dtype, len(weights.scales)
+        tensor = weights.value.const_value
+        assert dtype is not None
+        assert tensor is not None
+
+        def packed() -> _Array:
+            numbers = half(tensor.numpy().astype(np.int16) + _OFFSETS[dtype]).astype(np.uint8)
+            padded = np.zeros((columns, blocks * block), np.uint8)
+            padded[:, :inner] = numbers.T
+            return _pairs(padded).reshape(columns, blocks, block // 2)
+
+        weight, scale = weights.sources[:2]
+        scales = (weights.scales * np.float32(factor)).T.astype(np.float32)
+        inputs = [
+            node.inputs[0],
+            self._once(weight, f"_packed{suffix}", packed, DataType.UINT8, (columns, blocks, block // 2)),
+            self._once(scale, f"_packed{suffix}", scales.ravel, DataType.FLOAT, (scales.size,)),
+        ]
+        zeros = half(weights.zeros.T).astype(np.uint8)
+        if np.any(zeros != _MIDDLE):
+            pairs = _pairs(np.pad(zeros, ((0, 0), (0, blocks % 2)))).ravel()
+            inputs.append(
+                self._once(weights.sources[-1], f"_zeros{suffix}", lambda: pairs, DataType.UINT8, pairs.shape)
+            )
+        attributes = {"K": inner, "N": columns, "bits": _BITS, "block_size": block, "accuracy_level": _FLOAT32}
+        return ir.node(_OPERATOR, inputs, attributes, domain=DOMAIN, outputs=[like(node.outputs[0], DataType.FLOAT)])
+
+    def _once(
+        self, source: ir.Value, suffix: str, compute: Callable[[], _Array], dtype: DataType, shape: Sequence[int]
+    ) -> ir.Value:
+        """Return the initializer that is made of another one, the same each time."""
+        known = self._packed.get((source, suffix))
+        if known is not None:
+            return known
+        graph = source.graph
+        assert isinstance(graph, ir.Graph)
+        size = ir.Shape(shape)
+        tensor = ir.LazyTensor(lambda: ir.Tensor(np.ascontiguousarray(compute())), dtype=dtype, shape=size)
+        name = free_name(f"{source.name}{suffix}", graph.initializers, first=2)
+        value = ir.Value(name=name, shape=size, type=ir.TensorType(dtype), const_value=tensor)
+        graph.register_initializer(value)
+        self._packed[source, suffix] = value
+        return value
 
 
 def _pairs(numbers: _Array) -> _Array:
@@ -201,11 +224,23 @@ def _pairs(numbers: _Array) -> _Array:
     return pairs
 
 
-def _added(node: ir.Node, left: ir.Value, right: ir.Value) -> ir.Value:
-    return _put(node, ir.node("Add", [left, right], outputs=[like(node.outputs[0], DataType.FLOAT)]))
+def _added(node: ir.Node, operands: Sequence[ir.Value | None]) -> ir.Node:
+    return ir.node("Add", operands, outputs=[like(node.outputs[0], DataType.FLOAT)])
 
 
 def _put(node: ir.Node, made: ir.Node) -> ir.Value:
     made.metadata_props.update(node.metadata_props)
     node.prepend(made)
     return made.outputs[0]
+
+
+def _become(node: ir.Node, made: ir.Node) -> None:
+    """Give a node the operator, the operands and the attributes of another one."""
+    node.op_type, node.domain = made.op_type, made.domain
+    inputs = list(made.inputs)
+    made.resize_inputs(0)
+    node.resize_inputs(len(inputs))
+    for index, value in enumerate(inputs):
+        node.replace_input_with(index, value)
+    node.attributes.clear()
+    node.attributes.update(made.attributes)

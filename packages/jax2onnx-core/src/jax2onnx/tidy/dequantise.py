@@ -17,6 +17,7 @@ from jax2onnx.tidy.affine import Affine, grow
 from jax2onnx.tidy.biases import split_sizes
 from jax2onnx.tidy.initializers import ORIGIN
 from jax2onnx.tidy.match_nodes import drop, is_used_once, same_shape, sizes_of, sole_producer, tensor_at
+from jax2onnx.tidy.operators import BROADCASTING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -95,7 +96,7 @@ def _name(cast: ir.Node, home: Home) -> None:
             continue
         if form.source.dtype is not None and form.source.dtype.bitwidth < 8 and opset < _BLOCKS:
             continue
-        _emit(form, scales, home, cast, opset)
+        _emit(form, scales, home, opset)
         return
 
 
@@ -103,7 +104,17 @@ def _is_worth(form: Affine) -> bool:
     """Return whether a value is weights: a scale makes it so, or that it is a matrix of some size."""
     if not form.sizes or math.prod(form.sizes) == 0 or form.value.is_graph_output():
         return False
-    return form.scale is not None or (len(form.source.shape or ()) > 1 and math.prod(form.sizes) >= _SOME)
+    if form.scale is not None:
+        return True
+    return len(form.source.shape or ()) > 1 and math.prod(form.sizes) >= _SOME and not _is_spread(form)
+
+
+def _is_spread(form: Affine) -> bool:
+    """Return whether another operand has more elements than a value, as the weights have of which it is zero points."""
+    return any(
+        node.op_type in BROADCASTING and math.prod(sizes_of(node.outputs[0].shape) or (0,)) != math.prod(form.sizes)
+        for node, _ in form.value.uses()
+    )
 
 
 def _is_arrangeable(form: Affine) -> bool:
@@ -111,10 +122,11 @@ def _is_arrangeable(form: Affine) -> bool:
     return form.is_source or len(form.source.uses()) == 1
 
 
-def _emit(form: Affine, scales: _Scales, home: Home, cast: ir.Node, opset: int) -> None:
+def _emit(form: Affine, scales: _Scales, home: Home, opset: int) -> None:
     value, source = form.value, form.source
     assert value.dtype is not None
-    assert source.dtype is not None
+    dtype = source.dtype
+    assert dtype is not None
     if not form.is_source:
         source = home.derive(source, form.arranged, form.sizes)
     wide = ir.DataType.FLOAT16 if value.dtype == ir.DataType.FLOAT16 and opset >= _HALF else ir.DataType.FLOAT
@@ -124,7 +136,7 @@ def _emit(form: Affine, scales: _Scales, home: Home, cast: ir.Node, opset: int) 
     if form.scale_name is not None:
         inputs[1].meta[ORIGIN] = form.scale_name
     if form.zero is not None:
-        zero = np.asarray(scales.pick(form.zero)).astype(source.dtype.numpy())
+        zero = np.asarray(scales.pick(form.zero)).astype(dtype.numpy())
         inputs.append(home.constant(zero, _name_of(form, "zero_point")))
     attributes: dict[str, Any] = {} if scales.axis is None else {"axis": scales.axis}
     if scales.block:
@@ -169,7 +181,7 @@ def _scales(form: Affine) -> _Scales | None:
 
 def _run(array: _Array, axis: int) -> int:
     """Return how many numbers in a row along an axis are equal everywhere: a divisor of the size."""
-    size = array.shape[axis]
+    size: int = array.shape[axis]
     if size <= 1 or array.strides[axis] == 0:
         return size
     changes = np.moveaxis(array, axis, 0)
@@ -249,6 +261,6 @@ def _multiply(weights: ir.Node, factors: _Array, home: Home) -> bool:
         return False
     name = weights.inputs[1].name or "scale"
     weights.replace_input_with(1, home.constant(new if varying or old.ndim else new.reshape(()), name))
-    if varying:
+    if axis is not None:
         weights.attributes["axis"] = ir.AttrInt64("axis", axis)
     return True
