@@ -243,6 +243,14 @@ def configurations(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def opsets(session: nox.Session) -> None:
+    """Export the examples at opsets from 13 to the newest, compare, write a table (an hour); some: `-- --every 10`."""
+    _install(session)
+    env = {**STRICT, "JAX_PLATFORMS": "cpu"}
+    session.run("python", "scripts/opsets.py", *(session.posargs or ["--write"]), env=env)
+
+
+@nox.session(python=NEWEST)
 def bench(session: nox.Session) -> None:
     """Measure against JAX and jax2onnx 0.17.1, write docs/benchmarks.md (half an hour); a part: `-- --models mlp`."""
     _install(session, *GROUPS["bench"])

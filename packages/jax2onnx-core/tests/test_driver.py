@@ -144,7 +144,7 @@ def test_a_primitive_that_needs_a_newer_opset() -> None:
         lowered(negative, VECTOR, lowerings=lowerings)
     assert f"{__file__}:{negative.__code__.co_firstlineno + 1} (negative)" in str(raised.value)
     assert "pass opset=22 or a newer one" in str(raised.value)
-    assert emitted(lowered(negative, VECTOR, lowerings=lowerings, opset=22)) == ["Neg"]
+    assert emitted(lowered(negative, VECTOR, lowerings=lowerings, asked=22)) == ["Neg"]
 
 
 def test_a_primitive_without_a_rule_says_which_plugins_are_not_in_use() -> None:

@@ -127,9 +127,9 @@ def test_shapes_that_differ_without_symbols_name_the_inputs_and_shapes_that_fit(
     to_onnx(jnp.add, ["float32[4]", (4,)])
 
 
-@pytest.mark.parametrize("opset", [17, 1000])
+@pytest.mark.parametrize("opset", [12, 1000])
 def test_an_opset_out_of_range(opset):
-    with pytest.raises(errors.OpsetError, match="pass an int from 18"):
+    with pytest.raises(errors.OpsetError, match="pass an int from 13"):
         to_onnx(jnp.tanh, [(3,)], opset=opset)
 
 

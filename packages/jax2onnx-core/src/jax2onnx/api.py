@@ -33,6 +33,9 @@ from jax2onnx.fusion.records import MadeConstant
 from jax2onnx.fusion.report import report
 from jax2onnx.legalise.half_storage import computes_in, store_in_half
 from jax2onnx.legalise.legalise import legalise, missing_kernels
+from jax2onnx.legalise.opsets.dtypes import require_dtypes, specified
+from jax2onnx.legalise.opsets.history import OLDEST_OPSET
+from jax2onnx.legalise.opsets.restate import restate
 from jax2onnx.lowering.domains import known_to_onnx
 from jax2onnx.lowering.driver import Driver
 from jax2onnx.lowering.model_io import Border
@@ -70,6 +73,7 @@ from jax2onnx.program.prepare import FindFunctions, Preparer
 from jax2onnx.program.program import Program
 from jax2onnx.program.shapes import is_static
 from jax2onnx.program.text import describe
+from jax2onnx.tidy.idle_nodes import remove_unused
 from jax2onnx.tidy.subgraphs import stored_bytes
 from jax2onnx.tidy.tidy import tidy
 
@@ -554,7 +558,7 @@ class _Export:
 
         lowerings = registry.lowerings.with_user(options.lowerings) if options.lowerings else registry.lowerings
         driver = Driver(
-            opset=self._opset,
+            asked=self._opset,
             domains=options.domains or {},
             target=target,
             guards=(target is not None and target.guards) if options.guards is None else options.guards,
@@ -580,8 +584,7 @@ class _Export:
         yield "tidied", self.model
 
         with unchecked():
-            if target is not None:
-                legalise(self.model, target, round_activations=options.round_activations)
+            _legalise(self.model, target, self._opset, round_activations=options.round_activations)
             if options.precision is not None:
                 store_in_half(self.model, ir.DataType[options.precision.upper()])
         unique_names(self.model)
@@ -653,6 +656,18 @@ def _lowered(driver: Driver, program: Program, operands: Sequence[ir.Value]) -> 
         raise ConversionError.together([*driver.unsupported, *without]) from error.__cause__
 
 
+def _legalise(model: ir.Model, target: Target | None, opset: int, *, round_activations: bool) -> None:
+    """Make every node one of the opset that is asked for, with a kernel of the target."""
+    if opset < MIN_OPSET:
+        restate(model, MIN_OPSET, opset)
+        legalise(model, target or specified(opset), round_activations=round_activations)
+        restate(model, MIN_OPSET, opset)  # what legalising put in
+        remove_unused(model)
+        require_dtypes(model, opset)
+    elif target is not None:
+        legalise(model, target, round_activations=round_activations)
+
+
 def _assemble(border: Border, driver: Driver, options: Options, name: str) -> ir.Model:
     """Return the model of the nodes that were emitted, between its inputs and outputs."""
     root, functions = driver.op.scope, driver.outliner.functions
@@ -667,7 +682,7 @@ def _assemble(border: Border, driver: Driver, options: Options, name: str) -> ir
     )
     return ir.Model(
         graph,
-        ir_version=_ir_version(driver.op.domains),
+        ir_version=_ir_version(driver.op.domains, functions=bool(functions)),
         producer_name=options.producer or "jax2onnx",
         producer_version="" if options.producer else _version(),
         model_version=int(options.model_version),
@@ -677,11 +692,16 @@ def _assemble(border: Border, driver: Driver, options: Options, name: str) -> ir
     )
 
 
-def _ir_version(domains: Domains) -> int:
-    """Return the oldest version of the format that has the versions of ONNX's own domains."""
+def _ir_version(domains: Domains, *, functions: bool) -> int:
+    """Return the oldest version of the format that has the versions of ONNX's own domains, and functions."""
     known = known_to_onnx()
-    used = [onnx.helper.make_opsetid(*item) for item in domains.imports.items() if item[0] in known]
-    return onnx.helper.find_min_ir_version_for(used)
+    imports = {**domains.imports, "": domains.opset}
+    used = [onnx.helper.make_opsetid(*item) for item in imports.items() if item[0] in known]
+    return max(onnx.helper.find_min_ir_version_for(used), _FUNCTIONS if functions else 0)
+
+
+_FUNCTIONS = 8
+"""The version of the format that brought functions."""
 
 
 @functools.cache
@@ -716,10 +736,10 @@ def _refuse_unused(rules: Collection[str], registry: Registry, used: Collection[
 
 def _check_opset(opset: int) -> None:
     newest = onnx.defs.onnx_opset_version()
-    if not MIN_OPSET <= opset <= newest:
+    if not OLDEST_OPSET <= opset <= newest:
         raise OpsetError(
             f"opset: {opset!r} is not supported",
-            remedy=f"pass an int from {MIN_OPSET} to {newest} (the newest of the installed onnx)",
+            remedy=f"pass an int from {OLDEST_OPSET} to {newest} (the newest of the installed onnx)",
         )
 
 

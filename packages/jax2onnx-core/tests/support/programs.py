@@ -70,7 +70,7 @@ def preparer(find_functions: FindFunctions | None = None) -> Preparer:
 
 def driver(find_functions: FindFunctions | None = None, **options: Any) -> Driver:
     """Return a driver that has emitted nothing yet."""
-    given = {"opset": 21, "target": None, "lowerings": REGISTRY.lowerings, "preparer": preparer(find_functions)}
+    given = {"asked": 21, "target": None, "lowerings": REGISTRY.lowerings, "preparer": preparer(find_functions)}
     return Driver(**{**given, **options})
 
 

@@ -55,7 +55,7 @@ def convert(ctx: LoweringContext, x: ir.Value, old: Any, new: Any) -> ir.Value:
     if old == new:
         return x
     if ctx.opset < 19 and (is_float8(old) or is_float8(new)):
-        msg = f"{old} to {new}: ONNX has float8 since opset 19; opset={ctx.opset} was asked for"
+        msg = f"{old} to {new}: ONNX has float8 since opset 19; an older one was asked for"
         raise OpsetError(msg, where=ctx.where, remedy="pass opset=19 or a newer one")
     if is_float8(old):
         # onnxruntime decodes a float8 infinity as the largest number, and takes -0 for true.

@@ -57,6 +57,7 @@ from jax2onnx.fusion.records import Found, NearMiss, Record
 from jax2onnx.fusion.reference import NoTrace, describe_error, trace_pattern
 from jax2onnx.fusion.repeats import Call, Place
 from jax2onnx.plugin.fusions import Candidate
+from jax2onnx.plugin.lowerings import MIN_OPSET
 from jax2onnx.program.graph import Graph, live
 from jax2onnx.program.program import Eqn, Fused, Program
 
@@ -95,7 +96,7 @@ def fuse(
     """
     program = live(program)
     tried = [f for f in fusions if f.name not in exclude]
-    able = [f for f in tried if min(f.emit) <= opset]
+    able = [f for f in tried if min(f.emit) <= max(opset, MIN_OPSET)]
     fuser = _Fuser(program, able, facts)
     found = fuser.run()
     if explain is not None:
@@ -119,7 +120,7 @@ def _newer_functions(
     for anchor, eqn in sorted(found.items()):
         assert eqn.fused is not None
         needed = min(eqn.fused.fusion.emit)
-        if needed > opset:
+        if needed > max(opset, MIN_OPSET):
             yield NearMiss(
                 name=eqn.primitive,
                 kwargs=eqn.fused.kwargs,

@@ -14,7 +14,7 @@ from jax2onnx.legalise.schema import dtypes_of, schema
 if TYPE_CHECKING:
     from jax2onnx.legalise.schema import Call, Dtypes, Schema
 
-__all__ = ["body"]
+__all__ = ["body", "expansion"]
 
 _DOMAIN = "body"
 """The domain of the function in the model from which its nodes are read."""
@@ -28,30 +28,39 @@ def body(call: Call) -> list[Call] | None:
     """
     if not call.schema.has_body:
         return None
+    return _body(call.schema, call.inputs, _serialized(call))
+
+
+def expansion(node: ir.Node, opset: int) -> tuple[ir.Graph, int] | None:
+    """Return the function body of a node's operator as a graph, and the opset of its nodes; None if it has no body.
+
+    The inputs of the graph are those that the node has, the outputs likewise.
+    """
+    found = schema(node.domain, node.op_type, opset)
+    if found is None or not found.has_body:
+        return None
+    inputs = dtypes_of(node.inputs)
+    call = found.call(inputs, dtypes_of(node.outputs), node.attributes.values())
+    graph = _graph(found, inputs, _serialized(call))
+    return None if graph is None else (graph, graph.opset_imports.get("", opset))
+
+
+def _serialized(call: Call) -> bytes:
+    """Return a call as a node, in bytes."""
     node = onnx.NodeProto(op_type=call.schema.name, domain=call.schema.domain)
     for index, dtype in enumerate(call.inputs):
         node.input.append("" if dtype is None else f"i{index}")
     for index in range(len(call.outputs)):
         node.output.append(f"o{index}")
     node.attribute.extend(map(ir.serde.serialize_attribute, call.attributes))
-    return _body(call.schema, call.inputs, node.SerializeToString(deterministic=True))
+    written: bytes = node.SerializeToString(deterministic=True)
+    return written
 
 
 @functools.lru_cache(maxsize=1024)
 def _body(found: Schema, dtypes: Dtypes, serialized: bytes) -> list[Call] | None:
-    original = defs.get_schema(found.name, found.opset, found.domain)
-    function = _function(original, dtypes, serialized)
-    if function is None:
-        return None
-    if not function.opset_import:
-        function.opset_import.add(domain=found.domain, version=found.opset)
-    node = onnx.NodeProto.FromString(serialized)
-    _add_defaults(node, function, original)
-    try:
-        inlined = _inline(node, function, dtypes)
-        typed = onnx.shape_inference.infer_shapes(inlined)
-        graph = ir.from_proto(typed).graph
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+    graph = _graph(found, dtypes, serialized)
+    if graph is None:
         return None
     calls: list[Call] = []
     for inner in graph:
@@ -63,6 +72,23 @@ def _body(found: Schema, dtypes: Dtypes, serialized: bytes) -> list[Call] | None
         outputs = dtypes_of(inner.outputs)
         calls.append(known.call(inputs, outputs, inner.attributes.values()))
     return calls
+
+
+def _graph(found: Schema, dtypes: Dtypes, serialized: bytes) -> ir.Graph | None:
+    original = defs.get_schema(found.name, found.opset, found.domain)
+    function = _function(original, dtypes, serialized)
+    if function is None:
+        return None
+    if not function.opset_import:
+        function.opset_import.add(domain=found.domain, version=found.opset)
+    node = onnx.NodeProto.FromString(serialized)
+    _add_defaults(node, function, original)
+    try:
+        inlined = _inline(node, function, dtypes)
+        typed = onnx.shape_inference.infer_shapes(inlined)
+        return ir.from_proto(typed).graph
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        return None
 
 
 def _function(original: Any, dtypes: Dtypes, node: bytes) -> onnx.FunctionProto | None:

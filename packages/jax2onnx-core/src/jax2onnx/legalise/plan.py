@@ -25,6 +25,8 @@ __all__ = ["Plan", "Planner"]
 
 _FREE = frozenset({"Constant", "If", "Loop", "Scan"})
 """Operators that every runtime has in every dtype it has at all."""
+_RECENT = 18
+"""An opset from which on operators take nearly all dtypes; an error for an older one names the opset that has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,19 +145,35 @@ class Planner:
     def _no_kernel(self, node: ir.Node, call: Call) -> NoKernelError:
         dtypes = call.bound.values()
         names = dict.fromkeys(dtype.name.lower() for dtype in dtypes)
-        remedy = "use another dtype there (x.astype(...)), or target='onnx' for a runtime that has the kernel"
+        newer = self._newer_opset(call)
+        remedy = "use another dtype there (x.astype(...))"
+        if newer is not None:
+            remedy += f", or pass opset={newer} or a newer one"
+        elif self._target.name != "onnx":
+            remedy += ", or target='onnx' for a runtime that has the kernel"
         if DataType.DOUBLE in dtypes:
             remedy = (
                 "compute it in float32, with x.astype('float32') or without jax_enable_x64 (float64 is never narrowed "
                 "silently), or use target='onnx' for a runtime that has the kernel"
             )
+        what = "kernel for" if self._target.name != "onnx" else "operator"
         return NoKernelError(
-            f"{self._target.runtime} has no kernel for {call.schema.name} (opset {call.schema.opset}) "
+            f"{self._target.runtime} has no {what} {call.schema.name} (opset {call.schema.opset}) "
             f"in {', '.join(names)}, and no other dtype keeps its values",
             where=node.metadata_props.get("jax2onnx.source"),
             plugin=node.metadata_props.get("jax2onnx.plugin"),
             remedy=remedy,
         )
+
+    def _newer_opset(self, call: Call) -> int | None:
+        """Return the next opset at which the target runs a call; None if there is none, or if the call's is recent."""
+        if call.schema.opset >= _RECENT:
+            return None
+        for opset in range(call.schema.opset + 1, _RECENT + 1):
+            newer = schema(call.schema.domain, call.schema.name, opset)
+            if newer is not None and self._target.runs(newer.call(call.inputs, call.outputs, call.attributes)):
+                return opset
+        return None
 
 
 def _count_carriers(combination: Sequence[Carrier | None]) -> int:

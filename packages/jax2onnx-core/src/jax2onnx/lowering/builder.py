@@ -102,6 +102,7 @@ class Ops(Operators):
         scopes: the graphs under construction, each within the one before; nodes are appended to the last one.
         metadata: what new nodes get as metadata.
         domains: the domains of the model.
+        whole: whether it emits a whole function, which could be emitted as the primitives that it stands for, too.
     """
 
     def __init__(
@@ -110,20 +111,23 @@ class Ops(Operators):
         scopes: list[Scope],
         metadata: Mapping[str, str],
         domains: Domains | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
         self.opset = opset
         self.domains = Domains(opset) if domains is None else domains
         self._scopes = scopes
         self._metadata = metadata
+        self._whole = whole
 
     @property
     def scope(self) -> Scope:
         """The graph under construction, the innermost one."""
         return self._scopes[-1]
 
-    def tagged(self, metadata: Mapping[str, str]) -> Ops:
+    def tagged(self, metadata: Mapping[str, str], *, whole: bool = False) -> Ops:
         """Return a builder of the same graphs whose nodes carry ``metadata``."""
-        return Ops(self.opset, self._scopes, metadata, self.domains)
+        return Ops(self.opset, self._scopes, metadata, self.domains, whole=whole)
 
     @contextmanager
     def within(self, scope: Scope) -> Iterator[None]:
@@ -174,6 +178,8 @@ class Ops(Operators):
         domain = normal(domain)
         if domain:
             self.domains.add(domain, op_type)
+        else:
+            self.domains.require(op_type, whole=self._whole)
         schema = signature(op_type, domain, self.domains.version(domain))
         bound = dict(schema.fixed)
         values = self._values(schema, inputs, bound)

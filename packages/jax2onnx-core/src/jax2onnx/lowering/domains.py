@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from jax2onnx.errors import ConversionError, InvalidModelError, OpsetError
+from jax2onnx.legalise.opsets.history import first_opset
+from jax2onnx.legalise.opsets.restate import can_say
+from jax2onnx.legalise.opsets.site import too_old
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,11 +34,13 @@ class Domains:
         asked: the domains that the user names, with their versions.
         operators: the operators of other domains than ONNX's own, as domain and name.
         functions: the functions of the model likewise.
+        opset: the opset that the user asks for; nodes are emitted as a newer one has them if it is very old.
     """
 
-    def __init__(self, opset: int, asked: Mapping[str, int] | None = None) -> None:
+    def __init__(self, opset: int, versions: Mapping[str, int] | None = None, *, asked: int | None = None) -> None:
+        self.opset = opset if asked is None else asked
         self.imports = {"": opset}
-        self.asked = {normal(domain): version for domain, version in (asked or {}).items()}
+        self.asked = {normal(domain): version for domain, version in (versions or {}).items()}
         self.operators: set[tuple[str, str]] = set()
         self.functions: set[tuple[str, str]] = set()
 
@@ -52,8 +57,24 @@ class Domains:
     def version(self, domain: str) -> int:
         """Return the version of a domain that the model imports."""
         if domain not in self.imports:
-            self.imports[domain] = self.asked.get(domain) or _default(domain, self.imports[""])
+            self.imports[domain] = self.asked.get(domain) or _default(domain, self.opset)
         return self.imports[domain]
+
+    def require(self, op_type: str, *, whole: bool) -> None:
+        """Require that nodes of an operator of ONNX's own domain can be written for the opset that is asked for.
+
+        Args:
+            op_type: the operator.
+            whole: whether the operator stands for a whole function, which is better said as primitives than as a body.
+
+        Raises:
+            OpsetError: they cannot be.
+        """
+        written = self.imports[""]
+        if self.opset >= written or first_opset(op_type) is None:
+            return
+        if not can_say(op_type, written, self.opset, bodies=not whole):
+            raise too_old(op_type, self.opset)
 
     def use(self, domain: str, version: int) -> None:
         """Import a version of a domain.
@@ -62,14 +83,15 @@ class Domains:
             OpsetError: the model imports another version of it.
         """
         domain = normal(domain)
-        present = self.asked.get(domain, self.imports.setdefault(domain, version))
+        present = self.asked.get(domain, self.imports.setdefault(domain, version)) if domain else self.opset
         if present != version:
             name = domain or _ONNX
             remedy = "a model has one version of a domain: ask for the same one everywhere"
             if not domain:
                 remedy = f"pass opset={version}, or leave version out"
             raise OpsetError(f"version {version} of the domain {name} is asked for beside {present}", remedy=remedy)
-        self.imports[domain] = version
+        if domain:
+            self.imports[domain] = version
 
 
 def normal(domain: str) -> str:

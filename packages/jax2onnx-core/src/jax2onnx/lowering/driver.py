@@ -32,6 +32,7 @@ from jax2onnx.output.sources import NAMESPACE, SOURCE
 from jax2onnx.plugin.context import LoweringContext, Reshaped, ir_dtype, stamp
 from jax2onnx.plugin.fusions import Decline
 from jax2onnx.plugin.loader import blame, is_strict
+from jax2onnx.plugin.lowerings import MIN_OPSET
 from jax2onnx.program.program import Atom, Const, Eqn, Fused, Program, Var
 from jax2onnx.program.represent import form, on_pairs
 from jax2onnx.program.shapes import is_static
@@ -71,7 +72,7 @@ class Driver:
     """Emits one model: calls the rule of each equation, and checks what it returns.
 
     Attributes:
-        opset: the opset to emit.
+        asked: the opset that is asked for.
         domains: the domains that the user names, with their versions.
         target: the runtime the model is for; None for plain ONNX.
         guards: whether rules keep NaN, infinities and empty arrays where a kernel loses them.
@@ -85,12 +86,13 @@ class Driver:
         primitives: the primitives that a rule was looked for.
         unsupported: what could not be converted so far.
         reshaped: reshaped value -> the value before, and its shape.
+        opset: the opset that is emitted.
         op: the node builder.
         outliner: defines the model's functions.
         _running: how many programs are being emitted, one inside the other.
     """
 
-    opset: int
+    asked: int
     target: Target | None
     lowerings: Lowerings
     preparer: Preparer
@@ -105,11 +107,13 @@ class Driver:
     unsupported: list[ConversionError] = field(init=False, default_factory=list)
     reshaped: dict[ir.Value, Reshaped] = field(init=False, default_factory=dict)
     _running: int = field(init=False, default=0)
+    opset: int = field(init=False)
     op: Ops = field(init=False)
     outliner: Outliner = field(init=False)
 
     def __post_init__(self) -> None:
-        self.op = Ops(self.opset, [Scope()], {}, Domains(self.opset, self.domains))
+        self.opset = max(self.asked, MIN_OPSET)
+        self.op = Ops(self.opset, [Scope()], {}, Domains(self.opset, self.domains, asked=self.asked))
         self.outliner = Outliner(self.opset, self.run)
 
     def run(
@@ -268,7 +272,7 @@ class Driver:
         )
 
     def _context(self, eqn: Eqn, plugin: str, *, derived: bool) -> LoweringContext:
-        op = self.op.tagged(_metadata(eqn, plugin))
+        op = self.op.tagged(_metadata(eqn, plugin), whole=eqn.fused is not None)
         return LoweringContext(self, eqn, op, derived=derived)
 
     def _fused(
@@ -289,8 +293,11 @@ class Driver:
         except _WrongResultError as error:
             self._do_without(self._blamed(error, eqn, fusion.plugin))
         except (InvalidModelError, OpsetError) as error:
-            self._locate(error, eqn, fusion.plugin)
-            self._do_without(error)
+            if self.asked < self.opset and isinstance(error, OpsetError):
+                self._note_declined(fused, error.what, derived=derived)
+            else:
+                self._locate(error, eqn, fusion.plugin)
+                self._do_without(error)
         except _UNSUPPORTED as error:
             self._locate(error, eqn, fusion.plugin)
             return self._unsupported(error, eqn)
@@ -298,8 +305,7 @@ class Driver:
             self._locate(error, eqn, fusion.plugin)
             raise
         except Decline as reason:
-            if self.records is not None and not derived:
-                self.records.append(Declined(fused, str(reason)))
+            self._note_declined(fused, str(reason), derived=derived)
         except (MemoryError, RecursionError):
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - as for the rule of a primitive
@@ -319,6 +325,10 @@ class Driver:
         )
         given = [values[var] for var in inputs]
         return self.run(plain, given, derived=derived)
+
+    def _note_declined(self, fused: Fused, reason: str, *, derived: bool) -> None:
+        if self.records is not None and not derived:
+            self.records.append(Declined(fused, reason))
 
     def _do_without(self, error: ConversionError) -> None:
         """Warn of the rule of a whole function: the model has the function's primitives instead.
@@ -360,7 +370,7 @@ class Driver:
             return _no_complex(eqn)
         needed = self.lowerings.needed_opset(eqn.primitive)
         if needed is not None:
-            msg = f"the primitive {eqn.primitive!r} needs opset {needed} or newer; opset={self.opset} was asked for"
+            msg = f"the primitive {eqn.primitive!r} needs opset {needed} or newer; opset={self.asked} was asked for"
             return OpsetError(msg, where=eqn.where, remedy=f"pass opset={needed} or a newer one")
         undecided = _undecided(eqn.undefined)
         if undecided is not None:

@@ -34,6 +34,7 @@ class Emission(Protocol):
     """What the equations of one model share; the driver of lowering implements it."""
 
     opset: int
+    asked: int
     target: Target | None
     guards: bool
     warnings: list[str]
@@ -60,7 +61,7 @@ class LoweringContext:
 
     Attributes:
         op: the node builder: ``ctx.op.Add(x, y)``.
-        opset: the opset being emitted.
+        opset: the opset being emitted: the one that is asked for, and not less than ``MIN_OPSET``.
         target: the runtime the model is for; None for plain ONNX.
         guards: whether NaN, infinities and empty arrays are kept where a runtime's kernel of the operator loses them.
         eqn: the equation being lowered.
@@ -127,7 +128,7 @@ class LoweringContext:
         if self.target is None:
             return True
         element = ir_dtype(dtype)
-        return self.target.supports(op_type, self.opset, [element])
+        return self.target.supports(op_type, self._emission.asked, [element])
 
     def lacks(self, fact: str) -> bool:
         """Return whether the target has the fault that a plugin calls by these words, e.g. ``ReduceMax loses NaN``."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["MIN_OPSET", "Lowering", "Lowerings", "Rule", "elementwise", "named_params", "takes_context"]
 
 MIN_OPSET = 18
-"""The oldest opset that can be asked for."""
+"""The oldest opset whose operators rules emit; for an older one that is asked for, jax2onnx rewrites what they emit."""
 
 Result = Any
 """What a rule returns: one ``ir.Value`` or a sequence of them."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.tidy.initializers import Home
 
-__all__ = ["is_dead", "is_idle", "remove_dead", "skip_expands"]
+__all__ = ["is_dead", "is_idle", "remove_dead", "remove_unused", "skip_expands"]
 
 
 def remove_dead(graph: ir.Graph) -> None:
@@ -37,6 +37,15 @@ def remove_dead(graph: ir.Graph) -> None:
         elif node.attributes.data:
             for body in bodies(node):
                 remove_dead(body)
+
+
+def remove_unused(model: ir.Model) -> None:
+    """Remove the nodes of a model and of its functions whose results nothing uses, and such initializers."""
+    for graph in (model.graph, *(function.graph for function in model.functions.values())):
+        remove_dead(graph)
+    for name, value in list(model.graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
+            del model.graph.initializers[name]
 
 
 def is_dead(node: ir.Node) -> bool:
