@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from jax2onnx import errors
     from jax2onnx.api import save_onnx, show, to_onnx
     from jax2onnx.checking.check import allclose, check
+    from jax2onnx.checking.diagnose import diagnose
     from jax2onnx.frontend.own_operators import onnx_op
     from jax2onnx.plugin.functions import onnx_function
     from jax2onnx.plugin.hookspecs import hookimpl
@@ -22,6 +23,7 @@ __all__ = [
     "__version__",
     "allclose",
     "check",
+    "diagnose",
     "errors",
     "hookimpl",
     "onnx_function",
@@ -34,6 +36,7 @@ __all__ = [
 _HOMES = {
     "allclose": "jax2onnx.checking.check",
     "check": "jax2onnx.checking.check",
+    "diagnose": "jax2onnx.checking.diagnose",
     "hookimpl": "jax2onnx.plugin.hookspecs",
     "onnx_function": "jax2onnx.plugin.functions",
     "onnx_op": "jax2onnx.frontend.own_operators",

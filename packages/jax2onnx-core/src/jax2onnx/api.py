@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from jax2onnx.fusion.report import FusionReport
     from jax2onnx.legalise.targets import Target
     from jax2onnx.lowering.domains import Domains
+    from jax2onnx.lowering.trail import Trail
     from jax2onnx.plugin.fusions import Fusion
     from jax2onnx.plugin.opening import Opened
     from jax2onnx.plugin.registry import Named, Registry
@@ -455,6 +456,13 @@ def at_stage(fn: Any, inputs: _Specs, stage: Stage, options: Options | None = No
     return next(result for name, result in export.stages() if name == stage)
 
 
+def followed(fn: Any, inputs: _Specs, options: Options, trail: Trail) -> Iterator[tuple[Stage, Program | ir.Model]]:
+    """Do one stage of an export after the other; ``trail`` receives what each value of the program became."""
+    export = _Export(fn, inputs, options)
+    export.trail = trail
+    yield from export.stages()
+
+
 class _Export:
     """One export.
 
@@ -467,6 +475,7 @@ class _Export:
         records: what was found, missed and made a constant; None if that was not asked for.
         notes: what flattening has to tell of the program.
         unopened: warnings of objects whose frameworks' plugins are not in use.
+        trail: receives what each value of the program became; None if that was not asked for.
     """
 
     def __init__(self, fn: Any, inputs: _Specs, options: Options) -> None:
@@ -483,6 +492,7 @@ class _Export:
         self.records: list[Record] | None = [] if options.explain else None
         self.notes: list[Note] = []
         self.unopened: list[MissingPluginWarning] = []
+        self.trail: Trail | None = None
         self._domains: frozenset[str] = frozenset()
 
     def ports(self) -> Ports:
@@ -541,6 +551,8 @@ class _Export:
         with carry, explained(self._fn, opened, parsed):
             traced = trace(opened, parsed, facts)
         self.notes += traced.notes
+        if self.trail is not None:
+            self.trail.params, self.trail.updated = traced.params, traced.updated
         if self.records is not None:
             arrays = {**opened.params, **opened.state}
             self.records += [MadeConstant.of(name, arrays[name], where) for name, where in traced.constants.items()]
@@ -568,6 +580,7 @@ class _Export:
             problems=loaded.problems,
             provider=loaded.provider,
             records=self.records,
+            trail=self.trail,
         )
         with unchecked():
             border = Border(driver.op, parsed, traced, options)

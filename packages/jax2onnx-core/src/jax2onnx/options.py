@@ -38,6 +38,7 @@ __all__ = [
     "DEFAULT_TARGET",
     "STAGES",
     "CheckOptions",
+    "DiagnoseOptions",
     "EntriesOptions",
     "ExportOptions",
     "Images",
@@ -126,6 +127,10 @@ class CheckOptions(SharedOptions, total=False):
     seed: int
     libraries: Sequence[str | os.PathLike[str]]
     runtime: Callable[..., Any] | None
+
+
+class DiagnoseOptions(ExportOptions, CheckOptions, total=False):
+    """The keyword arguments of :func:`jax2onnx.diagnose`: those of an export and those of a comparison."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

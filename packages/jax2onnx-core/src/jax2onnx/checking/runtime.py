@@ -57,6 +57,7 @@ class Runner:
         model: a model, or the path of one (needed above 2 GiB and for external data).
         libraries: libraries of further operators.
         profile: the start of the name of the file to which times are written, if they are.
+        optimised: whether onnxruntime rewrites the graph first.
     """
 
     def __init__(
@@ -64,8 +65,12 @@ class Runner:
         model: onnx.ModelProto | str | os.PathLike[str],
         libraries: Sequence[str | os.PathLike[str]] = (),
         profile: str | os.PathLike[str] | None = None,
+        *,
+        optimised: bool = True,
     ) -> None:
         options = onnxruntime.SessionOptions()
+        if not optimised:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = os.fspath(profile)
@@ -75,8 +80,8 @@ class Runner:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # JAX needs the cores in between
         source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else os.fspath(model)
         session = onnxruntime.InferenceSession(source, options, providers=_PROVIDERS)
-        self.input_names = _names(session.get_inputs())
-        self.output_names = _names(session.get_outputs())
+        self.input_names: Sequence[str] = _names(session.get_inputs())
+        self.output_names: Sequence[str] = _names(session.get_outputs())
         self.name = runtime_name()
         self._session = session
 

@@ -8,7 +8,6 @@ import sys
 import time
 import traceback
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -24,6 +23,7 @@ from jax2onnx.cli.shared_options import (
     DEBUG,
     DESCRIPTION,
     FILE,
+    FOLDER,
     JSON,
     MODEL,
     PRECISION,
@@ -40,6 +40,7 @@ from jax2onnx.plugin.owner import require_sole_owner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from jax2onnx.checking.compare import CheckReport
     from jax2onnx.fusion.report import FusionReport
@@ -238,16 +239,34 @@ def _rules(texts: Sequence[str]) -> dict[str, Any] | None:
     metavar="[NAME=]DTYPE[DIMS]",
     text="An input as in export, where the model does not tell (a tuple, an input that it does not use)",
 )
+@click.option("--diagnose", "diagnosed", is_flag=True, help="Find the first value that differs, and whose fault it is.")
+@click.option("--reproducer", type=FOLDER, help="Folder for a script and a model that show it; with --diagnose.")
+@click.option("--target", metavar="NAME", default=DEFAULT_TARGET, help="As the model was exported; for --diagnose.")
+@click.option("--no-fusions", is_flag=True, help="The model was exported without fusions; for --diagnose.")
 @CALL
 @with_options(SHARED)
 @with_options(COMPARISON)
 @JSON
 @DEBUG
-def check(*, model: Path, source: str, inputs: tuple[str, ...], call: bool, as_json: bool, **options: Any) -> None:
+def check(
+    *,
+    model: Path,
+    source: str,
+    inputs: tuple[str, ...],
+    call: bool,
+    as_json: bool,
+    diagnosed: bool,
+    reproducer: Path | None,
+    target: str,
+    no_fusions: bool,
+    **options: Any,
+) -> int:
     """Run MODEL in onnxruntime and compare it with MODULE:OBJECT in JAX.
 
     The inputs are those of the model: by name where the callable has parameters of these names, else in order.
     """
+    if not diagnosed and any(map(_is_given, ("reproducer", "target", "no_fusions"))):
+        raise click.UsageError("--reproducer, --target and --no-fusions are of --diagnose; add --diagnose")
     comparison = {name: options.pop(name) for name in _COMPARED}
     fn = find_object(source, call=call)
     from jax2onnx.inspect.summary import summarise
@@ -259,8 +278,18 @@ def check(*, model: Path, source: str, inputs: tuple[str, ...], call: bool, as_j
         tensors = [tensor for tensor in summarise(model).inputs if tensor.name not in {*state, *params}]
         given = tuple(input_as_in_jax(tensor, options["inputs_as_nchw"]) for tensor in tensors)
     specs, _ = arrange_inputs(fn, given)
+    if diagnosed:
+        from jax2onnx.checking.diagnose import diagnose
+
+        exported = {"target": target, "fusions": not no_fusions}
+        arrays = _read_values(model, options, _with_arrays(comparison))
+        with progress(f"diagnosing {model}"), shown_warnings():
+            found = diagnose(model, fn, specs, reproducer=reproducer, **cast("Any", {**options, **exported, **arrays}))
+        say(json.dumps(asdict(found), indent=2) if as_json else str(found))
+        return int(not found.agrees)
     report = _compare(model, fn, specs, options, _with_arrays(comparison))
     say(json.dumps(asdict(report), indent=2) if as_json else str(report))
+    return 0
 
 
 def _state_inputs(model: Path) -> set[str]:
@@ -287,6 +316,14 @@ def _with_arrays(comparison: Mapping[str, Any]) -> dict[str, Any]:
 def _compare(model: Path, fn: Any, specs: Any, shared: Mapping[str, Any], comparison: Mapping[str, Any]) -> CheckReport:
     """Compare a model with JAX."""
     from jax2onnx import check as compare
+
+    options = _read_values(model, shared, comparison)
+    with progress(f"checking {model}"), shown_warnings():
+        return compare(str(model), fn, specs, **cast("CheckOptions", {**shared, **options}))
+
+
+def _read_values(model: Path, shared: Mapping[str, Any], comparison: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a comparison with the batches that the user's files hold."""
     from jax2onnx.inspect.summary import summarise
 
     options = dict(comparison)
@@ -294,8 +331,7 @@ def _compare(model: Path, fn: Any, specs: Any, shared: Mapping[str, Any], compar
         state = _state_inputs(model) if shared["state"] == "io" else set()
         inputs = [tensor for tensor in summarise(model).inputs if tensor.name not in state]
         options["values"] = [read_batch(path, given, inputs) for path, given in options["values"]]
-    with progress(f"checking {model}"), shown_warnings():
-        return compare(str(model), fn, specs, **cast("CheckOptions", {**shared, **options}))
+    return options
 
 
 @cli.command()

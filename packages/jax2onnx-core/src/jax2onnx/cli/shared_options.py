@@ -17,6 +17,7 @@ __all__ = [
     "DESCRIPTION",
     "EXISTING_FILE",
     "FILE",
+    "FOLDER",
     "JSON",
     "KEEP",
     "MODEL",
@@ -31,6 +32,7 @@ __all__ = [
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 MODEL = click.argument("model", type=EXISTING_FILE)

@@ -40,6 +40,7 @@ from jax2onnx.program.shapes import is_static
 if TYPE_CHECKING:
     from jax2onnx.fusion.records import Record
     from jax2onnx.legalise.targets import Target
+    from jax2onnx.lowering.trail import Trail
     from jax2onnx.plugin.lowerings import Lowering, Lowerings
     from jax2onnx.program.prepare import Preparer
 
@@ -82,6 +83,7 @@ class Driver:
         problems: describes the plugins that are not in use, for messages.
         provider: returns the distribution to install for a primitive; empty if none is known.
         records: receives the functions that were declined; None if nobody asked.
+        trail: receives which value of the model each value of the program became; None if nobody asked.
         warnings: messages to show the user once, at the end.
         primitives: the primitives that a rule was looked for.
         unsupported: what could not be converted so far.
@@ -102,6 +104,7 @@ class Driver:
     problems: Callable[[], str] = str
     provider: Callable[[str], str] = lambda primitive: ""  # noqa: ARG005
     records: list[Record] | None = None
+    trail: Trail | None = None
     warnings: list[str] = field(init=False, default_factory=list)
     primitives: set[str] = field(init=False, default_factory=set)
     unsupported: list[ConversionError] = field(init=False, default_factory=list)
@@ -156,12 +159,19 @@ class Driver:
         derived: bool,
     ) -> list[ir.Value]:
         env: dict[Var, ir.Value] = dict(zip(program.inputs, operands, strict=True))
+        trail = None if derived else self.trail
+        if trail is not None:
+            trail.enter(program, env)
         for eqn in program.eqns:
+            if trail is not None:
+                trail.reach(eqn)
             inputs = [self._read(env, atom) for atom in eqn.inputs]
             results = self._equation(eqn, inputs, derived=derived)
             if eqn.facts.new_sizes:
                 self._note_sizes(eqn, results)
             env.update(zip(eqn.outputs, results, strict=True))
+        if trail is not None:
+            trail.leave()
         return [self._read(env, atom) for atom in program.outputs]
 
     def _note_sizes(self, eqn: Eqn, results: Sequence[ir.Value]) -> None:

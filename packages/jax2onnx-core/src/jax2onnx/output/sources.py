@@ -15,7 +15,7 @@ from jax2onnx.tidy.subgraphs import every_node
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["NAMESPACE", "SOURCE", "write_sources"]
+__all__ = ["NAMESPACE", "SOURCE", "portable", "write_sources"]
 
 SOURCE = "jax2onnx.source"
 """The key in a node's metadata of the user's line: ``file:line (function)``."""
@@ -41,11 +41,12 @@ def write_sources(model: ir.Model, provenance: Literal["none", "relative", "full
                 told.pop(SOURCE, None)
                 told.pop(NAMESPACE, None)
             elif SOURCE in told:
-                told[SOURCE] = _portable(told[SOURCE])
+                told[SOURCE] = portable(told[SOURCE])
 
 
 @functools.lru_cache(maxsize=1024)
-def _portable(where: str) -> str:
+def portable(where: str) -> str:
+    """Return a line without the folders of this machine."""
     file, colon, line = where.rpartition(":")
     return f"{_within_its_package(file)}{colon}{line}"
 
