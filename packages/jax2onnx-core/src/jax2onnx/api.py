@@ -551,8 +551,6 @@ class _Export:
         with carry, explained(self._fn, opened, parsed):
             traced = trace(opened, parsed, facts)
         self.notes += traced.notes
-        if self.trail is not None:
-            self.trail.params, self.trail.updated = traced.params, traced.updated
         if self.records is not None:
             arrays = {**opened.params, **opened.state}
             self.records += [MadeConstant.of(name, arrays[name], where) for name, where in traced.constants.items()]
@@ -566,6 +564,8 @@ class _Export:
             program = preparer.prepare(traced.program)
             if options.precision is not None:
                 program, traced = self._halved(program, traced, facts, target)
+        if self.trail is not None:
+            self.trail.params, self.trail.updated = traced.params, traced.updated
         yield "fused", program
 
         lowerings = registry.lowerings.with_user(options.lowerings) if options.lowerings else registry.lowerings

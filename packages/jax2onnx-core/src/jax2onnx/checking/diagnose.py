@@ -179,6 +179,7 @@ class _Request:
             evidence=finding.evidence,
             proven=found.proven,
             reproducer=written,
+            unknown=found.unknown,
         )
 
 

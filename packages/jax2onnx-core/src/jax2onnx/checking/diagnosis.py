@@ -49,6 +49,7 @@ class Diagnosis:
         evidence: which ways to compute the value agree with JAX.
         proven: whether the outputs agree once JAX's value is in the place of this one.
         reproducer: the script that was written.
+        unknown: equations of which JAX computes no value alone, and why; the model's values are taken there.
         report: what was compared, if the outputs agree.
     """
 
@@ -68,6 +69,7 @@ class Diagnosis:
     evidence: tuple[str, ...] = ()
     proven: bool = False
     reproducer: str = ""
+    unknown: tuple[str, ...] = ()
     report: CheckReport | None = None
 
     @property
@@ -92,6 +94,7 @@ class Diagnosis:
         lines += [f"  - {line}" for line in self.evidence]
         if self.proven:
             lines.append("  - with JAX's value in the place of this one, the outputs agree")
+        lines += [f"  - not compared: {line}" for line in self.unknown]
         if self.batch:
             lines.append(f"  on {self.batch}")
         if self.reproducer:

@@ -190,7 +190,10 @@ class Evaluator:
         if origin is None:
             raise NoValueError(f"{eqn.primitive} is no equation of JAX")
         avals = [variable.aval for variable in origin.invars]
-        bound = SimpleNamespace(primitive=origin.primitive, params=_substituted(eqn.params, self.sizes), ctx=origin.ctx)
+        params = _substituted(eqn.params, self.sizes)
+        bound = SimpleNamespace(
+            primitive=origin.primitive, params=params, ctx=origin.ctx, source_info=origin.source_info
+        )
         try:
             with unchecked():
                 arrays = [from_form(jnp.asarray(array), aval) for array, aval in zip(operands, avals, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,11 +37,13 @@ class Result:
         suspect: the first value that differs; None if no value alone is at fault.
         finding: who is at fault.
         proven: whether the outputs agree once JAX's value is in the place of this one.
+        unknown: equations of which JAX computes no value here, and why.
     """
 
     suspect: Suspect | None
     finding: Finding
     proven: bool = False
+    unknown: tuple[str, ...] = ()
 
 
 class Search:
@@ -70,7 +72,10 @@ class Search:
         )
 
     def result(self) -> Result:
-        """Return the suspect, what is at fault, and whether that is proven."""
+        """Return what is at fault."""
+        return replace(self._result(), unknown=tuple(dict.fromkeys(self._walk.unknown)))
+
+    def _result(self) -> Result:
         assert self._links.trail.root is not None
         scope = at_start(self._links.trail.root, operands(self._links, self._batch))
         try:
@@ -129,7 +134,7 @@ class Search:
 
     def _without_suspect(self, scope: Scope) -> Result:
         """Return what is at fault where no value alone is."""
-        if not self._program_agrees(scope):
+        if not self._walk.unknown and not self._program_agrees(scope):
             return Result(suspect=None, finding=Finding("program", certain=True, node=None, evidence=()), proven=False)
         feeds = self._comparison.reference.feeds(self._batch.arrays, self._comparison.runner.input_names)
         try:
