@@ -15,6 +15,7 @@ import click
 from jax2onnx.cli.arguments import arrange_inputs, find_object, input_as_in_jax, require_no_input, require_no_module
 from jax2onnx.cli.comparing import diff, print_costs, profile
 from jax2onnx.cli.examples import examples
+from jax2onnx.cli.extensible import Extensible
 from jax2onnx.cli.new_plugin import new_plugin
 from jax2onnx.cli.plugins import list_plugins
 from jax2onnx.cli.shared_options import (
@@ -83,7 +84,7 @@ def _error_report(error: Exception) -> dict[str, Any]:
     return {"error": report}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(cls=Extensible, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="jax2onnx-core", prog_name="jax2onnx", message="%(prog)s %(version)s")
 @DEBUG
 def cli() -> None:

@@ -1,0 +1,26 @@
+"""The hooks of jax2onnx-ortgenai."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jax2onnx.plugin import hookimpl
+
+if TYPE_CHECKING:
+    from jax2onnx.plugin import BoundExamples, BoundFusions
+
+
+@hookimpl
+def jax2onnx_register_fusions(registry: BoundFusions) -> None:
+    """Register what is written behind all that a cache holds."""
+    from jax2onnx_ortgenai import caches
+
+    registry.add(*caches.FUSIONS)
+
+
+@hookimpl
+def jax2onnx_register_examples(registry: BoundExamples) -> None:
+    """Register a step of a decoder whose cache grows."""
+    from jax2onnx_ortgenai import examples
+
+    registry.add(*examples.ALL)

@@ -1,0 +1,121 @@
+"""Save: write a decoder as a folder that onnxruntime-genai, and ``jax2onnx generate``, make tokens with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jax2onnx import save_onnx
+from jax2onnx.errors import InputSpecError
+from jax2onnx_ortgenai.calling import Form, Layout
+from jax2onnx_ortgenai.config import Tokens, genai_config, obstacle, write_tokenizer
+from jax2onnx_ortgenai.decoder import Decoder
+from jax2onnx_ortgenai.prepare import Prepare
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["LanguageModel", "save_genai"]
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """A step and the cache that it works with.
+
+    Attributes:
+        step: ``step(tokens, cache, positions) -> logits, cache``.
+        cache: ``cache(batch, length)`` returns an empty cache.
+    """
+
+    step: Callable[..., Any]
+    cache: Callable[..., Any]
+
+
+def save_genai(
+    step: Callable[..., Any] | LanguageModel,
+    folder: str | os.PathLike[str],
+    *,
+    cache: Callable[..., Any] | None = None,
+    max_length: int,
+    layout: Layout = "growing",
+    tokenizer: Any = None,
+    eos_token_id: int | Sequence[int] = (),
+    bos_token_id: int | None = None,
+    pad_token_id: int = 0,
+    prepare: Callable[..., Any] | None = None,
+    prepare_inputs: Sequence[Any] = (),
+    **options: Any,
+) -> list[str]:
+    """Write a decoder to a folder; return what onnxruntime-genai cannot do with it, in words, empty if it can run it.
+
+    Args:
+        step: ``step(tokens, cache, positions) -> logits, cache``: token ids and positions are int32 of (batch, tokens).
+            A step with a parameter ``mask`` gets bools of (batch, tokens, length): what each token sees of the cache.
+            With ``valid`` it gets which tokens are no padding, with ``index`` where in the cache the tokens go.
+            A model without ``mask`` and ``valid`` takes one row at a time, since it would see the padding of others.
+        folder: where to write; it is made if there is none.
+        cache: ``cache(batch, length)`` returns an empty cache, a pytree. Further parameters are further sizes of it.
+        max_length: how many positions there may be, of the prompt and of what is generated.
+        layout: ``growing``: the cache is as long as the text is. ``static``: it has room for ``max_length`` from the
+            beginning. A step that writes into the cache it gets can be either, one that lengthens it is growing.
+        tokenizer: a ``tokenizer.json``, a folder with one, or a tokenizer of ``tokenizers`` or ``transformers``.
+        eos_token_id: tokens at which a text ends; onnxruntime-genai needs one.
+        bos_token_id: the token at which a text begins.
+        pad_token_id: the token that fills up shorter rows.
+        prepare: ``prepare(*inputs) -> cache``: what is computed once before the first token, as by an encoder or from
+            an image. If the cache has places for positions, those that it fills are the first of the text.
+        prepare_inputs: the specs of its inputs, as ``to_onnx`` takes them; the batch is ``B``.
+        **options: further options of ``save_onnx``.
+
+    Raises:
+        InputSpecError: the step or the cache has another form.
+        ConversionError: as ``to_onnx``.
+    """
+    model = _language_model(step, cache)
+    decoder = Decoder.of(model.step, model.cache)
+    if layout not in ("growing", "static"):
+        raise InputSpecError(f"layout: expected 'growing' or 'static', got {layout!r}")
+    if layout == "static" and decoder.grows:
+        raise InputSpecError("layout: the step returns a longer cache than it gets, so it is 'growing'")
+    form = Form(decoder, layout)
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    _save_step(form, target / "model.onnx", options)
+    if prepare is not None:
+        Prepare(form, prepare, prepare_inputs).save(target / "prepare.onnx", options)
+    ends = [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)
+    tokens = Tokens(max_length, ends, bos_token_id, pad_token_id)
+    problems = obstacle(form, tokens, has_prepare=prepare is not None)
+    if not problems:
+        _write(target / "genai_config.json", genai_config(form, tokens))
+    _write(target / "generation.json", {"layout": layout, "growing": form.grows, **tokens.described()})
+    write_tokenizer(tokenizer, target)
+    return problems
+
+
+def _language_model(step: Any, cache: Any) -> LanguageModel:
+    if isinstance(step, LanguageModel):
+        return step
+    if cache is None:
+        raise InputSpecError("cache: a step needs its cache, a function of the batch and the length")
+    return LanguageModel(step, cache)
+
+
+def _save_step(form: Form, path: Path, options: dict[str, Any]) -> None:
+    past, present = form.names()
+    save_onnx(
+        form.function(),
+        form.specs(),
+        path,
+        input_names=["input_ids", "attention_mask", "position_ids", *past],
+        output_names=["logits", *present],
+        constraints=form.constraints(),
+        **options,
+    )
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n")
