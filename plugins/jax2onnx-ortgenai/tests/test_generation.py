@@ -10,10 +10,9 @@ import pytest
 import small_models as models
 from click.testing import CliRunner
 
-from jax2onnx.cli.main import cli
 from jax2onnx.errors import InputSpecError
 from jax2onnx.testing import PluginSuite
-from jax2onnx_ortgenai import generate, greedy, save_genai, tokenwise
+from jax2onnx_ortgenai import command, generate, greedy, save_genai, tokenwise
 
 COUNT, END = 16, 60
 WRITE = functools.partial(save_genai, max_length=40, eos_token_id=END)
@@ -124,10 +123,10 @@ def test_the_command_prints_text(tmp_path):
     step, cache = decoder("dense")
     WRITE(step, tmp_path, cache=cache, tokenizer=tokenizer)
     prompt = " ".join(f"w{i}" for i in models.PROMPTS[0])
-    called = CliRunner().invoke(cli, ["generate", str(tmp_path), "--prompt", prompt, "--max-new-tokens", str(COUNT)])
+    called = CliRunner().invoke(command.generate, [str(tmp_path), "--prompt", prompt, "--max-new-tokens", str(COUNT)])
     assert called.output.split() == [f"w{i}" for i in expected("dense")[0]]
     row = ",".join(map(str, models.PROMPTS[0]))
-    called = CliRunner().invoke(cli, ["generate", str(tmp_path), "--tokens", row, "--ids", "--max-new-tokens", "4"])
+    called = CliRunner().invoke(command.generate, [str(tmp_path), "--tokens", row, "--ids", "--max-new-tokens", "4"])
     assert [int(token) for token in called.output.split(",")] == expected("dense")[0][:4]
 
 
