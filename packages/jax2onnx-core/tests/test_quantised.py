@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 from functools import partial
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -12,7 +14,8 @@ import numpy as np
 import onnx
 import pytest
 
-from jax2onnx import to_onnx
+from jax2onnx import onnx_function, to_onnx
+from jax2onnx.errors import ConversionError
 from jax2onnx.testing import Runner, operators
 
 RNG = np.random.default_rng(0)
@@ -32,14 +35,14 @@ def scales(*shape, dtype=np.float32):
 I8, U8 = partial(draw, np.int8), partial(draw, np.uint8)
 I4, U4 = partial(draw, ml_dtypes.int4), partial(draw, ml_dtypes.uint4)
 CONV = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
-W8, W4, S, Z8 = I8(64, 48), I4(64, 48), scales(48), U8(48)
-BLOCKS = scales(2, 1, 48)
-U8_W, U4_W, U4_Z, I4_96, S8, C2 = U8(64, 48), U4(64, 48), U4(2, 1, 48), I4(96, 48), scales(8, 1, 48), scales(64, 2)
-E8, E_S, H8, H_S, K8, K_S = I8(4, 64, 48), scales(4, 1, 48), I8(64, 4, 12), scales(4, 12), I8(3, 3, 8, 16), scales(16)
-E64, E64_S, T8, ROWS = I8(64, 64), scales(64, 1), I8(48, 64), scales(64, 1)
+S, Z8, BLOCKS, U4_Z, S8, C2 = scales(48), U8(48), scales(2, 1, 48), U4(2, 1, 48), scales(8, 1, 48), scales(64, 2)
+H_S, K_S, E_S, ROWS = scales(4, 12), scales(16), scales(4, 1, 48), scales(64, 1)
 PACKED = {"MatMulNBits": 1}
 HALVES = {"MatMulNBits": 2, "Add": 1}
 LEFT = {"DequantizeLinear": 1, "MatMul": 1}
+W8, W4, X = I8(64, 48), I4(64, 48), (7, 64)
+D8, D4 = (np.int8, 64, 48), (ml_dtypes.int4, 64, 48)
+DU8, DU4 = (np.uint8, 64, 48), (ml_dtypes.uint4, 64, 48)
 
 
 def blocked(w, scale, zero=0):
@@ -47,70 +50,93 @@ def blocked(w, scale, zero=0):
     return ((w.astype(F32).reshape(scale.shape[0], -1, columns) - zero) * scale).reshape(inner, columns)
 
 
-X = (7, 64)
+def scaled(x, w, scale):
+    return x @ (w.astype(F32) * scale)
+
+
+def convolved(x, w):
+    return jax.lax.conv_general_dilated(x, w, **CONV)
+
+
+CONVOLVED = {"DequantizeLinear": 1, "Conv": 1, "Transpose": 2}
 CASES = {
-    "scales per channel": (lambda x: x @ (W8.astype(F32) * S), X, HALVES),
-    "one scale": (lambda x: x @ (W8.astype(F32) * 0.3), X, HALVES),
-    "no scale": (lambda x: x @ W8.astype(F32), X, HALVES),
-    "scales after the product": (lambda x: (x @ W8.astype(F32)) * S, X, HALVES),
-    "one scale after the product": (lambda x: (x @ W8.astype(F32)) * 0.3, X, HALVES),
-    "int8 as it is": (lambda x: jax.lax.dot_general(x, W8, (((1,), (0,)), ((), ()))) * S, X, HALVES),
-    "a quotient": (lambda x: x @ (W8.astype(F32) / S), X, HALVES),
-    "transposed": (lambda x: x @ (T8.astype(F32) * S[:, None]).T, X, HALVES),
-    "a vector": (lambda x: x @ (W8.astype(F32) * S), (64,), HALVES),
-    "a bias": (lambda x: x @ (W8.astype(F32) * S) + S, X, HALVES | {"Add": 2}),
-    "uint8 with zero points": (lambda x: x @ ((U8_W.astype(F32) - Z8.astype(F32)) * S), X, HALVES),
+    "scales per channel": (lambda x, w: scaled(x, w, S), D8, X, HALVES),
+    "one scale": (lambda x, w: scaled(x, w, 0.3), D8, X, HALVES),
+    "no scale": (lambda x, w: x @ w.astype(F32), D8, X, HALVES),
+    "scales after the product": (lambda x, w: (x @ w.astype(F32)) * S, D8, X, HALVES),
+    "one scale after the product": (lambda x, w: (x @ w.astype(F32)) * 0.3, D8, X, HALVES),
+    "int8 as it is": (lambda x, w: jax.lax.dot_general(x, w, (((1,), (0,)), ((), ()))) * S, D8, X, HALVES),
+    "a quotient": (lambda x, w: x @ (w.astype(F32) / S), D8, X, HALVES),
+    "transposed": (lambda x, w: x @ (w.astype(F32) * S[:, None]).T, (np.int8, 48, 64), X, HALVES),
+    "a vector": (lambda x, w: scaled(x, w, S), D8, (64,), HALVES),
+    "a bias": (lambda x, w: scaled(x, w, S) + S, D8, X, HALVES | {"Add": 2}),
+    "zero points": (lambda x, w: x @ ((w.astype(F32) - Z8.astype(F32)) * S), DU8, X, HALVES),
     "zero points in int32": (
-        lambda x: x @ ((U8_W.astype(jnp.int32) - Z8.astype(jnp.int32)).astype(F32) * S),
+        lambda x, w: x @ ((w.astype(jnp.int32) - Z8.astype(jnp.int32)).astype(F32) * S),
+        DU8,
         X,
         HALVES,
     ),
-    "int4": (lambda x: x @ (W4.astype(F32) * S), X, PACKED),
-    "blocks of int4": (lambda x: x @ blocked(W4, BLOCKS), X, PACKED),
-    "blocks by repetition": (lambda x: x @ (W4.astype(F32) * jnp.repeat(BLOCKS[:, 0], 32, axis=0)), X, PACKED),
-    "blocks of uint4 with zero points": (
-        lambda x: x @ blocked(U4_W, BLOCKS, U4_Z.astype(F32)),
-        X,
-        PACKED,
-    ),
-    "blocks of 48": (lambda x: x @ blocked(I4_96, BLOCKS), (7, 96), PACKED),
-    "blocks of 8": (lambda x: x @ blocked(W4, S8), X, LEFT),
+    "int4": (lambda x, w: scaled(x, w, S), D4, X, PACKED),
+    "blocks of int4": (lambda x, w: x @ blocked(w, BLOCKS), D4, X, PACKED),
+    "blocks by repetition": (lambda x, w: scaled(x, w, jnp.repeat(BLOCKS[:, 0], 32, axis=0)), D4, X, PACKED),
+    "blocks with zero points": (lambda x, w: x @ blocked(w, BLOCKS, U4_Z.astype(F32)), DU4, X, PACKED),
+    "blocks of 48": (lambda x, w: x @ blocked(w, BLOCKS), (ml_dtypes.int4, 96, 48), (7, 96), PACKED),
+    "blocks of 8": (lambda x, w: x @ blocked(w, S8), D4, X, LEFT),
     "blocks along the columns": (
-        lambda x: x @ (W4.astype(F32).reshape(64, 2, 24) * C2[..., None]).reshape(64, 48),
+        lambda x, w: x @ (w.astype(F32).reshape(64, 2, 24) * C2[..., None]).reshape(64, 48),
+        D4,
         X,
         LEFT,
     ),
-    "scales per row": (lambda x: x @ (W8.astype(F32) * ROWS), X, LEFT),
-    "weights on the left": (lambda x: (W8.astype(F32) * S).T @ x, (64, 7), LEFT),
-    "experts": (lambda x: jnp.einsum("etd,edf->etf", x, E8.astype(F32) * E_S), (4, 7, 64), LEFT),
-    "heads": (lambda x: jnp.einsum("btd,dnh->btnh", x, H8.astype(F32) * H_S), (2, 7, 64), HALVES | {"Reshape": 1}),
+    "scales per row": (lambda x, w: scaled(x, w, ROWS), D8, X, LEFT),
+    "weights on the left": (lambda x, w: (w.astype(F32) * S).T @ x, D8, (64, 7), LEFT),
+    "experts": (
+        lambda x, w: jnp.einsum("etd,edf->etf", x, w.astype(F32) * E_S),
+        (np.int8, 4, 64, 48),
+        (4, 7, 64),
+        LEFT,
+    ),
+    "heads": (
+        lambda x, w: jnp.einsum("btd,dnh->btnh", x, w.astype(F32) * H_S),
+        (np.int8, 64, 4, 12),
+        (2, 7, 64),
+        HALVES | {"Reshape": 1},
+    ),
     "heads, scales after": (
-        lambda x: jnp.einsum("btd,dnh->btnh", x, H8.astype(F32)) * H_S,
+        lambda x, w: jnp.einsum("btd,dnh->btnh", x, w.astype(F32)) * H_S,
+        (np.int8, 64, 4, 12),
         (2, 7, 64),
         HALVES | {"Reshape": 1},
     ),
     "zero points that are no integers": (
-        lambda x: x @ ((U4_W.astype(F32) - 7.3) * S),
+        lambda x, w: x @ ((w.astype(F32) - 7.3) * S),
+        DU4,
         X,
-        {"DequantizeLinear": 1, "Sub": 1, "Mul": 1, "MatMul": 1},
+        LEFT | {"Sub": 1, "Mul": 1},
     ),
-    "an offset": (lambda x: x @ (W8.astype(F32) * S + 1), X, {"DequantizeLinear": 1, "Add": 1, "MatMul": 1}),
-    "a convolution": (
-        lambda x: jax.lax.conv_general_dilated(x, K8.astype(F32) * K_S, **CONV),
-        (2, 9, 9, 8),
-        {"DequantizeLinear": 1, "Conv": 1, "Transpose": 2},
-    ),
+    "an offset": (lambda x, w: x @ (w.astype(F32) * S + 1), D8, X, LEFT | {"Add": 1}),
+    "a convolution": (lambda x, w: convolved(x, w.astype(F32) * K_S), (np.int8, 3, 3, 8, 16), (2, 9, 9, 8), CONVOLVED),
     "a convolution, scales after": (
-        lambda x: jax.lax.conv_general_dilated(x, K8.astype(F32), **CONV) * K_S,
+        lambda x, w: convolved(x, w.astype(F32)) * K_S,
+        (np.int8, 3, 3, 8, 16),
         (2, 9, 9, 8),
-        {"DequantizeLinear": 1, "Conv": 1, "Transpose": 2},
+        CONVOLVED,
     ),
     "used twice": (
-        lambda x: x @ (E64.astype(F32) * E64_S).T + x @ (E64.astype(F32) * E64_S),
+        lambda x, w: scaled(x, w, ROWS) + x @ (w.astype(F32) * ROWS).T,
+        (np.int8, 64, 64),
         X,
         {"DequantizeLinear": 1, "Transpose": 1, "MatMul": 2, "Add": 1},
     ),
+    "used with several scales": (
+        lambda x, w: scaled(x, w, S) + scaled(x, w, 0.3) + x @ blocked(w, BLOCKS),
+        D4,
+        X,
+        {"MatMulNBits": 3, "Add": 2},
+    ),
 }
+WEIGHTS = {name: draw(np.dtype(dtype), *shape) for name, (_, (dtype, *shape), _, _) in CASES.items()}
 
 
 def floats(model):
@@ -125,10 +151,128 @@ def compare(model, fn, x, rtol=1e-5):
     np.testing.assert_allclose(np.asarray(got, np.float32), expected, rtol=rtol, atol=rtol * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_weights_stay_in_few_bits(name):
-    fn, shape, expected = CASES[name]
-    model = to_onnx(fn, [shape])
-    assert operators(model) == collections.Counter(expected)
-    assert floats(model) * 4 <= 64 * 48
-    compare(model, fn, np.random.default_rng(1).normal(size=shape).astype(np.float32))
+def together(table):
+    """Return one function of all cases of a table, of an input for each: an export of one model is quickest."""
+    return lambda *xs: tuple(fn(x) for (fn, *_), x in zip(table.values(), xs, strict=True))
+
+
+def test_weights_stay_in_few_bits():
+    table = {name: (lambda x, fn=fn, w=WEIGHTS[name]: fn(x, w),) for name, (fn, *_) in CASES.items()}
+    fn, shapes = together(table), [shape for _, _, shape, _ in CASES.values()]
+    xs = [np.random.default_rng(1).normal(size=shape).astype(np.float32) for shape in shapes]
+    model = to_onnx(fn, shapes)
+    assert operators(model) == sum(
+        (collections.Counter(expected) for *_, expected in CASES.values()), collections.Counter()
+    )
+    assert floats(model) <= 2 * 64 * 48
+    for name, got, expected in zip(CASES, Runner(model).run(xs), fn(*xs), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max(), err_msg=name)
+
+
+INT = {"preferred_element_type": jnp.int32}
+K_2, UK, UW = I8(3, 3, 8, 16), U8(3, 3, 8, 16), U8(64, 48)
+
+
+def conv(x, w, **options):
+    return jax.lax.conv_general_dilated(x, w, **(CONV | options), **INT)
+
+
+INTEGERS = {
+    "matrices": (lambda x: jax.lax.dot(x, W8, **INT), "int8[B,64]", "MatMulInteger"),
+    "unsigned": (lambda x: jax.lax.dot(x, UW, **INT), "uint8[B,64]", "MatMulInteger"),
+    "sums that wrap": (lambda x: jax.lax.dot(x, W8), "int8[B,64]", "MatMulInteger"),
+    "int4 weights": (
+        lambda x: jax.lax.dot_general(x, W4, (((1,), (0,)), ((), ())), **INT),
+        "int8[B,64]",
+        "MatMulInteger",
+    ),
+    "stacks": (lambda x: jnp.einsum("bij,bkj->bki", x, x, **INT), "int8[B,3,5]", "MatMulInteger"),
+    "an open contraction": (lambda x: jnp.einsum("bi,bj->ij", x, x, **INT), "int8[B,6]", "MatMulInteger"),
+    "images": (lambda x: conv(x, K_2), "int8[B,9,9,8]", "ConvInteger"),
+    "unsigned images": (lambda x: conv(x, UK, padding="VALID"), "uint8[B,9,9,8]", "ConvInteger"),
+    "steps, holes and crops": (
+        lambda x: conv(x, K_2, window_strides=(2, 1), rhs_dilation=(1, 2), padding=((-1, 2), (0, 3))),
+        "int8[B,9,9,8]",
+        "ConvInteger",
+    ),
+    "groups": (lambda x: conv(x, G8, feature_group_count=4), "int8[B,9,9,8]", "ConvInteger"),
+    "dilated images": (
+        lambda x: conv(x, K_2, lhs_dilation=(2, 2), padding=((1, 1), (2, 0))),
+        "int8[B,4,4,8]",
+        "ConvInteger",
+    ),
+    "signals": (
+        lambda x: jax.lax.conv_general_dilated(x, L8, (1,), "SAME", **NWC, **INT),
+        "int8[B,9,8]",
+        "ConvInteger",
+    ),
+}
+G8, L8, NWC = I8(3, 3, 2, 16), I8(3, 8, 4), {"dimension_numbers": ("NWC", "WIO", "NWC")}
+
+
+@pytest.mark.parametrize("target", ["onnxruntime-cpu", "onnx"])
+def test_integer_products_are_exact(target):
+    fn, specs = together(INTEGERS), [spec for _, spec, _ in INTEGERS.values()]
+    model = to_onnx(fn, specs, target=target)
+    counts = operators(model)
+    for operator in ("MatMulInteger", "ConvInteger"):
+        assert counts[operator] == sum(one == operator for *_, one in INTEGERS.values())
+    signed = [i for i in model.graph.initializer if i.data_type == onnx.TensorProto.INT8 and i.dims]
+    assert target == "onnx" or not signed
+    runner = Runner(model)
+    for batch in (0, 7) if target != "onnx" else (7,):
+        xs = []
+        for spec in specs:
+            dtype, _, dims = spec.rstrip("]").partition("[")
+            xs.append(np.asarray(draw(np.dtype(dtype), batch, *map(int, dims.split(",")[1:]))))
+        for name, got, expected in zip(INTEGERS, runner.run(xs), fn(*map(jnp.asarray, xs)), strict=True):
+            np.testing.assert_array_equal(got, expected, err_msg=f"{name}, {batch}")
+
+
+def test_integer_products_in_functions_and_loops():
+    inner = onnx_function(lambda x, w: jax.lax.dot(x, w, **INT))
+
+    def fn(x):
+        return jax.lax.scan(lambda total, row: (total + inner(row[None], W8), 0), jnp.zeros((1, 48), jnp.int32), x)[0]
+
+    model = to_onnx(fn, ["int8[7,64]"])
+    x = I8(7, 64)
+    (got,) = Runner(model).run([np.asarray(x)])
+    np.testing.assert_array_equal(got, fn(x))
+
+
+@pytest.mark.parametrize("opset", [18, 21])
+def test_older_opsets_have_what_they_can(opset):
+    """Blocks and dtypes of 4 bits came with opset 21; before it the arithmetic is written out."""
+    other = I8(64, 48)
+    model = to_onnx(lambda x: (scaled(x, W8, S), x @ blocked(other, BLOCKS)), [X], opset=opset)
+    assert operators(model)["MatMulNBits"] == (4 if opset >= 21 else 2)
+    assert operators(model)["MatMul"] == (0 if opset >= 21 else 1)
+    with pytest.raises(ConversionError) if opset < 21 else contextlib.nullcontext():
+        to_onnx(lambda x: x @ (W4.astype(F32) * S), [X], opset=opset)
+
+
+def test_other_runtimes_get_standard_operators():
+    def fn(x):
+        return x @ blocked(W4, BLOCKS)
+
+    for options in ({"target": "onnx"}, {"round_activations": True}):
+        model = to_onnx(fn, [(7, 64)], **options)
+        node, product = model.graph.node
+        assert [node.op_type, product.op_type] == ["DequantizeLinear", "MatMul"]
+        assert {a.name: a.i for a in node.attribute} == {"axis": 0, "block_size": 32}
+        compare(model, fn, np.random.default_rng(1).normal(size=(7, 64)).astype(np.float32), rtol=0.03)
+
+
+def test_names_are_those_of_the_weights():
+    class Layer(eqx.Module):
+        kernel: jax.Array
+        scale: jax.Array
+
+        def __call__(self, x):
+            return x @ (self.kernel.astype(F32) * self.scale)
+
+    model = to_onnx(Layer(W8, S), [(7, 64)], target="onnx")
+    assert {i.name for i in model.graph.initializer} == {"kernel", "scale"}
+    model = to_onnx(Layer(W4, S), [(7, 64)])
+    assert {i.name for i in model.graph.initializer} == {"kernel_packed", "scale_packed"}

@@ -12,13 +12,16 @@ from jax import lax
 
 from jax2onnx.plugin import Facts, InconclusiveDimensionOperation, blind, has_zero, is_static, may_be_zero, permuted
 from jax2onnx_lax import windows
-from jax2onnx_lax.dot import compute_dtype, convert
+from jax2onnx_lax.dot import compute_dtype, convert, narrow_dtypes
 from jax2onnx_lax.shape import transposed
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from jax2onnx.plugin import BoundLowerings, Eqn, LoweringContext
+
+_MOST_DIMS = 3
+"""How many spatial dims a convolution has at most that runtimes know."""
 
 _BFLOAT16_OPSET = 22
 """The first opset whose ``Conv`` takes bfloat16."""
@@ -86,15 +89,18 @@ def conv_general_dilated(
     compute = compute_dtype(left.dtype, right.dtype, dtype)
     if compute.name == "bfloat16" and ctx.opset < _BFLOAT16_OPSET:
         compute = np.dtype(np.float32)
-    x = transposed(ctx, ctx.cast(lhs, compute), left.shape, lhs_spec)
-    x, shape = _batch_groups_as_features(ctx, x, permuted(left.shape, lhs_spec), compute, batch_group_count)
+    narrow = (compute, compute)
+    if len(window_strides) <= _MOST_DIMS:
+        narrow = narrow_dtypes(left.dtype, right.dtype, compute) or narrow
+    x = transposed(ctx, ctx.cast(lhs, narrow[0]), left.shape, lhs_spec)
+    x, shape = _batch_groups_as_features(ctx, x, permuted(left.shape, lhs_spec), narrow[0], batch_group_count)
     conv = _Conv(
         x=x,
         shape=shape,
-        kernel=transposed(ctx, ctx.cast(rhs, compute), right.shape, rhs_spec),
+        kernel=transposed(ctx, ctx.cast(rhs, narrow[1]), right.shape, rhs_spec),
         kernel_shape=permuted(right.shape, rhs_spec),
         out=out,
-        dtype=compute,
+        dtype=narrow[0],
         strides=window_strides,
         padding=padding,
         lhs_dilation=lhs_dilation,
@@ -123,12 +129,13 @@ def _batch_groups_as_features(
 
 
 def _emit(ctx: LoweringContext, conv: _Conv) -> ir.Value:
-    # onnxruntime's Conv is float32 only, and ONNX's takes no integers.
+    # onnxruntime's Conv is float32 only, and ONNX's takes no integers; ConvInteger takes those of 8 bits.
     is_float = conv.dtype.name in {"float16", "bfloat16", "float32"} or (
         conv.dtype.name == "float64" and ctx.supports("Conv", conv.dtype)
     )
-    native = is_float and 1 <= conv.rank <= 3
-    if native and _is_transposed(conv):
+    is_integer = conv.dtype.itemsize == 1
+    native = (is_float or is_integer) and 1 <= conv.rank <= _MOST_DIMS
+    if native and is_float and _is_transposed(conv):
         return _conv_transpose(ctx, conv)
     spread = [1, 1, *conv.lhs_dilation]
     zero = ctx.constant(0, conv.dtype)
@@ -151,7 +158,8 @@ def _conv(ctx: LoweringContext, conv: _Conv) -> ir.Value:
     else:
         # Conv takes neither symbolic padding nor cropping.
         x, shape = windows.pad(ctx, x, shape, [(0, 0), (0, 0), *conv.padding], 0)
-    y = ctx.op.Conv(x, conv.kernel, group=conv.groups, **attributes)
+    convolve = ctx.op.ConvInteger if conv.dtype.itemsize == 1 else ctx.op.Conv
+    y = convolve(x, conv.kernel, group=conv.groups, **attributes)
     # JAX takes every symbol to be at least 1. Only along one dim are sizes of 0 cheap enough to be thought of too.
     may_lack = may_be_zero if conv.rank == 1 else _is_open
     return windows.slid(ctx, y, shape, {**attributes, "kernel_shape": window}, may_lack)

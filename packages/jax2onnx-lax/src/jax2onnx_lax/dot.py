@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -88,26 +88,41 @@ def dot_general(
     if has_zero(*sizes):
         return ctx.op.Expand(ctx.constant(0, dtype), ctx.shape(plan.out))
     compute = compute_dtype(left.dtype, right.dtype, dtype)
-    if left.dtype != right.dtype:
+    if left.dtype != right.dtype and narrow_dtypes(left.dtype, right.dtype, compute) is None:
         x = convert(ctx, x, left.shape, left.dtype, dtype)
         y = convert(ctx, y, right.shape, right.dtype, dtype)
-    x = _arrange(ctx, ctx.cast(x, compute), plan.left)
-    y = _arrange(ctx, ctx.cast(y, compute), plan.right)
+    narrow = narrow_dtypes(left.dtype, right.dtype, compute) if plan.contracted else None
+    x = _arrange(ctx, ctx.cast(x, narrow[0] if narrow else compute), plan.left)
+    y = _arrange(ctx, ctx.cast(y, narrow[1] if narrow else compute), plan.right)
     # MatMul multiplies the last two dims as matrices. Without contracted dims the product is elementwise.
-    product = ctx.stamp(ctx.op.MatMul(x, y) if plan.contracted else ctx.op.Mul(x, y), plan.product)
+    multiply = ctx.op.MatMulInteger if narrow else ctx.op.MatMul if plan.contracted else ctx.op.Mul
+    product = ctx.stamp(multiply(x, y), plan.product)
     product = ctx.reshape(product, plan.product, plan.out)
-    if plan.contracted and len(plan.product) > 2:
+    if plan.contracted and (narrow or len(plan.product) > 2):
         product = zero_if_empty(ctx, product, plan.contracted, plan.out)
     return convert(ctx, product, plan.out, compute, dtype)
 
 
 def zero_if_empty(ctx: LoweringContext, product: ir.Value, contracted: Sequence[Any], out: Shape) -> ir.Value:
-    """Make a sum of no products 0; onnxruntime's MatMul of more than two matrices leaves it uninitialised."""
+    """Make a sum of no products 0, which onnxruntime leaves uninitialised for integers and more than two matrices."""
     dims = [d for d in contracted if may_be_zero(d) and d not in out]
     if ctx.target is None or not dims or product.dtype is None:
         return product
     none = ctx.op.Equal(ctx.dim(math.prod(dims)), np.zeros(1, np.int64))
     return ctx.stamp(ctx.op.Where(none, ctx.constant(0, product.dtype.numpy()), product), out)
+
+
+_NARROW: Mapping[str, np.dtype[Any]] = {
+    **dict.fromkeys(("int2", "int4", "int8"), np.dtype(np.int8)),
+    **dict.fromkeys(("uint2", "uint4", "uint8"), np.dtype(np.uint8)),
+}
+
+
+def narrow_dtypes(left: Any, right: Any, compute: np.dtype[Any]) -> tuple[np.dtype[Any], np.dtype[Any]] | None:
+    """Return the dtypes in which ``MatMulInteger`` and ``ConvInteger`` take operands, None where they take none."""
+    if compute != np.int32 or left.name not in _NARROW or right.name not in _NARROW:
+        return None
+    return _NARROW[left.name], _NARROW[right.name]
 
 
 @functools.cache

@@ -24,6 +24,8 @@ import onnx_ir as ir
 from jax2onnx.errors import ConversionError, NoKernelError
 from jax2onnx.legalise.carriers import Trust
 from jax2onnx.legalise.casts import encode, narrow, retype
+from jax2onnx.legalise.derived import Derived
+from jax2onnx.legalise.integer_products import INTEGER_PRODUCTS, make_unsigned
 from jax2onnx.legalise.ort_workarounds import (
     keep_products,
     lacks_fused_products,
@@ -36,7 +38,7 @@ from jax2onnx.legalise.short_arrays import lengthen
 from jax2onnx.tidy.subgraphs import bodies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from jax2onnx.legalise.carriers import Carrier
     from jax2onnx.legalise.schema import Functions
@@ -56,16 +58,30 @@ def legalise(model: ir.Model, target: Target, *, round_activations: bool = False
     """
     if target.kernels is None and not target.faults:
         return
-    packer = Packer(target) if target.is_onnxruntime and not round_activations else None
+    derived = Derived(model)
+    products = _of_products(target, derived, round_activations=round_activations)
     functions = frozenset((f.domain, f.name) for f in model.functions.values())
     without: list[NoKernelError] = []
-    _Legaliser(target, model.graph, functions, without, packer).graph(model.graph)
+    _Legaliser(target, model.graph, functions, without, products).graph(model.graph)
+    products = _of_products(target, Derived(model, in_functions=True), round_activations=round_activations)
     for function in model.functions.values():
-        _Legaliser(target, function.graph, functions, without, is_function=True).graph(function.graph)
+        _Legaliser(target, function.graph, functions, without, products, is_function=True).graph(function.graph)
     if without:
         raise ConversionError.together(without)
-    if packer is not None:
-        packer.finish(model)
+    derived.finish()
+
+
+def _of_products(
+    target: Target, derived: Derived, *, round_activations: bool
+) -> Mapping[str, Callable[[ir.Graph, ir.Node], None]]:
+    """Return the rewrites of products by weights in few bits, by operator."""
+    if not target.is_onnxruntime:
+        return {}
+    packer = Packer(target, derived)
+    rewrites: dict[str, Callable[[ir.Graph, ir.Node], None]] = {}
+    if not round_activations:
+        rewrites |= dict.fromkeys(PRODUCTS, lambda _, node: packer.pack(node))
+    return rewrites | dict.fromkeys(INTEGER_PRODUCTS, lambda _, node: make_unsigned(node, derived))
 
 
 _UNKNOWN = frozenset({None, ir.DataType.UNDEFINED})
@@ -123,7 +139,7 @@ class _Legaliser:
         root: ir.Graph,
         functions: Functions,
         without: list[NoKernelError],
-        packer: Packer | None = None,
+        products: Mapping[str, Callable[[ir.Graph, ir.Node], None]] | None = None,
         *,
         is_function: bool = False,
     ) -> None:
@@ -135,9 +151,10 @@ class _Legaliser:
         self._is_onnxruntime = target.is_onnxruntime
         self._keeps_products = lacks_fused_products(target)
         self._workarounds = node_workarounds(target)
-        if packer is not None:
-            packing = {op_type: (*self._workarounds.get(op_type, ()), packer.pack) for op_type in PRODUCTS}
-            self._workarounds = {**self._workarounds, **packing}
+        if products:
+            before = self._workarounds
+            further = {op_type: (*before.get(op_type, ()), rewrite) for op_type, rewrite in products.items()}
+            self._workarounds = {**before, **further}
         self._mends = mends(target)
         self._late_workarounds = late_workarounds(target)
         self._planner = Planner(target, root.opset_imports, functions)

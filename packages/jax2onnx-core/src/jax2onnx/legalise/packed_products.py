@@ -14,13 +14,13 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir import DataType
 
-from jax2onnx._unique import free_name
 from jax2onnx.legalise.casts import like
-from jax2onnx.tidy.subgraphs import every_node, standard
+from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from jax2onnx.legalise.derived import Derived
     from jax2onnx.legalise.targets import Target
 
 __all__ = ["PRODUCTS", "Packer"]
@@ -123,14 +123,13 @@ def _spread(made: ir.Node, sizes: Sequence[int], rank: int) -> tuple[int, Callab
 
 
 class Packer:
-    """Packs the weights of products; notes the initializers of which there are packed ones now."""
+    """Packs the weights of products."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, derived: Derived) -> None:
         self._has_operator = (DOMAIN, _OPERATOR) in (target.kernels or ())
-        self._sources: dict[ir.Value, None] = {}
-        self._packed: dict[tuple[ir.Value, str], ir.Value] = {}
+        self._derived = derived
 
-    def pack(self, graph: ir.Graph, node: ir.Node) -> None:
+    def pack(self, node: ir.Node) -> None:
         """Rewrite a product of weights that are dequantised, in place, where the target has ``MatMulNBits``.
 
         ``MatMul(x[N, 64], DequantizeLinear(w: int4[64, 32], s[2, 32], axis=0, block_size=32))`` becomes
@@ -138,13 +137,12 @@ class Packer:
         A number of 8 bits is 16 times its upper half plus its lower half, so with ``w: int8`` there are two of them and
         an ``Add``. A ``Gemm`` gets an ``Add`` for its third operand.
         """
-        del graph
         weights = _weights(node) if self._has_operator else None
         if weights is None:
             return
         dtype = weights.value.dtype
         assert dtype is not None
-        self._sources.update(dict.fromkeys(weights.sources))
+        self._derived.replaces(weights.sources)
         if dtype.bitwidth == _BITS:
             last = self._product(node, weights, lambda number: number, 1.0, "")
         else:
@@ -154,18 +152,7 @@ class Packer:
         if len(node.inputs) > 2 and node.inputs[2] is not None:
             last = _added(node, [_put(node, last), node.inputs[2]])
         _become(node, last)
-
-    def finish(self, model: ir.Model) -> None:
-        """Remove the nodes and the initializers that packed ones replaced, and import the operator's domain."""
-        if not self._sources:
-            return
-        for node in list(every_node(model.graph)):
-            if standard(node) == "DequantizeLinear" and not node.outputs[0].uses() and node.graph is not None:
-                node.graph.remove(node, safe=True)
-        for value in self._sources:
-            if not value.uses() and not value.is_graph_output() and value.name is not None:
-                model.graph.initializers.pop(value.name, None)
-        model.graph.opset_imports.setdefault(DOMAIN, 1)
+        self._derived.use_domain(DOMAIN)
 
     def _product(
         self, node: ir.Node, weights: _Weights, half: Callable[[Any], Any], factor: float, suffix: str
@@ -187,34 +174,17 @@ class Packer:
         scales = (weights.scales * np.float32(factor)).T.astype(np.float32)
         inputs = [
             node.inputs[0],
-            self._once(weight, f"_packed{suffix}", packed, DataType.UINT8, (columns, blocks, block // 2)),
-            self._once(scale, f"_packed{suffix}", scales.ravel, DataType.FLOAT, (scales.size,)),
+            self._derived.once(weight, f"_packed{suffix}", packed, DataType.UINT8, (columns, blocks, block // 2)),
+            self._derived.once(scale, f"_packed{suffix}", scales.ravel, DataType.FLOAT, (scales.size,)),
         ]
         zeros = half(weights.zeros.T).astype(np.uint8)
         if np.any(zeros != _MIDDLE):
             pairs = _pairs(np.pad(zeros, ((0, 0), (0, blocks % 2)))).ravel()
             inputs.append(
-                self._once(weights.sources[-1], f"_zeros{suffix}", lambda: pairs, DataType.UINT8, pairs.shape)
+                self._derived.once(weights.sources[-1], f"_zeros{suffix}", lambda: pairs, DataType.UINT8, pairs.shape)
             )
         attributes = {"K": inner, "N": columns, "bits": _BITS, "block_size": block, "accuracy_level": _FLOAT32}
         return ir.node(_OPERATOR, inputs, attributes, domain=DOMAIN, outputs=[like(node.outputs[0], DataType.FLOAT)])
-
-    def _once(
-        self, source: ir.Value, suffix: str, compute: Callable[[], _Array], dtype: DataType, shape: Sequence[int]
-    ) -> ir.Value:
-        """Return the initializer that is made of another one, the same each time."""
-        known = self._packed.get((source, suffix))
-        if known is not None:
-            return known
-        graph = source.graph
-        assert isinstance(graph, ir.Graph)
-        size = ir.Shape(shape)
-        tensor = ir.LazyTensor(lambda: ir.Tensor(np.ascontiguousarray(compute())), dtype=dtype, shape=size)
-        name = free_name(f"{source.name}{suffix}", graph.initializers, first=2)
-        value = ir.Value(name=name, shape=size, type=ir.TensorType(dtype), const_value=tensor)
-        graph.register_initializer(value)
-        self._packed[source, suffix] = value
-        return value
 
 
 def _pairs(numbers: _Array) -> _Array:

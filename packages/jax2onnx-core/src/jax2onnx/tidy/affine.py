@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx.tidy.initializers import ORIGIN
-from jax2onnx.tidy.match_nodes import is_used_once, sizes_of
+from jax2onnx.tidy.match_nodes import sizes_of
 from jax2onnx.tidy.operators import RESHAPES
 
 if TYPE_CHECKING:
@@ -88,34 +88,34 @@ class Affine:
         )
 
 
-def grow(cast: ir.Node, home: Home) -> list[Affine]:
-    """Return the affine forms that begin with the conversion of an initializer: each made of the one before.
+def grow(cast: ir.Node, home: Home) -> list[list[Affine]]:
+    """Return the affine forms that begin with the conversion of an initializer, as paths to those at which they end.
 
-    ``Cast(w: int8[4, 8]) -> Mul(., s[8]) -> Transpose`` gives three. All but the last are used by the next node alone.
+    ``Cast(w: int8[4, 8]) -> Mul(., s[8]) -> Transpose`` is one path of three forms, each made of the one before. Where
+    several nodes read a form, there are several paths.
     """
     source, result = cast.inputs[0], cast.outputs[0]
     if source is None or source.dtype not in STORED or not home.holds(source):
         return []
-    forms: list[Affine] = []
-    form: Affine | None = Affine(result, source)
-    while form is not None:
-        if form.value.dtype in _FLOATS:
-            forms.append(form)
-        elif form.value.dtype not in _WIDER:
-            break
-        form = _next(form, home)
-    return forms
+    paths: list[list[Affine]] = []
+    pending = [[Affine(result, source)]]
+    while pending:
+        path = pending.pop()
+        form = path[-1]
+        if form.value.dtype not in _FLOATS | _WIDER:
+            continue
+        nexts = [_next(form, node, place, home) for node, place in form.value.uses()]
+        pending += [[*path, further] for further in nexts if further is not None]
+        if None in nexts or not nexts:
+            paths.append([one for one in path if one.value.dtype in _FLOATS])
+    return paths
 
 
-def _next(form: Affine, home: Home) -> Affine | None:
-    """Return the form of what the only user of a form makes of it, None if it has none."""
-    value = form.value
-    if not is_used_once(value):
-        return None
-    ((node, place),) = value.uses()
+def _next(form: Affine, node: ir.Node, place: int, home: Home) -> Affine | None:
+    """Return the form of what a user of a form makes of it, None if it has none."""
     if node.domain or len(node.outputs) != 1 or sizes_of(node.outputs[0].shape) is None:
         return None
-    result = node.outputs[0]
+    value, result = form.value, node.outputs[0]
     if node.op_type in RESHAPES and place == 0:
         sizes = sizes_of(result.shape)
         return form.arranged_by(lambda array: np.reshape(array, sizes), result, transposed=False)

@@ -36,6 +36,7 @@ _HALF = 19
 _SMALL = 4
 """Scales are stored if there are this many times fewer of them than weights; per axis they always are."""
 
+_BYTE = 8
 _SOME = 16
 """Matrices of fewer elements need not be weights."""
 
@@ -86,18 +87,31 @@ def scale_weights(graph: ir.Graph, home: Home) -> None:
 
 
 def _name(cast: ir.Node, home: Home) -> None:
-    """Emit the last form that begins with a conversion and that ``DequantizeLinear`` can express."""
+    """Emit the last forms that begin with a conversion and that ``DequantizeLinear`` can express."""
+    paths = grow(cast, home)
+    source = cast.inputs[0]
+    is_alone = source is not None and len(source.uses()) == 1 and len(paths) == 1
+    done: set[ir.Value] = set()
+    for path in paths:
+        for form in reversed(path):
+            # The initializer is stored as a form has it only if nothing else reads it as it is.
+            scales = _scales_of(form, home) if is_alone or form.is_source else None
+            if scales is None:
+                continue
+            if form.value not in done:
+                _emit(form, scales, home)
+            done.add(form.value)
+            break
+
+
+def _scales_of(form: Affine, home: Home) -> _Scales | None:
+    """Return how the scales of weights are stored; None if a value is none, or if the opset lacks what it needs."""
     opset = home.graph.opset_imports.get("", 0)
-    for form in reversed(grow(cast, home)):
-        if not _is_worth(form) or not _is_arrangeable(form):
-            continue
-        scales = _scales(form)
-        if scales is None or scales.opset > opset:
-            continue
-        if form.source.dtype is not None and form.source.dtype.bitwidth < 8 and opset < _BLOCKS:
-            continue
-        _emit(form, scales, home, opset)
-        return
+    dtype = form.source.dtype
+    if not _is_worth(form) or dtype is None or (dtype.bitwidth < _BYTE and opset < _BLOCKS):
+        return None
+    scales = _scales(form)
+    return None if scales is None or scales.opset > opset else scales
 
 
 def _is_worth(form: Affine) -> bool:
@@ -117,19 +131,18 @@ def _is_spread(form: Affine) -> bool:
     )
 
 
-def _is_arrangeable(form: Affine) -> bool:
-    """Return whether the initializer may be stored as a form has it: nothing else reads it as it is."""
-    return form.is_source or len(form.source.uses()) == 1
-
-
-def _emit(form: Affine, scales: _Scales, home: Home, opset: int) -> None:
+def _emit(form: Affine, scales: _Scales, home: Home) -> None:
     value, source = form.value, form.source
     assert value.dtype is not None
     dtype = source.dtype
     assert dtype is not None
     if not form.is_source:
         source = home.derive(source, form.arranged, form.sizes)
-    wide = ir.DataType.FLOAT16 if value.dtype == ir.DataType.FLOAT16 and opset >= _HALF else ir.DataType.FLOAT
+    wide = (
+        ir.DataType.FLOAT16
+        if value.dtype == ir.DataType.FLOAT16 and home.graph.opset_imports.get("", 0) >= _HALF
+        else ir.DataType.FLOAT
+    )
     ones = np.broadcast_to(np.float32(1), form.sizes)
     scale = scales.pick(ones if form.scale is None else form.scale)
     inputs = [source, home.constant(np.asarray(scale).astype(wide.numpy()), _name_of(form, "scale"))]

@@ -1,0 +1,65 @@
+"""Integer products: in onnxruntime, sums of products of 8 bits are exact on every processor, and fast, if unsigned.
+
+On processors without VNNI onnxruntime adds two products of uint8 and int8 in 16 bits, which saturate. Its products of
+int8 and int8 are slow. Those of uint8 and uint8 are neither.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir import DataType
+
+from jax2onnx.legalise.casts import like
+
+if TYPE_CHECKING:
+    from jax2onnx.legalise.derived import Derived
+
+__all__ = ["INTEGER_PRODUCTS", "make_unsigned"]
+
+_Array: TypeAlias = np.ndarray[Any, Any]
+
+INTEGER_PRODUCTS = frozenset({"ConvInteger", "MatMulInteger"})
+_ZERO_POINT = 2
+"""Where the zero point of the first operand is; that of the second one follows."""
+_MIDDLE = 128
+
+
+def make_unsigned(node: ir.Node, derived: Derived) -> None:
+    """Rewrite ``MatMulInteger(x: int8[N, 4], w: int8[4, 5])``, in place, to one of uint8 with zero points of 128.
+
+    ``x`` becomes ``Add(Cast(x), 128)``, which wraps; an initializer ``w`` becomes another one.
+    """
+    if len(node.inputs) > _ZERO_POINT or any(value is None or value.dtype not in _SHIFTS for value in node.inputs):
+        return
+    operands = list(node.inputs)
+    node.resize_inputs(2 * _ZERO_POINT)
+    for index, value in enumerate(operands):
+        assert value is not None
+        assert value.dtype is not None
+        node.replace_input_with(_ZERO_POINT + index, derived.scalar(node, np.uint8(_SHIFTS[value.dtype])))
+        if value.dtype == DataType.INT8:
+            node.replace_input_with(index, _unsigned(node, value, derived))
+
+
+_SHIFTS = {DataType.INT8: _MIDDLE, DataType.UINT8: 0}
+
+
+def _unsigned(node: ir.Node, value: ir.Value, derived: Derived) -> ir.Value:
+    tensor = value.const_value
+    if tensor is not None and value.is_initializer():
+        sizes = tuple(map(int, tensor.shape.numpy()))
+        return derived.once(value, "_unsigned", lambda: _shifted(tensor.numpy()), DataType.UINT8, sizes)
+    cast = ir.node("Cast", [value], {"to": int(DataType.UINT8)}, outputs=[like(value, DataType.UINT8)])
+    middle = derived.scalar(node, np.uint8(_MIDDLE))
+    added = ir.node("Add", [cast.outputs[0], middle], outputs=[like(value, DataType.UINT8)])
+    for one in (cast, added):
+        one.metadata_props.update(node.metadata_props)
+        node.prepend(one)
+    return added.outputs[0]
+
+
+def _shifted(array: _Array) -> _Array:
+    return (array.astype(np.int16) + _MIDDLE).astype(np.uint8)
