@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 @hookimpl
 def jax2onnx_register_fusions(registry: BoundFusions) -> None:
-    """Register normalisation, padding, resizing and slices with a step."""
-    from jax2onnx_jnp import norms, padding, resize, rms_norms, slicing
+    """Register normalisation, rotary embeddings, padding, resizing and slices with a step."""
+    from jax2onnx_jnp import norms, padding, resize, rms_norms, rotary, slicing
 
-    registry.add(*norms.FUSIONS, *rms_norms.FUSIONS, *padding.FUSIONS, *resize.FUSIONS, *slicing.FUSIONS)
+    modules = (norms, rms_norms, rotary, padding, resize, slicing)
+    registry.add(*(fusion for module in modules for fusion in module.FUSIONS))
 
 
 @hookimpl
