@@ -1,7 +1,7 @@
 """Emit rotary position embeddings: the rotation of pairs of features by angles, in the forms in which people write it.
 
-What is found is the rotation. Cosines and sines are its operands, however they are computed: from positions at run time,
-or read from a table.
+What is found is the rotation. Cosines and sines are its operands, however they are computed: from positions at run
+time, or read from a table.
 """
 
 from __future__ import annotations
@@ -25,35 +25,36 @@ _OPSET = 23
 """The first opset that has the operator."""
 
 
-def _split(x: Any) -> Sequence[Any]:
-    return jnp.split(x, 2, axis=-1)
+def _split(x: Any) -> tuple[Any, Any]:
+    first, second = jnp.split(x, 2, axis=-1)
+    return first, second
 
 
-def _sliced(x: Any) -> Sequence[Any]:
+def _sliced(x: Any) -> tuple[Any, Any]:
     half = x.shape[-1] // 2
     return x[..., :half], x[..., half:]
 
 
-def _strided(x: Any) -> Sequence[Any]:
+def _strided(x: Any) -> tuple[Any, Any]:
     return x[..., ::2], x[..., 1::2]
 
 
-def _indexed(x: Any) -> Sequence[Any]:
+def _indexed(x: Any) -> tuple[Any, Any]:
     pairs = x.reshape(*x.shape[:-1], -1, 2)
     return pairs[..., 0], pairs[..., 1]
 
 
-def _taken(x: Any) -> Sequence[Any]:
+def _taken(x: Any) -> tuple[Any, Any]:
     pairs = x.reshape(*x.shape[:-1], -1, 2)
     first, second = jnp.split(pairs, 2, axis=-1)
     return first.squeeze(-1), second.squeeze(-1)
 
 
-_HALVES: Mapping[str, Callable[[Any], Sequence[Any]]] = {"split": _split, "slices": _sliced}
-_PAIRS: Mapping[str, Callable[[Any], Sequence[Any]]] = {"steps": _strided, "indices": _indexed, "split": _taken}
+_HALVES: Mapping[str, Callable[[Any], tuple[Any, Any]]] = {"split": _split, "slices": _sliced}
+_PAIRS: Mapping[str, Callable[[Any], tuple[Any, Any]]] = {"steps": _strided, "indices": _indexed, "split": _taken}
 
 
-def _rotated(first: Any, second: Any, cosines: Any, sines: Any) -> Sequence[Any]:
+def _rotated(first: Any, second: Any, cosines: Any, sines: Any) -> tuple[Any, Any]:
     return first * cosines - second * sines, second * cosines + first * sines
 
 

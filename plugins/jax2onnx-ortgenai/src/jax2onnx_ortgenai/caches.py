@@ -37,7 +37,21 @@ def _axis(candidate: Candidate) -> Sequence[Mapping[str, int]]:
 
 
 def _emit(ctx: LoweringContext, past: ir.Value, new: ir.Value, *, axis: int) -> ir.Value:
-    return ctx.op.Concat(past, new, axis=axis)
+    """Emit ``Concat(past, new)``; ``Concat(Transpose(p), new)`` as ``Transpose(Concat(p, Transpose(new)))``.
+
+    So what is long is not transposed before it is stored: the transposes behind it merge, or cancel.
+    """
+    before = past.producer()
+    if before is None or before.domain or before.op_type != "Transpose" or "perm" not in before.attributes:
+        return ctx.op.Concat(past, new, axis=axis)
+    order = list(before.attributes["perm"].as_ints())
+    back = sorted(range(len(order)), key=order.__getitem__)
+    shapes = [[ctx.avals_in[1].shape[i] for i in back], [ctx.aval_out.shape[i] for i in back]]
+    turned = ctx.stamp(ctx.op.Transpose(new, perm=back), shapes[0])
+    source = before.inputs[0]
+    assert source is not None
+    joined = ctx.stamp(ctx.op.Concat(source, turned, axis=order[axis]), shapes[1])
+    return ctx.op.Transpose(joined, perm=order)
 
 
 FUSIONS: tuple[Fusion, ...] = (
