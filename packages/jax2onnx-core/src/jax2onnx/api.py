@@ -21,6 +21,7 @@ from jax2onnx._compat import unchecked
 from jax2onnx._printable import printable
 from jax2onnx.earlier import EarlierOptions, ReturnMode, delivery_of, refuse_positions
 from jax2onnx.errors import ConversionError, InputSpecError, InvalidModelError, OpsetError
+from jax2onnx.frontend.elsewhere import Elsewhere, require_weights
 from jax2onnx.frontend.entries import Ports, find_links, read_entries
 from jax2onnx.frontend.explain import explained, internal, named_error, refuse_nested
 from jax2onnx.frontend.memory import memory_explained
@@ -36,6 +37,7 @@ from jax2onnx.legalise.legalise import legalise, missing_kernels
 from jax2onnx.legalise.opsets.dtypes import require_dtypes, specified
 from jax2onnx.legalise.opsets.history import OLDEST_OPSET
 from jax2onnx.legalise.opsets.restate import restate
+from jax2onnx.lowering.builder import stored_tensor
 from jax2onnx.lowering.domains import known_to_onnx
 from jax2onnx.lowering.driver import Driver
 from jax2onnx.lowering.model_io import Border
@@ -76,6 +78,7 @@ from jax2onnx.program.text import describe
 from jax2onnx.tidy.idle_nodes import remove_unused
 from jax2onnx.tidy.subgraphs import stored_bytes
 from jax2onnx.tidy.tidy import tidy
+from jax2onnx.weights.sources import open_source
 
 if TYPE_CHECKING:
     from jax2onnx.errors import MissingPluginWarning
@@ -91,6 +94,7 @@ if TYPE_CHECKING:
     from jax2onnx.plugin.opening import Opened
     from jax2onnx.plugin.registry import Named, Registry
     from jax2onnx.program.facts import FactTable
+    from jax2onnx.weights.stored import StoredArray
 
 _Specs: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
@@ -156,6 +160,8 @@ def to_onnx(
     model_version: int = 0,
     producer: str | None = None,
     explain: bool | Callable[[FusionReport], object] = False,
+    weights: Any = None,
+    weight_names: Mapping[str, str] | Callable[[str], str | None] | None = None,
     return_mode: ReturnMode = "proto",
     output_path: str | os.PathLike[str] | None = None,
     **earlier: Unpack[EarlierOptions],
@@ -212,6 +218,10 @@ def to_onnx(
         explain: True prints, on stderr, which functions were found in the program, which were nearly found and why not,
             which arrays of the model became constants, what was computed at conversion, and what was not since that
             would take too much; a callable gets this as a :class:`~jax2onnx.fusion.report.FusionReport` instead.
+        weights: where the arrays of abstract parameters (``nnx.eval_shape`` and the like) are: the path of a
+            ``.safetensors`` or ``.npz`` file or of a checkpoint of orbax, a mapping, or a callable name -> array. Of a
+            callable whose parameters have arrays, it replaces them. docs/guides/big-models.md tells more.
+        weight_names: parameter -> name in ``weights``, where that is another one; a callable may return None.
         *further: nothing; what is given here is refused, and the message names its keyword.
         return_mode: ``'proto'`` returns the model, ``'ir'`` an ``onnx_ir.Model`` that shares the weights; ``'file'``
             writes it to ``output_path``, as :func:`save_onnx` does, and returns the path.
@@ -257,6 +267,8 @@ def to_onnx(
         model_version=model_version,
         producer=producer,
         explain=explain,
+        weights=weights,
+        weight_names=weight_names,
     )
     if delivery.mode == "file":
         preflight(delivery.path)
@@ -348,6 +360,10 @@ def _save_entries(given: Mapping[str, Any], path: str | os.PathLike[str], option
     own = {name: options.get(name) for name in ("carry", "progress")}
     check_values(own)
     shared = {name: value for name, value in options.items() if name not in own}
+    if shared.get("weights") is not None:
+        # Opened once, so that entries which have one of its arrays share it.
+        hook = loader.load().hook
+        shared["weights"] = open_source(shared["weights"], lambda path: hook.jax2onnx_open_weights(path=path))
     checked = {}
     for name, entry in entries.items():
         with _in_entry(name):
@@ -378,6 +394,7 @@ def _exported_entries(
         export.traced = replace(export.traced, carried=carried)
         with _in_entry(name):
             _finish(export, running[name], options[name])
+    _warn_unused(export, stacklevel=6)
     return {name: export.model for name, export in exports.items()}
 
 
@@ -403,7 +420,15 @@ def _exported(fn: Any, inputs: _Specs, options: Options) -> _Export:
     """Do all stages of an export, verify the model, and tell the user what there is to tell."""
     export = _Export(fn, inputs, options)
     _finish(export, export.stages(), options, stacklevel=6)
+    _warn_unused(export, stacklevel=6)
     return export
+
+
+def _warn_unused(export: _Export, *, stacklevel: int) -> None:
+    """Warn of weights that no parameter has taken."""
+    unused = export.unused_weights()
+    if unused:
+        warnings.warn(unused, UserWarning, stacklevel=stacklevel)
 
 
 def _finish(export: _Export, stages: Iterator[object], options: Options, *, stacklevel: int = 7) -> None:
@@ -452,7 +477,7 @@ def at_stage(fn: Any, inputs: _Specs, stage: Stage, options: Options | None = No
     """As :func:`show`, returning the program or model itself; what comes after the stage is not done."""
     if stage not in STAGES:
         raise InputSpecError(f"stage: {shown(stage)} is none of {', '.join(STAGES)}; {nearest(stage, STAGES)}")
-    export = _Export(fn, inputs, options or Options())
+    export = _Export(fn, inputs, options or Options(), is_whole=False)
     return next(result for name, result in export.stages() if name == stage)
 
 
@@ -478,8 +503,10 @@ class _Export:
         trail: receives what each value of the program became; None if that was not asked for.
     """
 
-    def __init__(self, fn: Any, inputs: _Specs, options: Options) -> None:
+    def __init__(self, fn: Any, inputs: _Specs, options: Options, *, is_whole: bool = True) -> None:
         refuse_nested()
+        self._is_whole = is_whole
+        self._elsewhere: Elsewhere
         self._fn = fn
         self._inputs = inputs
         self._options = options
@@ -547,9 +574,12 @@ class _Export:
         self._domains = known_to_onnx() | {domain for domain, _ in kernels} | set(options.domains or ())
         opened, parsed = self._open(loaded.hook)
         _refuse_symbols(target, parsed)
+        stored = self._find_weights(opened, loaded.hook)
         carry = exporting(lambda node: loaded.hook.jax2onnx_carry(target=node))
         with carry, explained(self._fn, opened, parsed):
-            traced = trace(opened, parsed, facts)
+            traced = trace(opened, parsed, facts, stored)
+        late = {name: array for name, array in traced.params.items() if name in opened.state}
+        stored |= self._elsewhere.arrays(late) if late else {}
         self.notes += traced.notes
         if self.records is not None:
             arrays = {**opened.params, **opened.state}
@@ -583,7 +613,7 @@ class _Export:
             trail=self.trail,
         )
         with unchecked():
-            border = Border(driver.op, parsed, traced, options)
+            border = Border(driver.op, parsed, traced, options, stored)
             border.outputs(_lowered(driver, program, border.operands()))
             self.model = _assemble(border, driver, options, opened.name)
         _refuse_unused(options.lowerings or {}, registry, driver.primitives)
@@ -643,6 +673,19 @@ class _Export:
         self.warnings += halved.warnings
         return halved.program, replace(traced, params=halved.params)
 
+    def _find_weights(self, opened: Opened, hook: Any) -> dict[str, StoredArray]:
+        """Return where the arrays of parameters are that are not in memory; state may be an input of the model."""
+        options = self._options
+        self._elsewhere = Elsewhere(options.weights, options.weight_names, hook)
+        sure = {name: array for name, array in opened.params.items() if name not in opened.state}
+        if self._is_whole and options.weights is None:
+            require_weights(sure)
+        return self._elsewhere.arrays(sure)
+
+    def unused_weights(self) -> str:
+        """Return a warning of weights that no parameter has taken; empty if there are none."""
+        return self._elsewhere.unused()
+
     def _find_functions(self, registered: Named[Fusion], facts: FactTable) -> FindFunctions | None:
         fusions = tuple(registered)
         if not self._options.fusions or not fusions:
@@ -684,12 +727,17 @@ def _legalise(model: ir.Model, target: Target | None, opset: int, *, round_activ
 def _assemble(border: Border, driver: Driver, options: Options, name: str) -> ir.Model:
     """Return the model of the nodes that were emitted, between its inputs and outputs."""
     root, functions = driver.op.scope, driver.outliner.functions
+    inputs = list(border.inputs)
+    initializers: list[ir.Value] = []
+    for value in (*border.params, *root.initializers):
+        value.const_value = stored_tensor(value)  # from now on nobody looks at numbers without need
+        (inputs if value.const_value is None else initializers).append(value)  # a graph to look at needs no weights
     rename_constants(border.params, root.initializers)
     graph = ir.Graph(
-        border.inputs,
+        inputs,
         border.results,
         nodes=root.nodes,
-        initializers=[*border.params, *root.initializers],
+        initializers=initializers,
         opset_imports={domain: 1 for domain, _ in functions} | driver.op.domains.imports,
         name=options.name or name,
     )

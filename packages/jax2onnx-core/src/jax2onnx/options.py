@@ -77,6 +77,8 @@ class SharedOptions(TypedDict, total=False):
     constraints: Sequence[str]
     state: Literal["drop", "io"]
     training: bool
+    weights: Any
+    weight_names: Mapping[str, str] | Callable[[str], str | None] | None
 
 
 class ExportOptions(SharedOptions, total=False):
@@ -164,6 +166,8 @@ class Options:
     model_version: int = 0
     producer: str | None = None
     explain: bool | Callable[[FusionReport], object] = False
+    weights: Any = None
+    weight_names: Mapping[str, str] | Callable[[str], str | None] | None = None
 
     def __post_init__(self) -> None:
         values = {name: getattr(self, name) for name in self.__slots__}
@@ -232,6 +236,8 @@ _ACCEPTED: Mapping[str, Accept] = {
     "producer": any_of(none, model_name),
     "explain": any_of(call, flag),
     "progress": any_of(none, call),
+    "weights": _anything,
+    "weight_names": any_of(none, call, mapping(text, "{'layer.kernel': 'fc.weight'}")),
     "carry": any_of(none, mapping(text, "{'cache': '1'}")),
     "values": any_of(none, _anything),
     "sizes": any_of(none, _sizes),

@@ -15,10 +15,19 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import jax
-import numpy as np
 from flax import nnx
 
-from jax2onnx.plugin import Leaves, Opened, Opening, is_parameter, key_name, mode_warning, named_calls, outline_class
+from jax2onnx.plugin import (
+    Leaves,
+    Opened,
+    Opening,
+    is_array,
+    is_parameter,
+    key_name,
+    mode_warning,
+    named_calls,
+    outline_class,
+)
 
 _HAS_KINDS = hasattr(nnx, "var_defaults")
 """Whether this flax has variables of several kinds."""
@@ -132,7 +141,7 @@ def _split(walk: _Walk, *, counters: bool) -> tuple[Leaves, Callable[[Mapping[st
     if walk.once:
         leaves, tree = jax.tree_util.tree_flatten(walk.modules)
         named = {id(v.get_raw_value()): (path, v) for path, v in walk.variables}
-        known = all(id(leaf) in named and isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves)
+        known = all(id(leaf) in named and is_array(leaf) for leaf in leaves)
         if known and len(leaves) == len(walk.variables) == len(named):
             held = [(*named[id(leaf)], leaf) for leaf in leaves]
             variables = _variables(held, tree, counters=counters)

@@ -48,6 +48,8 @@ def check(
     constraints: Sequence[str] = (),
     state: Literal["drop", "io"] = "drop",
     training: bool = False,
+    weights: Any = None,
+    weight_names: Mapping[str, str] | Callable[[str], str | None] | None = None,
     rtol: float | None = None,
     atol: float | None = None,
     kinds: Sequence[str] = KINDS,
@@ -73,6 +75,8 @@ def check(
         state: as ``to_onnx`` got it; with ``'io'`` the model steps from the state that ``fn`` has now, and its new
             state is compared too.
         training: as ``to_onnx`` got it.
+        weights: as ``to_onnx`` got it; JAX reads the arrays into memory.
+        weight_names: as ``to_onnx`` got it.
         rtol: relative tolerance instead of the dtype's.
         atol: absolute tolerance instead of the dtype's.
         kinds: the kinds of inputs to draw, of ``ordinary``, ``moderate``, ``large`` and ``special``.
@@ -101,6 +105,8 @@ def check(
         "constraints": constraints,
         "state": state,
         "training": training,
+        "weights": weights,
+        "weight_names": weight_names,
         "rtol": rtol,
         "atol": atol,
         "kinds": kinds,

@@ -25,6 +25,7 @@ from jax2onnx.checking.refusals import REFUSALS, refused_sizes
 from jax2onnx.checking.rounding import Perturbed, Rounding
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
 from jax2onnx.errors import CheckError, InputSpecError
+from jax2onnx.frontend.elsewhere import with_arrays
 from jax2onnx.frontend.explain import explained, refuse_nested
 from jax2onnx.frontend.open import open_callable
 from jax2onnx.frontend.specs import parse_inputs
@@ -95,6 +96,7 @@ class Comparison:
                 static=options["static"],
                 training=training,
             )
+        opened = with_arrays(opened, options["weights"], options["weight_names"], loaded.hook)
         opened = replace(opened, signature=opened.signature or fn)
         reference = Reference(
             opened,

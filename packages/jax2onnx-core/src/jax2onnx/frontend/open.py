@@ -100,8 +100,8 @@ def _open_plain(fn: Any) -> Opened:
         leaves.append(leaf)
         # Two keys of the path lead to the argument.
         is_in_container = len(path) > 2
-        is_array = isinstance(leaf, jax.Array)
-        if is_in_container and is_array and is_parameter(leaf):
+        is_jax = isinstance(leaf, jax.Array | jax.ShapeDtypeStruct)
+        if is_in_container and is_jax and is_parameter(leaf):
             short.append(path_name(path[2:]))
             long.append(path_name(path[1:]))
         else:

@@ -25,6 +25,7 @@ from jax2onnx._compat import (
 )
 from jax2onnx.errors import DimensionError, Jax2OnnxError, TraceError
 from jax2onnx.frontend.concrete import AVOIDABLE, Recording, find_constants, may_need_values
+from jax2onnx.frontend.elsewhere import with_small
 from jax2onnx.frontend.explain import plugins_named
 from jax2onnx.frontend.remedies import comparison_remedy, first_line, symbolic_dims_remedy, tracing_remedy
 from jax2onnx.frontend.result_sizes import result_sizes
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from jax2onnx.frontend.specs import Inputs
     from jax2onnx.plugin.opening import Opened
     from jax2onnx.program.facts import FactTable
+    from jax2onnx.weights.stored import StoredArray
 
 __all__ = ["Traced", "trace"]
 
@@ -73,11 +75,19 @@ class Traced:
     carried: Mapping[int, str] = field(default_factory=dict)
 
 
-def trace(opened: Opened, inputs: Inputs, facts: FactTable) -> Traced:
+def trace(
+    opened: Opened, inputs: Inputs, facts: FactTable, elsewhere: Mapping[str, StoredArray] | None = None
+) -> Traced:
     """Trace a pure function at the abstract values of its parameters and inputs.
 
     A scalar bool input that the function uses as a Python bool becomes a ``lax.cond`` over both of its values. An array
     of the model whose value Python code needs becomes a constant.
+
+    Args:
+        opened: the function.
+        inputs: the inputs.
+        facts: what is known of primitives.
+        elsewhere: where the arrays of parameters are that are not in memory.
 
     Raises:
         TraceError: JAX could not trace the function.
@@ -89,6 +99,7 @@ def trace(opened: Opened, inputs: Inputs, facts: FactTable) -> Traced:
     except AVOIDABLE as error:
         if not may_need_values(error, tracing.arrays):
             raise
+        tracing = replace(tracing, arrays=with_small(tracing.arrays, elsewhere or {}))
         recording = Recording(tracing.arrays)
         for switches in dict.fromkeys([(), inputs.switches]):
             with contextlib.suppress(*AVOIDABLE):

@@ -16,6 +16,7 @@ from jax2onnx.lowering.signature import signature
 from jax2onnx.plugin.operators import Operators
 from jax2onnx.tidy.initializers import LAZY, ORIGIN
 from jax2onnx.tidy.subgraphs import stored_bytes
+from jax2onnx.weights.stored import StoredTensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,9 @@ __all__ = ["DimSource", "Ops", "Scope"]
 
 _SMALL = 4096
 """Constants up to this many bytes are shared by content; larger ones by identity."""
+
+STORED = "jax2onnx.stored"
+"""The key in a value's metadata of its tensor, where rules may not look at its numbers: it is large, or not there."""
 
 _INLINE = 256
 """Constants up to this many bytes stand in a function's body; larger ones are passed to it."""
@@ -280,14 +284,19 @@ class Ops(Operators):
     def rearranged(self, source: ir.Value, shape: Sequence[int]) -> ir.Value | None:
         """Return a constant in another shape, once; None if the value is computed, or large: it might be kept twice."""
         root = self.scope.root
-        tensor = source.const_value
+        tensor = stored_tensor(source)
         if tensor is None or root.function or stored_bytes(tensor) > LAZY:
             return None
         origin = source.meta.get(ORIGIN, source.name)
 
         def make() -> ir.Value:
-            array = tensor.numpy().reshape(shape)
-            value = _initializer(root, array, f"{origin}_rearranged")
+            wanted = f"{origin}_rearranged"
+            value: ir.Value
+            if isinstance(tensor, StoredTensor):
+                moved = tensor.rearranged(lambda array: array.reshape(shape), shape, tensor.dtype)
+                value = _initializer_of(root, moved, wanted)
+            else:
+                value = _initializer(root, tensor.numpy().reshape(shape), wanted)
             value.meta[ORIGIN] = origin
             return value
 
@@ -302,27 +311,67 @@ class Ops(Operators):
     ) -> ir.Value | None:
         """Return the constant that ``function`` makes of constants' arrays, once; None if one is computed."""
         root = self.scope.root
-        tensors = [v.const_value for v in sources if v.const_value is not None]
+        tensors = [tensor for tensor in map(stored_tensor, sources) if tensor is not None]
         if root.function or len(tensors) < len(sources):
             return None
 
         def make() -> ir.Value:
-            arrays = [tensor.numpy() for tensor in tensors]
-            array = np.ascontiguousarray(function(*arrays))
-            return _initializer(root, array, f"{_common_path(sources)}[{what}]")
+            wanted = f"{_common_path(sources)}[{what}]"
+            if any(isinstance(tensor, StoredTensor) for tensor in tensors):
+                return _initializer_of(root, _computed_later(tensors, function), wanted)
+            array = np.ascontiguousarray(function(*[tensor.numpy() for tensor in tensors]))
+            return _initializer(root, array, wanted)
 
         key = (what, *map(id, sources))
         return root.shared(key, sources, make)
 
 
+def hold(value: ir.Value, tensor: ir.TensorProtocol) -> None:
+    """Make a value a constant; rules see its numbers only if they are at hand."""
+    is_known = not isinstance(tensor, ir.LazyTensor)
+    if isinstance(tensor, StoredTensor):
+        if not tensor.source.is_there:
+            return  # nothing is known of it but its shape
+        is_known = tensor.is_known
+    if is_known:
+        value.const_value = tensor
+    else:
+        value.meta[STORED] = tensor
+
+
+def stored_tensor(value: ir.Value) -> ir.TensorProtocol | None:
+    """Return the tensor of a constant, one whose numbers rules may not look at too; None for any other value."""
+    tensor: ir.TensorProtocol | None = value.meta.get(STORED, value.const_value)
+    return tensor
+
+
+def _computed_later(
+    tensors: Sequence[ir.TensorProtocol], function: Callable[..., np.ndarray[Any, Any]]
+) -> ir.LazyTensor:
+    """Return the tensor that a function makes of others, which are read when it is written."""
+    alike = [np.broadcast_to(np.zeros((), tensor.dtype.numpy()), tensor.shape.numpy()) for tensor in tensors]
+    result = function(*alike)
+
+    def compute() -> ir.Tensor[Any]:
+        return ir.Tensor(np.ascontiguousarray(function(*[tensor.numpy() for tensor in tensors])))
+
+    return ir.LazyTensor(compute, ir.DataType.from_numpy(result.dtype), ir.Shape(result.shape))
+
+
 def _initializer(root: Scope, array: Any, wanted: str) -> ir.Value:
     """Append an initializer; its name is the wanted one, or that with a number if another initializer has it."""
+    return _initializer_of(root, ir.Tensor(np.asarray(array)), wanted)
+
+
+def _initializer_of(root: Scope, tensor: ir.TensorProtocol, wanted: str) -> ir.Value:
+    """Append an initializer that a tensor is; for its name as for an array's."""
     name = free_name(wanted, root.names, first=2)
     root.names.add(name)
-    tensor = ir.Tensor(np.asarray(array), name=name)
-    value = ir.Value(name=name, const_value=tensor)
+    tensor.name = name
+    value = ir.Value(name=name)
+    hold(value, tensor)
     value.dtype = tensor.dtype
-    value.shape = tensor.shape
+    value.shape = ir.Shape(tensor.shape.numpy())
     root.initializers.append(value)
     return value
 

@@ -16,6 +16,7 @@ from jax2onnx._printable import storable
 from jax2onnx.errors import (
     ConversionError,
     DimensionError,
+    InputSpecError,
     InvalidModelError,
     OpsetError,
     UnsupportedCaseError,
@@ -231,7 +232,7 @@ class Driver:
         except ConversionError as error:
             self._locate(error, eqn, entry.plugin)
             raise
-        except (Decline, MemoryError, RecursionError):
+        except (Decline, InputSpecError, MemoryError, RecursionError):
             raise
         except (Exception, SystemExit) as error:  # the border to the rules of plugins: what they raise is explained
             failed = self._failed(error, eqn, entry.plugin, via_jax=entry.via_jax)
@@ -316,7 +317,7 @@ class Driver:
             raise
         except Decline as reason:
             self._note_declined(fused, str(reason), derived=derived)
-        except (MemoryError, RecursionError):
+        except (InputSpecError, MemoryError, RecursionError):
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - as for the rule of a primitive
             failed = self._failed(error, eqn, fusion.plugin)

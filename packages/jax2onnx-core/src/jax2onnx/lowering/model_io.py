@@ -7,21 +7,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
+import numpy as np
 import onnx_ir as ir
 
 from jax2onnx._compat import ShapedArray
+from jax2onnx.lowering.builder import hold
 from jax2onnx.lowering.channels import chosen
 from jax2onnx.lowering.dims import find_sources
 from jax2onnx.output.names import NEXT, STATE, output_names, prefixed_if_taken
 from jax2onnx.plugin.context import graph_input
 from jax2onnx.program.represent import form, represented
 from jax2onnx.program.shapes import permuted, to_channels_first, to_channels_last
+from jax2onnx.weights.stored import StoredTensor
 
 if TYPE_CHECKING:
     from jax2onnx.frontend.specs import Inputs
     from jax2onnx.frontend.trace import Traced
     from jax2onnx.lowering.builder import Ops
     from jax2onnx.options import Images, Options
+    from jax2onnx.weights.stored import StoredArray
 
     _Permutation: TypeAlias = Callable[[int, int], Sequence[int]]
 
@@ -78,7 +82,9 @@ class Border:
         results: the graph's outputs, once there are some.
     """
 
-    def __init__(self, op: Ops, parsed: Inputs, traced: Traced, options: Options) -> None:
+    def __init__(
+        self, op: Ops, parsed: Inputs, traced: Traced, options: Options, elsewhere: Mapping[str, StoredArray]
+    ) -> None:
         self._op = op
         given = [spec.name for spec in parsed.specs]
         avals = [spec.aval for spec in parsed.specs]
@@ -97,7 +103,7 @@ class Border:
         sources = find_sources(self.inputs, outside)
         op.scope.sources.update(sources)
         names += [port.name for port in self._outputs]
-        self.params = _parameters(traced.params, names)
+        self.params = _parameters(traced.params, names, elsewhere)
         self.results: list[ir.Value] = []
 
     def operands(self) -> list[ir.Value]:
@@ -129,12 +135,31 @@ def _ports(
     return list(map(_Port, names, avals, is_image))
 
 
-def _parameters(params: Mapping[str, Any], taken: Sequence[str]) -> list[ir.Value]:
+def _parameters(
+    params: Mapping[str, Any], taken: Sequence[str], elsewhere: Mapping[str, StoredArray]
+) -> list[ir.Value]:
     values = []
     names = prefixed_if_taken(list(params), taken, "params.")
-    for name, array in zip(names, params.values(), strict=True):
-        held = represented(array)
-        value = graph_input(held, name)
-        value.const_value = ir.Tensor(held, dtype=value.dtype, name=name)
+    for (path, array), name in zip(params.items(), names, strict=True):
+        if path in elsewhere:
+            value = _stored_parameter(elsewhere[path], form(jax.typeof(array)), name)
+        else:
+            held = represented(array)
+            value = graph_input(held, name)
+            value.const_value = ir.Tensor(held, dtype=value.dtype, name=name)
         values.append(value)
     return values
+
+
+def _stored_parameter(source: StoredArray, aval: Any, name: str) -> ir.Value:
+    """Return the initializer whose array is somewhere else."""
+    value = graph_input(aval, name)
+    assert value.dtype is not None
+    function = None if source.shape == tuple(aval.shape) else _pairs
+    hold(value, StoredTensor(source, value.dtype, aval.shape, function, name))
+    return value
+
+
+def _pairs(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return complex numbers as pairs of real ones."""
+    return np.stack([array.real, array.imag], -1)

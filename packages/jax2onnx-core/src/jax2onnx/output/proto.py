@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx.tidy.subgraphs import stored_bytes
+from jax2onnx.weights.stored import in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,7 +69,7 @@ def _write(value: ir.Value, proto: onnx.ModelProto) -> None:
         return
     value.const_value.name = value.name
     _require_memory(stored_bytes(value.const_value))
-    ir.serde.serialize_tensor_into(proto.graph.initializer.add(), value.const_value)
+    ir.serde.serialize_tensor_into(proto.graph.initializer.add(), in_memory(value.const_value))
 
 
 def _require_memory(size: int) -> None:

@@ -13,7 +13,7 @@ import onnx
 import onnx_ir as ir
 
 from jax2onnx.output.proto import without_initializers
-from jax2onnx.weights.stored import StoredTensor
+from jax2onnx.weights.stored import StoredTensor, in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,7 +76,7 @@ class _Entry:
             size = tensor.nbytes
             message = header.SerializeToString() + _key(onnx.TensorProto, "raw_data", size)
         else:
-            message = ir.to_proto(tensor).SerializeToString()
+            message = ir.to_proto(in_memory(tensor)).SerializeToString()
         self._start = _key(onnx.GraphProto, "initializer", len(message) + size) + message
         self.length = len(self._start) + size
 

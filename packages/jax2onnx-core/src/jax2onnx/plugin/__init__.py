@@ -36,7 +36,16 @@ if TYPE_CHECKING:
     from jax2onnx.plugin.hookspecs import hookimpl
     from jax2onnx.plugin.lowerings import MIN_OPSET
     from jax2onnx.plugin.naming import argument_names, key_name, name_arrays
-    from jax2onnx.plugin.opening import Carried, Leaves, Opened, Opening, canonical, is_parameter, mode_warning
+    from jax2onnx.plugin.opening import (
+        Carried,
+        Leaves,
+        Opened,
+        Opening,
+        canonical,
+        is_array,
+        is_parameter,
+        mode_warning,
+    )
     from jax2onnx.plugin.operators import Operators
     from jax2onnx.plugin.registry import BoundExamples, BoundFusions, BoundLowerings
     from jax2onnx.plugin.scopes import named_calls
@@ -54,6 +63,7 @@ if TYPE_CHECKING:
         to_channels_first,
         to_channels_last,
     )
+    from jax2onnx.weights.stored import Place, StoredArray
 
 __all__ = [
     "BOOLS",
@@ -81,9 +91,11 @@ __all__ = [
     "Opened",
     "Opening",
     "Operators",
+    "Place",
     "Program",
     "Range",
     "Span",
+    "StoredArray",
     "Target",
     "argument_names",
     "at_most",
@@ -102,6 +114,7 @@ __all__ = [
     "hookimpl",
     "interpreted_kernel",
     "ir_dtype",
+    "is_array",
     "is_complex",
     "is_outlined",
     "is_parameter",
@@ -157,6 +170,7 @@ _MODULES = (
     "program.represent",
     "plugin.context",
     "program.shapes",
+    "weights.stored",
 )
 """Where the names are, the modules that load fastest first."""
 

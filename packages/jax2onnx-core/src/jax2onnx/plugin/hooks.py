@@ -11,10 +11,13 @@ from jax2onnx._printable import storable
 from jax2onnx.errors import Jax2OnnxError, PluginError, described_error
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import onnx_ir as ir
     import pluggy
 
     from jax2onnx.plugin.opening import Carried, Opened, Opening
+    from jax2onnx.weights.stored import StoredArray
 
 __all__ = ["Hooks"]
 
@@ -72,6 +75,23 @@ class Hooks:
                 continue
             if not isinstance(result, Carried):
                 raise self._wrong(plugin, "jax2onnx_carry", f"returns {shown(result)}", "a Carried or None")
+            return result
+        return None
+
+    def jax2onnx_open_weights(self, *, path: Path) -> Mapping[str, StoredArray] | None:
+        """Return the arrays that the first plugin finds in a file or folder; None if it is of nobody's format.
+
+        Raises:
+            PluginError: a plugin raises an exception, or returns something else.
+        """
+        from jax2onnx.weights.stored import StoredArray
+
+        for plugin, result in self._results("jax2onnx_open_weights", path=path):
+            if result is None:
+                continue
+            if not isinstance(result, Mapping) or not all(isinstance(a, StoredArray) for a in result.values()):
+                expected = "a mapping of StoredArrays or None"
+                raise self._wrong(plugin, "jax2onnx_open_weights", f"returns {shown(result)}", expected)
             return result
         return None
 

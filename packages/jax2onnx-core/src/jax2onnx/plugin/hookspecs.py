@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     import onnx_ir as ir
 
     from jax2onnx.plugin.opening import Carried, Opened, Opening
     from jax2onnx.plugin.registry import BoundExamples, BoundFusions, BoundLowerings, BoundTargets
+    from jax2onnx.weights.stored import StoredArray
 
 PROJECT = "jax2onnx"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -64,6 +66,16 @@ def jax2onnx_carry(target: object) -> Carried | None:
     """Open a framework object that is an argument of an ``onnx_function``, or return None if it is not yours.
 
     Called for every node of the arguments' pytrees that is no array, scalar or built-in container; answer fast.
+
+    Added in 0.1.
+    """
+
+
+@hookspec(firstresult=True)
+def jax2onnx_open_weights(path: Path) -> Mapping[str, StoredArray] | None:
+    """Open a file or folder of weights: return its arrays by name, unread, or None if it is not of your format.
+
+    Called for each path that a user gives as ``weights=``, before the formats that core knows.
 
     Added in 0.1.
     """

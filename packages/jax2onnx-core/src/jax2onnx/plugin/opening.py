@@ -9,7 +9,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-__all__ = ["Carried", "Leaves", "Opened", "Opening", "canonical", "is_parameter", "mode_warning"]
+__all__ = ["Carried", "Leaves", "Opened", "Opening", "canonical", "is_array", "is_parameter", "mode_warning"]
 
 _LISTED = 12
 """How many layers a warning names before it counts the rest."""
@@ -102,13 +102,21 @@ class Leaves:
         return jax.tree_util.tree_unflatten(self.tree, leaves)
 
 
+def is_array(leaf: Any) -> bool:
+    """Return whether a leaf is an array, or stands for one that is somewhere else (``jax.ShapeDtypeStruct``)."""
+    return isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
+
+
 def is_parameter(leaf: Any) -> bool:
     """Return whether a leaf is an array of numbers, and not one of random keys."""
-    return isinstance(leaf, jax.Array | np.ndarray) and isinstance(leaf.dtype, np.dtype)
+    return is_array(leaf) and isinstance(leaf.dtype, np.dtype)
 
 
 def canonical(leaf: Any) -> Any:
-    """Return a numpy array in the dtype that JAX gives it, and anything else as it is."""
+    """Return a numpy array, or what stands for an array, in the dtype that JAX gives it; anything else as it is."""
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        dtype = jax.dtypes.canonicalize_dtype(leaf.dtype) if isinstance(leaf.dtype, np.dtype) else leaf.dtype
+        return jax.ShapeDtypeStruct(leaf.shape, dtype, weak_type=leaf.weak_type)
     if not isinstance(leaf, np.ndarray):
         return leaf
     return leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype), copy=False)

@@ -60,8 +60,8 @@ def _fold(node: ir.Node, product: ir.Node, home: Home) -> None:
         return total.astype(array.dtype)
 
     product.resize_inputs(3)
-    product.replace_input_with(1, home.derive(weight, scaled, sizes))
-    product.replace_input_with(2, home.derive(node.inputs[2], shifted, total.shape))
+    product.replace_input_with(1, home.derive(weight, scaled, sizes, computes=True))
+    product.replace_input_with(2, home.derive(node.inputs[2], shifted, total.shape, computes=True))
     drop(node)
 
 

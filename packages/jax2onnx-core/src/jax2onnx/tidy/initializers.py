@@ -14,6 +14,7 @@ import onnx_ir as ir
 from jax2onnx._unique import free_name
 from jax2onnx.tidy.match_nodes import ints_at, sizes_of, slice_steps, tensor_at
 from jax2onnx.tidy.subgraphs import held_array, stored_bytes
+from jax2onnx.weights.stored import StoredTensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,8 +88,18 @@ class Home:
         function: _Rearrangement,
         shape: Sequence[int],
         dtype: ir.DataType | None = None,
+        *,
+        computes: bool = False,
     ) -> ir.Value:
-        """Return a new initializer of ``shape`` and ``dtype`` that holds ``function`` of another one's numpy array."""
+        """Return a new initializer of ``shape`` and ``dtype`` that holds ``function`` of another one's numpy array.
+
+        Args:
+            source: the other one.
+            function: it only moves elements, unless it ``computes``.
+            shape: the shape of its result.
+            dtype: the dtype of its result, if it is another one.
+            computes: whether it does arithmetic.
+        """
         assert source is not None
         tensor = source.const_value
         assert tensor is not None
@@ -97,8 +108,13 @@ class Home:
         def compute() -> ir.Tensor[Any]:
             return _Rearranged(function(tensor.numpy()), dtype=to)
 
-        is_large = stored_bytes(tensor) > LAZY
-        derived = ir.LazyTensor(compute, dtype=to, shape=ir.Shape(shape)) if is_large else compute()
+        derived: ir.TensorProtocol
+        if isinstance(tensor, StoredTensor) and not computes:
+            derived = tensor.rearranged(function, shape, to)
+        elif isinstance(tensor, StoredTensor) or stored_bytes(tensor) > LAZY:
+            derived = ir.LazyTensor(compute, dtype=to, shape=ir.Shape(shape))
+        else:
+            derived = compute()
         origin = source.meta.get(ORIGIN, source.name)
         value = self._register(derived, f"{origin}_rearranged")
         value.meta[ORIGIN] = origin

@@ -13,9 +13,12 @@ import onnx_ir as ir
 
 from jax2onnx.weights.blocks import blocks
 
-__all__ = ["Place", "StoredArray", "StoredTensor"]
+__all__ = ["SMALL", "Place", "StoredArray", "StoredTensor", "in_memory", "kind_of"]
 
 Array = np.ndarray[Any, Any]
+
+SMALL = 1 << 16
+"""Arrays of up to this many bytes are read while the program is converted, once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class StoredArray:
         read: returns it; an array that is mapped from a file is not in memory then.
         parts: yields arrays that, one after the other, have its elements in C order, where that takes less memory.
         place: where its bytes are, if they are in a file as they are in memory.
+        is_there: whether anybody has it; if not, reading it is an error.
     """
 
     shape: tuple[int, ...]
@@ -48,6 +52,7 @@ class StoredArray:
     read: Callable[[], Array]
     parts: Callable[[], Iterator[Array]] | None = None
     place: Place | None = None
+    is_there: bool = True
 
     @classmethod
     def in_file(cls, file: Path, offset: int, shape: Sequence[int], dtype: np.dtype[Any]) -> StoredArray:
@@ -84,9 +89,14 @@ class StoredTensor(ir.LazyTensor):
         name: str | None = None,
     ) -> None:
         sizes = ir.Shape(source.shape if shape is None else shape)
-        super().__init__(self._whole, dtype, sizes, name=name)
+        super().__init__(self._whole, dtype, sizes, name=name, cache=source.nbytes <= SMALL)
         self.source = source
         self._function = function
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the array is there, and so small that rules may look at its numbers."""
+        return self.source.is_there and self.source.nbytes <= SMALL
 
     def _whole(self) -> ir.Tensor[Any]:
         array = self._stored()
@@ -130,3 +140,26 @@ class StoredTensor(ir.LazyTensor):
             return
         for block in self.blocks():
             file.write(block.data)
+
+    def __repr__(self) -> str:
+        return f"{self._repr_base()}(name={self.name!r})"
+
+
+def in_memory(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    """Return a tensor whose array is in memory; errors of reading one come from here, and not from a serialiser."""
+    if not isinstance(tensor, StoredTensor):
+        return tensor
+    return ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+
+
+def kind_of(dtype: np.dtype[Any]) -> str:
+    """Return ``float`` or ``int`` for real numbers, something else for other dtypes."""
+    if dtype.kind in "iu":
+        return "int"
+    if dtype.kind in "fcb":
+        return "float" if dtype.kind == "f" else dtype.kind
+    try:
+        known = ir.DataType.from_numpy(dtype)
+    except TypeError:
+        return ""
+    return "float" if known.is_floating_point() else "int"

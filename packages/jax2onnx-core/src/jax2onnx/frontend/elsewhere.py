@@ -1,0 +1,136 @@
+"""Elsewhere: parameters whose arrays are not in memory, since they are abstract or mapped from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jax2onnx.errors import InputSpecError
+from jax2onnx.plugin.opening import canonical
+from jax2onnx.weights.names import Rename, Wanted, find_arrays
+from jax2onnx.weights.sources import Source, open_source, stored
+from jax2onnx.weights.stored import StoredArray
+
+if TYPE_CHECKING:
+    from jax2onnx.plugin.opening import Opened
+
+__all__ = ["Elsewhere", "require_weights", "with_arrays", "with_small"]
+
+_SMALL = 2**20
+"""Bytes of an array that is read if Python code needs its value."""
+_LISTED = 6
+
+
+class Elsewhere:
+    """Finds the arrays of parameters that are not in memory.
+
+    Args:
+        weights: where they are, as the user says it; None if they do not.
+        names: what they are called there.
+        hook: the plugins' hook relay.
+    """
+
+    def __init__(self, weights: Any, names: Rename | None, hook: Any) -> None:
+        self._names = names
+        self.source: Source | None = None
+        if weights is not None:
+            self.source = open_source(weights, lambda path: hook.jax2onnx_open_weights(path=path))
+
+    def arrays(self, params: Mapping[str, Any]) -> dict[str, StoredArray]:
+        """Return the arrays of those parameters that are not in memory; they are not read.
+
+        With a source these are the abstract ones, or if there is none all of them.
+
+        Raises:
+            InputSpecError: the source does not have one of them.
+        """
+        found = {name: _mapped(array) for name, array in params.items() if _is_mapped(array)}
+        abstract = {name: array for name, array in params.items() if isinstance(array, jax.ShapeDtypeStruct)}
+        if self.source is None:
+            return found | {name: _unknown(name, array) for name, array in abstract.items()}
+        chosen = abstract or params
+        wanted = {name: _wanted(array) for name, array in chosen.items()}
+        return found | find_arrays(wanted, self.source, self._names)
+
+    def unused(self) -> str:
+        """Return a warning of arrays that no parameter has taken; empty if there is none."""
+        if self.source is None or self.source.arrays is None:
+            return ""
+        left = [name for name in self.source.arrays if name not in self.source.used]
+        if not left:
+            return ""
+        listed = ", ".join(map(repr, left[:_LISTED])) + (f" and {len(left) - _LISTED} more" if left[_LISTED:] else "")
+        return f"weights: {len(left)} arrays of {self.source.what} are no parameter of the callable: {listed}"
+
+
+def require_weights(params: Mapping[str, Any]) -> None:
+    """Raise InputSpecError if a parameter is abstract, as nobody says where its array is."""
+    abstract = [name for name, array in params.items() if isinstance(array, jax.ShapeDtypeStruct)]
+    if abstract:
+        raise _without_weights(abstract)
+
+
+def _without_weights(names: list[str]) -> InputSpecError:
+    listed = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if names[_LISTED:] else "")
+    return InputSpecError(
+        f"weights: {len(names)} parameters are abstract ({listed}), and nothing says where their arrays are; "
+        "pass weights='model.safetensors', a checkpoint, a mapping or a callable"
+    )
+
+
+def _unknown(name: str, array: Any) -> StoredArray:
+    def read() -> np.ndarray[Any, Any]:
+        raise _without_weights([name])
+
+    return StoredArray(shape=array.shape, dtype=canonical(array).dtype, read=read, is_there=False)
+
+
+def _wanted(array: Any) -> Wanted:
+    aval = jax.typeof(canonical(array))
+    return Wanted(tuple(aval.shape), aval.dtype)
+
+
+def _is_mapped(array: Any) -> bool:
+    """Return whether an array is mapped from a file, so that it takes no memory if nobody copies it."""
+    base = array
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap):
+            return bool(array.dtype.isnative)
+        base = base.base
+    return False
+
+
+def _mapped(array: np.ndarray[Any, Any]) -> StoredArray:
+    # The user did not say that the model may refer to the file.
+    return replace(stored(array), place=None)
+
+
+def with_small(params: Mapping[str, Any], elsewhere: Mapping[str, StoredArray]) -> dict[str, Any]:
+    """Return the parameters with the arrays of small abstract ones, for Python code that needs their values."""
+    arrays = dict(params)
+    for name, array in params.items():
+        source = elsewhere.get(name)
+        if source is None or not isinstance(array, jax.ShapeDtypeStruct):
+            continue
+        if source.is_there and source.nbytes <= _SMALL:
+            arrays[name] = source.read().astype(canonical(array).dtype)
+    return arrays
+
+
+def with_arrays(opened: Opened, weights: Any, names: Rename | None, hook: Any) -> Opened:
+    """Return what was opened with arrays in the places of abstract parameters, for JAX to compute with."""
+    elsewhere = Elsewhere(weights, names, hook)
+    every = {**opened.params, **opened.state}
+    if weights is None:
+        require_weights(every)
+        return opened
+    read = {}
+    for name, source in elsewhere.arrays(every).items():
+        read[name] = jax.numpy.asarray(source.read().astype(canonical(every[name]).dtype))
+    params = {name: read.get(name, array) for name, array in opened.params.items()}
+    state = {name: read.get(name, array) for name, array in opened.state.items()}
+    return replace(opened, params=params, state=state)
