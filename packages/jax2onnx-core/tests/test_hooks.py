@@ -4,6 +4,7 @@ import inspect
 import runpy
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import onnxruntime
@@ -85,6 +86,17 @@ def jax2onnx_carry(target):
 
 
 @hookimpl
+def jax2onnx_open_weights(path):
+    import numpy as np
+
+    from jax2onnx.plugin import StoredArray
+
+    if path.suffix == ".csv":
+        array = np.loadtxt(path, np.float32, delimiter=",", ndmin=1)
+        return {"array": StoredArray(shape=array.shape, dtype=array.dtype, read=lambda: array)}
+
+
+@hookimpl
 def jax2onnx_finalize(model):
     model.graph.doc_string = "finalised"
 '''
@@ -117,6 +129,21 @@ def test_every_hook_is_implemented_here(plugin):
     (info,) = [i for i in plugins.load().infos if i.name == "hooked"]
     assert info.status == "ok", info.reason
     assert set(info.hooks) == hook_names()
+
+
+def test_weights_of_another_format(plugin, tmp_path):
+    (tmp_path / "w.csv").write_text("1,2")
+    box = plugin.Box(jax.ShapeDtypeStruct((2,), np.float32))
+    model = jax2onnx.to_onnx(box, [(2,)], weights=tmp_path / "w.csv")
+    assert run(model, X).tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("wrong", ["return 3", "return {'array': 3}", "raise KeyError('mine')"])
+def test_what_an_opener_of_weights_does_wrong(fake_plugin, tmp_path, wrong):
+    body = "from jax2onnx import hookimpl\n@hookimpl\ndef jax2onnx_open_weights(path):\n    " + wrong
+    fake_plugin("wrong", body)
+    with pytest.raises(jax2onnx.errors.PluginError, match=r"the plugin wrong.*jax2onnx_open_weights"):
+        jax2onnx.to_onnx(abs, [(2,)], weights=tmp_path)
 
 
 def test_every_hook_is_documented():

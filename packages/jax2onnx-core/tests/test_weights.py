@@ -217,12 +217,22 @@ def test_entries_share_what_they_have_in_common(tmp_path: Path) -> None:
     agrees(tmp_path / "one.onnx")
 
 
+def test_half_precision_of_weights_that_are_elsewhere(tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "w.safetensors", FLAT)
+    for path, fn, options in (("a", FN, {"weights": tmp_path / "w.safetensors"}), ("b", REFERENCE, {})):
+        save_onnx(fn, X, tmp_path / f"{path}.onnx", precision="float16", **options)
+    one, other = (onnx.load(tmp_path / f"{path}.onnx").graph for path in "ab")
+    assert list(one.initializer) == list(other.initializer)
+
+
 def test_code_that_needs_a_value_gets_it(tmp_path: Path) -> None:
     def scaled(params, x):
         return x * 2 if params["count"] > 1 else x
 
     fn = functools.partial(scaled, {"count": jax.ShapeDtypeStruct((), np.int32)})
-    save_onnx(fn, X, tmp_path / "m.onnx", weights={"count": 3})
+    told = []
+    save_onnx(fn, X, tmp_path / "m.onnx", weights={"count": 3}, explain=told.append)
+    assert "count" in str(told[0])
     assert [node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node] == ["Mul"]
 
 

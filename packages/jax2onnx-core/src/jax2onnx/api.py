@@ -21,7 +21,7 @@ from jax2onnx._compat import unchecked
 from jax2onnx._printable import printable
 from jax2onnx.earlier import EarlierOptions, ReturnMode, delivery_of, refuse_positions
 from jax2onnx.errors import ConversionError, InputSpecError, InvalidModelError, OpsetError
-from jax2onnx.frontend.elsewhere import Elsewhere, require_weights
+from jax2onnx.frontend.elsewhere import Elsewhere, in_memory, require_weights
 from jax2onnx.frontend.entries import Ports, find_links, read_entries
 from jax2onnx.frontend.explain import explained, internal, named_error, refuse_nested
 from jax2onnx.frontend.memory import memory_explained
@@ -73,6 +73,7 @@ from jax2onnx.program.flatten import Note, Warned
 from jax2onnx.program.halve import halve
 from jax2onnx.program.prepare import FindFunctions, Preparer
 from jax2onnx.program.program import Program
+from jax2onnx.program.represent import is_complex, represented
 from jax2onnx.program.shapes import is_static
 from jax2onnx.program.text import describe
 from jax2onnx.tidy.idle_nodes import remove_unused
@@ -593,6 +594,11 @@ class _Export:
         with unchecked():
             program = preparer.prepare(traced.program)
             if options.precision is not None:
+                # What half holds is decided by the numbers.
+                held = in_memory(traced.params, stored)
+                held = {name: represented(array) if is_complex(array) else array for name, array in held.items()}
+                traced = replace(traced, params=held)
+                stored = {}
                 program, traced = self._halved(program, traced, facts, target)
         if self.trail is not None:
             self.trail.params, self.trail.updated = traced.params, traced.updated

@@ -18,7 +18,7 @@ from jax2onnx.weights.stored import StoredArray
 if TYPE_CHECKING:
     from jax2onnx.plugin.opening import Opened
 
-__all__ = ["Elsewhere", "require_weights", "with_arrays", "with_small"]
+__all__ = ["Elsewhere", "in_memory", "require_weights", "with_arrays", "with_small"]
 
 _SMALL = 2**20
 """Bytes of an array that is read if Python code needs its value."""
@@ -121,6 +121,12 @@ def with_small(params: Mapping[str, Any], elsewhere: Mapping[str, StoredArray]) 
     return arrays
 
 
+def in_memory(params: Mapping[str, Any], elsewhere: Mapping[str, StoredArray]) -> dict[str, Any]:
+    """Return the parameters with all arrays read that are somewhere else."""
+    read = {name: source.read().astype(canonical(params[name]).dtype) for name, source in elsewhere.items()}
+    return {name: read.get(name, array) for name, array in params.items()}
+
+
 def with_arrays(opened: Opened, weights: Any, names: Rename | None, hook: Any) -> Opened:
     """Return what was opened with arrays in the places of abstract parameters, for JAX to compute with."""
     elsewhere = Elsewhere(weights, names, hook)
@@ -128,9 +134,7 @@ def with_arrays(opened: Opened, weights: Any, names: Rename | None, hook: Any) -
     if weights is None:
         require_weights(every)
         return opened
-    read = {}
-    for name, source in elsewhere.arrays(every).items():
-        read[name] = jax.numpy.asarray(source.read().astype(canonical(every[name]).dtype))
-    params = {name: read.get(name, array) for name, array in opened.params.items()}
-    state = {name: read.get(name, array) for name, array in opened.state.items()}
+    arrays = {name: jax.numpy.asarray(array) for name, array in in_memory(every, elsewhere.arrays(every)).items()}
+    params = {name: arrays[name] for name in opened.params}
+    state = {name: arrays[name] for name in opened.state}
     return replace(opened, params=params, state=state)
