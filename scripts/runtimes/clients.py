@@ -92,4 +92,5 @@ class Loaded:
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """Return the outputs for the inputs given in the model's order."""
-        return list(map(from_wire, self._process.ask("run", list(map(to_wire, arrays)))))
+        feeds = dict(zip(self.input_names, map(to_wire, arrays), strict=True))
+        return list(map(from_wire, self._process.ask("run", feeds)))

@@ -35,8 +35,8 @@ async function load(model) {
 
 async function run(arrays) {
   const feeds = {};
-  session.inputNames.forEach((name, index) => {
-    const [dtype, shape, content] = arrays[index];
+  session.inputNames.forEach((name) => {
+    const [dtype, shape, content] = arrays[name];
     const kind = ARRAYS[dtype];
     if (!kind) throw new Error(`JavaScript has no arrays of ${dtype}`);
     const bytes = Uint8Array.from(Buffer.from(content, 'base64'));

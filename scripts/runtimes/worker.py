@@ -1,6 +1,6 @@
 """Run models in one runtime, for a program that is in another environment: ``python worker.py RUNTIME``.
 
-Requests and answers are lines of JSON. A request is ``["load", model]`` or ``["run", arrays]``, an answer
+Requests and answers are lines of JSON. A request is ``["load", model]`` or ``["run", {name: array}]``, an answer
 ``["ok", result]`` or ``["refused", message]``. Bytes are in base64, arrays (dtype, shape, bytes). Beside the runtime
 only numpy and ml_dtypes are needed. ``worker.mjs`` is its twin for onnxruntime-web.
 """
@@ -47,10 +47,9 @@ class Onnxruntime:
         self.outputs = self.session.get_outputs()
         return [value.name for value in self.inputs], [value.name for value in self.outputs]
 
-    def run(self, arrays: list[Any]) -> list[Any]:
+    def run(self, feeds: dict[str, Any]) -> list[Any]:
         """Return the outputs for the inputs."""
-        names = [value.name for value in self.inputs]
-        return self.session.run(None, dict(zip(names, arrays, strict=True)))
+        return self.session.run(None, feeds)
 
 
 class OpenVINO:
@@ -68,21 +67,19 @@ class OpenVINO:
         )
         return [_name(port) for port in self.compiled.inputs], [_name(port) for port in self.compiled.outputs]
 
-    def run(self, arrays: list[Any]) -> list[Any]:
+    def run(self, feeds: dict[str, Any]) -> list[Any]:
         """Return the outputs for the inputs."""
         import openvino
 
         request = self.compiled.create_infer_request()
-        feeds = []
-        for array, port in zip(arrays, self.compiled.inputs, strict=True):
-            wanted = port.get_element_type()
+        for index, port in enumerate(self.compiled.inputs):  # without those that nothing reads
+            given = next(feeds[name] for name in port.names if name in feeds)
+            array = np.ascontiguousarray(given).reshape(given.shape)
             if array.dtype.isbuiltin == 1:
-                feeds.append(openvino.Tensor(np.ascontiguousarray(array).reshape(array.shape)))
+                tensor = openvino.Tensor(array)
             else:
-                tensor = openvino.Tensor(wanted, openvino.Shape(array.shape))
-                tensor.data.view(np.uint8).reshape(-1)[:] = np.ascontiguousarray(array).view(np.uint8).reshape(-1)
-                feeds.append(tensor)
-        for index, tensor in enumerate(feeds):
+                tensor = openvino.Tensor(port.get_element_type(), openvino.Shape(array.shape))
+                tensor.data.view(np.uint8).reshape(-1)[:] = array.view(np.uint8).reshape(-1)
             request.set_input_tensor(index, tensor)
         request.infer()
         return [_array(request.get_output_tensor(index)) for index in range(len(self.compiled.outputs))]
@@ -96,7 +93,7 @@ def _array(tensor: Any) -> Any:
     kind = tensor.get_element_type().get_type_name()
     if kind == "bf16":
         return tensor.data.view(ml_dtypes.bfloat16).reshape(tuple(tensor.shape)).copy()
-    return np.array(tensor.data)
+    return np.array(tensor.data).reshape(tuple(tensor.shape))
 
 
 class Reference:
@@ -111,9 +108,9 @@ class Reference:
         self.evaluator = ReferenceEvaluator(self.model)
         return list(self.evaluator.input_names), list(self.evaluator.output_names)
 
-    def run(self, arrays: list[Any]) -> list[Any]:
+    def run(self, feeds: dict[str, Any]) -> list[Any]:
         """Return the outputs for the inputs."""
-        return self.evaluator.run(None, dict(zip(self.evaluator.input_names, arrays, strict=True)))
+        return self.evaluator.run(None, feeds)
 
 
 class Tract:
@@ -132,11 +129,12 @@ class Tract:
             self.runnable = model.into_model().into_runnable()
         finally:
             Path(file.name).unlink()
+        self.names = inputs
         return inputs, outputs
 
-    def run(self, arrays: list[Any]) -> list[Any]:
+    def run(self, feeds: dict[str, Any]) -> list[Any]:
         """Return the outputs for the inputs."""
-        return [result.to_numpy() for result in self.runnable.run(arrays)]
+        return [result.to_numpy() for result in self.runnable.run([feeds[name] for name in self.names])]
 
 
 RUNTIMES = {"onnxruntime": Onnxruntime, "openvino": OpenVINO, "reference": Reference, "tract": Tract}
@@ -153,7 +151,9 @@ def main() -> None:
             if what == "load":
                 result: Any = runtime.load(base64.b64decode(payload))
             else:
-                result = list(map(to_wire, runtime.run(list(map(from_wire, payload)))))
+                result = [
+                    to_wire(array) for array in runtime.run({name: from_wire(wire) for name, wire in payload.items()})
+                ]
             answer = ("ok", result)
         except Exception as error:  # noqa: BLE001 - the border to the runtime
             answer = ("refused", f"{type(error).__name__}: {error}")

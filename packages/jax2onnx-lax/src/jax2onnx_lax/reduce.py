@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 
+_COUNTED = 2**24
+"""float32 holds all integers up to here."""
 _EXACT = 2**21
 """So many integers of 32 bits have a sum that float64 holds."""
 _FOLLOWED = frozenset({"Cast", "Expand", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
@@ -71,11 +73,10 @@ def reduce_sum(ctx: LoweringContext, x: ir.Value, *, axes: Sequence[int]) -> ir.
     if ctx.target is None or not is_integer(dtype):
         return _emit(ctx, "ReduceSum", x, axes)
     count = math.prod(_sizes(ctx, axes))
-    if _is_truth(x):
-        # There are never enough booleans for their sum to be rounded.
-        carrier = dtype if dtype.name in {"int32", "int64"} else np.dtype(np.int64)
+    if _is_truth(x) and (carrier := _counter(ctx, dtype, count)) is not None:
         return ctx.cast(_emit(ctx, "ReduceSum", ctx.cast(x, carrier), axes), dtype)
-    if info(dtype).bits <= 32 and is_static(count) and count <= _EXACT:
+    few = is_static(count) and count <= _EXACT
+    if info(dtype).bits <= 32 and few and ctx.supports("ReduceSum", np.int64):
         return ctx.cast(_emit(ctx, "ReduceSum", ctx.cast(x, np.int64), axes), dtype)
     last, aval = _to_last(ctx, x, ctx.avals_in[0], axes)
     # The zero in front is the sum of no elements.
@@ -83,6 +84,14 @@ def reduce_sum(ctx: LoweringContext, x: ir.Value, *, axes: Sequence[int]) -> ir.
     longer = ctx.op.Pad(last, ctx.ints(*before, 1, *before, 0), np.zeros((), aval.dtype))
     sums = ctx.op.CumSum(longer, ctx.constant(-1, np.int64))
     return ctx.op.Gather(sums, ctx.constant(-1, np.int64), axis=-1)
+
+
+def _counter(ctx: LoweringContext, dtype: Any, count: Any) -> np.dtype[Any] | None:
+    """Return the dtype in which booleans are counted; of integers, there are never enough for a sum to be rounded."""
+    carrier = dtype if dtype.name in {"int32", "int64"} else np.dtype(np.int64)
+    if ctx.supports("ReduceSum", carrier):
+        return carrier
+    return np.dtype(np.float32) if is_static(count) and count <= _COUNTED else None
 
 
 def _is_truth(x: ir.Value) -> bool:

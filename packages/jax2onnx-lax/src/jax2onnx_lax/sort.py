@@ -48,8 +48,9 @@ def _ranked(
 
 def _keys(ctx: LoweringContext, x: ir.Value, dtype: Any) -> list[ir.Value]:
     """Return numbers that TopK orders as JAX orders ``x``: NaN after infinity, all NaN alike, -0.0 and 0.0 alike."""
-    if dtype == np.float64:
-        return [ctx.cast(ctx.op.IsNaN(x), np.int32), ctx.op.Where(ctx.op.IsNaN(x), np.asarray(np.inf), x)]
+    if dtype == np.float64 or (is_float(dtype) and not ctx.supports("TopK", np.float64)):
+        nan = ctx.op.IsNaN(x)
+        return [ctx.cast(nan, np.int32), ctx.op.Where(nan, np.asarray(np.inf, dtype), x)] if ctx.guards else [x]
     if is_float(dtype):
         return [_above_infinity(ctx, x)]
     if dtype == np.bool_:
@@ -107,7 +108,7 @@ def _total_keys(ctx: LoweringContext, x: ir.Value, dtype: Any, *, largest: bool)
         return _keys(ctx, x, dtype)
     below = ctx.op.Equal(ctx.op.Reciprocal(x), np.asarray(-np.inf, dtype))
     minus_zero = ctx.op.And(below, ctx.op.Equal(x, np.asarray(0.0, dtype)))
-    if dtype == np.float64:
+    if dtype == np.float64 or not ctx.supports("TopK", np.float64):
         return [*_keys(ctx, x, dtype), ctx.cast(ctx.op.Not(minus_zero), np.int32)]
     # Smaller in size than any float32, and so between 0.0 and the negative numbers.
     return [ctx.op.Where(minus_zero, np.asarray(-1e-300), _above_infinity(ctx, x))]

@@ -22,9 +22,17 @@ __all__ = ["RUNTIME_ERRORS", "Runner", "Runtime", "runtime_name"]
 class Runtime(Protocol):
     """A model in a runtime, ready to run; what it raises is a ``RuntimeError`` or ``ValueError``."""
 
-    input_names: Sequence[str]
-    output_names: Sequence[str]
-    name: str
+    @property
+    def name(self) -> str:
+        """The runtime, for reports."""
+
+    @property
+    def input_names(self) -> Sequence[str]:
+        """The names of the model's inputs."""
+
+    @property
+    def output_names(self) -> Sequence[str]:
+        """The names of the model's outputs."""
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Return the outputs for the inputs given in the model's order."""

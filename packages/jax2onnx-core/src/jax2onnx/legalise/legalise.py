@@ -38,7 +38,7 @@ from jax2onnx.legalise.short_arrays import lengthen
 from jax2onnx.tidy.subgraphs import bodies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from jax2onnx.legalise.carriers import Carrier
     from jax2onnx.legalise.schema import Functions
@@ -56,12 +56,12 @@ def legalise(model: ir.Model, target: Target, *, round_activations: bool = False
     Raises:
         NoKernelError: a node can be executed in no dtype that keeps its values; one error for all such nodes.
     """
-    if target.kernels is None and not target.faults:
+    if target.kernels is None and not target.faults and not target.refused:
         return
     derived = Derived(model)
     products = _of_products(target, derived, round_activations=round_activations)
     functions = frozenset((f.domain, f.name) for f in model.functions.values())
-    without: list[NoKernelError] = []
+    without = list(_refused_inputs(model, target))
     _Legaliser(target, model.graph, functions, without, products).graph(model.graph)
     products = _of_products(target, Derived(model, in_functions=True), round_activations=round_activations)
     for function in model.functions.values():
@@ -82,6 +82,17 @@ def _of_products(
     if not round_activations:
         rewrites |= dict.fromkeys(PRODUCTS, lambda _, node: packer.pack(node))
     return rewrites | dict.fromkeys(INTEGER_PRODUCTS, lambda _, node: make_unsigned(node, derived))
+
+
+def _refused_inputs(model: ir.Model, target: Target) -> Iterator[NoKernelError]:
+    """Yield an error for each input of a dtype that the target does not take."""
+    for value in model.graph.inputs:
+        reason = target.refused.get(value.dtype) if value.dtype is not None else None
+        if reason is not None:
+            yield NoKernelError(
+                f"{target.runtime}: the input {value.name} is {str(value.dtype).lower()}, and {reason}",
+                remedy="give the input another dtype, or use target='onnx' for a runtime that takes it",
+            )
 
 
 _UNKNOWN = frozenset({None, ir.DataType.UNDEFINED})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from packaging.version import Version
@@ -63,6 +63,7 @@ class Target:
         faults: what the runtime computes otherwise than ONNX says.
         guards: whether models keep NaN and infinities where kernels lose them, and empty arrays where they fail.
         static_shapes: whether the runtime takes no symbolic dims.
+        refused: dtypes of inputs that the runtime does not take as they are, and why.
         needs: what it needs besides, for a reader: ``int8 by QDQ``.
     """
 
@@ -77,6 +78,7 @@ class Target:
     faults: tuple[Fault, ...] = ()
     guards: bool = True
     static_shapes: bool = False
+    refused: Mapping[DataType, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
 
     @property

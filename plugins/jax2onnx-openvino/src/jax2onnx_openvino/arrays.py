@@ -1,0 +1,100 @@
+"""Arrays: forms of ``Pad``, ``Split`` and others that OpenVINO reads otherwise than ONNX, or not at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir import DataType
+
+from jax2onnx_openvino.nodes import Maker, drop, finish, is_constant, replaced
+
+__all__ = ["mend_pad", "mend_split", "mend_truth", "refuse_empty_top", "refuse_weights"]
+
+
+_WIDE = frozenset({DataType.INT32, DataType.INT64, DataType.UINT32})
+
+
+def mend_pad(graph: ir.Graph, node: ir.Node) -> str | None:
+    """Pad by a value that is computed as by a choice: OpenVINO takes 0 for any value that is no constant.
+
+    Rewrite ``Pad(x, pads, value)`` to ``Where(Cast(Pad(ones, pads, 0), to=bool), Pad(x, pads), value)``.
+    """
+    if node.attributes.get_string("mode", "constant") == "wrap":
+        return "it has no padding of the mode wrap"
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    if value is None or is_constant(value) or node.attributes.get_string("mode", "constant") != "constant":
+        return None
+    x = node.inputs[0]
+    assert x is not None
+    make = Maker(graph, node)
+    new = replaced(node)
+    further = [node.inputs[1], None, *node.inputs[3:]]
+    sizes = make.op("Shape", x, dtype=DataType.INT64, shape=None)
+    one = ir.tensor(np.ones(1, np.int32))
+    ones = make.op("ConstantOfShape", sizes, dtype=DataType.INT32, shape=x.shape, value=one)
+    inside = make.op("Pad", ones, *further, dtype=DataType.INT32, shape=new.shape)
+    padded = make.op("Pad", x, *further, dtype=x.dtype, shape=new.shape)
+    finish(graph, node, new, "Where", make.cast(inside, DataType.BOOL), padded, value)
+    drop(graph, node)
+    return None
+
+
+def mend_split(graph: ir.Graph, node: ir.Node) -> str | None:
+    """Take slices for the results of a ``Split`` of which one is not used, which OpenVINO refuses."""
+    if all(value.uses() or value.is_graph_output() for value in node.outputs):
+        return None
+    x = node.inputs[0]
+    sizes = [value.shape[_axis(node, value)] if value.shape is not None else None for value in node.outputs]
+    if x is None or not all(isinstance(size, int) for size in sizes):
+        return "a part that is not used has a size that is not known"
+    make = Maker(graph, node)
+    axis = node.attributes.get_int("axis", 0)
+    start = 0
+    for index, size in enumerate(sizes):
+        assert isinstance(size, int)
+        value = node.outputs[index]
+        if value.uses() or value.is_graph_output():
+            new = replaced(node, index)
+            finish(graph, node, new, "Slice", x, make.ints(start), make.ints(start + size), make.ints(axis))
+        start += size
+    drop(graph, node)
+    return None
+
+
+def _axis(node: ir.Node, value: ir.Value) -> int:
+    assert value.shape is not None
+    return node.attributes.get_int("axis", 0) % value.shape.rank()
+
+
+def mend_truth(graph: ir.Graph, node: ir.Node) -> str | None:
+    """Rewrite ``Cast(x, to=bool)`` of integers to ``Not(Equal(x, 0))``: -2**31 is no truth to OpenVINO."""
+    x = node.inputs[0]
+    if x is None or x.dtype not in _WIDE or node.attributes.get_int("to") != DataType.BOOL:
+        return None
+    make = Maker(graph, node)
+    new = replaced(node)
+    zero = make.constant(np.zeros((), x.dtype.numpy()))
+    none = make.op("Equal", x, zero, dtype=DataType.BOOL, shape=x.shape)
+    finish(graph, node, new, "Not", none)
+    drop(graph, node)
+    return None
+
+
+def refuse_weights(graph: ir.Graph, node: ir.Node) -> str | None:
+    """Refuse convolutions by what is computed with sizes that are not known."""
+    del graph
+    weights = node.inputs[1]
+    if weights is None or is_constant(weights):
+        return None
+    if weights.shape is None or not all(isinstance(size, int) for size in weights.shape):
+        return "the sizes of the kernel have to be known"
+    return None
+
+
+def refuse_empty_top(graph: ir.Graph, node: ir.Node) -> str | None:
+    """Refuse the first 0 of an array."""
+    del graph
+    shape = node.outputs[0].shape
+    if shape is not None and 0 in tuple(shape):
+        return "there is no TopK of no elements"
+    return None

@@ -1,0 +1,142 @@
+"""Scans: OpenVINO takes as inputs of a body what the body uses, be it the body's own input or a value from outside."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+
+from jax2onnx_openvino.nodes import Maker, is_constant
+
+__all__ = ["mend_scan"]
+
+_numbers = itertools.count()
+
+
+def mend_scan(graph: ir.Graph, node: ir.Node) -> None:
+    """Rewrite a ``Scan`` such that its body uses each of its inputs, and nothing from outside but constants.
+
+    For a value ``v`` from outside, rewrite
+
+        y, ys = Scan(init, xs)        body(state, x): state + v, x
+        y, _, ys = Scan(init, v, xs)  body(state, w, x): state + w, Identity(w), x
+
+    and for an input ``x`` that the body does not use, add the output ``Identity(x)``, which nobody reads.
+    """
+    body = node.attributes["body"].as_graph()
+    sequences = node.attributes["num_scan_inputs"].as_int()
+    states = len(node.inputs) - sequences
+    captured = list(_captured(body))
+    idle = [value for value in body.inputs if not value.uses()]
+    if not captured and not idle:
+        return
+    inputs, outputs = list(node.inputs), list(node.outputs)
+    for value in captured:
+        inner = ir.Value(name=f"carried_{next(_numbers)}", shape=value.shape, type=value.type)
+        _replace_within(body, value, inner)
+        body.inputs.insert(states, inner)
+        body.outputs.insert(states, _identity(body, inner))
+        inputs.insert(states, value)
+        outputs.insert(states, _like(value))
+        states += 1
+    if sequences and all(value in idle for value in body.inputs[states:]):
+        _loop(graph, node, inputs, outputs, states)
+        return
+    for value in idle:
+        if value.is_graph_output():
+            _replace_outputs(body, value, _identity(body, value))
+        else:
+            body.outputs.append(_identity(body, value))
+            outputs.append(_like(value, stacked=True))
+    _renew(graph, node, inputs, outputs)
+
+
+def _loop(graph: ir.Graph, node: ir.Node, inputs: list[ir.Value | None], outputs: list[ir.Value], states: int) -> None:
+    """Put a ``Loop`` in the place of a ``Scan`` that only counts: without a sequence that is read, it runs once.
+
+    Rewrite ``y, ys = Scan(init, xs)`` to ``y, ys = Loop(length of xs, true, init)``.
+    """
+    body = node.attributes["body"].as_graph()
+    make = Maker(graph, node)
+    sequence = inputs[states]
+    assert sequence is not None
+    sizes = make.op("Shape", sequence, dtype=ir.DataType.INT64, shape=None)
+    length = make.op("Gather", sizes, make.constant(np.array(0)), dtype=ir.DataType.INT64, shape=ir.Shape([]))
+    goes_on = make.constant(np.ones((), bool))
+    del body.inputs[states:]
+    for index, dtype in enumerate((ir.DataType.INT64, ir.DataType.BOOL)):
+        value = ir.Value(name=f"carried_{next(_numbers)}", shape=ir.Shape([]), type=ir.TensorType(dtype))
+        body.inputs.insert(index, value)
+    body.outputs.insert(0, _identity(body, body.inputs[1]))
+    for value in body.inputs[2:]:
+        if value.is_graph_output():
+            _replace_outputs(body, value, _identity(body, value))
+    node.op_type = "Loop"
+    del node.attributes["num_scan_inputs"]
+    _renew(graph, node, [length, goes_on, *inputs[:states]], outputs)
+
+
+def _renew(graph: ir.Graph, node: ir.Node, inputs: list[ir.Value | None], outputs: list[ir.Value]) -> None:
+    """Put a node with these inputs and outputs in the place of one."""
+    fresh = [_like(value) if value in node.outputs else value for value in outputs]
+    names = [(value, new) for value, new in zip(outputs, fresh, strict=True) if value is not new]
+    new_node = ir.Node("", node.op_type, inputs, node.attributes.values(), outputs=fresh, name=node.name)
+    new_node.metadata_props.update(node.metadata_props)
+    graph.insert_before(node, new_node)
+    for value, new in names:
+        name, value.name = value.name, None
+        value.replace_all_uses_with(new, replace_graph_outputs=True)
+        new.name = name
+    graph.remove(node, safe=True)
+
+
+def _like(value: ir.Value, *, stacked: bool = False) -> ir.Value:
+    """Return a new value of the type of another; with ``stacked``, of a sequence of such values."""
+    shape = None if stacked else value.shape
+    return ir.Value(name=f"carried_{next(_numbers)}", shape=shape, type=value.type)
+
+
+def _identity(body: ir.Graph, value: ir.Value) -> ir.Value:
+    node = ir.node("Identity", [value])
+    body.append(node)
+    result = node.outputs[0]
+    result.name, result.shape, result.type = f"carried_{next(_numbers)}", value.shape, value.type
+    return result
+
+
+def _graphs(body: ir.Graph) -> Iterator[ir.Graph]:
+    yield body
+    for node in body:
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.GRAPH:
+                yield from _graphs(attribute.as_graph())
+
+
+def _captured(body: ir.Graph) -> Iterator[ir.Value]:
+    """Yield the values from outside, other than constants, that a body or a graph in it uses, each once."""
+    graphs = list(_graphs(body))
+    own = {value for graph in graphs for value in graph.inputs}
+    own |= {value for graph in graphs for value in graph.initializers.values()}
+    own |= {value for graph in graphs for node in graph for value in node.outputs}
+    used = [value for graph in graphs for node in graph for value in node.inputs]
+    used += [value for graph in graphs for value in graph.outputs]
+    for value in dict.fromkeys(used):
+        if value is not None and value not in own and not is_constant(value):
+            yield value
+
+
+def _replace_within(body: ir.Graph, value: ir.Value, new: ir.Value) -> None:
+    for graph in _graphs(body):
+        for node in graph:
+            for index, operand in enumerate(node.inputs):
+                if operand is value:
+                    node.replace_input_with(index, new)
+        _replace_outputs(graph, value, new)
+
+
+def _replace_outputs(graph: ir.Graph, value: ir.Value, new: ir.Value) -> None:
+    for index, output in enumerate(graph.outputs):
+        if output is value:
+            graph.outputs[index] = new

@@ -1,0 +1,50 @@
+"""The target ``openvino``: the kernels of its CPU device, and its faults."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import resources
+
+from onnx_ir import DataType
+
+from jax2onnx.plugin import Fault, Target, read_target
+from jax2onnx_openvino import arrays, integers, scans
+
+__all__ = ["FAULTS", "openvino"]
+
+FAULTS = (
+    Fault("Scan counts the inputs that its body uses", ("Scan",), scans.mend_scan),
+    Fault("Pad takes a computed value for 0", ("Pad",), arrays.mend_pad),
+    Fault("Split needs a user for each result", ("Split",), arrays.mend_split),
+    Fault("Conv needs kernels of known sizes", ("Conv", "ConvTranspose"), arrays.refuse_weights),
+    Fault("-2**31 is false", ("Cast",), arrays.mend_truth),
+    Fault("TopK of no elements fails", ("TopK",), arrays.refuse_empty_top),
+    Fault(
+        "integers are ordered in float32",
+        ("Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Max", "Min"),
+        integers.mend_order,
+    ),
+    Fault("integers are compared in float32", ("Equal",), integers.mend_equal),
+    Fault("uint32 is not chosen", ("Where",), integers.mend_choice),
+    Fault("uint32 is not shifted", ("BitShift",), integers.mend_shift),
+    Fault("int32 is divided in float32", ("Div", "Mod"), integers.mend_division),
+)
+"""What OpenVINO 2026.4 computes otherwise than ONNX says, or refuses."""
+
+_REFUSED = {
+    DataType.INT64: "64-bit integers are computed in 32 bits; use int32",
+    DataType.UINT64: "64-bit integers are computed in 32 bits; use uint32",
+    DataType.DOUBLE: "float64 is computed in float32; use float32",
+    DataType.INT4: "no array of it can be given",
+    DataType.UINT4: "no array of it can be given",
+}
+"""The dtypes of inputs that it does not take as they are."""
+
+_TABLE = "openvino-2026.4.json"
+
+
+def openvino() -> Target:
+    """Return the target: OpenVINO 2026.4 or newer."""
+    table = read_target(resources.files("jax2onnx_openvino") / _TABLE)
+    needs = ("no NaN or infinity as a number", "64-bit integers within 32 bits")
+    return replace(table, faults=FAULTS, guards=False, refused=_REFUSED, needs=needs)
