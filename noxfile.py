@@ -228,6 +228,14 @@ def runtime(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def diagnose(session: nox.Session) -> None:
+    """Plant faults and diagnose them, and right models; write docs/coverage/diagnose.md (half an hour)."""
+    _install(session, *GROUPS["test"])
+    env = {"JAX_PLATFORMS": "cpu"}
+    session.run("python", "scripts/diagnose.py", *(session.posargs or ["--write"]), env=env)
+
+
+@nox.session(python=NEWEST)
 def scale(session: nox.Session) -> None:
     """Export very large programs, write docs/coverage/scale.md (ten minutes); one: `-- --only "cond in cond"`."""
     _install(session)

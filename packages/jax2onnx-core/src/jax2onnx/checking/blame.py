@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jax2onnx.checking.pieces import Key, Space
     from jax2onnx.checking.walk import Suspect, Walk
 
-__all__ = ["blamed", "changes"]
+__all__ = ["blamed", "changes", "close"]
 
 Array = np.ndarray[Any, Any]
 
@@ -101,17 +101,26 @@ def _first_difference(piece: Piece, feeds: Mapping[str, Array], form: Form) -> o
             actual = part.run(known, optimised=False)
         except NotRunError:
             return None
-        if not all(map(_close, exact, actual)):
+        if not all(map(close, exact, actual)):
             return node
         known.update(zip(names, exact, strict=True))
     return None
 
 
-def _close(a: Array, b: Array) -> bool:
+def close(a: Array, b: Array) -> bool:
+    """Return whether two results of one node are equal but for rounding."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    wide = a.dtype if a.dtype.kind in "biu" else np.float64
-    return bool(np.allclose(a.astype(wide), b.astype(wide), rtol=1e-4, atol=1e-6, equal_nan=True))
+    if a.dtype.kind in "biu":
+        return bool(np.array_equal(a, b))
+    relative = _RELATIVE.get(a.dtype.name, 1e-2)
+    size = float(np.max(np.abs(a.astype(np.float64)), initial=0.0, where=np.isfinite(a.astype(np.float64))))
+    wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
+    return bool(np.allclose(wide_a, wide_b, rtol=relative, atol=relative * size * 1e-2, equal_nan=True))
+
+
+_RELATIVE = {"float64": 1e-10, "float32": 1e-4}
+"""Name of a dtype -> how far two results of one node may be apart that rounded differently."""
 
 
 def _changed_in(links: Links, piece: Piece) -> Iterator[tuple[onnx.NodeProto, str]]:

@@ -17,7 +17,8 @@ from jax2onnx.checking.diagnosis import Diagnosis
 from jax2onnx.checking.evaluate import Evaluator
 from jax2onnx.checking.links import export_again
 from jax2onnx.checking.reproducer import write_reproducer
-from jax2onnx.checking.search import Search, operands
+from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
+from jax2onnx.checking.search import Result, Search, operands
 from jax2onnx.errors import CheckError, InputSpecError
 from jax2onnx.options import CheckOptions, DiagnoseOptions, ExportOptions, Options, check_values, refuse_unknown
 from jax2onnx.output.sources import NAMESPACE, SOURCE, portable
@@ -89,14 +90,36 @@ def diagnose(
     if options.get("runtime") is not None:
         raise InputSpecError("runtime: diagnose looks for faults in onnxruntime; leave it out, or use check")
     check_values(comparing)
-    comparison = Comparison.of(model, fn, inputs, comparing)
+    refused = ""
+    try:
+        comparison = Comparison.of(model, fn, inputs, comparing)
+    except CheckError as error:
+        if not isinstance(error.__cause__, RUNTIME_ERRORS):
+            raise
+        comparison = _without_optimisation(error, model, fn, inputs, comparing)
+        refused = error.message
     exporting: dict[str, Any] = {
         name: value for name, value in options.items() if name in ExportOptions.__annotations__
     }
     given = whole(model, comparison.proto)
     exporting.setdefault("opset", _opset(given))
     request = _Request(comparison, fn, inputs, Options(**exporting), given, comparing["libraries"])
+    if refused:
+        return request.refused(refused)
     return request.answer(reproducer, inner=inner, seed=comparing["seed"])
+
+
+def _without_optimisation(error: CheckError, model: Any, fn: Any, inputs: Any, options: dict[str, Any]) -> Comparison:
+    """Return the comparison in onnxruntime without optimisation; raise ``error`` if it refuses the model then too."""
+
+    def load(proto: onnx.ModelProto) -> Runner:
+        del proto
+        return Runner(model, options["libraries"], optimised=False)
+
+    try:
+        return Comparison.of(model, fn, inputs, {**options, "runtime": load})
+    except CheckError:
+        raise error from error.__cause__
 
 
 @dataclass(slots=True)
@@ -137,6 +160,13 @@ class _Request:
             return Diagnosis("none", report=report)
         return self._ill_conditioned(first, report)
 
+    def refused(self, difference: str) -> Diagnosis:
+        """Return at which node the optimiser makes onnxruntime refuse the model."""
+        batch = self.comparison.batches[0]
+        links = export_again(self.fn, self.inputs, self.options, self.given)
+        found = Search(self.comparison, links, batch, self.libraries, differ=True).optimised()
+        return self._told(str(batch), difference, found, "")
+
     def _ill_conditioned(self, batch: Batch, report: CheckReport) -> Diagnosis:
         links = export_again(self.fn, self.inputs, self.options, self.given)
         found: Amplifier | None = amplifier(links.program, Evaluator(batch.sizes), operands(links, batch))
@@ -155,13 +185,16 @@ class _Request:
         links = export_again(self.fn, self.inputs, self.options, self.given)
         search = Search(self.comparison, links, batch, self.libraries, differ=bool(difference))
         found = search.result()
+        written = ""
+        if reproducer is not None and found.suspect is not None:
+            written = str(write_reproducer(Path(reproducer), found.suspect, found.finding))
+        return self._told(label, difference, found, written)
+
+    def _told(self, label: str, difference: str, found: Result, written: str) -> Diagnosis:
         suspect, finding = found.suspect, found.finding
         where = suspect.eqn if suspect is not None else None
         told = {} if finding.node is None else {e.key: e.value for e in finding.node.metadata_props}
         plugin = told.get("jax2onnx.plugin", "")
-        written = ""
-        if reproducer is not None and suspect is not None:
-            written = str(write_reproducer(Path(reproducer), suspect, finding))
         return Diagnosis(
             finding.culprit,
             label,

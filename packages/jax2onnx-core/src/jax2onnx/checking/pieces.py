@@ -25,6 +25,9 @@ __all__ = ["NotRunError", "Piece", "Space", "spaces"]
 Array = np.ndarray[Any, Any]
 Key = tuple[str, str] | None
 
+_READ = ".read"
+"""What is added to the name of a value that a further node returns."""
+
 
 class NotRunError(Exception):
     """A piece cannot be run; the message says why."""
@@ -107,20 +110,28 @@ class Space:
         placed = self._producers.get(name)
         return -1 if placed is None else placed.place
 
-    def piece(self, wanted: Sequence[str], given: Mapping[str, Array], libraries: Sequence[Any] = ()) -> Piece:
+    def piece(
+        self, wanted: Sequence[str], given: Mapping[str, Array], libraries: Sequence[Any] = (), *, read: bool = False
+    ) -> Piece:
         """Return the piece that computes values from given ones.
+
+        With ``read``, further nodes read these values, and return them: onnxruntime removes no node whose result is one
+        of a model.
 
         Raises:
             NotRunError: a value is needed that is neither given nor computed.
         """
         nodes, inputs, stored = self._needed(wanted, given)
-        outputs = [onnx.ValueInfoProto(name=name) for name in wanted]
+        names = [f"{name}{_READ}" for name in wanted] if read else wanted
+        outputs = [onnx.ValueInfoProto(name=name) for name in names]
         taken = [
             helper.make_tensor_value_info(name, int(ir.DataType.from_numpy(given[name].dtype)), given[name].shape)
             for name in inputs
         ]
         graph = helper.make_graph([], "piece", taken, outputs)
         graph.node.extend(nodes)
+        if read:
+            graph.node.extend(helper.make_node("Max", [name], [f"{name}{_READ}"]) for name in wanted)
         graph.initializer.extend(stored)
         model = helper.make_model(graph, opset_imports=self._opsets, ir_version=self._model.ir_version)
         model.functions.extend(self._called(nodes))

@@ -8,21 +8,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jax2onnx._compat import unchecked
-from jax2onnx.checking.blame import blamed, changes
+from jax2onnx.checking.blame import blamed, changes, close
 from jax2onnx.checking.evaluate import Evaluator, NoValueError
 from jax2onnx.checking.finding import Finding
+from jax2onnx.checking.kernels import Coarse
 from jax2onnx.checking.pieces import NotRunError
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
-from jax2onnx.checking.walk import Scope, Suspect, Walk, at_start
+from jax2onnx.checking.scope import Scope, at_start
+from jax2onnx.checking.walk import Suspect, Walk
 from jax2onnx.errors import CheckError
 from jax2onnx.program.represent import represented
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from jax2onnx.checking.comparison import Comparison
     from jax2onnx.checking.inputs import Batch
     from jax2onnx.checking.links import Links
+    from jax2onnx.checking.pieces import Space
 
 __all__ = ["Result", "Search", "operands"]
 
@@ -77,21 +80,30 @@ class Search:
 
     def _result(self) -> Result:
         assert self._links.trail.root is not None
-        scope = at_start(self._links.trail.root, operands(self._links, self._batch))
+        start = operands(self._links, self._batch)
+        scope = at_start(self._links.trail.root, start)
+        found = self._walked(scope)
+        if found is None and self._differ and self._walk.coarse != Coarse():
+            # Kernels that are known to lose digits explain a value of their own, and not what is made of it.
+            self._walk.coarse = Coarse()
+            found = self._walked(at_start(self._links.trail.root, start))
+        if found is not None:
+            return found
+        if not self._differ:
+            return Result(suspect=None, finding=Finding("none", certain=True, node=None, evidence=()))
+        return self._without_suspect(scope)
+
+    def _walked(self, scope: Scope) -> Result | None:
+        """Return what is at fault for a value; None if no value is known to be wrong."""
         try:
             found = self._walk.through(scope)
         except NoValueError as error:
-            return Result(
-                suspect=None, finding=Finding("unknown", certain=False, node=None, evidence=(str(error),)), proven=False
-            )
+            finding = Finding("unknown", certain=False, node=None, evidence=(str(error),))
+            return Result(suspect=None, finding=finding)
         if found is not None:
             return self._told(found, proven=True)
         certain = [one for one in self._candidates if _finding(one).certain]
-        if certain:
-            return self._told(certain[0], proven=False)
-        if not self._differ:
-            return Result(suspect=None, finding=Finding("none", certain=True, node=None, evidence=()), proven=False)
-        return self._without_suspect(scope)
+        return self._told(certain[0], proven=False) if certain else None
 
     def _told(self, suspect: Suspect, *, proven: bool) -> Result:
         return Result(suspect=suspect.innermost, finding=_finding(suspect), proven=proven)
@@ -142,10 +154,7 @@ class Search:
         except RUNTIME_ERRORS:
             plain = None
         if plain is not None and self._agrees(plain):
-            told = ("the whole model without optimisation: agrees with JAX",)
-            return Result(
-                suspect=None, finding=Finding("optimiser", certain=True, node=None, evidence=told), proven=True
-            )
+            return self.optimised()
         if not self._links.same:
             for _, node, what in changes(self._links):
                 return Result(
@@ -156,6 +165,36 @@ class Search:
         if self._candidates:
             return self._told(self._candidates[0], proven=False)
         return Result(suspect=None, finding=Finding("unknown", certain=False, node=None, evidence=()), proven=False)
+
+    def optimised(self) -> Result:
+        """Return the first value that the optimiser of onnxruntime spoils, if that is all that is wrong."""
+        told = ("the whole model without optimisation: agrees with JAX",)
+        space = self._links.given.spaces[None]
+        inputs = self._inputs()
+        for node in space.nodes:
+            names = [name for name in node.output if name]
+            if any(self._spoils(space, names, inputs, read=read) for read in (True, False)):
+                return Result(suspect=None, finding=Finding("optimiser", certain=True, node=node, evidence=told))
+        return Result(suspect=None, finding=Finding("optimiser", certain=True, node=None, evidence=told))
+
+    def _spoils(self, space: Space, names: Sequence[str], inputs: Mapping[str, Array], *, read: bool) -> bool:
+        """Return whether values computed from the inputs are others if onnxruntime optimises what computes them."""
+        try:
+            piece = space.piece(names, inputs, self._libraries, read=read)
+            feeds = {name: inputs[name] for name in piece.inputs}
+            plain = piece.run(feeds, optimised=False)
+        except NotRunError:
+            return False
+        try:
+            return not all(map(close, piece.run(feeds), plain))
+        except NotRunError:
+            return True
+
+    def _inputs(self) -> dict[str, Array]:
+        """Return the inputs of the model, by name."""
+        reference, runner = self._comparison.reference, self._comparison.runner
+        feeds = reference.feeds(self._batch.arrays, runner.input_names)
+        return dict(zip(runner.input_names, feeds, strict=True))
 
     def _program_agrees(self, scope: Scope) -> bool:
         """Return whether the traced program computes what the callable does."""

@@ -6,7 +6,7 @@ Loops, branches and functions whose results differ are entered, iteration by ite
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,95 +15,24 @@ import onnx
 
 from jax2onnx.checking.compare import compare, finite_part
 from jax2onnx.checking.evaluate import Evaluator, Iteration, NoValueError, needed
-from jax2onnx.checking.pieces import Key, NotRunError, Piece, bodies_of
+from jax2onnx.checking.pieces import NotRunError, Piece, bodies_of
 from jax2onnx.checking.rounding import Rounding
+from jax2onnx.checking.scope import Scope
 from jax2onnx.errors import CheckError
 from jax2onnx.program.program import Const, Eqn, Var
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
-
     from jax2onnx.checking.finding import Finding
     from jax2onnx.checking.kernels import Coarse
     from jax2onnx.checking.links import Form, Links
     from jax2onnx.lowering.trail import Run
 
-__all__ = ["Scope", "Suspect", "Walk", "at_start"]
+__all__ = ["Suspect", "Walk"]
 
 Array = np.ndarray[Any, Any]
 _ROUNDINGS = 4
 _MOST_STEPS = 256
 """How many iterations of a loop are entered."""
-
-
-@dataclass(slots=True)
-class Scope:
-    """A program as it is evaluated: that of the model, or a body in one iteration.
-
-    Attributes:
-        run: the program, and what its values became.
-        known: JAX's values.
-        trusted: those values that the model has too.
-        around: the scope of the equation that this is a body of.
-        further: values of the model that belong to none of the program, by place: counters of loops, sizes.
-        steps: which iterations of which equations this is in, for messages.
-    """
-
-    run: Run
-    known: dict[Var, Array]
-    trusted: set[Var]
-    around: Scope | None = None
-    further: dict[tuple[int, Key, str], Array] = field(default_factory=dict)
-    steps: tuple[str, ...] = ()
-
-    def cuts(self, form: Form, key: Key) -> Cuts:
-        """Return the values that a piece of a form of the model may take, by name."""
-        return Cuts(self, form, key)
-
-    def find(self, form: Form, key: Key, name: str) -> Array | None:
-        """Return the array of a value that a piece of a form of the model may take; None for any other."""
-        given = self.further.get((id(form), key, name))
-        if given is not None:
-            return given
-        value = form.values.get((key, name))
-        for var in () if value is None else self._variables(value):
-            if var in self.trusted and var in self.known:
-                return self.known[var]
-        return None if self.around is None else self.around.find(form, key, name)
-
-    def _variables(self, value: ir.Value) -> Sequence[Var]:
-        """Return the values of the program that became a value of the model."""
-        if self.run.sources is None or self.run.counted != len(self.run.values):
-            self.run.sources, self.run.counted = {}, len(self.run.values)
-            for var, became in self.run.values.items():
-                self.run.sources.setdefault(became, []).append(var)
-        return self.run.sources.get(value, ())
-
-
-@dataclass(frozen=True, slots=True)
-class Cuts(Mapping[str, Array]):
-    """The values that a piece of a model may take, by name: JAX's values of those that are trusted."""
-
-    scope: Scope
-    form: Form
-    key: Key
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.scope.find(self.form, self.key, name) is not None
-
-    def __getitem__(self, name: str) -> Array:
-        found = self.scope.find(self.form, self.key, name)
-        if found is None:
-            raise KeyError(name)
-        return found
-
-    def __iter__(self) -> Iterator[str]:
-        for key, name in self.form.values:
-            if key == self.key and name in self:
-                yield name
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
 
 
 @dataclass(slots=True)
@@ -369,9 +298,3 @@ def _last_readers(eqns: Sequence[Eqn]) -> dict[Var, int]:
     for number, eqn in enumerate(eqns):
         found.update((atom, number) for atom in eqn.inputs if isinstance(atom, Var))
     return found
-
-
-def at_start(run: Run, operands: Sequence[Array]) -> Scope:
-    """Return the scope of the whole program, before its first equation."""
-    known = dict(zip(run.program.inputs, operands, strict=True))
-    return Scope(run, known, set(known))
