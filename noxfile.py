@@ -389,3 +389,17 @@ def new_plugin(session: nox.Session) -> None:
     session.run("pytest", "-q", "acme-ops", env={**STRICT, "JAX_PLATFORMS": "cpu"})
     _require_in_use(session, "acme-ops")
     shutil.rmtree(dist)
+
+
+@nox.session(python=NEWEST)
+def precision(session: nox.Session) -> None:
+    """Measure float16 and bfloat16 models beside float32 ones, write docs/coverage/precision.md (three minutes)."""
+    _install(session)
+    session.run("python", "scripts/precision_table.py", *(session.posargs or ["--write"]), env={"JAX_PLATFORMS": "cpu"})
+
+
+@nox.session(python=NEWEST)
+def browser(session: nox.Session) -> None:
+    """Drive the pages of examples/browser in Chromium, compare their numbers with JAX's (two minutes); needs npm."""
+    _install(session, *GROUPS["browser"])
+    session.run("python", "scripts/browser_pages.py", *session.posargs, env={"JAX_PLATFORMS": "cpu"})

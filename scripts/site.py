@@ -54,6 +54,7 @@ NAVIGATION = {
         "coverage/kernels",
         "coverage/optimiser",
         "coverage/memory",
+        "coverage/precision",
         "coverage/scale",
         "robustness",
         "benchmarks",

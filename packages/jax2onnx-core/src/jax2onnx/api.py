@@ -58,7 +58,7 @@ from jax2onnx.options import (
 )
 from jax2onnx.output.names import NEXT, rename_constants, unique_names
 from jax2onnx.output.proto import add_weights
-from jax2onnx.output.save import preflight, save
+from jax2onnx.output.save import EXTERNAL_DATA_THRESHOLD, preflight, save
 from jax2onnx.output.save_entries import entry_files, preflight_entries, save_entries
 from jax2onnx.output.sources import write_sources
 from jax2onnx.output.stream import MOST_BYTES
@@ -278,7 +278,7 @@ def to_onnx(
         model = export.model
         if delivery.mode == "ir":
             return model
-        if delivery.mode == "file" and not delivery.single_file:
+        if delivery.mode == "file" and not delivery.single_file and not export.one_file:
             save(model, delivery.path)
             return delivery.path
         _require_one_message(model)
@@ -297,7 +297,7 @@ def _require_one_message(model: ir.Model) -> None:
     if size > MOST_BYTES:
         raise ConversionError(
             f"the model holds {size / 2**30:.1f} GiB of weights, more than one protobuf message can",
-            remedy="use save_onnx, which writes weights beside the model",
+            remedy="use save_onnx with another target than 'web', which writes weights beside the model",
         )
 
 
@@ -352,7 +352,11 @@ def save_onnx(fn: Any, inputs: Any, path: Any = NEEDED, **options: Any) -> None:
     preflight(path)
     with memory_explained():
         export = _exported(fn, inputs, checked)
-        save(export.model, path, progress=progress)
+        threshold = EXTERNAL_DATA_THRESHOLD
+        if export.one_file:
+            _require_one_message(export.model)
+            threshold = MOST_BYTES
+        save(export.model, path, external_data_threshold=threshold, progress=progress)
 
 
 def _save_entries(given: Mapping[str, Any], path: str | os.PathLike[str], options: Mapping[str, Any]) -> None:
@@ -500,6 +504,7 @@ class _Export:
         warnings: messages to show the user.
         records: what was found, missed and made a constant; None if that was not asked for.
         notes: what flattening has to tell of the program.
+        one_file: whether the target takes no weights beside the model.
         unopened: warnings of objects whose frameworks' plugins are not in use.
         trail: receives what each value of the program became; None if that was not asked for.
     """
@@ -521,6 +526,7 @@ class _Export:
         self.notes: list[Note] = []
         self.unopened: list[MissingPluginWarning] = []
         self.trail: Trail | None = None
+        self.one_file = False
         self._domains: frozenset[str] = frozenset()
 
     def ports(self) -> Ports:
@@ -570,6 +576,7 @@ class _Export:
         if options.opset is None:
             self._opset = default_opset(found, DEFAULT_OPSET)
         target = at_opset(found, options.target, self._opset)
+        self.one_file = target is not None and target.one_file
         self.unopened = unopened(self._fn, loaded.without_opener())
         kernels = () if target is None else target.kernels or ()
         self._domains = known_to_onnx() | {domain for domain, _ in kernels} | set(options.domains or ())

@@ -42,13 +42,16 @@ __all__ = [
 DEFAULT = "onnxruntime-cpu"
 """The name of the target used unless the user asks for another."""
 
+WEB = "web"
+"""The same kernels in a browser, in WebAssembly, for which a model is one file."""
+
 OLDEST = "1.24"
 """The oldest onnxruntime that jax2onnx supports: without a range of versions, models are for it."""
 
 _TABLES = ("1.17", "1.20", "1.22", "1.24", "1.32")
 """The versions of onnxruntime whose kernels are known, from the oldest on."""
 
-_NAMES = (DEFAULT, "onnxruntime")
+_NAMES = (DEFAULT, "onnxruntime", WEB)
 """The names of that target."""
 
 
@@ -72,7 +75,8 @@ load_target = load
 def _release(name: str, index: int) -> Target:
     target = _table(_TABLES[index])
     newer = None if index + 1 == len(_TABLES) else functools.partial(_release, name, index + 1)
-    return replace(target, name=name, newer=newer, releases=functools.partial(_releases, name))
+    releases = functools.partial(_releases, name)
+    return replace(target, name=name, newer=newer, releases=releases, one_file=name == WEB)
 
 
 @functools.cache

@@ -64,6 +64,7 @@ class Target:
         guards: whether models keep NaN and infinities where kernels lose them, and empty arrays where they fail.
         static_shapes: whether the runtime takes no symbolic dims.
         refused: dtypes of inputs that the runtime does not take as they are, and why.
+        one_file: whether weights are never written beside the model, however large they are.
         needs: what it needs besides, for a reader: ``int8 by QDQ``.
     """
 
@@ -79,6 +80,7 @@ class Target:
     guards: bool = True
     static_shapes: bool = False
     refused: Mapping[DataType, str] = field(default_factory=dict)
+    one_file: bool = False
     needs: tuple[str, ...] = ()
 
     @property

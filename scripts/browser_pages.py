@@ -1,0 +1,135 @@
+"""Drive the pages of examples/browser in Chromium, and compare their numbers with JAX's.
+
+python scripts/browser_pages.py             builds the pages, draws digits, pushes the pole
+python scripts/browser_pages.py --write     also writes the pictures of docs/guides/browser.md to docs/pictures
+
+The browser may reach nothing but the server of the page: a request for anything else fails the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).parent.parent
+PICTURES = ROOT / "docs" / "pictures"
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+STROKES = {
+    1: [[(80, 20), (80, 140)]],
+    4: [[(100, 20), (45, 95), (125, 95)], [(100, 20), (100, 140)]],
+    7: [[(45, 25), (115, 25), (70, 140)]],
+}
+"""Digit -> the lines by which it is drawn."""
+
+
+@contextmanager
+def opened(name: str, folder: Path) -> Iterator[tuple[Any, Page]]:
+    """Yield what a page's model was exported from, and the page in a browser."""
+    sys.path.insert(0, str(ROOT / "examples" / "browser"))
+    example, parts = importlib.import_module(name), importlib.import_module("page")
+    parts.assemble(name, folder)
+    made = example.build(folder)
+    browser_path = next(filter(None, map(shutil.which, NAMES)), None)
+    with parts.server(folder, 0) as server, sync_playwright() as playwright:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 720, "height": 640})
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        elsewhere: list[str] = []
+        page.on("request", lambda r: r.url.startswith((address, "data:")) or elsewhere.append(r.url))
+        page.on("pageerror", lambda error: sys.exit(f"{name}: {error}"))
+        page.goto(address)
+        page.wait_for_function("window.ready === true", timeout=120_000)
+        yield made, page
+        browser.close()
+        server.shutdown()
+        if elsewhere:
+            sys.exit(f"{name}: the page asks for {elsewhere}")
+
+
+def draw(page: Page, digit: int) -> None:
+    """Draw a digit with the mouse."""
+    page.click("#clear")
+    box = page.locator("#canvas").bounding_box()
+    assert box is not None
+    scale = box["width"] / 160
+    for line in STROKES[digit]:
+        for place, (x, y) in enumerate(line):
+            page.mouse.move(box["x"] + x * scale, box["y"] + y * scale, steps=8)
+            if not place:
+                page.mouse.down()
+        page.mouse.up()
+
+
+def digits(page: Page, reader: Any, picture: Callable[[Page, str], None]) -> str:
+    """Draw digits, and compare what the page shows with JAX on the same pixels."""
+    worst = 0.0
+    for digit in STROKES:
+        draw(page, digit)
+        page.wait_for_function(f"document.getElementById('answer').textContent === '{digit}'", timeout=30_000)
+        told = page.evaluate("(async () => { const r = await read(); return {...r, pixels: Array.from(r.pixels)}; })()")
+        pixels = np.array(told["pixels"], np.uint8).reshape(160, 160, 4)
+        expected = reader(jnp.asarray(pixels))
+        for name in ("probabilities", "seen"):
+            difference = np.abs(np.array(told[name]).ravel() - np.asarray(expected[name]).ravel()).max()
+            worst = max(worst, float(difference))
+        picture(page, "digits")
+    if worst > 1e-5:
+        sys.exit(f"digits: the page differs from JAX by {worst:.1e}")
+    return f"digits: {len(STROKES)} drawn and read; the page's numbers differ from JAX's by {worst:.1e} at most"
+
+
+def pole(page: Page, policy: Any, picture: Callable[[Page, str], None]) -> str:
+    """Push the pole, and compare the states of the page with those that JAX computes."""
+    physics = importlib.import_module("pole").physics
+    pushes = [8.0 if step in {50, 51, 52} else -6.0 if step == 120 else 0.0 for step in range(200)]
+    start = [0.3, 0.0, 0.25, 0.0]
+    states = np.array(page.evaluate("([start, pushes]) => run(start, pushes)", [start, pushes]))
+
+    def step(state: jax.Array, push: jax.Array) -> tuple[jax.Array, jax.Array]:
+        after = physics(state, policy(state), push[None])
+        return after, after
+
+    expected = jax.lax.scan(step, jnp.asarray(start), jnp.asarray(pushes, jnp.float32))[1]
+    worst = float(np.abs(states[1:] - np.asarray(expected)).max())
+    if worst > 1e-4:
+        sys.exit(f"pole: the page differs from JAX by {worst:.1e}")
+    if np.abs(states[-1][2]) > 0.1:
+        sys.exit(f"pole: the pole is not upright after two pushes, but at {states[-1][2]:.2f}")
+    page.click("#right")
+    page.wait_for_timeout(300)
+    picture(page, "pole")
+    return f"pole: {len(pushes)} steps with two pushes differ from JAX's by {worst:.1e} at most"
+
+
+def main() -> None:
+    """Drive both pages."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+
+    def picture(page: Page, name: str) -> None:
+        if arguments.write:
+            PICTURES.mkdir(exist_ok=True)
+            page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+
+    for name, drive in {"digits": digits, "pole": pole}.items():
+        with tempfile.TemporaryDirectory() as folder, opened(name, Path(folder)) as (made, page):
+            print(drive(page, made, picture))
+
+
+if __name__ == "__main__":
+    main()
