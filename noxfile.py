@@ -258,6 +258,13 @@ def opsets(session: nox.Session) -> None:
     session.run("python", "scripts/opsets.py", *(session.posargs or ["--write"]), env=env)
 
 
+@nox.session(python=OLDEST)
+def opset_readers(session: nox.Session) -> None:
+    """Try which version of a runtime reads which opset, write the table of docs/opsets.md (ten minutes)."""
+    _install(session)
+    session.run("python", "scripts/opset_readers.py", *(session.posargs or ["--write"]), env={"JAX_PLATFORMS": "cpu"})
+
+
 @nox.session(python=NEWEST)
 def bench(session: nox.Session) -> None:
     """Measure against JAX and jax2onnx 0.17.1, write docs/benchmarks.md (half an hour); a part: `-- --models mlp`."""

@@ -67,6 +67,10 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], list[Any]]] = {
     "bits_int32": bits("int32"),
     "bits_uint32": bits("uint32"),
     "small_ints": (lambda x, y: (x + y, x - y, x * y, jnp.maximum(x, 3)), [rows("int8"), rows("int8")[::-1].copy()]),
+    "integer_products": (
+        lambda x, y: jnp.matmul(x, y, preferred_element_type=jnp.int32),
+        [rows("int8")[None], rows("int8")[:, None]],
+    ),
     "bfloat16": (lambda x: jnp.where(x > 0, x * 2, jnp.exp(x)), [EDGES.astype("bfloat16")]),
     "loops": (lambda x: jax.lax.scan(lambda c, r: (c + r.max(), c), 0.0, x), [EDGES[1:]]),
     "function": (onnx_function(lambda x: jnp.max(x, axis=0)), [EDGES]),

@@ -34,6 +34,7 @@ from jax2onnx.fusion.records import MadeConstant
 from jax2onnx.fusion.report import report
 from jax2onnx.legalise.half_storage import computes_in, store_in_half
 from jax2onnx.legalise.legalise import legalise, missing_kernels
+from jax2onnx.legalise.mending import mend
 from jax2onnx.legalise.opsets.dtypes import require_dtypes, specified
 from jax2onnx.legalise.opsets.history import OLDEST_OPSET
 from jax2onnx.legalise.opsets.restate import restate
@@ -728,6 +729,8 @@ def _lowered(driver: Driver, program: Program, operands: Sequence[ir.Value]) -> 
 def _legalise(model: ir.Model, target: Target | None, opset: int, *, round_activations: bool) -> None:
     """Make every node one of the opset that is asked for, with a kernel of the target."""
     if opset < MIN_OPSET:
+        if target is not None:
+            mend(model, target)
         restate(model, MIN_OPSET, opset)
         legalise(model, target or specified(opset), round_activations=round_activations)
         restate(model, MIN_OPSET, opset)  # what legalising put in

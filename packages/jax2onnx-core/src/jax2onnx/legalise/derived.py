@@ -66,6 +66,11 @@ class Derived:
             self._scalars[key] = value
         return self._scalars[key]
 
+    @property
+    def opset(self) -> int:
+        """The opset of the model."""
+        return self._model.graph.opset_imports[""]
+
     def use_domain(self, domain: str) -> None:
         """Import a domain of operators of the runtime."""
         self._model.graph.opset_imports.setdefault(domain, 1)

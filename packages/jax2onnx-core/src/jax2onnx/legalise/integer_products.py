@@ -52,13 +52,30 @@ def _unsigned(node: ir.Node, value: ir.Value, derived: Derived) -> ir.Value:
     if tensor is not None and value.is_initializer():
         sizes = tuple(map(int, tensor.shape.numpy()))
         return derived.once(value, "_unsigned", lambda: _shifted(tensor.numpy()), DataType.UINT8, sizes)
-    cast = ir.node("Cast", [value], {"to": int(DataType.UINT8)}, outputs=[like(value, DataType.UINT8)])
-    middle = derived.scalar(node, np.uint8(_MIDDLE))
-    added = ir.node("Add", [cast.outputs[0], middle], outputs=[like(value, DataType.UINT8)])
-    for one in (cast, added):
+    if derived.opset < _ADDS_BYTES:
+        nodes = [_cast(value, DataType.INT32)]
+        nodes.append(_added(nodes[-1].outputs[0], derived.scalar(node, np.int32(_MIDDLE))))
+        nodes.append(_cast(nodes[-1].outputs[0], DataType.UINT8))
+    else:
+        nodes = [_cast(value, DataType.UINT8)]
+        nodes.append(_added(nodes[-1].outputs[0], derived.scalar(node, np.uint8(_MIDDLE))))
+    for one in nodes:
         one.metadata_props.update(node.metadata_props)
         node.prepend(one)
-    return added.outputs[0]
+    return nodes[-1].outputs[0]
+
+
+_ADDS_BYTES = 14
+"""The first opset whose ``Add`` takes 8-bit integers."""
+
+
+def _cast(value: ir.Value, dtype: DataType) -> ir.Node:
+    return ir.node("Cast", [value], {"to": int(dtype)}, outputs=[like(value, dtype)])
+
+
+def _added(value: ir.Value, number: ir.Value) -> ir.Node:
+    assert value.dtype is not None
+    return ir.node("Add", [value, number], outputs=[like(value, value.dtype)])
 
 
 def _shifted(array: _Array) -> _Array:

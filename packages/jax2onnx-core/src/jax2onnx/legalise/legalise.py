@@ -26,6 +26,7 @@ from jax2onnx.legalise.carriers import Trust
 from jax2onnx.legalise.casts import encode, narrow, retype
 from jax2onnx.legalise.derived import Derived
 from jax2onnx.legalise.integer_products import INTEGER_PRODUCTS, make_unsigned
+from jax2onnx.legalise.mending import Mender
 from jax2onnx.legalise.ort_workarounds import (
     keep_products,
     lacks_fused_products,
@@ -38,11 +39,11 @@ from jax2onnx.legalise.short_arrays import lengthen
 from jax2onnx.tidy.subgraphs import bodies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from jax2onnx.legalise.carriers import Carrier
     from jax2onnx.legalise.schema import Functions
-    from jax2onnx.legalise.targets import Fault, Target
+    from jax2onnx.legalise.targets import Target
 
 __all__ = ["legalise", "missing_kernels"]
 
@@ -131,16 +132,6 @@ class _Carried:
     trust: Trust
 
 
-def mends(target: Target) -> Mapping[str, Sequence[Fault]]:
-    """Return the faults of a target whose nodes are rewritten or refused, by operator."""
-    found: dict[str, list[Fault]] = {}
-    for fault in target.faults:
-        if fault.mend is not None:
-            for op_type in fault.operators:
-                found.setdefault(op_type, []).append(fault)
-    return found
-
-
 class _Legaliser:
     """Works through one graph with its subgraphs, or one function; notes the nodes that have no kernel."""
 
@@ -158,7 +149,6 @@ class _Legaliser:
         self._functions = functions
         self._is_function = is_function
         self._arguments = frozenset(root.inputs if is_function else ())
-        self._runtime = target.runtime
         self._is_onnxruntime = target.is_onnxruntime
         self._keeps_products = lacks_fused_products(target)
         self._workarounds = node_workarounds(target)
@@ -166,7 +156,8 @@ class _Legaliser:
             before = self._workarounds
             further = {op_type: (*before.get(op_type, ()), rewrite) for op_type, rewrite in products.items()}
             self._workarounds = {**before, **further}
-        self._mends = mends(target)
+        self._mender = Mender(target, without)
+        self._faulty = self._mender.faults
         self._late_workarounds = late_workarounds(target)
         self._planner = Planner(target, root.opset_imports, functions)
         self._carried: dict[tuple[ir.Value, Carrier], _Carried] = {}
@@ -190,9 +181,8 @@ class _Legaliser:
                     workaround(graph, node)
                 if is_late:
                     late.append(node)
-            for fault in self._mends.get(op_type, ()):
-                if node.graph is graph and not node.domain and node.op_type == op_type:
-                    self._mend(graph, node, fault)
+            if op_type in self._faulty:
+                self._mender.mend(graph, node)
             plan = self._plan(node) if node.graph is graph else None
             if plan is not None:
                 trust = self._widen_inputs(node, plan)
@@ -204,20 +194,6 @@ class _Legaliser:
                 graph.remove(node, safe=True)
         for node in late:
             self._late_workarounds[node.op_type](graph, node, self._arguments, self._functions)
-
-    def _mend(self, graph: ir.Graph, node: ir.Node, fault: Fault) -> None:
-        """Rewrite a node that the target would compute wrongly, or note why it cannot be."""
-        assert fault.mend is not None
-        reason = fault.mend(graph, node)
-        if reason is not None:
-            self._without.append(
-                NoKernelError(
-                    f"{self._runtime}: {fault.fact}; {reason}",
-                    where=node.metadata_props.get("jax2onnx.source"),
-                    plugin=node.metadata_props.get("jax2onnx.plugin"),
-                    remedy=fault.remedy or "target='onnx' for a runtime that computes it",
-                )
-            )
 
     def _plan(self, node: ir.Node) -> Plan | None:
         """Return how a node is executed in carriers; None if as it is, or not at all."""
