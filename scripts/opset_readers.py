@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -106,8 +107,14 @@ def row(name: str, told: dict[int, str]) -> str:
     read = [opset for opset, text in told.items() if not text]
     others = [opset for opset in told if opset not in read]
     ranges = f"{read[0]} to {read[-1]}" if read == list(range(read[0], read[-1] + 1)) else ", ".join(map(str, read))
-    first = f"{others[0]}: {told[others[0]][:160]}" if others else ""
-    return f"| {name} | {ranges} | {first.replace('|', ' ')} |"
+    first = f"{others[0]}: {short(told[others[0]])}" if others else ""
+    return f"| {name} | {ranges} | {first} |"
+
+
+def short(message: str) -> str:
+    """Return what matters of a message: which version is too new, or which operator is missing."""
+    found = re.search(r"Opset \d+ is under development|Unsupported model IR version: \d+|Could not find[^.:]*", message)
+    return (found[0] if found else message[:120]).replace("|", " ")
 
 
 def main() -> None:

@@ -43,8 +43,8 @@ PASSES, REFUSED, FAILED = "passes", "refused", "FAILED"
 
 HEAD = """# Opsets
 
-The registered examples, static and with symbolic dims, are {cases} cases. Those that the table counts are exported at the
-opset, checked with onnx's full checker, run in onnxruntime {onnxruntime} and compared with JAX {jax}. Written by
+The registered examples, static and with symbolic dims, are {cases} cases. Those that the table counts are exported at
+the opset, checked with onnx's full checker, run in onnxruntime {onnxruntime} and compared with JAX {jax}. Written by
 `{command}`.
 
 - `passes`: the model is valid at this opset, and its results are those of JAX.

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from onnx import defs
 from onnx_ir import DataType
 
 from jax2onnx.errors import NoKernelError
@@ -25,8 +26,6 @@ __all__ = ["Plan", "Planner"]
 
 _FREE = frozenset({"Constant", "If", "Loop", "Scan"})
 """Operators that every runtime has in every dtype it has at all."""
-_RECENT = 18
-"""An opset from which on operators take nearly all dtypes; an error for an older one names the opset that has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +165,8 @@ class Planner:
         )
 
     def _newer_opset(self, call: Call) -> int | None:
-        """Return the next opset at which the target runs a call; None if there is none, or if the call's is recent."""
-        if call.schema.opset >= _RECENT:
-            return None
-        for opset in range(call.schema.opset + 1, _RECENT + 1):
+        """Return the next opset at which the target runs a call, as int4 has been there since 21; None if none does."""
+        for opset in range(call.schema.opset + 1, defs.onnx_opset_version() + 1):
             newer = schema(call.schema.domain, call.schema.name, opset)
             if newer is not None and self._target.runs(newer.call(call.inputs, call.outputs, call.attributes)):
                 return opset
