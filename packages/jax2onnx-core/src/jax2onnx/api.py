@@ -24,6 +24,7 @@ from jax2onnx.errors import ConversionError, InputSpecError, InvalidModelError, 
 from jax2onnx.frontend.elsewhere import Elsewhere, in_memory, require_weights
 from jax2onnx.frontend.entries import Ports, find_links, read_entries
 from jax2onnx.frontend.explain import explained, internal, named_error, refuse_nested
+from jax2onnx.frontend.layers import unroll_layers
 from jax2onnx.frontend.memory import memory_explained
 from jax2onnx.frontend.open import open_callable
 from jax2onnx.frontend.specs import parse_inputs
@@ -154,6 +155,7 @@ def to_onnx(
     precision: Precision | None = None,
     keep: Sequence[str] = (),
     round_activations: bool = False,
+    unroll_layers: bool | None = None,
     domains: Mapping[str, int] | None = None,
     name: str | None = None,
     provenance: Provenance = "relative",
@@ -208,6 +210,8 @@ def to_onnx(
             lines (``'model.py:42'``).
         round_activations: leave products with weights of 4 or 8 bits to onnxruntime, which rounds what they multiply to
             8 bits: faster, with relative errors of about 1e-2.
+        unroll_layers: write a scan over stacked weights as one layer after the other, each with weights of its own name
+            (``blocks.3.kernel``): a larger graph, and often a faster one; None does so with quantised weights only.
         domains: domain of operators -> version, for domains that the runtime of the model has and that a plugin's rules
             use; ``onnx_op`` needs no entry here.
         name: the graph's name.
@@ -261,6 +265,7 @@ def to_onnx(
         precision=precision,
         keep=keep,
         round_activations=round_activations,
+        unroll_layers=unroll_layers,
         domains=domains,
         name=delivery.name,
         provenance=provenance,
@@ -589,6 +594,8 @@ class _Export:
             traced = trace(opened, parsed, facts, stored)
         late = {name: array for name, array in traced.params.items() if name in opened.state}
         stored |= self._elsewhere.arrays(late) if late else {}
+        if options.unroll_layers is not False:
+            traced = unroll_layers(traced, facts, stored, quantised=options.unroll_layers is None)
         self.notes += traced.notes
         if self.records is not None:
             arrays = {**opened.params, **opened.state}

@@ -96,6 +96,7 @@ class ExportOptions(SharedOptions, total=False):
     precision: Precision | None
     keep: Sequence[str]
     round_activations: bool
+    unroll_layers: bool | None
     domains: Mapping[str, int] | None
     name: str | None
     provenance: Provenance
@@ -158,6 +159,7 @@ class Options:
     precision: Precision | None = None
     keep: Sequence[str] = ()
     round_activations: bool = False
+    unroll_layers: bool | None = None
     domains: Mapping[str, int] | None = None
     name: str | None = None
     provenance: Provenance = "relative"
@@ -227,6 +229,7 @@ _ACCEPTED: Mapping[str, Accept] = {
     "precision": any_of(none, one_of(get_args(Precision))),
     "keep": list_of(text, "['*.norm', 'logits']"),
     "round_activations": flag,
+    "unroll_layers": any_of(none, flag),
     "domains": any_of(none, mapping(whole_number, "{'my.domain': 1}")),
     "name": any_of(none, model_name),
     "provenance": one_of(get_args(Provenance)),

@@ -137,6 +137,11 @@ def cli() -> None:
 @click.option("--fold-batch-norm", is_flag=True, help="Fold batch normalisation into the weights before it.")
 @with_options(PRECISION)
 @click.option(
+    "--unroll-layers/--no-unroll-layers",
+    default=None,
+    help="Write a scan over stacked weights as one layer after the other (default: over quantised ones).",
+)
+@click.option(
     "--round-activations", is_flag=True, help="Let onnxruntime round to 8 bits what quantised weights multiply."
 )
 @click.option("--explain", is_flag=True, help="Report functions that were found, and those nearly found and why not.")

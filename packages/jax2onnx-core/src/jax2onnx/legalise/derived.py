@@ -60,7 +60,7 @@ class Derived:
             return value
         key = array.dtype.char.encode() + array.tobytes()
         if key not in self._scalars:
-            value.name = free_name("const_zero_point", self._model.graph.initializers, first=2)
+            value.name = free_name("const_legal", self._model.graph.initializers, first=2)
             value.const_value = ir.Tensor(array)
             self._model.graph.register_initializer(value)
             self._scalars[key] = value

@@ -134,8 +134,8 @@ class Packer:
 
         ``MatMul(x[N, 64], DequantizeLinear(w: int4[64, 32], s[2, 32], axis=0, block_size=32))`` becomes
         ``MatMulNBits(x, w_packed: uint8[32, 2, 16], s_packed[64])``. There are fast kernels of float32 for 4 bits only.
-        A number of 8 bits is 16 times its upper half plus its lower half, so with ``w: int8`` there are two of them and
-        an ``Add``. A ``Gemm`` gets an ``Add`` for its third operand.
+        A number of 8 bits is 16 times its upper half plus its lower half, so with ``w: int8`` there are two of them, a
+        ``Mul`` and an ``Add``. A ``Gemm`` gets an ``Add`` for its third operand.
         """
         weights = _weights(node) if self._has_operator else None
         if weights is None:
@@ -144,19 +144,18 @@ class Packer:
         assert dtype is not None
         self._derived.replaces(weights.sources)
         if dtype.bitwidth == _BITS:
-            last = self._product(node, weights, lambda number: number, 1.0, "")
+            last = self._product(node, weights, lambda number: number, "")
         else:
-            upper = self._product(node, weights, lambda number: number >> _BITS, 16.0, "_upper")
-            lower = self._product(node, weights, lambda number: number & 15, 1.0, "_lower")
-            last = _added(node, [_put(node, upper), _put(node, lower)])
+            upper = self._product(node, weights, lambda number: number >> _BITS, "_upper")
+            lower = self._product(node, weights, lambda number: number & 15, "_lower")
+            factor = self._derived.scalar(node, np.float32(2**_BITS))
+            last = _computed(node, "Add", [_scaled(node, upper, factor), _put(node, lower)])
         if len(node.inputs) > 2 and node.inputs[2] is not None:
-            last = _added(node, [_put(node, last), node.inputs[2]])
+            last = _computed(node, "Add", [_put(node, last), node.inputs[2]])
         _become(node, last)
         self._derived.use_domain(DOMAIN)
 
-    def _product(
-        self, node: ir.Node, weights: _Weights, half: Callable[[Any], Any], factor: float, suffix: str
-    ) -> ir.Node:
+    def _product(self, node: ir.Node, weights: _Weights, half: Callable[[Any], Any], suffix: str) -> ir.Node:
         """Return the product of 4 bits of each weight."""
         inner, columns = weights.sizes
         block, dtype, blocks = weights.block, weights.value.dtype, len(weights.scales)
@@ -171,11 +170,11 @@ class Packer:
             return _pairs(padded).reshape(columns, blocks, block // 2)
 
         weight, scale = weights.sources[:2]
-        scales = (weights.scales * np.float32(factor)).T.astype(np.float32)
+        scales = weights.scales.T.astype(np.float32)
         inputs = [
             node.inputs[0],
             self._derived.once(weight, f"_packed{suffix}", packed, DataType.UINT8, (columns, blocks, block // 2)),
-            self._derived.once(scale, f"_packed{suffix}", scales.ravel, DataType.FLOAT, (scales.size,)),
+            self._derived.once(scale, "_packed", scales.ravel, DataType.FLOAT, (scales.size,)),
         ]
         zeros = half(weights.zeros.T).astype(np.uint8)
         if np.any(zeros != _MIDDLE):
@@ -194,8 +193,12 @@ def _pairs(numbers: _Array) -> _Array:
     return pairs
 
 
-def _added(node: ir.Node, operands: Sequence[ir.Value | None]) -> ir.Node:
-    return ir.node("Add", operands, outputs=[like(node.outputs[0], DataType.FLOAT)])
+def _computed(node: ir.Node, op_type: str, operands: Sequence[ir.Value | None]) -> ir.Node:
+    return ir.node(op_type, operands, outputs=[like(node.outputs[0], DataType.FLOAT)])
+
+
+def _scaled(node: ir.Node, product: ir.Node, factor: ir.Value) -> ir.Value:
+    return _put(node, _computed(node, "Mul", [_put(node, product), factor]))
 
 
 def _put(node: ir.Node, made: ir.Node) -> ir.Value:

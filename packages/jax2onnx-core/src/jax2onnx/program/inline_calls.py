@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.program.program import Atom, Eqn
 
-__all__ = ["inline_calls"]
+__all__ = ["inline_calls", "instance"]
 
 
 def inline_calls(program: Program) -> Program:
@@ -24,7 +24,7 @@ def inline_calls(program: Program) -> Program:
     for eqn in program.eqns:
         inputs = substitute(eqn.inputs, env)
         if eqn.is_call:
-            called = _instance(eqn.bodies[0].program, inputs)
+            called = instance(eqn.bodies[0].program, inputs)
             eqns += called.eqns
             env.update(zip(eqn.outputs, called.outputs, strict=True))
         else:
@@ -33,7 +33,7 @@ def inline_calls(program: Program) -> Program:
     return Program(program.inputs, eqns, outputs)
 
 
-def _instance(function: Program, operands: Sequence[Atom]) -> Program:
+def instance(function: Program, operands: Sequence[Atom]) -> Program:
     """Return a function as one call computes it: of these operands, with variables of its own."""
     function = inline_calls(function)
     env: dict[Atom, Atom] = dict(zip(function.inputs, operands, strict=True))
