@@ -66,10 +66,10 @@ class Planner:
         """
         inputs = dtypes_of(node.inputs)
         outputs = dtypes_of(node.outputs)
-        reduction = "none"
-        if node.op_type.startswith("Scatter"):
+        op_type, reduction = node.op_type, "none"
+        if op_type.startswith("Scatter"):
             reduction = node.attributes.get_string("reduction", reduction)
-        key = (node.domain, node.op_type, reduction, inputs, outputs)
+        key = (node.domain, op_type, reduction, inputs, outputs)
         if key in self._plans:
             return self._plans[key]
         found = self._schema(node)
@@ -79,7 +79,7 @@ class Planner:
         call = found.call(inputs, outputs, node.attributes.values())
         plan = None
         if not self._target.runs(call):
-            plan = self._plan(node, call, kind(node.op_type, reduction))
+            plan = self._plan(node, call, kind(op_type, reduction))
         # The body of a function may depend on attributes, which the key does not hold.
         if not found.has_body or self._target.has_kernel(call):
             self._plans[key] = plan
