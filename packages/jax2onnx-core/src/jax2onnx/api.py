@@ -39,6 +39,7 @@ from jax2onnx.legalise.mending import mend
 from jax2onnx.legalise.opsets.dtypes import require_dtypes, specified
 from jax2onnx.legalise.opsets.history import OLDEST_OPSET
 from jax2onnx.legalise.opsets.restate import restate
+from jax2onnx.legalise.targets import load_target
 from jax2onnx.lowering.builder import stored_tensor
 from jax2onnx.lowering.domains import known_to_onnx
 from jax2onnx.lowering.driver import Driver
@@ -424,6 +425,14 @@ def _in_entry(name: str) -> Iterator[None]:
 def export_ir(fn: Any, inputs: _Specs, options: Options | None = None) -> ir.Model:
     """As :func:`to_onnx`, returning an ``onnx_ir.Model`` whose weights are not copied."""
     return _exported(fn, inputs, options or Options()).model
+
+
+def runnable(model: ir.Model) -> ir.Model:
+    """Return a model for any target as one that onnxruntime's CPU provider runs, with casts where it has no kernels."""
+    target = load_target(DEFAULT_TARGET)
+    assert target is not None
+    legalise(model, target.at(model.opset_imports[""]))
+    return model
 
 
 @seldom_collecting()

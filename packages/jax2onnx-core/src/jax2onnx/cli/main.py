@@ -18,6 +18,7 @@ from jax2onnx.cli.examples import examples
 from jax2onnx.cli.extensible import Extensible
 from jax2onnx.cli.new_plugin import new_plugin
 from jax2onnx.cli.plugins import list_plugins
+from jax2onnx.cli.precision import precision
 from jax2onnx.cli.shared_options import (
     CALL,
     COMPARISON,
@@ -401,4 +402,5 @@ cli.add_command(diff)
 cli.add_command(examples)
 cli.add_command(list_plugins)
 cli.add_command(new_plugin)
+cli.add_command(precision)
 cli.add_command(profile)
