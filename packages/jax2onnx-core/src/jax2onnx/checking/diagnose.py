@@ -45,6 +45,8 @@ _DEFAULTS: dict[str, Any] = {
     "constraints": (),
     "state": "drop",
     "training": False,
+    "weights": None,
+    "weight_names": None,
     "rtol": None,
     "atol": None,
     "kinds": ("ordinary", "moderate", "large", "special"),
