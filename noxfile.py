@@ -236,6 +236,13 @@ def diagnose(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def reports(session: nox.Session) -> None:
+    """Open reports in Chromium: no name of theirs is executed; with `-- --write` the pictures of docs/inspecting.md."""
+    _install(session, *GROUPS["test"])
+    session.run("python", "scripts/report_pictures.py", *session.posargs, env={"JAX_PLATFORMS": "cpu"})
+
+
+@nox.session(python=NEWEST)
 def scale(session: nox.Session) -> None:
     """Export very large programs, write docs/coverage/scale.md (ten minutes); one: `-- --only "cond in cond"`."""
     _install(session)

@@ -32,7 +32,7 @@ from jax2onnx.frontend.trace import trace
 from jax2onnx.frontend.unopened import unopened
 from jax2onnx.fusion.fuse import fuse
 from jax2onnx.fusion.records import MadeConstant
-from jax2onnx.fusion.report import report
+from jax2onnx.fusion.report import report as summed_up
 from jax2onnx.legalise.half_storage import computes_in, store_in_half
 from jax2onnx.legalise.legalise import legalise, missing_kernels
 from jax2onnx.legalise.mending import mend
@@ -41,6 +41,7 @@ from jax2onnx.legalise.opsets.history import OLDEST_OPSET
 from jax2onnx.legalise.opsets.restate import restate
 from jax2onnx.legalise.targets import load_target
 from jax2onnx.lowering.builder import stored_tensor
+from jax2onnx.lowering.collect import Collector
 from jax2onnx.lowering.domains import known_to_onnx
 from jax2onnx.lowering.driver import Driver
 from jax2onnx.lowering.model_io import Border
@@ -61,6 +62,7 @@ from jax2onnx.options import (
 )
 from jax2onnx.output.names import NEXT, rename_constants, unique_names
 from jax2onnx.output.proto import add_weights
+from jax2onnx.output.report.write import files_of, write_report
 from jax2onnx.output.save import EXTERNAL_DATA_THRESHOLD, preflight, save
 from jax2onnx.output.save_entries import entry_files, preflight_entries, save_entries
 from jax2onnx.output.sources import write_sources
@@ -165,6 +167,7 @@ def to_onnx(
     model_version: int = 0,
     producer: str | None = None,
     explain: bool | Callable[[FusionReport], object] = False,
+    report: str | os.PathLike[str] | None = None,
     weights: Any = None,
     weight_names: Mapping[str, str] | Callable[[str], str | None] | None = None,
     return_mode: ReturnMode = "proto",
@@ -225,6 +228,9 @@ def to_onnx(
         explain: True prints, on stderr, which functions were found in the program, which were nearly found and why not,
             which arrays of the model became constants, what was computed at conversion, and what was not since that
             would take too much; a callable gets this as a :class:`~jax2onnx.fusion.report.FusionReport` instead.
+        report: a file, ``report.html``, for a report of the export as a page, with ``report.json`` beside it: stages,
+            fusions, casts, guards, sizes, dims, and for which targets the model has kernels. A failed export leaves
+            one too.
         weights: where the arrays of abstract parameters (``nnx.eval_shape`` and the like) are: the path of a
             ``.safetensors`` or ``.npz`` file or of a checkpoint of orbax, a mapping, or a callable name -> array. Of a
             callable whose parameters have arrays, it replaces them. docs/guides/big-models.md tells more.
@@ -275,6 +281,7 @@ def to_onnx(
         model_version=model_version,
         producer=producer,
         explain=explain,
+        report=report,
         weights=weights,
         weight_names=weight_names,
     )
@@ -392,6 +399,7 @@ def _exported_entries(
     entries: Mapping[str, Entry], options: Mapping[str, Options], carry: Mapping[str, str] | None
 ) -> dict[str, ir.Model]:
     """Do all stages of the exports of entries; what one gives another has one name in both."""
+    options = {name: _with_own_report(chosen, name) for name, chosen in options.items()}
     exports = {name: _Export(entry.fn, entry.inputs, options[name]) for name, entry in entries.items()}
     running = {}
     ports = {}
@@ -408,6 +416,14 @@ def _exported_entries(
             _finish(export, running[name], options[name])
     _warn_unused(export, stacklevel=6)
     return {name: export.model for name, export in exports.items()}
+
+
+def _with_own_report(options: Options, name: str) -> Options:
+    """Return the options of an entry, whose report has its name."""
+    if options.report is None:
+        return options
+    page, _ = files_of(options.report)
+    return replace(options, report=page.with_name(f"{page.stem}-{name}.html"))
 
 
 @contextlib.contextmanager
@@ -459,13 +475,15 @@ def _finish(export: _Export, stages: Iterator[object], options: Options, *, stac
     finally:
         for told in export.unopened:
             warnings.warn(told, stacklevel=stacklevel)
-    export.verify()
+    with export.reporting():
+        export.verify()
     for message in dict.fromkeys(export.warnings):
         warnings.warn(message, UserWarning, stacklevel=stacklevel)
-    if export.records is not None:
+    export.write_report()
+    if export.records is not None and options.explain:
         receive = _print if options.explain is True else options.explain
         assert callable(receive)
-        _deliver(receive, report(export.records, export.notes))
+        _deliver(receive, summed_up(export.records, export.notes))
 
 
 @readable
@@ -537,7 +555,8 @@ class _Export:
         self.traced: Traced
         self.proto: onnx.ModelProto
         self.warnings: list[str] = []
-        self.records: list[Record] | None = [] if options.explain else None
+        self.records: list[Record] | None = [] if options.explain or options.report else None
+        self.collector = None if options.report is None else Collector(self._name(), inputs, options)
         self.notes: list[Note] = []
         self.unopened: list[MissingPluginWarning] = []
         self.trail: Trail | None = None
@@ -572,11 +591,41 @@ class _Export:
         """Do one stage after the other; yield the name and the result of each."""
         stages = self._stages()
         while True:
-            with internal():
+            with self.reporting(), internal():
                 done = next(stages, None)
             if done is None:
                 return
+            if self.collector is not None:
+                self.collector.stage(*done)
             yield done
+
+    @contextlib.contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Write the report, if one was asked for, of an export that fails."""
+        try:
+            yield
+        except Exception as error:
+            if self.collector is not None:
+                self.collector.failed(error)
+                self.write_report()
+            raise
+
+    def write_report(self) -> None:
+        """Write the report, if one was asked for."""
+        collector, options = self.collector, self._options
+        if collector is None or options.report is None:
+            return
+        loaded = loader.load()
+        collector.plugins(loaded)
+        collector.fusions(self.records or [], self.notes)
+        collector.warnings([*self.warnings, *map(str, self.unopened)])
+        if "error" not in collector.told:
+            collector.model(self.model, tuple(loaded.registry().targets), options.constraints)
+        write_report(collector.document(), options.report)
+
+    def _name(self) -> str:
+        """Return what the callable is called."""
+        return self._options.name or str(getattr(self._fn, "__name__", type(self._fn).__name__))
 
     def _stages(self) -> Iterator[tuple[Stage, Program | ir.Model]]:
         options = self._options
@@ -641,6 +690,7 @@ class _Export:
             provider=loaded.provider,
             records=self.records,
             trail=self.trail,
+            guarded=None if self.collector is None else self.collector.guards,
         )
         with unchecked():
             border = Border(driver.op, parsed, traced, options, stored)

@@ -105,6 +105,7 @@ class ExportOptions(SharedOptions, total=False):
     model_version: int
     producer: str | None
     explain: bool | Callable[[FusionReport], object]
+    report: str | os.PathLike[str] | None
 
 
 class SaveOptions(ExportOptions, total=False):
@@ -168,6 +169,7 @@ class Options:
     model_version: int = 0
     producer: str | None = None
     explain: bool | Callable[[FusionReport], object] = False
+    report: str | os.PathLike[str] | None = None
     weights: Any = None
     weight_names: Mapping[str, str] | Callable[[str], str | None] | None = None
 
@@ -238,6 +240,7 @@ _ACCEPTED: Mapping[str, Accept] = {
     "model_version": version_number,
     "producer": any_of(none, model_name),
     "explain": any_of(call, flag),
+    "report": any_of(none, path),
     "progress": any_of(none, call),
     "weights": _anything,
     "weight_names": any_of(none, call, mapping(text, "{'layer.kernel': 'fc.weight'}")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -10,6 +11,7 @@ import numpy as np
 import onnx
 
 from jax2onnx._accepted import readable
+from jax2onnx.checking.check import check
 from jax2onnx.checking.compare import CheckReport, combine
 from jax2onnx.checking.comparison import Comparison, ProgramError
 from jax2onnx.checking.conditioning import Amplifier, amplifier
@@ -34,26 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["Diagnosis", "diagnose"]
 
 Array = np.ndarray[Any, Any]
-
-_DEFAULTS: dict[str, Any] = {
-    "values": None,
-    "sizes": None,
-    "input_params": None,
-    "static": None,
-    "inputs_as_nchw": (),
-    "outputs_as_nchw": (),
-    "constraints": (),
-    "state": "drop",
-    "training": False,
-    "weights": None,
-    "weight_names": None,
-    "rtol": None,
-    "atol": None,
-    "kinds": ("ordinary", "moderate", "large", "special"),
-    "seed": 0,
-    "libraries": (),
-    "runtime": None,
-}
 
 
 @readable
@@ -86,7 +68,7 @@ def diagnose(
     """
     refuse_unknown(options, DiagnoseOptions.__annotations__)
     comparing = {
-        **_DEFAULTS,
+        **_defaults(),
         **{name: value for name, value in options.items() if name in CheckOptions.__annotations__},
     }
     if options.get("runtime") is not None:
@@ -109,6 +91,12 @@ def diagnose(
     if refused:
         return request.refused(refused)
     return request.answer(reproducer, inner=inner, seed=comparing["seed"])
+
+
+def _defaults() -> dict[str, Any]:
+    """Return the options of a comparison with their defaults."""
+    parameters = inspect.signature(check).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
 def _without_optimisation(error: CheckError, model: Any, fn: Any, inputs: Any, options: dict[str, Any]) -> Comparison:

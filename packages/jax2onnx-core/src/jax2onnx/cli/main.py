@@ -19,6 +19,7 @@ from jax2onnx.cli.extensible import Extensible
 from jax2onnx.cli.new_plugin import new_plugin
 from jax2onnx.cli.plugins import list_plugins
 from jax2onnx.cli.precision import precision
+from jax2onnx.cli.reporting import report
 from jax2onnx.cli.shared_options import (
     CALL,
     COMPARISON,
@@ -41,7 +42,7 @@ from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, STAGES, SharedOption
 from jax2onnx.plugin.owner import require_sole_owner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from jax2onnx.checking.compare import CheckReport
@@ -146,6 +147,7 @@ def cli() -> None:
     "--round-activations", is_flag=True, help="Let onnxruntime round to 8 bits what quantised weights multiply."
 )
 @click.option("--explain", is_flag=True, help="Report functions that were found, and those nearly found and why not.")
+@click.option("--report", type=FILE, help="Write a report of the export: an HTML page, and JSON beside it.")
 @click.option("--check", "checked", is_flag=True, help="Run the model in onnxruntime and compare it with JAX.")
 @CALL
 @with_options(SHARED)
@@ -203,15 +205,17 @@ def export(
     seconds = time.perf_counter() - start
     summary = summarise(output)
     shared = {name: value for name, value in options.items() if name in SharedOptions.__annotations__}
-    report = _compare(output, fn, specs, shared, comparison) if checked else None
+    agreed = None
+    if checked:
+        agreed = _noted(options["report"], lambda: _compare(output, fn, specs, shared, comparison))
     if as_json:
         result = {"output": str(output), "seconds": seconds, "model": asdict(summary)}
         result["explain"] = [line for text in map(str, reports) for line in text.splitlines()]
-        result["check"] = report and asdict(report)
+        result["check"] = agreed and asdict(agreed)
         say(json.dumps(result, indent=2))
         return
     say(f"{output}: {brief(summary)}, {seconds:.1f} s")
-    for text in (*reports, *filter(None, [report])):
+    for text in (*reports, *filter(None, [agreed])):
         say(str(text))
 
 
@@ -329,6 +333,23 @@ def _compare(model: Path, fn: Any, specs: Any, shared: Mapping[str, Any], compar
         return compare(str(model), fn, specs, **cast("CheckOptions", {**shared, **options}))
 
 
+def _noted(report: Path | None, compare: Callable[[], CheckReport]) -> CheckReport:
+    """Compare a model with JAX, and add the result to the report of the export, if there is one."""
+    from jax2onnx.output.report.write import add_to_report
+
+    told: Any = None
+    try:
+        agreed = compare()
+        told = asdict(agreed)
+    except Jax2OnnxError as error:
+        told = {"agrees": False, "message": str(error)}
+        raise
+    finally:
+        if report is not None and told is not None:
+            add_to_report(report, "check", told)
+    return agreed
+
+
 def _read_values(model: Path, shared: Mapping[str, Any], comparison: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a comparison with the batches that the user's files hold."""
     from jax2onnx.inspect.summary import summarise
@@ -404,3 +425,4 @@ cli.add_command(list_plugins)
 cli.add_command(new_plugin)
 cli.add_command(precision)
 cli.add_command(profile)
+cli.add_command(report)

@@ -84,6 +84,7 @@ class Driver:
         problems: describes the plugins that are not in use, for messages.
         provider: returns the distribution to install for a primitive; empty if none is known.
         records: receives the functions that were declined; None if nobody asked.
+        guarded: receives the equations whose rules keep NaN, infinities and empty arrays; None if nobody asked.
         trail: receives which value of the model each value of the program became; None if nobody asked.
         warnings: messages to show the user once, at the end.
         primitives: the primitives that a rule was looked for.
@@ -106,6 +107,7 @@ class Driver:
     provider: Callable[[str], str] = lambda primitive: ""  # noqa: ARG005
     records: list[Record] | None = None
     trail: Trail | None = None
+    guarded: list[Eqn] | None = None
     warnings: list[str] = field(init=False, default_factory=list)
     primitives: set[str] = field(init=False, default_factory=set)
     unsupported: list[ConversionError] = field(init=False, default_factory=list)
@@ -191,6 +193,12 @@ class Driver:
             small=eqn.small,
             derived=derived,
         )
+
+    def guard(self, eqn: Eqn) -> bool:
+        """Return whether the rule of an equation keeps what kernels lose; note that it asks."""
+        if self.guards and self.guarded is not None:
+            self.guarded.append(eqn)
+        return self.guards
 
     def dim(self, dim: Any, op: Ops) -> ir.Value:
         """Return a dimension, static or symbolic, as int64 of shape ``[1]``."""

@@ -15,7 +15,7 @@ from jax2onnx.tidy.subgraphs import every_node
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["NAMESPACE", "SOURCE", "portable", "write_sources"]
+__all__ = ["NAMESPACE", "SOURCE", "portable", "portable_file", "write_sources"]
 
 SOURCE = "jax2onnx.source"
 """The key in a node's metadata of the user's line: ``file:line (function)``."""
@@ -48,11 +48,11 @@ def write_sources(model: ir.Model, provenance: Literal["none", "relative", "full
 def portable(where: str) -> str:
     """Return a line without the folders of this machine."""
     file, colon, line = where.rpartition(":")
-    return f"{_within_its_package(file)}{colon}{line}"
+    return f"{portable_file(file)}{colon}{line}"
 
 
 @functools.cache
-def _within_its_package(file: str) -> str:
+def portable_file(file: str) -> str:
     """Return the path of a file from its outermost package on: ``flax/nnx/nn/linear.py``, ``model.py``."""
     path = Path(file)
     installed = [place for place, part in enumerate(path.parts) if part in {"site-packages", "dist-packages"}]

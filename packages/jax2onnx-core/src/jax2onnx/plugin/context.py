@@ -36,9 +36,11 @@ class Emission(Protocol):
     opset: int
     asked: int
     target: Target | None
-    guards: bool
     warnings: list[str]
     reshaped: dict[ir.Value, Reshaped]
+
+    def guard(self, eqn: Eqn) -> bool:
+        """Return whether the rule of an equation keeps what kernels lose."""
 
     def dim(self, dim: Any, op: Any) -> ir.Value:
         """Return a dimension, static or symbolic, as int64 of shape ``[1]``."""
@@ -63,7 +65,6 @@ class LoweringContext:
         op: the node builder: ``ctx.op.Add(x, y)``.
         opset: the opset being emitted: the one that is asked for, and not less than ``MIN_OPSET``.
         target: the runtime the model is for; None for plain ONNX.
-        guards: whether NaN, infinities and empty arrays are kept where a runtime's kernel of the operator loses them.
         eqn: the equation being lowered.
         warnings: messages to show the user once, at the end.
     """
@@ -72,13 +73,17 @@ class LoweringContext:
         self.op = op
         self.opset = emission.opset
         self.target = emission.target
-        self.guards = emission.guards
         self.eqn = eqn
         self.warnings = emission.warnings
         self._emission = emission
         self._derived = derived
 
     # -- what a rule reads -------------------------------------------------------------------------------------------
+
+    @property
+    def guards(self) -> bool:
+        """Whether NaN, infinities and empty arrays are kept where a runtime's kernel of the operator loses them."""
+        return self._emission.guard(self.eqn)
 
     @property
     def avals_in(self) -> list[Any]:

@@ -1,0 +1,1 @@
+"""Reports: their text, and the files in which they are written."""
