@@ -22,6 +22,7 @@ from jax2onnx import check, save_onnx, show, to_onnx
 from jax2onnx.errors import InputSpecError
 from jax2onnx.output.external_data import locations
 from jax2onnx.plugin import StoredArray
+from jax2onnx.weights import blocks as parts
 from jax2onnx.weights.sources import stored
 
 random = np.random.default_rng(0)
@@ -351,6 +352,33 @@ def test_a_broken_npz(tmp_path: Path) -> None:
     for name, says in (("w.npz", "no archive"), ("o.npz", "holds Python objects")):
         with pytest.raises(InputSpecError, match=says):
             save_onnx(FN, X, tmp_path / "m.onnx", weights=tmp_path / name)
+
+
+ARRAYS = {
+    "plain": draw(300, 70),
+    "transposed": draw(300, 170).T,
+    "axes": draw(5, 140, 3, 150).transpose(3, 0, 2, 1),
+    "steps": draw(300, 400)[::-2, ::3],
+    "broadcast": np.broadcast_to(draw(1, 200), (130, 200)),
+    "one": draw(1, 1).T,
+    "none": draw(0, 3).T,
+    "scalar": draw(),
+    "half": draw(200, 300, dtype=ml_dtypes.bfloat16).T,
+    "whole": np.arange(60000, dtype=np.int32).reshape(200, 300).T,
+}
+SPECIAL = np.asarray([np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, 1e38], np.float32).astype(ml_dtypes.bfloat16)
+
+
+@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize("array", [*ARRAYS.values(), SPECIAL], ids=[*ARRAYS, "special"])
+def test_the_bytes_of_an_array(monkeypatch: pytest.MonkeyPatch, array: Any, *, small: bool) -> None:
+    if small:
+        monkeypatch.setattr(parts, "BLOCK", 64)
+        monkeypatch.setattr(parts, "_PANEL", 1000)
+    for dtype in (array.dtype, np.dtype(np.float32), np.dtype(np.float16)):
+        with np.errstate(all="ignore"):
+            expected = np.ascontiguousarray(array.astype(dtype)).tobytes()
+        assert b"".join(block.tobytes() for block in parts.blocks(array, dtype)) == expected
 
 
 @pytest.mark.skipif(sys.byteorder != "little", reason="the bytes of a file are little-endian")

@@ -6,6 +6,7 @@ import mmap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import ml_dtypes
 import numpy as np
 
 if TYPE_CHECKING:
@@ -13,11 +14,14 @@ if TYPE_CHECKING:
 
 __all__ = ["BLOCK", "blocks", "released"]
 
-BLOCK = 1 << 24
-"""How many bytes are copied at once."""
+BLOCK = 1 << 22
+"""How many bytes are copied at once: as few as the caches of a processor hold."""
 
-_PANEL = 1 << 26
-"""How many bytes of a transposed array are copied at once: each row of them reads whole pages of the array."""
+_PANEL = 1 << 24
+"""How many bytes of a transposed array are copied at once: the fewer, the more often each page of it is read."""
+
+_TILE = 128
+"""How many elements a tile has along each of two axes."""
 
 _SHARED = frozenset({"r", "r+", "w+"})
 """Modes of ``numpy.memmap`` in which what is in memory is in the file too."""
@@ -32,9 +36,7 @@ def blocks(array: Array, dtype: np.dtype[Any] | None = None) -> Iterator[Array]:
     """
     to = array.dtype if dtype is None else dtype
     for part in _parts(array):
-        with np.errstate(over="ignore", invalid="ignore"):
-            block = np.ascontiguousarray(part, to)
-        yield block.reshape(-1).view(np.uint8)
+        yield _converted(_gathered(part), to).reshape(-1).view(np.uint8)
         released(array)
 
 
@@ -54,6 +56,37 @@ def _parts(array: Array) -> Iterator[Array]:
     count = max(1, _PANEL // max(1, row))
     for start in range(0, len(array), count):
         yield array[start : start + count]
+
+
+def _gathered(part: Array) -> Array:
+    """Return an array in C order; a transposed one is copied in tiles, which the caches of a processor hold."""
+    if part.flags.c_contiguous or part.ndim < 2:
+        return np.ascontiguousarray(part)
+    last = part.ndim - 1
+    first = min(range(part.ndim), key=lambda axis: abs(part.strides[axis]) if part.shape[axis] > 1 else part.nbytes)
+    if first == last:
+        return np.ascontiguousarray(part)
+    gathered = np.empty(part.shape, part.dtype)
+    index = [slice(None)] * part.ndim
+    for row in range(0, part.shape[first], _TILE):
+        index[first] = slice(row, row + _TILE)
+        for column in range(0, part.shape[last], _TILE):
+            index[last] = slice(column, column + _TILE)
+            tile = tuple(index)
+            gathered[tile] = part[tile]
+    return gathered
+
+
+def _converted(block: Array, dtype: np.dtype[Any]) -> Array:
+    """Return an array in another dtype, as ``astype`` does."""
+    if block.dtype == dtype:
+        return block
+    if block.dtype == ml_dtypes.bfloat16 and dtype == np.float32:  # the bits are the first half
+        wide = block.view(np.uint16).astype(np.uint32)
+        wide <<= 16
+        return wide.view(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return block.astype(dtype)
 
 
 def released(array: Array) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jax2onnx.errors import InputSpecError
-from jax2onnx.weights.stored import Place, StoredArray
+from jax2onnx.weights.stored import StoredArray
 
 __all__ = ["read_npz"]
 
@@ -46,21 +47,20 @@ def _array(file: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Sto
         header = opened.tell()
     if dtype.hasobject:
         raise ValueError(f"{member.filename} holds Python objects")
-    is_in_place = member.compress_type == zipfile.ZIP_STORED and not dtype.isalignedstruct
     offset = _data_offset(file, member) + header
-    native = dtype.newbyteorder("=")
+    is_in_place = member.compress_type == zipfile.ZIP_STORED
+    if is_in_place and not is_fortran and dtype.isnative:
+        return StoredArray.in_file(file, offset, shape, dtype)
 
     def read() -> np.ndarray[Any, Any]:
-        if is_in_place and np.prod(shape):
+        if is_in_place and math.prod(shape):
             mapped: np.ndarray[Any, Any] = np.memmap(file, dtype, "r", offset, shape, "F" if is_fortran else "C")
             return mapped
         with np.load(file, allow_pickle=False) as loaded:
             array: np.ndarray[Any, Any] = loaded[member.filename.removesuffix(".npy")]
         return array
 
-    is_as_in_memory = is_in_place and not is_fortran and dtype == native
-    place = Place(file, offset) if is_as_in_memory else None
-    return StoredArray(shape=tuple(shape), dtype=native, read=read, place=place)
+    return StoredArray(shape=tuple(shape), dtype=dtype.newbyteorder("="), read=read)
 
 
 def _data_offset(file: Path, member: zipfile.ZipInfo) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.weights.blocks import blocks
+from jax2onnx.weights.blocks import BLOCK, blocks
 
 __all__ = ["SMALL", "Place", "StoredArray", "StoredTensor", "in_memory", "kind_of"]
 
@@ -65,7 +65,18 @@ class StoredArray:
             mapped: Array = np.memmap(file, dtype, "r", offset, sizes)
             return mapped
 
-        return cls(shape=sizes, dtype=dtype, read=read, place=Place(file, offset))
+        def parts() -> Iterator[Array]:
+            left = math.prod(sizes)
+            with file.open("rb") as opened:
+                opened.seek(offset)
+                while left:
+                    part = np.fromfile(opened, dtype, min(left, BLOCK // dtype.itemsize))
+                    if not part.size:
+                        raise OSError(None, f"{str(file)!r} ends within an array; write it anew")
+                    left -= part.size
+                    yield part
+
+        return cls(shape=sizes, dtype=dtype, read=read, parts=parts, place=Place(file, offset))
 
     @property
     def nbytes(self) -> int:
