@@ -56,6 +56,8 @@ ROOMS: dict[str, set[str]] = {
     "checking": {
         "api",
         "inspect",
+        "legalise",
+        "tidy",
         "lowering",
         "frontend",
         "plugin",

@@ -15,9 +15,11 @@ from jax2onnx.cli.terminal import progress, say, shown_warnings, table
 from jax2onnx.cli.values import read_sizes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jax2onnx.inspect.costs import Cost, Costs
 
-__all__ = ["diff", "print_costs", "profile"]
+__all__ = ["diff", "print_costs", "print_portability", "profile"]
 
 
 @click.command()
@@ -119,3 +121,27 @@ def _figures(cost: Cost) -> tuple[str, ...]:
         f"{cost.flops:,}",
         format_size(cost.activation_bytes),
     )
+
+
+def print_portability(model: Path, targets: Sequence[str], *, as_json: bool) -> None:
+    """Print which runtimes execute a model, and which nodes they do not execute as they are."""
+    from jax2onnx.checking.portability import portability
+
+    found = portability(model, "all" if "all" in targets else list(targets))
+    if as_json:
+        say(json.dumps([asdict(one) for one in found], indent=2))
+        return
+    rows = []
+    for one in found:
+        slower = sum(finding.count for finding in one.findings if finding.what == "falls back")
+        told = one.reason or (f"{slower} nodes fall back" if slower else "")
+        rows.append((one.target, "runs" if one.loads else "no", "; ".join(filter(None, [told, *one.needs]))))
+    table(("target", "", ""), rows)
+    nodes = [
+        (one.target, f"{finding.count} {finding.operator}", finding.what, finding.where, finding.instead)
+        for one in found
+        for finding in one.findings
+    ]
+    if nodes:
+        say("")
+        table(("target", "nodes", "what", "line", "instead"), nodes)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from jax2onnx.cli.arguments import arrange_inputs, find_object, input_as_in_jax, require_no_input, require_no_module
-from jax2onnx.cli.comparing import diff, print_costs, profile
+from jax2onnx.cli.comparing import diff, print_costs, print_portability, profile
 from jax2onnx.cli.examples import examples
 from jax2onnx.cli.extensible import Extensible
 from jax2onnx.cli.new_plugin import new_plugin
@@ -373,15 +373,30 @@ def _read_values(model: Path, shared: Mapping[str, Any], comparison: Mapping[str
     help="Show parameters, FLOPs and bytes of each module, operator or line instead.",
 )
 @repeated("--size", "sizes", metavar="B=2", callback=read_sizes, text="Size of a symbolic dim for --by (else 1)")
+@repeated(
+    "--targets",
+    metavar="NAME",
+    text="Show instead which runtimes execute the model, 'all' or one such as 'onnxruntime>=1.20', and which nodes not",
+)
 @DEBUG
 def inspect(
-    *, model: Path, as_json: bool, largest: int, picture: Path | None, by: By | None, sizes: list[Any] | None
+    *,
+    model: Path,
+    as_json: bool,
+    largest: int,
+    picture: Path | None,
+    by: By | None,
+    sizes: list[Any] | None,
+    targets: tuple[str, ...],
 ) -> None:
     """Show inputs, outputs, opset, operators, size and largest initializers of MODEL."""
     from jax2onnx.inspect.summary import format_size, summarise
 
     if sizes and by is None:
         raise click.UsageError("--size is of --by; add --by module")
+    if targets:
+        print_portability(model, targets, as_json=as_json)
+        return
     summary = summarise(model)
     if picture is not None:
         from jax2onnx.inspect.picture import svg

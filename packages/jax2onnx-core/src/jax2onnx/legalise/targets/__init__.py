@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnx_ir import DataType
 
+from jax2onnx.legalise.targets.documented import DOCUMENTED
 from jax2onnx.legalise.targets.fault import Fault, Span
 from jax2onnx.legalise.targets.target import SPECIFICATION, Kernel, Target
 
@@ -55,16 +56,32 @@ _NAMES = (DEFAULT, "onnxruntime", WEB)
 """The names of that target."""
 
 
+_WEB = ("onnxruntime-web", "onnxruntime-web-webgpu")
+"""The names of the targets of browsers: wasm, and WebGPU, which leaves to wasm what it has no kernel for."""
+
+
 def names() -> list[str]:
     """Return the names of the targets that come with jax2onnx."""
-    return [*_NAMES, SPECIFICATION.name]
+    return [*_NAMES, *_WEB, *(target.name for target in DOCUMENTED), SPECIFICATION.name]
 
 
 def load(name: str) -> Target | None:
     """Return the target of this name that comes with jax2onnx, or None."""
-    if name == SPECIFICATION.name:
-        return SPECIFICATION
+    for target in (SPECIFICATION, *DOCUMENTED):
+        if name == target.name:
+            return target
+    if name in _WEB:
+        return _web(name)
     return _release(name, _TABLES.index(OLDEST)) if name in _NAMES else None
+
+
+@functools.cache
+def _web(name: str) -> Target:
+    wasm = read(resources.files(__name__) / f"{_WEB[0]}.json")
+    if name == wasm.name:
+        return wasm
+    listed = read(resources.files(__name__) / f"{name}.json")
+    return replace(wasm, name=name, runtime=listed.runtime, preferred=listed.kernels)
 
 
 load_target = load

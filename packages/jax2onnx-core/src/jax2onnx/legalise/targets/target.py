@@ -63,6 +63,7 @@ class Target:
         faults: what the runtime computes otherwise than ONNX says.
         guards: whether models keep NaN and infinities where kernels lose them, and empty arrays where they fail.
         static_shapes: whether the runtime takes no symbolic dims.
+        preferred: the kernels of an accelerator, which leaves the other nodes to a slower part that has ``kernels``.
         refused: dtypes of inputs that the runtime does not take as they are, and why.
         one_file: whether weights are never written beside the model, however large they are.
         needs: what it needs besides, for a reader: ``int8 by QDQ``.
@@ -79,6 +80,7 @@ class Target:
     faults: tuple[Fault, ...] = ()
     guards: bool = True
     static_shapes: bool = False
+    preferred: Mapping[tuple[str, str], Sequence[Kernel]] | None = None
     refused: Mapping[DataType, str] = field(default_factory=dict)
     one_file: bool = False
     needs: tuple[str, ...] = ()
@@ -144,6 +146,17 @@ class Target:
             return False
         kernels = self.kernels.get((call.schema.domain, call.schema.name), ())
         return any(kernel.serves(call) for kernel in kernels)
+
+    def accelerates(self, call: Call) -> bool:
+        """Return whether the accelerator has a kernel for a call, or the call is one that no accelerator executes."""
+        if self.preferred is None:
+            return True
+        kernels = self.preferred.get((call.schema.domain, call.schema.name), ())
+        return any(kernel.serves(call) for kernel in kernels) or self._expands_there(call)
+
+    def _expands_there(self, call: Call) -> bool:
+        inner = body(call)
+        return inner is not None and all(map(self.accelerates, inner))
 
     def _expands(self, call: Call) -> bool:
         """Return whether the operator of a call has a function body of which every node can be executed."""
