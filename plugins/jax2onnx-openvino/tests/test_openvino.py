@@ -26,6 +26,18 @@ def scan_without_inputs(x: jax.Array) -> Any:
     return lax.scan(lambda state, _: (state * 0.5 + 1, state.sum()), x, None, length=4)
 
 
+def scan_in_scan(x: jax.Array, y: jax.Array) -> Any:
+    def outer(state: jax.Array, row: jax.Array) -> Any:
+        inner, rows = lax.scan(lambda s, v: (s + v * row, s.sum()), state, y, reverse=True)
+        return inner, rows.sum()
+
+    return lax.scan(outer, y[0], x, reverse=False)
+
+
+def chosen_in_loop(x: jax.Array) -> jax.Array:
+    return lax.cumprod(x)
+
+
 def padded(x: jax.Array, v: jax.Array) -> jax.Array:
     return lax.pad(x, v, [(1, 2, 0), (0, 1, 1)])
 
@@ -45,6 +57,8 @@ def ordered(x: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
 PROGRAMS: dict[str, tuple[Any, list[Any], list[Any] | None]] = {
     "scan that reads a value from outside": (scan_of_captured, ["float32[5,3]", "float32[3]"], None),
     "scan without inputs": (scan_without_inputs, ["float32[3,3]"], None),
+    "scan in a scan": (scan_in_scan, ["float32[5,3]", "float32[4,3]"], None),
+    "choice in a loop": (chosen_in_loop, ["int32[6]"], [[WIDE]]),
     "pad by a computed value": (padded, ["float32[3,4]", "float32[]"], None),
     "random numbers": (noise, ["uint32[2]"], [[np.array([3, 2**32 - 5], np.uint32)]]),
     "division": (lax.div, ["int32[6]"] * 2, [[WIDE, SMALL], [SMALL, np.where(WIDE == 0, 3, WIDE)]]),

@@ -14,7 +14,8 @@ _SIGN = np.array(-(2**31), np.int32)
 _HIGH = np.array(-(2**16), np.int32)
 _LOW = np.array(2**16 - 1, np.int32)
 _EXACT = frozenset({DataType.INT32, DataType.UINT32})
-"""The dtypes that are ordered and compared exactly; those of 64 bits are sizes, indices and the like."""
+"""The dtypes of which all numbers occur; those of 64 bits are sizes, indices and the like."""
+_ORDERED = frozenset({DataType.INT32, DataType.UINT32, DataType.INT64})
 
 
 def mend_order(graph: ir.Graph, node: ir.Node) -> str | None:
@@ -25,8 +26,9 @@ def mend_order(graph: ir.Graph, node: ir.Node) -> str | None:
     ``Where(Less(x, y), y, x)``, and the others likewise.
     """
     x, y = _pair(node)
-    if x is None or y is None or x.dtype not in _EXACT:
-        return None if len(node.inputs) == 2 else "only two operands are ordered"
+    if x is None or y is None or x.dtype not in _ORDERED:
+        is_exact = node.inputs[0] is None or node.inputs[0].dtype not in _ORDERED or len(node.inputs) == 2
+        return None if is_exact else "only two operands are ordered"
     make = Maker(graph, node)
     new = replaced(node)
     swapped = node.op_type in {"Greater", "LessOrEqual", "Min"}
@@ -37,7 +39,7 @@ def mend_order(graph: ir.Graph, node: ir.Node) -> str | None:
         finish(graph, node, new, "Not", less)
     else:  # Max: y where x < y; Min: y where y < x
         as_int = [make.cast(value, DataType.INT32) for value in (y, x)]
-        chosen = make.op("Where", less, *as_int, dtype=DataType.INT32, shape=new.shape)
+        chosen = _chosen(make, less, as_int, new.shape)
         finish(graph, node, new, "Cast", chosen, to=int(x.dtype))
     drop(graph, node)
     return None
@@ -46,12 +48,13 @@ def mend_order(graph: ir.Graph, node: ir.Node) -> str | None:
 def mend_equal(graph: ir.Graph, node: ir.Node) -> str | None:
     """Rewrite ``Equal(x, y)`` of integers of 32 bits to ``Equal(x ^ y, 0)``: only 0 is 0 in float32."""
     x, y = _pair(node)
-    if x is None or y is None or x.dtype not in _EXACT:
+    if x is None or y is None or x.dtype not in _ORDERED:
         return None
     make = Maker(graph, node)
     new = replaced(node)
-    differing = make.op("BitwiseXor", x, y, dtype=x.dtype, shape=new.shape)
-    finish(graph, node, new, "Equal", differing, make.constant(np.zeros((), x.dtype.numpy())))
+    operands = make.cast(x, DataType.INT32), make.cast(y, DataType.INT32)
+    differing = make.op("BitwiseXor", *operands, dtype=DataType.INT32, shape=new.shape)
+    finish(graph, node, new, "Equal", differing, make.constant(np.zeros((), np.int32)))
     drop(graph, node)
     return None
 
@@ -80,20 +83,34 @@ def _halves(make: Maker, value: ir.Value) -> tuple[ir.Value, ir.Value]:
 
 
 def mend_choice(graph: ir.Graph, node: ir.Node) -> str | None:
-    """Choose between uint32 as between int32 of the same bits."""
+    """Choose between integers of 32 bits by a mask: a choice behind a comparison is executed in float32 with it.
+
+    Rewrite ``Where(c, x, y)`` to ``y ^ ((x ^ y) & -int32(c))``.
+    """
     condition, x, y = node.inputs
     assert condition is not None
     assert x is not None
     assert y is not None
-    if x.dtype != DataType.UINT32:
+    if x.dtype not in _EXACT:
         return None
     make = Maker(graph, node)
     new = replaced(node)
-    operands = make.cast(x, DataType.INT32), make.cast(y, DataType.INT32)
-    chosen = make.op("Where", condition, *operands, dtype=DataType.INT32, shape=new.shape)
-    finish(graph, node, new, "Cast", chosen, to=int(DataType.UINT32))
+    operands = [make.cast(x, DataType.INT32), make.cast(y, DataType.INT32)]
+    chosen = _chosen(make, condition, operands, new.shape)
+    finish(graph, node, new, "Cast", chosen, to=int(x.dtype))
     drop(graph, node)
     return None
+
+
+def _chosen(make: Maker, condition: ir.Value, operands: list[ir.Value], shape: ir.Shape | None) -> ir.Value:
+    """Return the first or the second of two int32, by a mask."""
+
+    def op(op_type: str, *operands: ir.Value) -> ir.Value:
+        return make.op(op_type, *operands, dtype=DataType.INT32, shape=shape)
+
+    first, second = operands
+    mask = make.like("Neg", make.cast(condition, DataType.INT32))
+    return op("BitwiseXor", second, op("BitwiseAnd", op("BitwiseXor", first, second), mask))
 
 
 def mend_shift(graph: ir.Graph, node: ir.Node) -> str | None:

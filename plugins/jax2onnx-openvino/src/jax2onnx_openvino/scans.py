@@ -15,7 +15,7 @@ __all__ = ["mend_scan"]
 _numbers = itertools.count()
 
 
-def mend_scan(graph: ir.Graph, node: ir.Node) -> None:
+def mend_scan(graph: ir.Graph, node: ir.Node) -> str | None:
     """Rewrite a ``Scan`` such that its body uses each of its inputs, and nothing from outside but constants.
 
     For a value ``v`` from outside, rewrite
@@ -23,15 +23,20 @@ def mend_scan(graph: ir.Graph, node: ir.Node) -> None:
         y, ys = Scan(init, xs)        body(state, x): state + v, x
         y, _, ys = Scan(init, v, xs)  body(state, w, x): state + w, Identity(w), x
 
-    and for an input ``x`` that the body does not use, add the output ``Identity(x)``, which nobody reads.
+    and for an input ``x`` that the body does not use, add the output ``Identity(x)``, which nobody reads. A scan that
+    uses none of its sequences, or holds another scan, becomes a ``Loop``.
     """
     body = node.attributes["body"].as_graph()
     sequences = node.attributes["num_scan_inputs"].as_int()
     states = len(node.inputs) - sequences
-    captured = list(_captured(body))
     idle = [value for value in body.inputs if not value.uses()]
+    if all(value in idle for value in body.inputs[states:]) or any(
+        inner.op_type == "Scan" for inner in body.all_nodes()
+    ):
+        return _loop(graph, node, states)
+    captured = list(_captured(body))
     if not captured and not idle:
-        return
+        return None
     inputs, outputs = list(node.inputs), list(node.outputs)
     for value in captured:
         inner = ir.Value(name=f"carried_{next(_numbers)}", shape=value.shape, type=value.type)
@@ -41,9 +46,6 @@ def mend_scan(graph: ir.Graph, node: ir.Node) -> None:
         inputs.insert(states, value)
         outputs.insert(states, _like(value))
         states += 1
-    if sequences and all(value in idle for value in body.inputs[states:]):
-        _loop(graph, node, inputs, outputs, states)
-        return
     for value in idle:
         if value.is_graph_output():
             _replace_outputs(body, value, _identity(body, value))
@@ -51,31 +53,60 @@ def mend_scan(graph: ir.Graph, node: ir.Node) -> None:
             body.outputs.append(_identity(body, value))
             outputs.append(_like(value, stacked=True))
     _renew(graph, node, inputs, outputs)
+    return None
 
 
-def _loop(graph: ir.Graph, node: ir.Node, inputs: list[ir.Value | None], outputs: list[ir.Value], states: int) -> None:
-    """Put a ``Loop`` in the place of a ``Scan`` that only counts: without a sequence that is read, it runs once.
+_SPECIAL = ("scan_input_axes", "scan_output_axes", "scan_output_directions")
 
-    Rewrite ``y, ys = Scan(init, xs)`` to ``y, ys = Loop(length of xs, true, init)``.
+
+def _loop(graph: ir.Graph, node: ir.Node, states: int) -> str | None:
+    """Put a ``Loop`` in the place of a ``Scan``.
+
+    Rewrite ``y, ys = Scan(init, xs)`` to ``y, ys = Loop(length of xs, true, init)``, whose body gathers the rows of xs.
     """
-    body = node.attributes["body"].as_graph()
+    attributes = node.attributes
+    if any(any(attributes[name].as_ints()) for name in _SPECIAL if name in attributes):
+        return "a scan within a scan, along other axes or backwards, has no other form"
+    body = attributes["body"].as_graph()
     make = Maker(graph, node)
-    sequence = inputs[states]
-    assert sequence is not None
-    sizes = make.op("Shape", sequence, dtype=ir.DataType.INT64, shape=None)
-    length = make.op("Gather", sizes, make.constant(np.array(0)), dtype=ir.DataType.INT64, shape=ir.Shape([]))
+    lengths = make.op("Shape", node.inputs[states], dtype=ir.DataType.INT64, shape=None)
+    length = make.op("Gather", lengths, make.constant(np.array(0)), dtype=ir.DataType.INT64, shape=ir.Shape([]))
     goes_on = make.constant(np.ones((), bool))
+    backwards = attributes["scan_input_directions"].as_ints() if "scan_input_directions" in attributes else ()
+    index = ir.Value(name=f"carried_{next(_numbers)}", shape=ir.Shape([]), type=ir.TensorType(ir.DataType.INT64))
+    again = ir.Value(name=f"carried_{next(_numbers)}", shape=ir.Shape([]), type=ir.TensorType(ir.DataType.BOOL))
+    rows = list(body.inputs[states:])
     del body.inputs[states:]
-    for index, dtype in enumerate((ir.DataType.INT64, ir.DataType.BOOL)):
-        value = ir.Value(name=f"carried_{next(_numbers)}", shape=ir.Shape([]), type=ir.TensorType(dtype))
-        body.inputs.insert(index, value)
-    body.outputs.insert(0, _identity(body, body.inputs[1]))
+    first: list[ir.Node] = []
+    for place, row in enumerate(rows):
+        at = index
+        if place < len(backwards) and backwards[place]:
+            last = ir.node("Sub", [length, index])
+            one = ir.node("Constant", [], {"value": ir.tensor(np.array(1))})
+            before = ir.node("Sub", [last.outputs[0], one.outputs[0]])
+            first += [last, one, before]
+            at = before.outputs[0]
+        gather = ir.node("Gather", [node.inputs[states + place], at])
+        result = gather.outputs[0]
+        result.name, result.shape, result.type = f"carried_{next(_numbers)}", row.shape, row.type
+        _replace_within(body, row, result)
+        first.append(gather)
+    if len(body):
+        body.insert_before(body[0], first)
+    else:
+        body.extend(first)
+    body.inputs.insert(0, index)
+    body.inputs.insert(1, again)
+    body.outputs.insert(0, _identity(body, again))
     for value in body.inputs[2:]:
         if value.is_graph_output():
             _replace_outputs(body, value, _identity(body, value))
     node.op_type = "Loop"
-    del node.attributes["num_scan_inputs"]
-    _renew(graph, node, [length, goes_on, *inputs[:states]], outputs)
+    for name in list(attributes):
+        if name != "body":
+            del attributes[name]
+    _renew(graph, node, [length, goes_on, *node.inputs[:states]], list(node.outputs))
+    return None
 
 
 def _renew(graph: ir.Graph, node: ir.Node, inputs: list[ir.Value | None], outputs: list[ir.Value]) -> None:

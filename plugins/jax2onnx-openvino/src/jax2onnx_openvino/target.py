@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib import resources
 
+import onnx_ir as ir
 from onnx_ir import DataType
 
 from jax2onnx.plugin import Fault, Target, read_target
@@ -25,7 +27,7 @@ FAULTS = (
         integers.mend_order,
     ),
     Fault("integers are compared in float32", ("Equal",), integers.mend_equal),
-    Fault("uint32 is not chosen", ("Where",), integers.mend_choice),
+    Fault("integers are chosen in float32", ("Where",), integers.mend_choice),
     Fault("uint32 is not shifted", ("BitShift",), integers.mend_shift),
     Fault("int32 is divided in float32", ("Div", "Mod"), integers.mend_division),
 )
@@ -40,6 +42,14 @@ _REFUSED = {
 }
 """The dtypes of inputs that it does not take as they are."""
 
+
+def _refused_results(model: ir.Model) -> Iterator[str]:
+    """Yield a reason for each result without elements: OpenVINO returns none of its shape."""
+    for value in model.graph.outputs:
+        if value.shape is not None and 0 in tuple(value.shape):
+            yield f"the result {value.name} has no elements, and OpenVINO returns none of its shape"
+
+
 _TABLE = "openvino-2026.4.json"
 
 
@@ -47,4 +57,4 @@ def openvino() -> Target:
     """Return the target: OpenVINO 2026.4 or newer."""
     table = read_target(resources.files("jax2onnx_openvino") / _TABLE)
     needs = ("no NaN or infinity as a number", "64-bit integers within 32 bits")
-    return replace(table, faults=FAULTS, guards=False, refused=_REFUSED, needs=needs)
+    return replace(table, faults=FAULTS, guards=False, refused=_REFUSED, refuses=_refused_results, needs=needs)

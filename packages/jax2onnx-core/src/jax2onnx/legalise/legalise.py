@@ -62,7 +62,7 @@ def legalise(model: ir.Model, target: Target, *, round_activations: bool = False
     derived = Derived(model)
     products = _of_products(target, derived, round_activations=round_activations)
     functions = frozenset((f.domain, f.name) for f in model.functions.values())
-    without = list(_refused_inputs(model, target))
+    without = [*_refused_inputs(model, target), *_refused_models(model, target)]
     _Legaliser(target, model.graph, functions, without, products).graph(model.graph)
     products = _of_products(target, Derived(model, in_functions=True), round_activations=round_activations)
     for function in model.functions.values():
@@ -94,6 +94,12 @@ def _refused_inputs(model: ir.Model, target: Target) -> Iterator[NoKernelError]:
                 f"{target.runtime}: the input {value.name} is {str(value.dtype).lower()}, and {reason}",
                 remedy="give the input another dtype, or use target='onnx' for a runtime that takes it",
             )
+
+
+def _refused_models(model: ir.Model, target: Target) -> Iterator[NoKernelError]:
+    """Yield an error for each reason for which the target does not take the model."""
+    for reason in target.refuses(model) if target.refuses is not None else ():
+        yield NoKernelError(f"{target.runtime}: {reason}", remedy="use target='onnx' for a runtime that takes it")
 
 
 _UNKNOWN = frozenset({None, ir.DataType.UNDEFINED})

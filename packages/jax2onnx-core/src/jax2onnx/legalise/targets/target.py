@@ -11,8 +11,9 @@ from jax2onnx.legalise.function_body import body
 from jax2onnx.legalise.schema import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    import onnx_ir as ir
     from onnx_ir import DataType
 
     from jax2onnx.legalise.schema import Call
@@ -66,6 +67,7 @@ class Target:
         preferred: the kernels of an accelerator, which leaves the other nodes to a slower part that has ``kernels``.
         refused: dtypes of inputs that the runtime does not take as they are, and why.
         one_file: whether weights are never written beside the model, however large they are.
+        refuses: returns why a model is refused, for what is no fault at single nodes.
         needs: what it needs besides, for a reader: ``int8 by QDQ``.
     """
 
@@ -83,6 +85,7 @@ class Target:
     preferred: Mapping[tuple[str, str], Sequence[Kernel]] | None = None
     refused: Mapping[DataType, str] = field(default_factory=dict)
     one_file: bool = False
+    refuses: Callable[[ir.Model], Iterable[str]] | None = None
     needs: tuple[str, ...] = ()
 
     @property
