@@ -29,15 +29,17 @@ class Form:
         decoder: what is called.
         layout: ``growing``: each call returns a cache that is longer by its tokens. ``static``: the cache has room for
             all positions from the beginning.
+        batch: whether there may be several rows, if the decoder can ignore padding.
     """
 
     decoder: Decoder
     layout: Layout
+    batch: bool = True
 
     @property
     def batched(self) -> bool:
         """Whether there may be several rows: only a decoder that takes a mask ignores the padding of shorter ones."""
-        return not {"mask", "valid"}.isdisjoint(self.decoder.takes)
+        return self.batch and not {"mask", "valid"}.isdisjoint(self.decoder.takes)
 
     @property
     def grows(self) -> bool:
@@ -52,12 +54,18 @@ class Form:
             ends = [_dotted(leaf.path) for leaf in self.decoder.leaves]
         return [f"past_key_values.{end}" for end in ends], [f"present.{end}" for end in ends]
 
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the inputs before the cache. One text has no padding: its positions follow from the cache."""
+        return ["input_ids", "attention_mask", *["position_ids"] * self.batched]
+
     def specs(self) -> list[Any]:
-        """Return the specs of the inputs: token ids, attention mask, position ids, and the arrays of the cache."""
+        """Return the specs of the inputs that have names, and of the arrays of the cache."""
         batch = "B" if self.batched else "1"
         total = "P+T" if self.grows else "A"
         ids, mask = f"int32[{batch},T]", f"int32[{batch},{total}]"
-        return [ids, mask, ids, [self._spec(leaf) for leaf in self.decoder.leaves]]
+        cache = [self._spec(leaf) for leaf in self.decoder.leaves]
+        return [ids, mask, *[ids] * self.batched, cache]
 
     def constraints(self) -> list[str]:
         """Return what holds between the sizes."""
@@ -76,18 +84,30 @@ class Form:
         orders = [ordered(leaf) for leaf in decoder.leaves]
         given = [_inverse(order) for order in orders]
 
+        def padded(input_ids: Any, attention_mask: Any, position_ids: Any, past: Sequence[Any]) -> Any:
+            return call(input_ids, attention_mask, position_ids, past)
+
+        def single(input_ids: Any, attention_mask: Any, past: Sequence[Any]) -> Any:
+            return call(input_ids, attention_mask, None, past)
+
         def call(input_ids: Any, attention_mask: Any, position_ids: Any, past: Sequence[Any]) -> Any:
             tokens = input_ids.shape[1]
             used = attention_mask.shape[1] - tokens
             cache = [jnp.transpose(array, order) for array, order in zip(past, given, strict=True)]
             cache = self._with_room(cache, tokens)
-            further = {"valid": attention_mask[:, used:] > 0, "index": jnp.asarray(used, jnp.int32)}
+            further = {"valid": self._valid(attention_mask, used, tokens), "index": jnp.asarray(used, jnp.int32)}
             if "mask" in decoder.takes:
                 further["mask"] = self._mask(attention_mask, tokens, used, cache)
+            if position_ids is None:
+                position_ids = (jnp.arange(tokens, dtype=jnp.int32) + used)[None]
             logits, new = decoder.called(input_ids, cache, position_ids, further)
             return logits, [jnp.transpose(array, order) for array, order in zip(new, orders, strict=True)]
 
-        return call
+        return padded if self.batched else single
+
+    def _valid(self, attention_mask: Any, used: Any, tokens: Any) -> Any:
+        """Return which tokens are no padding."""
+        return attention_mask[:, used:] > 0 if self.batched else jnp.ones((1, tokens), jnp.bool_)
 
     def _with_room(self, cache: list[Any], tokens: Any) -> list[Any]:
         """Lengthen a cache that grows, where the step writes into the one that it gets."""
@@ -102,11 +122,13 @@ class Form:
         A token of the padding sees itself, so that no row of the mask is empty.
         """
         length = self._length(attention_mask, cache)
+        slots = jnp.arange(length, dtype=jnp.int32)[None]
+        own = (jnp.arange(tokens, dtype=jnp.int32) + used)[:, None]
+        if not self.batched:
+            return (slots <= own)[None]
         visible = attention_mask > 0
         if not self.grows:
             visible = jnp.pad(visible, ((0, 0), (0, length - attention_mask.shape[1])))
-        slots = jnp.arange(length, dtype=jnp.int32)[None]
-        own = (jnp.arange(tokens, dtype=jnp.int32) + used)[:, None]
         return ((slots <= own)[None] & visible[:, None]) | (slots == own)[None]
 
     def _length(self, attention_mask: Any, cache: Sequence[Any]) -> Any:

@@ -62,9 +62,7 @@ def genai_config(form: Form, tokens: Tokens) -> dict[str, Any]:
         "num_hidden_layers": len(form.decoder.leaves) // 2,
         "num_key_value_heads": heads,
         "inputs": {
-            "input_ids": "input_ids",
-            "attention_mask": "attention_mask",
-            "position_ids": "position_ids",
+            **{name: name for name in form.inputs},
             "past_key_names": "past_key_values.%d.key",
             "past_value_names": "past_key_values.%d.value",
         },

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from jax2onnx.plugin import hookimpl
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from jax2onnx.plugin import BoundExamples, BoundFusions
 
 
@@ -24,3 +26,11 @@ def jax2onnx_register_examples(registry: BoundExamples) -> None:
     from jax2onnx_ortgenai import examples
 
     registry.add(*examples.ALL)
+
+
+@hookimpl
+def jax2onnx_finalize(model: ir.Model) -> None:
+    """Rewrite attention and norms to the operators of onnxruntime-genai's own models, while such a model is saved."""
+    from jax2onnx_ortgenai.rewriting import rewrite
+
+    rewrite(model)

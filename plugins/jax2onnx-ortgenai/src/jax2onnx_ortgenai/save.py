@@ -14,6 +14,7 @@ from jax2onnx_ortgenai.calling import Form, Layout
 from jax2onnx_ortgenai.config import Tokens, genai_config, obstacle, write_tokenizer
 from jax2onnx_ortgenai.decoder import Decoder
 from jax2onnx_ortgenai.prepare import Prepare
+from jax2onnx_ortgenai.rewriting import Rewriting, rewriting
 
 if TYPE_CHECKING:
     import os
@@ -45,6 +46,8 @@ def save_genai(
     eos_token_id: int | Sequence[int] = (),
     bos_token_id: int | None = None,
     pad_token_id: int = 0,
+    batch: bool = True,
+    contrib: bool = True,
     prepare: Callable[..., Any] | None = None,
     prepare_inputs: Sequence[Any] = (),
     **options: Any,
@@ -65,6 +68,10 @@ def save_genai(
         eos_token_id: tokens at which a text ends; onnxruntime-genai needs one.
         bos_token_id: the token at which a text begins.
         pad_token_id: the token that fills up shorter rows.
+        batch: whether there may be several texts at once, of different lengths. A model of one text has no padding: it
+            reads the length of its attention mask alone, and is a little faster.
+        contrib: whether the model may have onnxruntime's own operators, such as ``GroupQueryAttention``, where they are
+            proven to compute the same. Other runtimes do not have them.
         prepare: ``prepare(*inputs) -> cache``: what is computed once before the first token, as by an encoder or from
             an image. If the cache has places for positions, those that it fills are the first of the text.
         prepare_inputs: the specs of its inputs, as ``to_onnx`` takes them; the batch is ``B``.
@@ -80,10 +87,14 @@ def save_genai(
         raise InputSpecError(f"layout: expected 'growing' or 'static', got {layout!r}")
     if layout == "static" and decoder.grows:
         raise InputSpecError("layout: the step returns a longer cache than it gets, so it is 'growing'")
-    form = Form(decoder, layout)
+    form = Form(decoder, layout, batch=batch)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    _save_step(form, target / "model.onnx", options)
+    # The operator takes several tokens of several rows only where the cache is empty.
+    contrib = contrib and form.grows and (prepare is None or not form.batched)
+    wanted = Rewriting(max_length) if contrib else None
+    with rewriting(wanted):
+        _save_step(form, target / "model.onnx", options)
     if prepare is not None:
         Prepare(form, prepare, prepare_inputs).save(target / "prepare.onnx", options)
     ends = [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)
@@ -110,7 +121,7 @@ def _save_step(form: Form, path: Path, options: dict[str, Any]) -> None:
         form.function(),
         form.specs(),
         path,
-        input_names=["input_ids", "attention_mask", "position_ids", *past],
+        input_names=[*form.inputs, *past],
         output_names=["logits", *present],
         constraints=form.constraints(),
         **options,

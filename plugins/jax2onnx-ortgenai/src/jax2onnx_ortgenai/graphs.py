@@ -1,0 +1,65 @@
+"""Graphs: the questions that rewrites ask about nodes, backwards from a value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx_ir as ir
+
+__all__ = ["NotFound", "constant", "inputs_of", "made_by", "sole_user", "through"]
+
+RESHAPES = ("Reshape", "Squeeze", "Unsqueeze")
+VIEWS = ("Cast", *RESHAPES)
+
+
+class NotFound(Exception):  # noqa: N818 - not an error: a place has another form, and stays as it is
+    """Something else stands at a place than what is looked for."""
+
+
+def made_by(value: ir.Value | None, *op_types: str) -> ir.Node:
+    """Return the node of one of some standard operators that computes a value."""
+    node = None if value is None else value.producer()
+    if node is None or node.domain or node.op_type not in op_types:
+        raise NotFound(f"{'an input' if node is None else node.op_type} stands where {op_types[0]} is wanted")
+    return node
+
+
+def through(value: ir.Value | None, *op_types: str) -> ir.Value:
+    """Return what a value is made of by any number of nodes of some operators, each of one operand that matters."""
+    while value is not None:
+        node = value.producer()
+        if node is None or node.domain or node.op_type not in op_types:
+            return value
+        value = node.inputs[0]
+    raise NotFound("an operand is left out")
+
+
+def constant(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
+    """Return the array of a constant, None for what is computed."""
+    if value is None or value.const_value is None:
+        return None
+    array: np.ndarray[Any, Any] = value.const_value.numpy()
+    return array
+
+
+def sole_user(value: ir.Value, *op_types: str) -> ir.Node:
+    """Return the node that alone uses a value, of one of some operators."""
+    uses = value.uses()
+    if len(uses) != 1 or value.is_graph_output():
+        raise NotFound("a value inside is used outside")
+    node = next(iter(uses))[0]
+    if node.domain or node.op_type not in op_types:
+        raise NotFound(f"{node.op_type} stands where {op_types[0]} is wanted")
+    return node
+
+
+def inputs_of(node: ir.Node, count: int) -> Sequence[ir.Value]:
+    """Return the first inputs of a node, all of which it has."""
+    values = list(node.inputs)[:count]
+    found = [value for value in values if value is not None]
+    if len(found) != count:
+        raise NotFound("an operand is left out")
+    return found

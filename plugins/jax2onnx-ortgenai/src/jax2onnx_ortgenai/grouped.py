@@ -1,0 +1,302 @@
+"""Grouped: rewrite attention over a growing cache to the contrib operator ``GroupQueryAttention``.
+
+The operator hides what comes later, by itself. So only masks are taken of which this is proven; padding is hidden by
+its bias. An attention with another mask, or of another form, stays as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from jax2onnx_ortgenai import attention, masks
+from jax2onnx_ortgenai.angles import Angles, rotated
+from jax2onnx_ortgenai.graphs import RESHAPES, NotFound, inputs_of, made_by
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jax2onnx_ortgenai.attention import Attention
+
+__all__ = ["DOMAIN", "group"]
+
+DOMAIN = "com.microsoft"
+_LOWEST = np.float32(-1e30)
+
+
+def group(model: ir.Model, *, max_length: int) -> list[str]:
+    """Rewrite the attentions of a model in place; return why others stay, in words.
+
+    Args:
+        model: the model, with the inputs of a step.
+        max_length: how many positions there may be.
+    """
+    grouper = _Grouper(model.graph, max_length)
+    reasons = []
+    for node in list(model.graph):
+        if node.op_type == "Softmax" and not node.domain:
+            try:
+                grouper.rewrite(attention.found(node))
+            except NotFound as reason:
+                reasons.append(str(reason))
+    if grouper.count:
+        model.graph.opset_imports[DOMAIN] = 1
+        _remove_dead(model.graph)
+    return reasons
+
+
+@dataclass(slots=True)
+class _Grouper:
+    graph: ir.Graph
+    max_length: int
+    count: int = 0
+    _made: dict[Any, ir.Value] = field(default_factory=dict)
+    _angles: Angles | None = None
+
+    def rewrite(self, found: Attention) -> None:
+        """Put one operator in the place of an attention."""
+        past = found.keys.past
+        given = {value.name: value for value in self.graph.inputs}
+        if masks.hides_later(found.mask, past):
+            bias = None
+        elif masks.hides_later_and_padding(found.mask, past, given["attention_mask"]):
+            bias = self._bias(found)
+        else:
+            raise NotFound("the mask is not proven to hide what comes later, and padding, alone")
+        anchor = made_by(found.result, "Reshape")
+        query, key, rotary, attributes = self._rotated(found, anchor, rotates=bias is None)
+        arrays: list[ir.Value | None] = [query, key, self._flat(found.values.new, anchor)]
+        if rotary:
+            arrays = self._packed([query, key, self._flat(found.values.new, anchor)]) or arrays
+        lengths = [self._last(past), self._total(past)]
+        inputs = [*arrays, past, found.values.past, *lengths, *(rotary or [None, None]), None, bias]
+        node = ir.Node(
+            DOMAIN,
+            "GroupQueryAttention",
+            _trimmed(inputs),
+            [
+                ir.AttrInt64("num_heads", found.heads),
+                ir.AttrInt64("kv_num_heads", found.shared),
+                ir.AttrFloat32("scale", found.scale),
+                *attributes,
+            ],
+            outputs=[_like(value) for value in (found.result, found.keys.present, found.values.present)],
+            metadata_props=dict(anchor.metadata_props),
+        )
+        anchor.prepend(node)
+        for old, new in zip((found.result, found.keys.present, found.values.present), node.outputs, strict=True):
+            _replace(old, new)
+        self.count += 1
+
+    def _rotated(
+        self, found: Attention, anchor: ir.Node, *, rotates: bool
+    ) -> tuple[ir.Value, ir.Value, Any, list[ir.Attr]]:
+        """Return queries and keys, and the tables by which the operator rotates them, if their angles are proven.
+
+        The operator counts positions from the length of the cache, padding too: with padding it cannot rotate.
+        """
+        try:
+            _require_rotation(found.depth, rotates=rotates)
+            query, key = rotated(found.query), rotated(found.keys.new)
+            self._angles = self._angles or Angles(self.graph, self.max_length, found.keys.past)
+            tables = self._angles.tables(query, key)
+        except NotFound:
+            return self._flat(found.query, anchor), self._flat(found.keys.new, anchor), None, []
+        attributes: list[ir.Attr] = [
+            ir.AttrInt64("do_rotary", 1),
+            ir.AttrInt64("rotary_interleaved", query.interleaved),
+        ]
+        return query.source, key.source, tables, attributes
+
+    def _packed(self, arrays: Sequence[ir.Value]) -> list[ir.Value | None] | None:
+        """Return one product instead of three of the same array with constant weights, None if they are others."""
+        try:
+            products = [made_by(value, "MatMul") for value in arrays]
+        except NotFound:
+            return None
+        sources = {node.inputs[0] for node in products}
+        weights = [node.inputs[1] for node in products]
+        if len(sources) != 1 or any(w is None or w.const_value is None or len(w.uses()) != 1 for w in weights):
+            return None
+        joined = _joined([w for w in weights if w is not None], self.graph)
+        shape = ir.Shape([*list(arrays[0].shape or ())[:2], joined.shape[1] if joined.shape else None])
+        node = _node("MatMul", [products[0].inputs[0], joined], [], shape, arrays[0].dtype)
+        products[-1].append(node)
+        # The node stands behind the last of the three: all that it reads is computed.
+        _order(products, node)
+        return [node.outputs[0], None, None]
+
+    def _flat(self, value: ir.Value, anchor: ir.Node) -> ir.Value:
+        """Return an array of (batch, tokens, heads, depth) with the heads side by side."""
+        producer = value.producer()
+        if producer is not None and producer.op_type in RESHAPES and not producer.domain:
+            source = inputs_of(producer, 1)[0]
+            dims = () if source.shape is None else tuple(source.shape)
+            if len(dims) == 3 and value.shape is not None and dims[:2] == tuple(value.shape)[:2]:
+                return source
+        assert value.shape is not None
+        sizes = list(value.shape)
+        width = sizes[2] * sizes[3] if isinstance(sizes[2], int) and isinstance(sizes[3], int) else None
+        target = self._constant(np.asarray([0, 0, -1], np.int64))
+        node = _node("Reshape", [value, target], [], ir.Shape([*sizes[:2], width]), value.dtype)
+        anchor.prepend(node)
+        return node.outputs[0]
+
+    def _bias(self, found: Attention) -> ir.Value:
+        """Return zero where a token sees a key, and a large negative number elsewhere: (batch, 1, tokens, keys)."""
+
+        def make() -> ir.Value:
+            assert found.mask.shape is not None
+            numbers = [self._constant(np.asarray(n, np.float32)) for n in (0, _LOWEST)]
+            node = _node("Where", [found.mask, *numbers], [], found.mask.shape, ir.DataType.FLOAT)
+            producer = found.mask.producer()
+            assert producer is not None
+            producer.append(node)
+            return node.outputs[0]
+
+        if found.mask.shape is None or found.mask.shape.rank() != 4:
+            raise NotFound("the mask has no axis for the heads")
+        return self._once(("bias", found.mask), make)
+
+    def _total(self, past: ir.Value) -> ir.Value:
+        """Return how many positions there are with the new ones, as an int32 scalar."""
+
+        def make() -> ir.Value:
+            ids = self.graph.inputs[0]
+            sizes = [
+                self._first(
+                    "Shape",
+                    [x],
+                    [ir.AttrInt64("start", i), ir.AttrInt64("end", i + 1)],
+                    ir.Shape([1]),
+                    ir.DataType.INT64,
+                )
+                for x, i in ((ids, 1), (past, 2))
+            ]
+            total = self._first("Add", sizes, [], ir.Shape([1]), ir.DataType.INT64)
+            axes = self._constant(np.asarray([0], np.int64))
+            scalar = self._first("Squeeze", [total, axes], [], ir.Shape([]), ir.DataType.INT64)
+            return self._first(
+                "Cast", [scalar], [ir.AttrInt64("to", ir.DataType.INT32)], ir.Shape([]), ir.DataType.INT32
+            )
+
+        return self._once("total", make)
+
+    def _last(self, past: ir.Value) -> ir.Value:
+        """Return the last position of each row, as int32."""
+
+        def make() -> ir.Value:
+            one = self._constant(np.asarray(1, np.int32))
+            last = self._first("Sub", [self._total(past), one], [], ir.Shape([]), ir.DataType.INT32)
+            ids = self.graph.inputs[0]
+            assert ids.shape is not None
+            attributes: list[ir.Attr] = [ir.AttrInt64("start", 0), ir.AttrInt64("end", 1)]
+            rows = self._first("Shape", [ids], attributes, ir.Shape([1]), ir.DataType.INT64)
+            return self._first("Expand", [last, rows], [], ir.Shape([ids.shape[0]]), ir.DataType.INT32)
+
+        return self._once("last", make)
+
+    def _once(self, key: Any, make: Any) -> ir.Value:
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    def _first(
+        self, op_type: str, inputs: Sequence[ir.Value], attributes: Sequence[ir.Attr], shape: Any, dtype: ir.DataType
+    ) -> ir.Value:
+        """Emit a node before all others, behind those emitted by this so far."""
+        node = _node(op_type, inputs, attributes, shape, dtype)
+        last = self._made.get("last of the first")
+        if last is None:
+            self.graph.node(0).prepend(node)
+        else:
+            producer = last.producer()
+            assert producer is not None
+            producer.append(node)
+        self._made["last of the first"] = node.outputs[0]
+        return node.outputs[0]
+
+    def _constant(self, array: np.ndarray[Any, Any]) -> ir.Value:
+        return added(self.graph, array, "grouped")
+
+
+def _require_rotation(depth: int, *, rotates: bool) -> None:
+    if not rotates:
+        raise NotFound("there may be padding")
+    if depth % 16:
+        raise NotFound("the operator rotates features in numbers that are multiples of 16")
+
+
+def added(graph: ir.Graph, array: Any, name: str) -> ir.Value:
+    """Return a new initializer."""
+    tensor = ir.Tensor(array) if isinstance(array, np.ndarray) else array
+    value = ir.Value(type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape), const_value=tensor)
+    number = len(graph.initializers)
+    while f"{name}_{number}" in graph.initializers:
+        number += 1
+    value.name = f"{name}_{number}"
+    graph.register_initializer(value)
+    return value
+
+
+def _joined(weights: Sequence[ir.Value], graph: ir.Graph) -> ir.Value:
+    """Return weights side by side, joined when they are written."""
+    tensors = [w.const_value for w in weights if w.const_value is not None]
+    sizes = [tuple(map(int, tensor.shape.numpy())) for tensor in tensors]
+    shape = ir.Shape([sizes[0][0], sum(size[1] for size in sizes)])
+
+    def compute() -> ir.Tensor[Any]:
+        return ir.Tensor(np.concatenate([tensor.numpy() for tensor in tensors], axis=1), dtype=tensors[0].dtype)
+
+    return added(graph, ir.LazyTensor(compute, dtype=tensors[0].dtype, shape=shape), f"{weights[0].name}_joined")
+
+
+def _order(products: Sequence[ir.Node], node: ir.Node) -> None:
+    graph = node.graph
+    assert graph is not None
+    positions = {one: i for i, one in enumerate(graph)}
+    last = max(products, key=positions.__getitem__)
+    if positions[last] > positions[node]:
+        graph.remove(node)
+        last.append(node)
+
+
+def _node(
+    op_type: str,
+    inputs: Sequence[ir.Value | None],
+    attributes: Sequence[ir.Attr],
+    shape: Any,
+    dtype: ir.DataType | None,
+) -> ir.Node:
+    result = ir.Value(type=None if dtype is None else ir.TensorType(dtype), shape=shape)
+    return ir.Node("", op_type, inputs, attributes, outputs=[result])
+
+
+def _like(value: ir.Value) -> ir.Value:
+    return ir.Value(type=value.type, shape=value.shape)
+
+
+def _replace(old: ir.Value, new: ir.Value) -> None:
+    if old.is_graph_output():
+        old.name, new.name = None, old.name
+    old.replace_all_uses_with(new, replace_graph_outputs=True)
+
+
+def _trimmed(inputs: Sequence[ir.Value | None]) -> list[ir.Value | None]:
+    kept = list(inputs)
+    while kept and kept[-1] is None:
+        kept.pop()
+    return kept
+
+
+def _remove_dead(graph: ir.Graph) -> None:
+    """Remove the nodes and initializers that nothing uses any more."""
+    for node in reversed(list(graph)):
+        if not any(value.uses() or value.is_graph_output() for value in node.outputs):
+            graph.remove(node, safe=True)
+    for name, value in list(graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output():
+            del graph.initializers[name]

@@ -1,0 +1,45 @@
+"""Rewriting: what is done to models that are saved for onnxruntime-genai, and to no others."""
+
+from __future__ import annotations
+
+import contextlib
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from jax2onnx_ortgenai.grouped import group
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import onnx_ir as ir
+
+__all__ = ["Rewriting", "rewrite", "rewriting"]
+
+
+@dataclass(slots=True)
+class Rewriting:
+    """What is asked for, and what is told: why attentions stay as they are."""
+
+    max_length: int
+    kept: list[str] = field(default_factory=list)
+
+
+_CURRENT: ContextVar[Rewriting | None] = ContextVar("rewriting", default=None)
+
+
+@contextlib.contextmanager
+def rewriting(wanted: Rewriting | None) -> Iterator[None]:
+    """Rewrite the models that are exported inside."""
+    token = _CURRENT.set(wanted)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+def rewrite(model: ir.Model) -> None:
+    """Rewrite a finished model, if that is asked for."""
+    wanted = _CURRENT.get()
+    if wanted is not None:
+        wanted.kept += group(model, max_length=wanted.max_length)
