@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from jax2onnx import save_onnx, to_onnx
 from jax2onnx.checking.portability import portability
 from jax2onnx.cli.main import cli
-from jax2onnx.errors import InputSpecError
+from jax2onnx.errors import ConversionError, InputSpecError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,3 +68,9 @@ def test_command(tmp_path: Path) -> None:
     assert "export with numbers for the symbolic dims" in shown.output
     found = CliRunner().invoke(cli, ["inspect", str(path), "--targets", "all", "--json"])
     assert len(json.loads(found.output)) >= 9
+
+
+def test_a_page_gets_only_arrays_that_it_has() -> None:
+    with pytest.raises(ConversionError, match=r"the result output is bfloat16, of which JavaScript has no arrays"):
+        to_onnx(narrow, ["float32[3]"], target="onnxruntime-web")
+    to_onnx(lambda x: narrow(x).astype("float32"), ["float32[3]"], target="onnxruntime-web-webgpu")

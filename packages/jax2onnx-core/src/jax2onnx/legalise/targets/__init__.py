@@ -15,6 +15,7 @@ from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from onnx_ir import DataType
 
 from jax2onnx.legalise.targets.documented import DOCUMENTED
@@ -22,8 +23,10 @@ from jax2onnx.legalise.targets.fault import Fault, Span
 from jax2onnx.legalise.targets.target import SPECIFICATION, Kernel, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from importlib.resources.abc import Traversable
+
+    import onnx_ir as ir
 
 __all__ = [
     "DEFAULT",
@@ -43,20 +46,17 @@ __all__ = [
 DEFAULT = "onnxruntime-cpu"
 """The name of the target used unless the user asks for another."""
 
-WEB = "web"
-"""The same kernels in a browser, in WebAssembly, for which a model is one file."""
-
 OLDEST = "1.24"
 """The oldest onnxruntime that jax2onnx supports: without a range of versions, models are for it."""
 
 _TABLES = ("1.17", "1.20", "1.22", "1.24", "1.32")
 """The versions of onnxruntime whose kernels are known, from the oldest on."""
 
-_NAMES = (DEFAULT, "onnxruntime", WEB)
+_NAMES = (DEFAULT, "onnxruntime")
 """The names of that target."""
 
 
-_WEB = ("onnxruntime-web", "onnxruntime-web-webgpu")
+_WEB = ("onnxruntime-web", "web", "onnxruntime-web-webgpu")
 """The names of the targets of browsers: wasm, and WebGPU, which leaves to wasm what it has no kernel for."""
 
 
@@ -77,11 +77,28 @@ def load(name: str) -> Target | None:
 
 @functools.cache
 def _web(name: str) -> Target:
-    wasm = read(resources.files(__name__) / f"{_WEB[0]}.json")
-    if name == wasm.name:
+    wasm = replace(
+        read(resources.files(__name__) / f"{_WEB[0]}.json"), name=name, one_file=True, refuses=_without_arrays
+    )
+    if name != _WEB[-1]:
         return wasm
     listed = read(resources.files(__name__) / f"{name}.json")
-    return replace(wasm, name=name, runtime=listed.runtime, preferred=listed.kernels)
+    return replace(wasm, runtime=listed.runtime, preferred=listed.kernels)
+
+
+_IN_JAVASCRIPT = frozenset(
+    map(DataType.from_numpy, map(np.dtype, ("f4", "f8", "f2", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "?")))
+)
+"""The dtypes of which onnxruntime-web takes and returns arrays."""
+
+
+def _without_arrays(model: ir.Model) -> Iterator[str]:
+    """Yield a reason for each input and output of a dtype that JavaScript has no arrays of."""
+    for what, values in (("input", model.graph.inputs), ("result", model.graph.outputs)):
+        for value in values:
+            if value.dtype is not None and value.dtype not in _IN_JAVASCRIPT:
+                dtype = value.dtype.name.lower()
+                yield f"the {what} {value.name} is {dtype}, of which JavaScript has no arrays; cast it"
 
 
 load_target = load
@@ -93,7 +110,7 @@ def _release(name: str, index: int) -> Target:
     target = _table(_TABLES[index])
     newer = None if index + 1 == len(_TABLES) else functools.partial(_release, name, index + 1)
     releases = functools.partial(_releases, name)
-    return replace(target, name=name, newer=newer, releases=releases, one_file=name == WEB)
+    return replace(target, name=name, newer=newer, releases=releases)
 
 
 @functools.cache

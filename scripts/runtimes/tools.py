@@ -1,0 +1,188 @@
+"""Pass models of the registered examples through the tools that people use behind an export; write what came of each.
+
+python scripts/runtimes/tools.py OUT [--every N] [--first N] [--only TEXT] [--tool NAME]
+
+Each tool gets the model of a case (static and symbolic). The outcomes, one line of JSON for each model and tool:
+
+    passes      the tool's model is valid, onnxruntime loads it, and it agrees with JAX (what quantises: it runs)
+    refused     the tool raises an error, or says that it cannot
+    invalid     the tool's model is not valid, or onnxruntime does not load it
+    differs     the tool's model does not agree with JAX on ordinary inputs
+
+Tools that change numbers on purpose (float16, quantisers) are not compared with JAX. They get the model of
+``guards=False`` and opset 21, as docs/guides/quantisers.md says; onnxslim, onnxsim and the optimiser get the default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from jax2onnx import check, to_onnx
+from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
+from jax2onnx.errors import CheckError, ConversionError, InputSpecError
+from jax2onnx.testing import Case, cases, x64
+
+Model = onnx.ModelProto
+SIMPLE = {"guards": False, "opset": 21}  # what tools that change numbers get
+
+
+def slim(model: Model) -> Model:
+    """Return the model that onnxslim writes."""
+    import onnxslim
+
+    return onnxslim.slim(model)
+
+
+def sim(model: Model) -> Model:
+    """Return the model that onnxsim writes."""
+    import onnxsim
+
+    found, agrees = onnxsim.simplify(model)
+    if not agrees:
+        raise RuntimeError("onnxsim says that its model does not agree")
+    return found
+
+
+def float16(model: Model) -> Model:
+    """Return the float16 model of onnxconverter-common, whose inputs and outputs stay float32."""
+    from onnxconverter_common import float16
+
+    return float16.convert_float_to_float16(model, keep_io_types=True)
+
+
+def float16_ort(model: Model) -> Model:
+    """Return the float16 model of onnxruntime's transformers package."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    return convert_float_to_float16(model, keep_io_types=True)
+
+
+def dynamic(model: Model) -> Model:
+    """Return the model of ``quantize_dynamic``."""
+    from onnxruntime.quantization import quantize_dynamic
+
+    return _by_files(model, quantize_dynamic)
+
+
+def static(model: Model) -> Model:
+    """Return the model of ``quantize_static`` in QDQ form, calibrated on drawn inputs."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+
+    class Drawn(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left = 3
+
+        def get_next(self) -> dict[str, Any] | None:
+            self.left -= 1
+            return None if self.left < 0 else feeds(model, self.left)
+
+    return _by_files(model, lambda a, b: quantize_static(a, b, Drawn(), quant_format=QuantFormat.QDQ))
+
+
+def optimised(model: Model) -> Model:
+    """Return the model of onnxruntime's optimiser of transformers."""
+    from onnxruntime.transformers.optimizer import optimize_model
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save(model, path)
+        return optimize_model(str(path), model_type="bert").model
+
+
+def _by_files(model: Model, tool: Callable[[str, str], object]) -> Model:
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = (str(Path(folder) / name) for name in ("before.onnx", "after.onnx"))
+        onnx.save(model, before)
+        tool(before, after)
+        return onnx.load(after)
+
+
+def feeds(model: Model, seed: int) -> dict[str, Any]:
+    """Return inputs for a model; symbolic dims are 3."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for value in model.graph.input:
+        kind = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        shape = [dim.dim_value if dim.HasField("dim_value") else 3 for dim in value.type.tensor_type.shape.dim]
+        drawn = rng.normal(size=shape)
+        found[value.name] = (np.abs(drawn) if kind.kind in "ub" else drawn).astype(kind)
+    return found
+
+
+EXACT = {"onnxslim": slim, "onnxsim": sim, "transformers optimiser": optimised}
+LOSSY = {
+    "float16 (onnxconverter-common)": float16,
+    "float16 (onnxruntime)": float16_ort,
+    "quantize_dynamic": dynamic,
+    "quantize_static (QDQ)": static,
+}
+
+
+def outcome(name: str, tool: Callable[[Model], Model], case: Case, model: Model) -> tuple[str, str]:
+    """Return what comes of a tool at a model."""
+    given = onnx.ModelProto()
+    given.CopyFrom(model)
+    try:
+        made = tool(given)
+    except Exception as error:  # noqa: BLE001 - the border to the tool
+        return "refused", f"{type(error).__name__}: {error}"
+    try:
+        onnx.checker.check_model(made)
+        runner = Runner(made)
+    except (onnx.checker.ValidationError, *RUNTIME_ERRORS) as error:
+        return "invalid", str(error)
+    if name in LOSSY:
+        try:
+            drawn = feeds(model, 0)
+            runner.run([drawn[one] for one in runner.input_names])
+        except RUNTIME_ERRORS as error:
+            return "invalid", f"it does not run: {error}"
+        return "passes", ""
+    try:
+        check(made, case.example.make(), case.inputs, kinds=["ordinary"], rtol=1e-3, atol=1e-4, **case.shared)
+    except CheckError as error:
+        return "differs", str(error)
+    return "passes", ""
+
+
+def main() -> None:
+    """Run the tools as the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--tool", action="append", default=[])
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    chosen = [case for case in cases() if case.fusions and case.example.draw][args.first :: args.every]
+    if args.only:
+        chosen = [case for case in chosen if any(text in str(case) for text in args.only)]
+    tools = {**EXACT, **LOSSY}
+    with args.out.open("w") as out:
+        for case in chosen:
+            with x64(enabled=case.example.x64):
+                for names, options in ((EXACT, {}), (LOSSY, SIMPLE)):
+                    try:
+                        model = to_onnx(case.example.make(), case.inputs, **{**case.options, **options})
+                    except (ConversionError, InputSpecError):
+                        continue
+                    for name in names:
+                        if not args.tool or name in args.tool:
+                            what, message = outcome(name, tools[name], case, model)
+                            out.write(json.dumps([str(case), name, what, message[:500]]) + "\n")
+                            out.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
