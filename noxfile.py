@@ -265,6 +265,14 @@ def opsets(session: nox.Session) -> None:
     session.run("python", "scripts/opsets.py", *(session.posargs or ["--write"]), env=env)
 
 
+@nox.session(python=NEWEST)
+def shipping(session: nox.Session) -> None:
+    """Ship a model to each destination that runs here, write the table of docs/guides/shipping.md (ten minutes)."""
+    _install(session, "-e", str(ROOT / "plugins" / "jax2onnx-openvino"), "sympy")
+    home = ("--home", session.create_tmp())
+    session.run("python", "scripts/shipping.py", *home, *(session.posargs or ["--write"]), env={"JAX_PLATFORMS": "cpu"})
+
+
 @nox.session(python=OLDEST)
 def opset_readers(session: nox.Session) -> None:
     """Try which version of a runtime reads which opset, write the table of docs/opsets.md (ten minutes)."""

@@ -28,6 +28,7 @@ NAVIGATION = {
         "inspecting",
         "guides/big-models",
         "guides/browser",
+        "guides/shipping",
         "guides/mobile",
         "opsets",
         "guides/precision",
