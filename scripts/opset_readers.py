@@ -30,7 +30,7 @@ from jax2onnx import to_onnx
 from jax2onnx.legalise.opsets.history import OLDEST_OPSET
 
 PAGE = Path(__file__).parents[1] / "docs" / "opsets.md"
-START, END = "<!-- readers: written by scripts/opset_readers.py -->\n\n", "\n<!-- end -->"
+START, END = "<!-- readers: written by scripts/opset_readers.py -->\n\n", "<!-- end -->"
 
 RUNTIMES = (
     *((f"onnxruntime {version}", (f"onnxruntime=={version}", "numpy<2")) for version in ("1.15.1", "1.16.3", "1.17.3")),
@@ -132,7 +132,7 @@ def main() -> None:
     if args.write:
         text = PAGE.read_text()
         before, _, rest = text.partition(START)
-        PAGE.write_text(before + START + "\n".join(lines) + "\n" + END + rest.partition(END)[2])
+        PAGE.write_text(before + START + "\n".join(lines) + "\n\n" + END + rest.partition(END)[2])
 
 
 if __name__ == "__main__":

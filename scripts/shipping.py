@@ -28,7 +28,7 @@ from jax2onnx import save_onnx
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "guides" / "shipping.md"
 SHIPPING = ROOT / "examples" / "shipping"
-START, END = "<!-- shipped: written by scripts/shipping.py -->\n\n", "\n<!-- end -->"
+START, END = "<!-- shipped: written by scripts/shipping.py -->\n\n", "<!-- end -->"
 
 RANDOM = np.random.default_rng(0)
 KERNEL = jnp.asarray(RANDOM.normal(size=(3, 3, 3, 8)) / 3, jnp.float32)
@@ -210,7 +210,7 @@ def main() -> None:
     assert not missing, f"the guide does not have {missing}"
     if args.write:
         before, _, rest = text.partition(START)
-        PAGE.write_text(before + START + "\n".join(lines) + "\n" + END + rest.partition(END)[2])
+        PAGE.write_text(before + START + "\n".join(lines) + "\n\n" + END + rest.partition(END)[2])
 
 
 if __name__ == "__main__":
