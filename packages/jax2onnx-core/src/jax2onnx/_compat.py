@@ -265,6 +265,15 @@ def bind_equation(eqn: Any, operands: Sequence[Any]) -> list[Any]:
         return bind(eqn.primitive, operands, eqn.params)
 
 
+_HASHABLE: Any = getattr(_lax, "HashableArray", ())
+"""How the attributes of a composite hold arrays."""
+
+
+def plain_attribute(value: Any) -> Any:
+    """Return an attribute of a composite as the user gave it."""
+    return value.val if isinstance(value, _HASHABLE) else value
+
+
 def scan_counts(params: Mapping[str, Any]) -> tuple[int, int]:
     """Return the numbers of constants and of carried values of a ``scan`` equation."""
     if "ft_in" in params:

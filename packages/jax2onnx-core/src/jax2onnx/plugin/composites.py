@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from jax2onnx._compat import plain_attribute
 from jax2onnx.plugin.fusions import Decline
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ def composite(rule: Callable[..., Any] | None) -> Callable[..., Any]:
 
     def lower(ctx: LoweringContext, *operands: ir.Value, attributes: Any, **params: Any) -> Any:
         if rule is not None:
-            values = {name: jax.tree_util.tree_unflatten(tree, leaves) for name, leaves, tree in attributes}
+            values = {
+                name: jax.tree_util.tree_unflatten(tree, map(plain_attribute, leaves))
+                for name, leaves, tree in attributes
+            }
             try:
                 return rule(ctx, *operands, **values)
             except Decline:

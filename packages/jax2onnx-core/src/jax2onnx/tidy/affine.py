@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.tidy.initializers import Home
 
-__all__ = ["STORED", "Affine", "grow"]
+__all__ = ["STORED", "Affine", "grow", "limits"]
 
 _Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -178,6 +178,12 @@ def _is_zero(form: Affine, zero: _Array) -> bool:
     """Return whether numbers are zero points: numbers that the dtype of the initializer has."""
     dtype = form.source.dtype
     assert dtype is not None
-    signed = dtype in {ir.DataType.INT4, ir.DataType.INT8}
-    low, high = (-(2 ** (dtype.bitwidth - 1)), 2 ** (dtype.bitwidth - 1)) if signed else (0, 2**dtype.bitwidth)
-    return bool(np.all((zero == np.floor(zero)) & (zero >= low) & (zero < high)))
+    low, high = limits(dtype)
+    return bool(np.all((zero == np.floor(zero)) & (zero >= low) & (zero <= high)))
+
+
+def limits(dtype: ir.DataType) -> tuple[int, int]:
+    """Return the least and the largest number of one of the dtypes of :data:`STORED`."""
+    if dtype in {ir.DataType.INT4, ir.DataType.INT8}:
+        return -(2 ** (dtype.bitwidth - 1)), 2 ** (dtype.bitwidth - 1) - 1
+    return 0, 2**dtype.bitwidth - 1

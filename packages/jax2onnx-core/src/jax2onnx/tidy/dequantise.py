@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.tidy.affine import Affine, grow
+from jax2onnx.tidy.affine import STORED, Affine, grow, limits
 from jax2onnx.tidy.biases import split_sizes
 from jax2onnx.tidy.initializers import ORIGIN
 from jax2onnx.tidy.match_nodes import drop, is_used_once, same_shape, sizes_of, sole_producer, tensor_at
@@ -64,6 +64,7 @@ class _Scales:
 def name_dequantisation(graph: ir.Graph, home: Home) -> None:
     """Rewrite ``Mul(Cast(w: int8[4, 5]), s[5])`` to ``DequantizeLinear(w, s, axis=1)``.
 
+    ``QuantizeLinear(w: float32[4, 5], s[5])`` becomes the initializer of 8 bits that it is.
     The same for scales of a whole array and of blocks, with zero points, behind reshapes and transposes, and without
     scales: a runtime converts no weights when it loads the model.
     """
@@ -72,6 +73,8 @@ def name_dequantisation(graph: ir.Graph, home: Home) -> None:
     for node in list(graph):
         if node.op_type == "Cast" and not node.domain:
             _name(node, home)
+        elif node.op_type == "QuantizeLinear" and not node.domain:
+            _quantise(node, home)
 
 
 def scale_weights(graph: ir.Graph, home: Home) -> None:
@@ -102,6 +105,31 @@ def _name(cast: ir.Node, home: Home) -> None:
                 _emit(form, scales, home)
             done.add(form.value)
             break
+
+
+def _quantise(node: ir.Node, home: Home) -> None:
+    """Replace quantised weights that are stored as floats by their integers, if nothing else reads the floats."""
+    source, result = node.inputs[0], node.outputs[0]
+    scale, zero = tensor_at(node, 1), tensor_at(node, 2)
+    sizes = home.sizes(source)
+    if sizes is None or not is_used_once(source) or scale is None or zero is None or result.is_graph_output():
+        return
+    dtype = zero.dtype
+    if source is None or source.dtype != ir.DataType.FLOAT or dtype not in STORED or "block_size" in node.attributes:
+        return
+    shape = [1] * len(sizes)
+    if scale.numpy().ndim:
+        shape[node.attributes.get_int("axis", 1)] = -1
+    scales, zeros = scale.numpy().reshape(shape), zero.numpy().astype(np.float32).reshape(shape)
+    low, high = limits(dtype)
+
+    def quantised(array: Any) -> _Array:
+        with np.errstate(all="ignore"):
+            rounded = np.rint(np.asarray(array, np.float32) / scales) + zeros
+        integers: _Array = np.clip(np.nan_to_num(rounded), low, high).astype(dtype.numpy())
+        return integers
+
+    result.replace_all_uses_with(home.derive(source, quantised, sizes, dtype))
 
 
 def _scales_of(form: Affine, home: Home) -> _Scales | None:

@@ -1,0 +1,1 @@
+"""Export models that qwix has quantised."""
