@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from jax2onnx import save_onnx, show, to_onnx
+from jax2onnx.checking.runtime import Runner
 from jax2onnx.errors import InputSpecError
 
 FLOAT, FLOAT16, BFLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16
@@ -239,3 +240,46 @@ def test_the_caller_keeps_its_weights(block, tmp_path):
     save_onnx(block, [("B", 16)], tmp_path / "half.onnx", precision="float16")
     to_onnx(block, [("B", 16)], precision="float16", target="onnx")
     np.testing.assert_array_equal(block.up.kernel[...], before)
+
+
+def in_half(module, dtype):
+    graph, state = nnx.split(module)
+    made = nnx.merge(graph, jax.tree.map(lambda a: a.astype(dtype), state))
+    for part in (made.norm, made.up, made.down):
+        part.dtype = dtype
+    return made
+
+
+@pytest.mark.parametrize("precision", HALVES)
+def test_a_program_in_half_is_computed_in_float32_on_request(block, precision):
+    dtype = HALVES[precision]
+    half = in_half(block, dtype)
+    model = to_onnx(half, [f"{precision}[B,16]"], precision="float32")
+    default = to_onnx(half, [f"{precision}[B,16]"])
+    casts = [[node.op_type for node in one.graph.node].count("Cast") for one in (model, default)]
+    assert casts[0] <= 4 < casts[1]
+    assert stored(model) < 1.3 * stored(default)
+    x = RNG.normal(size=(7, 16)).astype(dtype)
+    runner = Runner(model)
+    (result,) = runner.run([x])
+    assert result.dtype == dtype
+    full = nnx.merge(*nnx.split(half))
+    for part in (full.norm, full.up, full.down):
+        part.dtype = jnp.float32
+    expected = np.asarray(full(x.astype(np.float32)))
+    np.testing.assert_allclose(np.float32(result), expected, rtol=float(jnp.finfo(dtype).eps), atol=1e-5)
+
+
+def halves(x):
+    total, steps = jax.lax.scan(lambda c, w: (jnp.tanh(c @ w), c.sum()), x, WEIGHTS.astype(jnp.float16))
+    bits = jax.lax.bitcast_convert_type(x * 2, jnp.uint16)
+    chosen = jax.lax.cond(x[0, 0] > 0, lambda a: a * 3, lambda a: a - 1, x + 1)
+    return total, steps, bits, chosen, (x * 1.5).astype(jnp.int32), jax.nn.softmax(x + 1)
+
+
+def test_loops_bits_and_branches_of_half():
+    model = to_onnx(halves, ["float16[B,16]"], precision="float32")
+    x = np.float16(RNG.integers(-4, 4, (7, 16)))
+    for actual, wanted in zip(run(model, x), halves(jnp.asarray(x)), strict=True):
+        assert actual.dtype == wanted.dtype
+        np.testing.assert_allclose(np.float32(actual), np.float32(wanted), atol=0.02, rtol=0.005)

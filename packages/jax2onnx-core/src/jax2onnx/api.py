@@ -75,7 +75,7 @@ from jax2onnx.plugin.opening import Opening
 from jax2onnx.plugin.own_operators import ONNX_OP
 from jax2onnx.plugin.targets import at_opset, default_opset, find_target
 from jax2onnx.program.flatten import Note, Warned
-from jax2onnx.program.halve import halve
+from jax2onnx.program.halve import halve, widen
 from jax2onnx.program.prepare import FindFunctions, Preparer
 from jax2onnx.program.program import Program
 from jax2onnx.program.represent import is_complex, represented
@@ -101,6 +101,8 @@ if TYPE_CHECKING:
     from jax2onnx.plugin.registry import Named, Registry
     from jax2onnx.program.facts import FactTable
     from jax2onnx.weights.stored import StoredArray
+
+_HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 _Specs: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
@@ -209,7 +211,8 @@ def to_onnx(
             the weights are then not those of the module, and results differ by rounding.
         precision: ``'float16'`` or ``'bfloat16'`` instead of float32 for products of arrays and convolutions, and what
             lies between them; norms, softmax, sums, inputs and outputs stay float32. For a runtime without such
-            kernels, as the default one, only their weights are stored so.
+            kernels, as the default one, only their weights are stored so. ``'float32'`` computes in float32 what the
+            program has in half, without rounding in between; weights, inputs and outputs stay in half.
         keep: what stays float32 then, as globs: modules (``'*.norm'``), weights, outputs, functions or primitives, or
             lines (``'model.py:42'``).
         round_activations: leave products with weights of 4 or 8 bits to onnxruntime, which rounds what they multiply to
@@ -709,7 +712,8 @@ class _Export:
         with unchecked():
             _legalise(self.model, target, self._opset, round_activations=options.round_activations)
             if options.precision is not None:
-                store_in_half(self.model, ir.DataType[options.precision.upper()])
+                halves = [half for half in _HALVES if options.precision in {"float32", half.name.lower()}]
+                store_in_half(self.model, halves)
         unique_names(self.model)
         write_sources(self.model, options.provenance)
         yield "final", self.model
@@ -736,16 +740,20 @@ class _Export:
         """Return the program, and the weights, in the precision that the user asks for."""
         options = self._options
         assert options.precision is not None
-        half = ir.DataType[options.precision.upper()]
-        halved = halve(
-            program,
-            traced.params,
-            facts,
-            dtype=half.numpy(),
-            keep=options.keep,
-            outputs=options.output_names or traced.outputs,
-            computes=computes_in(half, self._opset, target),
-        )
+        if options.precision == "float32":
+            both = [half.numpy() for half in _HALVES]
+            halved = widen(program, traced.params, facts, halves=both, keep=options.keep)
+        else:
+            half = ir.DataType[options.precision.upper()]
+            halved = halve(
+                program,
+                traced.params,
+                facts,
+                dtype=half.numpy(),
+                keep=options.keep,
+                outputs=options.output_names or traced.outputs,
+                computes=computes_in(half, self._opset, target),
+            )
         for entry in halved.keep.unused():
             known = {name for name in halved.keep.seen if "/" not in name}
             hint = nearest(entry, known, "write the path of a module or weight, an output or a line, such as")

@@ -57,8 +57,8 @@ DEFAULT_TARGET = "onnxruntime-cpu"
 
 Provenance: TypeAlias = Literal["none", "relative", "full"]
 """What nodes tell of where they come from: nothing, lines without the folders of this machine, or whole paths."""
-Precision: TypeAlias = Literal["float16", "bfloat16"]
-"""What products of arrays are computed in, or their weights stored in, instead of float32."""
+Precision: TypeAlias = Literal["float32", "float16", "bfloat16"]
+"""What products of arrays are computed in, or their weights stored in: half in place of float32, or the reverse."""
 Stage: TypeAlias = Literal["program", "fused", "lowered", "tidied", "final"]
 """What an export has in turn: the flat program, the prepared one, the emitted model, the tidied one, the legal one."""
 STAGES: tuple[Stage, ...] = get_args(Stage)

@@ -23,10 +23,12 @@ _FOLLOWS = (
     *("square", "sub", "tanh"),
     *("reduce_max", "reduce_min", "reduce_window_max", "reduce_window_min"),
 )
+_BITS = ("bitcast_convert_type", "nextafter", "random_bits", "reduce_precision")
 
 FACTS = {
     **{name: Facts(half="computes") for name in _COMPUTES},
     **{name: Facts(half="follows") for name in _FOLLOWS},
+    **{name: Facts(half="bits") for name in _BITS},
 }
 
 

@@ -143,8 +143,8 @@ KEEP = repeated(
 PRECISION = (
     click.option(
         "--precision",
-        type=click.Choice(("float16", "bfloat16")),
-        help="What products of arrays and their weights are in, instead of float32.",
+        type=click.Choice(("float32", "float16", "bfloat16")),
+        help="What products of arrays and their weights are in: half instead of float32, or the reverse.",
     ),
     KEEP,
 )

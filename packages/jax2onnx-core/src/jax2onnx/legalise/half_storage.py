@@ -55,18 +55,18 @@ def computes_in(dtype: ir.DataType, opset: int, target: Target | None) -> bool:
     return True
 
 
-def store_in_half(model: ir.Model, dtype: ir.DataType) -> None:
-    """Store the weights of a model in half, in place, where no number changes.
+def store_in_half(model: ir.Model, dtypes: Sequence[ir.DataType]) -> None:
+    """Store the weights of a model in half, in place, where no number changes: in the first dtype that has them all.
 
     Those that take the most room come first. What remains once nearly all bytes are stored in half, or for which the
     model would get a tenth more nodes, stays as it is.
     """
-    groups = _groups(model.graph, dtype.numpy())
-    total = sum(map(_size, groups))
+    groups = _groups(model.graph, dtypes)
+    total = sum(_size(group) for _, group in groups)
     budget = max(2, int(_NODES * sum(1 for _ in every_node(model.graph))))
     stored = 0
     before: list[ir.Node] = []
-    for group in sorted(groups, key=_size, reverse=True):
+    for dtype, group in sorted(groups, key=lambda one: -_size(one[1])):
         cost = 1 if len(group) == 1 else 2
         if stored >= _ENOUGH * total or (cost > budget and stored >= _WANTED * total):
             continue
@@ -82,9 +82,9 @@ def store_in_half(model: ir.Model, dtype: ir.DataType) -> None:
         model.graph.insert_before(first, before)
 
 
-def _groups(graph: ir.Graph, dtype: np.dtype[Any]) -> list[list[ir.Value]]:
+def _groups(graph: ir.Graph, dtypes: Sequence[ir.DataType]) -> list[tuple[ir.DataType, list[ir.Value]]]:
     """Return the weights that half holds, those together that differ in their first dim only."""
-    groups: defaultdict[tuple[int, ...], list[ir.Value]] = defaultdict(list)
+    groups: defaultdict[tuple[ir.DataType, tuple[int, ...]], list[ir.Value]] = defaultdict(list)
     for value in graph.initializers.values():
         tensor = value.const_value
         if tensor is None or tensor.dtype != ir.DataType.FLOAT or tensor.size < _SMALLEST or not tensor.shape:
@@ -92,9 +92,10 @@ def _groups(graph: ir.Graph, dtype: np.dtype[Any]) -> list[list[ir.Value]]:
         if value.is_graph_output() or value.is_graph_input():
             continue
         array = tensor.numpy()
-        if _holds(array, dtype):
-            groups[array.shape[1:]].append(value)
-    return list(groups.values())
+        dtype = next((dtype for dtype in dtypes if _holds(array, dtype.numpy())), None)
+        if dtype is not None:
+            groups[dtype, array.shape[1:]].append(value)
+    return [(dtype, group) for (dtype, _), group in groups.items()]
 
 
 def _holds(array: Array, dtype: np.dtype[Any]) -> bool:

@@ -132,7 +132,8 @@ class Facts:
             function that goes to 1, for which a runtime may be accurate to a ``unit`` of 1 only; the ``terms`` of sums
             are; or errors are as large as those of the largest number in ``rows``, or in a ``matrix``.
         half: whether it is worth computing in float16 or bfloat16 where a user asks for that (``computes``: products of
-            arrays), or takes part where an operand is in half (``follows``); by default it stays in float32.
+            arrays), or takes part where an operand is in half (``follows``); by default it stays in float32. One that
+            reads the ``bits`` of numbers is never computed in another dtype.
         on_complex: makes the function of the real and imaginary parts that does an equation's work.
         on_keys: makes the function of the words of random keys that does an equation's work.
         warning: returns, of the jaxpr's equation, what the user is told once of a program that has it, or None.
@@ -169,7 +170,7 @@ class Facts:
     permutation: Callable[[Params], Sequence[int]] | None = None
     transposed: Callable[[Any, Sequence[int]], Any] | None = None
     rounding: Literal["result", "unit", "terms", "rows", "matrix"] = "result"
-    half: Literal["", "computes", "follows"] = ""
+    half: Literal["", "computes", "follows", "bits"] = ""
     on_complex: Maker | None = None
     on_keys: Maker | None = None
     warning: Callable[[Any], str | None] | None = None

@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jax2onnx.program.keep import KeepList
-from jax2onnx.program.precision import SMALLEST, choose, retype, rounded, survives, weights
+from jax2onnx.program.precision import (
+    HALVES,
+    SMALLEST,
+    choose,
+    computed_in_half,
+    rounded,
+    survives,
+    weights,
+)
 from jax2onnx.program.program import Const, Program
+from jax2onnx.program.retype import retype
 
 if TYPE_CHECKING:
     from jax2onnx.program.facts import FactTable
 
-__all__ = ["Halved", "halve"]
+__all__ = ["Halved", "halve", "widen"]
 
 _FULL = np.dtype(np.float32)
 
@@ -69,7 +78,7 @@ def halve(
     choice = choose(program, frozenset(named), frozenset(asked | lossy), dtype=dtype, keep=listed, outputs=outputs)
     read = weights(program, choice)
     if computes:
-        program = retype(program, choice, frozenset(named), facts)
+        program = retype(program, choice.eqns, list(named), facts, sources=[_FULL], to=dtype)
     held = {}
     for var, (name, array) in named.items():
         held[name] = array
@@ -82,6 +91,29 @@ def halve(
             atom.value = rounded(np.asarray(atom.value), dtype)
     told = [_told(named[var][0], dtype) for var in named if var in lossy]
     return Halved(program, held, tuple(told), listed)
+
+
+def widen(
+    program: Program,
+    params: Mapping[str, Any],
+    facts: FactTable,
+    *,
+    halves: Sequence[np.dtype[Any]],
+    keep: Sequence[str],
+) -> Halved:
+    """Return a prepared program that computes in float32 what it computes in half; weights are the same numbers.
+
+    Inputs and outputs keep their dtype. What loops carry does too.
+    """
+    listed = KeepList(keep)
+    named = dict(zip(program.inputs, params.items(), strict=False))
+    chosen = computed_in_half(program, listed)
+    program = retype(program, chosen, list(named), facts, sources=halves, to=_FULL)
+    held = {}
+    for var, (name, array) in named.items():
+        is_wider = var.aval.dtype == _FULL and str(array.dtype) in HALVES
+        held[name] = np.asarray(array).astype(np.float32) if is_wider else array
+    return Halved(program, held, (), listed)
 
 
 def _told(name: str, dtype: np.dtype[Any]) -> str:

@@ -20,7 +20,7 @@ For a runtime without kernels for half, nothing computes in it: only the weights
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -29,11 +29,11 @@ from jax2onnx.program.keep import module_path
 from jax2onnx.program.program import Atom, Const, Eqn, Program, Var
 
 if TYPE_CHECKING:
-    from jax2onnx.program.facts import FactTable
     from jax2onnx.program.keep import KeepList
 
-__all__ = ["SMALLEST", "Choice", "choose", "retype", "rounded", "survives", "weights"]
+__all__ = ["HALVES", "SMALLEST", "Choice", "choose", "computed_in_half", "rounded", "survives", "weights"]
 
+HALVES = ("float16", "bfloat16")
 SMALLEST = 256
 """Weights of fewer elements are not stored in half where nothing computes in it: they would not make a file smaller."""
 
@@ -193,129 +193,36 @@ def _is_full(atom: Atom) -> bool:
     return getattr(atom.aval, "dtype", None) == _FULL
 
 
-# -- computing in half -----------------------------------------------------------------------------------------------
+def computed_in_half(program: Program, keep: KeepList) -> frozenset[int]:
+    """Return the identities of the equations in half whose numbers would be the same in float32, but for rounding.
 
-
-def retype(program: Program, choice: Choice, params: frozenset[Var], facts: FactTable) -> Program:
-    """Return the program with the chosen equations in half; weights that only they read become inputs in half.
-
-    The variables of the program are changed. Inputs that are no weights, outputs, and what is at the border of a body
-    keep their dtype.
+    Those with programs inside, and those that read the bits of numbers, are left out; so is what the user keeps.
     """
-    retyper = _Retyper(choice, facts)
-    for eqn in program.eqns:
-        if eqn in choice:
-            for atom in eqn.inputs:
-                if isinstance(atom, Var) and atom in params and _is_full(atom):
-                    retyper.to_half(atom)
-    return retyper.program(program)
+    chosen: set[int] = set()
+    done: set[int] = set()
 
-
-@dataclass(slots=True)
-class _Retyper:
-    """Writes programs in which chosen equations compute in half.
-
-    Attributes:
-        choice: the equations.
-        facts: facts about primitives.
-        half: the variables that are in half.
-        done: program -> what became of it; bodies may be shared.
-    """
-
-    choice: Choice
-    facts: FactTable
-    half: set[Var] = field(default_factory=set)
-    done: dict[int, Program] = field(default_factory=dict)
-
-    def to_half(self, var: Var) -> None:
-        """Change the dtype of a variable."""
-        if _is_full(var):
-            var.aval = var.aval.update(dtype=self.choice.dtype)
-            self.half.add(var)
-
-    def program(self, program: Program) -> Program:
-        """Return the program with conversions at the borders of what computes in half."""
-        if id(program) not in self.done:
-            writer = _Writer(self)
-            for eqn in program.eqns:
-                writer.equation(eqn)
-            outputs = [writer.full(atom, None) for atom in program.outputs]
-            self.done[id(program)] = Program(program.inputs, writer.eqns, outputs)
-        return self.done[id(program)]
-
-    def constant(self, atom: Atom) -> Atom:
-        """Return a constant in half; any other value as it is."""
-        if not isinstance(atom, Const) or not _is_full(atom):
-            return atom
-        value = np.asarray(atom.value).astype(self.choice.dtype)
-        return Const(atom.aval.update(dtype=self.choice.dtype), value)
-
-    def params(self, eqn: Eqn) -> dict[str, Any]:
-        """Return the params with the dtype that the results have."""
-        return {name: self.choice.dtype if _names_full(value) else value for name, value in eqn.params.items()}
-
-    def inside(self, eqn: Eqn) -> Eqn:
-        """Return an equation that a fused one replaces, in half."""
-        for var in eqn.outputs:
-            self.to_half(var)
-        inputs = [self.constant(atom) for atom in eqn.inputs]
-        return replace(eqn, inputs=inputs, params=self.params(eqn), origin=None)
-
-
-def _names_full(value: Any) -> bool:
-    return isinstance(value, np.dtype) and value == _FULL
-
-
-@dataclass(slots=True)
-class _Writer:
-    """Writes one program."""
-
-    retyper: _Retyper
-    eqns: list[Eqn] = field(default_factory=list)
-    converted: dict[tuple[Atom, np.dtype[Any]], Var] = field(default_factory=dict)
-
-    def equation(self, eqn: Eqn) -> None:
-        """Write an equation, and the conversions of its operands before it."""
-        retyper = self.retyper
-        if eqn not in retyper.choice:
-            inputs = [self.full(atom, eqn) for atom in eqn.inputs]
-            bodies = [replace(body, program=retyper.program(body.program)) for body in eqn.bodies]
-            same = all(a is b for a, b in zip(inputs, eqn.inputs, strict=True))
-            fused = (
-                eqn.fused
-                if eqn.fused is None or same
-                else replace(eqn.fused, interior=tuple(eqn.fused.interior_of(inputs)), reads=tuple(inputs))
-            )
-            self.eqns.append(replace(eqn, inputs=inputs, bodies=tuple(bodies), fused=fused))
+    def visit(program: Program, around: str) -> None:
+        if id(program) in done:
             return
-        inputs = [self.lower(atom, eqn) for atom in eqn.inputs]
-        for var in eqn.outputs:
-            retyper.to_half(var)
-        new = replace(eqn, inputs=inputs, params=retyper.params(eqn), origin=None)
-        if eqn.fused is not None:
-            interior = tuple(retyper.inside(part) for part in eqn.fused.interior_of(inputs))
-            new.fused = replace(eqn.fused, interior=interior, reads=tuple(inputs))
-        self.eqns.append(new)
+        done.add(id(program))
+        for eqn in program.eqns:
+            path = ".".join(filter(None, (around, module_path(eqn))))
+            parts = eqn.fused.interior if eqn.fused is not None else (eqn,)
+            for part in (eqn, *parts):
+                for body in part.bodies:
+                    visit(body.program, path)
+            is_plain = eqn.paired is None and eqn.undefined is None and not eqn.bodies
+            of_bits = any(part.bodies or part.facts.half == "bits" for part in parts)
+            is_half = any(_is_half(atom) for part in parts for atom in (*part.inputs, *part.outputs))
+            if is_half and is_plain and not of_bits and not keep.has(eqn, around):
+                chosen.add(id(eqn))
 
-    def full(self, atom: Atom, eqn: Eqn | None) -> Atom:
-        """Return a value in float32 if it is in half."""
-        return self._converted(atom, _FULL, eqn) if atom in self.retyper.half else atom
+    visit(program, "")
+    return frozenset(chosen)
 
-    def lower(self, atom: Atom, eqn: Eqn) -> Atom:
-        """Return a value in half if it is in float32."""
-        if isinstance(atom, Const):
-            return self.retyper.constant(atom)
-        return self._converted(atom, self.retyper.choice.dtype, eqn) if _is_full(atom) else atom
 
-    def _converted(self, atom: Atom, dtype: np.dtype[Any], eqn: Eqn | None) -> Var:
-        if (atom, dtype) not in self.converted:
-            result = Var(atom.aval.update(dtype=dtype, weak_type=False))
-            name = "convert_element_type"
-            params = {"new_dtype": dtype, "weak_type": False, "sharding": None}
-            source = None if eqn is None else eqn.source
-            self.eqns.append(Eqn(name, [atom], [result], params, source, self.retyper.facts.of(name)))
-            self.converted[atom, dtype] = result
-        return self.converted[atom, dtype]
+def _is_half(atom: Atom) -> bool:
+    return str(getattr(atom.aval, "dtype", "")) in HALVES
 
 
 # -- weights that are stored in half -----------------------------------------------------------------------------------
