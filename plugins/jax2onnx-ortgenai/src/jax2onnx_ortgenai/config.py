@@ -50,7 +50,7 @@ def _kv(leaf: Any) -> tuple[Any, Any]:
     return leaf.shape[heads], leaf.shape[depth]
 
 
-def genai_config(form: Form, tokens: Tokens) -> dict[str, Any]:
+def genai_config(form: Form, tokens: Tokens, *, shared: bool) -> dict[str, Any]:
     """Return the configuration of onnxruntime-genai for a decoder."""
     heads, depth = _kv(form.decoder.leaves[0])
     decoder = {
@@ -90,7 +90,7 @@ def genai_config(form: Form, tokens: Tokens) -> dict[str, Any]:
             "min_length": 0,
             "num_beams": 1,
             "num_return_sequences": 1,
-            "past_present_share_buffer": form.layout == "static",
+            "past_present_share_buffer": shared or form.layout == "static",
         },
     }
 

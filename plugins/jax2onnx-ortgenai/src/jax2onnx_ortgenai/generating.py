@@ -162,7 +162,7 @@ class Generator:
             prepared = self._prepared(inputs or {})
         elif inputs:
             raise InputSpecError("inputs: the folder has no model that prepares a cache")
-        dims = {"B": batch, "P": 0, "S": self.about["max_length"]}
+        dims = {"B": batch, "P": self.about["max_length"] if self.about["shared"] else 0, "S": self.about["max_length"]}
         cache, filled = {}, 0
         for name, value in self._past.items():
             if name in prepared:
@@ -188,9 +188,9 @@ class Generator:
     def _with_room(self, array: np.ndarray[Any, Any], shape: Sequence[int | str]) -> tuple[np.ndarray[Any, Any], int]:
         """Return a prepared array with room for all positions, where the model wants that, and how many it fills."""
         for axis, dim in enumerate(shape):
-            if dim == "P":
+            if dim == "P" and not self.about["shared"]:
                 return array, array.shape[axis]
-            if dim == "S":
+            if dim in ("P", "S"):
                 room = [(0, self.about["max_length"] - n if i == axis else 0) for i, n in enumerate(array.shape)]
                 return np.pad(array, room), array.shape[axis]
         return array, 0
@@ -198,8 +198,22 @@ class Generator:
     def _call(self, tokens: Any, mask: Any, positions: Any, cache: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         given = {"input_ids": tokens, "attention_mask": mask, "position_ids": positions}
         feeds = {name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(given[name])) for name in self._takes}
+        if self.about["shared"]:
+            return self._call_in_place({**feeds, **cache}), dict(cache)
         logits, *new = self._session.run_with_ort_values(self._outputs, {**feeds, **cache})
         return logits.numpy(), dict(zip(cache, new, strict=True))
+
+    def _call_in_place(self, feeds: Mapping[str, Any]) -> Any:
+        """Call the model on a cache that it writes into."""
+        binding = self._session.io_binding()
+        for name, value in feeds.items():
+            binding.bind_ortvalue_input(name, value)
+        first, *rest = self._outputs
+        binding.bind_output(first)
+        for name, given in zip(rest, self._past, strict=True):
+            binding.bind_ortvalue_output(name, feeds[given])
+        self._session.run_with_iobinding(binding)
+        return binding.get_outputs()[0].numpy()
 
 
 def _session(path: Path) -> ort.InferenceSession:

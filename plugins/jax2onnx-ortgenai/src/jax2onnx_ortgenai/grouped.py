@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from jax2onnx_ortgenai.attention import Attention
 
-__all__ = ["DOMAIN", "group"]
+__all__ = ["DOMAIN", "group", "shares_buffers"]
 
 DOMAIN = "com.microsoft"
 _LOWEST = np.float32(-1e30)
@@ -45,7 +45,19 @@ def group(model: ir.Model, *, max_length: int) -> list[str]:
     if grouper.count:
         model.graph.opset_imports[DOMAIN] = 1
         _remove_dead(model.graph)
+        grouper.measure_by_mask()
+        _remove_dead(model.graph)
     return reasons
+
+
+def shares_buffers(graph: ir.Graph) -> bool:
+    """Return whether the cache may lie in buffers of any length, which are inputs and outputs at once.
+
+    So it is if the operator alone reads and writes it, and nothing else needs its length.
+    """
+    past = [value for value in graph.inputs if value.name and value.name.startswith("past_key_values.")]
+    users = [node for value in past for node, _ in value.uses()]
+    return bool(users) and all(node.op_type == "GroupQueryAttention" for node in users)
 
 
 @dataclass(slots=True)
@@ -71,7 +83,7 @@ class _Grouper:
         arrays: list[ir.Value | None] = [query, key, self._flat(found.values.new, anchor)]
         if rotary:
             arrays = self._packed([query, key, self._flat(found.values.new, anchor)]) or arrays
-        lengths = [self._last(past), self._total(past)]
+        lengths = [self._last(), self._total()]
         inputs = [*arrays, past, found.values.past, *lengths, *(rotary or [None, None]), None, bias]
         node = ir.Node(
             DOMAIN,
@@ -161,22 +173,38 @@ class _Grouper:
             raise NotFound("the mask has no axis for the heads")
         return self._once(("bias", found.mask), make)
 
-    def _total(self, past: ir.Value) -> ir.Value:
+    def measure_by_mask(self) -> None:
+        """Rewrite ``Shape(past)`` to ``Shape(attention_mask) - Shape(input_ids)``, of the axes of positions.
+
+        They are equal where a cache grows. Where it lies in a longer buffer, its length is not its shape.
+        """
+        for node in list(self.graph):
+            source = node.inputs[0] if node.op_type == "Shape" and not node.domain else None
+            if source is None or not source.is_graph_input() or not str(source.name).startswith("past_key_values."):
+                continue
+            if (node.attributes.get_int("start", 0), node.attributes.get_int("end", 0)) == (2, 3):
+                length = self._once("used", self._used)
+                node.outputs[0].replace_all_uses_with(length)
+
+    def _used(self) -> ir.Value:
+        sizes = [self._size("attention_mask"), self._size("input_ids")]
+        return self._first("Sub", sizes, [], ir.Shape([1]), ir.DataType.INT64)
+
+    def _size(self, name: str) -> ir.Value:
+        """Return the size of the second axis of an input, as int64 of shape [1]."""
+
+        def make() -> ir.Value:
+            (given,) = (value for value in self.graph.inputs if value.name == name)
+            attributes = [ir.AttrInt64("start", 1), ir.AttrInt64("end", 2)]
+            return self._first("Shape", [given], attributes, ir.Shape([1]), ir.DataType.INT64)
+
+        return self._once(("size", name), make)
+
+    def _total(self) -> ir.Value:
         """Return how many positions there are with the new ones, as an int32 scalar."""
 
         def make() -> ir.Value:
-            ids = self.graph.inputs[0]
-            sizes = [
-                self._first(
-                    "Shape",
-                    [x],
-                    [ir.AttrInt64("start", i), ir.AttrInt64("end", i + 1)],
-                    ir.Shape([1]),
-                    ir.DataType.INT64,
-                )
-                for x, i in ((ids, 1), (past, 2))
-            ]
-            total = self._first("Add", sizes, [], ir.Shape([1]), ir.DataType.INT64)
+            total = self._size("attention_mask")
             axes = self._constant(np.asarray([0], np.int64))
             scalar = self._first("Squeeze", [total, axes], [], ir.Shape([]), ir.DataType.INT64)
             return self._first(
@@ -185,12 +213,12 @@ class _Grouper:
 
         return self._once("total", make)
 
-    def _last(self, past: ir.Value) -> ir.Value:
+    def _last(self) -> ir.Value:
         """Return the last position of each row, as int32."""
 
         def make() -> ir.Value:
             one = self._constant(np.asarray(1, np.int32))
-            last = self._first("Sub", [self._total(past), one], [], ir.Shape([]), ir.DataType.INT32)
+            last = self._first("Sub", [self._total(), one], [], ir.Shape([]), ir.DataType.INT32)
             ids = self.graph.inputs[0]
             assert ids.shape is not None
             attributes: list[ir.Attr] = [ir.AttrInt64("start", 0), ir.AttrInt64("end", 1)]

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from jax2onnx_ortgenai.grouped import group
+from jax2onnx_ortgenai.grouped import group, shares_buffers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,10 +19,11 @@ __all__ = ["Rewriting", "rewrite", "rewriting"]
 
 @dataclass(slots=True)
 class Rewriting:
-    """What is asked for, and what is told: why attentions stay as they are."""
+    """What is asked for, and what is told: why attentions stay as they are, and whether the cache may be a buffer."""
 
     max_length: int
     kept: list[str] = field(default_factory=list)
+    shared: bool = False
 
 
 _CURRENT: ContextVar[Rewriting | None] = ContextVar("rewriting", default=None)
@@ -43,3 +44,4 @@ def rewrite(model: ir.Model) -> None:
     wanted = _CURRENT.get()
     if wanted is not None:
         wanted.kept += group(model, max_length=wanted.max_length)
+        wanted.shared = shares_buffers(model.graph)

@@ -92,8 +92,8 @@ def save_genai(
     target.mkdir(parents=True, exist_ok=True)
     # The operator takes several tokens of several rows only where the cache is empty.
     contrib = contrib and form.grows and (prepare is None or not form.batched)
-    wanted = Rewriting(max_length) if contrib else None
-    with rewriting(wanted):
+    wanted = Rewriting(max_length)
+    with rewriting(wanted if contrib else None):
         _save_step(form, target / "model.onnx", options)
     if prepare is not None:
         Prepare(form, prepare, prepare_inputs).save(target / "prepare.onnx", options)
@@ -101,8 +101,8 @@ def save_genai(
     tokens = Tokens(max_length, ends, bos_token_id, pad_token_id)
     problems = obstacle(form, tokens, has_prepare=prepare is not None)
     if not problems:
-        _write(target / "genai_config.json", genai_config(form, tokens))
-    _write(target / "generation.json", {"layout": layout, "growing": form.grows, **tokens.described()})
+        _write(target / "genai_config.json", genai_config(form, tokens, shared=wanted.shared))
+    _write(target / "generation.json", {"layout": layout, "shared": wanted.shared, **tokens.described()})
     write_tokenizer(tokenizer, target)
     return problems
 
