@@ -243,6 +243,13 @@ def reports(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def inspection(session: nox.Session) -> None:
+    """Do times by line add up, what does provenance cost? Write docs/coverage/inspection.md."""
+    _install(session, *GROUPS["test"])
+    session.run("python", "scripts/inspection.py", *(session.posargs or ["--write"]), env={"JAX_PLATFORMS": "cpu"})
+
+
+@nox.session(python=NEWEST)
 def scale(session: nox.Session) -> None:
     """Export very large programs, write docs/coverage/scale.md (ten minutes); one: `-- --only "cond in cond"`."""
     _install(session)

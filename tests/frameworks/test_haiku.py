@@ -80,3 +80,18 @@ def test_state_is_a_pytree():
     check(model, step, inputs)
     assert len(model.graph.input) == 1 + len(jax.tree.leaves(state))
     assert len(model.graph.output) == 1 + len(jax.tree.leaves(state))
+
+
+def test_nodes_know_their_modules():
+    apply, params = transformed(lstm, 2, 5, 3)
+    model = to_onnx(functools.partial(apply, params), [("B", 5, 3)])
+    nodes = list(model.graph.node)
+    for node in nodes:
+        nodes += [inner for attribute in node.attribute for inner in attribute.g.node]
+    told = {entry.value for node in nodes for entry in node.metadata_props if entry.key == "namespace"}
+    assert told >= {"lstm", "lstm/linear"}
+
+    apply, params = transformed(mlp, 1, 4)
+    model = to_onnx(functools.partial(apply, params), [("B", 4)])
+    told = [entry.value for node in model.graph.node for entry in node.metadata_props if entry.key == "namespace"]
+    assert told == ["mlp/linear_0", "mlp", "mlp/linear_1"]

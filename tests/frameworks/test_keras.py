@@ -61,3 +61,21 @@ def test_two_inputs():
     exported = to_onnx(model, inputs)
     check(exported, model, inputs)
     assert operators(exported) == {"Mul": 1, "Gemm": 1}
+
+
+def test_nodes_know_their_layers():
+    layers = [
+        keras.layers.MultiHeadAttention(2, 4, name="attention"),
+        keras.layers.LSTM(4, return_sequences=True, name="rnn"),
+        keras.layers.Dense(2, name="head"),
+    ]
+    x = keras.Input((5, 3))
+    attended = layers[0](x, x)
+    model = keras.Model(x, layers[2](layers[1](attended)), name="net")
+    exported = to_onnx(model, [("B", 5, 3)])
+    nodes = list(exported.graph.node)
+    for node in nodes:
+        nodes += [inner for attribute in node.attribute for inner in attribute.g.node]
+    told = {entry.value for node in nodes for entry in node.metadata_props if entry.key == "namespace"}
+    assert told >= {"net/attention", "net/attention/query", "net/rnn", "net/rnn/lstm_cell", "net/head"}
+    assert not any("->" in name for name in told)

@@ -201,3 +201,36 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert (model.doc_string, model.model_version, model.producer_name) == ("a sine", 3, "acme")
     for wrong in (["license"], ["a=1", "--metadata", "a=2"]):
         assert CliRunner().invoke(cli, [*base, "--metadata", *wrong]).exit_code == 2
+
+
+def test_what_a_loop_does_is_in_its_scope():
+    def fn(x):
+        def step(carry, row):
+            with jax.named_scope("cell"):
+                carry = jnp.sin(carry + row)
+            return carry * 2.0, carry
+
+        with jax.named_scope("outer"):
+            rows = jax.lax.scan(step, x[0], x)[1]
+        return jax.lax.cond(rows.sum() > 0, jnp.exp, jnp.tanh, rows)
+
+    model = to_onnx(fn, [(3, 4)])
+    found = [*model.graph.node]
+    for node in found:
+        found += [inner for attribute in node.attribute for inner in attribute.g.node]
+    told = {node.op_type: {entry.key: entry.value for entry in node.metadata_props} for node in found}
+    assert told["Scan"]["namespace"] == "outer"
+    assert told["Sin"]["namespace"] == "outer/cell"
+    assert told["Mul"]["namespace"] == "outer"
+    assert "namespace" not in told["Exp"]
+
+
+def test_subscripts_of_einsum_are_no_scope():
+    def fn(x):
+        with jax.named_scope("product"):
+            return jnp.einsum("ab,cb->ac", x, x)
+
+    model = to_onnx(fn, [(3, 4)])
+    assert {entry.value for node in model.graph.node for entry in node.metadata_props if entry.key == "namespace"} == {
+        "product"
+    }

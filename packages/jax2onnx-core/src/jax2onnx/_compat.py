@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import inspect
 import operator
+import re
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -327,9 +328,16 @@ def _is_ours(file_name: str) -> bool:
 
 
 def name_stack(source: Any) -> str:
-    """Return the named scopes around an equation of such source info, outer ones first, with slashes in between."""
+    """Return the named scopes around an equation of such source info, outer ones first, with slashes in between.
+
+    JAX itself names what ``einsum`` does by its subscripts; that is no scope of the user's.
+    """
     scopes = [entry.name for entry in source.name_stack.stack if isinstance(entry, _source_info.Scope)]
-    return "/".join(scopes)
+    return "/".join(scope for scope in scopes if not _SUBSCRIPTS.fullmatch(scope))
+
+
+_SUBSCRIPTS = re.compile(r"[A-Za-z.,]*->[A-Za-z.]*")
+"""The subscripts of ``einsum``."""
 
 
 def trace_context() -> Any:
