@@ -241,8 +241,8 @@ def page(rows: list[str], gib: float, rounds: int) -> str:
 
 Written by `python scripts/big_weights.py FOLDER --write`. A chain of dense layers with {gib:.0f} GiB of float32 weights
 is exported from abstract parameters. Memory is the peak of the process above what it had before its first import.
-Beside the time of the export, without the imports, is that of a copy of the checkpoint by `shutil.copyfile`; both are medians
-of {rounds} runs that alternate.
+Beside the time of the export, without the imports, is that of a copy of the checkpoint by `shutil.copyfile`. Both are
+medians of {rounds} runs that alternate.
 
 {head}
 {table}

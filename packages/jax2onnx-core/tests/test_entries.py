@@ -15,9 +15,9 @@ import onnx
 import pytest
 from faulty_saves import model_of
 
-from jax2onnx import save_onnx
+from jax2onnx import check, save_onnx
 from jax2onnx.checking.runtime import Runner
-from jax2onnx.errors import ConversionError, InputSpecError, SaveError
+from jax2onnx.errors import CheckError, ConversionError, InputSpecError, SaveError
 from jax2onnx.output import save_entries as saving
 from jax2onnx.output import work_folder
 from jax2onnx.output.external_data import locations
@@ -220,3 +220,53 @@ def test_moves_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         save_entries(pair(3), files)
     assert fills(tmp_path) == [3, 3]
     assert len(names(tmp_path)) == 3, json.dumps(names(tmp_path))
+
+
+def test_a_check_runs_the_entries_alone_and_one_after_the_other(tmp_path: Path) -> None:
+    save_onnx(ENTRIES, tmp_path)
+    report = check(tmp_path, ENTRIES, sizes=[{"B": 2, "T": 3, "S": 4}], kinds=["ordinary"], steps=2)
+    assert list(report.entries) == ["prefill", "decode"]
+    calls = ("prefill", "decode.0", "decode.1")
+    outputs = ("output_0", "cache.k.next", "cache.n.next")
+    assert [output.name for output in report.loop.outputs] == [f"{call}.{name}" for call in calls for name in outputs]
+    assert "all, one after the other, agrees with JAX" in str(report)
+    token = np.zeros((1, 1), np.int32)
+    values = [{"prefill.tokens": token, "decode.0.token": token, "decode.1.token": token}]
+    check(tmp_path, ENTRIES, sizes=[1], kinds=["ordinary"], steps=2, values=values)
+    check({name: tmp_path / f"{name}.onnx" for name in ENTRIES}, ENTRIES, sizes=[1], kinds=["ordinary"], steps=0)
+
+
+def wrong_prefill(params, tokens):
+    logits, cache = prefill(params, tokens)
+    return logits, {"k": cache["k"], "n": cache["n"] + 1}
+
+
+def test_a_check_finds_what_only_the_loop_shows(tmp_path: Path) -> None:
+    """Each model alone is right; what they give each other is not that of the program which is compared with."""
+    swapped = {"a": lambda x: (x, -x), "b": lambda x, y: x + y}
+    save_onnx({"a": (swapped["a"], [X]), "b": (swapped["b"], [X, X])}, tmp_path, carry={"x": "0"})
+    entries = {"a": (swapped["a"], [X]), "b": (swapped["b"], [X, X])}
+    check(tmp_path, entries, sizes=[1], kinds=["ordinary"], carry={"x": "1"})
+    save_onnx({**ENTRIES, "prefill": (functools.partial(wrong_prefill, PARAMS), ["int32[B,T]"])}, tmp_path / "wrong")
+    with pytest.raises(CheckError, match="entry 'prefill'"):
+        check(tmp_path / "wrong", ENTRIES, sizes=[1], kinds=["ordinary"])
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "says"),
+    [
+        ("nowhere", {}, "there is no file"),
+        ({"prefill": 3}, {}, "there is none of the entry 'decode'"),
+        (3, {}, "expected the folder of the entries"),
+        ("", {"state": "io"}, "entries with state= are not run one after the other"),
+        (
+            "",
+            {"values": [{"decode.0.tokens": 3}]},
+            "'decode.0.tokens', which is no input; did you mean 'decode.0.token'",
+        ),
+    ],
+)
+def test_wrong_checks_of_entries(tmp_path: Path, model: object, options: dict[str, object], says: str) -> None:
+    save_onnx(ENTRIES, tmp_path)
+    with pytest.raises(InputSpecError, match=re.escape(says)):
+        check(tmp_path / model if isinstance(model, str) else model, ENTRIES, sizes=[1], kinds=["ordinary"], **options)

@@ -21,7 +21,7 @@ from jax2onnx._compat import unchecked
 from jax2onnx._printable import printable
 from jax2onnx.earlier import EarlierOptions, ReturnMode, delivery_of, refuse_positions
 from jax2onnx.errors import ConversionError, InputSpecError, InvalidModelError, OpsetError
-from jax2onnx.frontend.elsewhere import Elsewhere, in_memory, require_weights
+from jax2onnx.frontend.elsewhere import Elsewhere, in_memory, opened_weights, require_weights
 from jax2onnx.frontend.entries import Ports, find_links, read_entries
 from jax2onnx.frontend.explain import explained, internal, named_error, refuse_nested
 from jax2onnx.frontend.layers import unroll_layers
@@ -84,7 +84,6 @@ from jax2onnx.program.text import describe
 from jax2onnx.tidy.idle_nodes import remove_unused
 from jax2onnx.tidy.subgraphs import stored_bytes
 from jax2onnx.tidy.tidy import tidy
-from jax2onnx.weights.sources import open_source
 
 if TYPE_CHECKING:
     from jax2onnx.errors import MissingPluginWarning
@@ -382,10 +381,8 @@ def _save_entries(given: Mapping[str, Any], path: str | os.PathLike[str], option
     own = {name: options.get(name) for name in ("carry", "progress")}
     check_values(own)
     shared = {name: value for name, value in options.items() if name not in own}
-    if shared.get("weights") is not None:
-        # Opened once, so that entries which have one of its arrays share it.
-        hook = loader.load().hook
-        shared["weights"] = open_source(shared["weights"], lambda path: hook.jax2onnx_open_weights(path=path))
+    # Opened once, so that entries which have one of its arrays share it.
+    shared["weights"] = opened_weights(shared.get("weights"), loader.load().hook)
     checked = {}
     for name, entry in entries.items():
         with _in_entry(name):
@@ -512,6 +509,13 @@ def show(
     with memory_explained():
         result = at_stage(fn, inputs, stage, Options.of(options))
     return describe(result) if isinstance(result, Program) else str(result)
+
+
+def traced_ports(fn: Any, inputs: _Specs, options: Options) -> Ports:
+    """Return the inputs and outputs of a callable; nothing is lowered."""
+    export = _Export(fn, inputs, options, is_whole=False)
+    next(export.stages())
+    return export.ports()
 
 
 def at_stage(fn: Any, inputs: _Specs, stage: Stage, options: Options | None = None) -> Program | ir.Model:

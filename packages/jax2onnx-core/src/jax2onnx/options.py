@@ -38,6 +38,7 @@ __all__ = [
     "DEFAULT_TARGET",
     "STAGES",
     "CheckOptions",
+    "ComparisonOptions",
     "DiagnoseOptions",
     "EntriesOptions",
     "ExportOptions",
@@ -120,8 +121,8 @@ class EntriesOptions(SaveOptions, total=False):
     carry: Mapping[str, str] | None
 
 
-class CheckOptions(SharedOptions, total=False):
-    """The keyword arguments of :func:`jax2onnx.check`."""
+class ComparisonOptions(SharedOptions, total=False):
+    """The keyword arguments of :func:`jax2onnx.check` for one model."""
 
     values: Sequence[Any] | None
     sizes: Sequence[int] | Sequence[Mapping[str, int]] | None
@@ -133,7 +134,14 @@ class CheckOptions(SharedOptions, total=False):
     runtime: Callable[..., Any] | None
 
 
-class DiagnoseOptions(ExportOptions, CheckOptions, total=False):
+class CheckOptions(ComparisonOptions, total=False):
+    """The keyword arguments of :func:`jax2onnx.check`, those for several entries among them."""
+
+    steps: int
+    carry: Mapping[str, str] | None
+
+
+class DiagnoseOptions(ExportOptions, ComparisonOptions, total=False):
     """The keyword arguments of :func:`jax2onnx.diagnose`: those of an export and those of a comparison."""
 
 
@@ -242,6 +250,7 @@ _ACCEPTED: Mapping[str, Accept] = {
     "explain": any_of(call, flag),
     "report": any_of(none, path),
     "progress": any_of(none, call),
+    "steps": natural_number,
     "weights": _anything,
     "weight_names": any_of(none, call, mapping(text, "{'layer.kernel': 'fc.weight'}")),
     "carry": any_of(none, mapping(text, "{'cache': '1'}")),

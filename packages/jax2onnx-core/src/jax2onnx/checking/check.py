@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Never, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Never, Unpack, overload
 
 import numpy as np
 
-from jax2onnx._accepted import readable
+from jax2onnx._accepted import NEEDED, readable
 from jax2onnx.checking.compare import CheckReport, combine
 from jax2onnx.checking.comparison import Comparison, ProgramError
 from jax2onnx.checking.inputs import KINDS
+from jax2onnx.checking.loop import EntriesReport, compare_loop, model_files
 from jax2onnx.earlier import model_first, refuse_positions
-from jax2onnx.errors import CheckError
-from jax2onnx.options import CheckOptions, Images, check_values, refuse_unknown
+from jax2onnx.errors import CheckError, InputSpecError
+from jax2onnx.frontend.elsewhere import opened_weights
+from jax2onnx.frontend.entries import read_entries
+from jax2onnx.options import CheckOptions, ComparisonOptions, Images, check_values, refuse_unknown
+from jax2onnx.plugin import loader as plugins
 
 if TYPE_CHECKING:
     import onnx
@@ -33,11 +37,24 @@ _ROUNDINGS = 4
 """How many times JAX is evaluated with other roundings."""
 
 
-@readable
+@overload
 def check(
     model: onnx.ModelProto | str | os.PathLike[str],
     fn: Any,
     inputs: Sequence[Any] | Mapping[str, Any],
+    **options: Unpack[ComparisonOptions],
+) -> CheckReport: ...
+@overload
+def check(
+    model: str | os.PathLike[str] | Mapping[str, Any],
+    fn: Mapping[str, Any],
+    **options: Unpack[CheckOptions],
+) -> EntriesReport: ...
+@readable
+def check(
+    model: onnx.ModelProto | str | os.PathLike[str] | Mapping[str, Any],
+    fn: Any,
+    inputs: Any = NEEDED,
     *,
     values: Sequence[Any] | None = None,
     sizes: Sequence[int] | Sequence[Mapping[str, int]] | None = None,
@@ -56,9 +73,15 @@ def check(
     seed: int = 0,
     libraries: Sequence[str | os.PathLike[str]] = (),
     runtime: Callable[..., Any] | None = None,
+    steps: int = 3,
+    carry: Mapping[str, str] | None = None,
     **unknown: Never,
-) -> CheckReport:
+) -> CheckReport | EntriesReport:
     """Run an exported model in onnxruntime and compare it with JAX.
+
+    ``check(path, entries)``, of entries that ``save_onnx(entries, path)`` wrote, compares each model alone, and then
+    all of them one after the other: each is fed what the earlier ones returned, and one that takes what it returns is
+    run ``steps`` times. ``values`` are batches for the latter: ``{"prefill.tokens": ..., "decode.0.token": ...}``.
 
     Args:
         model: the model, or the path of one.
@@ -85,6 +108,8 @@ def check(
             onnxruntime-extensions.
         runtime: another runtime than onnxruntime: a function of the model that returns an object with ``name``,
             ``input_names``, ``output_names`` and ``run(arrays)``, which returns the outputs as numpy arrays.
+        steps: of entries: how often an entry is run that takes what it returns; 0 compares each alone only.
+        carry: of entries: as ``save_onnx`` got it.
         **unknown: nothing; what is given here is refused.
 
     Returns:
@@ -114,9 +139,43 @@ def check(
         "libraries": libraries,
         "runtime": runtime,
     }
-    refuse_unknown(unknown, CheckOptions.__annotations__)
-    check_values(given)
-    comparison = Comparison.of(model, fn, inputs, given)
+    refuse_unknown(unknown, (CheckOptions if inputs is NEEDED else ComparisonOptions).__annotations__)
+    check_values({**given, "steps": steps, "carry": carry})
+    if isinstance(fn, Mapping) and inputs is NEEDED:
+        return _check_entries(model, fn, {**given, "carry": carry}, steps)
+    if inputs is NEEDED:
+        raise InputSpecError(
+            "check: inputs is missing; write check(model, fn, inputs, ...): inputs has one spec per argument"
+        )
+    return _report(Comparison.of(model, fn, inputs, given), seed)
+
+
+def _check_entries(model: Any, given: Mapping[str, Any], options: Mapping[str, Any], steps: int) -> EntriesReport:
+    """Compare the models of entries, each alone and one after the other."""
+    entries = read_entries(given)
+    models = model_files(model, entries)
+    alone = {}
+    # Opened once: entries share what they have in common.
+    options = {**options, "weights": opened_weights(options["weights"], plugins.load().hook)}
+    for name, entry in entries.items():
+        own = {option: value for option, value in entry.options.items() if option in CheckOptions.__annotations__}
+        of_entry = {**options, "values": None, **own}
+        try:
+            alone[name] = _report(Comparison.of(models[name], entry.fn, entry.inputs, of_entry), options["seed"])
+        except CheckError as error:
+            raise CheckError(f"entry {name!r}: {error.message}") from error.__cause__
+    if not steps:
+        return EntriesReport(alone, None)
+    comparison = compare_loop(models, entries, options, steps)
+    try:
+        loop = _report(comparison, options["seed"])
+    except CheckError as error:
+        raise CheckError(f"entries one after the other: {error.message}") from error.__cause__
+    return EntriesReport(alone, loop)
+
+
+def _report(comparison: Comparison, seed: int) -> CheckReport:
+    """Compare on all batches."""
     reports = []
     compared = []
     refused = []
@@ -142,14 +201,14 @@ def allclose(
     fn: Any,
     inputs: Sequence[Any] | Mapping[str, Any],
     *further: Any,
-    **options: Unpack[CheckOptions],
+    **options: Unpack[ComparisonOptions],
 ) -> tuple[bool, str]:
     """As :func:`check`, returning whether they agree, and the report or the disagreement in words.
 
     The callable may come first, as in jax2onnx 0.17.
     """
     refuse_positions("allclose", further)
-    refuse_unknown(options, CheckOptions.__annotations__)
+    refuse_unknown(options, ComparisonOptions.__annotations__)
     model, fn = model_first(model, fn)
     try:
         report = check(model, fn, inputs, **options)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from jax2onnx.checking.runtime import Runtime
     from jax2onnx.frontend.specs import InputSpec
 
-__all__ = ["Comparison", "ProgramError"]
+__all__ = ["Comparison", "ProgramError", "loaded_model"]
 
 Array = np.ndarray[Any, Any]
 
@@ -80,9 +80,7 @@ class Comparison:
     def of(cls, model: Any, fn: Any, inputs: Any, options: Mapping[str, Any]) -> Comparison:
         """Load a model, open the program and draw inputs; the options are those of ``check``, all of them."""
         refuse_nested()
-        proto = _read(model)
-        runtime = options["runtime"]
-        runner: Runtime = _load(model, options["libraries"]) if runtime is None else _loaded(runtime, proto)
+        proto, runner = loaded_model(model, options)
         loaded = plugins.load()
         constraints, training = options["constraints"], options["training"]
         opening = Opening(training=training, state=options["state"])
@@ -157,6 +155,13 @@ class Comparison:
             actual = list(map(finite_part, expected, actual))
         inputs = dict(zip(self.runner.input_names, feeds, strict=True))
         return compare(expected, actual, names, rtol=self.rtol, atol=self.atol, nearby=nearby, inputs=inputs)
+
+
+def loaded_model(model: Any, options: Mapping[str, Any]) -> tuple[onnx.ModelProto, Runtime]:
+    """Return a model, and what runs it."""
+    proto = _read(model)
+    runtime = options["runtime"]
+    return proto, _load(model, options["libraries"]) if runtime is None else _loaded(runtime, proto)
 
 
 def _batches(specs: Sequence[InputSpec], options: Mapping[str, Any]) -> list[Batch]:

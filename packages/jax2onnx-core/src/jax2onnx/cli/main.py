@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from jax2onnx.checking.compare import CheckReport
     from jax2onnx.fusion.report import FusionReport
     from jax2onnx.inspect.costs import By
-    from jax2onnx.options import CheckOptions, ExportOptions, Stage
+    from jax2onnx.options import ComparisonOptions, ExportOptions, Stage
 
 __all__ = ["cli", "main"]
 
@@ -330,7 +330,7 @@ def _compare(model: Path, fn: Any, specs: Any, shared: Mapping[str, Any], compar
 
     options = _read_values(model, shared, comparison)
     with progress(f"checking {model}"), shown_warnings():
-        return compare(str(model), fn, specs, **cast("CheckOptions", {**shared, **options}))
+        return compare(str(model), fn, specs, **cast("ComparisonOptions", {**shared, **options}))
 
 
 def _noted(report: Path | None, compare: Callable[[], CheckReport]) -> CheckReport:

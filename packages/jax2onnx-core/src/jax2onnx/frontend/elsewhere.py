@@ -18,11 +18,16 @@ from jax2onnx.weights.stored import StoredArray
 if TYPE_CHECKING:
     from jax2onnx.plugin.opening import Opened
 
-__all__ = ["Elsewhere", "in_memory", "require_weights", "with_arrays", "with_small"]
+__all__ = ["Elsewhere", "in_memory", "opened_weights", "require_weights", "with_arrays", "with_small"]
 
 _SMALL = 2**20
 """Bytes of an array that is read if Python code needs its value."""
 _LISTED = 6
+
+
+def opened_weights(weights: Any, hook: Any) -> Source | None:
+    """Return what the user gives as ``weights=``, opened; None if they give nothing."""
+    return None if weights is None else open_source(weights, lambda path: hook.jax2onnx_open_weights(path=path))
 
 
 class Elsewhere:
@@ -36,9 +41,7 @@ class Elsewhere:
 
     def __init__(self, weights: Any, names: Rename | None, hook: Any) -> None:
         self._names = names
-        self.source: Source | None = None
-        if weights is not None:
-            self.source = open_source(weights, lambda path: hook.jax2onnx_open_weights(path=path))
+        self.source = opened_weights(weights, hook)
 
     def arrays(self, params: Mapping[str, Any]) -> dict[str, StoredArray]:
         """Return the arrays of those parameters that are not in memory; they are not read.

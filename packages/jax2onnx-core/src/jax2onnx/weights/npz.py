@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,7 @@ def _array(file: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Sto
         return StoredArray.in_file(file, offset, shape, dtype)
 
     def read() -> np.ndarray[Any, Any]:
-        if is_in_place and math.prod(shape):
+        if is_in_place and 0 not in shape:
             mapped: np.ndarray[Any, Any] = np.memmap(file, dtype, "r", offset, shape, "F" if is_fortran else "C")
             return mapped
         with np.load(file, allow_pickle=False) as loaded:
