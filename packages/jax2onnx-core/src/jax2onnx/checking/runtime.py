@@ -16,7 +16,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["RUNTIME_ERRORS", "Runner", "Runtime", "runtime_name"]
+__all__ = ["RUNTIME_ERRORS", "Runner", "Runtime", "loads_deep_models", "runtime_name"]
 
 
 class Runtime(Protocol):
@@ -53,6 +53,10 @@ RUNTIME_ERRORS: tuple[type[Exception], ...] = (
 Array = np.ndarray[Any, Any]
 
 _PROVIDERS = ["CPUExecutionProvider"]
+_DEEP = 14
+"""Levels of bodies in bodies that every onnxruntime loads within a second."""
+_LOADS_DEEP_MODELS = (1, 29)
+"""The onnxruntime from which on a level of bodies does not double the time to load a model."""
 _FATAL = 4
 _NIBBLE = 4
 _LOW = 15
@@ -66,6 +70,9 @@ class Runner:
         libraries: libraries of further operators.
         profile: the start of the name of the file to which times are written, if they are.
         optimised: whether onnxruntime rewrites the graph first.
+
+    Raises:
+        ValueError: this onnxruntime would load the model for hours.
     """
 
     def __init__(
@@ -86,6 +93,8 @@ class Runner:
             options.register_custom_ops_library(os.fspath(library))
         options.log_severity_level = _FATAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # JAX needs the cores in between
+        if not loads_deep_models():
+            _refuse_deep(model)
         source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else os.fspath(model)
         session = onnxruntime.InferenceSession(source, options, providers=_PROVIDERS)
         self.input_names: Sequence[str] = _names(session.get_inputs())
@@ -103,6 +112,29 @@ class Runner:
     def end_profile(self) -> str:
         """Write the times of all runs; return the file."""
         return str(self._session.end_profiling())
+
+
+def loads_deep_models() -> bool:
+    """Return whether this onnxruntime loads bodies in bodies in a time that does not double with each level."""
+    major, minor, *_ = onnxruntime.__version__.split(".")
+    return (int(major), int(minor)) >= _LOADS_DEEP_MODELS
+
+
+def _refuse_deep(model: onnx.ModelProto | str | os.PathLike[str]) -> None:
+    proto = model if isinstance(model, onnx.ModelProto) else onnx.load(os.fspath(model), load_external_data=False)
+    levels = max(map(_levels, (proto.graph, *proto.functions)))
+    if levels > _DEEP:
+        version = ".".join(map(str, _LOADS_DEEP_MODELS))
+        raise ValueError(
+            f"{runtime_name()} needs twice the time for each level of bodies in bodies, and the model has {levels} "
+            f"levels; install onnxruntime {version} or newer"
+        )
+
+
+def _levels(graph: onnx.GraphProto | onnx.FunctionProto) -> int:
+    """Return how deep bodies lie in bodies."""
+    parts = [part for node in graph.node for a in node.attribute for part in (a.g, *a.graphs) if part.node]
+    return 1 + max(map(_levels, parts), default=-1)
 
 
 def runtime_name() -> str:
