@@ -98,6 +98,13 @@ def test_a_program_gives_the_same_at_an_older_opset(name: str, opset: int) -> No
     check(model, program, specs(values), values=[values])
 
 
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_all_bits_of_wide_integers_count(dtype: str) -> None:
+    with x64(enabled=True):
+        program, values = bits(dtype)
+        check(to_onnx(program, specs(values), opset=13), program, specs(values), values=[values])
+
+
 SYMBOLIC: dict[str, tuple[Callable[..., Any], list[Any]]] = {
     "reshape": (lambda x: x.reshape(x.shape[1], x.shape[0], 3), [("B", "T", 3)]),
     "reduce": (lambda x: (x.max(axis=1) if x.shape[1] else x, x.sum(axis=0)), [("B", 4)]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from onnx_ir import DataType
@@ -59,13 +59,31 @@ def _bitwise(operator: str) -> Rewrite:
         width = x.dtype.bitwidth
         both = site.add(operator, _bits(site, x, width), _bits(site, y, width), dtype=DataType.BOOL)
         ones = site.add("Cast", both, dtype=DataType.INT64, to=int(DataType.INT64))
-        weights = site.constant(1 << np.arange(width, dtype=np.int64))
-        total = site.add("ReduceSum", site.add("Mul", ones, weights), site.ints(-1), keepdims=0)
+        total = _number(site, ones, width)
         if x.dtype == DataType.INT64:
             return site.replace(total)
         return site.replace(site.add("Cast", total, dtype=x.dtype, to=int(x.dtype)))
 
     return rewrite
+
+
+def _number(site: Site, ones: ir.Value, width: int) -> ir.Value:
+    """Append nodes that give the numbers whose bits are along the last axis, as 0 and 1.
+
+    Numbers of 64 bits are put together from halves: onnxruntime sums int64 by way of float64.
+    """
+    if width < 64:
+        return _sum(site, ones, 1 << np.arange(width, dtype=np.int64))
+    weights = 1 << np.arange(32, dtype=np.int64)
+    low = _sum(site, site.add("Slice", ones, site.ints(0), site.ints(32), site.ints(-1)), weights)
+    signed = weights.copy()
+    signed[-1] = -weights[-1]
+    high = _sum(site, site.add("Slice", ones, site.ints(32), site.ints(64), site.ints(-1)), signed)
+    return site.add("Add", site.add("Mul", high, site.constant(np.asarray(1 << 32, np.int64))), low)
+
+
+def _sum(site: Site, ones: ir.Value, weights: np.ndarray[Any, Any]) -> ir.Value:
+    return site.add("ReduceSum", site.add("Mul", ones, site.constant(weights)), site.ints(-1), keepdims=0)
 
 
 def _bits(site: Site, value: ir.Value, width: int) -> ir.Value:
