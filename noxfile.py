@@ -297,6 +297,15 @@ def bench(session: nox.Session) -> None:
         session.run("python", "-m", "venv", str(theirs))
     session.run(python, "-m", "pip", "install", "-q", *GROUPS["bench"], *GROUPS["bench-theirs"], external=True)
     session.run("python", "benchmarks/bench.py", "--theirs", python, *(session.posargs or ["--write"]))
+    if not session.posargs:
+        quantised(session)
+
+
+@nox.session(python=NEWEST)
+def quantised(session: nox.Session) -> None:
+    """Measure quantised models and scans over layers, and write their part of docs/benchmarks.md (3 minutes)."""
+    _install(session, *GROUPS["bench"], "qwix==0.1.8")
+    session.run("python", "benchmarks/quantised.py", *(session.posargs or ["--write"]))
 
 
 @nox.session(python=NEWEST)

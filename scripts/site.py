@@ -32,6 +32,7 @@ NAVIGATION = {
         "guides/mobile",
         "opsets",
         "guides/precision",
+        "guides/quantised",
         "frameworks",
         "operators",
         "plugins",
