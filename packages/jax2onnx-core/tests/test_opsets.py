@@ -103,6 +103,9 @@ def test_all_bits_of_wide_integers_count(dtype: str) -> None:
     with x64(enabled=True):
         program, values = bits(dtype)
         check(to_onnx(program, specs(values), opset=13), program, specs(values), values=[values])
+        largest = scattered("max")
+        given = [rows(dtype)[:3] // 2, jnp.array([0, 1, 2, 2]), np.array([2**32 - 1, 100, 100, 2**32 - 1], dtype)]
+        check(to_onnx(largest, specs(given), opset=13), largest, specs(given), values=[given])
 
 
 SYMBOLIC: dict[str, tuple[Callable[..., Any], list[Any]]] = {

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["reduce_elements", "reduce_slices"]
 
 _OPERATORS = {"add": "Add", "mul": "Mul", "max": "Max", "min": "Min"}
+_CHOICES = {"Max": "Less", "Min": "Greater"}
+"""How integers are compared: onnxruntime takes the larger of two int64 by their halves, the lower ones as signed."""
 
 
 def reduce_elements(*unsaid: str) -> Callable[[Site], list[ir.Node] | None]:
@@ -41,7 +43,7 @@ def reduce_elements(*unsaid: str) -> Callable[[Site], list[ir.Node] | None]:
         def step(nodes: Nodes, carried: ir.Value, place: ir.Value) -> ir.Value:
             targets = nodes.add("Gather", indices, place, axis=axis)
             present = nodes.add("GatherElements", carried, targets, axis=axis)
-            changed = nodes.add(operator, present, nodes.add("Gather", updates, place, axis=axis))
+            changed = _combined(nodes, operator, present, nodes.add("Gather", updates, place, axis=axis))
             return nodes.add("ScatterElements", carried, targets, changed, axis=axis)
 
         return site.replace(_loop(site, data, site.size(indices, axis), step))
@@ -69,7 +71,7 @@ def reduce_slices(*unsaid: str) -> Callable[[Site], list[ir.Node] | None]:
         def step(nodes: Nodes, carried: ir.Value, place: ir.Value) -> ir.Value:
             targets = nodes.add("Gather", indices, place, axis=0)
             present = nodes.add("GatherND", carried, targets)
-            changed = nodes.add(operator, present, nodes.add("Gather", updates, place, axis=0))
+            changed = _combined(nodes, operator, present, nodes.add("Gather", updates, place, axis=0))
             return nodes.add("ScatterND", carried, targets, changed)
 
         return site.replace(_loop(site, data, rows, step))
@@ -81,6 +83,17 @@ def _operator(site: Site, unsaid: tuple[str, ...]) -> str | None:
     """Return the operator of a reduction that cannot be said; None for another."""
     reduction = site.node.attributes.get_string("reduction", "none")
     return _OPERATORS[reduction] if reduction in unsaid else None
+
+
+def _combined(nodes: Nodes, operator: str, present: ir.Value, update: ir.Value) -> ir.Value:
+    """Append the nodes that put an update on what is there."""
+    if operator in _CHOICES and present.dtype not in _FLOATS:
+        taken = nodes.add(_CHOICES[operator], present, update, dtype=DataType.BOOL)
+        return nodes.add("Where", taken, update, present, dtype=present.dtype)
+    return nodes.add(operator, present, update)
+
+
+_FLOATS = frozenset({DataType.FLOAT, DataType.DOUBLE, DataType.FLOAT16, DataType.BFLOAT16})
 
 
 def _loop(
