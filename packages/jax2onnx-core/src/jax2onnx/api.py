@@ -183,7 +183,7 @@ def to_onnx(
         inputs: one spec per positional argument (a mapping: keyword arguments). A spec is a shape tuple such as
             ``('B', 30)`` (float32), a string such as ``'int32[B,T]'``, a ``jax.ShapeDtypeStruct``, an array, or a
             pytree of these; a Python bool is a static value. 64-bit dtypes need ``jax_enable_x64``.
-        opset: the ONNX opset; no newer operator is emitted (default: 23, or the newest that the target loads).
+        opset: the ONNX opset, from 13 on; no newer operator is emitted (default: 23, or the newest of the target).
         input_names: names of the flattened inputs (default: the callable's parameter names and pytree paths).
         output_names: names of the flattened outputs (default: their pytree paths, or ``output``).
         input_params: specs of keyword arguments that stay inputs of the model; a Python bool among them is static.
