@@ -1,7 +1,8 @@
 """Which runtime reads which opset: tried with the versions of runtimes that pip installs; writes docs/opsets.md.
 
-python scripts/opset_readers.py             print the table
-python scripts/opset_readers.py --write     write it into docs/opsets.md
+python scripts/opset_readers.py                   print the table
+python scripts/opset_readers.py --write           write it into docs/opsets.md
+python scripts/opset_readers.py --home FOLDER     keep the environments there for the next time
 
 A small program is exported at each opset. Each version of a runtime is installed into an environment of its own, reads
 the models and runs them; the results are compared with those of JAX. A range in the table means that all opsets in it
@@ -53,8 +54,8 @@ def onnxruntime(path):
 
 def openvino(path):
     import openvino
-    compiled = openvino.Core().compile_model(path, "CPU")
-    return lambda x: [compiled([x])[i] for i in range(len(compiled.outputs))]
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda x: list(compiled([x]).values())
 
 load = {"onnxruntime": onnxruntime, "OpenVINO": openvino}[sys.argv[1]]
 told = {}
@@ -94,9 +95,10 @@ def export(folder: Path, opsets: Iterable[int]) -> list[tuple[int, str, str]]:
 def tried(name: str, packages: Sequence[str], models: Sequence[Any], folder: Path) -> dict[int, str]:
     """Return what a runtime says of each opset; nothing if it agrees with JAX."""
     home = folder / name.replace(" ", "-")
-    venv.create(home, with_pip=True)
     python = str(home / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)  # noqa: S603 - the packages above
+    if not home.exists():
+        venv.create(home, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)  # noqa: S603 - the packages above
     command = [python, "-c", CHILD, name.partition(" ")[0], json.dumps(models)]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own program
     return {int(opset): text for opset, text in json.loads(told.splitlines()[-1]).items()}
@@ -106,7 +108,8 @@ def row(name: str, told: dict[int, str]) -> str:
     """Return the row of a runtime: which opsets it reads, and what it says of the first other one."""
     read = [opset for opset, text in told.items() if not text]
     others = [opset for opset in told if opset not in read]
-    ranges = f"{read[0]} to {read[-1]}" if read == list(range(read[0], read[-1] + 1)) else ", ".join(map(str, read))
+    whole = bool(read) and read == list(range(read[0], read[-1] + 1))
+    ranges = f"{read[0]} to {read[-1]}" if whole else ", ".join(map(str, read)) or "none"
     first = f"{others[0]}: {short(told[others[0]])}" if others else ""
     return f"| {name} | {ranges} | {first} |"
 
@@ -121,10 +124,11 @@ def main() -> None:
     """Try the runtimes; print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--home", type=Path)
     args = parser.parse_args()
     lines = ["| runtime | reads, and agrees with JAX | what it says of the next one |", "|---|---|---|"]
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+        folder = (args.home or Path(temporary)).resolve()
         models = export(folder, range(OLDEST_OPSET, onnx.defs.onnx_opset_version() + 1))
         for name, packages in RUNTIMES:
             lines.append(row(name, tried(name, packages, models, folder)))
