@@ -250,6 +250,13 @@ def inspection(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def runtimes(session: nox.Session) -> None:
+    """Run the examples in other runtimes and through tools, write docs/coverage/runtimes.md; part: `-- --every 10`."""
+    _install(session, "-e", str(ROOT / "plugins" / "jax2onnx-openvino"), *GROUPS["runtimes"])
+    session.run("python", "scripts/runtimes/run.py", *session.posargs, env={**STRICT, "JAX_PLATFORMS": "cpu"})
+
+
+@nox.session(python=NEWEST)
 def scale(session: nox.Session) -> None:
     """Export very large programs, write docs/coverage/scale.md (ten minutes); one: `-- --only "cond in cond"`."""
     _install(session)

@@ -6,7 +6,8 @@ RUNTIME is onnxruntime, openvino, reference or tract, which run in the interpret
 folder F with node_modules/onnxruntime-web. The outcomes:
 
     passes      agrees with JAX on all inputs of the example
-    finite      agrees where all inputs are finite, and not where one is NaN or infinite
+    finite      agrees where all inputs are finite, and not where one is NaN or infinite; or what JAX has is not finite
+                where they differ most
     ours        jax2onnx refuses the program for the target, and says why
     refused     the runtime does not load or run the model
     crashed     the runtime's process ends, or does not answer within a minute
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 import warnings
@@ -35,6 +37,7 @@ from jax2onnx.errors import CheckError, ConversionError, InputSpecError
 from jax2onnx.testing import Case, cases, x64
 
 _LONGEST = 700  # characters of a message
+_INFINITE = re.compile(r"JAX: +(nan|-?inf)\n")
 _FINITE = ("ordinary", "moderate", "large")
 
 
@@ -64,6 +67,8 @@ def outcome(case: Case, target: str | None, runtime: Process) -> tuple[str, str,
             try:
                 _check(case, model, runtime, finite=True)
             except CheckError as second:
+                if _INFINITE.search(str(second)):
+                    return "finite", str(second), opset
                 return _kind(str(second)), str(second), opset
             return "finite", message, opset
         return what, message, opset

@@ -67,6 +67,23 @@ def float16_ort(model: Model) -> Model:
     return convert_float_to_float16(model, keep_io_types=True)
 
 
+def float16_blocked(model: Model) -> Model:
+    """Return the float16 model of onnxconverter-common, told to leave alone what it makes invalid."""
+    from onnxconverter_common import float16
+
+    blocked = [*float16.DEFAULT_OP_BLOCK_LIST, "Cast", "ScatterElements", "ScatterND"]
+    return float16.convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked, check_fp16_ready=False)
+
+
+def float16_sorted(model: Model) -> Model:
+    """Return the float16 model of onnxruntime's package, its nodes put in order."""
+    import onnx_ir as ir
+
+    made = ir.from_proto(float16_ort(model))
+    made.graph.sort()
+    return ir.to_proto(made)
+
+
 def dynamic(model: Model) -> Model:
     """Return the model of ``quantize_dynamic``."""
     from onnxruntime.quantization import quantize_dynamic
@@ -122,7 +139,9 @@ def feeds(model: Model, seed: int) -> dict[str, Any]:
 EXACT = {"onnxslim": slim, "onnxsim": sim, "transformers optimiser": optimised}
 LOSSY = {
     "float16 (onnxconverter-common)": float16,
+    "float16 (onnxconverter-common), blocked": float16_blocked,
     "float16 (onnxruntime)": float16_ort,
+    "float16 (onnxruntime), sorted": float16_sorted,
     "quantize_dynamic": dynamic,
     "quantize_static (QDQ)": static,
 }

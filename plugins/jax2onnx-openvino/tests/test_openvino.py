@@ -60,6 +60,12 @@ PROGRAMS: dict[str, tuple[Any, list[Any], list[Any] | None]] = {
     "scan in a scan": (scan_in_scan, ["float32[5,3]", "float32[4,3]"], None),
     "choice in a loop": (chosen_in_loop, ["int32[6]"], [[WIDE]]),
     "pad by a computed value": (padded, ["float32[3,4]", "float32[]"], None),
+    "pad by a large integer": (
+        lambda x: lax.pad(x, np.int32(2**31 - 1), [(1, 2, 0)]),
+        ["int32[6]"],
+        [[WIDE]],
+    ),
+    "one number": (lambda x: (x * 3 + 1, 5 - x), ["int32[6]"], [[WIDE]]),
     "random numbers": (noise, ["uint32[2]"], [[np.array([3, 2**32 - 5], np.uint32)]]),
     "division": (lax.div, ["int32[6]"] * 2, [[WIDE, SMALL], [SMALL, np.where(WIDE == 0, 3, WIDE)]]),
     "remainder": (lax.rem, ["int32[6]"] * 2, [[WIDE, SMALL], [SMALL, np.where(WIDE == 0, 3, WIDE)]]),

@@ -6,9 +6,9 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir import DataType
 
-from jax2onnx_openvino.nodes import Maker, drop, finish, replaced
+from jax2onnx_openvino.nodes import Maker, chosen_by_mask, drop, finish, is_constant, replaced
 
-__all__ = ["mend_choice", "mend_division", "mend_equal", "mend_order", "mend_shift"]
+__all__ = ["mend_choice", "mend_division", "mend_equal", "mend_number", "mend_order", "mend_shift"]
 
 _SIGN = np.array(-(2**31), np.int32)
 _HIGH = np.array(-(2**16), np.int32)
@@ -16,6 +16,25 @@ _LOW = np.array(2**16 - 1, np.int32)
 _EXACT = frozenset({DataType.INT32, DataType.UINT32})
 """The dtypes of which all numbers occur; those of 64 bits are sizes, indices and the like."""
 _ORDERED = frozenset({DataType.INT32, DataType.UINT32, DataType.INT64})
+
+
+def mend_number(graph: ir.Graph, node: ir.Node) -> str | None:
+    """Keep OpenVINO from seeing that an operand is one constant number, by which it computes in float32.
+
+    Rewrite ``Mul(x, c)`` of integers of 32 bits to ``Mul(x, (x & 0) | c)``, and ``Add`` and ``Sub`` likewise.
+    """
+    x, y = _pair(node)
+    if x is None or y is None or x.dtype not in _EXACT or x.dtype is None:
+        return None
+    make = Maker(graph, node)
+    for index, (value, other) in enumerate(((x, y), (y, x))):
+        constant = ir.convenience.get_const_tensor(value)
+        if constant is not None and constant.size == 1 and not is_constant(other):
+            none = make.like("BitwiseAnd", other, make.constant(np.zeros((), x.dtype.numpy())))
+            node.replace_input_with(
+                index, make.op("BitwiseOr", none, value, dtype=x.dtype, shape=node.outputs[0].shape)
+            )
+    return None
 
 
 def mend_order(graph: ir.Graph, node: ir.Node) -> str | None:
@@ -39,7 +58,7 @@ def mend_order(graph: ir.Graph, node: ir.Node) -> str | None:
         finish(graph, node, new, "Not", less)
     else:  # Max: y where x < y; Min: y where y < x
         as_int = [make.cast(value, DataType.INT32) for value in (y, x)]
-        chosen = _chosen(make, less, as_int, new.shape)
+        chosen = chosen_by_mask(make, _mask(make, less), as_int, new.shape)
         finish(graph, node, new, "Cast", chosen, to=int(x.dtype))
     drop(graph, node)
     return None
@@ -96,21 +115,15 @@ def mend_choice(graph: ir.Graph, node: ir.Node) -> str | None:
     make = Maker(graph, node)
     new = replaced(node)
     operands = [make.cast(x, DataType.INT32), make.cast(y, DataType.INT32)]
-    chosen = _chosen(make, condition, operands, new.shape)
+    chosen = chosen_by_mask(make, _mask(make, condition), operands, new.shape)
     finish(graph, node, new, "Cast", chosen, to=int(x.dtype))
     drop(graph, node)
     return None
 
 
-def _chosen(make: Maker, condition: ir.Value, operands: list[ir.Value], shape: ir.Shape | None) -> ir.Value:
-    """Return the first or the second of two int32, by a mask."""
-
-    def op(op_type: str, *operands: ir.Value) -> ir.Value:
-        return make.op(op_type, *operands, dtype=DataType.INT32, shape=shape)
-
-    first, second = operands
-    mask = make.like("Neg", make.cast(condition, DataType.INT32))
-    return op("BitwiseXor", second, op("BitwiseAnd", op("BitwiseXor", first, second), mask))
+def _mask(make: Maker, condition: ir.Value) -> ir.Value:
+    """Return -1 or 0, as an int32."""
+    return make.like("Neg", make.cast(condition, DataType.INT32))
 
 
 def mend_shift(graph: ir.Graph, node: ir.Node) -> str | None:
@@ -174,6 +187,8 @@ def mend_division(graph: ir.Graph, node: ir.Node) -> str | None:
     x, y = node.inputs
     assert x is not None
     assert y is not None
+    if node.op_type == "Mod" and x.dtype is not None and x.dtype.is_floating_point():
+        return "the remainder of floats is rounded where the quotient is large"
     if x.dtype not in {DataType.INT32, DataType.INT64}:
         return None
     if node.op_type == "Mod" and not node.attributes.get_int("fmod", 0):

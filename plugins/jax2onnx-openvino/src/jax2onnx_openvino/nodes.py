@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnx_ir as ir
 
-__all__ = ["Maker", "drop", "finish", "is_constant", "replaced", "standard"]
+__all__ = ["Maker", "chosen_by_mask", "drop", "finish", "is_constant", "replaced", "standard"]
 
 _Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -91,6 +91,16 @@ def finish(graph: ir.Graph, node: ir.Node, new: ir.Value, op_type: str, *inputs:
     last = ir.node(op_type, list(inputs), attributes, outputs=[new])
     last.metadata_props.update(node.metadata_props)
     graph.insert_before(node, last)
+
+
+def chosen_by_mask(make: Maker, mask: ir.Value, operands: list[ir.Value], shape: ir.Shape | None) -> ir.Value:
+    """Return the first of two int32 where a mask is -1, and the second where it is 0."""
+
+    def op(op_type: str, *operands: ir.Value) -> ir.Value:
+        return make.op(op_type, *operands, dtype=ir.DataType.INT32, shape=shape)
+
+    first, second = operands
+    return op("BitwiseXor", second, op("BitwiseAnd", op("BitwiseXor", first, second), mask))
 
 
 def drop(graph: ir.Graph, node: ir.Node) -> None:

@@ -17,7 +17,7 @@ __all__ = ["FAULTS", "openvino"]
 FAULTS = (
     Fault("Scan counts the inputs that its body uses", ("Scan",), scans.mend_scan),
     Fault("Pad takes a computed value for 0", ("Pad",), arrays.mend_pad),
-    Fault("Split needs a user for each result", ("Split",), arrays.mend_split),
+    Fault("Split fails where a result turns out unused", ("Split",), arrays.mend_split),
     Fault("Conv needs kernels of known sizes", ("Conv", "ConvTranspose"), arrays.refuse_weights),
     Fault("-2**31 is false", ("Cast",), arrays.mend_truth),
     Fault("TopK of no elements fails", ("TopK",), arrays.refuse_empty_top),
@@ -27,9 +27,10 @@ FAULTS = (
         integers.mend_order,
     ),
     Fault("integers are compared in float32", ("Equal",), integers.mend_equal),
+    Fault("integers are scaled by a number in float32", ("Add", "Sub", "Mul"), integers.mend_number),
     Fault("integers are chosen in float32", ("Where",), integers.mend_choice),
     Fault("uint32 is not shifted", ("BitShift",), integers.mend_shift),
-    Fault("int32 is divided in float32", ("Div", "Mod"), integers.mend_division),
+    Fault("quotients are rounded to float32", ("Div", "Mod"), integers.mend_division),
 )
 """What OpenVINO 2026.4 computes otherwise than ONNX says, or refuses."""
 

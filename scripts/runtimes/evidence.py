@@ -1,0 +1,127 @@
+"""Minimal models that a runtime computes otherwise than ONNX says: ``python scripts/runtimes/evidence.py [--write]``.
+
+Each is written in ONNX's text form, with inputs. It is run in OpenVINO and in onnx's reference evaluator, and the
+answers are printed side by side; ``--write`` puts them into docs/coverage/evidence.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx.parser import parse_model
+from onnx.reference import ReferenceEvaluator
+
+from jax2onnx_openvino import OpenVINO
+
+if TYPE_CHECKING:
+    import onnx
+
+PAGE = Path(__file__).parents[2] / "docs" / "coverage" / "evidence.md"
+HEAD = '<ir_version: 10, opset_import: ["": 21]> '
+BIG = np.array([2**31 - 1, -(2**31), 2**24 + 1], np.int32)
+
+MODELS: dict[str, tuple[str, list[Any]]] = {
+    "int8 saturates": (
+        "add (int8[2] x, int8[2] y) => (int8[2] z) { z = Add(x, y) }",
+        [np.array([127, -128], np.int8), np.array([1, -1], np.int8)],
+    ),
+    "float64 is computed in float32": ("double (double[1] x) => (double[1] y) { y = Add(x, x) }", [np.array([1 / 3])]),
+    "int64 is cut to 32 bits": ("same (int64[1] x) => (int64[1] y) { y = Add(x, x) }", [np.array([2**40 + 3])]),
+    "int32 is divided in float32": (
+        "divide (int32[3] x, int32[3] y) => (int32[3] z) { z = Div(x, y) }",
+        [BIG, np.array([1, 1, 1], np.int32)],
+    ),
+    "int32 is ordered in float32": (
+        "less (int32[1] x, int32[1] y) => (bool[1] z) { z = Less(x, y) }",
+        [np.array([2**31 - 5], np.int32), np.array([2**31 - 3], np.int32)],
+    ),
+    "uint32 is ordered as int32": (
+        "most (uint32[1] x, uint32[1] y) => (uint32[1] z) { z = Max(x, y) }",
+        [np.array([2**31 + 5], np.uint32), np.array([7], np.uint32)],
+    ),
+    "a choice behind a comparison is executed in float32": (
+        (
+            "choose (int32[3] x, int64[3] i, int64[1] n) => (int32[3] y) "
+            "{ c = Less(i, n) z = Sub(x, x) y = Where(c, x, z) }"
+        ),
+        [BIG, np.arange(3), np.array([3])],
+    ),
+    "integers are scaled by a number in float32": (
+        "scale (uint32[1] x) => (uint32[1] y) <uint32 c = {3528531795}> { y = Mul(x, c) }",
+        [np.array([3], np.uint32)],
+    ),
+    "Pad reads an integer by way of float32": (
+        "ends (int32[1] x) => (int32[2] y) <int64[2] pads = {0, 1}, int32 v = {2147483647}> { y = Pad(x, pads, v) }",
+        [np.ones(1, np.int32)],
+    ),
+    "integer matrices are multiplied in float32": (
+        "product (int32[1,2] x, int32[2,1] y) => (int32[1,1] z) { z = MatMul(x, y) }",
+        [np.array([[2**24 + 1, 1]], np.int32), np.array([[1], [0]], np.int32)],
+    ),
+    "integers are added in float32": (
+        "total (int32[2] x) => (int32[1] y) <int64[1] axes = {0}> { y = ReduceSum(x, axes) }",
+        [np.array([2**24 + 1, 2], np.int32)],
+    ),
+    "Pad takes a computed value for 0": (
+        "padded (float[1] x, float v) => (float[2] y) <int64[2] pads = {0, 1}> { y = Pad(x, pads, v) }",
+        [np.ones(1, np.float32), np.float32(7)],
+    ),
+    "a Scan that reads no row runs once": (
+        (
+            "count (float x, float[3] xs) => (float y) "
+            "{ y = Scan<num_scan_inputs = 1, body = step (float s, float r) => (float t) { t = Add(s, s) }>(x, xs) }"
+        ),
+        [np.float32(1), np.zeros(3, np.float32)],
+    ),
+    "a Scan that reads a value from outside is refused": (
+        (
+            "outside (float x, float v, float[3] xs) => (float y) "
+            "{ y = Scan<num_scan_inputs = 1, body = step (float s, float r) => (float t) "
+            "{ a = Add(s, v) t = Add(a, r) }>(x, xs) }"
+        ),
+        [np.float32(1), np.float32(2), np.zeros(3, np.float32)],
+    ),
+    "-2**31 is false": ("truth (int32[1] x) => (bool[1] y) { y = Cast<to = 9>(x) }", [BIG[1:2]]),
+}
+
+
+def answers(model: onnx.ModelProto, values: list[Any]) -> tuple[str, str]:
+    """Return what ONNX's evaluator and what OpenVINO make of a model."""
+    feeds = {value.name: array for value, array in zip(model.graph.input, values, strict=True)}
+    with np.errstate(all="ignore"):
+        expected = ReferenceEvaluator(model).run(None, feeds)[0]
+    try:
+        actual = OpenVINO(model).run(values)[0]
+    except (RuntimeError, ValueError):
+        return str(np.asarray(expected).tolist()), "refused"
+    return str(np.asarray(expected).tolist()), str(actual.tolist())
+
+
+def main() -> None:
+    """Print the table, or write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true")
+    lines = [
+        "# Minimal models that OpenVINO computes otherwise than ONNX says",
+        "",
+        f"Written by `python scripts/runtimes/evidence.py --write`, with {OpenVINO.name} on the CPU, in float32.",
+        "The models are in ONNX's text form, opset 21; that script has their inputs.",
+        "",
+        "| What | Model | ONNX says | OpenVINO |",
+        "| --- | --- | --- | --- |",
+    ]
+    for what, (text, values) in MODELS.items():
+        expected, actual = answers(parse_model(HEAD + text), values)
+        lines.append(f"| {what} | `{text}` | {expected} | {actual} |")
+    page = "\n".join(lines) + "\n"
+    if parser.parse_args().write:
+        PAGE.write_text(page)
+    else:
+        print(page)
+
+
+if __name__ == "__main__":
+    main()
