@@ -150,11 +150,14 @@ def _interpolation(method: str, *, antialias: bool, **attributes: Any) -> Fusion
 
 _CUBIC: dict[str, Any] = {"mode": "cubic", "cubic_coeff_a": -0.5, "exclude_outside": 1}
 
+_PYTORCH = _interpolation("cubic-pytorch", antialias=False, mode="cubic", cubic_coeff_a=-0.75)
+"""A method that an older jax lacks."""
+
 FUSIONS: tuple[Fusion, ...] = (
     _fusion("nearest", "nearest", _nearest, antialias=True, primitive="gather"),
     _interpolation("linear", antialias=True, mode="linear"),
     _interpolation("linear", antialias=False, mode="linear"),
     _interpolation("cubic", antialias=True, **_CUBIC),
     _interpolation("cubic", antialias=False, **_CUBIC),
-    _interpolation("cubic-pytorch", antialias=False, mode="cubic", cubic_coeff_a=-0.75),
+    *([_PYTORCH] if "CUBIC_PYTORCH" in jax.image.ResizeMethod.__members__ else []),
 )

@@ -47,10 +47,6 @@ _MOST_SECONDS = 6.0
 _LINK = re.compile(r" \(https?:[^)]*\)")
 _LEAF = re.compile(r"leaves\[(\d+)\]")
 _NUMBER = re.compile(r"(?<![\w.])\d+(?![\w.])")
-_NO_ARRAY = re.compile(
-    r"returned a value of type (<class ')?(?P<kind>[^'>]*)('>)? at output component (?P<path>.*), which is not a valid"
-    # An older JAX names the component `jit` in any case.
-)
 _PLUGIN = re.compile(r"[/\\]jax2onnx(_(?!examples)\w+)?[/\\]")
 """What the files of core and of plugins have in their paths; examples are programs of users."""
 _FALLBACK = (
@@ -160,15 +156,6 @@ class _Explanation:
         mismatch = self._mismatch() if isinstance(error, TypeError) else None
         if mismatch is not None:
             return mismatch
-        no_array = _NO_ARRAY.search(named_error(error))
-        if no_array is not None:
-            path = no_array["path"].removeprefix("jit").removeprefix("[0]")
-            at = f" at {path}" if path else ""
-            return TraceError(
-                f"the callable returns a {no_array['kind'].strip()}{at}, which is no array",
-                where=_definition(self._callable),
-                remedy="return arrays only, for example with a wrapper: lambda x: fn(x)[0]",
-            )
         if isinstance(error, RecursionError):
             return too_deep(error)
         remedy = self._working_change(named_error(error))

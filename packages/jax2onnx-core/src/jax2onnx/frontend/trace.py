@@ -193,8 +193,10 @@ class _Tracing:
                 result = self.inputs.call(pure, arguments)
                 refuse_deep("the result", result)
                 if not self.opened.state:
+                    _refuse_no_arrays(result)
                     return result, []
                 result, after = result
+                _refuse_no_arrays(result)
                 _check_unchanged(constants, after)
                 return result, [after[name] for name in state]
 
@@ -214,6 +216,17 @@ class _Tracing:
                 remedy="return what is to be computed; pass state='io' if it is the state that the call updates",
             )
         return replace(traced, notes=tuple(notes))
+
+
+def _refuse_no_arrays(result: Any) -> None:
+    """Raise TraceError for a result of the callable in which something is no array and no number."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(result):
+        if isinstance(leaf, str | bytes | type) or callable(leaf):
+            at = f" at {jax.tree_util.keystr(path)}" if path else ""
+            raise TraceError(
+                f"the callable returns a {type(leaf).__name__}{at}, which is no array",
+                remedy="return arrays only, for example with a wrapper: lambda x: fn(x)[0]",
+            )
 
 
 def _check_unchanged(constants: Mapping[str, Any], after: Mapping[str, Any]) -> None:
