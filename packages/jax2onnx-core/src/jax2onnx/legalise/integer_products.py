@@ -17,7 +17,7 @@ from jax2onnx.legalise.casts import like
 if TYPE_CHECKING:
     from jax2onnx.legalise.derived import Derived
 
-__all__ = ["INTEGER_PRODUCTS", "make_unsigned"]
+__all__ = ["ADDS_BYTES", "INTEGER_PRODUCTS", "make_unsigned"]
 
 _Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -27,10 +27,11 @@ _ZERO_POINT = 2
 _MIDDLE = 128
 
 
-def make_unsigned(node: ir.Node, derived: Derived) -> None:
+def make_unsigned(node: ir.Node, derived: Derived, *, adds: bool) -> None:
     """Rewrite ``MatMulInteger(x: int8[N, 4], w: int8[4, 5])``, in place, to one of uint8 with zero points of 128.
 
-    ``x`` becomes ``Add(Cast(x), 128)``, which wraps; an initializer ``w`` becomes another one.
+    ``x`` becomes ``Add(Cast(x), 128)``, which wraps; in int32, unless the runtime ``adds`` uint8. An initializer ``w``
+    becomes another one.
     """
     if len(node.inputs) > _ZERO_POINT or any(value is None or value.dtype not in _SHIFTS for value in node.inputs):
         return
@@ -41,18 +42,18 @@ def make_unsigned(node: ir.Node, derived: Derived) -> None:
         assert value.dtype is not None
         node.replace_input_with(_ZERO_POINT + index, derived.scalar(node, np.uint8(_SHIFTS[value.dtype])))
         if value.dtype == DataType.INT8:
-            node.replace_input_with(index, _unsigned(node, value, derived))
+            node.replace_input_with(index, _unsigned(node, value, derived, adds=adds))
 
 
 _SHIFTS = {DataType.INT8: _MIDDLE, DataType.UINT8: 0}
 
 
-def _unsigned(node: ir.Node, value: ir.Value, derived: Derived) -> ir.Value:
+def _unsigned(node: ir.Node, value: ir.Value, derived: Derived, *, adds: bool) -> ir.Value:
     tensor = value.const_value
     if tensor is not None and value.is_initializer():
         sizes = tuple(map(int, tensor.shape.numpy()))
         return derived.once(value, "_unsigned", lambda: _shifted(tensor.numpy()), DataType.UINT8, sizes)
-    if derived.opset < _ADDS_BYTES:
+    if not adds or derived.opset < ADDS_BYTES:
         nodes = [_cast(value, DataType.INT32)]
         nodes.append(_added(nodes[-1].outputs[0], derived.scalar(node, np.int32(_MIDDLE))))
         nodes.append(_cast(nodes[-1].outputs[0], DataType.UINT8))
@@ -65,7 +66,7 @@ def _unsigned(node: ir.Node, value: ir.Value, derived: Derived) -> ir.Value:
     return nodes[-1].outputs[0]
 
 
-_ADDS_BYTES = 14
+ADDS_BYTES = 14
 """The first opset whose ``Add`` takes 8-bit integers."""
 
 

@@ -25,7 +25,7 @@ from jax2onnx.errors import ConversionError, NoKernelError
 from jax2onnx.legalise.carriers import Trust
 from jax2onnx.legalise.casts import encode, narrow, retype
 from jax2onnx.legalise.derived import Derived
-from jax2onnx.legalise.integer_products import INTEGER_PRODUCTS, make_unsigned
+from jax2onnx.legalise.integer_products import ADDS_BYTES, INTEGER_PRODUCTS, make_unsigned
 from jax2onnx.legalise.mending import Mender
 from jax2onnx.legalise.ort_workarounds import (
     keep_products,
@@ -33,7 +33,7 @@ from jax2onnx.legalise.ort_workarounds import (
     late_workarounds,
     node_workarounds,
 )
-from jax2onnx.legalise.packed_products import PRODUCTS, Packer
+from jax2onnx.legalise.packed_products import PRODUCTS, Packer, add_zero_point
 from jax2onnx.legalise.plan import Plan, Planner
 from jax2onnx.legalise.short_arrays import lengthen
 from jax2onnx.tidy.subgraphs import bodies
@@ -82,7 +82,10 @@ def _of_products(
     rewrites: dict[str, Callable[[ir.Graph, ir.Node], None]] = {}
     if not round_activations:
         rewrites |= dict.fromkeys(PRODUCTS, lambda _, node: packer.pack(node))
-    return rewrites | dict.fromkeys(INTEGER_PRODUCTS, lambda _, node: make_unsigned(node, derived))
+    adds = target.supports("Add", ADDS_BYTES, [ir.DataType.UINT8, ir.DataType.UINT8])
+    rewrites |= dict.fromkeys(INTEGER_PRODUCTS, lambda _, node: make_unsigned(node, derived, adds=adds))
+    rewrites["DequantizeLinear"] = lambda _, node: add_zero_point(node, derived)
+    return rewrites
 
 
 def _refused_inputs(model: ir.Model, target: Target) -> Iterator[NoKernelError]:
