@@ -7,6 +7,7 @@ import json
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +15,7 @@ import click
 
 from jax2onnx.cli.arguments import arrange_inputs, find_object, input_as_in_jax, require_no_input, require_no_module
 from jax2onnx.cli.comparing import diff, print_costs, print_portability, profile
+from jax2onnx.cli.entries import export_entries
 from jax2onnx.cli.examples import examples
 from jax2onnx.cli.extensible import Extensible
 from jax2onnx.cli.new_plugin import new_plugin
@@ -29,9 +31,11 @@ from jax2onnx.cli.shared_options import (
     FOLDER,
     JSON,
     MODEL,
+    PATH,
     PRECISION,
     SHARED,
     SOURCE,
+    WEIGHTS,
     repeated,
     with_options,
 )
@@ -42,7 +46,7 @@ from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, STAGES, SharedOption
 from jax2onnx.plugin.owner import require_sole_owner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from jax2onnx.checking.compare import CheckReport
@@ -109,7 +113,7 @@ def cli() -> None:
     text="An input, e.g. x=float32[B,30]. It goes to the parameter NAME if there is one; else the order counts and "
     "NAME is what the model calls it. A dict or list is a literal, x={'a': 'int32[B]'}, or in parts, x.a=int32[B]",
 )
-@click.option("-o", "--output", type=FILE, help="File to write.")
+@click.option("-o", "--output", type=PATH, help="File to write; for a dict of entries, a folder.")
 @click.option(
     "--show",
     type=click.Choice(STAGES),
@@ -151,6 +155,7 @@ def cli() -> None:
 @click.option("--check", "checked", is_flag=True, help="Run the model in onnxruntime and compare it with JAX.")
 @CALL
 @with_options(SHARED)
+@with_options(WEIGHTS)
 @with_options(COMPARISON)
 @JSON
 @DEBUG
@@ -169,15 +174,29 @@ def export(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Export MODULE:OBJECT to an ONNX file."""
+    """Export MODULE:OBJECT to an ONNX file.
+
+    If OBJECT is a dict of entries, {"prefill": (fn, inputs), "decode": (fn, inputs)}, each becomes a model in the
+    folder --output, and they share one file of weights.
+    """
     comparison = {name: options.pop(name) for name in _COMPARED}
     if (output is None) is (show is None):
         raise click.UsageError("nothing to do; give either a file to write (--output) or a stage to print (--show)")
     if not checked and any(map(_is_given, comparison)):
         raise click.UsageError("--sizes, --values, --rtol, --atol, --kind and --seed are of --check; add --check")
     fn = find_object(source, call=call)
-    specs, names = arrange_inputs(fn, inputs)
     rules = _rules(lowerings)
+    if isinstance(fn, Mapping):
+        if output is None or inputs or output_names:
+            raise click.UsageError(
+                f"{source} is a dict of entries, which say their inputs; give --output and no --input"
+            )
+        chosen = {**options, "lowerings": rules, "fusions": not no_fusions}
+        export_entries(source, fn, output, chosen, comparison if checked else None, as_json=as_json)
+        return
+    if output is not None and output.is_dir():
+        raise click.UsageError(f"--output: {str(output)!r} is a folder; add a name such as model.onnx")
+    specs, names = arrange_inputs(fn, inputs)
     if output is not None:
         require_no_module("--output", output)
         require_no_input("--output", output, comparison["values"])
@@ -196,12 +215,12 @@ def export(
     if checked:
         comparison = _with_arrays(comparison)
     start = time.perf_counter()
-    with progress(f"exporting {source}"), shown_warnings():
+    with progress(f"exporting {source}") as tell, shown_warnings():
         if output is None:
             assert show is not None
             say(jax2onnx.show(fn, specs, show, **exported))
             return
-        jax2onnx.save_onnx(fn, specs, output, **exported)
+        jax2onnx.save_onnx(fn, specs, output, **exported, progress=tell)
     seconds = time.perf_counter() - start
     summary = summarise(output)
     shared = {name: value for name, value in options.items() if name in SharedOptions.__annotations__}
@@ -256,6 +275,7 @@ def _rules(texts: Sequence[str]) -> dict[str, Any] | None:
 @click.option("--no-fusions", is_flag=True, help="The model was exported without fusions; for --diagnose.")
 @CALL
 @with_options(SHARED)
+@with_options(WEIGHTS)
 @with_options(COMPARISON)
 @JSON
 @DEBUG

@@ -21,9 +21,11 @@ __all__ = [
     "JSON",
     "KEEP",
     "MODEL",
+    "PATH",
     "PRECISION",
     "SHARED",
     "SOURCE",
+    "WEIGHTS",
     "Add",
     "repeated",
     "with_options",
@@ -33,6 +35,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
+PATH = click.Path(path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 MODEL = click.argument("model", type=EXISTING_FILE)
@@ -122,6 +125,29 @@ COMPARISON = (
     click.option("--seed", type=int, default=0, help="Seed of the drawn inputs."),
 )
 """Options of a comparison with JAX."""
+
+
+def _weights(_context: Any, _option: click.Parameter, paths: Sequence[str]) -> str | list[str] | None:
+    """Return what ``to_onnx`` takes as ``weights``."""
+    return (paths[0] if len(paths) == 1 else list(paths)) if paths else None
+
+
+WEIGHTS = (
+    repeated(
+        "--weights",
+        metavar="PATH",
+        callback=_weights,
+        text="Where the arrays of abstract parameters are: .safetensors, .npz, a folder of such, an orbax checkpoint",
+    ),
+    repeated(
+        "--weight-name",
+        "weight_names",
+        metavar="PARAMETER=NAME",
+        callback=named_texts,
+        text="What --weights calls a parameter",
+    ),
+)
+"""Options of weights that are elsewhere."""
 
 DESCRIPTION = (
     click.option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["brief", "progress", "say", "shown_warnings", "table"]
 
+_BIG = 2**27
+"""Bytes of weights from which on a terminal shows how many are written."""
 _WIDEST = 200
 """The characters of a cell, unless it is the last one of its row."""
 
@@ -57,16 +59,29 @@ def brief(summary: Summary) -> str:
 
 
 @contextlib.contextmanager
-def progress(what: str) -> Iterator[None]:
-    """Show a spinner on a terminal, nothing in a pipe."""
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a spinner on a terminal, nothing in a pipe; yield what tells how many bytes of how many are written."""
     if not sys.stderr.isatty():
-        yield
+        yield _say_nothing
         return
     from rich.console import Console
     from rich.text import Text
 
-    with Console(stderr=True).status(Text(one_line(what))):
-        yield
+    with Console(stderr=True).status(Text(one_line(what))) as status:
+        shown = -1
+
+        def tell(done: int, total: int) -> None:
+            nonlocal shown
+            percent = 100 * done // max(1, total)
+            if total >= _BIG and percent > shown:
+                shown = percent
+                status.update(Text(f"{one_line(what)}: {done / 2**30:.1f} of {total / 2**30:.1f} GiB ({percent} %)"))
+
+        yield tell
+
+
+def _say_nothing(_done: int, _total: int) -> None:
+    """Tell nobody."""
 
 
 @contextlib.contextmanager
