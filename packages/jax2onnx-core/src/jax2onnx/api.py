@@ -21,7 +21,7 @@ from jax2onnx._compat import unchecked
 from jax2onnx._printable import printable
 from jax2onnx.earlier import EarlierOptions, ReturnMode, delivery_of, refuse_positions
 from jax2onnx.errors import ConversionError, InputSpecError, InvalidModelError, OpsetError
-from jax2onnx.frontend.elsewhere import Elsewhere, in_memory, opened_weights, require_weights
+from jax2onnx.frontend.elsewhere import Elsewhere, in_memory, opened_weights, require_weights, without_key
 from jax2onnx.frontend.entries import Ports, find_links, read_entries
 from jax2onnx.frontend.explain import explained, internal, named_error, refuse_nested
 from jax2onnx.frontend.layers import unroll_layers
@@ -702,7 +702,7 @@ class _Export:
         with unchecked():
             border = Border(driver.op, parsed, traced, options, stored)
             border.outputs(_lowered(driver, program, border.operands()))
-            self.model = _assemble(border, driver, options, opened.name)
+            self.model = _assemble(border, driver, options, opened.name, is_whole=self._is_whole)
         _refuse_unused(options.lowerings or {}, registry, driver.primitives)
         told = [note.message for note in self.notes if isinstance(note, Warned)]
         self.warnings += [*opened.warnings, *parsed.warnings, *told, *driver.warnings, *loaded.untold()]
@@ -818,14 +818,19 @@ def _legalise(model: ir.Model, target: Target | None, opset: int, *, round_activ
         legalise(model, target, round_activations=round_activations)
 
 
-def _assemble(border: Border, driver: Driver, options: Options, name: str) -> ir.Model:
+def _assemble(border: Border, driver: Driver, options: Options, name: str, *, is_whole: bool) -> ir.Model:
     """Return the model of the nodes that were emitted, between its inputs and outputs."""
     root, functions = driver.op.scope, driver.outliner.functions
     inputs = list(border.inputs)
     initializers: list[ir.Value] = []
     for value in (*border.params, *root.initializers):
         value.const_value = stored_tensor(value)  # from now on nobody looks at numbers without need
-        (inputs if value.const_value is None else initializers).append(value)  # a graph to look at needs no weights
+        if value.const_value is not None:
+            initializers.append(value)
+        elif value.uses():
+            if is_whole:
+                raise without_key(value.name or "")
+            inputs.append(value)  # a graph to look at needs no weights
     rename_constants(border.params, root.initializers)
     graph = ir.Graph(
         inputs,

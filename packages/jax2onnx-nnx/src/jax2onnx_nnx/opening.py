@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import jax
+import numpy as np
 from flax import nnx
 
 from jax2onnx.plugin import (
@@ -208,6 +209,12 @@ def _variables(held: Sequence[Held], tree: Any, *, counters: bool) -> Leaves:
     names: list[str | None] = []
     for path, variable, leaf in held:
         is_random = isinstance(variable, nnx.RngState) and not (counters and isinstance(variable, nnx.RngCount))
+        if isinstance(leaf, jax.ShapeDtypeStruct) and isinstance(variable, nnx.RngState):
+            # A key without a value is an input of the program, on which no result may depend: nor on what it counted.
+            is_count = isinstance(leaf.dtype, np.dtype)
+            leaves.append(np.zeros(leaf.shape, leaf.dtype) if is_count else leaf)
+            names.append(None if is_count else path)
+            continue
         leaves.append(leaf)
         names.append(path if is_parameter(leaf) and not is_random else None)
     return Leaves(leaves, names, tree)

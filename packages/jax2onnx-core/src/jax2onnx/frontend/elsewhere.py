@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from jax2onnx._compat import key_implementation
 from jax2onnx.errors import InputSpecError
 from jax2onnx.plugin.opening import canonical
+from jax2onnx.program.represent import form, is_key
 from jax2onnx.weights.names import Rename, Wanted, find_arrays
 from jax2onnx.weights.sources import Source, open_source, stored
 from jax2onnx.weights.stored import StoredArray
@@ -18,7 +20,7 @@ from jax2onnx.weights.stored import StoredArray
 if TYPE_CHECKING:
     from jax2onnx.plugin.opening import Opened
 
-__all__ = ["Elsewhere", "in_memory", "opened_weights", "require_weights", "with_arrays", "with_small"]
+__all__ = ["Elsewhere", "in_memory", "opened_weights", "require_weights", "with_arrays", "with_small", "without_key"]
 
 _SMALL = 2**20
 """Bytes of an array that is read if Python code needs its value."""
@@ -55,7 +57,9 @@ class Elsewhere:
         abstract = {name: array for name, array in params.items() if isinstance(array, jax.ShapeDtypeStruct)}
         if self.source is None:
             return found | {name: _unknown(name, array) for name, array in abstract.items()}
-        chosen = abstract or params
+        keys = {name: array for name, array in abstract.items() if is_key(array)}
+        found |= {name: _unknown(name, array) for name, array in keys.items()}
+        chosen = {name: array for name, array in (abstract or params).items() if name not in keys}
         wanted = {name: _wanted(array) for name, array in chosen.items()}
         return found | find_arrays(wanted, self.source, self._names)
 
@@ -72,9 +76,17 @@ class Elsewhere:
 
 def require_weights(params: Mapping[str, Any]) -> None:
     """Raise InputSpecError if a parameter is abstract, as nobody says where its array is."""
-    abstract = [name for name, array in params.items() if isinstance(array, jax.ShapeDtypeStruct)]
+    abstract = [name for name, array in params.items() if isinstance(array, jax.ShapeDtypeStruct) and not is_key(array)]
     if abstract:
         raise _without_weights(abstract)
+
+
+def without_key(name: str) -> InputSpecError:
+    """Return the error for a random key that is abstract, and on which a result depends."""
+    return InputSpecError(
+        f"weights: the random key {name!r} is abstract, and results depend on it; "
+        "give the module a key that has a value, or export its inference behaviour"
+    )
 
 
 def _without_weights(names: list[str]) -> InputSpecError:
@@ -89,7 +101,8 @@ def _unknown(name: str, array: Any) -> StoredArray:
     def read() -> np.ndarray[Any, Any]:
         raise _without_weights([name])
 
-    return StoredArray(shape=array.shape, dtype=canonical(array).dtype, read=read, is_there=False)
+    held = form(jax.typeof(canonical(array)))
+    return StoredArray(shape=tuple(held.shape), dtype=held.dtype, read=read, is_there=False)
 
 
 def _wanted(array: Any) -> Wanted:
@@ -126,7 +139,13 @@ def with_small(params: Mapping[str, Any], elsewhere: Mapping[str, StoredArray]) 
 
 def in_memory(params: Mapping[str, Any], elsewhere: Mapping[str, StoredArray]) -> dict[str, Any]:
     """Return the parameters with all arrays read that are somewhere else."""
-    read = {name: source.read().astype(canonical(params[name]).dtype) for name, source in elsewhere.items()}
+    read: dict[str, Any] = {}
+    for name, source in elsewhere.items():
+        if is_key(params[name]):  # one on which no result depends, or there is no model
+            words = jax.numpy.zeros(source.shape, source.dtype)
+            read[name] = jax.random.wrap_key_data(words, impl=key_implementation(params[name].dtype).name)
+        else:
+            read[name] = source.read().astype(canonical(params[name]).dtype)
     return {name: read.get(name, array) for name, array in params.items()}
 
 
@@ -137,7 +156,8 @@ def with_arrays(opened: Opened, weights: Any, names: Rename | None, hook: Any) -
     if weights is None:
         require_weights(every)
         return opened
-    arrays = {name: jax.numpy.asarray(array) for name, array in in_memory(every, elsewhere.arrays(every)).items()}
+    arrays = in_memory(every, elsewhere.arrays(every))
+    arrays = {name: array if is_key(array) else jax.numpy.asarray(array) for name, array in arrays.items()}
     params = {name: arrays[name] for name in opened.params}
     state = {name: arrays[name] for name in opened.state}
     return replace(opened, params=params, state=state)
