@@ -26,8 +26,6 @@ def test_variables_that_are_elsewhere(tmp_path):
     abstract = jax.eval_shape(net.init, jax.random.key(0), x)
     held = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(variables)}
     np.savez(tmp_path / "w.npz", **held)
-        tmp_path / "w.npz", **{jax.tree_util.keystr(p): a for p, a in jax.tree_util.tree_leaves_with_path(variables)}
-    )
     save_onnx((net, abstract), INPUTS, tmp_path / "m.onnx", weights=tmp_path / "w.npz")
     check(tmp_path / "m.onnx", (net, variables), INPUTS, sizes=[2], kinds=["ordinary"])
     assert to_onnx((net, abstract), INPUTS, weights=variables) == to_onnx((net, variables), INPUTS)
