@@ -81,7 +81,7 @@ from jax2onnx.program.program import Program
 from jax2onnx.program.represent import is_complex, represented
 from jax2onnx.program.shapes import is_static
 from jax2onnx.program.text import describe
-from jax2onnx.tidy.idle_nodes import remove_unused
+from jax2onnx.tidy.idle_nodes import remove_unused, unused_initializers
 from jax2onnx.tidy.subgraphs import stored_bytes
 from jax2onnx.tidy.tidy import tidy
 
@@ -807,12 +807,13 @@ def _lowered(driver: Driver, program: Program, operands: Sequence[ir.Value]) -> 
 def _legalise(model: ir.Model, target: Target | None, opset: int, *, round_activations: bool) -> None:
     """Make every node one of the opset that is asked for, with a kernel of the target."""
     if opset < MIN_OPSET:
+        unused = unused_initializers(model)
         if target is not None:
             mend(model, target)
         restate(model, MIN_OPSET, opset)
         legalise(model, target or specified(opset), round_activations=round_activations)
         restate(model, MIN_OPSET, opset)  # what legalising put in
-        remove_unused(model)
+        remove_unused(model, keep=unused)
         require_dtypes(model, opset)
     elif target is not None:
         legalise(model, target, round_activations=round_activations)

@@ -19,13 +19,13 @@ from jax2onnx.tidy.match_nodes import (
 from jax2onnx.tidy.subgraphs import bodies, standard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     import onnx_ir as ir
 
     from jax2onnx.tidy.initializers import Home
 
-__all__ = ["is_dead", "is_idle", "remove_dead", "remove_unused", "skip_expands"]
+__all__ = ["is_dead", "is_idle", "remove_dead", "remove_unused", "skip_expands", "unused_initializers"]
 
 
 def remove_dead(graph: ir.Graph) -> None:
@@ -39,13 +39,26 @@ def remove_dead(graph: ir.Graph) -> None:
                 remove_dead(body)
 
 
-def remove_unused(model: ir.Model) -> None:
-    """Remove the nodes of a model and of its functions whose results nothing uses, and such initializers."""
+def unused_initializers(model: ir.Model) -> set[str]:
+    """Return the names of the initializers that nothing reads."""
+    return {
+        name
+        for name, value in model.graph.initializers.items()
+        if not value.uses() and not value.is_graph_output() and not value.is_graph_input()
+    }
+
+
+def remove_unused(model: ir.Model, keep: Collection[str]) -> None:
+    """Remove the nodes of a model and of its functions whose results nothing uses, and such initializers.
+
+    Args:
+        model: the model.
+        keep: the names of initializers that stay although nothing reads them.
+    """
     for graph in (model.graph, *(function.graph for function in model.functions.values())):
         remove_dead(graph)
-    for name, value in list(model.graph.initializers.items()):
-        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
-            del model.graph.initializers[name]
+    for name in unused_initializers(model).difference(keep):
+        del model.graph.initializers[name]
 
 
 def is_dead(node: ir.Node) -> bool:
