@@ -32,10 +32,10 @@ HEAD = """# Times by line, and what provenance costs
 Written by `python scripts/inspection.py --write` (`nox -s inspection`), with jax {jax}, onnx {onnx} and onnxruntime
 {onnxruntime}. Each model is run 20 times under onnxruntime's profiler.
 
-*Session* is the time of one run, as the profiler has it for the run as a whole. *Lines* is the sum over all lines of the
-user's program, with what the session does between nodes. *Without a line* is the part of that which belongs to none.
-*Provenance* is by how much the file grows by the lines and modules that nodes carry by default. The simulation has no
-weights: it is nothing but nodes.
+*Session* is the time of one run, as the profiler has it for the run as a whole. *Lines* is the sum over all lines of
+the user's program, with what the session does between nodes. *Without a line* is the part of that which belongs to
+none. *Provenance* is by how much the file grows by the lines and modules that nodes carry by default. The simulation
+has no weights: it is nothing but nodes.
 
 | Model | nodes | session, µs | lines, µs | difference | without a line | bytes | provenance |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
