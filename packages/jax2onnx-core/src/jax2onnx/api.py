@@ -759,9 +759,7 @@ class _Export:
                 computes=computes_in(half, self._opset, target),
             )
         for entry in halved.keep.unused():
-            known = {name for name in halved.keep.seen if "/" not in name}
-            hint = nearest(entry, known, "write the path of a module or weight, an output or a line, such as")
-            raise InputSpecError(f"keep: nothing in the program is called {entry!r}; {hint}")
+            raise InputSpecError(f"keep: nothing in the program is called {entry!r}; {_meant(entry, halved.keep.seen)}")
         self.warnings += halved.warnings
         return halved.program, replace(traced, params=halved.params)
 
@@ -788,6 +786,17 @@ class _Export:
             return fuse(program, fusions, facts, opset=self._opset, exclude=exclude, explain=records)
 
         return find
+
+
+def _meant(entry: str, seen: Collection[str]) -> str:
+    """Return what an entry of a keep-list was probably meant to be, or some of what it may be."""
+    known = {name for name in seen if "/" not in name}
+    known |= {f"*.{name.rpartition('.')[2]}" for name in known if "." in name and ":" not in name}
+    hint = nearest(entry, known)
+    if hint.startswith("did you mean"):
+        return hint
+    some = sorted(known, key=lambda name: (name.count("."), name))[:12]
+    return f"write the path of a module or weight, an output, a function or a line, such as {', '.join(some)}"
 
 
 def _lowered(driver: Driver, program: Program, operands: Sequence[ir.Value]) -> list[ir.Value]:
