@@ -330,6 +330,13 @@ def graphs(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def gallery(session: nox.Session) -> None:
+    """Export, check and draw the example models for docs/gallery.md (four minutes)."""
+    _install(session, "graphviz-pure")
+    session.run("python", "scripts/gallery.py", env={**STRICT, "JAX_PLATFORMS": "cpu"})
+
+
+@nox.session(python=NEWEST)
 def docs(session: nox.Session) -> None:
     """Build the docs site into site/; warnings are errors, links are checked, a browser looks at it if there is one."""
     session.install(*GROUPS["docs"])

@@ -72,6 +72,7 @@ NAVIGATION = {
         "explanation/fusion",
         "fusions",
         "graphs",
+        "gallery",
         "numerics",
         "explanation/limits",
         "explanation/versions",
