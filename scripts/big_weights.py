@@ -185,7 +185,8 @@ def row(way: str, runs: list[dict[str, float]], copies: list[float], folder: Pat
     files = [place] if place.is_file() else sorted(place.rglob("*"))
     written = sum(file.stat().st_size for file in files) / GIB
     size = f"{written:.2f} GiB" if written > 0.01 else f"{written * 2**20:.0f} KiB"
-    return f"| {WAYS[way]} | {peak:.2f} GiB | {seconds:.1f} s | {copy:.1f} s | {seconds / copy:.2f} | {size} |"
+    times = f"{seconds:.1f} s | {copy:.1f} s | {seconds / copy:.2f}"
+    return f"| {WAYS[way]} | {peak:.2f} GiB | {times} | {size} | {len(runs)} |"
 
 
 def main() -> None:
@@ -230,19 +231,24 @@ def main() -> None:
     finally:
         shutil.rmtree(folder)
     if given.write:
-        PAGE.write_text(page(rows, layers * LAYER / GIB, given.rounds), encoding="utf-8")
+        PAGE.write_text(page(rows, layers * LAYER / GIB), encoding="utf-8")
 
 
-def page(rows: list[str], gib: float, rounds: int) -> str:
-    """Return the page with the table."""
-    head = "| weights | memory | export | copy | export / copy | written |\n| --- | --- | --- | --- | --- | --- |"
-    table = "\n".join(rows)
+def page(rows: list[str], gib: float) -> str:
+    """Return the page with the table; ways that were not measured now keep their rows."""
+    found = {}
+    for line in [*(PAGE.read_text(encoding="utf-8").splitlines() if PAGE.exists() else []), *rows]:
+        for what in WAYS.values():
+            if line.startswith(f"| {what} |"):
+                found[what] = line
+    head = "| weights | memory | export | copy | export / copy | written | runs |\n" + "| --- " * 7 + "|"
+    table = "\n".join(found[what] for what in WAYS.values() if what in found)
     return f"""# Memory and time of big weights
 
 Written by `python scripts/big_weights.py FOLDER --write`. A chain of dense layers with {gib:.0f} GiB of float32 weights
 is exported from abstract parameters. Memory is the peak of the process above what it had before its first import.
 Beside the time of the export, without the imports, is that of a copy of the checkpoint by `shutil.copyfile`. Both are
-medians of {rounds} runs that alternate.
+medians of runs that alternate, on a machine that did other work too.
 
 {head}
 {table}

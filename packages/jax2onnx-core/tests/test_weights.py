@@ -346,6 +346,14 @@ def test_broken_indices(tmp_path: Path, index: str, says: str) -> None:
         save_onnx(FN, X, tmp_path / "m.onnx", weights=tmp_path)
 
 
+def test_a_file_that_is_cut_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "w").write_bytes(bytes(5000))
+    array = StoredArray.in_file(tmp_path / "w", 8, (32, 40), np.dtype(np.float32))
+    fn = functools.partial(lambda p, x: x @ p["w"], {"w": jax.ShapeDtypeStruct((32, 40), np.float32)})
+    with pytest.raises(InputSpecError, match="ends within an array"):
+        save_onnx(fn, X, tmp_path / "m.onnx", weights={"w": array})
+
+
 def test_a_broken_npz(tmp_path: Path) -> None:
     (tmp_path / "w.npz").write_text("mine")
     np.savez(tmp_path / "o.npz", table=np.asarray([object()]))

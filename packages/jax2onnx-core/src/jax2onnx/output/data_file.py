@@ -49,21 +49,22 @@ def bytes_of(tensor: ir.TensorProtocol) -> Iterator[np.ndarray[Any, Any] | bytes
         yield from blocks(tensor.numpy())
 
 
-def location_in(place: Place | None, folder: Path, size: int) -> str | None:
+def location_in(place: Place | None, folder: Path, tensor: ir.TensorProtocol) -> str | None:
     """Return how a model in a folder names the file that has the bytes of a tensor, None if it may not use it there.
 
     Runtimes read no data outside of the folder of the model, nor in a file that has a second name.
     """
-    if place is None or place.offset % size or sys.byteorder != "little":
+    if place is None or place.offset % (tensor.dtype.bitwidth // 8) or sys.byteorder != "little":
         return None
     file = Path(os.path.realpath(place.file))
     try:
         inside = file.relative_to(folder).as_posix()
         inside.encode()
-        has_one_name = file.stat().st_nlink == 1
+        status = file.stat()
     except (ValueError, OSError):
         return None
-    return inside if has_one_name else None
+    has_all = status.st_size >= place.offset + stored_bytes(tensor)
+    return inside if has_all and status.st_nlink == 1 else None
 
 
 class DataFile:
@@ -267,7 +268,7 @@ class Weights:
         if not isinstance(tensor, StoredTensor) or stored_bytes(tensor) <= INLINE:
             return None
         place = tensor.place
-        location = location_in(place, self._folder, tensor.dtype.bitwidth // 8)
+        location = location_in(place, self._folder, tensor)
         if location is None:
             return None
         assert place is not None

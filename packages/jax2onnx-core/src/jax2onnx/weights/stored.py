@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from jax2onnx.errors import InputSpecError
 from jax2onnx.weights.blocks import BLOCK, blocks
 
 __all__ = ["SMALL", "Place", "StoredArray", "StoredTensor", "in_memory", "kind_of"]
@@ -72,7 +73,7 @@ class StoredArray:
                 while left:
                     part = np.fromfile(opened, dtype, min(left, BLOCK // dtype.itemsize))
                     if not part.size:
-                        raise OSError(None, f"{str(file)!r} ends within an array; write it anew")
+                        raise InputSpecError(f"weights: {str(file)!r} ends within an array; write it anew")
                     left -= part.size
                     yield part
 
