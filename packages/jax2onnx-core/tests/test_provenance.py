@@ -78,6 +78,22 @@ def test_nodes_tell_the_path_of_their_module() -> None:
     assert {path.split("/")[0] for path in paths} == {"layers.0", "layers.1"}
 
 
+def test_what_is_jitted_or_mapped_is_in_the_scope_of_the_call() -> None:
+    @jax.jit
+    def scaled(x: jax.Array) -> jax.Array:
+        with jax.named_scope("inner"):
+            return jnp.sin(x) * 2.0
+
+    def function(x: jax.Array) -> jax.Array:
+        with jax.named_scope("first"):
+            y = scaled(x)
+        with jax.named_scope("second"):
+            return jax.vmap(scaled)(y) + jax.nn.relu(y)
+
+    paths = told(to_onnx(function, ["float32[2,3]"]), "namespace")
+    assert paths >= {"first/inner", "second/inner", "second"}
+
+
 def test_functions_tell_paths_from_their_module_on() -> None:
     model = to_onnx(Blocks(nnx.Rngs(0)), ["float32[2,4,8]"], functions="modules")
     assert told(model, "namespace") >= {"blocks.0", "blocks.1", "attention", "dense", "query", "out"}

@@ -336,6 +336,19 @@ def name_stack(source: Any) -> str:
     return "/".join(scope for scope in scopes if not _SUBSCRIPTS.fullmatch(scope))
 
 
+def in_scope_of(source: Any, caller: Any) -> Any:
+    """Return the source info of an equation in the scopes of a call; JAX lets those of a called jaxpr begin anew."""
+    outer, inner = caller.name_stack.stack, source.name_stack.stack
+    if not outer or inner[: len(outer)] == outer:
+        return source
+    return source.replace(name_stack=caller.name_stack + source.name_stack)
+
+
+def without_scopes(source: Any) -> Any:
+    """Return source info of the same line in no scope: those in a function's body are its own."""
+    return source.replace(name_stack=_source_info.NameStack())
+
+
 _SUBSCRIPTS = re.compile(r"[A-Za-z.,]*->[A-Za-z.]*")
 """The subscripts of ``einsum``."""
 

@@ -21,11 +21,13 @@ from jax2onnx._compat import (
     Untraceable,
     at_source_of,
     discharge,
+    in_scope_of,
     inner_jaxprs,
     neutral,
     open_jaxpr,
     unsharded,
     user_frame,
+    without_scopes,
 )
 from jax2onnx.errors import ConversionError
 from jax2onnx.program.definitions import Defined, Undefined, trace_definition
@@ -290,7 +292,8 @@ class _Writer:
         inputs: list[Atom],
     ) -> list[Var]:
         """Write ``new`` for an equation; return its results, which have the form of a border."""
-        new.bodies = self.flattener.bodies_of(eqn.params, new.facts, new.source, self.source)
+        caller = without_scopes(new.source) if new.is_call else new.source
+        new.bodies = self.flattener.bodies_of(eqn.params, new.facts, caller, self.source)
         new.inputs = inputs
         new.outputs = _border_variables(eqn.outvars)
         self.eqns.append(new)
@@ -449,8 +452,9 @@ class _Writer:
         if self.source is not None:
             return self.source
         own = eqn.source_info
-        is_users = self.caller is None or user_frame(own) is not None
-        return own if is_users else self.caller
+        if self.caller is None:
+            return own
+        return in_scope_of(own, self.caller) if user_frame(own) is not None else self.caller
 
 
 def _at_source_of(eqn: Any, function: Callable[..., Any], *operands: Any) -> Any:
