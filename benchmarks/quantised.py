@@ -269,10 +269,9 @@ def _render(quantised: Sequence[Measured], layers: Sequence[Measured]) -> Iterat
         cells = [
             _ms(a) + (f" / {_ms(b)}" if one.jitted is not None else "") for a, b in (times[n] for n in sorted(times))
         ]
+        own = f"{one.own:.1e}" if one.jitted is not None else ""
         file, floats = f"{one.file / one.stored:.3f}", f"{one.floats:.3f}"
-        rows.append(
-            [*one.labels, f"{one.stored / 1e6:.2f}", file, floats, f"{one.error:.1e}", f"{one.own:.1e}", *cells]
-        )
+        rows.append([*one.labels, f"{one.stored / 1e6:.2f}", file, floats, f"{one.error:.1e}", own, *cells])
     head = ("Model", "Rule", "Export", "weights, MB", "file", "floats", "error", "JAX", "batch of 1", "batch of 16")
     yield from _table(head, rows, 3)
     yield ""
