@@ -276,3 +276,24 @@ def test_names_are_those_of_the_weights():
     assert {i.name for i in model.graph.initializer} == {"kernel", "scale"}
     model = to_onnx(Layer(W4, S), [(7, 64)])
     assert {i.name for i in model.graph.initializer} == {"kernel_packed", "scale_packed"}
+
+
+def test_of_a_table_the_rows_that_are_looked_up_are_dequantised():
+    table, zeros, rows, columns = U8(100, 8), U8(100, 1), scales(100, 1), scales(8)
+    scaled_tables = {
+        "rows": lambda: table.astype(F32) * rows,
+        "columns": lambda: table.astype(F32) * columns,
+        "one": lambda: table.astype(F32) * 0.3,
+        "zero points": lambda: (table.astype(F32) - zeros.astype(F32)) * rows,
+    }
+
+    def fn(i):
+        return tuple(make()[i] for make in scaled_tables.values())
+
+    model = to_onnx(fn, ["int32[B,3]"])
+    counts = operators(model)
+    assert counts["DequantizeLinear"] == 0
+    assert counts["Gather"] <= 8
+    i = np.random.default_rng(1).integers(-120, 120, (7, 3)).astype(np.int32)
+    for got, expected in zip(Runner(model).run([i]), fn(jnp.asarray(i)), strict=True):
+        np.testing.assert_array_equal(got, expected)

@@ -12,6 +12,7 @@ from jax2onnx.tidy.biases import merge_biases, place_biases
 from jax2onnx.tidy.blocks import name_blocks
 from jax2onnx.tidy.dense_rows import reorder_rows
 from jax2onnx.tidy.dequantise import name_dequantisation, scale_weights
+from jax2onnx.tidy.gathered_rows import dequantise_rows
 from jax2onnx.tidy.idioms import shorten
 from jax2onnx.tidy.idle_nodes import is_idle, remove_dead, skip_expands
 from jax2onnx.tidy.initializers import Home, fold, restore_names, share
@@ -104,6 +105,7 @@ def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
         reorder_rows(graph, home)
         turn_vector_products(graph)
         scale_weights(graph, home)
+        dequantise_rows(graph, home)
         place_biases(graph, home)
         merge_biases(graph, home)
         if fold_batch_norm:
