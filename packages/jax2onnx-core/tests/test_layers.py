@@ -28,7 +28,7 @@ def initializers(model):
 def agrees(model, fn, *xs):
     expected = jax.tree.leaves(fn(*map(jnp.asarray, xs)))
     for got, one in zip(Runner(model).run([np.asarray(x) for x in xs]), expected, strict=True):
-        np.testing.assert_allclose(got, one, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(np.asarray(got, np.float64), np.asarray(one, np.float64), rtol=1e-5, atol=1e-6)
 
 
 class Network(eqx.Module):
@@ -173,7 +173,17 @@ def test_quantised_layers_are_unrolled_unless_forbidden(dtype):
     model = to_onnx(fn, [("B", 16)])
     assert operators(model)["MatMulNBits"] == (3 if dtype != np.int8 else 6)
     agrees(model, fn, floats(2, 16))
-    assert operators(to_onnx(fn, [("B", 16)], unroll_layers=False))["Scan"] == 1
+    kept = to_onnx(fn, [("B", 16)], unroll_layers=False)
+    assert operators(kept)["Scan"] == 1
+    agrees(kept, fn, floats(2, 16))
+
+
+def test_arrays_of_4_bits_are_scanned():
+    def fn(xs):
+        return jax.lax.scan(lambda total, x: (total + x.astype(jnp.int32), x), jnp.zeros(4, jnp.int32), xs)
+
+    xs = jnp.asarray(RNG.integers(-8, 8, (6, 4)).astype(ml_dtypes.int4))
+    agrees(to_onnx(fn, ["int4[6,4]"]), fn, xs)
 
 
 def test_weights_that_are_not_in_memory():

@@ -26,6 +26,10 @@ _MOST_COUNTED = 2**12
 """Loops of up to this many iterations scan a constant; it is stored in the model."""
 
 
+_WIDER = {"int4": np.dtype(np.int8), "uint4": np.dtype(np.uint8)}
+"""Dtypes of 4 bits, and those in which runtimes slice them."""
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
     registry.table({"scan": scan})
@@ -122,16 +126,20 @@ class _ScanLoop:
         if not xs and not counters:
             counters = [ctx.constant(np.zeros(self._length, np.bool_))]
 
+        xs, sliced = self._sliced(xs)
+
         def body(values: list[ir.Value]) -> list[ir.Value]:
             inner = [*init]
             end = len(state) + len(xs)
             inputs = zip([*state, *counted], [*values[: len(state)], *values[end:]], strict=False)
             for place, value in inputs:
                 inner[place] = value
-            new = self._body(inner, values[len(state) : end])
-            return [*[new[place] for place in state], *[new[count + k] for k in emitted]]
+            steps = zip(values[len(state) : end], self._scanned, strict=True)
+            new = self._body(inner, [ctx.cast(x, aval.dtype) for x, aval in steps])
+            written = [ctx.cast(new[count + k], self._dtype_in_scan(self.stacked[k].dtype)) for k in emitted]
+            return [*[new[place] for place in state], *written]
 
-        avals = [*[self._carried[place] for place in state], *self._scanned, *map(_element, counters)]
+        avals = [*[self._carried[place] for place in state], *sliced, *map(_element, counters)]
         scanned = [*xs, *counters]
         directions: dict[str, Any] = {}
         if self._reverse:
@@ -149,10 +157,24 @@ class _ScanLoop:
         )
         for place, value in zip(state, values, strict=False):
             results[place] = ctx.stamp(value, self._carried[place].shape)
-        ys = dict(zip(emitted, values[len(state) :], strict=True))
+        stacked = [ctx.cast(y, self.stacked[k].dtype) for k, y in zip(emitted, values[len(state) :], strict=True)]
+        ys = dict(zip(emitted, stacked, strict=True))
         outputs = self._program.outputs[count:]
         first = {output: k for k, output in reversed([*enumerate(outputs)])}
         return [*results, *[ys[first[output]] for output in outputs]]
+
+    def _sliced(self, xs: Sequence[ir.Value]) -> tuple[Sequence[ir.Value], Sequence[Any]]:
+        """Return the arrays that are scanned and what a step has of each: onnxruntime has no slices of 4 bits."""
+        dtypes = [self._dtype_in_scan(aval.dtype) for aval in self._scanned]
+        wide = [self._ctx.cast(x, dtype) for x, dtype in zip(xs, dtypes, strict=True)]
+        sliced = [
+            aval if aval.dtype == dtype else jax.ShapeDtypeStruct(aval.shape, dtype)
+            for aval, dtype in zip(self._scanned, dtypes, strict=True)
+        ]
+        return wide, sliced
+
+    def _dtype_in_scan(self, dtype: Any) -> Any:
+        return dtype if self._ctx.target is None else _WIDER.get(str(dtype), dtype)
 
     def _distinct_results(self) -> list[int]:
         """Return the stacked results, of those that are the same value the first."""
