@@ -390,6 +390,21 @@ def plugins(session: nox.Session) -> None:
     shutil.rmtree(dist)
 
 
+@nox.session(python=NEWEST)
+def decode(session: nox.Session) -> None:
+    """Measure a token of a decoder in JAX and as models; write docs/coverage/decoding.md."""
+    _install(session, "-e", str(ROOT / "plugins" / "jax2onnx-ortgenai"))
+    session.run("python", "benchmarks/decode.py", *(session.posargs or ["--write"]))
+
+
+@nox.session(python=NEWEST)
+def generation(session: nox.Session) -> None:
+    """Let decoders of gemma, keras-hub and others make tokens; write docs/coverage/generation.md."""
+    plugin = str(ROOT / "plugins" / "jax2onnx-ortgenai")
+    _install(session, "-e", plugin, *GROUPS["generation"])
+    session.run("python", "scripts/generation.py", env={"KERAS_BACKEND": "jax"})
+
+
 @nox.session(python=DEFAULT)
 def release(session: nox.Session) -> None:
     """Build all distributions twice, byte by byte the same, check and install them; dist/ has an SBOM and digests."""

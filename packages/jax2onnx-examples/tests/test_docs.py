@@ -113,7 +113,7 @@ def test_pages_are_found():
 @pytest.mark.parametrize("page", with_blocks(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_blocks(page, folder, capsys):
     namespace = {"__name__": "block"}
-    first = next(source for language, source in blocks(page) if language == "python")
+    first = next((source for language, source in blocks(page) if language == "python"), "")
     if page == ROOT / "README.md":
         made = first.replace("save_onnx(MLP(", "mlp = (MLP(")
         made = made.replace(", [('B', 30)], 'jax_callable.onnx')", ")\nmlp.eval()")
@@ -131,6 +131,7 @@ def test_blocks(page, folder, capsys):
         elif language == "py":
             assert page.name in {
                 "frameworks.md",
+                "language-models.md",  # the tests of jax2onnx-ortgenai run it
                 "migrating.md",
                 "operators.md",
             }  # need libraries that tests/frameworks has

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from jax2onnx.plugin import BoundLowerings, LoweringContext
 
+_SCATTER_OPSET = 24
+"""The first opset that has ``TensorScatter``."""
+
 
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
@@ -55,7 +58,44 @@ def dynamic_update_slice(ctx: LoweringContext, x: ir.Value, update: ir.Value, *s
     if has_zero(*part):
         return x
     axes = [axis for axis in range(len(shape)) if part[axis] != shape[axis]]
+    if len(axes) == 1 and _can_scatter(ctx, axes[0]):
+        return _scattered(ctx, x, update, starts, axes[0])
     return _updated(ctx, x, update, starts, axes)
+
+
+def _can_scatter(ctx: LoweringContext, axis: int) -> bool:
+    """Return whether ``TensorScatter`` writes an update; it takes an axis behind the first, and is for run time."""
+    known = _known_start(ctx, 2 + axis, ctx.avals_in[0].shape[axis], ctx.avals_in[1].shape[axis])
+    if ctx.opset < _SCATTER_OPSET or axis == 0 or known is not None:
+        return False
+    return ctx.supports("TensorScatter", ctx.aval_out.dtype)
+
+
+def _scattered(
+    ctx: LoweringContext,
+    x: ir.Value,
+    update: ir.Value,
+    starts: Sequence[ir.Value],
+    axis: int,
+) -> ir.Value:
+    """Emit ``TensorScatter(x, update, starts)``, which runtimes do in place.
+
+    ``x = Transpose(p)`` becomes ``Transpose(TensorScatter(p, Transpose(update)))``: what is long is not rearranged.
+    """
+    shape, part = ctx.avals_in[0].shape, ctx.avals_in[1].shape
+    start = _start(ctx, starts[axis], 2 + axis, shape[axis], part[axis])
+    start = ctx.stamp(ctx.op.Expand(start, ctx.shape(shape[:1])), shape[:1])
+    before = x.producer()
+    order = list(range(len(shape)))
+    if before is not None and not before.domain and before.op_type == "Transpose" and "perm" in before.attributes:
+        order = list(before.attributes["perm"].as_ints())
+    source = None if before is None else before.inputs[0]
+    if order[0] != 0 or source is None or order == sorted(order):
+        return ctx.op.TensorScatter(x, update, start, axis=axis)
+    back = sorted(range(len(order)), key=order.__getitem__)
+    turned = ctx.stamp(ctx.op.Transpose(update, perm=back), [part[i] for i in back])
+    written = ctx.stamp(ctx.op.TensorScatter(source, turned, start, axis=order[axis]), [shape[i] for i in back])
+    return ctx.op.Transpose(written, perm=order)
 
 
 def _updated(

@@ -8,13 +8,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jax2onnx_ortgenai.generating import Generator, generate, stream
     from jax2onnx_ortgenai.helpers import greedy, tokenwise
+    from jax2onnx_ortgenai.libraries import from_equinox, from_gemma, from_keras_hub, from_nnx
     from jax2onnx_ortgenai.save import LanguageModel, save_genai
 
-__all__ = ["Generator", "LanguageModel", "generate", "greedy", "save_genai", "stream", "tokenwise"]
+__all__ = [
+    "Generator",
+    "LanguageModel",
+    "from_equinox",
+    "from_gemma",
+    "from_keras_hub",
+    "from_nnx",
+    "generate",
+    "greedy",
+    "save_genai",
+    "stream",
+    "tokenwise",
+]
 
 _MODULES = {
     "Generator": "generating",
     "LanguageModel": "save",
+    "from_equinox": "libraries",
+    "from_gemma": "libraries",
+    "from_keras_hub": "libraries",
+    "from_nnx": "libraries",
     "generate": "generating",
     "greedy": "helpers",
     "save_genai": "save",

@@ -30,11 +30,13 @@ class Form:
         layout: ``growing``: each call returns a cache that is longer by its tokens. ``static``: the cache has room for
             all positions from the beginning.
         batch: whether there may be several rows, if the decoder can ignore padding.
+        max_length: how many positions there may be; 0 where that is not known.
     """
 
     decoder: Decoder
     layout: Layout
     batch: bool = True
+    max_length: int = 0
 
     @property
     def batched(self) -> bool:
@@ -69,9 +71,10 @@ class Form:
 
     def constraints(self) -> list[str]:
         """Return what holds between the sizes."""
+        room = [f"T <= {self.max_length}"] if self.max_length else []
         if self.grows:
-            return []
-        return ["A >= T", "S >= A"] if self.decoder.has_length else ["A >= T"]
+            return room
+        return [*room, "A >= T", *["S >= A"] * self.decoder.has_length]
 
     def _spec(self, leaf: Leaf) -> Any:
         names = {"batch": "B" if self.batched else 1, "length": "P" if self.layout == "growing" else "S"}

@@ -183,7 +183,9 @@ class Generator:
                 f"inputs: the cache is prepared from {', '.join(wanted)}; given are {', '.join(inputs) or 'none'}"
             )
         names = [value.name for value in session.get_outputs()]
-        return dict(zip(names, session.run(None, dict(inputs)), strict=True))
+        return dict(
+            zip(names, session.run(None, {name: np.asarray(array) for name, array in inputs.items()}), strict=True)
+        )
 
     def _with_room(self, array: np.ndarray[Any, Any], shape: Sequence[int | str]) -> tuple[np.ndarray[Any, Any], int]:
         """Return a prepared array with room for all positions, where the model wants that, and how many it fills."""

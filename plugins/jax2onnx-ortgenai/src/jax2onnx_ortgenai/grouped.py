@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["DOMAIN", "group", "shares_buffers"]
 
 DOMAIN = "com.microsoft"
+_IN_PLACE = ("GroupQueryAttention", "TensorScatter")
+"""Operators that write into a cache which is their input and output at once."""
+
 _LOWEST = np.float32(-1e30)
 
 
@@ -50,14 +53,14 @@ def group(model: ir.Model, *, max_length: int) -> list[str]:
     return reasons
 
 
-def shares_buffers(graph: ir.Graph) -> bool:
-    """Return whether the cache may lie in buffers of any length, which are inputs and outputs at once.
+def shares_buffers(graph: ir.Graph, *, grows: bool) -> bool:
+    """Return whether the cache may lie in buffers that are inputs and outputs at once, of any length if it grows.
 
-    So it is if the operator alone reads and writes it, and nothing else needs its length.
+    So it is if such operators alone read and write it. The shape of a buffer is not the length of a cache that grows.
     """
     past = [value for value in graph.inputs if value.name and value.name.startswith("past_key_values.")]
     users = [node for value in past for node, _ in value.uses()]
-    return bool(users) and all(node.op_type == "GroupQueryAttention" for node in users)
+    return bool(users) and all(node.op_type in _IN_PLACE or (node.op_type == "Shape" and not grows) for node in users)
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 
 from jax2onnx_ortgenai.decoder import Decoder, Leaf
+from jax2onnx_ortgenai.save import LanguageModel, language_model
 
 __all__ = ["greedy", "tokenwise"]
 
@@ -41,8 +42,8 @@ def tokenwise(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def greedy(
-    step: Callable[..., Any],
-    cache: Callable[..., Any],
+    step: Callable[..., Any] | LanguageModel,
+    cache: Callable[..., Any] | None,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     *,
@@ -54,14 +55,15 @@ def greedy(
 
     Args:
         step: as ``save_genai`` takes it.
-        cache: as ``save_genai`` takes it.
+        cache: as ``save_genai`` takes it; None for a language model.
         prompts: token ids of each text.
         max_new_tokens: how many tokens to make.
         eos_token_id: tokens at which a text ends.
         prepared: the cache to begin with, for one text, instead of an empty one.
         filled: how many of its positions are filled.
     """
-    decoder = Decoder.of(step, cache)
+    model = language_model(step, cache)
+    decoder = Decoder.of(model.step, model.cache)
     ends = {eos_token_id} if isinstance(eos_token_id, int) else set(eos_token_id)
     room = filled + max(map(len, prompts)) + max_new_tokens
     start = _Start(decoder, 0 if decoder.grows else room, prepared, filled)

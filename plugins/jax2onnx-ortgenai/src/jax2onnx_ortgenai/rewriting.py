@@ -22,6 +22,8 @@ class Rewriting:
     """What is asked for, and what is told: why attentions stay as they are, and whether the cache may be a buffer."""
 
     max_length: int
+    grouped: bool
+    grows: bool
     kept: list[str] = field(default_factory=list)
     shared: bool = False
 
@@ -43,5 +45,6 @@ def rewrite(model: ir.Model) -> None:
     """Rewrite a finished model, if that is asked for."""
     wanted = _CURRENT.get()
     if wanted is not None:
-        wanted.kept += group(model, max_length=wanted.max_length)
-        wanted.shared = shares_buffers(model.graph)
+        if wanted.grouped:
+            wanted.kept += group(model, max_length=wanted.max_length)
+        wanted.shared = shares_buffers(model.graph, grows=wanted.grows)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import onnxruntime as ort
+from packaging.version import Version
+
 from jax2onnx import save_onnx
 from jax2onnx.errors import InputSpecError
 from jax2onnx_ortgenai.calling import Form, Layout
@@ -19,7 +22,10 @@ from jax2onnx_ortgenai.rewriting import Rewriting, rewriting
 if TYPE_CHECKING:
     import os
 
-__all__ = ["LanguageModel", "save_genai"]
+_IN_PLACE = "1.32"
+"""The first version of onnxruntime whose table has ``TensorScatter``, which writes into a cache in place."""
+
+__all__ = ["LanguageModel", "language_model", "save_genai"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +87,21 @@ def save_genai(
         InputSpecError: the step or the cache has another form.
         ConversionError: as ``to_onnx``.
     """
-    model = _language_model(step, cache)
+    model = language_model(step, cache)
     decoder = Decoder.of(model.step, model.cache)
     if layout not in ("growing", "static"):
         raise InputSpecError(f"layout: expected 'growing' or 'static', got {layout!r}")
     if layout == "static" and decoder.grows:
         raise InputSpecError("layout: the step returns a longer cache than it gets, so it is 'growing'")
-    form = Form(decoder, layout, batch=batch)
+    form = Form(decoder, layout, batch=batch, max_length=max_length)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     # The operator takes several tokens of several rows only where the cache is empty.
     contrib = contrib and form.grows and (prepare is None or not form.batched)
-    wanted = Rewriting(max_length)
-    with rewriting(wanted if contrib else None):
+    wanted = Rewriting(max_length, contrib, form.grows)
+    if layout == "static" and not {"opset", "target"} & set(options) and Version(ort.__version__) >= Version(_IN_PLACE):
+        options |= {"opset": 24, "target": f"onnxruntime>={_IN_PLACE}"}
+    with rewriting(wanted):
         _save_step(form, target / "model.onnx", options)
     if prepare is not None:
         Prepare(form, prepare, prepare_inputs).save(target / "prepare.onnx", options)
@@ -107,7 +115,8 @@ def save_genai(
     return problems
 
 
-def _language_model(step: Any, cache: Any) -> LanguageModel:
+def language_model(step: Any, cache: Any) -> LanguageModel:
+    """Return a step and its cache as one."""
     if isinstance(step, LanguageModel):
         return step
     if cache is None:
