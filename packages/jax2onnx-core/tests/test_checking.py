@@ -13,6 +13,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from jax2onnx import to_onnx
 from jax2onnx.checking.check import allclose, check
 from jax2onnx.checking.compare import CheckReport
 from jax2onnx.errors import CheckError, InputSpecError
@@ -171,3 +172,13 @@ def test_a_model_that_does_not_load_or_fit() -> None:
         check(model_of("Add", np.float32, (2,), inputs=2), jnp.negative, [(2,)])
     with pytest.raises(CheckError, match="cannot run"):
         check(model_of("Neg", np.float32, (2,)), jnp.negative, [(3,)])
+
+
+def test_a_program_that_jax_refuses_equation_by_equation_is_still_compared():
+    def attention(q, k, v):
+        return jax.nn.dot_product_attention(q, k, v)
+
+    specs = ["float16[1,4,2,8]"] * 3
+    model = to_onnx(lambda *qkv: attention(*qkv) * jnp.float16(1.01), specs)
+    with pytest.raises(CheckError, match="float16"):
+        check(model, attention, specs)

@@ -98,7 +98,9 @@ class Reference:
         else:
             try:
                 result = perturbed.call(rounding, params, leaves)
-            except TRACING_ERRORS:
+            except (*TRACING_ERRORS, ValueError):
+                # JAX may run as a whole what it refuses equation by equation: products of float16 with sums of
+                # float32 on a CPU. What the program itself raises, it raises once more.
                 result = self.program(params, leaves)
         state: Mapping[str, Any] = {}
         if self.opened.state:
