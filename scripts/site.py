@@ -62,6 +62,7 @@ NAVIGATION = {
         "coverage/memory",
         "coverage/generation",
         "coverage/decoding",
+        "coverage/big-weights",
         "coverage/precision",
         "coverage/runtimes",
         "coverage/evidence",
