@@ -67,6 +67,8 @@ NAVIGATION = {
         "coverage/runtimes",
         "coverage/evidence",
         "coverage/scale",
+        "coverage/diagnose",
+        "coverage/inspection",
         "robustness",
         "benchmarks",
         "changelog",

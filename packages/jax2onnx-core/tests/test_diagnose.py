@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ import pytest
 from onnx import numpy_helper
 
 from jax2onnx import diagnose, onnx_function, to_onnx
+from jax2onnx.checking import search
+from jax2onnx.checking.diagnose import whole
+from jax2onnx.checking.walk import Walk
 from jax2onnx.errors import CheckError, InputSpecError
 
 
@@ -125,5 +129,44 @@ def test_wrong_calls() -> None:
     model = to_onnx(straight, [(3,)])
     with pytest.raises(InputSpecError, match="there is no option 'opsets'"):
         diagnose(model, straight, [(3,)], opsets=23)  # type: ignore[call-arg]
+    with pytest.raises(InputSpecError, match="looks for faults in onnxruntime"):
+        diagnose(model, straight, [(3,)], runtime=print)
     with pytest.raises(CheckError, match="the model has the inputs"):
         diagnose(model, straight, [(3,), (3,)])
+
+
+def test_a_model_that_is_too_large() -> None:
+    model = to_onnx(straight, [(3,)])
+    model.graph.initializer[0].dims[:] = [2**30]
+    with pytest.raises(InputSpecError, match="smaller configuration"):
+        whole(model, model)
+
+
+def test_onnxruntime_refuses_what_its_optimiser_makes() -> None:
+    def clipped(x: jax.Array) -> jax.Array:
+        return jax.lax.clamp(-3, jax.lax.max(x, 0), 2)
+
+    options: Any = {
+        "target": "onnx",
+        "lowerings": {
+            "max": lambda ctx, x, *_, **__: ctx.op.Relu(x),
+            "clamp": lambda ctx, low, x, high, **_: ctx.op.Clip(x, low, high),
+        },
+    }
+    model = to_onnx(clipped, ["int32[5]"], **options)
+    found = diagnose(model, clipped, ["int32[5]"], kinds=["ordinary"], **options)
+    assert found.culprit in {"none", "optimiser"}  # older ones load it
+
+
+def test_values_are_computed_anew_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(x: jax.Array) -> jax.Array:
+        y = jnp.exp(x)
+        z = jnp.sin(y) + jnp.cos(x)
+        return jnp.tanh(z) * y + z
+
+    monkeypatch.setattr(search, "Walk", partial(Walk, memory=0))
+    model = to_onnx(late, [(3,)])
+    assert diagnose(model, late, [(3,)], kinds=["ordinary"], inner=True).culprit == "none"
+    node = swapped("Tanh", "Sin")(model)
+    found = diagnose(model, late, [(3,)], kinds=["ordinary"])
+    assert (found.culprit, found.node) == ("model", node)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 
 from jax2onnx._accepted import readable
 from jax2onnx.checking.check import check
@@ -24,6 +26,7 @@ from jax2onnx.checking.search import Result, Search, operands
 from jax2onnx.errors import CheckError, InputSpecError
 from jax2onnx.options import CheckOptions, DiagnoseOptions, ExportOptions, Options, check_values, refuse_unknown
 from jax2onnx.output.sources import NAMESPACE, SOURCE, portable
+from jax2onnx.output.stream import MOST_BYTES
 from jax2onnx.plugin import loader
 
 if TYPE_CHECKING:
@@ -208,6 +211,12 @@ class _Request:
 
 def whole(model: Any, proto: onnx.ModelProto) -> onnx.ModelProto:
     """Return a model with the tensors that are in files beside it."""
+    size = sum(math.prod(t.dims) * ir.DataType(t.data_type).itemsize for t in proto.graph.initializer)
+    if size > MOST_BYTES:
+        raise InputSpecError(
+            f"model: {size / 2**30:.1f} GiB of weights are more than parts of a model can be made of; "
+            "diagnose a smaller configuration of the same program"
+        )
     if isinstance(model, onnx.ModelProto):
         return model
     loaded = onnx.ModelProto()

@@ -190,6 +190,9 @@ class Evaluator:
         if origin is None:
             raise NoValueError(f"{eqn.primitive} is no equation of JAX")
         avals = [variable.aval for variable in origin.invars]
+        if eqn.facts.size and "dim" in eqn.params:
+            size = concrete((eqn.params["dim"],), self.sizes)[0]
+            return [np.asarray(size, eqn.outputs[0].aval.dtype)]
         params = _substituted(eqn.params, self.sizes)
         bound = SimpleNamespace(
             primitive=origin.primitive, params=params, ctx=origin.ctx, source_info=origin.source_info
@@ -253,6 +256,10 @@ def _concrete_jaxpr(jaxpr: Any, sizes: Assignment) -> Any:
             return atom.val if isinstance(atom, Literal) else values[atom]
 
         for eqn in inner.eqns:
+            if eqn.primitive.name == "dim_as_value":
+                size = concrete((eqn.params["dim"],), sizes)[0]
+                values[eqn.outvars[0]] = jnp.asarray(size, eqn.outvars[0].aval.dtype)
+                continue
             with eqn.ctx.manager:
                 results = bind(eqn.primitive, list(map(read, eqn.invars)), _substituted(eqn.params, sizes))
             values.update(zip(eqn.outvars, results, strict=True))

@@ -6,6 +6,7 @@ Loops, branches and functions whose results differ are entered, iteration by ite
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -146,8 +147,8 @@ class Walk:
     def _equation(self, scope: Scope, eqn: Eqn) -> Suspect | None:
         if not eqn.outputs:
             return None
-        operands = [self._operand(scope, atom) for atom in eqn.inputs]
         try:
+            operands = [self._operand(scope, atom) for atom in eqn.inputs]
             results = self.evaluator.equation(eqn, operands)
         except NoValueError as reason:
             self._take_from_model(scope, eqn, str(reason))
@@ -190,16 +191,15 @@ class Walk:
         return Suspect(scope, eqn, var, piece, feeds, expected, actual, message)
 
     def _take_from_model(self, scope: Scope, eqn: Eqn, reason: str) -> None:
+        """Take the model's values for results that JAX computes no value of; what it lacks too stays unknown."""
         self.unknown.append(reason)
         for var in eqn.outputs:
             found = self.piece(self.links.given, scope, var) or self.piece(self.links.lowered, scope, var)
             if found is None:
-                raise NoValueError(reason)
-            try:
+                continue
+            with contextlib.suppress(NotRunError):
                 scope.known[var] = found[0].run(found[1])[0]
-            except NotRunError as error:
-                raise NoValueError(reason) from error
-            scope.trusted.add(var)
+                scope.trusted.add(var)
 
     def _nearby(self, scope: Scope, var: Var, *, loose: bool) -> list[list[Array]]:
         eqns = needed(scope.run.program, scope.trusted & scope.known.keys(), [var])
