@@ -262,8 +262,9 @@ def write(
     text += f"\nPlanted are {listed}.\n"
     if alarms:
         text += "\nFalse alarms:\n\n" + "".join(f"- {alarm}\n" for alarm in alarms)
-    text += CHANGES.format(named=tries - len(missed), tries=tries)
-    text += "".join(f"- {line}\n" for line in missed) or "none\n"
+    if tries:
+        text += CHANGES.format(named=tries - len(missed), tries=tries)
+        text += "".join(f"- {line}\n" for line in missed) or "none\n"
     PAGE.write_text(text, encoding="utf-8")
 
 
