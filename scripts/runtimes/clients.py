@@ -34,6 +34,7 @@ class Process:
 
     def __init__(self, name: str, command: Sequence[str], seconds: float = 60) -> None:
         self.name = name
+        self.flushes = name == "openvino"
         self._command = list(command)
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import warnings
@@ -33,6 +34,7 @@ from jax2onnx.errors import CheckError, ConversionError, InputSpecError
 from jax2onnx.testing import Case, cases, x64
 
 Model = onnx.ModelProto
+SECONDS = 60  # a tool that takes longer is interrupted, and refuses
 SIMPLE = {"guards": False, "opset": 21}  # what tools that change numbers get
 
 
@@ -151,10 +153,13 @@ def outcome(name: str, tool: Callable[[Model], Model], case: Case, model: Model)
     """Return what comes of a tool at a model."""
     given = onnx.ModelProto()
     given.CopyFrom(model)
+    signal.alarm(SECONDS)
     try:
         made = tool(given)
     except Exception as error:  # noqa: BLE001 - the border to the tool
         return "refused", f"{type(error).__name__}: {error}"
+    finally:
+        signal.alarm(0)
     try:
         onnx.checker.check_model(made)
         runner = Runner(made)
@@ -174,6 +179,10 @@ def outcome(name: str, tool: Callable[[Model], Model], case: Case, model: Model)
     return "passes", ""
 
 
+def _too_long(_signal: int, _frame: Any) -> None:
+    raise TimeoutError(f"it takes more than {SECONDS} s")
+
+
 def main() -> None:
     """Run the tools as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -184,6 +193,7 @@ def main() -> None:
     parser.add_argument("--tool", action="append", default=[])
     args = parser.parse_args()
     warnings.simplefilter("ignore")
+    signal.signal(signal.SIGALRM, _too_long)
     chosen = [case for case in cases() if case.fusions and case.example.draw][args.first :: args.every]
     if args.only:
         chosen = [case for case in chosen if any(text in str(case) for text in args.only)]

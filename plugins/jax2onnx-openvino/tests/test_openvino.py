@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jax2onnx import check, to_onnx
+from jax2onnx import check, onnx_function, to_onnx
 from jax2onnx.errors import ConversionError
 from jax2onnx_openvino import OpenVINO
 
@@ -66,6 +66,9 @@ PROGRAMS: dict[str, tuple[Any, list[Any], list[Any] | None]] = {
         [[WIDE]],
     ),
     "one number": (lambda x: (x * 3 + 1, 5 - x), ["int32[6]"], [[WIDE]]),
+    "softplus": (jax.nn.softplus, ["float32[7]"], [[np.array([-60, -20, -5, 0, 1, 8, 40], np.float32)]]),
+    "function": (onnx_function(lambda x: jnp.tanh(x) * 2), ["float32[B,3]"], None),
+    "choice between numbers": (lambda x: jnp.where(x > 0, 3, -(2**31)), ["int32[6]"], [[WIDE]]),
     "random numbers": (noise, ["uint32[2]"], [[np.array([3, 2**32 - 5], np.uint32)]]),
     "division": (lax.div, ["int32[6]"] * 2, [[WIDE, SMALL], [SMALL, np.where(WIDE == 0, 3, WIDE)]]),
     "remainder": (lax.rem, ["int32[6]"] * 2, [[WIDE, SMALL], [SMALL, np.where(WIDE == 0, 3, WIDE)]]),

@@ -8,7 +8,7 @@ from onnx_ir import DataType
 
 from jax2onnx_openvino.nodes import Maker, chosen_by_mask, drop, finish, is_constant, replaced
 
-__all__ = ["mend_pad", "mend_split", "mend_truth", "refuse_empty_top", "refuse_weights"]
+__all__ = ["mend_pad", "mend_softplus", "mend_split", "mend_truth", "refuse_empty_top", "refuse_weights"]
 
 
 _WIDE = frozenset({DataType.INT32, DataType.INT64, DataType.UINT32})
@@ -91,6 +91,27 @@ def mend_truth(graph: ir.Graph, node: ir.Node) -> str | None:
     zero = make.constant(np.zeros((), x.dtype.numpy()))
     none = make.op("Equal", x, zero, dtype=DataType.BOOL, shape=x.shape)
     finish(graph, node, new, "Not", none)
+    drop(graph, node)
+    return None
+
+
+def mend_softplus(graph: ir.Graph, node: ir.Node) -> str | None:
+    """Rewrite ``Softplus(x)``, whose error is 4e-6 everywhere, by an exponential that is not rounded into a sum.
+
+    It becomes ``Max(x, 0) + Where(s == 1, e, Log(s) * e / (s - 1))``, where ``e = Exp(-Abs(x))`` and ``s = e + 1``.
+    """
+    x = node.inputs[0]
+    assert x is not None
+    make = Maker(graph, node)
+    new = replaced(node)
+    one, zero = (make.constant(np.array(number, x.dtype.numpy())) for number in (1, 0))
+    small = make.like("Exp", make.like("Neg", make.like("Abs", x)))
+    total = make.like("Add", small, one)
+    alone = make.op("Equal", total, one, dtype=DataType.BOOL, shape=x.shape)
+    divisor = make.op("Where", alone, one, make.like("Sub", total, one), dtype=x.dtype, shape=x.shape)
+    scaled = make.like("Div", make.like("Mul", make.like("Log", total), small), divisor)
+    logarithm = make.op("Where", alone, small, scaled, dtype=x.dtype, shape=x.shape)
+    finish(graph, node, new, "Add", make.like("Max", x, zero), logarithm)
     drop(graph, node)
     return None
 

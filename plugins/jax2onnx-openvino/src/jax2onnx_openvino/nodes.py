@@ -96,11 +96,11 @@ def finish(graph: ir.Graph, node: ir.Node, new: ir.Value, op_type: str, *inputs:
 def chosen_by_mask(make: Maker, mask: ir.Value, operands: list[ir.Value], shape: ir.Shape | None) -> ir.Value:
     """Return the first of two int32 where a mask is -1, and the second where it is 0."""
 
-    def op(op_type: str, *operands: ir.Value) -> ir.Value:
+    def op(op_type: str, *operands: ir.Value, shape: ir.Shape | None = None) -> ir.Value:
         return make.op(op_type, *operands, dtype=ir.DataType.INT32, shape=shape)
 
-    first, second = operands
-    return op("BitwiseXor", second, op("BitwiseAnd", op("BitwiseXor", first, second), mask))
+    first, second = operands  # which may be smaller than the mask, so that what is between has no shape of its own
+    return op("BitwiseXor", second, op("BitwiseAnd", op("BitwiseXor", first, second), mask), shape=shape)
 
 
 def drop(graph: ir.Graph, node: ir.Node) -> None:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from jax2onnx_openvino.nodes import Maker, is_constant
 
-__all__ = ["mend_scan"]
+__all__ = ["mend_scan", "refuse_nested"]
 
 _numbers = itertools.count()
 
@@ -59,12 +59,25 @@ def mend_scan(graph: ir.Graph, node: ir.Node) -> str | None:
 _SPECIAL = ("scan_input_axes", "scan_output_axes", "scan_output_directions")
 
 
+def refuse_nested(graph: ir.Graph, node: ir.Node) -> str | None:
+    """Refuse a ``Loop`` that holds another, or carries uint32: OpenVINO does not compute all of them as ONNX says."""
+    del graph
+    body = node.attributes["body"].as_graph()
+    if any(inner.op_type == "Loop" for inner in body.all_nodes()):
+        return "a loop within a loop is not computed reliably"
+    if any(value.dtype == ir.DataType.UINT32 for value in body.inputs):
+        return "a loop that carries uint32 is not computed reliably"
+    return None
+
+
 def _loop(graph: ir.Graph, node: ir.Node, states: int) -> str | None:
     """Put a ``Loop`` in the place of a ``Scan``.
 
     Rewrite ``y, ys = Scan(init, xs)`` to ``y, ys = Loop(length of xs, true, init)``, whose body gathers the rows of xs.
     """
     attributes = node.attributes
+    if (reason := refuse_nested(graph, node)) is not None:
+        return reason
     if any(any(attributes[name].as_ints()) for name in _SPECIAL if name in attributes):
         return "a scan within a scan, along other axes or backwards, has no other form"
     body = attributes["body"].as_graph()

@@ -16,9 +16,11 @@ __all__ = ["FAULTS", "openvino"]
 
 FAULTS = (
     Fault("Scan counts the inputs that its body uses", ("Scan",), scans.mend_scan),
+    Fault("loops within loops, and over uint32, differ", ("Loop",), scans.refuse_nested),
     Fault("Pad takes a computed value for 0", ("Pad",), arrays.mend_pad),
     Fault("Split fails where a result turns out unused", ("Split",), arrays.mend_split),
     Fault("Conv needs kernels of known sizes", ("Conv", "ConvTranspose"), arrays.refuse_weights),
+    Fault("Softplus is right near 0 only", ("Softplus",), arrays.mend_softplus),
     Fault("-2**31 is false", ("Cast",), arrays.mend_truth),
     Fault("TopK of no elements fails", ("TopK",), arrays.refuse_empty_top),
     Fault(
@@ -58,4 +60,6 @@ def openvino() -> Target:
     """Return the target: OpenVINO 2026.4 or newer."""
     table = read_target(resources.files("jax2onnx_openvino") / _TABLE)
     needs = ("no NaN or infinity as a number", "64-bit integers within 32 bits")
-    return replace(table, faults=FAULTS, guards=False, refused=_REFUSED, refuses=_refused_results, needs=needs)
+    return replace(
+        table, faults=FAULTS, guards=False, functions=False, refused=_REFUSED, refuses=_refused_results, needs=needs
+    )

@@ -57,8 +57,12 @@ def legalise(model: ir.Model, target: Target, *, round_activations: bool = False
     Raises:
         NoKernelError: a node can be executed in no dtype that keeps its values; one error for all such nodes.
     """
-    if target.kernels is None and not target.faults and not target.refused:
+    if target.kernels is None and not (target.faults or target.refused or not target.functions):
         return
+    if model.functions and not target.functions:
+        from onnx_ir.passes.common import InlinePass  # noqa: PLC0415 - few targets need it
+
+        InlinePass()(model)
     derived = Derived(model)
     products = _of_products(target, derived, round_activations=round_activations)
     functions = frozenset((f.domain, f.name) for f in model.functions.values())

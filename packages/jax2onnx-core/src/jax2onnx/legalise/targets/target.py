@@ -65,6 +65,7 @@ class Target:
         guards: whether models keep NaN and infinities where kernels lose them, and empty arrays where they fail.
         static_shapes: whether the runtime takes no symbolic dims.
         preferred: the kernels of an accelerator, which leaves the other nodes to a slower part that has ``kernels``.
+        functions: whether the runtime reads ONNX functions of a model; else their calls are inlined.
         refused: dtypes of inputs that the runtime does not take as they are, and why.
         one_file: whether weights are never written beside the model, however large they are.
         refuses: returns why a model is refused, for what is no fault at single nodes.
@@ -82,6 +83,7 @@ class Target:
     faults: tuple[Fault, ...] = ()
     guards: bool = True
     static_shapes: bool = False
+    functions: bool = True
     preferred: Mapping[tuple[str, str], Sequence[Kernel]] | None = None
     refused: Mapping[DataType, str] = field(default_factory=dict)
     one_file: bool = False
