@@ -37,16 +37,15 @@ def blamed(walk: Walk, suspect: Suspect) -> Finding:
     reference = ways.agrees("onnx's reference evaluator", lambda: piece.refer(suspect.feeds))
     if plain:
         return ways.finding("optimiser", last, certain=True)
-    if reference:
+    changed = None if links.same else next(_changed_in(links, piece), None)
+    if reference and changed is None:
         return ways.finding("kernel", _first_difference(piece, suspect.feeds, links.given) or last, certain=True)
     lowered = ways.of_form(links.lowered, "the nodes as the rule emitted them")
     if lowered is False:
         return ways.finding("fusion" if suspect.eqn.fused is not None else "rule", last, certain=True)
-    if not links.same:
-        changed = next(_changed_in(links, piece), None)
-        if changed is not None:
-            exported = ways.of_form(links.final, "the model as it is exported here")
-            return ways.finding("model", changed[0], certain=exported is True, what=changed[1])
+    if changed is not None:
+        exported = ways.of_form(links.final, "the model as it is exported here")
+        return ways.finding("model", changed[0], certain=exported is True, what=changed[1])
     return ways.finding("rewrite", last, certain=False)
 
 
