@@ -61,7 +61,8 @@ def test_check_shares_defaults_with_to_onnx():
 def test_the_command_line_has_the_defaults_of_to_onnx(monkeypatch, tmp_path):
     given = []
 
-    def save_onnx(fn, inputs, path, **options):
+    def save_onnx(fn, inputs, path, *, progress, **options):
+        assert callable(progress)
         given.append(Options.of(options))
         raise InputSpecError("what was given is known")
 

@@ -32,6 +32,9 @@ Array = np.ndarray[Any, Any]
 Arrays = Sequence[Any]
 Names = Sequence[str]
 
+_EVALUATION_ERRORS: tuple[type[Exception], ...] = (*TRACING_ERRORS, ValueError)
+"""What may be raised where a program is evaluated equation by equation."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -98,7 +101,7 @@ class Reference:
         else:
             try:
                 result = perturbed.call(rounding, params, leaves)
-            except (*TRACING_ERRORS, ValueError):
+            except _EVALUATION_ERRORS:
                 # JAX may run as a whole what it refuses equation by equation: products of float16 with sums of
                 # float32 on a CPU. What the program itself raises, it raises once more.
                 result = self.program(params, leaves)

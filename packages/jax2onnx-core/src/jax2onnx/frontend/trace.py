@@ -221,7 +221,8 @@ class _Tracing:
 def _refuse_no_arrays(result: Any) -> None:
     """Raise TraceError for a result of the callable in which something is no array and no number."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(result):
-        if isinstance(leaf, str | bytes | type) or callable(leaf):
+        is_array = hasattr(leaf, "dtype") or hasattr(leaf, "__jax_array__")
+        if not is_array and not isinstance(leaf, bool | int | float | complex):
             at = f" at {jax.tree_util.keystr(path)}" if path else ""
             raise TraceError(
                 f"the callable returns a {type(leaf).__name__}{at}, which is no array",
