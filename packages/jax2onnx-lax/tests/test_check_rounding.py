@@ -159,3 +159,19 @@ def test_an_absolute_tolerance_accepts_small_differences() -> None:
     with pytest.raises(CheckError):
         check(model, jnp.exp, [(3,)], values=values)
     check(model, jnp.exp, [(3,)], values=values, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["max", "min", "window"])
+def test_jax_may_pass_over_nan_in_the_largest_of_many(name: str) -> None:
+    def pooled(x: jax.Array) -> jax.Array:
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2), (1, 2, 2), "VALID")
+
+    function = {"max": lambda x: x.max((1, 2)), "min": lambda x: x.min(2), "window": pooled}[name]
+    x = np.random.default_rng(0).normal(size=(7, 64, 64)).astype(np.float32)
+    x[:, ::9, ::7] = np.nan
+    model = to_onnx(function, [x.shape])
+    check(model, function, [x.shape], values=[[x]])
+    x[0] = 3.0
+    wrong = to_onnx(lambda x: function(x) + 1.0, [x.shape])
+    with pytest.raises(CheckError):
+        check(wrong, function, [x.shape], values=[[x]])

@@ -16,6 +16,8 @@ _TERMS = (
     "reduce_sum", "reduce_window", "reduce_window_sum", "scatter-add", "scatter-sub",
 )  # fmt: skip
 """Sums: a small result of large terms has the errors of these."""
+_EXTREMA = ("reduce_max", "reduce_min", "reduce_window_max", "reduce_window_min")
+"""XLA on a CPU passes over NaN in them from a few hundred numbers on."""
 _ROWS = ("fft",)
 _ROOTS = ("digamma", "lgamma")
 """Functions with zeros at numbers that are not 0: JAX's own result there is as large as the rounding of the operand."""
@@ -29,6 +31,7 @@ FACTS = {
     **dict.fromkeys(_UNIT, Facts(rounding="unit")),
     **dict.fromkeys(_ROOTS, Facts(rounding="terms")),
     **dict.fromkeys(_TERMS, Facts(rounding="terms")),
+    **dict.fromkeys(_EXTREMA, Facts(rounding="extremum")),
     **dict.fromkeys(_ROWS, Facts(rounding="rows")),
     **dict.fromkeys(_MATRIX, Facts(rounding="matrix")),
 }

@@ -62,6 +62,8 @@ class Rounding:
     def results(self, eqn: Any, facts: Facts, operands: Sequence[Any]) -> list[Any]:
         """Return the results of an equation, rounded in this way."""
         plain = bind_equation(eqn, operands)
+        if facts.rounding == "extremum":
+            return _with_nan(eqn, operands, plain) if self.seed % 2 else plain
         alone = facts.rounding in {"result", "unit"}
         if not any(map(_is_inexact, plain)) or (alone and _moved(plain, operands)):
             return plain
@@ -321,6 +323,21 @@ def _steps(facts: Facts, operands: Sequence[Any]) -> float:
         return 1.0
     sizes = [size for operand in operands for size in np.shape(operand)[-2:]]
     return float(np.sqrt(max(sizes, default=1) or 1))
+
+
+def _with_nan(eqn: Any, operands: Sequence[Any], plain: Sequence[Any]) -> list[Any]:
+    """Return the extrema, NaN where there is a NaN among the numbers."""
+    if not any(map(_is_inexact, plain)):
+        return list(plain)
+    missing = list(map(jnp.isnan, operands))
+    marks = [
+        bind_equation(eqn, [jnp.where(nan, sign, 0).astype(x.dtype) for nan, x in zip(missing, operands, strict=True)])
+        for sign in (1, -1)
+    ]
+    results = []
+    for value, high, low in zip(plain, *marks, strict=True):
+        results.append(jnp.where((high == 1) | (low == -1), jnp.nan, value).astype(value.dtype))
+    return results
 
 
 def _selects(operands: Sequence[Any]) -> bool:
