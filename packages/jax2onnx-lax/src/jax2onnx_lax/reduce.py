@@ -144,10 +144,15 @@ def _indexed(ctx: LoweringContext, op_type: str, x: ir.Value, axes: Sequence[int
 
 
 def _truth(ctx: LoweringContext, op_type: str, x: ir.Value, axes: Sequence[int]) -> ir.Value:
-    """Reduce booleans: ONNX's reductions take them since opset 20, onnxruntime's only if there are any elements."""
-    may_be_empty = any(map(may_be_zero, _sizes(ctx, axes)))
-    if ctx.opset >= 20 and not (may_be_empty and ctx.target is not None):
+    """Reduce booleans: ONNX's reductions take them since opset 20, onnxruntime's only if there are any elements.
+
+    The least of no uint8 is 255; in onnxruntime 1.25 and before it is 0, as the largest is.
+    """
+    may_be_empty = any(map(may_be_zero, _sizes(ctx, axes))) and ctx.target is not None
+    if ctx.opset >= 20 and not may_be_empty:
         return _emit(ctx, op_type, x, axes)
+    if op_type == "ReduceMin" and may_be_empty:
+        return ctx.op.Not(_truth(ctx, "ReduceMax", ctx.op.Not(x), axes))
     return ctx.cast(_emit(ctx, op_type, ctx.cast(x, np.uint8), axes), np.bool_)
 
 
