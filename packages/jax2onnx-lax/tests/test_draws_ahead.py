@@ -91,6 +91,11 @@ def _the_values_choose_the_key(words: Any, x: Any) -> Any:
     return lax.scan(step, (random.wrap_key_data(words), x), None, length=4)[0][1]
 
 
+def _keys_of_another_kind(words: Any, x: Any) -> Any:
+    keys = random.wrap_key_data(jnp.arange(16, dtype=jnp.uint32).reshape(4, 4) + words[1], impl="rbg")
+    return lax.map(lambda key: random.uniform(key, x.shape) * x, keys)
+
+
 # program -> how often a hash is in a body: in that of a scan for the keys, or where it cannot be drawn ahead
 PROGRAMS: dict[Callable[..., Any], int] = {
     _keys_are_split: 1,
@@ -103,6 +108,7 @@ PROGRAMS: dict[Callable[..., Any], int] = {
     _by_lanes: 0,
     _gradient: 0,
     _the_values_choose_the_key: 2,
+    _keys_of_another_kind: 0,
 }
 _ROUNDS = 20
 
@@ -129,6 +135,19 @@ def test_draws_are_those_of_jax(program: Callable[..., Any]) -> None:
         wanted = jax.tree.leaves(program(jnp.asarray(words), jnp.asarray(x)))
         for got, want in zip(runner.run([words, x]), wanted, strict=True):
             np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_of_sizes_that_are_not_known_only_keys_are_drawn_ahead() -> None:
+    def draw(words: Any, x: Any) -> Any:
+        keys = random.split(random.wrap_key_data(words), 3)
+        return lax.map(lambda key: random.uniform(random.fold_in(key, 1), x.shape) * x, keys)
+
+    model = to_onnx(draw, [KEY, "float32[B]"])
+    assert _hashes_in_bodies(model) == 1
+    words = np.asarray([0, 7], np.uint32)
+    for size in (1, 7):
+        x = np.ones(size, np.float32)
+        np.testing.assert_allclose(Runner(model).run([words, x])[0], draw(words, x), rtol=1e-6)
 
 
 def test_what_would_take_much_memory_is_drawn_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:

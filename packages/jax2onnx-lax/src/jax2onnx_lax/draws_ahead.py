@@ -97,8 +97,19 @@ def _is_hash(step: Step) -> bool:
 
 
 def _may_be_ahead(step: Step) -> bool:
-    """Return whether the equation is no dearer for all steps at once than for one."""
-    return step.name in _HASHES or step.name in _PARTS or step.name in _SCALAR
+    """Return whether the equation is the same for all steps at once, and no dearer than for one.
+
+    Of a batch of keys of ``rbg``, or of the user's own kind, JAX draws other numbers than of one key after the other.
+    Sizes must be known, to hold what is computed ahead within bounds.
+    """
+    if step.name not in _HASHES and step.name not in _PARTS and step.name not in _SCALAR:
+        return False
+    avals = [v.aval for v in (*step.eqn.invars, *step.eqn.outvars)]
+    return all(is_static(*aval.shape) and (isinstance(aval.dtype, np.dtype) or _is_threefry(aval)) for aval in avals)
+
+
+def _is_threefry(key: Any) -> bool:
+    return bool(key.dtype == jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32")).dtype)
 
 
 def _may_be_in_chain(step: Step) -> bool:
