@@ -13,6 +13,7 @@ from small_models import BF16, BOOL, F32, TARGET, constant, model_of, node, oper
 from jax2onnx.errors import NoKernelError
 from jax2onnx.legalise import targets
 from jax2onnx.legalise.legalise import legalise
+from jax2onnx.plugin import Kernel, Target
 
 
 def test_nothing_changes_where_kernels_exist() -> None:
@@ -130,6 +131,26 @@ def test_no_kernel(op: str, dtype: Any, says: str) -> None:
         legalise(model, TARGET)
     assert says in str(caught.value)
     assert "model.py:7 (f)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "says"),
+    [
+        (None, ["none in any other dtype", "write it with operators"]),
+        ((7, None), ["none of version 22 of the operator, only of 7", "pass opset=21", "say until=22"]),
+        ((7, 13), ["only of 7 to 13", "pass opset=21", "say until=22"]),
+        ((22, None), ["no other dtype keeps", "use another dtype"]),
+    ],
+)
+def test_a_table_of_other_operators_versions_or_dtypes_is_told_apart(kernel: Any, says: list[str]) -> None:
+    table = {("", "Cos"): [Kernel(7, 22, {})]}
+    if kernel is not None:
+        types = {"T": frozenset({ir.DataType.FLOAT16})} if kernel[0] == 22 else {}
+        table["", "Sin"] = [Kernel(*kernel, types)]
+    target = Target("box", "box 1.0", 23, table, plugin="a-plugin")
+    with pytest.raises(NoKernelError) as caught:
+        legalise(value_model(np.float32, ("Sin",)), target)
+    assert [text for text in says if text not in str(caught.value)] == []
 
 
 def test_double_is_refused_in_a_body_that_needs_another_operator() -> None:

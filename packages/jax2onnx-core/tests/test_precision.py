@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 from flax import nnx
 
-from jax2onnx import save_onnx, show, to_onnx
+from jax2onnx import check, diagnose, save_onnx, show, to_onnx
 from jax2onnx.checking.runtime import Runner
-from jax2onnx.errors import InputSpecError
+from jax2onnx.errors import CheckError, InputSpecError
 
 FLOAT, FLOAT16, BFLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16
 RNG = np.random.default_rng(0)
@@ -283,3 +283,17 @@ def test_loops_bits_and_branches_of_half():
     for actual, wanted in zip(run(model, x), halves(jnp.asarray(x)), strict=True):
         assert actual.dtype == wanted.dtype
         np.testing.assert_allclose(np.float32(actual), np.float32(wanted), atol=0.02, rtol=0.005)
+
+
+def test_a_disagreement_tells_of_half_precision(block):
+    half = "float16"
+    model = to_onnx(block, [("B", 16)], precision=half)
+    options = {"sizes": [2], "kinds": ["ordinary"]}
+    with pytest.raises(CheckError, match=f"if precision='{half}' made it, pass rtol= and atol="):
+        check(model, block, [("B", 16)], **options)
+    with pytest.raises(CheckError) as caught:
+        check(model, block, [("B", 16)], **options, atol=1e-9)
+    assert "precision=" not in str(caught.value)
+    assert f"exported with precision='{half}', pass that" in str(diagnose(model, block, [("B", 16)], **options))
+    asked = str(diagnose(model, block, [("B", 16)], precision=half, **options))
+    assert f"precision='{half}' rounds so; pass rtol= and atol=" in asked

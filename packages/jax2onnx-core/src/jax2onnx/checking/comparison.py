@@ -17,6 +17,7 @@ from jax2onnx._accepted import shown
 from jax2onnx._compat import unchecked
 from jax2onnx._printable import one_line
 from jax2onnx.checking.compare import OutputReport, compare, finite_part, is_finite
+from jax2onnx.checking.expected_halves import half_hint
 from jax2onnx.checking.given import concrete_batch, given_batch
 from jax2onnx.checking.inputs import Batch, draw
 from jax2onnx.checking.kernels import coarse_primitives, keeps_local
@@ -126,7 +127,8 @@ class Comparison:
         try:
             return self.compared(batch, expected, actual)
         except CheckError as error:
-            raise CheckError(f"the model disagrees with JAX on {label}\n{error.message}") from None
+            hint = half_hint(self.proto) if self.rtol is None and self.atol is None else ""
+            raise CheckError(f"the model disagrees with JAX on {label}\n{error.message}{hint}") from None
 
     def expected(self, batch: Batch) -> list[Array]:
         """Return what JAX computes on a batch."""

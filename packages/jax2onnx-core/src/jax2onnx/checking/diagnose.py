@@ -19,6 +19,7 @@ from jax2onnx.checking.comparison import Comparison, ProgramError
 from jax2onnx.checking.conditioning import Amplifier, amplifier
 from jax2onnx.checking.diagnosis import Diagnosis
 from jax2onnx.checking.evaluate import Evaluator
+from jax2onnx.checking.expected_halves import half_within
 from jax2onnx.checking.links import export_again
 from jax2onnx.checking.reproducer import write_reproducer
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
+    from jax2onnx.checking.finding import Culprit
     from jax2onnx.checking.inputs import Batch
     from jax2onnx.program.program import Eqn
 
@@ -201,12 +203,22 @@ class _Request:
             line=_line(where, told.get(SOURCE)),
             plugin=loader.load().describe(plugin) if plugin else "",
             values="" if suspect is None else suspect.message,
-            what=finding.what,
+            what="; ".join(filter(None, [finding.what, self._of_precision(finding.culprit)])),
             evidence=finding.evidence,
             proven=found.proven,
             reproducer=written,
             unknown=found.unknown,
         )
+
+    def _of_precision(self, culprit: Culprit) -> str:
+        """Return what half precision may have to do with a finding."""
+        asked = self.options.precision
+        if culprit == "program" and asked is not None:
+            return f"precision={asked!r} rounds so; pass rtol= and atol= for it (jax2onnx precision measures it)"
+        half = half_within(self.given)
+        if culprit == "model" and asked is None and half:
+            return f"it has {half} inside: if it was exported with precision={half!r}, pass that here, too"
+        return ""
 
 
 def whole(model: Any, proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -130,6 +130,7 @@ def _findings(model: ir.Model, target: Target, name: str) -> Iterator[tuple[str,
     yield from _of_inputs(model, target)
     functions = frozenset((f.domain, f.name) for f in model.functions.values())
     opsets = dict(model.opset_imports)
+    loads = target.loads(opsets.get("", 0))
     if target.max_opset is not None:
         opsets[""] = min(opsets.get("", 0), target.max_opset)
     for graph in (model.graph, *(function.graph for function in model.functions.values())):
@@ -139,7 +140,7 @@ def _findings(model: ir.Model, target: Target, name: str) -> Iterator[tuple[str,
                 faulty = list(_of_faults(node, target, name))
                 yield from faulty
                 if not faulty and node.op_type not in _CONTROL:
-                    yield from _of_node(node, target, planner, name, opsets)
+                    yield from _of_node(node, target, planner, name, opsets, loads=loads)
 
 
 def _of_faults(node: ir.Node, target: Target, name: str) -> Iterator[tuple[str, str, str, str]]:
@@ -170,7 +171,7 @@ def _of_inputs(model: ir.Model, target: Target) -> Iterator[tuple[str, str, str,
 
 
 def _of_node(
-    node: ir.Node, target: Target, planner: Planner, name: str, opsets: dict[str, int]
+    node: ir.Node, target: Target, planner: Planner, name: str, opsets: dict[str, int], *, loads: bool
 ) -> Iterator[tuple[str, str, str, str]]:
     domains = {domain for domain, _ in target.kernels or ()}
     if node.domain and target.kernels is not None and node.domain not in domains:
@@ -180,7 +181,7 @@ def _of_node(
     if call is None:
         return
     if not target.runs(call):
-        yield _operator(node), "no kernel", _where(node), _instead(planner, node, name)
+        yield _operator(node), "no kernel", _where(node), _instead(planner, node, name, loads=loads)
     elif not target.accelerates(call):
         yield _operator(node), "falls back", _where(node), "it is executed by the slower part of the runtime"
 
@@ -193,11 +194,13 @@ def _call(node: ir.Node, opsets: dict[str, int]) -> Call | None:
     return found.call(dtypes_of(node.inputs), dtypes_of(node.outputs), node.attributes.values())
 
 
-def _instead(planner: Planner, node: ir.Node, name: str) -> str:
+def _instead(planner: Planner, node: ir.Node, name: str, *, loads: bool) -> str:
     """Return the form that the runtime executes, in words."""
     try:
         plan = planner.plan(node)
     except NoKernelError as error:
+        if not loads:
+            return f"export with target={name!r}: with its opset, other operators may do"
         return error.remedy or ""
     carriers = {} if plan is None else dict.fromkeys(carrier.dtype.name.lower() for carrier in _carriers(plan))
     if not carriers:

@@ -11,6 +11,7 @@ from onnx_ir import DataType
 
 from jax2onnx.errors import NoKernelError
 from jax2onnx.legalise.carriers import Trust, carriers, kind
+from jax2onnx.legalise.opsets.history import OLDEST_OPSET
 from jax2onnx.legalise.schema import dtypes_of, schema
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.legalise.carriers import Carrier, Kind
     from jax2onnx.legalise.schema import Call, Dtypes, Functions, Schema
-    from jax2onnx.legalise.targets import Target
+    from jax2onnx.legalise.targets import Kernel, Target
 
 __all__ = ["Plan", "Planner"]
 
@@ -144,33 +145,65 @@ class Planner:
     def _no_kernel(self, node: ir.Node, call: Call) -> NoKernelError:
         dtypes = call.bound.values()
         names = dict.fromkeys(dtype.name.lower() for dtype in dtypes)
-        newer = self._newer_opset(call)
-        remedy = "use another dtype there (x.astype(...))"
-        if newer is not None:
-            remedy += f", or pass opset={newer} or a newer one"
-        elif self._target.name != "onnx":
-            remedy += ", or target='onnx' for a runtime that has the kernel"
-        if DataType.DOUBLE in dtypes:
-            remedy = (
-                "compute it in float32, with x.astype('float32') or without jax_enable_x64 (float64 is never narrowed "
-                "silently), or use target='onnx' for a runtime that has the kernel"
-            )
+        reason, remedy = "and no other dtype keeps its values", self._remedy(call)
+        kernels = (self._target.kernels or {}).get((call.schema.domain, call.schema.name), ())
+        if kernels and not any(kernel.has_version(call.schema.version) for kernel in kernels):
+            had = ", ".join(dict.fromkeys(_versions(kernel) for kernel in kernels))
+            reason = f"and none of version {call.schema.version} of the operator, only of {had}"
+            remedy = self._other_version(call)
+        elif self._target.kernels is not None and not kernels and not call.schema.has_body:
+            reason = "and none in any other dtype"
+            remedy = "write it with operators that the runtime has, or use target='onnx' for a runtime that has it"
         what = "kernel for" if self._target.name != "onnx" else "operator"
         return NoKernelError(
             f"{self._target.runtime} has no {what} {call.schema.name} (opset {call.schema.opset}) "
-            f"in {', '.join(names)}, and no other dtype keeps its values",
+            f"in {', '.join(names)}, {reason}",
             where=node.metadata_props.get("jax2onnx.source"),
             plugin=node.metadata_props.get("jax2onnx.plugin"),
             remedy=remedy,
         )
 
+    def _remedy(self, call: Call) -> str:
+        """Return what a user can do where the target has the operator, and not in the dtypes of a call."""
+        if DataType.DOUBLE in call.bound.values():
+            return (
+                "compute it in float32, with x.astype('float32') or without jax_enable_x64 (float64 is never narrowed "
+                "silently), or use target='onnx' for a runtime that has the kernel"
+            )
+        remedy = "use another dtype there (x.astype(...))"
+        newer = self._newer_opset(call)
+        if newer is not None:
+            return f"{remedy}, or pass opset={newer} or a newer one"
+        if self._target.name != "onnx":
+            return f"{remedy}, or target='onnx' for a runtime that has the kernel"
+        return remedy
+
+    def _other_version(self, call: Call) -> str:
+        """Return what a user can do where the target has other versions of the operator."""
+        opsets = [*range(call.schema.opset - 1, OLDEST_OPSET - 1, -1), self._newer_opset(call)]
+        served = next((o for o in opsets if o is not None and self._runs_at(call, o)), None)
+        remedy = "use target='onnx' for a runtime that has it" if served is None else f"pass opset={served}"
+        if self._target.plugin != "core":
+            remedy += f"; if the runtime executes it, its Kernel in the target has to say until={call.schema.version}"
+        return remedy
+
+    def _runs_at(self, call: Call, opset: int) -> bool:
+        """Return whether the target runs a call as an opset has it."""
+        if self._target.newer is None and not call.schema.domain and not self._target.loads(opset):
+            return False
+        other = schema(call.schema.domain, call.schema.name, opset)
+        return other is not None and self._target.runs(other.call(call.inputs, call.outputs, call.attributes))
+
     def _newer_opset(self, call: Call) -> int | None:
         """Return the next opset at which the target runs a call, as int4 has been there since 21; None if none does."""
         for opset in range(call.schema.opset + 1, defs.onnx_opset_version() + 1):
-            newer = schema(call.schema.domain, call.schema.name, opset)
-            if newer is not None and self._target.runs(newer.call(call.inputs, call.outputs, call.attributes)):
+            if self._runs_at(call, opset):
                 return opset
         return None
+
+
+def _versions(kernel: Kernel) -> str:
+    return str(kernel.since) if kernel.until in {None, kernel.since} else f"{kernel.since} to {kernel.until}"
 
 
 def _count_carriers(combination: Sequence[Carrier | None]) -> int:

@@ -12,7 +12,7 @@ from jax2onnx.checking.cases import operators, static
 from jax2onnx.checking.check import check
 from jax2onnx.checking.locate import first_difference
 from jax2onnx.errors import CheckError
-from jax2onnx.options import DEFAULT_OPSET, CheckOptions, SharedOptions
+from jax2onnx.options import CheckOptions, SharedOptions
 
 __all__ = ["assert_exports", "require_operators"]
 
@@ -23,7 +23,7 @@ def assert_exports(
     fn: Any,
     *specs: Any,
     ops: Mapping[str, int] | Collection[str] = (),
-    opsets: Sequence[int] = (DEFAULT_OPSET,),
+    opsets: Sequence[int] | None = None,
     **options: Any,
 ) -> onnx.ModelProto:
     """Export a program, check the model with onnx's full checker, and compare it with JAX in onnxruntime.
@@ -32,7 +32,7 @@ def assert_exports(
         fn: the callable.
         *specs: one spec per argument, as ``to_onnx`` takes them.
         ops: operators that the model must have: names with their counts (0: none), or names alone (one or more).
-        opsets: the opsets to export for.
+        opsets: the opsets to export for (default: that of ``to_onnx`` for the target).
         **options: further options of ``to_onnx`` and ``check``.
 
     Returns:
@@ -42,17 +42,18 @@ def assert_exports(
         CheckError: the model disagrees with JAX; the message has the first differing value, its node and the JAX line.
         AssertionError: the operators are others.
     """
-    assert opsets, "assert_exports: opsets is empty, so nothing would be compared"
+    assert opsets is None or opsets, "assert_exports: opsets is empty, so nothing would be compared"
     comparison = {name: value for name, value in options.items() if name in _COMPARED}
     exported = {name: value for name, value in options.items() if name not in _COMPARED}
     shared = {name: value for name, value in exported.items() if name in SharedOptions.__annotations__}
-    for opset in opsets:
-        model: onnx.ModelProto = to_onnx(fn, list(specs), opset=opset, **exported)
+    for wanted in (None,) if opsets is None else opsets:
+        model: onnx.ModelProto = to_onnx(fn, list(specs), opset=wanted, **exported)
         onnx.checker.check_model(model, full_check=True)
         require_operators(model, ops)
         try:
             check(model, fn, list(specs), **shared, **comparison)
         except CheckError as error:
+            opset = next(entry.version for entry in model.opset_import if not entry.domain)
             where = _located(fn, static(specs), {**exported, "opset": opset}, comparison)
             raise CheckError(f"opset {opset}: {error.message}\n{where}") from None
     return model

@@ -38,14 +38,17 @@ class Kernel:
 
     def serves(self, call: Call) -> bool:
         """Return whether the kernel serves the operator version and takes the dtypes of a call."""
-        version = call.schema.version
-        if version != self.since and (self.until is None or not self.since <= version <= self.until):
+        if not self.has_version(call.schema.version):
             return False
         for name, allowed in self.types.items():
             dtype = call.bound.get(call.schema.variables.get(name, name))
             if dtype is not None and dtype not in allowed:
                 return False
         return True
+
+    def has_version(self, version: int) -> bool:
+        """Return whether the kernel serves a version of the operator."""
+        return version == self.since or (self.until is not None and self.since <= version <= self.until)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
