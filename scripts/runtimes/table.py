@@ -17,10 +17,10 @@ WORDS = ("passes", "finite", "ours", "refused", "crashed", "differs")
 HEAD = """# The runtimes
 
 Written by `scripts/runtimes/table.py` from what `nox -s runtimes` measures: each case of the registered examples,
-static and symbolic, is exported for the runtime, executed there and compared with JAX by `jax2onnx.check(..., runtime=...)`, on ordinary, moderate, large and
-special inputs and on those that the example gives. A row says of how many cases it was made; where it is not all, each
-nth was taken. Where a fault was mended after a row was measured, the cases that had failed were measured again, and
-those that had passed were not. The columns:
+static and symbolic, is exported for the runtime, executed there and compared with JAX by `jax2onnx.check(...,
+runtime=...)`, on ordinary, moderate, large and special inputs and on those that the example gives. A row says of how
+many cases it was made; where it is not all, each nth was taken. Where a fault was mended after a row was measured,
+the cases that had failed were measured again, and those that had passed were not. The columns:
 
 - *agrees*: on all inputs, NaN and infinities among them;
 - *finite*: where inputs and results are finite, and not where one is NaN or infinite;
