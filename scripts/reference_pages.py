@@ -149,6 +149,19 @@ def sayings(module: str) -> dict[str, str]:
     return found
 
 
+def aliases(module: str, text: str) -> Iterator[str]:
+    """Yield a line for each described name of a type that a text has, of those that a module defines."""
+    body = ast.parse(inspect.getsource(importlib.import_module(module))).body
+    said = sayings(module)
+    for statement in body:
+        if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value):
+            continue
+        name = statement.target.id
+        if ast.unparse(statement.annotation) == "TypeAlias" and re.search(rf"\b{name}\b", text) and name in said:
+            told = " ".join(markdown(said[name]).split())
+            yield f"- `{name}` is `{ast.unparse(statement.value)}`. {told}"
+
+
 def code(call: str) -> str:
     """Return a call as a block of code."""
     lines = textwrap.wrap(call, 92, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
@@ -183,7 +196,8 @@ def entry(name: str, value: Any, modules: tuple[str, ...], level: str = "##") ->
         return
     if not value.__module__.startswith("jax2onnx"):
         yield f"{level} `{name}`"
-        yield "The class of JAX, wherever the installed version has it."
+        kind = "class" if inspect.isclass(value) else "function"
+        yield f"JAX's own {kind} `{value.__name__}`, from wherever the installed version has it."
         return
     call, notes = parameters_of(value)
     bases = [base.__name__ for base in getattr(value, "__bases__", ()) if base is not object]
@@ -204,6 +218,9 @@ def entry(name: str, value: Any, modules: tuple[str, ...], level: str = "##") ->
     if fields and "Attributes" not in (inspect.getdoc(value) or ""):
         listed = [f"- `{field}`{notes.get(field, '')}" for field in fields if not field.startswith("_")]
         yield "Fields:\n\n" + "\n".join(listed)
+    named = list(aliases(value.__module__, " ".join(map(str, notes.values()))))
+    if named:
+        yield "Types in the signature:\n\n" + "\n".join(named)
     if inspect.isclass(value) and name != "Operators":
         yield from members(value, level)
 

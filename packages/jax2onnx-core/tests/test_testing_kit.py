@@ -74,6 +74,10 @@ def _bound(name):
 cube, wrong = _bound("kit_cube"), _bound("kit_wrong")
 
 
+OPTIONS = {"rtol": 1e-4, "name": "graph"}
+"""Of ``check`` and of ``to_onnx``."""
+
+
 class Plugin(PluginSuite):
     plugin = "kit"
 
@@ -104,6 +108,7 @@ class Tanless(TargetSuite):
     target = "tanless"
     programs = ((jnp.sin, (3,)),)
     refused = ((jnp.tan, (3,)),)
+    options = OPTIONS
 
 
 class Block(toy_framework.Layer):
@@ -120,6 +125,7 @@ class Toy(OpenerSuite):
     inputs = (("B", 3),)
     names = ("linear.bias", "linear.weight")
     state = ("noise.count_",)
+    options = OPTIONS
 
 
 @pytest.fixture

@@ -248,7 +248,7 @@ def test_without_weights_there_is_a_graph_to_look_at() -> None:
 
 
 def test_arrays_that_are_left_over_are_told(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="1 arrays of the mapping are no parameter of the callable: 'mine'"):
+    with pytest.warns(UserWarning, match="1 array of the mapping is no parameter of the callable: 'mine'"):
         save_onnx(FN, X, tmp_path / "m.onnx", weights={**FLAT, "mine": draw(2)})
 
 
@@ -261,13 +261,16 @@ def fails(name: str) -> Any:
 
 
 PROBLEMS = [
-    (without("table"), "1 of 8 parameters are not in it: 'table' int8[32]"),
+    (without("table"), "1 of 8 parameters is not in it: 'table' int8[32]"),
     (
         without("head.weight", **{"head.weigth": draw(16, 32)}),
-        "'head.weight' bfloat16[16,32] (nearest: 'head.weigth')\n  1 arrays are left over: 'head.weigth'",
+        "'head.weight' bfloat16[16,32] (nearest: 'head.weigth')\n  1 array is left over: 'head.weigth'",
     ),
-    ({**FLAT, "table": draw(31)}, "1 have another shape or dtype: 'table' is int8[32], 'table' is float32[31]"),
-    ({**FLAT, "table": draw(32)}, "'table' is int8[32], 'table' is float32[32]"),
+    (
+        {**FLAT, "table": draw(31)},
+        "1 of 8 has another shape or dtype: 'table' is int8[32] in the program, 'table' float32[31] in the source",
+    ),
+    ({**FLAT, "table": draw(32)}, "'table' is int8[32] in the program, 'table' float32[32] in the source"),
     ({**FLAT, "table": np.arange(32) * 9}, "'table' has numbers that int8 does not hold; make the parameter int64"),
     ({**FLAT, "table": "words"}, "'table' is 'words', which is no array"),
     ([FLAT, FLAT], "'blocks.0.bias' is in two of the 2 sources"),
@@ -294,7 +297,7 @@ def test_weights_that_are_not_those(tmp_path: Path, weights: Any, says: str) -> 
 def test_names_that_could_be_several_arrays_are_none(tmp_path: Path) -> None:
     fn = functools.partial(lambda p, x: x @ p["kernel"], {"kernel": jax.ShapeDtypeStruct((32, 4), np.float32)})
     layers = {f"layers.{number}.kernel": draw(32, 4) for number in range(2)}
-    with pytest.raises(InputSpecError, match="1 of 1 parameters are not in it"):
+    with pytest.raises(InputSpecError, match="1 of 1 parameters is not in it"):
         save_onnx(fn, X, tmp_path / "m.onnx", weights=layers)
 
 

@@ -71,7 +71,8 @@ class Elsewhere:
         if not left:
             return ""
         listed = ", ".join(map(repr, left[:_LISTED])) + (f" and {len(left) - _LISTED} more" if left[_LISTED:] else "")
-        return f"weights: {len(left)} arrays of {self.source.what} are no parameter of the callable: {listed}"
+        told = "1 array of {} is" if len(left) == 1 else f"{len(left)} arrays of {{}} are"
+        return f"weights: {told.format(self.source.what)} no parameter of the callable: {listed}"
 
 
 def require_weights(params: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PROJECT = "jax2onnx"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""The decorator of the functions of a plugin's module that implement hooks."""
 
 
 @hookspec

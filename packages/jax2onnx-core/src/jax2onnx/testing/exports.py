@@ -14,7 +14,7 @@ from jax2onnx.checking.locate import first_difference
 from jax2onnx.errors import CheckError
 from jax2onnx.options import CheckOptions, SharedOptions
 
-__all__ = ["assert_exports", "require_operators"]
+__all__ = ["assert_exports", "of_check", "of_export", "require_operators"]
 
 _COMPARED = CheckOptions.__annotations__.keys() - SharedOptions.__annotations__.keys()
 
@@ -44,7 +44,7 @@ def assert_exports(
     """
     assert opsets is None or opsets, "assert_exports: opsets is empty, so nothing would be compared"
     comparison = {name: value for name, value in options.items() if name in _COMPARED}
-    exported = {name: value for name, value in options.items() if name not in _COMPARED}
+    exported = of_export(options)
     shared = {name: value for name, value in exported.items() if name in SharedOptions.__annotations__}
     for wanted in (None,) if opsets is None else opsets:
         model: onnx.ModelProto = to_onnx(fn, list(specs), opset=wanted, **exported)
@@ -57,6 +57,16 @@ def assert_exports(
             where = _located(fn, static(specs), {**exported, "opset": opset}, comparison)
             raise CheckError(f"opset {opset}: {error.message}\n{where}") from None
     return model
+
+
+def of_export(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that an export takes, without those of the comparison alone, such as tolerances."""
+    return {name: value for name, value in options.items() if name not in _COMPARED}
+
+
+def of_check(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that a comparison takes."""
+    return {name: value for name, value in options.items() if name in CheckOptions.__annotations__}
 
 
 def _located(fn: Any, specs: Sequence[Any], options: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:

@@ -32,7 +32,7 @@ from jax2onnx.options import DEFAULT_OPSET
 from jax2onnx.plugin import loader
 from jax2onnx.plugin.opening import Opening
 from jax2onnx.program.program import Program
-from jax2onnx.testing.exports import assert_exports
+from jax2onnx.testing.exports import assert_exports, of_check, of_export
 from jax2onnx.testing.suite import Call, Suite, Trial, described
 
 if TYPE_CHECKING:
@@ -242,8 +242,8 @@ class OpenerSuite(Suite):
     def _state(self) -> None:
         made = self.make()
         with _without_warnings():
-            model = to_onnx(made, list(self.inputs), training=True, state="io", **self.options)
-            check(model, made, list(self.inputs), training=True, state="io")
+            model = to_onnx(made, list(self.inputs), training=True, state="io", **of_export(self.options))
+            check(model, made, list(self.inputs), training=True, state="io", **of_check(self.options))
         found = {name for name in (value.name for value in model.graph.output) if name.endswith(".next")}
         updated = {name.removesuffix(".next") for name in found}
         assert updated == set(self.state), f"a call updates {sorted(updated)}, and should {sorted(self.state)}"
@@ -257,7 +257,7 @@ class TargetSuite(Suite):
         programs: programs that can be exported for it, each a callable and its specs.
         refused: programs that cannot.
         compare: whether onnxruntime runs the models, and they are compared with JAX.
-        options: further options of ``to_onnx``.
+        options: further options of ``assert_exports``, such as tolerances.
     """
 
     target: str = ""
@@ -282,13 +282,13 @@ class TargetSuite(Suite):
         if self.compare:
             assert_exports(fn, *specs, target=self.target, **self.options)
             return
-        model: onnx.ModelProto = to_onnx(fn, specs, target=self.target, **self.options)
+        model: onnx.ModelProto = to_onnx(fn, specs, target=self.target, **of_export(self.options))
         onnx.checker.check_model(model, full_check=True)
 
     def _refused(self, call: Call) -> None:
         fn, *specs = call
         try:
-            to_onnx(fn, specs, target=self.target, **self.options)
+            to_onnx(fn, specs, target=self.target, **of_export(self.options))
         except InputSpecError:
             raise
         except ConversionError:

@@ -73,7 +73,8 @@ def find_arrays(wanted: Mapping[str, Wanted], source: Source, rename: Rename | N
         source.used.add(there)
         array = _fitting(source.arrays[there], wanted[name], there)
         if array is None:
-            misfits.append(f"{name!r} is {wanted[name]}, {there!r} is {_spec(*_facts(source.arrays[there]))}")
+            stored = _spec(*_facts(source.arrays[there]))
+            misfits.append(f"{name!r} is {wanted[name]} in the program, {there!r} {stored} in the source")
         else:
             found[name] = array
     if missing or misfits:
@@ -84,13 +85,17 @@ def find_arrays(wanted: Mapping[str, Wanted], source: Source, rename: Rename | N
 def _problems(count: int, missing: Sequence[str], misfits: Sequence[str], source: Source) -> str:
     lines = []
     if missing:
-        lines.append(f"{len(missing)} of {count} parameters are not in it: {_listed(missing)}")
+        are = "is" if len(missing) == 1 else "are"
+        lines.append(f"{len(missing)} of {count} parameters {are} not in it: {_listed(missing)}")
     if misfits:
-        lines.append(f"{len(misfits)} have another shape or dtype: {_listed(misfits)}")
+        have = "has" if len(misfits) == 1 else "have"
+        lines.append(f"{len(misfits)} of {count} {have} another shape or dtype: {_listed(misfits)}")
     assert source.arrays is not None
     left = [name for name in source.arrays if name not in source.used]
     if left:
-        lines.append(f"{len(left)} arrays are left over: {_listed(list(map(repr, left)))}")
+        lines.append(
+            f"{len(left)} {'array is' if len(left) == 1 else 'arrays are'} left over: {_listed(list(map(repr, left)))}"
+        )
     told = "\n  ".join(lines)
     return (
         f"weights: {source.what} does not have the parameters\n  {told}\n"
