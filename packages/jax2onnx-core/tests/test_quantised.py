@@ -252,6 +252,22 @@ def test_older_opsets_have_what_they_can(opset):
         to_onnx(lambda x: x @ (W4.astype(F32) * S), [X], opset=opset)
 
 
+def test_products_of_scales_keep_the_digits_of_each():
+    """A product of two scales of float16 may be too small for it, and of float32 too large: 0 times it is not 0."""
+    small, large = jnp.float16(1e-3), jnp.asarray([1.0, 1e30], F32)
+    w = I8(64, 2).at[:, 1].set(0)
+
+    def half(x):
+        return x.astype(jnp.float16) @ (W8.astype(jnp.float16) * small * small)
+
+    def full(x):
+        return x @ (w.astype(F32) * large * large)
+
+    x = np.random.default_rng(1).normal(size=(7, 64)).astype(np.float32)
+    compare(to_onnx(half, ["float32[B,64]"]), half, x, rtol=3e-3)
+    compare(to_onnx(full, ["float32[B,64]"]), full, x)
+
+
 def test_other_runtimes_get_standard_operators():
     def fn(x):
         return x @ blocked(W4, BLOCKS)

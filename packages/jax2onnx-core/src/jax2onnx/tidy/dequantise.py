@@ -143,11 +143,11 @@ def _scales_of(form: Affine, home: Home) -> _Scales | None:
 
 
 def _is_worth(form: Affine) -> bool:
-    """Return whether a value is weights: a scale makes it so, or that it is a matrix of some size."""
+    """Return whether a value is weights: finite scales make it so, or that it is a matrix of some size."""
     if not form.sizes or math.prod(form.sizes) == 0 or form.value.is_graph_output():
         return False
     if form.scale is not None:
-        return True
+        return bool(np.all(np.isfinite(form.scale)))
     return len(form.source.shape or ()) > 1 and math.prod(form.sizes) >= _SOME and not _is_spread(form)
 
 
@@ -166,13 +166,10 @@ def _emit(form: Affine, scales: _Scales, home: Home) -> None:
     assert dtype is not None
     if not form.is_source:
         source = home.derive(source, form.arranged, form.sizes)
-    wide = (
-        ir.DataType.FLOAT16
-        if value.dtype == ir.DataType.FLOAT16 and home.graph.opset_imports.get("", 0) >= _HALF
-        else ir.DataType.FLOAT
-    )
     ones = np.broadcast_to(np.float32(1), form.sizes)
     scale = scales.pick(ones if form.scale is None else form.scale)
+    is_half = value.dtype == ir.DataType.FLOAT16 and home.graph.opset_imports.get("", 0) >= _HALF
+    wide = ir.DataType.FLOAT16 if is_half and _fits_half(scale) else ir.DataType.FLOAT
     inputs = [source, home.constant(np.asarray(scale).astype(wide.numpy()), _name_of(form, "scale"))]
     if form.scale_name is not None:
         inputs[1].meta[ORIGIN] = form.scale_name
@@ -196,6 +193,13 @@ def _emit(form: Affine, scales: _Scales, home: Home) -> None:
     assert last.graph is not None
     last.append(nodes)
     value.replace_all_uses_with(nodes[-1].outputs[0])
+
+
+def _fits_half(scale: Any) -> bool:
+    """Return whether scales have all digits of float16 there: a product of two of them may be too small for that."""
+    with np.errstate(all="ignore"):
+        half = np.asarray(scale).astype(np.float16).astype(np.float64)
+    return bool(np.allclose(half, scale, rtol=2**-11, atol=0))
 
 
 def _name_of(form: Affine, what: str) -> str:
@@ -297,8 +301,11 @@ def _multiply(weights: ir.Node, factors: _Array, home: Home) -> bool:
     if varying and varying != [axis]:
         return False
     with np.errstate(all="ignore"):
-        new = (old * factors.ravel()).astype(scale.dtype.numpy())
+        exact = old * factors.ravel()
+        new = exact.astype(scale.dtype.numpy())
     if not np.all(np.isfinite(new)) or np.any((new == 0) & (factors.ravel() != 0)):
+        return False
+    if scale.dtype == ir.DataType.FLOAT16 and not _fits_half(exact):
         return False
     name = weights.inputs[1].name or "scale"
     weights.replace_input_with(1, home.constant(new if varying or old.ndim else new.reshape(()), name))
