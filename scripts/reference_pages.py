@@ -221,7 +221,7 @@ def entry(name: str, value: Any, modules: tuple[str, ...], level: str = "##") ->
     named = list(aliases(value.__module__, " ".join(map(str, notes.values()))))
     if named:
         yield "Types in the signature:\n\n" + "\n".join(named)
-    if inspect.isclass(value) and name != "Operators":
+    if inspect.isclass(value):
         yield from members(value, level)
 
 

@@ -66,6 +66,8 @@ def _bound(name):
     primitive = Primitive(name)
     primitive.def_abstract_eval(lambda x: x)
     primitive.def_impl(lambda x: x * x * x)
+    if name == "kit_wrong":
+        return primitive.bind
     jax.interpreters.batching.defvectorized(primitive)
     jax.interpreters.ad.defjvp(primitive, lambda tangent, x: 3 * x * x * tangent)
     return primitive.bind
@@ -178,6 +180,7 @@ def test_a_wrong_rule_is_found(kit):
     errors = failed(Wrong())
     assert errors.keys() == {"float32[3,3]-18", "float32[B,3]-18", "vmap-float32[3,3]"}
     assert "first difference, in a result of kit_wrong" in errors["float32[3,3]-18"]
+    assert "or set vmap = False in the suite" in errors["vmap-float32[3,3]"]
 
 
 def test_suites_find_what_is_missing(kit):
@@ -260,3 +263,10 @@ def test_importing_the_fixtures_is_light():
     code = "import sys, jax2onnx.testing.pytest_plugin; print({'jax', 'onnx', 'numpy'} & set(sys.modules))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told == "set()\n"
+
+
+def test_opset_is_a_single_one_of_opsets():
+    model = assert_exports(jnp.sin, (3,), opset=18)
+    assert [entry.version for entry in model.opset_import] == [18]
+    with pytest.raises(AssertionError, match="not both"):
+        assert_exports(jnp.sin, (3,), opset=18, opsets=[20])

@@ -516,7 +516,9 @@ def _checked(returned: Any, eqn: Eqn) -> list[ir.Value]:
         if not isinstance(value, ir.Value):
             raise _wrong_result(f"{shown(value)}, which is no value of the graph,", _values(len(eqn.outputs)))
     if len(values) != len(eqn.outputs):
-        raise _wrong_result(_values(len(values)), _values(len(eqn.outputs)))
+        count = len(eqn.outputs)
+        hint = f"; ctx.op.many(name, ..., outputs={count}) returns every result of an operator" if count > 1 else ""
+        raise _wrong_result(_values(len(values)), _values(count) + hint)
     for value, var in zip(values, eqn.outputs, strict=True):
         _check_type(value, var.aval)
     return values

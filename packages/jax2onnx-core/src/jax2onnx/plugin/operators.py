@@ -17,6 +17,9 @@ __all__ = ["Operators"]
 class Operators(ABC):
     """The node builder. Any ONNX operator is a method: ``op.Gather(x, i, axis=1)`` appends a node, returns its result.
 
+    Of an operator with several results such a method returns the first one. All of them are returned by
+    ``op.many("Split", x, outputs=2, axis=-1, num_outputs=2)``.
+
     Operators of another domain are emitted by name: ``op.emit(name, x, domain="com.microsoft")``. Where nobody
     knows the operator, a result has no dtype until the rule sets it (``y.dtype = x.dtype``) or returns it.
 

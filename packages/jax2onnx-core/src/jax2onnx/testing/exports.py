@@ -33,7 +33,7 @@ def assert_exports(
         *specs: one spec per argument, as ``to_onnx`` takes them.
         ops: operators that the model must have: names with their counts (0: none), or names alone (one or more).
         opsets: the opsets to export for (default: that of ``to_onnx`` for the target).
-        **options: further options of ``to_onnx`` and ``check``.
+        **options: further options of ``to_onnx`` and ``check``; ``opset=20`` is the same as ``opsets=[20]``.
 
     Returns:
         The model of the last opset.
@@ -42,6 +42,9 @@ def assert_exports(
         CheckError: the model disagrees with JAX; the message has the first differing value, its node and the JAX line.
         AssertionError: the operators are others.
     """
+    if "opset" in options:
+        assert opsets is None, "assert_exports: pass opsets or opset, not both"
+        opsets = [options.pop("opset")]
     assert opsets is None or opsets, "assert_exports: opsets is empty, so nothing would be compared"
     comparison = {name: value for name, value in options.items() if name in _COMPARED}
     exported = of_export(options)

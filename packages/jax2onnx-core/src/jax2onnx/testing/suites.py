@@ -26,7 +26,7 @@ import onnx
 from jax2onnx.api import at_stage, to_onnx
 from jax2onnx.checking.cases import static, x64
 from jax2onnx.checking.check import check
-from jax2onnx.errors import ConversionError, InputSpecError
+from jax2onnx.errors import ConversionError, InputSpecError, TraceError
 from jax2onnx.frontend.open import open_callable
 from jax2onnx.options import DEFAULT_OPSET
 from jax2onnx.plugin import loader
@@ -83,17 +83,30 @@ class RuleSuite(Suite):
             (fixed, *_) = _variants(given)
             if self.vmap:
                 batched = [spec.replace("[", f"[{_BATCH},").replace(",]", "]") for spec in fixed]
-                yield Trial(f"vmap-{_joined(fixed)}", functools.partial(self._export, jax.vmap(self.function), batched))
+                run = functools.partial(self._transformed, "vmap", jax.vmap(self.function), batched)
+                yield Trial(f"vmap-{_joined(fixed)}", run)
             floating = [place for place, name in enumerate(names) if "float" in name]
             if self.grad and floating:
                 derived = _gradient(self.function, floating)
-                yield Trial(f"grad-{_joined(fixed)}", functools.partial(self._export, derived, fixed, must_bind=False))
+                run = functools.partial(self._transformed, "grad", derived, fixed, must_bind=False)
+                yield Trial(f"grad-{_joined(fixed)}", run)
 
     def _opsets(self) -> Sequence[int]:
         declared = {
             entry.min_opset for entry in loader.load().registry().lowerings if entry.primitive == self.primitive
         }
         return self.opsets or sorted(declared | {DEFAULT_OPSET})
+
+    def _transformed(self, by: str, fn: Callable[..., Any], specs: Sequence[str], *, must_bind: bool = True) -> None:
+        """Try the function as ``vmap`` or ``grad`` transforms it."""
+        try:
+            self._export(fn, specs, must_bind=must_bind)
+        except TraceError as error:
+            if not isinstance(error.__cause__, NotImplementedError):
+                raise
+            raise AssertionError(
+                f"{error.__cause__}: give the primitive its rule of JAX for {by}, or set {by} = False in the suite"
+            ) from error
 
     def _export(
         self, fn: Callable[..., Any], specs: Sequence[str], opset: int = DEFAULT_OPSET, *, must_bind: bool = True
