@@ -15,7 +15,7 @@ import onnx
 import pytest
 from faulty_saves import model_of
 
-from jax2onnx import check, save_onnx
+from jax2onnx import check, diagnose, save_onnx, to_onnx
 from jax2onnx.checking.runtime import Runner
 from jax2onnx.errors import CheckError, ConversionError, InputSpecError, SaveError
 from jax2onnx.output import save_entries as saving
@@ -270,3 +270,12 @@ def test_wrong_checks_of_entries(tmp_path: Path, model: object, options: dict[st
     save_onnx(ENTRIES, tmp_path)
     with pytest.raises(InputSpecError, match=re.escape(says)):
         check(tmp_path / model if isinstance(model, str) else model, ENTRIES, sizes=[1], kinds=["ordinary"], **options)
+
+
+def test_what_takes_one_callable_says_so_of_entries() -> None:
+    with pytest.raises(
+        InputSpecError, match=r"\['prefill', 'decode'\] are several entries; save_onnx\(entries, path\)"
+    ):
+        to_onnx(ENTRIES, ["int32[B,T]"])
+    with pytest.raises(InputSpecError, match="diagnose takes one entry"):
+        diagnose("folder", ENTRIES, [])

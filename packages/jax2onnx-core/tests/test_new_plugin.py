@@ -45,6 +45,7 @@ def test_its_tests_pass(tmp_path, monkeypatch, capsys):
         ("1a", "no name of a Python module"),
         ("class", "no name of a Python module"),
         ("json", "there is a module 'json' already"),
+        ("lax", "there is a plugin 'lax' already"),
         ("JAX2ONNX_lax", "there is a module 'jax2onnx_lax' already"),
     ],
 )

@@ -398,3 +398,11 @@ def test_a_stored_array_may_be_mapped() -> None:
     assert isinstance(array, StoredArray)
     assert array.place is None
     assert array.nbytes == 48
+
+
+def test_names_for_no_parameter_are_told(tmp_path: Path) -> None:
+    names = {"head.weigth": "head.weight"}
+    with pytest.warns(UserWarning, match=r"no parameter is called 'head.weigth'; did you mean 'head.weight'\?"):
+        save_onnx(FN, X, tmp_path / "m.onnx", weights=FLAT, weight_names=names)
+    with pytest.raises(InputSpecError, match="weight_names: no array is looked for without weights"):
+        save_onnx(FN, X, tmp_path / "m.onnx", weight_names=names)

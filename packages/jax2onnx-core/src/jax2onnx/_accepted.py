@@ -151,7 +151,8 @@ def call(option: str, value: Any) -> None:
 def path(option: str, value: Any) -> None:
     """Accept the name of a file."""
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
-        _refuse(option, "the name of a file", value, "write for example 'model.onnx'")
+        example = "report.html" if option == "report" else "model.onnx"
+        _refuse(option, "the name of a file", value, f"write for example {example!r}")
 
 
 def none(option: str, value: Any) -> None:

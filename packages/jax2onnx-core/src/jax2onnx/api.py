@@ -640,6 +640,8 @@ class _Export:
             _check_opset(options.opset)
         if options.keep and options.precision is None:
             raise InputSpecError("keep: everything stays float32 without precision; write precision='float16' too")
+        if options.weight_names is not None and options.weights is None:
+            raise InputSpecError("weight_names: no array is looked for without weights; write weights='file.npz' too")
         loaded = loader.load()
         registry = loaded.registry()
         facts = registry.facts.with_lowered(options.lowerings or ())

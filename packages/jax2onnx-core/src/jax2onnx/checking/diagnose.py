@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -32,7 +33,7 @@ from jax2onnx.plugin import loader
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from jax2onnx.checking.finding import Culprit
     from jax2onnx.checking.inputs import Batch
@@ -72,6 +73,10 @@ def diagnose(
         InputSpecError: an argument is not of an accepted form.
     """
     refuse_unknown(options, DiagnoseOptions.__annotations__)
+    if isinstance(fn, Mapping) and any(isinstance(entry, tuple) for entry in fn.values()):
+        raise InputSpecError(
+            "fn: diagnose takes one entry: write diagnose('folder/decode.onnx', fn, inputs) for the model that differs"
+        )
     comparing = {
         **_defaults(),
         **{name: value for name, value in options.items() if name in CheckOptions.__annotations__},

@@ -20,6 +20,8 @@ from packaging.utils import canonicalize_name
 
 from jax2onnx.cli.terminal import say
 from jax2onnx.errors import SaveError
+from jax2onnx.plugin.installed import entry_points
+from jax2onnx.plugin.loader import GROUP
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -93,6 +95,8 @@ def _values(name: str) -> dict[str, str]:
         )
     if module in sys.stdlib_module_names or importlib.util.find_spec(module) is not None:
         raise click.UsageError(f"NAME: there is a module {module!r} already; use another name")
+    if plugin in {entry.name for entry, _ in entry_points(GROUP)}:
+        raise click.UsageError(f"NAME: there is a plugin {plugin!r} already; use another name")
     core = version("jax2onnx-core").split(".")
     lower, upper = f"{core[0]}.{core[1]}", f"{core[0]}.{int(core[1]) + 1}"
     return {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
+from jax2onnx._accepted import nearest
 from jax2onnx._compat import key_implementation
 from jax2onnx.errors import InputSpecError
 from jax2onnx.plugin.opening import canonical
@@ -43,6 +44,7 @@ class Elsewhere:
 
     def __init__(self, weights: Any, names: Rename | None, hook: Any) -> None:
         self._names = names
+        self._params: Collection[str] = ()
         self.source = opened_weights(weights, hook)
 
     def arrays(self, params: Mapping[str, Any]) -> dict[str, StoredArray]:
@@ -53,6 +55,7 @@ class Elsewhere:
         Raises:
             InputSpecError: the source does not have one of them.
         """
+        self._params = params.keys()
         found = {name: _mapped(array) for name, array in params.items() if _is_mapped(array)}
         abstract = {name: array for name, array in params.items() if isinstance(array, jax.ShapeDtypeStruct)}
         if self.source is None:
@@ -64,15 +67,24 @@ class Elsewhere:
         return found | find_arrays(wanted, self.source, self._names)
 
     def unused(self) -> str:
-        """Return a warning of arrays that no parameter has taken; empty if there is none."""
-        if self.source is None or self.source.arrays is None:
+        """Return a warning of arrays that no parameter takes, and of names for no parameter; empty if there is none."""
+        if self.source is None:
             return ""
-        left = [name for name in self.source.arrays if name not in self.source.used]
-        if not left:
-            return ""
-        listed = ", ".join(map(repr, left[:_LISTED])) + (f" and {len(left) - _LISTED} more" if left[_LISTED:] else "")
-        told = "1 array of {} is" if len(left) == 1 else f"{len(left)} arrays of {{}} are"
-        return f"weights: {told.format(self.source.what)} no parameter of the callable: {listed}"
+        told = []
+        left = [name for name in self.source.arrays or () if name not in self.source.used]
+        if left:
+            listed = ", ".join(map(repr, left[:_LISTED])) + (
+                f" and {len(left) - _LISTED} more" if left[_LISTED:] else ""
+            )
+            arrays = "1 array of {} is" if len(left) == 1 else f"{len(left)} arrays of {{}} are"
+            told.append(f"weights: {arrays.format(self.source.what)} no parameter of the callable: {listed}")
+        names = self._names if isinstance(self._names, Mapping) else {}
+        told += [
+            f"weight_names: no parameter is called {name!r}; {nearest(name, self._params)}"
+            for name in names
+            if name not in self._params
+        ]
+        return "\n".join(told)
 
 
 def require_weights(params: Mapping[str, Any]) -> None:

@@ -83,6 +83,11 @@ def _open_plain(fn: Any) -> Opened:
     of the argument.
     """
     if not callable(fn):
+        if isinstance(fn, Mapping) and any(isinstance(entry, tuple) for entry in fn.values()):
+            raise InputSpecError(
+                f"fn: {shown(list(fn))} are several entries; save_onnx(entries, path) writes them, and "
+                "check(path, entries) compares them; all else takes one callable"
+            )
         raise InputSpecError(
             f"fn: {shown(fn)} is neither callable nor an object that a loaded plugin opens; pass a function, or see "
             "jax2onnx list-plugins for the frameworks whose objects are opened"
