@@ -54,6 +54,9 @@ class Fusion:
         self._check_examples(self.examples)
         for field in ("dtypes", "primitives"):
             fields.names(f"{self.name}: {field}", getattr(self, field))
+        for name in self.dtypes:
+            if not _is_dtype(name):
+                raise TypeError(f"{self.name}: dtypes has {name!r}, no name of a dtype such as 'float32'")
         if not isinstance(self.library, str):
             raise TypeError(f"{self.name}: library is {shown(self.library)}, no text")
 
@@ -94,6 +97,16 @@ class Fusion:
             except TypeError as error:
                 raise TypeError(f"{self.name}: the values of kwargs have to be hashable: {error}") from None
         return self.kwargs
+
+
+def _is_dtype(name: str) -> bool:
+    """Return whether an array may have a dtype of this name."""
+    import ml_dtypes  # whose names numpy does not know before
+
+    try:
+        return np.dtype(name).name == name
+    except TypeError:
+        return hasattr(ml_dtypes, name)
 
 
 class Decline(Exception):  # noqa: N818 - not an error: the primitives are lowered instead

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import pluggy
 
-from jax2onnx._accepted import shown
+from jax2onnx._accepted import nearest, shown
 from jax2onnx.errors import PluginConflictError, PluginError, described_error
 from jax2onnx.plugin import hookspecs
 from jax2onnx.plugin.directory import Listed, directory
@@ -396,6 +396,7 @@ def _import(info: PluginInfo, entry: EntryPoint, manager: pluggy.PluginManager) 
     """Import a plugin's module and give its hooks to the manager."""
     try:
         manager.register(entry.load(), info.name)
+        _refuse_unknown(manager, info.name)
         manager.check_pending()
         _refuse_wrappers(manager, info.name)
         _refuse_unmarked(manager, info.name)
@@ -410,6 +411,14 @@ def _import(info: PluginInfo, entry: EntryPoint, manager: pluggy.PluginManager) 
     return replace(info, hooks=tuple(hooks))
 
 
+def _refuse_unknown(manager: pluggy.PluginManager, name: str) -> None:
+    """Raise PluginError for a function that is marked as a hook of a name that no hook has."""
+    hooks = [hook for hook in vars(hookspecs) if hook.startswith(_PREFIX)]
+    for attribute, value in vars(manager.get_plugin(name)).items():
+        if inspect.isfunction(value) and hasattr(value, f"{hookspecs.PROJECT}_impl") and attribute not in hooks:
+            raise PluginError(f"there is no hook {attribute!r}; {nearest(attribute, hooks)}")
+
+
 def _refuse_unmarked(manager: pluggy.PluginManager, name: str) -> None:
     """Raise PluginError for a function that is meant as a hook, and is none: it is not marked, or is misspelt too."""
     plugin = manager.get_plugin(name)
@@ -422,8 +431,8 @@ def _refuse_unmarked(manager: pluggy.PluginManager, name: str) -> None:
             if inspect.isgeneratorfunction(value):
                 raise PluginError(f"{attribute} has a yield, so that its code would never run; leave it out")
         elif is_own and (attribute.startswith(_PREFIX) or difflib.get_close_matches(attribute, hooks, cutoff=0.9)):
-            nearest = difflib.get_close_matches(attribute, hooks, n=1)
-            meant = "" if attribute in hooks or not nearest else f", and call it {nearest[0]}"
+            close = difflib.get_close_matches(attribute, hooks, n=1)
+            meant = "" if attribute in hooks or not close else f", and call it {close[0]}"
             raise PluginError(f"{attribute} is not marked as a hook: write @hookimpl before it{meant}")
 
 

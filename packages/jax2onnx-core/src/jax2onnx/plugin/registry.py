@@ -141,6 +141,18 @@ class BoundTargets(_Bound["Target"]):
             for kernel in kernels:
                 if not hasattr(kernel, "serves"):
                     raise TypeError(f"{what}: {shown(kernel)} of {key[1]} is no Kernel")
+                _check_types(f"{what}: types of {key[1]}", kernel.types)
+
+
+def _check_types(what: str, types: Any) -> None:
+    """Check the dtypes of a kernel."""
+    from onnx_ir import DataType
+
+    fields.mapping(what, types)
+    for name, dtypes in types.items():
+        wrong = [dtype for dtype in dtypes if not isinstance(dtype, DataType)]
+        if wrong:
+            raise TypeError(f"{what}: {shown(wrong[0])} of {name} is no onnx_ir.DataType, such as DataType.FLOAT")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
 __all__ = [
     "UNKNOWN",
@@ -181,6 +181,10 @@ class Facts:
             value = getattr(self, fact)
             if value is not None and not callable(value):
                 raise TypeError(f"the fact {fact!r} is {value!r}, which cannot be called")
+        for fact, choices in _WORDS.items():
+            value = getattr(self, fact)
+            if value not in choices:
+                raise TypeError(f"the fact {fact!r} is {value!r}, none of {', '.join(map(repr, choices))}")
 
     def stated(self) -> dict[str, Any]:
         """Return the facts that differ from the defaults, by name."""
@@ -197,6 +201,9 @@ _FUNCTIONS = (
     *("permutation", "transposed", "on_complex", "on_keys", "warning", "instead"),
 )
 """The facts that are functions."""
+
+_WORDS = {fact: get_args(get_type_hints(Facts)[fact]) for fact in ("scalar", "rounding", "half")}
+"""The facts that are one of a few words."""
 
 UNKNOWN = Facts()
 """The facts of a primitive of which nothing is registered."""
