@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jax2onnx import check, to_onnx
-from jax2onnx.testing import operators
+from jax2onnx.testing import Runner, operators
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,3 +125,10 @@ def test_what_is_another_function_agrees_too(function: Callable[..., Any]) -> No
     model = to_onnx(function, SPECS, opset=23)
     assert operators(model)["RotaryEmbedding"] == 0
     check(model, function, SPECS, kinds=["ordinary"], sizes=(2,))
+
+
+def test_of_no_rows_nothing_is_rotated() -> None:
+    specs = ["float32[0,5,3,8]", "int32[1,5]"]
+    model = to_onnx(halves, specs, opset=23)
+    (got,) = Runner(model).run([np.zeros((0, 5, 3, 8), np.float32), np.zeros((1, 5), np.int32)])
+    assert got.shape == (0, 5, 3, 8)

@@ -104,3 +104,16 @@ def test_cumulative_logarithms_of_integers_are_refused_as_jax_does() -> None:
         to_onnx(logarithms, ["int32[4]"])
     _agrees(lambda x: lax.cumlogsumexp(x.astype(jnp.float32)), (4,), [(4,)])
     to_onnx(logarithms, ["int32[0]"])
+
+
+def test_a_last_dim_of_no_windows_may_be_empty() -> None:
+    """onnxruntime pools no channels of size 0, but a batch of that size."""
+
+    def rows(x: Any) -> Any:
+        return _window(0.0, lax.add, (1, 3), (1, 1), "SAME")(x), _window(-jnp.inf, lax.max, (1, 3), (1, 1))(x)
+
+    runner = Runner(to_onnx(rows, ["float32[B,6]"]))
+    for batch in (0, 1, 7):
+        x = np.arange(batch * 6, dtype=np.float32).reshape(batch, 6)
+        for got, want in zip(runner.run([x]), rows(jnp.asarray(x)), strict=True):
+            np.testing.assert_allclose(got, want)

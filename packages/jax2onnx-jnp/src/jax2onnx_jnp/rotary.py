@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from jax2onnx.plugin import Decline, Fusion
+from jax2onnx.plugin import Decline, Fusion, has_zero
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -138,6 +138,8 @@ def _operator(
     shape = ctx.aval_out.shape
     positions = _axis_of_positions(shape, [aval.shape for aval in ctx.avals_in[1:]])
     batch, size = shape[0], shape[-1]
+    if has_zero(*shape):
+        raise Decline("there is nothing to rotate; onnxruntime does not expand angles to a dim of 0")
     if not all(isinstance(n, int) and n > 0 for n in (size, shape[3 - positions])):
         raise Decline("the number of heads or of features is not known at conversion")
     wanted = (batch, shape[positions], size // 2)

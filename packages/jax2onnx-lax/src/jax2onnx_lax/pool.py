@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jax import lax
 
-from jax2onnx.plugin import has_zero, is_static, other_axes, permuted
+from jax2onnx.plugin import has_zero, is_static, may_be_zero, other_axes, permuted
 from jax2onnx_lax import windows
 from jax2onnx_lax.dtypes import bound, is_float, is_narrow
 from jax2onnx_lax.shape import transposed
@@ -138,8 +138,13 @@ def _plan(ctx: LoweringContext, window: windows.Window) -> _Pool | None:
 
 
 def _merged(shape: Sequence[Any], others: Sequence[int], spatial: Sequence[int]) -> windows.Shape:
-    """Return a shape as (N, C, spatial…): the last of the other dims is C, those before it are one."""
+    """Return a shape as (N, C, spatial…): the last of the other dims is C, those before it are one.
+
+    onnxruntime takes no pools with C of 0, so a last dim that may be 0 at run time is one of those before.
+    """
     *batch, channels = permuted(shape, others) or (1,)
+    if not is_static(channels) and may_be_zero(channels):
+        batch, channels = [*batch, channels], 1
     return (math.prod(batch), channels, *permuted(shape, spatial))
 
 
