@@ -20,7 +20,7 @@ from jax2onnx import to_onnx
 from jax2onnx.errors import Jax2OnnxError
 from jax2onnx_examples.models.transformer import TransformerBlock
 
-FOLDER = Path(__file__).parents[1] / "docs" / "graphs"
+FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 HOSTILE = "<script>document.title='executed'</script><img src=x onerror=document.title='executed'>"
 
