@@ -13,7 +13,6 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ import onnx
 from flax import nnx
 
 from jax2onnx import save_onnx, to_onnx
-from jax2onnx.checking.runtime import Runner
+from jax2onnx.testing import Runner, operators
 
 PAGE = Path(__file__).parent.parent / "docs" / "coverage" / "precision.md"
 RNG = np.random.default_rng(0)
@@ -194,19 +193,6 @@ def run(model: Path, arrays: Path) -> tuple[np.ndarray[Any, Any], int, int]:
     return np.load(result), held, most
 
 
-def count(model: onnx.ModelProto, op_type: str = "") -> int:
-    """Return the number of nodes of a model, in subgraphs too."""
-
-    def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-        for node in graph.node:
-            yield node
-            for attribute in node.attribute:
-                if attribute.type == onnx.AttributeProto.GRAPH:
-                    yield from nodes(attribute.g)
-
-    return sum(1 for node in nodes(model.graph) if op_type in {"", node.op_type})
-
-
 def error(result: Any, expected: Any) -> str:
     """Return the largest difference in terms of the largest number."""
     return f"{np.abs(result - expected).max() / np.abs(expected).max():.1e}"
@@ -225,7 +211,7 @@ def rows(name: str) -> tuple[list[str], list[str]]:
         for precision in (None, "float16", "bfloat16"):
             path = Path(folder) / f"{precision}.onnx"
             save_onnx(module, [spec], path, precision=precision)
-            size, nodes = path.stat().st_size, count(onnx.load(path))
+            size, nodes = path.stat().st_size, operators(onnx.load(path)).total()
             result, held, most = run(path, arrays)
             base = base or (size, nodes)
             told = [f"{size / 2**20:.1f} MiB", str(nodes)]
@@ -237,7 +223,8 @@ def rows(name: str) -> tuple[list[str], list[str]]:
             model = to_onnx(module, [spec], precision=precision, target="onnx")
             path = Path(folder) / f"plain_{precision}.onnx"
             path.write_bytes(model.SerializeToString())
-            told = [f"{path.stat().st_size / 2**20:.1f} MiB", str(count(model)), str(count(model, "Cast"))]
+            found = operators(model)
+            told = [f"{path.stat().st_size / 2**20:.1f} MiB", str(found.total()), str(found["Cast"])]
             told.append(error(run(path, arrays)[0], expected) if precision == "float16" else "not run")
             second.append(f"| {name} | {precision} | {' | '.join(told)} |")
     return first, second
@@ -263,7 +250,8 @@ def half_rows() -> list[str]:
         for precision in (None, "float32"):
             model = to_onnx(half, ["int32[B,64]"], precision=precision)
             (result,) = Runner(model).run([x])
-            told = [f"{model.ByteSize() / 2**20:.1f} MiB", str(count(model)), str(count(model, "Cast"))]
+            found = operators(model)
+            told = [f"{model.ByteSize() / 2**20:.1f} MiB", str(found.total()), str(found["Cast"])]
             told.append(error(result.astype(np.float32), expected))
             found.append(f"| {name} | {precision or 'as it is'} | {' | '.join(told)} |")
     return found

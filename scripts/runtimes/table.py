@@ -46,7 +46,7 @@ def cause(message: str) -> str:
         found = re.search(pattern, text)
         if found:
             return re.sub(r"node_\w+|'[^']*'|\d{3,}", "…", found[1])[:110]
-    return text[:110]
+    return text.partition(" at: ")[0][:110]  # not the line, whose path is of one machine
 
 
 def cell(text: str) -> str:
