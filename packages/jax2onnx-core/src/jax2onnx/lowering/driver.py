@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +94,6 @@ class Driver:
         op: the node builder.
         outliner: defines the model's functions.
         _running: how many programs are being emitted, one inside the other.
-        _scope: the named scopes around the loop or branch whose body is being emitted.
     """
 
     asked: int
@@ -115,7 +113,6 @@ class Driver:
     unsupported: list[ConversionError] = field(init=False, default_factory=list)
     reshaped: dict[ir.Value, Reshaped] = field(init=False, default_factory=dict)
     _running: int = field(init=False, default=0)
-    _scope: str = field(init=False, default="")
     opset: int = field(init=False)
     op: Ops = field(init=False)
     outliner: Outliner = field(init=False)
@@ -197,15 +194,6 @@ class Driver:
             derived=derived,
         )
 
-    @contextlib.contextmanager
-    def _within(self, scope: str) -> Iterator[None]:
-        """Emit bodies whose nodes are in a scope."""
-        before, self._scope = self._scope, scope
-        try:
-            yield
-        finally:
-            self._scope = before
-
     def guard(self, eqn: Eqn) -> bool:
         """Return whether the rule of an equation keeps what kernels lose; note that it asks."""
         if self.guards and self.guarded is not None:
@@ -230,9 +218,8 @@ class Driver:
     ) -> Sequence[ir.Value]:
         """Emit an equation; return the values of its results."""
         if eqn.is_call:
-            op = self.op.tagged(_metadata(eqn, "core", self._scope))
-            with self._within(""):
-                results = self.outliner.call(eqn, operands, op)
+            op = self.op.tagged(_metadata(eqn, "core"))
+            results = self.outliner.call(eqn, operands, op)
             return _checked(results, eqn)
         if eqn.fused is not None:
             return self._fused(eqn, eqn.fused, operands, derived=derived)
@@ -244,8 +231,7 @@ class Driver:
             return values
         ctx = self._context(eqn, entry.plugin, derived=derived)
         try:
-            with self._within(_scope(eqn, self._scope) if eqn.bodies else self._scope):
-                return _checked(_apply(entry, ctx, operands), eqn)
+            return _checked(_apply(entry, ctx, operands), eqn)
         except _WrongResultError as error:
             raise self._blamed(error, eqn, entry.plugin) from None
         except _UNSUPPORTED as error:
@@ -305,7 +291,7 @@ class Driver:
         )
 
     def _context(self, eqn: Eqn, plugin: str, *, derived: bool) -> LoweringContext:
-        op = self.op.tagged(_metadata(eqn, plugin, self._scope), whole=eqn.fused is not None)
+        op = self.op.tagged(_metadata(eqn, plugin), whole=eqn.fused is not None)
         return LoweringContext(self, eqn, op, derived=derived)
 
     def _fused(
@@ -484,20 +470,12 @@ def _has_symbolic_dims(eqn: Eqn) -> bool:
     return not is_static(*dims)
 
 
-def _scope(eqn: Eqn, around: str) -> str:
-    """Return the named scopes of an equation; those of a body begin anew in JAX, in the scope of its loop or branch."""
-    own = "" if eqn.source is None else name_stack(eqn.source)
-    if not around or own == around or own.startswith(f"{around}/"):
-        return own
-    return f"{around}/{own}" if own else around
-
-
-def _metadata(eqn: Eqn, plugin: str, around: str) -> dict[str, str]:
+def _metadata(eqn: Eqn, plugin: str) -> dict[str, str]:
     """Return what the nodes of an equation carry: who emitted them, and where they come from."""
     metadata = {"jax2onnx.plugin": plugin}
     if eqn.source is None:
         return metadata
-    stack = _scope(eqn, around)
+    stack = name_stack(eqn.source)
     if stack:
         metadata[NAMESPACE] = storable(stack)
     where = eqn.where
