@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 from flax import nnx
 
-from jax2onnx.api import at_stage, export_ir
 from jax2onnx.inspect.picture import svg
 from jax2onnx.inspect.summary import format_operators, summarise
 from jax2onnx.options import Options
 from jax2onnx.output.names import unique_names
+from jax2onnx.pipeline.parts import at_stage, export_ir
 from jax2onnx_examples.models.mlp import MLP
 from jax2onnx_examples.models.transformer import TransformerBlock
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jax2onnx
-from jax2onnx.api import at_stage
+from jax2onnx.pipeline.parts import at_stage
 from jax2onnx.plugin import loader
 
 PLUGIN = """

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax2onnx.api import at_stage
 from jax2onnx.options import Options
+from jax2onnx.pipeline.parts import at_stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -47,7 +47,7 @@ STAGES: dict[str, Callable[..., Any]] = {
 PER_PROGRAM = {"fusion.fuse", "program.absorb_transposes", "program.fold_constants"}
 """Stages that are entered for each program of the tree."""
 
-PIPELINE = {"jax2onnx.api", "jax2onnx.frontend.trace", "jax2onnx.program.prepare"}
+PIPELINE = {"jax2onnx.pipeline.export", "jax2onnx.frontend.trace", "jax2onnx.program.prepare"}
 """The modules that call stages. Fusions flatten references too, and rules emit programs: that is inside a stage."""
 
 

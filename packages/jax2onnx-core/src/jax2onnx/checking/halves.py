@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.api import export_ir, runnable
 from jax2onnx.checking.comparison import Comparison
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
 from jax2onnx.errors import CheckError, InputSpecError
 from jax2onnx.options import DEFAULT_TARGET, Options
 from jax2onnx.output.sources import NAMESPACE, SOURCE
+from jax2onnx.pipeline.parts import export_ir, runnable
 
 if TYPE_CHECKING:
     from jax2onnx.checking.inputs import Batch

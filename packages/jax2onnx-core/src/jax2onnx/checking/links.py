@@ -15,10 +15,10 @@ import onnx
 import onnx_ir as ir
 
 from jax2onnx._compat import unchecked
-from jax2onnx.api import followed
 from jax2onnx.checking.pieces import Key, Space, bodies_of, spaces
 from jax2onnx.lowering.trail import Run, Trail
 from jax2onnx.output.sources import NAMESPACE, SOURCE
+from jax2onnx.pipeline.parts import followed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

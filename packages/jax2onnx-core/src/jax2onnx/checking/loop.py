@@ -13,7 +13,6 @@ import numpy as np
 
 from jax2onnx._accepted import nearest, shown
 from jax2onnx._compat import is_symbolic, unchecked
-from jax2onnx.api import traced_ports
 from jax2onnx.checking.comparison import Comparison, loaded_model
 from jax2onnx.checking.given import given_batch
 from jax2onnx.checking.inputs import draw
@@ -25,6 +24,7 @@ from jax2onnx.frontend.entries import Entry, Link, Ports, find_links
 from jax2onnx.frontend.open import open_callable
 from jax2onnx.frontend.specs import Inputs, parse_inputs
 from jax2onnx.options import Options
+from jax2onnx.pipeline.parts import traced_ports
 from jax2onnx.plugin import loader as plugins
 from jax2onnx.plugin.opening import Opened, Opening
 from jax2onnx.program.represent import represented

@@ -23,12 +23,13 @@ import jax.numpy as jnp
 import numpy as np
 import onnx
 
-from jax2onnx.api import at_stage, to_onnx
+from jax2onnx.api import to_onnx
 from jax2onnx.checking.cases import static, x64
 from jax2onnx.checking.check import check
 from jax2onnx.errors import ConversionError, InputSpecError, TraceError
 from jax2onnx.frontend.open import open_callable
 from jax2onnx.options import DEFAULT_OPSET
+from jax2onnx.pipeline.parts import at_stage
 from jax2onnx.plugin import loader
 from jax2onnx.plugin.opening import Opening
 from jax2onnx.program.program import Program
