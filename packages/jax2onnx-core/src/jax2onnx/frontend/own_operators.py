@@ -15,7 +15,8 @@ from jax2onnx._accepted import shown
 from jax2onnx._compat import ShapedArray
 from jax2onnx.errors import InputSpecError, TraceError
 from jax2onnx.frontend.result_sizes import sizes_of_export
-from jax2onnx.frontend.specs import SYMBOL, read_spec
+from jax2onnx.frontend.specs import read_spec
+from jax2onnx.frontend.symbols import SYMBOL
 from jax2onnx.plugin.context import ir_dtype
 from jax2onnx.plugin.own_operators import Operator, bind, computed
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,6 @@ import jax
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx._accepted import shown
 from jax2onnx._compat import InconclusiveDimensionOperation, name_stack
 from jax2onnx._printable import storable
 from jax2onnx.errors import (
@@ -29,6 +28,7 @@ from jax2onnx.lowering.builder import Ops, Scope
 from jax2onnx.lowering.dims import Dims, find_sources
 from jax2onnx.lowering.domains import Domains
 from jax2onnx.lowering.outline import Outliner
+from jax2onnx.lowering.results import WrongResultError, checked
 from jax2onnx.output.sources import NAMESPACE, SOURCE
 from jax2onnx.plugin.context import LoweringContext, Reshaped, ir_dtype, stamp
 from jax2onnx.plugin.fusions import Decline
@@ -220,7 +220,7 @@ class Driver:
         if eqn.is_call:
             op = self.op.tagged(_metadata(eqn, "core"))
             results = self.outliner.call(eqn, operands, op)
-            return _checked(results, eqn)
+            return checked(results, eqn)
         if eqn.fused is not None:
             return self._fused(eqn, eqn.fused, operands, derived=derived)
         self.primitives.add(eqn.primitive)
@@ -231,8 +231,8 @@ class Driver:
             return values
         ctx = self._context(eqn, entry.plugin, derived=derived)
         try:
-            return _checked(_apply(entry, ctx, operands), eqn)
-        except _WrongResultError as error:
+            return checked(_apply(entry, ctx, operands), eqn)
+        except WrongResultError as error:
             raise self._blamed(error, eqn, entry.plugin) from None
         except _UNSUPPORTED as error:
             self._locate(error, eqn, entry.plugin)
@@ -308,8 +308,8 @@ class Driver:
         emit = fusion.emit[max(fitting)]
         ctx = self._context(eqn, fusion.plugin, derived=derived)
         try:
-            return _checked(emit(ctx, *operands, **fused.kwargs), eqn)
-        except _WrongResultError as error:
+            return checked(emit(ctx, *operands, **fused.kwargs), eqn)
+        except WrongResultError as error:
             self._do_without(self._blamed(error, eqn, fusion.plugin))
         except (InvalidModelError, OpsetError) as error:
             if self.asked < self.opset and isinstance(error, OpsetError):
@@ -482,54 +482,6 @@ def _metadata(eqn: Eqn, plugin: str) -> dict[str, str]:
     if where:
         metadata[SOURCE] = storable(where)
     return metadata
-
-
-def _checked(returned: Any, eqn: Eqn) -> list[ir.Value]:
-    """Return what a rule returned as a list of values, with the dtypes and shapes that JAX gives them."""
-    values = [returned] if isinstance(returned, ir.Value) else returned
-    if not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping):
-        raise _wrong_result(shown(returned), _values(len(eqn.outputs)))
-    values = list(values)
-    for value in values:
-        if not isinstance(value, ir.Value):
-            raise _wrong_result(f"{shown(value)}, which is no value of the graph,", _values(len(eqn.outputs)))
-    if len(values) != len(eqn.outputs):
-        count = len(eqn.outputs)
-        hint = f"; ctx.op.many(name, ..., outputs={count}) returns every result of an operator" if count > 1 else ""
-        raise _wrong_result(_values(len(values)), _values(count) + hint)
-    for value, var in zip(values, eqn.outputs, strict=True):
-        _check_type(value, var.aval)
-    return values
-
-
-class _WrongResultError(Exception):
-    """A rule returned something else than JAX has; the message says what."""
-
-
-def _values(count: int) -> str:
-    return "1 value" if count == 1 else f"{count} values"
-
-
-def _wrong_result(returned: str, expected: str) -> _WrongResultError:
-    return _WrongResultError(f"returned {returned} where JAX has {expected}")
-
-
-def _check_type(value: ir.Value, aval: Any) -> None:
-    """Check that a result of a rule has the dtype that JAX gives it; record its shape."""
-    dtype = ir_dtype(aval.dtype)
-    if value.dtype is None:
-        value.dtype = dtype
-    elif value.dtype != dtype:
-        raise _wrong_result(value.dtype.name, dtype.name)
-    if value.shape is None or value.producer() is not None:
-        stamp(value, aval.shape)
-    elif len(value.shape) != len(aval.shape) or any(map(_differ, value.shape, aval.shape)):
-        raise _wrong_result(f"a value of shape {list(value.shape)}", str(list(aval.shape)))
-
-
-def _differ(dim: Any, wanted: Any) -> bool:
-    """Return whether two dims are known not to be equal."""
-    return isinstance(dim, int) and isinstance(wanted, int) and dim != wanted
 
 
 def _array(const: Const) -> Any:

@@ -14,8 +14,6 @@ since nearly every conversion needs them.
 from __future__ import annotations
 
 import contextlib
-import difflib
-import inspect
 import os
 import sys
 import threading
@@ -26,11 +24,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import pluggy
 
-from jax2onnx._accepted import nearest, shown
+from jax2onnx._accepted import shown
 from jax2onnx.errors import PluginConflictError, PluginError, described_error
 from jax2onnx.plugin import hookspecs
 from jax2onnx.plugin.directory import Listed, directory
-from jax2onnx.plugin.fields import refuse_late
+from jax2onnx.plugin.hook_faults import refuse_unknown, refuse_unmarked, refuse_wrappers
 from jax2onnx.plugin.hooks import Hooks
 from jax2onnx.plugin.installed import EntryPoint, Installed, entry_points, find
 from jax2onnx.plugin.owner import require_sole_owner
@@ -44,7 +42,6 @@ __all__ = ["LoadedPlugins", "PluginInfo", "Status", "blame", "current", "is_stri
 
 GROUP = "jax2onnx"
 CORE = "jax2onnx-core"
-_PREFIX = "jax2onnx_"
 FIRST_PARTY = {
     "jax2onnx-lax",
     "jax2onnx-jnp",
@@ -396,10 +393,10 @@ def _import(info: PluginInfo, entry: EntryPoint, manager: pluggy.PluginManager) 
     """Import a plugin's module and give its hooks to the manager."""
     try:
         manager.register(entry.load(), info.name)
-        _refuse_unknown(manager, info.name)
+        refuse_unknown(manager, info.name)
         manager.check_pending()
-        _refuse_wrappers(manager, info.name)
-        _refuse_unmarked(manager, info.name)
+        refuse_wrappers(manager, info.name)
+        refuse_unmarked(manager, info.name)
     except (KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, and the others are used
@@ -409,40 +406,6 @@ def _import(info: PluginInfo, entry: EntryPoint, manager: pluggy.PluginManager) 
     plugin = manager.get_plugin(info.name)
     hooks = sorted(caller.name for caller in manager.get_hookcallers(plugin) or ())
     return replace(info, hooks=tuple(hooks))
-
-
-def _refuse_unknown(manager: pluggy.PluginManager, name: str) -> None:
-    """Raise PluginError for a function that is marked as a hook of a name that no hook has."""
-    hooks = [hook for hook in vars(hookspecs) if hook.startswith(_PREFIX)]
-    for attribute, value in vars(manager.get_plugin(name)).items():
-        if inspect.isfunction(value) and hasattr(value, f"{hookspecs.PROJECT}_impl") and attribute not in hooks:
-            raise PluginError(f"there is no hook {attribute!r}; {nearest(attribute, hooks)}")
-
-
-def _refuse_unmarked(manager: pluggy.PluginManager, name: str) -> None:
-    """Raise PluginError for a function that is meant as a hook, and is none: it is not marked, or is misspelt too."""
-    plugin = manager.get_plugin(name)
-    module = plugin.__name__ if inspect.ismodule(plugin) else None
-    hooks = [hook for hook in vars(hookspecs) if hook.startswith(_PREFIX)]
-    for attribute, value in vars(plugin).items():
-        is_own = inspect.isfunction(value) and module in {None, value.__module__}
-        if is_own and hasattr(value, f"{hookspecs.PROJECT}_impl"):
-            refuse_late(attribute, value)
-            if inspect.isgeneratorfunction(value):
-                raise PluginError(f"{attribute} has a yield, so that its code would never run; leave it out")
-        elif is_own and (attribute.startswith(_PREFIX) or difflib.get_close_matches(attribute, hooks, cutoff=0.9)):
-            close = difflib.get_close_matches(attribute, hooks, n=1)
-            meant = "" if attribute in hooks or not close else f", and call it {close[0]}"
-            raise PluginError(f"{attribute} is not marked as a hook: write @hookimpl before it{meant}")
-
-
-def _refuse_wrappers(manager: pluggy.PluginManager, name: str) -> None:
-    """Raise PluginError for a hook that wraps those of other plugins, which are called one by one."""
-    plugin = manager.get_plugin(name)
-    for caller in manager.get_hookcallers(plugin) or ():
-        for implementation in caller.get_hookimpls():
-            if implementation.plugin is plugin and (implementation.wrapper or implementation.hookwrapper):
-                raise PluginError(f"{caller.name} is a wrapper; implement the hook itself")
 
 
 def _in_order(plugins: Iterable[_Plugin]) -> list[_Plugin]:

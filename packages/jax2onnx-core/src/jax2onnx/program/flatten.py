@@ -16,8 +16,6 @@ import numpy as np
 
 from jax2onnx._compat import (
     InconclusiveDimensionOperation,
-    Literal,
-    ShapedArray,
     Untraceable,
     at_source_of,
     discharge,
@@ -30,9 +28,10 @@ from jax2onnx._compat import (
     without_scopes,
 )
 from jax2onnx.errors import ConversionError
+from jax2onnx.program.border import Value, border_variables, const, convert_literal, held, join, read, split
 from jax2onnx.program.definitions import Defined, Undefined, trace_definition
+from jax2onnx.program.early_constants import EarlyConstants
 from jax2onnx.program.fold_constants import Folding
-from jax2onnx.program.known import LARGEST, Known, is_constant
 from jax2onnx.program.lost import require_value
 from jax2onnx.program.program import CALL, Atom, Body, Const, Eqn, Program, Var
 from jax2onnx.program.represent import (
@@ -41,10 +40,8 @@ from jax2onnx.program.represent import (
     holds_nothing,
     is_complex,
     is_key,
-    is_nothing,
     is_special,
     lacks_rule,
-    represented,
     rule,
 )
 
@@ -53,8 +50,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Keep", "Note", "Warned", "called_jaxpr", "flatten"]
 
-Value: TypeAlias = Atom | Complex
-"""A value of the jaxpr: a complex one is two atoms, any other is one."""
 
 Keep: TypeAlias = Callable[[Any], dict[str, Any] | None]
 """Returns the params of the equation that stands for a call of an ONNX function; None for what is no such call."""
@@ -108,57 +103,6 @@ def flatten(
 
 
 @dataclass(slots=True)
-class _Constants:
-    """Computes keys and complex numbers that depend on no input, while JAX's own operations on them are at hand.
-
-    Real arrays that depend on no input are computed only where such an operation reads them. All others are left to
-    folding, which comes after the search for whole functions.
-    """
-
-    known: Known = field(default_factory=Known)
-    producers: dict[Atom, Eqn] = field(default_factory=dict)
-
-    def add(self, eqn: Eqn) -> None:
-        """Note an equation of real arrays if it depends on no input."""
-        if all(map(self._is_constant, eqn.inputs)) and is_constant(eqn):
-            self.producers.update(dict.fromkeys(eqn.outputs, eqn))
-
-    def compute(self, eqn: Eqn) -> list[Any] | None:
-        """Return the results of an equation at a border if it depends on no input, else None."""
-        if not all(map(self._is_constant, eqn.inputs)) or not is_constant(eqn):
-            return None
-        if _size(eqn.outputs) > max(LARGEST, _size(eqn.inputs)):
-            return None
-        if not all(map(self._learn, eqn.inputs)) or not self.known.learn(eqn):
-            return None
-        return list(map(self.known.array, eqn.outputs))
-
-    def array(self, atom: Atom) -> Any | None:
-        """Return a value if it depends on no input, else None."""
-        if not self._is_constant(atom) or not self._learn(atom):
-            return None
-        return self.known.array(atom)
-
-    def _is_constant(self, atom: Atom) -> bool:
-        return isinstance(atom, Const) or atom in self.producers
-
-    def _learn(self, wanted: Atom) -> bool:
-        """Compute a value and all that leads to it; return whether it is known then."""
-        pending = [wanted]
-        while pending:
-            atom = pending[-1]
-            if atom in self.known:
-                pending.pop()
-                continue
-            eqn = self.producers[atom]
-            missing = [operand for operand in eqn.inputs if operand not in self.known]
-            if not missing and not self.known.learn(eqn):
-                return False
-            pending.extend(missing)
-        return True
-
-
-@dataclass(slots=True)
 class _Flattener:
     """Flattens a jaxpr and all that are bodies in it; a jaxpr that several equations share becomes one program."""
 
@@ -166,12 +110,12 @@ class _Flattener:
     keep: Keep
     notes: list[Note]
     bodies: dict[int, Body] = field(default_factory=dict)
-    constants: _Constants = field(default_factory=_Constants)
+    constants: EarlyConstants = field(default_factory=EarlyConstants)
 
     def flatten(self, jaxpr: Any, caller: Any, source: Any) -> Program:
         """Return the flat program of a closed jaxpr; for ``caller`` and ``source`` see ``flatten``."""
         inner, consts = open_jaxpr(jaxpr)
-        program = Program(_border_variables(inner.invars))
+        program = Program(border_variables(inner.invars))
         writer = _Writer(self, program.eqns, source, caller)
         operands = writer.from_border(program.inputs, inner.invars)
         results = writer.run(inner, consts, operands)
@@ -230,12 +174,12 @@ class _Writer:
         env: dict[Any, Value] = dict(zip(jaxpr.invars, operands, strict=True))
         for var, value in zip(jaxpr.constvars, consts, strict=True):
             require_value(value)
-            env[var] = _const(var.aval, value)
+            env[var] = const(var.aval, value)
         for eqn in jaxpr.eqns:
-            values = [_read(env, atom) for atom in eqn.invars]
+            values = [read(env, atom) for atom in eqn.invars]
             results = self._equation(eqn, values)
             env.update(zip(eqn.outvars, results, strict=True))
-        return [_read(env, atom) for atom in jaxpr.outvars]
+        return [read(env, atom) for atom in jaxpr.outvars]
 
     def _is_stateful(self, jaxpr: Any) -> bool:
         """Return whether an equation reads or writes refs."""
@@ -251,7 +195,7 @@ class _Writer:
             return values
         if facts.identity and facts.identity(eqn):
             aval = eqn.outvars[0].aval
-            return [_convert_literal(values[0], aval)]
+            return [convert_literal(values[0], aval)]
         if facts.warning is not None:
             self._warn(eqn, facts.warning)
         source = self._source_of(eqn)
@@ -295,7 +239,7 @@ class _Writer:
         caller = without_scopes(new.source) if new.is_call else new.source
         new.bodies = self.flattener.bodies_of(eqn.params, new.facts, caller, self.source)
         new.inputs = inputs
-        new.outputs = _border_variables(eqn.outvars)
+        new.outputs = border_variables(eqn.outvars)
         self.eqns.append(new)
         self.flattener.constants.add(new)
         return new.outputs
@@ -313,11 +257,11 @@ class _Writer:
             if atom is None:
                 return None
             inputs.append(atom)
-        trial = replace(new, inputs=inputs, outputs=_border_variables(eqn.outvars))
+        trial = replace(new, inputs=inputs, outputs=border_variables(eqn.outvars))
         results = self.flattener.constants.compute(trial)
         if results is None:
             return None
-        return [_held(variable.aval, result) for variable, result in zip(eqn.outvars, results, strict=True)]
+        return [held(variable.aval, result) for variable, result in zip(eqn.outvars, results, strict=True)]
 
     def _constant_at_border(self, value: Value, aval: Any) -> Atom | None:
         """Return the form of a value at a border; None for complex numbers that are not known."""
@@ -437,14 +381,14 @@ class _Writer:
         values: list[Value] = list(atoms)
         for position, variable in enumerate(variables):
             if is_complex(variable.aval):
-                values[position] = self.trace(_split, atoms[position])
+                values[position] = self.trace(split, atoms[position])
         return values
 
     def to_border(self, value: Value) -> Atom:
         """Return the atom that stands for a value at a border."""
         if not isinstance(value, Complex):
             return value
-        joined: Atom = self.trace(_join, value)
+        joined: Atom = self.trace(join, value)
         return joined
 
     def _source_of(self, eqn: Any) -> Any:
@@ -460,56 +404,6 @@ class _Writer:
 def _at_source_of(eqn: Any, function: Callable[..., Any], *operands: Any) -> Any:
     with at_source_of(eqn):
         return function(*operands)
-
-
-def _size(atoms: Sequence[Atom]) -> int:
-    """Return how many elements arrays have together."""
-    return sum(atom.aval.size for atom in atoms)
-
-
-def _border_variables(variables: Sequence[Any]) -> list[Var]:
-    return [Var(form(variable.aval)) for variable in variables]
-
-
-def _split(pairs: jax.Array) -> Complex:
-    """Return the real and imaginary parts, which the last dim of an array at a border holds."""
-    last = pairs.ndim - 1
-    part = functools.partial(jax.lax.index_in_dim, pairs, axis=last, keepdims=False)
-    return Complex(part(0), part(1))
-
-
-def _join(value: Complex) -> jax.Array:
-    """Return the array at a border that holds real and imaginary parts."""
-    return jax.numpy.stack(value, -1)
-
-
-def _read(env: Mapping[Any, Value], atom: Any) -> Value:
-    if isinstance(atom, Literal):
-        return _const(atom.aval, atom.val)
-    return env[atom]
-
-
-def _const(aval: Any, value: Any) -> Value:
-    if is_complex(aval) or is_key(aval) or is_nothing(aval):
-        return _held(aval, represented(value))
-    return Const(aval, value)
-
-
-def _held(aval: Any, array: Any) -> Value:
-    """Return the constant of ``aval`` that has a form at a border."""
-    if is_complex(aval):
-        part = ShapedArray(aval.shape, array.dtype)
-        real = Const(part, array[..., 0])
-        imaginary = Const(part, array[..., 1])
-        return Complex(real, imaginary)
-    return Const(form(aval), array)
-
-
-def _convert_literal(operand: Value, aval: Any) -> Value:
-    """Return a literal in another aval, which differs in its weak type only; any other operand as it is."""
-    if isinstance(operand, Const):
-        return Const(aval, operand.value)
-    return operand
 
 
 def called_jaxpr(eqn: Any, facts: Facts) -> _Opened | None:
