@@ -161,7 +161,7 @@ RULES = {
     "contrib_operator": ("ctx.op.emit('Geluu', x, domain='com.microsoft')", "com.microsoft has no operator Geluu"),
     "domain": ("ctx.op.emit('Abs', x, domain='nobody')", "no runtime is known to have the domain 'nobody'"),
     "inputs": ("ctx.op.Abs(x, x)", "Abs: the model that was made is not valid ONNX"),
-    "no_input": ("ctx.op.Reshape(x)", "Reshape: .* it has 1 inputs, and the operator needs 2"),
+    "no_input": ("ctx.op.Reshape(x)", "Reshape: .* it has 1 input, and the operator needs 2"),
     "missing_attribute": ("ctx.op.Concat(x)", "Concat: the model that was made is not valid ONNX"),
     "stray": ("ctx.op.Add(x, __import__('onnx_ir').Value())", "an input is no value of the model"),
 }

@@ -152,7 +152,7 @@ def test_pytrees_keywords_and_concrete_inputs() -> None:
     [
         ({"values": [[np.zeros((2, 3), np.float32)]]}, "input_0 is float32.2, 3., not float32.B."),
         ({"values": ["x"]}, "expected a list of batches"),
-        ({"values": [[np.zeros(2), np.zeros(2)]]}, "a batch has 2 arrays, but there are 1 inputs"),
+        ({"values": [[np.zeros(2), np.zeros(2)]]}, "a batch has 2 arrays, and the specs have 1 input"),
         ({"values": []}, "there is no batch"),
         ({"kinds": ["odd"]}, "expected some of ordinary"),
         ({"sizes": [{"T": 3}]}, "no size for 'B'"),

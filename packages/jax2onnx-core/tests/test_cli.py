@@ -75,7 +75,7 @@ def input_names(path):
 def test_export(run, tmp_path):
     code, out, err = run("export", "models:double", "--input", "x=float32[B,30]", "-o", "model.onnx")
     assert (code, err) == (0, "")
-    assert out.startswith("model.onnx: 1 nodes (1 Add), opset 23, ")
+    assert out.startswith("model.onnx: 1 node (1 Add), opset 23, ")
     (given,) = onnx.load("model.onnx").graph.input
     assert given.name == "x"
     assert [d.dim_param or d.dim_value for d in given.type.tensor_type.shape.dim] == ["B", 30]
@@ -231,7 +231,7 @@ def test_list_plugins(run, fake_plugin):
     code, out, err = run("list-plugins", "--verbose")
     assert (code, err) == (0, "")
     rows = [line.split() for line in out.splitlines()]
-    assert ["alpha", "ok", "1.0", "dist-alpha", "1", "lowerings"] in rows
+    assert ["alpha", "ok", "1.0", "dist-alpha", "1", "lowering"] in rows
     assert any(row[:2] == ["beta", "broken"] and "ZeroDivisionError:" in row for row in rows if row)
     assert ["lowering", "frob", "alpha", "18"] in rows
 

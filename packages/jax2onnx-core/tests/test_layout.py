@@ -18,10 +18,10 @@ LEAVES = {"errors", "_accepted", "_compat", "_unique", "_printable", "_deferred"
 ROOMS: dict[str, set[str]] = {
     "weights": {"errors", "_accepted", "_unique"},
     "tidy": {"errors", "_unique", "weights"},
-    "legalise": {"errors", "_unique", "tidy"},
+    "legalise": {"errors", "_unique", "_printable", "tidy"},
     "output": {"errors", "_unique", "_printable", "tidy", "weights"},
     "inspect": {"errors", "_accepted", "_unique", "_printable", "output"},
-    "program": {"errors", "_compat", "_unique"},
+    "program": {"errors", "_compat", "_unique", "_printable"},
     "plugin": {"program", "legalise", "weights", *LEAVES},
     "frontend": {"plugin", "program", "weights", *LEAVES},
     "fusion": {"plugin", "program", *LEAVES},

@@ -162,9 +162,9 @@ def test_outputs_that_are_inputs_constants_or_repeated():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"input_names": ["a"]}, "1 names for 2 inputs"),
+        ({"input_names": ["a"]}, "1 name for 2 inputs"),
         ({"input_names": ["a", "a"]}, "two inputs are named 'a'"),
-        ({"output_names": ["x"]}, "1 names for 2 outputs"),
+        ({"output_names": ["x"]}, "1 name for 2 outputs"),
         ({"output_names": ["x", "z"]}, "'x' is also the name of an input"),
         ({"output_names": ["z", "z"]}, "'z' is also the name"),
     ],

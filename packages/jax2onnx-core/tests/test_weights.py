@@ -239,11 +239,9 @@ def test_code_that_needs_a_value_gets_it(tmp_path: Path) -> None:
 
 def test_without_weights_there_is_a_graph_to_look_at() -> None:
     assert "blocks.0.kernel" in show(FN, X, "final")
-    with pytest.raises(
-        InputSpecError, match=r"8 parameters are abstract \(blocks.0.bias, .* and 2 more\).*pass weights="
-    ):
+    with pytest.raises(InputSpecError, match=r"8 abstract parameters \(blocks.0.bias, .* and 2 more\).*pass weights="):
         to_onnx(FN, X)
-    with pytest.raises(InputSpecError, match="are abstract"):
+    with pytest.raises(InputSpecError, match="8 abstract parameters"):
         check(to_onnx(REFERENCE, X), FN, X)
 
 

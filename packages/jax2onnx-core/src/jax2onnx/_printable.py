@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["one_line", "printable", "storable"]
+__all__ = ["counted", "one_line", "printable", "storable"]
 
 _UNSTORABLE = {"Cc", "Cs"}
 """Categories of what no name in a model has: control characters, and halves of characters."""
+
+
+def counted(count: int, noun: str) -> str:
+    """Return ``1 node``, ``2 nodes`` and so on."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def printable(text: str) -> str:

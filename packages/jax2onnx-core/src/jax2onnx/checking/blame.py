@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jax2onnx._printable import counted
 from jax2onnx.checking.finding import Finding
 from jax2onnx.checking.pieces import NotRunError, Piece, array_of, bodies_of
 
@@ -164,7 +165,7 @@ def _difference(
     if (ours.domain, ours.op_type) != (theirs.domain, theirs.op_type):
         return f"the export has {ours.op_type} here"
     if len(ours.input) != len(theirs.input):
-        return f"the export gives it {len(ours.input)} inputs"
+        return f"the export gives it {counted(len(ours.input), 'input')}"
     for number, (mine, other) in enumerate(zip(ours.input, theirs.input, strict=True)):
         first, second = our_space.initializers.get(mine), their_space.initializers.get(other)
         if first is not None and second is not None:

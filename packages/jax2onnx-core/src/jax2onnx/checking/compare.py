@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from jax2onnx._printable import counted
 from jax2onnx.checking.inputs import finfo
 from jax2onnx.errors import CheckError
 
@@ -149,7 +150,7 @@ def compare(
         CheckError: they disagree.
     """
     if len(expected) != len(actual):
-        counts = f"JAX returns {len(expected)} arrays, the model returns {len(actual)}"
+        counts = f"JAX returns {counted(len(expected), 'array')}, the model returns {len(actual)}"
         listed = ", ".join(names)
         raise CheckError(f"{counts}: {listed}")
     near = functools.cache(nearby or _no_results)

@@ -10,6 +10,7 @@ import numpy as np
 
 from jax2onnx._accepted import nearest, shown
 from jax2onnx._compat import is_symbolic
+from jax2onnx._printable import counted
 from jax2onnx.checking.compare import type_of
 from jax2onnx.checking.inputs import Batch
 from jax2onnx.errors import InputSpecError
@@ -50,7 +51,8 @@ def given_batch(batch: Any, specs: Sequence[InputSpec]) -> Batch:
     count = len(leaves)
     if count != len(specs):
         raise InputSpecError(
-            f"values: a batch has {count} arrays, but there are {len(specs)} inputs; give one for each"
+            f"values: a batch has {counted(count, 'array')}, and the specs have {counted(len(specs), 'input')}; "
+            "give one for each"
         )
     arrays = map(_given_array, leaves, specs)
     return Batch("given", {}, tuple(arrays))

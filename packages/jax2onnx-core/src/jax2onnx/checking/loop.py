@@ -13,6 +13,7 @@ import numpy as np
 
 from jax2onnx._accepted import nearest, shown
 from jax2onnx._compat import is_symbolic, unchecked
+from jax2onnx._printable import counted
 from jax2onnx.checking.comparison import Comparison, loaded_model
 from jax2onnx.checking.given import given_batch
 from jax2onnx.checking.inputs import draw
@@ -265,8 +266,8 @@ class _Runner:
             feeds = [represented(leaf) for leaf in _leaves(call, part, given, held)]
             if len(feeds) != len(runner.input_names):
                 raise CheckError(
-                    f"the model of {call.entry!r} has {len(runner.input_names)} inputs, and the specs describe "
-                    f"{len(feeds)}; pass the entries of the export"
+                    f"the model of {call.entry!r} has {counted(len(runner.input_names), 'input')}, and the specs "
+                    f"describe {len(feeds)}; pass the entries of the export"
                 )
             outputs = runner.run(feeds)
             held.update({(link.argument, link.below): outputs[link.output] for link in part.links})

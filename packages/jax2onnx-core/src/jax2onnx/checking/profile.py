@@ -24,6 +24,7 @@ import numpy as np
 import onnx
 
 from jax2onnx._accepted import natural_number
+from jax2onnx._printable import counted
 from jax2onnx.checking.inputs import draw
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
 from jax2onnx.errors import CheckError, InputSpecError
@@ -145,8 +146,8 @@ def _timed(fn: Callable[..., Any], arrays: Sequence[Any], runs: int) -> float:
         jax.block_until_ready(jitted(*arrays))
     except (TypeError, ValueError) as error:
         raise InputSpecError(
-            f"fn: cannot be called with the model's {len(arrays)} inputs in their order: {first_line(error)}; "
-            "name a function of these arrays"
+            f"fn: cannot be called with the model's {counted(len(arrays), 'input')} in their order: "
+            f"{first_line(error)}; name a function of these arrays"
         ) from error
     times = []
     for _ in range(runs):

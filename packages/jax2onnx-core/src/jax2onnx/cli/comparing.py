@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jax2onnx._printable import counted
 from jax2onnx.cli.arguments import find_object, require_no_input
 from jax2onnx.cli.shared_options import CALL, DEBUG, EXISTING_FILE, FILE, JSON, MODEL, repeated
 from jax2onnx.cli.terminal import progress, say, shown_warnings, table
@@ -134,7 +135,7 @@ def print_portability(model: Path, targets: Sequence[str], *, as_json: bool) -> 
     rows = []
     for one in found:
         slower = sum(finding.count for finding in one.findings if finding.what == "falls back")
-        told = one.reason or (f"{slower} nodes fall back" if slower else "")
+        told = one.reason or (f"falls back at {counted(slower, 'node')}" if slower else "")
         rows.append((one.target, "runs" if one.loads else "no", "; ".join(filter(None, [told, *one.needs]))))
     table(("target", "", ""), rows)
     nodes = [

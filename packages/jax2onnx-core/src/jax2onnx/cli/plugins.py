@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from jax2onnx._printable import counted
 from jax2onnx.cli.arguments import arrange_inputs, find_object
 from jax2onnx.cli.shared_options import CALL, DEBUG, JSON, SHARED, repeated, with_options
 from jax2onnx.cli.terminal import say, table
@@ -100,7 +101,7 @@ def _show_plugins(loaded: LoadedPlugins, *, with_counts: bool) -> None:
         hooks = [hook.removeprefix("jax2onnx_").removeprefix("register_") for hook in info.hooks]
         if with_counts:
             own = counts.get(info.name, {})
-            hooks = [f"{own[hook]} {hook}" if hook in own else hook for hook in hooks]
+            hooks = [counted(own[hook], hook.removesuffix("s")) if hook in own else hook for hook in hooks]
         provides = ", ".join(hooks)
         rows.append((info.name, info.status, info.version, info.distribution, info.requires, provides, info.reason))
     table(("plugin", "status", "version", "distribution", "requires", "provides", "reason"), rows)

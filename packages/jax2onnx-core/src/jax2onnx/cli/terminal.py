@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jax2onnx._printable import one_line, printable
+from jax2onnx._printable import counted, one_line, printable
 
 if TYPE_CHECKING:
     from jax2onnx.inspect.summary import Summary
@@ -54,7 +54,7 @@ def brief(summary: Summary) -> str:
 
     nodes = "no nodes"
     if summary.nodes:
-        nodes = f"{summary.nodes} nodes ({format_operators(summary.operators)})"
+        nodes = f"{counted(summary.nodes, 'node')} ({format_operators(summary.operators)})"
     return one_line(f"{nodes}, opset {summary.opset}, {format_size(summary.size)}")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from jax2onnx._accepted import nearest
 from jax2onnx._compat import key_implementation
+from jax2onnx._printable import counted
 from jax2onnx.errors import InputSpecError
 from jax2onnx.plugin.opening import canonical
 from jax2onnx.program.represent import form, is_key
@@ -105,7 +106,7 @@ def without_key(name: str) -> InputSpecError:
 def _without_weights(names: list[str]) -> InputSpecError:
     listed = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if names[_LISTED:] else "")
     return InputSpecError(
-        f"weights: {len(names)} parameters are abstract ({listed}), and nothing says where their arrays are; "
+        f"weights: {counted(len(names), 'abstract parameter')} ({listed}), and nothing says where their arrays are; "
         "pass weights='model.safetensors', a checkpoint, a mapping or a callable"
     )
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from jax2onnx._accepted import nearest, shown
 from jax2onnx._compat import is_symbolic
-from jax2onnx._printable import storable
+from jax2onnx._printable import counted, storable
 from jax2onnx.errors import InputSpecError
 from jax2onnx.frontend.static import Fixed, Static, released
 from jax2onnx.frontend.symbols import Dims, is_anonymous
@@ -362,7 +362,8 @@ def _argument_labels(fn: Callable[..., Any], count: int) -> list[str]:
 def _renamed(specs: Sequence[InputSpec], names: Sequence[str]) -> list[InputSpec]:
     if len(names) != len(specs):
         listed = ", ".join(spec.name for spec in specs) or "none"
-        raise InputSpecError(f"input_names: {len(names)} names for {len(specs)} inputs; the inputs are {listed}")
+        counts = f"{counted(len(names), 'name')} for {counted(len(specs), 'input')}"
+        raise InputSpecError(f"input_names: {counts}; write one for each: {listed}")
     return [replace(spec, name=name) for spec, name in zip(specs, names, strict=True)]
 
 

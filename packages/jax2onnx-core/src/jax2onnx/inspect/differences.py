@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from jax2onnx._printable import one_line
+from jax2onnx._printable import counted, one_line
 from jax2onnx.errors import InputSpecError
 from jax2onnx.inspect.summary import Body, Model, initializer_of, operator_of, read_model, value_of
 from jax2onnx.output.external_data import bodies
@@ -79,7 +79,7 @@ def _changes(kind: str, before: Mapping[str, str], after: Mapping[str, str]) -> 
 
 def _operators(model: onnx.ModelProto) -> dict[str, str]:
     every = (node for body in bodies([model.graph, *model.functions]) for node in body.node)
-    return {name: f"{count} nodes" for name, count in sorted(Counter(map(operator_of, every)).items())}
+    return {name: counted(count, "node") for name, count in sorted(Counter(map(operator_of, every)).items())}
 
 
 def _inputs(model: onnx.ModelProto) -> dict[str, str]:
@@ -107,7 +107,7 @@ def _metadata(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def _functions(model: onnx.ModelProto) -> dict[str, str]:
-    return {f"{f.domain}::{f.name}": f"{len(f.node)} nodes" for f in model.functions}
+    return {f"{f.domain}::{f.name}": counted(len(f.node), "node") for f in model.functions}
 
 
 _FACTS = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import onnx_ir as ir
 
+from jax2onnx._printable import counted
 from jax2onnx.errors import InvalidModelError
 from jax2onnx.lowering.domains import find_schema
 
@@ -57,7 +58,7 @@ class Signature:
         if missing:
             raise self._invalid(f"it has no attribute {missing[0]!r}, which the operator needs")
         if inputs < self.least:
-            raise self._invalid(f"it has {inputs} inputs, and the operator needs {self.least}")
+            raise self._invalid(f"it has {counted(inputs, 'input')}, and the operator needs {self.least}")
 
     def _invalid(self, what: str) -> InvalidModelError:
         return InvalidModelError(f"{self.op_type}: the model that was made is not valid ONNX: {what}")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from jax2onnx._printable import counted
 from jax2onnx._unique import free_name
 from jax2onnx.errors import InputSpecError
 from jax2onnx.tidy.subgraphs import graphs
@@ -76,7 +77,8 @@ def output_names(
     names = list(wanted)
     if len(names) != len(paths):
         listed = ", ".join(map(_default_output, paths)) or "none"
-        raise InputSpecError(f"output_names: {len(names)} names for {len(paths)} outputs; the outputs are {listed}")
+        counts = f"{counted(len(names), 'name')} for {counted(len(paths), 'output')}"
+        raise InputSpecError(f"output_names: {counts}; write one for each: {listed}")
     count = Counter([*names, *set(taken)])
     for name in names:
         if count[name] > 1:

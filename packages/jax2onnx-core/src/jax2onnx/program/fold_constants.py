@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from jax2onnx.program.known import LARGEST, Known
+from jax2onnx.program.known import LARGEST, Known, holds_nothing
 from jax2onnx.program.program import Atom, Const, Eqn, Program, Var, substitute
 
 __all__ = ["LARGEST", "Computed", "Folding", "Left", "fold"]
@@ -99,7 +99,7 @@ class _Folder:
         return is_large and sum(map(_bytes, self._weights.get(atom, ()))) < _bytes(atom)
 
     def _learn(self, eqn: Eqn) -> bool:
-        if eqn.fused is None:
+        if eqn.fused is None or holds_nothing(eqn):
             return self._known.learn(eqn)
         if not all(operand in self._known for operand in eqn.inputs):
             return False

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.program.program import Atom, Eqn, Var
 
-__all__ = ["LARGEST", "MOST_ELEMENTS", "MOST_STEPS", "Known", "is_constant"]
+__all__ = ["LARGEST", "MOST_ELEMENTS", "MOST_STEPS", "Known", "holds_nothing", "is_constant"]
 
 LARGEST = 2**16
 """Constants of up to this many elements are stored, however small what they are made of is."""
@@ -62,17 +62,19 @@ class Known:
     _steps: float = MOST_STEPS
 
     def __contains__(self, atom: Atom) -> bool:
-        return isinstance(atom, Const) or atom in self._values
+        return isinstance(atom, Const) or atom in self._values or is_empty(atom)
 
     def array(self, atom: Atom) -> Any:
         """Return a known value as a numpy array."""
         if isinstance(atom, Const):
             return np.asarray(atom.value, atom.aval.dtype)
+        if is_empty(atom):
+            return np.empty(atom.aval.shape, atom.aval.dtype)
         return self._values[atom]
 
     def const(self, atom: Atom) -> Atom:
         """Return a known value as a constant."""
-        return atom if isinstance(atom, Const) else Const(atom.aval, self._values[atom])
+        return atom if isinstance(atom, Const) else Const(atom.aval, self.array(atom))
 
     def forget(self, atom: Atom) -> None:
         """Drop the array of a value that nobody will ask for again."""
@@ -81,6 +83,8 @@ class Known:
 
     def learn(self, eqn: Eqn) -> bool:
         """Compute the results of an equation if its operands are known; return whether they are known then."""
+        if holds_nothing(eqn):
+            return True
         if not is_constant(eqn) or not all(operand in self for operand in eqn.inputs):
             return False
         results = self._by_numpy(eqn)
@@ -136,6 +140,22 @@ def is_constant(eqn: Eqn) -> bool:
         return False
     avals = [atom.aval for atom in (*eqn.inputs, *eqn.outputs)]
     return all(isinstance(aval, ShapedArray) and is_static(*aval.shape) for aval in avals)
+
+
+def is_empty(atom: Atom) -> bool:
+    """Return whether a value is an array without elements at any size of symbolic dims: it is known, an input too.
+
+    Kernels of runtimes, and the shape inference of onnx before 1.20, often have no such arrays in mind.
+    """
+    aval = atom.aval
+    return isinstance(aval, ShapedArray) and is_static(*aval.shape) and aval.size == 0
+
+
+def holds_nothing(eqn: Eqn) -> bool:
+    """Return whether all that an equation does is to make arrays without elements."""
+    if has_effect(eqn) or (eqn.origin is not None and eqn.origin.effects):
+        return False
+    return all(map(is_empty, eqn.outputs))
 
 
 def _is_numpys(aval: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jax2onnx._printable import counted
 from jax2onnx.program.program import Var
 
 if TYPE_CHECKING:
@@ -68,6 +69,6 @@ def _params(eqn: Eqn) -> Iterator[str]:
 
 def _notes(eqn: Eqn) -> Iterator[str]:
     if eqn.fused is not None:
-        yield f"replaces {len(eqn.fused.interior)} equations"
+        yield f"replaces {counted(len(eqn.fused.interior), 'equation')}"
     if eqn.where is not None:
         yield eqn.where

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jax2onnx._printable import counted
 from jax2onnx.errors import ConversionError, OpsetError
 from jax2onnx.legalise.function_body import expansion
 from jax2onnx.legalise.opsets.forms import REWRITES
@@ -120,9 +121,9 @@ def _drop_additions(site: Site, newer: Form, older: Form) -> None:
             raise site.refused(f"{name}={node.attributes[name].value!r}", newer.version)
         node.attributes.pop(name)
     if older.inputs is not None and any(value is not None for value in node.inputs[older.inputs :]):
-        raise site.refused(f"{len(node.inputs)} inputs", newer.version)
+        raise site.refused(counted(len(node.inputs), "input"), newer.version)
     if older.outputs is not None and len(node.outputs) > older.outputs:
-        raise site.refused(f"{len(node.outputs)} outputs", newer.version)
+        raise site.refused(counted(len(node.outputs), "output"), newer.version)
 
 
 def _expanded(site: Site) -> tuple[list[ir.Node], int]:
