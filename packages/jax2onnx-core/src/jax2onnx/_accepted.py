@@ -22,6 +22,7 @@ __all__ = [
     "any_of",
     "call",
     "flag",
+    "lacking",
     "list_of",
     "mapping",
     "model_name",
@@ -255,6 +256,11 @@ def _explained(
     missing = [argument for argument in required[len(args) :] if argument not in kwargs]
     if not missing:
         return f"{name}: {error}; {written}"
+    return lacking(name, required, missing)
+
+
+def lacking(name: str, required: Sequence[str], missing: Sequence[str]) -> str:
+    """Return that required arguments of a call are missing, and how to write it."""
     told = "; ".join(_MEANING[argument] for argument in missing)
     verb = "is" if len(missing) == 1 else "are"
-    return f"{name}: {' and '.join(missing)} {verb} missing; {written}: {told}"
+    return f"{name}: {' and '.join(missing)} {verb} missing; write {name}({', '.join(required)}, ...): {told}"

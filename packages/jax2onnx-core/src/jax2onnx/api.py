@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 import onnx  # noqa: TC002 - whoever asks for the types of to_onnx resolves them here
 import onnx_ir as ir  # noqa: TC002 - likewise
 
-from jax2onnx._accepted import NEEDED, readable, shown
+from jax2onnx._accepted import NEEDED, lacking, readable, shown
 from jax2onnx.earlier import EarlierOptions, ReturnMode, delivery_of, refuse_positions
 from jax2onnx.errors import InputSpecError
 from jax2onnx.frontend.memory import memory_explained
@@ -253,7 +253,7 @@ def save_onnx(
     **options: Unpack[EntriesOptions],
 ) -> None: ...
 @readable
-def save_onnx(fn: Any, inputs: Any, path: Any = NEEDED, **options: Any) -> None:
+def save_onnx(fn: Any, inputs: Any = NEEDED, path: Any = NEEDED, **options: Any) -> None:
     """Convert a JAX callable and write the model to ``path``; options are those of :func:`to_onnx`.
 
     Weights of more than 1 GiB in all go beside the model, to ``<path>.data``. A failed export leaves no file, and an
@@ -275,11 +275,11 @@ def save_onnx(fn: Any, inputs: Any, path: Any = NEEDED, **options: Any) -> None:
     if isinstance(fn, Mapping) and path is NEEDED and isinstance(inputs, str | os.PathLike):
         write_entries(fn, inputs, options)
         return
-    if path is NEEDED:
-        raise InputSpecError(
-            "save_onnx: path is missing; write save_onnx(fn, inputs, path, ...): path is the file to write, such as "
-            "'model.onnx'"
-        )
+    if isinstance(fn, Mapping) and inputs is NEEDED:
+        raise InputSpecError("save_onnx: path is missing; write save_onnx(entries, path): path is a folder")
+    missing = [name for name, given in (("inputs", inputs), ("path", path)) if given is NEEDED]
+    if missing:
+        raise InputSpecError(lacking("save_onnx", ["fn", "inputs", "path"], missing))
     if not isinstance(path, str | os.PathLike):
         raise InputSpecError(
             f"path: expected the name of a file, got {shown(path)}; the order is save_onnx(fn, inputs, path)"

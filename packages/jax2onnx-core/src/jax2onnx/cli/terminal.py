@@ -81,7 +81,7 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _say_nothing(_done: int, _total: int) -> None:
-    """Tell nobody."""
+    """Report to nobody."""
 
 
 @contextlib.contextmanager

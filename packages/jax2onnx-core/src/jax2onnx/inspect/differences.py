@@ -154,7 +154,7 @@ def _array(tensor: onnx.TensorProto, folder: str) -> Any:
 
 
 def _values(before: Any, after: Any) -> str:
-    """Say how two arrays of one type differ; an empty text if their bytes are equal."""
+    """Return how two arrays of one type differ; an empty text if their bytes are equal."""
     if before.tobytes() == after.tobytes():
         return ""
     if before.dtype.kind not in "fiu":

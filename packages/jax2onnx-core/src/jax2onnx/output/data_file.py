@@ -235,14 +235,14 @@ class Weights:
                         self._total += stored_bytes(tensor) if stored_bytes(tensor) > INLINE else 0
 
     def told(self, count: int) -> None:
-        """Tell the user that so many further bytes are written."""
+        """Report to the user that so many further bytes are written."""
         self._done += count
         if self._progress is not None:
             self._progress(self._done, self._total)
 
     @contextlib.contextmanager
     def outside(self, model: ir.Model, data: DataFile | None) -> Iterator[None]:
-        """Let the large initializers of a model be in files meanwhile: where they are already, or in ``data``."""
+        """Put the large initializers of a model in files meanwhile: where they are already, or in ``data``."""
         taken = []
         if data is not None:
             data.next_model()

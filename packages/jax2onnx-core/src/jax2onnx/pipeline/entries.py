@@ -82,7 +82,7 @@ def _with_own_report(options: Options, name: str) -> Options:
 
 @contextlib.contextmanager
 def _in_entry(name: str) -> Iterator[None]:
-    """Say in which entry an error was."""
+    """Name the entry in which an error was."""
     try:
         yield
     except ConversionError as error:

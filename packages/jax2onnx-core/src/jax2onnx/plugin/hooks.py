@@ -96,7 +96,7 @@ class Hooks:
         return None
 
     def jax2onnx_finalize(self, *, model: ir.Model) -> None:
-        """Let each plugin change the finished model.
+        """Call the hooks by which plugins change the finished model.
 
         Raises:
             PluginError: a plugin raises an exception, or returns something.

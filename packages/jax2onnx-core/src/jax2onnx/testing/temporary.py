@@ -52,7 +52,7 @@ class TemporaryPlugins:
                 del sys.modules[name]
 
     def _search(self, path: Path) -> None:
-        """Let Python find modules and metadata in a folder."""
+        """Make modules and metadata in a folder importable."""
         sys.path.insert(0, str(path))
         self._paths.append(path)
         importlib.invalidate_caches()
@@ -81,7 +81,7 @@ class TemporaryPlugins:
         return self._describe(distribution, version, requires, {name: module})
 
     def install(self, project: Path) -> Path:
-        """Let a plugin's project be found as if it were installed; return the folder of its distribution's metadata.
+        """Make a plugin's project importable as if it were installed; return the folder of its distribution's metadata.
 
         Args:
             project: a folder with a ``pyproject.toml``, and the packages in ``src``.
