@@ -103,7 +103,7 @@ def preflight(path: str | os.PathLike[str]) -> None:
 
 @contextlib.contextmanager
 def one_at_a_time(to: Destination) -> Iterator[None]:
-    """Keep other processes from moving files in the folder meanwhile: the model of one would meet the weights of another."""
+    """Keep other processes from moving files in the folder meanwhile: one model would meet the weights of another."""
     try:
         with locked(to.file.parent):
             yield
