@@ -1,19 +1,23 @@
 """Measure models quantised by qwix, and scans over layers: sizes, errors against JAX, and times in onnxruntime.
 
 ``python benchmarks/quantised.py`` prints two tables, with ``--write`` it puts them into docs/benchmarks.md.
-All sessions are measured by turns, with one thread each.
+Times are processor time of a process of one thread, so that other load of the machine counts less. All models take
+turns.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import statistics
 import tempfile
 import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 
 import jax
 import jax.numpy as jnp
@@ -228,14 +232,14 @@ def _times(all_measured: Sequence[Measured]) -> list[dict[int, tuple[float, floa
     for turn in range(TURNS + 2):
         for one, times in zip(all_measured, taken, strict=True):
             for n, feed in one.inputs.items():
-                start = time.perf_counter()
+                start = time.process_time()
                 one.session.run(None, feed)
-                middle = time.perf_counter()
+                middle = time.process_time()
                 if one.jitted is not None:
                     jax.block_until_ready(one.jitted(*feed.values()))
                 if turn > 1:
                     times[n][0].append(middle - start)
-                    times[n][1].append(time.perf_counter() - middle)
+                    times[n][1].append(time.process_time() - middle)
     return [{n: (statistics.median(a), statistics.median(b)) for n, (a, b) in times.items()} for times in taken]
 
 
@@ -255,7 +259,7 @@ def _render(quantised: Sequence[Measured], layers: Sequence[Measured]) -> Iterat
     yield ""
     yield "## Quantised models"
     yield ""
-    yield "Written by `benchmarks/quantised.py`, in one run, by turns, with one thread; medians."
+    yield "Written by `benchmarks/quantised.py`, in one run, by turns. Times are processor time of one thread; medians."
     yield ""
     yield "- *File* is its bytes over those of the weights as qwix holds them, scales included."
     yield "- *Floats* is how many float32 onnxruntime holds when it has loaded the file, for each weight."

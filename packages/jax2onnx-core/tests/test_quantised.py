@@ -38,7 +38,7 @@ CONV = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": ("NHWC
 S, Z8, BLOCKS, U4_Z, S8, C2 = scales(48), U8(48), scales(2, 1, 48), U4(2, 1, 48), scales(8, 1, 48), scales(64, 2)
 H_S, K_S, E_S, ROWS = scales(4, 12), scales(16), scales(4, 1, 48), scales(64, 1)
 PACKED = {"MatMulNBits": 1}
-HALVES = {"MatMulNBits": 2, "Mul": 1, "Add": 1}
+TILE = {"DequantizeLinear": 1, "FusedMatMul": 1}
 LEFT = {"DequantizeLinear": 1, "MatMul": 1}
 W8, W4, X = I8(64, 48), I4(64, 48), (7, 64)
 D8, D4 = (np.int8, 64, 48), (ml_dtypes.int4, 64, 48)
@@ -60,22 +60,29 @@ def convolved(x, w):
 
 CONVOLVED = {"DequantizeLinear": 1, "Conv": 1, "Transpose": 2}
 CASES = {
-    "scales per channel": (lambda x, w: scaled(x, w, S), D8, X, HALVES),
-    "one scale": (lambda x, w: scaled(x, w, 0.3), D8, X, HALVES),
-    "no scale": (lambda x, w: x @ w.astype(F32), D8, X, HALVES),
-    "scales after the product": (lambda x, w: (x @ w.astype(F32)) * S, D8, X, HALVES),
-    "one scale after the product": (lambda x, w: (x @ w.astype(F32)) * 0.3, D8, X, HALVES),
-    "int8 as it is": (lambda x, w: jax.lax.dot_general(x, w, (((1,), (0,)), ((), ()))) * S, D8, X, HALVES),
-    "a quotient": (lambda x, w: x @ (w.astype(F32) / S), D8, X, HALVES),
-    "transposed": (lambda x, w: x @ (w.astype(F32) * S[:, None]).T, (np.int8, 48, 64), X, HALVES),
-    "a vector": (lambda x, w: scaled(x, w, S), D8, (64,), HALVES),
-    "a bias": (lambda x, w: scaled(x, w, S) + S, D8, X, HALVES | {"Add": 2}),
-    "zero points": (lambda x, w: x @ ((w.astype(F32) - Z8.astype(F32)) * S), DU8, X, HALVES),
+    "scales per channel": (lambda x, w: scaled(x, w, S), D8, X, TILE),
+    "one scale": (lambda x, w: scaled(x, w, 0.3), D8, X, TILE),
+    "no scale": (lambda x, w: x @ w.astype(F32), D8, X, TILE),
+    "scales after the product": (lambda x, w: (x @ w.astype(F32)) * S, D8, X, TILE),
+    "one scale after the product": (lambda x, w: (x @ w.astype(F32)) * 0.3, D8, X, TILE),
+    "int8 as it is": (lambda x, w: jax.lax.dot_general(x, w, (((1,), (0,)), ((), ()))) * S, D8, X, TILE),
+    "a quotient": (lambda x, w: x @ (w.astype(F32) / S), D8, X, TILE),
+    "transposed": (lambda x, w: x @ (w.astype(F32) * S[:, None]).T, (np.int8, 48, 64), X, TILE),
+    "a vector": (lambda x, w: scaled(x, w, S), D8, (64,), TILE),
+    "a bias": (lambda x, w: scaled(x, w, S) + S, D8, X, TILE | {"Add": 1}),
+    "zero points": (lambda x, w: x @ ((w.astype(F32) - Z8.astype(F32)) * S), DU8, X, TILE),
     "zero points in int32": (
         lambda x, w: x @ ((w.astype(jnp.int32) - Z8.astype(jnp.int32)).astype(F32) * S),
         DU8,
         X,
-        HALVES,
+        TILE,
+    ),
+    "blocks of int8": (lambda x, w: x @ blocked(w, S8), D8, X, TILE | {"Reshape": 1}),
+    "blocks of uint8 with zero points": (
+        lambda x, w: x @ blocked(w, BLOCKS, U4_Z.astype(F32)),
+        DU8,
+        (2, 7, 64),
+        TILE | {"Reshape": 1},
     ),
     "int4": (lambda x, w: scaled(x, w, S), D4, X, PACKED),
     "blocks of int4": (lambda x, w: x @ blocked(w, BLOCKS), D4, X, PACKED),
@@ -101,13 +108,13 @@ CASES = {
         lambda x, w: jnp.einsum("btd,dnh->btnh", x, w.astype(F32) * H_S),
         (np.int8, 64, 4, 12),
         (2, 7, 64),
-        HALVES | {"Reshape": 1},
+        TILE | {"Reshape": 1},
     ),
     "heads, scales after": (
         lambda x, w: jnp.einsum("btd,dnh->btnh", x, w.astype(F32)) * H_S,
         (np.int8, 64, 4, 12),
         (2, 7, 64),
-        HALVES | {"Reshape": 1},
+        TILE | {"Reshape": 1},
     ),
     "zero points that are no integers": (
         lambda x, w: x @ ((w.astype(F32) - 7.3) * S),
@@ -246,7 +253,7 @@ def test_older_opsets_have_what_they_can(opset):
     """Blocks and dtypes of 4 bits came with opset 21; before it the arithmetic is written out."""
     other = I8(64, 48)
     model = to_onnx(lambda x: (scaled(x, W8, S), x @ blocked(other, BLOCKS)), [X], opset=opset)
-    assert operators(model)["MatMulNBits"] == (4 if opset >= 21 else 2)
+    assert operators(model)["FusedMatMul"] == (2 if opset >= 21 else 1)
     assert operators(model)["MatMul"] == (0 if opset >= 21 else 1)
     with pytest.raises(ConversionError) if opset < 21 else contextlib.nullcontext():
         to_onnx(lambda x: x @ (W4.astype(F32) * S), [X], opset=opset)
@@ -266,6 +273,39 @@ def test_products_of_scales_keep_the_digits_of_each():
     x = np.random.default_rng(1).normal(size=(7, 64)).astype(np.float32)
     compare(to_onnx(half, ["float32[B,64]"]), half, x, rtol=3e-3)
     compare(to_onnx(full, ["float32[B,64]"]), full, x)
+
+
+@pytest.mark.parametrize("columns", [2048, 2049])
+def test_many_weights_of_8_bits_are_multiplied_tile_by_tile(columns):
+    w, blocks, rows, bias = I8(512, columns), scales(16, 1, columns), scales(columns), scales(columns)
+
+    def fn(x):
+        return x @ (w.astype(F32) * rows) + bias, x @ blocked(w, blocks)
+
+    model = to_onnx(fn, [("B", 512)])
+    counts = operators(model)
+    count = -(-512 * columns // 2**19)
+    assert counts["FusedMatMul"] == counts["DequantizeLinear"] == 2 * count
+    assert counts["Concat"] == 2
+    for batch in (0, 1, 7):
+        x = np.random.default_rng(1).normal(size=(batch, 512)).astype(np.float32)
+        for got, expected in zip(Runner(model).run([x]), fn(x), strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max(initial=0))
+
+
+def test_an_accelerator_multiplies_by_halves_of_4_bits():
+    model = to_onnx(lambda x: scaled(x, W8, S), [X], target="onnxruntime-web-webgpu")
+    assert operators(model) == {"MatMulNBits": 2, "Mul": 1, "Add": 1}
+    compare(model, lambda x: scaled(x, W8, S), np.random.default_rng(1).normal(size=X).astype(np.float32))
+
+
+def test_weights_that_share_scales_have_their_own_dtype():
+    other = U8(64, 48)
+
+    def fn(x):
+        return scaled(x, W8, S) + scaled(x, other, S)
+
+    compare(to_onnx(fn, [X]), fn, np.random.default_rng(1).normal(size=X).astype(np.float32))
 
 
 def test_other_runtimes_get_standard_operators():

@@ -124,8 +124,12 @@ def reduce_extremum(op_type: str, pair: str) -> Callable[..., Any]:
             return _emit(ctx, op_type, x, axes)
         if is_float(dtype):
             # onnxruntime's kernels pass over NaN.
-            nan = _truth(ctx, "ReduceMax", op.IsNaN(x), axes)
-            value = emit_signed(ctx, pair, lambda a: _emit(ctx, op_type, a, axes), x)
+            if _is_magnitude(x):
+                nan = op.IsNaN(_emit(ctx, "ReduceSum", x, axes))
+                value = _emit(ctx, op_type, x, axes)
+            else:
+                nan = _truth(ctx, "ReduceMax", op.IsNaN(x), axes)
+                value = emit_signed(ctx, pair, lambda a: _emit(ctx, op_type, a, axes), x)
             return op.Where(nan, np.asarray(np.nan, dtype), value)
         if dtype in {np.dtype(np.int64), np.dtype(np.uint64)}:
             return _indexed(ctx, f"Arg{pair}", x, axes)
@@ -134,6 +138,12 @@ def reduce_extremum(op_type: str, pair: str) -> Callable[..., Any]:
         return _emit(ctx, op_type, x, axes)
 
     return rule
+
+
+def _is_magnitude(x: ir.Value) -> bool:
+    """Return whether numbers have no sign: their sum is NaN if one of them is, and none of them is -0."""
+    made = x.producer()
+    return made is not None and made.op_type == "Abs"
 
 
 def _indexed(ctx: LoweringContext, op_type: str, x: ir.Value, axes: Sequence[int]) -> ir.Value:

@@ -36,6 +36,7 @@ from jax2onnx.legalise.ort_workarounds import (
 from jax2onnx.legalise.packed_products import PRODUCTS, Packer, add_zero_point
 from jax2onnx.legalise.plan import Plan, Planner
 from jax2onnx.legalise.short_arrays import lengthen
+from jax2onnx.legalise.tiled_products import Tiler
 from jax2onnx.tidy.subgraphs import bodies
 
 if TYPE_CHECKING:
@@ -82,10 +83,15 @@ def _of_products(
     """Return the rewrites of products by weights in few bits, by operator."""
     if not target.is_onnxruntime:
         return {}
-    packer = Packer(target, derived)
+    tiler, packer = Tiler(target, derived), Packer(target, derived)
     rewrites: dict[str, Callable[[ir.Graph, ir.Node], None]] = {}
     if not round_activations:
-        rewrites |= dict.fromkeys(PRODUCTS, lambda _, node: packer.pack(node))
+
+        def few_bits(_: ir.Graph, node: ir.Node) -> None:
+            if not tiler.tile(node):
+                packer.pack(node)
+
+        rewrites |= dict.fromkeys(PRODUCTS, few_bits)
     adds = target.supports("Add", ADDS_BYTES, [ir.DataType.UINT8, ir.DataType.UINT8])
     rewrites |= dict.fromkeys(INTEGER_PRODUCTS, lambda _, node: make_unsigned(node, derived, adds=adds))
     rewrites["DequantizeLinear"] = lambda _, node: add_zero_point(node, derived)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jax2onnx.legalise.derived import Derived
     from jax2onnx.legalise.targets import Target
 
-__all__ = ["PRODUCTS", "Packer", "add_zero_point"]
+__all__ = ["DOMAIN", "PRODUCTS", "Packer", "add_zero_point", "array_of", "become", "dequantised", "sizes_of"]
 
 _Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -33,6 +33,8 @@ PRODUCTS = frozenset({"Gemm", "MatMul"})
 _READERS = PRODUCTS | {"Conv", "ConvTranspose"}
 
 DOMAIN = "com.microsoft"
+"""The domain of the operators that onnxruntime has besides those of ONNX."""
+
 _OPERATOR = "MatMulNBits"
 _FLOAT32 = 1
 """The accuracy level at which the operator computes in float32."""
@@ -56,7 +58,7 @@ def add_zero_point(node: ir.Node, derived: Derived) -> None:
         return
     if not scale.is_initializer() or all(user.op_type in _READERS for user, _ in node.outputs[0].uses()):
         return
-    dtype, sizes = value.dtype, _sizes(scale)
+    dtype, sizes = value.dtype, sizes_of(scale)
     node.resize_inputs(3)
     node.replace_input_with(2, derived.once(scale, "_zero", lambda: np.zeros(sizes, dtype.numpy()), dtype, sizes))
 
@@ -82,46 +84,54 @@ class _Weights:
     @property
     def sizes(self) -> tuple[int, int]:
         """The number of weights in a column, and the number of columns."""
-        inner, columns = _sizes(self.value)
+        inner, columns = sizes_of(self.value)
         return inner, columns
 
 
-def _sizes(value: ir.Value) -> tuple[int, ...]:
+def sizes_of(value: ir.Value) -> tuple[int, ...]:
+    """Return the shape of an initializer."""
     assert value.const_value is not None
     return tuple(map(int, value.const_value.shape.numpy()))
 
 
-def _weights(node: ir.Node) -> _Weights | None:
-    """Return the weights of a product of float32, None if it has none that are dequantised as the operator does it."""
+def array_of(value: ir.Value) -> _Array:
+    """Return the numbers of an initializer."""
+    assert value.const_value is not None
+    return value.const_value.numpy()
+
+
+def dequantised(node: ir.Node) -> ir.Node | None:
+    """Return the ``DequantizeLinear`` of initializers by which a product of float32 multiplies, None without one."""
     if node.outputs[0].dtype != DataType.FLOAT or not _is_plain(node):
         return None
     made = None if node.inputs[1] is None else node.inputs[1].producer()
     if made is None or standard(made) != "DequantizeLinear":
         return None
-    known = [value for value in made.inputs if value is not None and value.const_value is not None]
-    if len(known) < len(made.inputs) or not all(value.is_initializer() for value in known):
+    given = [value for value in made.inputs if value is not None]
+    return made if all(value.const_value is not None and value.is_initializer() for value in given) else None
+
+
+def _weights(node: ir.Node) -> _Weights | None:
+    """Return the weights of a product of float32, None if it has none that are dequantised as the operator does it."""
+    made = dequantised(node)
+    if made is None:
         return None
-    value, scale, *zeros = known
-    sizes = _sizes(value)
+    value, scale, *zeros = known = [value for value in made.inputs if value is not None]
+    sizes = sizes_of(value)
     if value.dtype not in _OFFSETS or len(sizes) != 2 or 0 in sizes:
         return None
-    spread = _spread(made, sizes, len(_sizes(scale)))
+    spread = _spread(made, sizes, len(sizes_of(scale)))
     if spread is None:
         return None
     block, arranged = spread
-    zero = _array(zeros[0]).astype(np.int32) if zeros else np.zeros((), np.int32)
-    return _Weights(value, tuple(known), block, arranged(_array(scale)), arranged(zero + _OFFSETS[value.dtype]))
+    zero = array_of(zeros[0]).astype(np.int32) if zeros else np.zeros((), np.int32)
+    return _Weights(value, tuple(known), block, arranged(array_of(scale)), arranged(zero + _OFFSETS[value.dtype]))
 
 
 def _is_plain(node: ir.Node) -> bool:
     """Return whether a product is that of its operands as they are."""
     factors = [node.attributes.get_float(name, 1.0) for name in ("alpha", "beta")]
     return factors == [1, 1] and not any(node.attributes.get_int(name, 0) for name in ("transA", "transB"))
-
-
-def _array(value: ir.Value) -> _Array:
-    assert value.const_value is not None
-    return value.const_value.numpy()
 
 
 def _spread(made: ir.Node, sizes: Sequence[int], rank: int) -> tuple[int, Callable[[_Array], _Array]] | None:
@@ -170,7 +180,7 @@ class Packer:
             last = _computed(node, "Add", [_scaled(node, upper, factor), _put(node, lower)])
         if len(node.inputs) > 2 and node.inputs[2] is not None:
             last = _computed(node, "Add", [_put(node, last), node.inputs[2]])
-        _become(node, last)
+        become(node, last)
         self._derived.use_domain(DOMAIN)
 
     def _product(self, node: ir.Node, weights: _Weights, half: Callable[[Any], Any], suffix: str) -> ir.Node:
@@ -225,7 +235,7 @@ def _put(node: ir.Node, made: ir.Node) -> ir.Value:
     return made.outputs[0]
 
 
-def _become(node: ir.Node, made: ir.Node) -> None:
+def become(node: ir.Node, made: ir.Node) -> None:
     """Give a node the operator, the operands and the attributes of another one."""
     node.op_type, node.domain = made.op_type, made.domain
     inputs = list(made.inputs)

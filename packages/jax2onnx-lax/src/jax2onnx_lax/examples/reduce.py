@@ -15,6 +15,7 @@ _NAN, _INF = np.nan, np.inf
 _ROWS = np.asarray(
     [[1, 3, _NAN, 3, _NAN], [_NAN, 1, 2, 3, 4], [1, 3, 3, 2, 1], [_INF, -_INF, 0, 0, -0.0], [-_INF] * 5], np.float32
 )
+_MAGNITUDES = np.asarray([[3e38, 3e38], [-0.0, -0.0], [_NAN, _INF], [-_INF, 1]], np.float32)
 _LARGE = np.asarray([[2**31 - 1, 5, 7], [-(2**31), -1, 123456789], [65537, 65537, 3]], np.int32)
 
 
@@ -64,6 +65,13 @@ EXAMPLES: list[Example] = [
     _example("reduce_prod_int", "jax.lax.reduce_prod", lambda x: jnp.prod(x, (0, 2)), ["int32[B,3,2]"]),
     _example("reduce_max", "jax.lax.reduce_max", _over(lax.reduce_max, 1), [("B", 3)]),
     _example("reduce_min", "jax.lax.reduce_min", _over(lax.reduce_min, 0), [("B", 3)]),
+    _example(
+        "reduce_max_magnitude",
+        "jax.lax.reduce_max",
+        lambda x: (lax.reduce_max(abs(x), (1,)), 1 / lax.reduce_min(abs(x), (1,))),
+        [(4, 2)],
+        values=lambda: [[_MAGNITUDES]],
+    ),
     _rows("reduce_max_nan", _over(lax.reduce_max, 1), "jax.lax.reduce_max"),
     _rows("reduce_min_nan", _over(lax.reduce_min, 0), "jax.lax.reduce_min"),
     _example("reduce_max_empty", "jax.lax.reduce_max", _over(lax.reduce_max, 1), [("B", 0, 2)]),
