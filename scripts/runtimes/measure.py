@@ -1,9 +1,11 @@
 """Run the registered examples in one runtime, and write what came of each as a line of JSON.
 
 python scripts/runtimes/measure.py RUNTIME OUT [--target NAME] [--every N] [--only TEXT] [--python P] [--folder F]
+    [--keep] [--seconds S]
 
 RUNTIME is onnxruntime, openvino, reference or tract, which run in the interpreter P, or web, which needs node and a
-folder F with node_modules/onnxruntime-web. The outcomes:
+folder F with node_modules/onnxruntime-web. With --keep, what OUT tells already is kept, and those cases are not run
+again; --seconds ends after a case when that time is over. So all cases can be measured in pieces. The outcomes:
 
     passes      agrees with JAX on all inputs of the example
     finite      agrees where all inputs are finite, and not where one is NaN or infinite; or what JAX has is not finite
@@ -130,20 +132,33 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--folder", default=".")
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--seconds", type=float, default=float("inf"))
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     runtime = process(args.runtime, args.python, args.folder)
     chosen = [case for case in cases() if case.fusions][args.first :: args.every]
     if args.only:
         chosen = [case for case in chosen if any(text in str(case) for text in args.only)]
+    known = _known(args.out) if args.keep else set()
+    chosen = [case for case in chosen if str(case) not in known]
     start = time.perf_counter()
-    with args.out.open("w") as out:
+    done = 0
+    with args.out.open("a" if args.keep else "w") as out:
         for case in chosen:
+            if time.perf_counter() - start > args.seconds:
+                break
             with x64(enabled=case.example.x64):
                 what, message, opset = outcome(case, args.target, runtime)
             out.write(json.dumps([str(case), what, message[:_LONGEST], opset]) + "\n")
             out.flush()
-    print(f"{len(chosen)} cases in {time.perf_counter() - start:.0f} s")
+            done += 1
+    print(f"{done} of {len(chosen)} cases in {time.perf_counter() - start:.0f} s")
+
+
+def _known(out: Path) -> set[str]:
+    """Return the cases of which a file tells."""
+    return {json.loads(line)[0] for line in out.read_text().splitlines()} if out.exists() else set()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ only numpy and ml_dtypes are needed. ``worker.mjs`` is its twin for onnxruntime-
 from __future__ import annotations
 
 import base64
+import ctypes
 import json
+import math
 import os
 import sys
 import tempfile
@@ -49,7 +51,54 @@ class Onnxruntime:
 
     def run(self, feeds: dict[str, Any]) -> list[Any]:
         """Return the outputs for the inputs."""
-        return self.session.run(None, feeds)
+        values = {name: _to_ort(array) for name, array in feeds.items()}
+        results = self.session.run_with_ort_values([value.name for value in self.outputs], values)
+        return [_from_ort(value) for value in results]
+
+
+_NUMBERS = {
+    "bfloat16": 16,
+    "float8_e4m3fn": 17,
+    "float8_e4m3fnuz": 18,
+    "float8_e5m2": 19,
+    "float8_e5m2fnuz": 20,
+    "uint4": 21,
+    "int4": 22,
+}
+"""The dtypes that numpy lacks -> their numbers in ONNX."""
+
+
+def _to_ort(array: Any) -> Any:
+    """Return an array as a value of onnxruntime, which takes no arrays of the dtypes that numpy lacks."""
+    import onnxruntime
+
+    if array.dtype.isbuiltin == 1:
+        return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+    name = str(array.dtype)
+    value = onnxruntime.OrtValue.ortvalue_from_shape_and_type(array.shape, _NUMBERS[name])
+    if name in {"int4", "uint4"}:  # two in each byte, the first in the low bits
+        nibbles = array.ravel().astype(np.uint8) & 15
+        nibbles = np.append(nibbles, np.zeros(nibbles.size % 2, np.uint8))
+        content = (nibbles[::2] | nibbles[1::2] << 4).tobytes()
+    else:
+        content = array.tobytes()
+    ctypes.memmove(value.data_ptr(), content, len(content))
+    return value
+
+
+def _from_ort(value: Any) -> Any:
+    name = value.data_type().removeprefix("tensor(").removesuffix(")")
+    name = name.replace("float8", "float8_")
+    if name not in _NUMBERS:
+        return value.numpy()
+    shape, dtype = value.shape(), getattr(ml_dtypes, name)
+    content = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
+    if name in {"int4", "uint4"}:
+        both = np.frombuffer(content, np.uint8)
+        flat = np.stack([both & 15, both >> 4], axis=-1).ravel().astype(dtype)
+    else:
+        flat = np.frombuffer(content, dtype)
+    return flat[: math.prod(shape)].reshape(shape).copy()
 
 
 class OpenVINO:
@@ -61,9 +110,9 @@ class OpenVINO:
 
         core = openvino.Core()
         model = core.read_model(content)
-        # Devices may choose a narrower float otherwise.
+        # Devices may choose a narrower float otherwise. With one thread, its process ends for some small models.
         self.compiled = core.compile_model(
-            model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+            model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 2}
         )
         return [_name(port) for port in self.compiled.inputs], [_name(port) for port in self.compiled.outputs]
 

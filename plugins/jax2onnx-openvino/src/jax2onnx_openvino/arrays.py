@@ -8,10 +8,7 @@ from onnx_ir import DataType
 
 from jax2onnx_openvino.nodes import Maker, chosen_by_mask, drop, finish, is_constant, replaced
 
-__all__ = ["mend_pad", "mend_softplus", "mend_split", "mend_truth", "refuse_empty_top", "refuse_weights"]
-
-
-_WIDE = frozenset({DataType.INT32, DataType.INT64, DataType.UINT32})
+__all__ = ["mend_pad", "mend_split", "refuse_empty_top", "refuse_weights"]
 
 
 def mend_pad(graph: ir.Graph, node: ir.Node) -> str | None:
@@ -79,48 +76,6 @@ def mend_split(graph: ir.Graph, node: ir.Node) -> str | None:
 def _axis(node: ir.Node, value: ir.Value) -> int:
     assert value.shape is not None
     return node.attributes.get_int("axis", 0) % value.shape.rank()
-
-
-def mend_truth(graph: ir.Graph, node: ir.Node) -> str | None:
-    """Rewrite ``Cast(x, to=bool)`` of integers to ``Not(Equal(x, 0))``: -2**31 is no truth to OpenVINO."""
-    x = node.inputs[0]
-    if x is None or x.dtype not in _WIDE or node.attributes.get_int("to") != DataType.BOOL:
-        return None
-    make = Maker(graph, node)
-    new = replaced(node)
-    zero = make.constant(np.zeros((), x.dtype.numpy()))
-    none = make.op("Equal", x, zero, dtype=DataType.BOOL, shape=x.shape)
-    finish(graph, node, new, "Not", none)
-    drop(graph, node)
-    return None
-
-
-def mend_softplus(graph: ir.Graph, node: ir.Node) -> str | None:
-    """Rewrite ``Softplus(x)``, whose error is 4e-6 everywhere, by a series: ``Log`` is not right near 1 either.
-
-    It becomes ``Max(x, 0) + 2 * (z + z**3 / 3 + … + z**13 / 13)``, where ``z = e / (e + 2)`` and ``e = Exp(-Abs(x))``:
-    the sum is half of ``log(1 + e)`` to the digits of float32, as z is at most a third.
-    """
-    x = node.inputs[0]
-    assert x is not None
-    make = Maker(graph, node)
-    new = replaced(node)
-
-    def number(value: float) -> ir.Value:
-        assert x is not None
-        assert x.dtype is not None
-        return make.constant(np.array(value, x.dtype.numpy()))
-
-    small = make.like("Exp", make.like("Neg", make.like("Abs", x)))
-    z = make.like("Div", small, make.like("Add", small, number(2)))
-    square = make.like("Mul", z, z)
-    total = make.like("Mul", square, number(1 / 13))
-    for divisor in (11, 9, 7, 5, 3):
-        total = make.like("Mul", make.like("Add", total, number(1 / divisor)), square)
-    logarithm = make.like("Mul", make.like("Add", total, number(1)), make.like("Mul", z, number(2)))
-    finish(graph, node, new, "Add", make.like("Max", x, number(0)), logarithm)
-    drop(graph, node)
-    return None
 
 
 def refuse_weights(graph: ir.Graph, node: ir.Node) -> str | None:

@@ -15,6 +15,8 @@ _HIGH = np.array(-(2**16), np.int32)
 _LOW = np.array(2**16 - 1, np.int32)
 _EXACT = frozenset({DataType.INT32, DataType.UINT32})
 """The dtypes of which all numbers occur; those of 64 bits are sizes, indices and the like."""
+_SHORT = frozenset({DataType.INT16, DataType.UINT16})
+"""The dtypes whose products float32 does not hold."""
 _ORDERED = frozenset({DataType.INT32, DataType.UINT32, DataType.INT64})
 
 
@@ -110,7 +112,7 @@ def mend_choice(graph: ir.Graph, node: ir.Node) -> str | None:
     assert condition is not None
     assert x is not None
     assert y is not None
-    if x.dtype not in _EXACT:
+    if x.dtype not in _EXACT | _SHORT:
         return None
     make = Maker(graph, node)
     new = replaced(node)
@@ -138,9 +140,11 @@ def mend_shift(graph: ir.Graph, node: ir.Node) -> str | None:
     x, count = node.inputs
     assert x is not None
     assert count is not None
-    if x.dtype != DataType.UINT32:
-        return "only uint32 is shifted" if x.dtype == DataType.UINT64 else None
+    if x.dtype not in _WIDTHS:
+        return "uint64 is not shifted"
     make = Maker(graph, node)
+    if x.dtype != DataType.UINT32:
+        return _shift_bytes(graph, node, make)
     index = make.like("Min", make.cast(count, DataType.INT32), make.constant(np.array(31, np.int32)))
     new = replaced(node)
     exponents = np.arange(32)
@@ -170,6 +174,27 @@ def mend_shift(graph: ir.Graph, node: ir.Node) -> str | None:
     finish(graph, node, new, "Cast", both, to=int(DataType.UINT32))
     drop(graph, node)
     return None
+
+
+_WIDTHS = {DataType.UINT8: 8, DataType.UINT16: 16, DataType.UINT32: 32}
+
+
+def _shift_bytes(graph: ir.Graph, node: ir.Node, make: Maker) -> str | None:
+    """Rewrite ``BitShift(x, n)`` of 8 or 16 bits to ``Cast(BitShift(uint32(x), n) & (2**bits - 1))``."""
+    x, count = node.inputs
+    assert x is not None
+    assert x.dtype is not None
+    assert count is not None
+    new = replaced(node)
+    operands = [make.cast(value, DataType.UINT32) for value in (x, count)]
+    direction = node.attributes.get_string("direction")
+    shifted = make.op("BitShift", *operands, dtype=DataType.UINT32, shape=new.shape, direction=direction)
+    kept = make.constant(np.array(2 ** _WIDTHS[x.dtype] - 1, np.uint32))
+    finish(graph, node, new, "Cast", make.like("BitwiseAnd", shifted, kept), to=int(x.dtype))
+    drop(graph, node)
+    inner = shifted.producer()
+    assert inner is not None
+    return mend_shift(graph, inner)
 
 
 def mend_division(graph: ir.Graph, node: ir.Node) -> str | None:

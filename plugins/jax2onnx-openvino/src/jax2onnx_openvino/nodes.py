@@ -48,6 +48,23 @@ class Maker:
             result.dtype = dtype
         return result
 
+    def pair(
+        self,
+        op_type: str,
+        *inputs: ir.Value,
+        dtypes: tuple[ir.DataType | None, ir.DataType],
+        shape: ir.Shape | None,
+        **attributes: Any,
+    ) -> tuple[ir.Value, ir.Value]:
+        """Return the two results of a node, which have the same shape."""
+        node = ir.node(op_type, list(inputs), attributes, num_outputs=2)
+        self._insert(node)
+        for result, dtype in zip(node.outputs, dtypes, strict=True):
+            result.shape = shape
+            if dtype is not None:
+                result.dtype = dtype
+        return node.outputs[0], node.outputs[1]
+
     def like(self, op_type: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
         """Return the result of a node that has the dtype and shape of its first operand."""
         return self.op(op_type, *inputs, dtype=inputs[0].dtype, shape=inputs[0].shape, **attributes)

@@ -1,4 +1,4 @@
-"""Scans: OpenVINO takes as inputs of a body what the body uses, be it the body's own input or a value from outside."""
+"""Scans: OpenVINO writes the new state of a ``Scan`` over a row that it has not read yet; its loops are right."""
 
 from __future__ import annotations
 
@@ -7,168 +7,155 @@ from collections.abc import Iterator
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir import DataType
 
-from jax2onnx_openvino.nodes import Maker, is_constant
+from jax2onnx_openvino.constants import known
+from jax2onnx_openvino.nodes import Maker, drop, finish, replaced, standard
 
-__all__ = ["mend_scan", "refuse_nested"]
+__all__ = ["drop_idle_loops", "mend_scan"]
 
+_AXES = ("scan_input_axes", "scan_output_axes")
 _numbers = itertools.count()
 
 
 def mend_scan(graph: ir.Graph, node: ir.Node) -> str | None:
-    """Rewrite a ``Scan`` such that its body uses each of its inputs, and nothing from outside but constants.
+    """Put a ``Loop`` in the place of a ``Scan``: its body gathers the rows.
 
-    For a value ``v`` from outside, rewrite
+    Rewrite ``state, rows = Scan(init, xs)`` to
 
-        y, ys = Scan(init, xs)        body(state, x): state + v, x
-        y, _, ys = Scan(init, v, xs)  body(state, w, x): state + w, Identity(w), x
+        state, rows = Loop(length of xs, true, init)
 
-    and for an input ``x`` that the body does not use, add the output ``Identity(x)``, which nobody reads. A scan that
-    uses none of its sequences, or holds another scan, becomes a ``Loop``.
-    """
-    body = node.attributes["body"].as_graph()
-    sequences = node.attributes["num_scan_inputs"].as_int()
-    states = len(node.inputs) - sequences
-    idle = [value for value in body.inputs if not value.uses()]
-    if all(value in idle for value in body.inputs[states:]) or any(
-        inner.op_type == "Scan" for inner in body.all_nodes()
-    ):
-        return _loop(graph, node, states)
-    captured = list(_captured(body))
-    if not captured and not idle:
-        return None
-    inputs, outputs = list(node.inputs), list(node.outputs)
-    for value in captured:
-        inner = ir.Value(name=f"carried_{next(_numbers)}", shape=value.shape, type=value.type)
-        _replace_within(body, value, inner)
-        body.inputs.insert(states, inner)
-        body.outputs.insert(states, _identity(body, inner))
-        inputs.insert(states, value)
-        outputs.insert(states, _like(value))
-        states += 1
-    for value in idle:
-        if value.is_graph_output():
-            _replace_outputs(body, value, _identity(body, value))
-        else:
-            body.outputs.append(_identity(body, value))
-            outputs.append(_like(value, stacked=True))
-    _renew(graph, node, inputs, outputs)
-    return None
-
-
-_SPECIAL = ("scan_input_axes", "scan_output_axes", "scan_output_directions")
-
-
-def refuse_nested(graph: ir.Graph, node: ir.Node) -> str | None:
-    """Refuse a ``Loop`` that holds another, or carries uint32: OpenVINO does not compute all of them as ONNX says."""
-    del graph
-    body = node.attributes["body"].as_graph()
-    if any(inner.op_type == "Loop" for inner in body.all_nodes()):
-        return "a loop within a loop is not computed reliably"
-    if any(value.dtype == ir.DataType.UINT32 for value in body.inputs):
-        return "a loop that carries uint32 is not computed reliably"
-    return None
-
-
-def _loop(graph: ir.Graph, node: ir.Node, states: int) -> str | None:
-    """Put a ``Loop`` in the place of a ``Scan``.
-
-    Rewrite ``y, ys = Scan(init, xs)`` to ``y, ys = Loop(length of xs, true, init)``, whose body gathers the rows of xs.
+    whose body takes the number ``i`` of the iteration, and ``xs[i]`` instead of a row. Rows that the scan writes
+    backwards are turned round behind the loop.
     """
     attributes = node.attributes
-    if (reason := refuse_nested(graph, node)) is not None:
-        return reason
-    if any(any(attributes[name].as_ints()) for name in _SPECIAL if name in attributes):
-        return "a scan within a scan, along other axes or backwards, has no other form"
+    if any(any(attributes[name].as_ints()) for name in _AXES if name in attributes):
+        return "along other axes, it has no other form"
     body = attributes["body"].as_graph()
+    states = len(node.inputs) - attributes["num_scan_inputs"].as_int()
     make = Maker(graph, node)
-    lengths = make.op("Shape", node.inputs[states], dtype=ir.DataType.INT64, shape=None)
-    length = make.op("Gather", lengths, make.constant(np.array(0)), dtype=ir.DataType.INT64, shape=ir.Shape([]))
-    goes_on = make.constant(np.ones((), bool))
-    backwards = attributes["scan_input_directions"].as_ints() if "scan_input_directions" in attributes else ()
-    index = ir.Value(name=f"carried_{next(_numbers)}", shape=ir.Shape([]), type=ir.TensorType(ir.DataType.INT64))
-    again = ir.Value(name=f"carried_{next(_numbers)}", shape=ir.Shape([]), type=ir.TensorType(ir.DataType.BOOL))
+    length = _length(make, node.inputs[states])
+    index, goes_on = _value(DataType.INT64), _value(DataType.BOOL)
+    _gather_rows(body, node, states, index, length)
+    body.inputs.insert(0, index)
+    body.inputs.insert(1, goes_on)
+    for value in body.inputs[2:]:
+        if value.is_graph_output():
+            _replace_outputs(body, value, _identity(body, value))
+    body.outputs.insert(0, _identity(body, goes_on))
+    inputs = [length, make.constant(np.ones((), bool)), *node.inputs[:states]]
+    new = [replaced(node, place) for place in range(len(node.outputs))]
+    backwards = _directions(node, "scan_output_directions", len(new) - states)
+    results = [
+        *new[:states],
+        *(_like(value) if is_reversed else value for value, is_reversed in zip(new[states:], backwards, strict=True)),
+    ]
+    loop = ir.Node("", "Loop", inputs, [attributes["body"]], outputs=results, name=node.name)
+    loop.metadata_props.update(node.metadata_props)
+    graph.insert_before(node, loop)
+    for value, result in zip(new, results, strict=True):
+        if value is not result:
+            ends = make.ints(-1), make.ints(np.iinfo(np.int64).min), make.ints(0), make.ints(-1)
+            finish(graph, node, value, "Slice", result, *ends)
+    drop(graph, node)
+    return None
+
+
+def _length(make: Maker, sequence: ir.Value | None) -> ir.Value:
+    """Return the number of rows."""
+    assert sequence is not None
+    size = None if sequence.shape is None else sequence.shape[0]
+    if isinstance(size, int):
+        return make.constant(np.array(size))
+    lengths = make.op("Shape", sequence, dtype=DataType.INT64, shape=None)
+    return make.op("Gather", lengths, make.constant(np.array(0)), dtype=DataType.INT64, shape=ir.Shape([]))
+
+
+def _directions(node: ir.Node, name: str, count: int) -> list[bool]:
+    """Return which sequences are read, or written, from the last row on."""
+    if name not in node.attributes:
+        return [False] * count
+    return [bool(direction) for direction in node.attributes[name].as_ints()]
+
+
+def _gather_rows(body: ir.Graph, node: ir.Node, states: int, index: ir.Value, length: ir.Value) -> None:
+    """Let a body gather its rows from the sequences outside, instead of taking them as inputs."""
     rows = list(body.inputs[states:])
     del body.inputs[states:]
+    backwards = _directions(node, "scan_input_directions", len(rows))
     first: list[ir.Node] = []
     for place, row in enumerate(rows):
         at = index
-        if place < len(backwards) and backwards[place]:
-            last = ir.node("Sub", [length, index])
+        if backwards[place]:
             one = ir.node("Constant", [], {"value": ir.tensor(np.array(1))})
-            before = ir.node("Sub", [last.outputs[0], one.outputs[0]])
-            first += [last, one, before]
+            last = ir.node("Sub", [length, one.outputs[0]])
+            before = ir.node("Sub", [last.outputs[0], index])
+            first += [one, last, before]
             at = before.outputs[0]
         gather = ir.node("Gather", [node.inputs[states + place], at])
         result = gather.outputs[0]
-        result.name, result.shape, result.type = f"carried_{next(_numbers)}", row.shape, row.type
+        result.name, result.shape, result.type = _name(), row.shape, row.type
         _replace_within(body, row, result)
         first.append(gather)
     if len(body):
         body.insert_before(body[0], first)
     else:
         body.extend(first)
-    body.inputs.insert(0, index)
-    body.inputs.insert(1, again)
-    body.outputs.insert(0, _identity(body, again))
-    for value in body.inputs[2:]:
-        if value.is_graph_output():
-            _replace_outputs(body, value, _identity(body, value))
-    node.op_type = "Loop"
-    for name in list(attributes):
-        if name != "body":
-            del attributes[name]
-    _renew(graph, node, [length, goes_on, *node.inputs[:states]], list(node.outputs))
-    return None
 
 
-def _renew(graph: ir.Graph, node: ir.Node, inputs: list[ir.Value | None], outputs: list[ir.Value]) -> None:
-    """Put a node with these inputs and outputs in the place of one."""
-    fresh = [_like(value) if value in node.outputs else value for value in outputs]
-    names = [(value, new) for value, new in zip(outputs, fresh, strict=True) if value is not new]
-    new_node = ir.Node("", node.op_type, inputs, node.attributes.values(), outputs=fresh, name=node.name)
-    new_node.metadata_props.update(node.metadata_props)
-    graph.insert_before(node, new_node)
-    for value, new in names:
-        name, value.name = value.name, None
-        value.replace_all_uses_with(new, replace_graph_outputs=True)
-        new.name = name
-    graph.remove(node, safe=True)
+def drop_idle_loops(model: ir.Model) -> None:
+    """Put its first state in the place of a ``Loop`` that never runs: OpenVINO does not load one.
+
+    Rewrite ``y = Loop(n, False, x)`` to ``y = Identity(x)``, where constants tell that the condition is false. A loop
+    that gives rows, of which there are none, stays.
+    """
+    opset = model.opset_imports[""]
+    for node in list(model.graph.all_nodes()):
+        if standard(node) == "Loop" and isinstance(node.graph, ir.Graph):
+            _drop_idle(node.graph, node, opset)
 
 
-def _like(value: ir.Value, *, stacked: bool = False) -> ir.Value:
-    """Return a new value of the type of another; with ``stacked``, of a sequence of such values."""
-    shape = None if stacked else value.shape
-    return ir.Value(name=f"carried_{next(_numbers)}", shape=shape, type=value.type)
+def _drop_idle(graph: ir.Graph, node: ir.Node, opset: int) -> None:
+    states = len(node.inputs) - 2
+    gives_rows = any(value.uses() or value.is_graph_output() for value in node.outputs[states:])
+    goes_on = node.inputs[1]
+    if gives_rows or goes_on is None:
+        return
+    value = known(goes_on, opset)
+    if value is None or value.all():
+        return
+    for index in range(states):
+        initial = node.inputs[index + 2]
+        assert initial is not None
+        finish(graph, node, replaced(node, index), "Identity", initial)
+    drop(graph, node)
+
+
+def _name() -> str:
+    return f"carried_{next(_numbers)}"
+
+
+def _value(dtype: DataType) -> ir.Value:
+    """Return a new number."""
+    return ir.Value(name=_name(), shape=ir.Shape([]), type=ir.TensorType(dtype))
+
+
+def _like(value: ir.Value) -> ir.Value:
+    """Return a new value of the type of another."""
+    return ir.Value(name=_name(), shape=value.shape, type=value.type)
 
 
 def _identity(body: ir.Graph, value: ir.Value) -> ir.Value:
     node = ir.node("Identity", [value])
     body.append(node)
     result = node.outputs[0]
-    result.name, result.shape, result.type = f"carried_{next(_numbers)}", value.shape, value.type
+    result.name, result.shape, result.type = _name(), value.shape, value.type
     return result
 
 
 def _graphs(body: ir.Graph) -> Iterator[ir.Graph]:
     yield body
-    for node in body:
-        for attribute in node.attributes.values():
-            if attribute.type == ir.AttributeType.GRAPH:
-                yield from _graphs(attribute.as_graph())
-
-
-def _captured(body: ir.Graph) -> Iterator[ir.Value]:
-    """Yield the values from outside, other than constants, that a body or a graph in it uses, each once."""
-    graphs = list(_graphs(body))
-    own = {value for graph in graphs for value in graph.inputs}
-    own |= {value for graph in graphs for value in graph.initializers.values()}
-    own |= {value for graph in graphs for node in graph for value in node.outputs}
-    used = [value for graph in graphs for node in graph for value in node.inputs]
-    used += [value for graph in graphs for value in graph.outputs]
-    for value in dict.fromkeys(used):
-        if value is not None and value not in own and not is_constant(value):
-            yield value
+    yield from body.subgraphs()
 
 
 def _replace_within(body: ir.Graph, value: ir.Value, new: ir.Value) -> None:

@@ -75,6 +75,8 @@ def legalise(model: ir.Model, target: Target, *, round_activations: bool = False
     if without:
         raise ConversionError.together(without)
     derived.finish()
+    if target.finish is not None:
+        target.finish(model)
 
 
 def _of_products(

@@ -72,6 +72,7 @@ class Target:
         refused: dtypes of inputs that the runtime does not take as they are, and why.
         one_file: whether weights are never written beside the model, however large they are.
         refuses: returns why a model is refused, for what is no fault at single nodes.
+        finish: rewrites the model, after kernels and faults, for what concerns no node alone.
         needs: what it needs besides, for a reader: ``int8 by QDQ``.
     """
 
@@ -92,6 +93,7 @@ class Target:
     one_file: bool = False
     refuses: Callable[[ir.Model], Iterable[str]] | None = None
     needs: tuple[str, ...] = ()
+    finish: Callable[[ir.Model], None] | None = None
 
     @property
     def is_onnxruntime(self) -> bool:
