@@ -195,6 +195,7 @@ def dynamic(session: nox.Session) -> None:
     _install(session, *GROUPS["test"], *(GROUPS["oldest"] if session.python == OLDEST else []))
     names = ("shapes", "numbers", "programs")
     files = [f"packages/jax2onnx-lax/tests/test_dynamic_{name}.py" for name in names]
+    files.append("packages/jax2onnx-examples/tests/test_empty.py")
     session.run("pytest", "-q", *files, env={**STRICT, "JAX_PLATFORMS": "cpu", "DYNAMIC": "all"})
 
 

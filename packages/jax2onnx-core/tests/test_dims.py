@@ -103,6 +103,15 @@ MAY_BE_ZERO = [
     ("B - 2", ("B >= 3",), False),
     ("B - T", ("B >= T + 1",), False),
     ("B - T", ("B >= T",), True),
+    ("B*T + 1", (), False),
+    ("B^2 + floordiv(T, 2) + 1", (), False),
+    ("mod(B - T, 2) + 1", (), False),
+    ("max(B - T, 0) + 1", (), False),
+    ("min(B, T) + 1", (), False),
+    ("min(B, T - 1) + 1", (), True),
+    ("floordiv(B - 1, 2) + 1", (), True),
+    ("mod(B, T - 4) + 1", (), True),
+    ("B*T - T + 1", (), True),
 ]
 
 

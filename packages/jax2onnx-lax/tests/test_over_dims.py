@@ -9,11 +9,12 @@ import jax.scipy as jsp
 import numpy as np
 import pytest
 
-from jax2onnx import errors, to_onnx
+from jax2onnx import check, errors, to_onnx
 from jax2onnx.testing import Sized, run_sized, select
 
 POINTS = jnp.linspace(-1.5, 1.5, 5)
 LARGER = (2, 3, 5, 8, 17)
+MULTIPLES = (1, 7, 8, 9, 16)
 NO_EMPTY = ["N >= 1", "M >= 1"]
 
 
@@ -59,6 +60,22 @@ def coordinates(x):
     rows = jnp.linspace(-1, 1, x.shape[0])
     columns = jnp.linspace(0, 2, x.shape[1], endpoint=False)
     return x * rows[:, None] + columns
+
+
+def cubes_of_filtered(x):
+    """A gradient of ``irfft``, and with it of ``rfft``."""
+    return (jnp.fft.irfft(jnp.fft.rfft(x) * 2, n=x.shape[-1]) ** 3).sum()
+
+
+def pulled_back(x):
+    size = x.shape[0]
+    _, pull = jax.vjp(lambda y: jnp.fft.irfft(y + 1j * y * y, n=size), x[: size // 2 + 1])
+    return pull(x)[0]
+
+
+def pulled_back_from_spectrum(x):
+    spectrum, pull = jax.vjp(jnp.fft.rfft, x)
+    return pull(spectrum * (1 + 2j))[0]
 
 
 PROGRAMS = [
@@ -108,6 +125,19 @@ PROGRAMS = [
     Sized("dct", jsp.fft.dct, [("B", "N")], ["B >= 1", "N >= 1"], heavy=True),
     Sized("idct", lambda x: jsp.fft.idct(x, norm="ortho"), [("B", "N")], ["B >= 1", "N >= 1"], heavy=True),
     Sized("dct_2d", jsp.fft.dctn, [("H", "W")], ["H >= 1", "W >= 1"], heavy=True),
+    Sized("rfftfreq", lambda x: jnp.fft.rfftfreq(x.shape[0], 0.5), [("N",)], ["N >= 1"], sizes=MULTIPLES),
+    Sized("gradient_of_fft", jax.grad(cubes_of_filtered), [("N",)], ["N >= 2"], sizes=LARGER),
+    Sized("transpose_of_irfft", pulled_back, [("N",)], ["N >= 2"], sizes=LARGER, heavy=True),
+    Sized("transpose_of_rfft", pulled_back_from_spectrum, [("N",)], ["N >= 2"], sizes=LARGER),
+    Sized("packbits", lambda x: jnp.packbits(x > 0), [("N",)], sizes=MULTIPLES),
+    Sized(
+        "packbits_of_rows",
+        lambda x: jnp.packbits(x, axis=-1, bitorder="little"),
+        ["int32[B,N]"],
+        sizes=MULTIPLES,
+        heavy=True,
+    ),
+    Sized("packbits_of_columns", lambda x: jnp.packbits(x, axis=0), ["uint8[N,3]"], sizes=MULTIPLES, heavy=True),
     Sized("linspace", coordinates, [("H", "W")]),
     Sized(
         "linspace_of_arrays",
@@ -143,6 +173,22 @@ def test_the_search_takes_no_memory_of_both_sizes():
 def test_an_order_that_the_result_depends_on_is_asked_for():
     with pytest.raises(errors.DimensionError, match="'N >= 3'"):
         to_onnx(jsp.signal.convolve, [("N",), (3,)])
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda x: jnp.pad(x, (0, 8 - x.shape[0] % 8)) if x.shape[0] % 8 else x,
+        lambda x: x if not x.shape[0] % 8 else x[:-1],
+        lambda x: x[:-1] if x.shape[0] - 1 else x,
+    ],
+    ids=["remainder", "no remainder", "one less"],
+)
+def test_whether_a_size_is_0_is_asked_for(program):
+    with pytest.raises(errors.DimensionError, match="inconclusive"):
+        to_onnx(program, [("N",)])
+    known = {"constraints": ["N >= 2", "mod(N, 8) == 0"]}
+    check(to_onnx(program, [("N",)], **known), program, [("N",)], sizes=(8, 16), **known)
 
 
 def test_jax_is_left_as_it_was_and_another_thread_sees_no_difference():

@@ -562,8 +562,9 @@ def replaced(replacements: Mapping[tuple[str, str], Callable[[Any], Any]]) -> It
     are put back when no thread needs the replacements any more. All calls have the same ``replacements``.
 
     Args:
-        replacements: the module and the name -> a function that returns the replacement of the original. The original
-            of a name of ``builtins`` that the module does not define is None.
+        replacements: the module and the name -> a function that returns the replacement of the original. The name may
+            be that of a method: ``Class.method``. The original of a name of ``builtins`` that the module does not
+            define, or of a method that the class lacks, is None.
     """
     global _replacing_count  # noqa: PLW0603 - of the process, as JAX's modules are
     with _REPLACING:
@@ -577,21 +578,24 @@ def replaced(replacements: Mapping[tuple[str, str], Callable[[Any], Any]]) -> It
         with _REPLACING:
             _replacing_count -= 1
             while _replacing_count == 0 and _replaced_names:
-                names, name, original = _replaced_names.pop()
+                owner, name, original = _replaced_names.pop()
                 if original is None:
-                    del names[name]
+                    delattr(owner, name)
                 else:
-                    names[name] = original
+                    setattr(owner, name, original)
 
 
 def _replace(module_name: str, name: str, make: Callable[[Any], Any]) -> None:
     if not _has_module(module_name):
         return
-    names = vars(importlib.import_module(module_name))
-    original = names.get(name)
-    if original is not None or name in _BUILTIN_NAMES:
-        _replaced_names.append((names, name, original))
-        names[name] = make(original)
+    owner: Any = importlib.import_module(module_name)
+    class_name, _, name = name.rpartition(".")
+    if class_name:
+        owner = getattr(owner, class_name)
+    original = vars(owner).get(name)
+    if original is not None or class_name or name in _BUILTIN_NAMES:
+        _replaced_names.append((owner, name, original))
+        setattr(owner, name, make(original))
 
 
 def module_attribute(module_name: str, name: str) -> Any:

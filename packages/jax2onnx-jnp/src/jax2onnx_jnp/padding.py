@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
-from jax2onnx.plugin import Decline, Fusion, is_symbolic
+from jax2onnx.plugin import Decline, Fusion, is_symbolic, may_be_zero
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -52,6 +52,8 @@ def _fusion(mode: str, sides: tuple[int, int], place: str, primitive: str, opset
         padded = [size for size, widths in zip(shape, pad_width, strict=True) if any(widths)]
         if mode == "reflect" and 1 in padded:
             raise Decline("onnxruntime reflects no axis of one element; JAX copies the element")
+        if mode == "wrap" and ctx.guards and any(map(may_be_zero, shape)):
+            raise Decline("onnxruntime wraps no array without elements; JAX returns one without elements")
         before, after = zip(*pad_width, strict=True)
         return ctx.op.Pad(x, ctx.ints(*before, *after), mode=mode)
 

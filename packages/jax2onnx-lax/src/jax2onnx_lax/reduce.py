@@ -27,6 +27,8 @@ _COUNTED = 2**24
 """float32 holds all integers up to here."""
 _EXACT = 2**21
 """So many integers of 32 bits have a sum that float64 holds."""
+_OWN_EXTREMA = frozenset({"int8", "int32", "uint8"})
+"""Integers that onnxruntime compares as what they are."""
 _FOLLOWED = frozenset({"Cast", "Expand", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
 
@@ -131,6 +133,8 @@ def reduce_extremum(op_type: str, pair: str) -> Callable[..., Any]:
                 nan = _truth(ctx, "ReduceMax", op.IsNaN(x), axes)
                 value = emit_signed(ctx, pair, lambda a: _emit(ctx, op_type, a, axes), x)
             return op.Where(nan, np.asarray(np.nan, dtype), value)
+        if dtype.name not in _OWN_EXTREMA:
+            x = _with_one_more(ctx, x, axes, bound(dtype, is_max=pair == "Max"))
         if dtype in {np.dtype(np.int64), np.dtype(np.uint64)}:
             return _indexed(ctx, f"Arg{pair}", x, axes)
         if dtype == np.int16:
@@ -144,6 +148,19 @@ def _is_magnitude(x: ir.Value) -> bool:
     """Return whether numbers have no sign: their sum is NaN if one of them is, and none of them is -0."""
     made = x.producer()
     return made is not None and made.op_type == "Abs"
+
+
+def _with_one_more(ctx: LoweringContext, x: ir.Value, axes: Sequence[int], identity: np.ndarray[Any, Any]) -> ir.Value:
+    """Add an element that never wins to each dim that is reduced and may be empty at run time.
+
+    The extremum of no elements is that of the dtype in which they are compared, which is a larger one than theirs.
+    """
+    shape = list(ctx.avals_in[0].shape)
+    after = [int(axis in axes and may_be_zero(size)) for axis, size in enumerate(shape)]
+    if ctx.target is None or not any(after):
+        return x
+    padded = ctx.op.Pad(x, ctx.ints(*[0] * len(shape), *after), identity)
+    return ctx.stamp(padded, [size + more for size, more in zip(shape, after, strict=True)])
 
 
 def _indexed(ctx: LoweringContext, op_type: str, x: ir.Value, axes: Sequence[int]) -> ir.Value:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jax2onnx.plugin import Facts, InconclusiveDimensionOperation, has_zero, is_static, max_dim, permuted
+from jax2onnx.plugin import Facts, InconclusiveDimensionOperation, has_zero, is_static, max_dim, may_be_zero, permuted
 from jax2onnx_lax import folding
 
 if TYPE_CHECKING:
@@ -85,7 +85,11 @@ def expand(ctx: LoweringContext, x: ir.Value, old: Sequence[Any], new: Sequence[
     for axis, size in enumerate(old, len(new) - len(old)):
         if size == new[axis]:
             target[axis] = 1  # Expand keeps the dim, and a symbol need not be computed
-    return ctx.stamp(ctx.op.Expand(x, ctx.shape(target)), new)
+    wanted = ctx.shape(target)
+    if any(may_be_zero(size + 1) for size in target):
+        # ``B - 1`` of no rows at all: JAX takes every symbol to be at least 1, and has no array of -1 rows.
+        wanted = ctx.op.Max(wanted, ctx.ints(0))
+    return ctx.stamp(ctx.op.Expand(x, wanted), new)
 
 
 def filled(ctx: LoweringContext, value: Any, shape: Sequence[Any], dtype: Any) -> ir.Value:

@@ -71,8 +71,29 @@ def _never_negative(dim: Any) -> bool:
     """Return whether the terms of a dim show that it is at least 0 wherever all symbols are."""
     if not is_symbolic(dim):
         return int(dim) >= 0
-    coefficients = linear(dim)
-    return coefficients is not None and min(coefficients.values()) >= 0
+    tree = expression(dim)
+    coefficients = _coefficients(tree)
+    if coefficients is None:
+        return _is_natural(tree)
+    return min(coefficients.values()) >= 0
+
+
+def _is_natural(node: ast.expr) -> bool:
+    """Return whether an expression is at least 0 since each of its parts is; 0 divides nothing."""
+    match node:
+        case ast.Constant(value=int(value)):
+            return value >= 0
+        case ast.Name():
+            return True
+        case ast.BinOp(left=left, op=ast.Add() | ast.Mult() | ast.Pow(), right=right):
+            return _is_natural(left) and _is_natural(right)
+        case ast.Call(func=ast.Name(id="mod"), args=[_, divisor]):
+            return _is_natural(divisor)
+        case ast.Call(func=ast.Name(id="max"), args=parts):
+            return any(map(_is_natural, parts))
+        case ast.Call(func=ast.Name(id="floordiv" | "min"), args=parts):
+            return all(map(_is_natural, parts))
+    return False
 
 
 def never_negative(dim: Any) -> bool:
