@@ -393,8 +393,10 @@ def plugins(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def decode(session: nox.Session) -> None:
-    """Measure a token of a decoder in JAX and as models; write docs/coverage/decoding.md."""
+    """Measure a token of a decoder in JAX and as models; write docs/coverage/decoding.md; `--builder` needs 5 GB."""
     _install(session, "-e", str(ROOT / "plugins" / "jax2onnx-ortgenai"))
+    if "--builder" in session.posargs:
+        session.install("onnxruntime-genai", "safetensors", "tokenizers", "torch", "transformers")
     session.run("python", "benchmarks/decode.py", *(session.posargs or ["--write"]))
 
 

@@ -6,9 +6,13 @@ Times are processor time of a process of one thread, so that other load of the m
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
+import random
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -30,6 +34,7 @@ from jax2onnx_ortgenai import save_genai
 
 PAGE = Path(__file__).parents[1] / "docs" / "coverage" / "decoding.md"
 WORDS, WIDTH, LAYERS, HEADS, SHARED, DEPTH, FURTHER = 32000, 512, 8, 8, 2, 64, 1408
+BLOCK = 32
 PLACES = ((256, 200), (4096, 2000))
 """Lengths of the cache, and the positions at which a token is made."""
 
@@ -42,12 +47,31 @@ def rotated(x: Any, positions: Any) -> Any:
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
 
 
+class FourBits(nnx.Module):
+    """A product by weights of 4 bits, with a scale for each 32 of a column."""
+
+    def __init__(self, linear: nnx.Linear) -> None:
+        kernel = np.asarray(linear.kernel[...])
+        tiles = kernel.reshape(-1, BLOCK, kernel.shape[1])
+        places = np.abs(tiles).argmax(axis=1, keepdims=True)
+        scales = np.take_along_axis(tiles, places, axis=1) / -8
+        rounded = np.clip(np.round(tiles / scales), -8, 7).astype(np.int8)
+        self.kernel = nnx.Param(jnp.asarray(rounded.reshape(kernel.shape), jnp.int4))
+        self.scales = nnx.Param(jnp.asarray(scales))
+
+    def __call__(self, x: Any) -> Any:
+        """Multiply by the weights."""
+        kernel, scales = self.kernel[...], self.scales[...]
+        return x @ (kernel.astype(jnp.float32).reshape(len(scales), BLOCK, -1) * scales).reshape(kernel.shape)
+
+
 class Layer(nnx.Module):
     """Attention over a cache, and a gated MLP."""
 
-    def __init__(self, rngs: nnx.Rngs) -> None:
-        def linear(inside: int, outside: int) -> nnx.Linear:
-            return nnx.Linear(inside, outside, use_bias=False, rngs=rngs)
+    def __init__(self, rngs: nnx.Rngs, bits: int) -> None:
+        def linear(inside: int, outside: int) -> nnx.Linear | FourBits:
+            full = nnx.Linear(inside, outside, use_bias=False, rngs=rngs)
+            return FourBits(full) if bits == 4 else full
 
         self.q, self.o = linear(WIDTH, HEADS * DEPTH), linear(HEADS * DEPTH, WIDTH)
         self.k, self.v = linear(WIDTH, SHARED * DEPTH), linear(WIDTH, SHARED * DEPTH)
@@ -69,12 +93,13 @@ class Layer(nnx.Module):
 class Decoder(nnx.Module):
     """A llama."""
 
-    def __init__(self) -> None:
+    def __init__(self, bits: int = 32) -> None:
         rngs = nnx.Rngs(0)
         self.embed = nnx.Embed(WORDS, WIDTH, rngs=rngs)
-        self.layers = nnx.List([Layer(rngs) for _ in range(LAYERS)])
+        self.layers = nnx.List([Layer(rngs, bits) for _ in range(LAYERS)])
         self.norm = nnx.RMSNorm(WIDTH, rngs=rngs)
-        self.head = nnx.Linear(WIDTH, WORDS, use_bias=False, rngs=rngs)
+        head = nnx.Linear(WIDTH, WORDS, use_bias=False, rngs=rngs)
+        self.head = FourBits(head) if bits == 4 else head
 
     def __call__(self, tokens: Any, cache: Any, positions: Any, mask: Any, index: Any) -> tuple[Any, Any]:
         """Return logits and the new cache."""
@@ -90,15 +115,24 @@ def empty(batch: int, length: int) -> Any:
     return [(jnp.zeros((batch, length, SHARED, DEPTH)),) * 2 for _ in range(LAYERS)]
 
 
-VARIANTS: dict[str, dict[str, Any]] = {
-    "`GroupQueryAttention`, one text": {"batch": False},
-    "`GroupQueryAttention`, several texts": {},
-    "ONNX's operators, growing cache": {"contrib": False, "batch": False},
-    "`TensorScatter`, static cache": {"layout": "static", "batch": False},
+VARIANTS: dict[int, dict[str, dict[str, Any]]] = {
+    32: {
+        "`GroupQueryAttention`, one text": {"batch": False},
+        "`GroupQueryAttention`, several texts": {},
+        "ONNX's operators, growing cache": {"contrib": False, "batch": False},
+        "`TensorScatter`, static cache": {"layout": "static", "batch": False},
+    },
+    4: {
+        "`GroupQueryAttention`, one text": {"batch": False},
+        "`GroupQueryAttention`, one text, `round_activations`": {"batch": False, "round_activations": True},
+        "ONNX's operators, growing cache": {"contrib": False, "batch": False},
+    },
 }
+BUILDER = "the builder of onnxruntime-genai"
+BUILT = {32: "fp32", 4: "int4"}
 
 
-def in_jax(decoder: Decoder, length: int, place: int) -> Callable[[], object]:
+def in_jax(decoder: Decoder, length: int, place: int) -> Callable[[], Any]:
     """Return the call of JAX: a step on a cache with room, which it may overwrite."""
     graph, state = nnx.split(decoder)
 
@@ -111,46 +145,96 @@ def in_jax(decoder: Decoder, length: int, place: int) -> Callable[[], object]:
     held = [empty(1, length)]
     held = [jax.tree.map(jnp.array, held[0])]
 
-    def call() -> None:
+    def call() -> Any:
         logits, held[0] = jitted(held[0], jnp.full((1, 1), 5, jnp.int32), jnp.int32(place))
-        jax.block_until_ready(logits)
+        return jax.block_until_ready(logits)
 
     return call
 
 
-def in_onnxruntime(folder: Path, length: int, place: int, *, shared: bool) -> Callable[[], object]:
+def in_onnxruntime(folder: Path, length: int, place: int, *, shared: bool) -> Callable[[], Any]:
     """Return the call of a model, with a cache that is filled up to a position."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     session = ort.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
-    sizes = {"B": 1, "P": length if shared else place, "S": length}
     binding = session.io_binding()
     given = {
-        "input_ids": np.full((1, 1), 5, np.int32),
-        "attention_mask": np.ones((1, place + 1), np.int32),
-        "position_ids": np.full((1, 1), place, np.int32),
+        "input_ids": np.full((1, 1), 5),
+        "attention_mask": np.ones((1, place + 1)),
+        "position_ids": np.full((1, 1), place),
     }
     names = iter([value.name for value in session.get_outputs()][1:])
     binding.bind_output("logits")
     for value in session.get_inputs():
         past = value.name not in given
-        shape = [sizes[dim] if isinstance(dim, str) else dim for dim in value.shape] if past else ()
-        array = np.zeros(shape, np.float32) if past else given[value.name]
+        if past:
+            array = np.zeros((1, SHARED, length if shared else place, DEPTH), np.float32)
+        else:
+            array = given[value.name].astype(np.int64 if "int64" in value.type else np.int32)
         held = ort.OrtValue.ortvalue_from_numpy(array)
         binding.bind_ortvalue_input(value.name, held)
         if past and shared:
             binding.bind_ortvalue_output(next(names), held)
         elif past:
             binding.bind_output(next(names))
-    return lambda: session.run_with_iobinding(binding)
+
+    def call() -> Any:
+        session.run_with_iobinding(binding)
+        return binding.get_outputs()[0]
+
+    return call
 
 
-def measured(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def checkpoint(decoder: Decoder) -> dict[str, Any]:
+    """Return the weights of a decoder by the names that they have in transformers, and its configuration."""
+    arrays = {
+        "model.embed_tokens.weight": decoder.embed.embedding[...],
+        "model.norm.weight": decoder.norm.scale[...],
+        "lm_head.weight": decoder.head.kernel[...].T,
+    }
+    for number, layer in enumerate(decoder.layers):
+        parts = {f"self_attn.{name}_proj": getattr(layer, name) for name in "qkvo"}
+        parts |= {f"mlp.{name}_proj": getattr(layer, name) for name in ("gate", "up", "down")}
+        arrays |= {f"model.layers.{number}.{name}.weight": part.kernel[...].T for name, part in parts.items()}
+        names = ("input_layernorm", "post_attention_layernorm")
+        norms = zip(names, layer.norms, strict=True)
+        arrays |= {f"model.layers.{number}.{name}.weight": norm.scale[...] for name, norm in norms}
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": WORDS,
+        "hidden_size": WIDTH,
+        "intermediate_size": FURTHER,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": SHARED,
+        "head_dim": DEPTH,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1e4,
+        "max_position_embeddings": PLACES[-1][0],
+        "hidden_act": "silu",
+        "tie_word_embeddings": False,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    return {name: np.asarray(array) for name, array in arrays.items()} | {"config": np.asarray(json.dumps(config))}
+
+
+def build(python: str, root: Path) -> None:
+    """Let the builder of onnxruntime-genai, in an environment that has torch, make models of the same weights."""
+    np.savez(root / "weights.npz", **checkpoint(Decoder()))
+    script = Path(__file__).with_name("builder.py")
+    subprocess.run([python, script, root / "weights.npz", root / "built"], check=True, capture_output=True)
+
+
+def measured(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     """Return the median processor time of each call in ms; the calls take turns."""
     times: dict[str, list[float]] = {name: [] for name in calls}
+    draw = random.Random(0)  # noqa: S311 - no secret
     for number in range(rounds + 3):
-        for name, call in calls.items():
+        # In another order each time: what runs before decides what the caches hold.
+        for name, call in draw.sample(sorted(calls.items()), len(calls)):
             start = time.process_time()
             call()
             if number >= 3:
@@ -158,47 +242,86 @@ def measured(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, f
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
+def calls_of(bits: int, length: int, place: int, root: Path) -> tuple[dict[str, Callable[[], Any]], dict[str, int]]:
+    """Return what is to be measured by name, and how many nodes each model has."""
+    decoder = Decoder(bits)
+    decoder.eval()
+    calls, nodes = {"jax.jit": in_jax(decoder, length, place)}, {}
+    for name, options in VARIANTS[bits].items():
+        folder = root / f"{bits} {length} {len(calls)}"
+        save_genai(decoder, folder, cache=empty, max_length=length, eos_token_id=0, **options)
+        nodes[name] = _operators(folder)
+        shared = bool({"GroupQueryAttention", "TensorScatter"} & set(nodes[name]))
+        calls[name] = in_onnxruntime(folder, length, place, shared=shared)
+    folder = root / "built" / BUILT[bits]
+    if folder.exists():
+        nodes[BUILDER] = _operators(folder)
+        calls[BUILDER] = in_onnxruntime(folder, length, place, shared=True)
+    return calls, {name: found.total() for name, found in nodes.items()}
+
+
+def _operators(folder: Path) -> Counter[str]:
+    graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
+    return Counter(node.op_type for node in graph.node)
+
+
+def errors(calls: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    """Return the largest differences of logits from JAX's, over the largest of these."""
+    expected, *others = (np.asarray(call() if name == "jax.jit" else call().numpy()) for name, call in calls.items())
+    largest = np.abs(expected).max()
+    return {
+        name: float(np.abs(one - expected).max() / largest) for name, one in zip(list(calls)[1:], others, strict=True)
+    }
+
+
 def main() -> None:
     """Measure, print, and write the page if that is asked for."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--write", action="store_true")
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument(
+        "--builder", nargs="?", const=sys.executable, help="a Python that has onnxruntime-genai and torch"
+    )
     given = parser.parse_args()
-    decoder, results, nodes = Decoder(), {}, {}
-    decoder.eval()
-    for length, place in PLACES:
-        calls = {"jax.jit": in_jax(decoder, length, place)}
-        with tempfile.TemporaryDirectory() as root:
-            for name, options in VARIANTS.items():
-                folder = Path(root) / str(len(calls))
-                save_genai(decoder, folder, cache=empty, max_length=length, eos_token_id=0, **options)
-                graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
-                found = Counter(node.op_type for node in graph.node)
-                nodes[name] = found.total()
-                calls[name] = in_onnxruntime(
-                    folder, length, place, shared=bool({"GroupQueryAttention", "TensorScatter"} & set(found))
-                )
-            results[length] = measured(calls, given.rounds)
-        print(length, results[length], flush=True)
-    lines = []
-    for name in results[PLACES[0][0]]:
-        times = " | ".join(f"{results[length][name]:.2f}" for length, _ in PLACES)
-        lines.append(f"| {name} | {nodes.get(name, '')} | {times} |")
-    text = PREFACE + "\n".join(lines) + "\n"
+    text = PREFACE
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        if given.builder:
+            build(given.builder, root)
+        for bits in VARIANTS:
+            text += HEAD.format(WORDS_OF[bits])
+            results, nodes, differences = {}, {}, {}
+            for length, place in PLACES:
+                calls, nodes = calls_of(bits, length, place, root)
+                differences[length] = errors(calls)
+                results[length] = measured(calls, given.rounds)
+                print(bits, length, results[length], flush=True)
+            for name in results[PLACES[0][0]]:
+                cells = [f"{results[length][name]:.2f}" for length, _ in PLACES]
+                cells += [f"{max(found[name] for found in differences.values()):.0e}" if name in nodes else ""]
+                text += f"| {name} | {nodes.get(name, '')} | {' | '.join(cells)} |\n"
     print(text)
     if given.write:
         PAGE.write_text(text)
 
 
+WORDS_OF = {32: "float32", 4: f"weights of 4 bits, a scale for each {BLOCK}"}
+HEAD = (
+    "\n## {}\n\n| | Nodes | "
+    + " | ".join(f"cache of {n}, position {at}" for n, at in PLACES)
+    + " | error |\n|---|---:|---:|---:|---:|\n"
+)
 PREFACE = (
     "# Decoding\n\n"
-    "Written by `nox -s decode` ([benchmarks/decode.py](../../benchmarks/decode.py)). One token of a decoder in\n"
-    f"float32: {LAYERS} layers of width {WIDTH}, {HEADS} heads over {SHARED}, {WORDS} words. Times are processor time\n"
-    "in ms, the median of runs that take turns, on one thread; JAX overwrites its cache. Models of the builder of\n"
-    "onnxruntime-genai are not measured here: it needs torch.\n\n"
+    "Written by `nox -s decode` ([benchmarks/decode.py](../../benchmarks/decode.py)). One token of a decoder:\n"
+    f"{LAYERS} layers of width {WIDTH}, {HEADS} heads over {SHARED}, {WORDS} words. Times are processor time\n"
+    "in ms, the median of runs that take turns, on one thread; JAX overwrites its cache. *Error* is the largest\n"
+    "difference of logits from those of `jax.jit`, over the largest of these; the positions before are empty.\n\n"
+    "The builder of onnxruntime-genai makes its models of the same weights: `nox -s decode -- --builder --write`,\n"
+    "which installs torch (5 GB). In products by 4 bits it rounds the other operand to 8 bits, as with\n"
+    "`round_activations`. The default of jax2onnx does not.\n\n"
     f"{platform.machine()}, Python {platform.python_version()}, jax {version('jax')}, "
-    f"onnxruntime {version('onnxruntime')}.\n\n"
-    "| | Nodes | " + " | ".join(f"cache of {n}, position {at}" for n, at in PLACES) + " |\n|---|---:|---:|---:|\n"
+    f"onnxruntime {version('onnxruntime')}.\n"
 )
 
 

@@ -25,15 +25,25 @@ def rotated(x, positions, *, pairs=False):
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
 
 
-def decoder(heads=4, shared=2, depth=16, rotate=rotated, scale=None, masked=lambda mask: mask):  # noqa: PLR0917
+def few_bits(w, bits, block):
+    """Return a function that multiplies by weights of few bits, with a scale for each column or block of a column."""
+    rows = w.reshape(-1, block or w.shape[0], w.shape[1])
+    scales = jnp.abs(rows).max(axis=1, keepdims=True) / 2 ** (bits - 1)
+    numbers = jnp.clip(jnp.round(rows / scales), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    stored = numbers.astype(jnp.int4 if bits == 4 else jnp.int8).reshape(w.shape)
+    return lambda x: x @ (stored.astype(jnp.float32).reshape(rows.shape) * scales).reshape(w.shape)
+
+
+def decoder(heads=4, shared=2, depth=16, rotate=rotated, scale=None, masked=lambda mask: mask, bits=32, block=0):  # noqa: PLR0917
     draw = np.random.default_rng(0)
     weight = lambda *shape: jnp.asarray(draw.normal(size=shape) / np.sqrt(shape[0]), jnp.float32)  # noqa: E731
     embedding, head = weight(VOCABULARY, WIDTH) * 5, weight(heads * depth, VOCABULARY)
-    query, key, value = (weight(WIDTH, count * depth) for count in (heads, shared, shared))
+    drawn = [weight(WIDTH, count * depth) for count in (heads, shared, shared)]
+    products = [few_bits(w, bits, block) if bits < 32 else (lambda x, w=w: x @ w) for w in drawn]
 
     def step(tokens, cache, positions, mask, index):
         x, (keys, values) = embedding[tokens], cache[0]
-        q, k, v = ((x @ w).reshape(*tokens.shape, -1, depth) for w in (query, key, value))
+        q, k, v = (of(x).reshape(*tokens.shape, -1, depth) for of in products)
         q, k = rotate(q, positions), rotate(k, positions)
         keys = jax.lax.dynamic_update_slice(keys, k, (0, index, 0, 0))
         values = jax.lax.dynamic_update_slice(values, v, (0, index, 0, 0))
@@ -99,6 +109,41 @@ def test_logits_are_those_of_jax(kind, batch, tmp_path):
     compare(step, cache, tmp_path, [ALL, [[9]], [[2]], [[6, 5]]])
     if batch:
         compare(step, cache, tmp_path, [PADDED, [[4], [7]], [[1], [3]]])
+
+
+@pytest.mark.parametrize(
+    ("bits", "block", "expected"), [(4, 0, "MatMulNBits"), (4, 12, "MatMul"), (8, 0, "FusedMatMul")]
+)
+def test_products_of_few_bits_are_joined(bits, block, expected, tmp_path):
+    step, cache = decoder(bits=bits, block=block)
+    save_genai(step, tmp_path, cache=cache, max_length=32, batch=False)
+    found = operators(tmp_path)
+    assert found.count("GroupQueryAttention") == 1
+    assert found.count(expected) == (2 if expected == "MatMul" else 1)
+    assert found.count("DequantizeLinear") == (expected != "MatMulNBits")
+    compare(step, cache, tmp_path, [ALL, [[9]], [[2]], [[6, 5]]])
+
+
+def test_sums_are_normalised_where_they_are_computed(tmp_path):
+    step, cache = decoder()
+    scale = jnp.linspace(0.5, 2, VOCABULARY)
+
+    def normalised(tokens, cache, positions, mask, index):
+        def norm(x):
+            return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + 1e-6) * scale
+
+        logits, cache = step(tokens, cache, positions, mask, index)
+        first = norm(logits + jnp.sin(logits))  # its sum has no other use
+        second = logits + first
+        return second + norm(second) + norm(second + scale), cache  # one sum is of a vector that broadcasts
+
+    save_genai(normalised, tmp_path, cache=cache, max_length=32, batch=False)
+    found = operators(tmp_path)
+    assert found.count("SkipSimplifiedLayerNormalization") == 2
+    assert found.count("RMSNormalization") == 1
+    compare(normalised, cache, tmp_path, [ALL, [[9]]])
+    save_genai(normalised, tmp_path / "plain", cache=cache, max_length=32, batch=False, contrib=False)
+    assert operators(tmp_path / "plain").count("RMSNormalization") == 3
 
 
 def test_other_masks_stay(tmp_path):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    import onnx_ir as ir
+import numpy as np
+import onnx_ir as ir
 
-__all__ = ["NotFound", "constant", "inputs_of", "made_by", "sole_user", "through"]
+__all__ = ["NotFound", "added", "constant", "inputs_of", "made_by", "new_node", "sole_user", "through"]
 
 RESHAPES = ("Reshape", "Squeeze", "Unsqueeze")
 VIEWS = ("Cast", *RESHAPES)
@@ -63,3 +62,27 @@ def inputs_of(node: ir.Node, count: int) -> Sequence[ir.Value]:
     if len(found) != count:
         raise NotFound("an operand is left out")
     return found
+
+
+def added(graph: ir.Graph, array: Any, name: str) -> ir.Value:
+    """Return a new initializer."""
+    tensor = ir.Tensor(array) if isinstance(array, np.ndarray) else array
+    value = ir.Value(type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape), const_value=tensor)
+    number = len(graph.initializers)
+    while f"{name}_{number}" in graph.initializers:
+        number += 1
+    value.name = f"{name}_{number}"
+    graph.register_initializer(value)
+    return value
+
+
+def new_node(
+    op_type: str,
+    inputs: Sequence[ir.Value | None],
+    attributes: Sequence[ir.Attr],
+    shape: Any,
+    dtype: ir.DataType | None,
+) -> ir.Node:
+    """Return a standard node of one result."""
+    result = ir.Value(type=None if dtype is None else ir.TensorType(dtype), shape=shape)
+    return ir.Node("", op_type, inputs, attributes, outputs=[result])

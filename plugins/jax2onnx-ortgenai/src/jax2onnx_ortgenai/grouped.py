@@ -14,7 +14,8 @@ import onnx_ir as ir
 
 from jax2onnx_ortgenai import attention, masks
 from jax2onnx_ortgenai.angles import Angles, rotated
-from jax2onnx_ortgenai.graphs import RESHAPES, NotFound, inputs_of, made_by
+from jax2onnx_ortgenai.graphs import RESHAPES, NotFound, added, inputs_of, made_by, new_node
+from jax2onnx_ortgenai.joined import joined_product
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,9 +84,8 @@ class _Grouper:
             raise NotFound("the mask is not proven to hide what comes later, and padding, alone")
         anchor = made_by(found.result, "Reshape")
         query, key, rotary, attributes = self._rotated(found, anchor, rotates=bias is None)
-        arrays: list[ir.Value | None] = [query, key, self._flat(found.values.new, anchor)]
-        if rotary:
-            arrays = self._packed([query, key, self._flat(found.values.new, anchor)]) or arrays
+        separate = [query, key, self._flat(found.values.new, anchor)]
+        arrays = self._packed(separate) if rotary else separate
         lengths = [self._last(), self._total()]
         inputs = [*arrays, past, found.values.past, *lengths, *(rotary or [None, None]), None, bias]
         node = ir.Node(
@@ -126,23 +126,12 @@ class _Grouper:
         ]
         return query.source, key.source, tables, attributes
 
-    def _packed(self, arrays: Sequence[ir.Value]) -> list[ir.Value | None] | None:
-        """Return one product instead of three of the same array with constant weights, None if they are others."""
+    def _packed(self, arrays: Sequence[ir.Value]) -> list[ir.Value | None]:
+        """Return one product instead of three where that is possible, and no keys and values then."""
         try:
-            products = [made_by(value, "MatMul") for value in arrays]
+            return [joined_product(arrays, self.graph), None, None]
         except NotFound:
-            return None
-        sources = {node.inputs[0] for node in products}
-        weights = [node.inputs[1] for node in products]
-        if len(sources) != 1 or any(w is None or w.const_value is None or len(w.uses()) != 1 for w in weights):
-            return None
-        joined = _joined([w for w in weights if w is not None], self.graph)
-        shape = ir.Shape([*list(arrays[0].shape or ())[:2], joined.shape[1] if joined.shape else None])
-        node = _node("MatMul", [products[0].inputs[0], joined], [], shape, arrays[0].dtype)
-        products[-1].append(node)
-        # The node stands behind the last of the three: all that it reads is computed.
-        _order(products, node)
-        return [node.outputs[0], None, None]
+            return list(arrays)
 
     def _flat(self, value: ir.Value, anchor: ir.Node) -> ir.Value:
         """Return an array of (batch, tokens, heads, depth) with the heads side by side."""
@@ -156,7 +145,7 @@ class _Grouper:
         sizes = list(value.shape)
         width = sizes[2] * sizes[3] if isinstance(sizes[2], int) and isinstance(sizes[3], int) else None
         target = self._constant(np.asarray([0, 0, -1], np.int64))
-        node = _node("Reshape", [value, target], [], ir.Shape([*sizes[:2], width]), value.dtype)
+        node = new_node("Reshape", [value, target], [], ir.Shape([*sizes[:2], width]), value.dtype)
         anchor.prepend(node)
         return node.outputs[0]
 
@@ -166,7 +155,7 @@ class _Grouper:
         def make() -> ir.Value:
             assert found.mask.shape is not None
             numbers = [self._constant(np.asarray(n, np.float32)) for n in (0, _LOWEST)]
-            node = _node("Where", [found.mask, *numbers], [], found.mask.shape, ir.DataType.FLOAT)
+            node = new_node("Where", [found.mask, *numbers], [], found.mask.shape, ir.DataType.FLOAT)
             producer = found.mask.producer()
             assert producer is not None
             producer.append(node)
@@ -239,7 +228,7 @@ class _Grouper:
         self, op_type: str, inputs: Sequence[ir.Value], attributes: Sequence[ir.Attr], shape: Any, dtype: ir.DataType
     ) -> ir.Value:
         """Emit a node before all others, behind those emitted by this so far."""
-        node = _node(op_type, inputs, attributes, shape, dtype)
+        node = new_node(op_type, inputs, attributes, shape, dtype)
         last = self._made.get("last of the first")
         if last is None:
             self.graph.node(0).prepend(node)
@@ -259,51 +248,6 @@ def _require_rotation(depth: int, *, rotates: bool) -> None:
         raise NotFound("there may be padding")
     if depth % 16:
         raise NotFound("the operator rotates features in numbers that are multiples of 16")
-
-
-def added(graph: ir.Graph, array: Any, name: str) -> ir.Value:
-    """Return a new initializer."""
-    tensor = ir.Tensor(array) if isinstance(array, np.ndarray) else array
-    value = ir.Value(type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape), const_value=tensor)
-    number = len(graph.initializers)
-    while f"{name}_{number}" in graph.initializers:
-        number += 1
-    value.name = f"{name}_{number}"
-    graph.register_initializer(value)
-    return value
-
-
-def _joined(weights: Sequence[ir.Value], graph: ir.Graph) -> ir.Value:
-    """Return weights side by side, joined when they are written."""
-    tensors = [w.const_value for w in weights if w.const_value is not None]
-    sizes = [tuple(map(int, tensor.shape.numpy())) for tensor in tensors]
-    shape = ir.Shape([sizes[0][0], sum(size[1] for size in sizes)])
-
-    def compute() -> ir.Tensor[Any]:
-        return ir.Tensor(np.concatenate([tensor.numpy() for tensor in tensors], axis=1), dtype=tensors[0].dtype)
-
-    return added(graph, ir.LazyTensor(compute, dtype=tensors[0].dtype, shape=shape), f"{weights[0].name}_joined")
-
-
-def _order(products: Sequence[ir.Node], node: ir.Node) -> None:
-    graph = node.graph
-    assert graph is not None
-    positions = {one: i for i, one in enumerate(graph)}
-    last = max(products, key=positions.__getitem__)
-    if positions[last] > positions[node]:
-        graph.remove(node)
-        last.append(node)
-
-
-def _node(
-    op_type: str,
-    inputs: Sequence[ir.Value | None],
-    attributes: Sequence[ir.Attr],
-    shape: Any,
-    dtype: ir.DataType | None,
-) -> ir.Node:
-    result = ir.Value(type=None if dtype is None else ir.TensorType(dtype), shape=shape)
-    return ir.Node("", op_type, inputs, attributes, outputs=[result])
 
 
 def _like(value: ir.Value) -> ir.Value:

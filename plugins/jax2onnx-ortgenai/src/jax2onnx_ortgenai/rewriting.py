@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from jax2onnx_ortgenai.grouped import group, shares_buffers
+from jax2onnx_ortgenai.norms import norm_sums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,4 +48,5 @@ def rewrite(model: ir.Model) -> None:
     if wanted is not None:
         if wanted.grouped:
             wanted.kept += group(model, max_length=wanted.max_length)
+            norm_sums(model.graph)
         wanted.shared = shares_buffers(model.graph, grows=wanted.grows)
