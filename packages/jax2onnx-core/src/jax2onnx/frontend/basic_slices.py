@@ -21,10 +21,11 @@ from jax import lax
 
 from jax2onnx._compat import InconclusiveDimensionOperation, canonicalize_slice, is_symbolic
 
-__all__ = ["by_axis"]
+__all__ = ["WHOLE", "bounds_of", "by_axis", "entries_of", "has_step", "is_number"]
 
 _Function: TypeAlias = Callable[..., Any]
-_WHOLE = slice(None)
+WHOLE = slice(None)
+"""The whole of an axis."""
 
 
 def by_axis(original: _Function) -> _Function:
@@ -34,20 +35,20 @@ def by_axis(original: _Function) -> _Function:
     def take(arr: Any, idx: Any, **how: Any) -> Any:
         if not any(map(is_symbolic, arr.shape)):
             return original(arr, idx, **how)
-        entries = _entries(idx, arr.ndim)
-        if not any(map(_has_step, entries)):
+        entries = entries_of(idx, arr.ndim)
+        if not any(map(has_step, entries)):
             sliced = _plain(arr, entries) if _is_usual(how) else None
             return original(arr, idx, **how) if sliced is None else sliced
-        stepped = [place for place, entry in enumerate(entries) if _has_step(entry)]
-        rest = [_WHOLE if place in stepped else entry for place, entry in enumerate(entries)]
-        is_plain = all(isinstance(entry, slice) and entry == _WHOLE for entry in rest)
+        stepped = [place for place, entry in enumerate(entries) if has_step(entry)]
+        rest = [WHOLE if place in stepped else entry for place, entry in enumerate(entries)]
+        is_plain = all(isinstance(entry, slice) and entry == WHOLE for entry in rest)
         if len(stepped) == 1 and is_plain:
             return original(arr, idx, **how)
         if not is_plain:
             arr = take(arr, tuple(rest), **how)
         for place in stepped:
-            axis = sum(not _is_number(entry) for entry in entries[:place])
-            arr = original(arr, (*[_WHOLE] * axis, entries[place]), **how)
+            axis = sum(not is_number(entry) for entry in entries[:place])
+            arr = original(arr, (*[WHOLE] * axis, entries[place]), **how)
         return arr
 
     return take
@@ -60,7 +61,7 @@ def _plain(arr: Any, entries: Sequence[Any]) -> Any:
     if not any(is_symbolic(size) and _depends_on_size(entry) for entry, size in sized):
         return None
     try:
-        bounds = [_bounds(entry, size) for entry, size in sized]
+        bounds = [bounds_of(entry, size) for entry, size in sized]
     except InconclusiveDimensionOperation:
         return None
     if None in bounds:
@@ -70,14 +71,14 @@ def _plain(arr: Any, entries: Sequence[Any]) -> Any:
         arr = lax.slice(arr, starts, limits)
     except InconclusiveDimensionOperation:
         return None
-    arr = lax.squeeze(arr, [axis for axis, entry in enumerate(used) if _is_number(entry)])
-    kept = [entry for entry in entries if not _is_number(entry)]
+    arr = lax.squeeze(arr, [axis for axis, entry in enumerate(used) if is_number(entry)])
+    kept = [entry for entry in entries if not is_number(entry)]
     return lax.expand_dims(arr, [place for place, entry in enumerate(kept) if entry is None])
 
 
-def _bounds(entry: Any, size: Any) -> tuple[Any, Any] | None:
+def bounds_of(entry: Any, size: Any) -> tuple[Any, Any] | None:
     """Return where a slice or a number begins and ends; None if it is out of bounds, which JAX has rules for."""
-    if not _is_number(entry):
+    if not is_number(entry):
         start, _, length = canonicalize_slice(entry, size)
         return start, start + length
     number = operator.index(entry)
@@ -87,7 +88,7 @@ def _bounds(entry: Any, size: Any) -> tuple[Any, Any] | None:
 
 def _depends_on_size(entry: Any) -> bool:
     """Return whether what an entry takes depends on the size of its axis: ``-1``, ``-3:``, ``2:-2``, but not ``0``."""
-    return entry != _WHOLE if isinstance(entry, slice) else entry < 0
+    return entry != WHOLE if isinstance(entry, slice) else entry < 0
 
 
 def _is_usual(how: dict[str, Any]) -> bool:
@@ -95,7 +96,7 @@ def _is_usual(how: dict[str, Any]) -> bool:
     return how.get("normalize_indices", True) and how.get("out_sharding") is None
 
 
-def _entries(idx: Any, rank: int) -> Sequence[Any]:
+def entries_of(idx: Any, rank: int) -> Sequence[Any]:
     """Return the parts of a basic index, without an ellipsis; none for any other index."""
     entries = list(idx) if isinstance(idx, tuple) else [idx]
     if not all(map(_is_basic, entries)):
@@ -105,22 +106,24 @@ def _entries(idx: Any, rank: int) -> Sequence[Any]:
     if len(dots) > 1 or axes > rank:
         return []
     if dots:
-        entries[dots[0] : dots[0] + 1] = [_WHOLE] * (rank - axes)
+        entries[dots[0] : dots[0] + 1] = [WHOLE] * (rank - axes)
     return entries
 
 
 def _is_basic(entry: Any) -> bool:
     if isinstance(entry, slice):
         parts = (entry.start, entry.stop, entry.step)
-        return all(part is None or is_symbolic(part) or _is_number(part) for part in parts)
-    return entry is None or isinstance(entry, EllipsisType) or _is_number(entry)
+        return all(part is None or is_symbolic(part) or is_number(part) for part in parts)
+    return entry is None or isinstance(entry, EllipsisType) or is_number(entry)
 
 
-def _is_number(entry: Any) -> bool:
+def is_number(entry: Any) -> bool:
+    """Return whether an entry of an index is an integer that is known."""
     return isinstance(entry, (int, np.integer)) and not isinstance(entry, bool)
 
 
-def _has_step(entry: Any) -> bool:
+def has_step(entry: Any) -> bool:
+    """Return whether an entry of an index takes every second element, say, or goes backwards."""
     if not isinstance(entry, slice) or entry.step is None or is_symbolic(entry.step):
         return False
     return operator.index(entry.step) != 1

@@ -32,6 +32,7 @@ from jax2onnx._compat import (
     total_order,
 )
 from jax2onnx.frontend.basic_slices import by_axis
+from jax2onnx.frontend.basic_updates import by_parts
 from jax2onnx.frontend.multiples import MULTIPLES
 
 __all__ = ["sizes_may_be_symbolic"]
@@ -362,6 +363,7 @@ _SCIPY = "jax._src.scipy."
 _REPLACEMENTS: Mapping[tuple[str, str], _Function] = {
     **MULTIPLES,
     (f"{_NUMPY}indexing", "rewriting_take"): by_axis,
+    ("jax._src.ops.scatter", "_scatter_update"): by_parts,
     (f"{_NUMPY}lax_numpy", "_pad_wrap"): _pad_wrap,
     **{(_NUMPY + name, "len"): _len for name in ("lax_numpy", "polynomial", "linalg", "setops", "hijax", "indexing")},
     (_SCIPY + "signal", "len"): _len,
