@@ -25,6 +25,27 @@ _Part: TypeAlias = tuple[int, Any, Any]
 
 
 def _new(_: Any, update: Any) -> Any:
+    return update
+
+
+_COMBINE: Mapping[str, _Function] = {
+    "scatter": _new,
+    "scatter_add": lax.add,
+    "scatter_sub": lax.sub,
+    "scatter_mul": lax.mul,
+    "scatter_min": lax.min,
+    "scatter_max": lax.max,
+}
+"""The name of a scatter -> what it makes of an element and its update."""
+
+
+def by_parts(original: _Function) -> _Function:
+    """Return JAX's update of an array, which takes basic indices over symbolic sizes apart."""
+
+    @functools.wraps(original)
+    def update(x: Any, idx: Any, y: Any, scatter_op: Any, *rest: Any, **how: Any) -> Any:
+        result = _updated(x, idx, y, scatter_op) if _is_usual(how) else None
+        return original(x, idx, y, scatter_op, *rest, **how) if result is None else result
 
     return update
 
