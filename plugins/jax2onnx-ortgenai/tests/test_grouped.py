@@ -34,7 +34,18 @@ def few_bits(w, bits, block):
     return lambda x: x @ (stored.astype(jnp.float32).reshape(rows.shape) * scales).reshape(w.shape)
 
 
-def decoder(heads=4, shared=2, depth=16, rotate=rotated, scale=None, masked=lambda mask: mask, bits=32, block=0):  # noqa: PLR0917
+def capped(q, k, v, mask, cap):
+    """Return attention whose logits are bounded, as of Gemma 2."""
+    logits = jnp.einsum("bthd,bshd->bhts", q, k) * q.shape[-1] ** -0.5
+    logits = jnp.where(mask[:, None], jnp.tanh(logits / cap) * cap, -2.3819763e38)
+    return jnp.einsum("bhts,bshd->bthd", jax.nn.softmax(logits, -1), v)
+
+
+def every(mask, slots, own):
+    return mask
+
+
+def decoder(heads=4, shared=2, depth=16, rotate=rotated, scale=None, masked=every, bits=32, block=0, cap=None):  # noqa: PLR0917
     draw = np.random.default_rng(0)
     weight = lambda *shape: jnp.asarray(draw.normal(size=shape) / np.sqrt(shape[0]), jnp.float32)  # noqa: E731
     embedding, head = weight(VOCABULARY, WIDTH) * 5, weight(heads * depth, VOCABULARY)
@@ -47,7 +58,11 @@ def decoder(heads=4, shared=2, depth=16, rotate=rotated, scale=None, masked=lamb
         q, k = rotate(q, positions), rotate(k, positions)
         keys = jax.lax.dynamic_update_slice(keys, k, (0, index, 0, 0))
         values = jax.lax.dynamic_update_slice(values, v, (0, index, 0, 0))
-        out = jax.nn.dot_product_attention(q, keys, values, mask=masked(mask)[:, None], scale=scale)
+        mask = masked(mask, jnp.arange(mask.shape[2]), positions[..., None])
+        if cap:
+            out = capped(q, keys, values, mask, cap)
+        else:
+            out = jax.nn.dot_product_attention(q, keys, values, mask=mask[:, None], scale=scale)
         return out.reshape(*tokens.shape, -1) @ head, [(keys, values)]
 
     return step, lambda batch, length: [(jnp.zeros((batch, length, shared, depth)),) * 2]
@@ -146,13 +161,43 @@ def test_sums_are_normalised_where_they_are_computed(tmp_path):
     assert operators(tmp_path / "plain").count("RMSNormalization") == 3
 
 
-def test_other_masks_stay(tmp_path):
-    def window(mask):
-        slots = jnp.arange(mask.shape[2])
-        return mask & (slots > mask.shape[2] - 3)
+NEAR = {
+    "a difference": lambda mask, slots, own: mask & (own - slots < 3),
+    "the other one": lambda mask, slots, own: (slots - own > -3) & mask,
+    "a lower bound": lambda mask, slots, own: mask & (slots > own - 3),
+    "an upper bound": lambda mask, slots, own: mask & (slots + 2 >= own),
+}
+OTHERS = {
+    "of the last ones": lambda mask, slots, own: mask & (slots > mask.shape[2] - 3),
+    "of every other one": lambda mask, slots, own: mask & (own - 2 * slots < 3),
+    "of the far ones": lambda mask, slots, own: mask & (own - slots >= 0) & ((own - slots > 3) | (slots == own)),
+}
 
-    step, cache = decoder(masked=window)
-    save_genai(step, tmp_path, cache=cache, max_length=32)
+
+@pytest.mark.parametrize("near", NEAR)
+def test_windows_are_those_of_the_operator(near, tmp_path):
+    step, cache = decoder(masked=NEAR[near])
+    save_genai(step, tmp_path, cache=cache, max_length=32, batch=False)
+    (node,) = (node for node in onnx.load(tmp_path / "model.onnx").graph.node if node.op_type == "GroupQueryAttention")
+    assert [a.i for a in node.attribute if a.name == "local_window_size"] == [3]
+    compare(step, cache, tmp_path, [ALL, [[9]], [[2]], [[6, 5]]])
+
+
+@pytest.mark.parametrize("masked", [every, NEAR["a difference"]])
+def test_logits_are_capped_by_the_operator(masked, tmp_path):
+    step, cache = decoder(heads=2, cap=1.5, masked=masked)
+    save_genai(step, tmp_path, cache=cache, max_length=32, batch=False)
+    found = operators(tmp_path)
+    assert found.count("GroupQueryAttention") == 1
+    assert "Tanh" not in found
+    compare(step, cache, tmp_path, [ALL, [[9]], [[2]], [[6, 5]]])
+
+
+@pytest.mark.parametrize("masked", OTHERS)
+@pytest.mark.parametrize("batch", [True, False])
+def test_other_masks_stay(masked, batch, tmp_path):
+    step, cache = decoder(masked=OTHERS[masked])
+    save_genai(step, tmp_path, cache=cache, max_length=32, batch=batch)
     assert "GroupQueryAttention" not in operators(tmp_path)
 
 

@@ -4,8 +4,10 @@ What is found, with 4 heads over 2 of keys (without the reshapes and the ``Unsqu
 
     key = Concat(past_key, Transpose(new_key), axis=2)                       # an output of the model; values likewise
     logits = Mul(MatMul(Reshape(Transpose(query)), Unsqueeze(Transpose(key))), scale)
+    logits = Mul(Tanh(Div(logits, cap)), cap)                                # where they are capped
     weights = Softmax(Where(mask, Reshape(logits), lowest))
     result = Reshape(Transpose(Reshape(MatMul(Reshape(weights), Unsqueeze(value)))))
+    result = Reshape(Transpose(MatMul(Transpose(value), Transpose(weights))))   # or so, with as many heads of values
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Attention", "Stored", "found"]
 
 _HEADS_SECOND = [0, 2, 1, 3]
+_HEADS_THIRD = [0, 3, 1, 2]
 _TURNED = [0, 1, 3, 2]
 
 
@@ -45,6 +48,7 @@ class Attention:
         values: the values.
         mask: which keys a token sees.
         scale: what multiplies the logits.
+        cap: the bound of the logits, None if there is none.
         heads: the number of heads of queries.
         shared: the number of heads of keys and values.
         depth: the number of features of a head.
@@ -56,6 +60,7 @@ class Attention:
     values: Stored
     mask: ir.Value
     scale: float
+    cap: float | None
     heads: int
     shared: int
     depth: int
@@ -72,16 +77,17 @@ def found(softmax: ir.Node) -> Attention:
     mask, logits, lowest = inputs_of(hidden, 3)
     if not _is_lowest(lowest):
         raise NotFound("what is hidden is not made as small as can be")
-    product, scale = _scaled(through(logits, *RESHAPES))
+    inner, cap = _capped(through(logits, *RESHAPES))
+    product, scale = _scaled(inner)
     query = _turned(through(product.inputs[0], *RESHAPES), _HEADS_SECOND)
     present = _turned(through(product.inputs[1], "Unsqueeze"), _TURNED)
     keys = _stored(present)
-    product, values = _weighted(softmax)
-    result = _gathered(product.outputs[0])
+    product, values, order = _weighted(softmax)
+    result = _gathered(product.outputs[0], order)
     heads, shared, depth = _static(query, 2), _static(keys.new, 2), _static(keys.new, 3)
     if depth % 8 or _static(values.new, 3) != depth:
         raise NotFound("the operator takes depths that are multiples of 8, the same for keys and values")
-    return Attention(query, keys, values, mask, scale, heads, shared, depth, result)
+    return Attention(query, keys, values, mask, scale, cap, heads, shared, depth, result)
 
 
 def _is_lowest(value: ir.Value) -> bool:
@@ -89,6 +95,37 @@ def _is_lowest(value: ir.Value) -> bool:
     return (
         array is not None and array.size == 1 and float(array.reshape(-1)[0]) <= 0.6 * float(np.finfo(np.float32).min)
     )
+
+
+def _capped(value: ir.Value) -> tuple[ir.Value, float | None]:
+    """Return what ``Mul(Tanh(Div(x, 50)), 50)`` bounds, and the bound; a value without a bound as it is."""
+    node = value.producer()
+    if node is None or node.domain or node.op_type != "Mul":
+        return value, None
+    first, second = inputs_of(node, 2)
+    bounded, cap = (first, _single(second)) if _single(first) is None else (second, _single(first))
+    bounded = through(bounded, *RESHAPES)
+    if bounded.producer() is None or made_by(bounded, "Tanh", "MatMul", "Mul").op_type != "Tanh":
+        return value, None
+    before = through(made_by(bounded, "Tanh").inputs[0], *RESHAPES)
+    node = made_by(before, "Div", "Mul")
+    first, second = inputs_of(node, 2)
+    inner, factor = (
+        (first, _single(second)) if node.op_type == "Div" or _single(first) is None else (second, _single(first))
+    )
+    if (
+        cap is None
+        or factor is None
+        or cap <= 0
+        or not np.isclose(cap * factor if node.op_type == "Mul" else cap / factor, 1, rtol=1e-6)
+    ):
+        raise NotFound("the logits are bounded by another function")
+    return through(inner, *RESHAPES), cap
+
+
+def _single(value: ir.Value) -> float | None:
+    array = constant(value)
+    return None if array is None or array.size != 1 else float(array.reshape(-1)[0])
 
 
 def _scaled(value: ir.Value) -> tuple[ir.Node, float]:
@@ -122,21 +159,26 @@ def _stored(present: ir.Value) -> Stored:
     return Stored(past, _turned(new, _HEADS_SECOND), present)
 
 
-def _weighted(softmax: ir.Node) -> tuple[ir.Node, Stored]:
-    node = sole_user(softmax.outputs[0], *RESHAPES, "MatMul")
+def _weighted(softmax: ir.Node) -> tuple[ir.Node, Stored, list[int]]:
+    """Return the product by the values, the values, and the order of axes that brings its heads together."""
+    node = sole_user(softmax.outputs[0], *RESHAPES, "MatMul", "Transpose")
+    if node.op_type == "Transpose":
+        _turned(node.outputs[0], _TURNED)
+        node = sole_user(node.outputs[0], "MatMul")
+        return node, _stored(_turned(inputs_of(node, 2)[0], _TURNED)), _HEADS_THIRD
     if node.op_type in RESHAPES:
         node = sole_user(node.outputs[0], "MatMul")
-    return node, _stored(through(node.inputs[1], "Unsqueeze"))
+    return node, _stored(through(node.inputs[1], "Unsqueeze")), _HEADS_SECOND
 
 
-def _gathered(value: ir.Value) -> ir.Value:
+def _gathered(value: ir.Value, order: list[int]) -> ir.Value:
     """Return the result with the heads side by side, past the selection that keeps an empty sum zero."""
     node = sole_user(value, "Where", *RESHAPES, "Transpose")
     if node.op_type == "Where":
         node = sole_user(node.outputs[0], *RESHAPES, "Transpose")
     if node.op_type in RESHAPES:
         node = sole_user(node.outputs[0], "Transpose")
-    if list(node.attributes["perm"].as_ints()) != _HEADS_SECOND:
+    if list(node.attributes["perm"].as_ints()) != order:
         raise NotFound("the heads are not brought together")
     return sole_user(node.outputs[0], "Reshape").outputs[0]
 

@@ -76,7 +76,8 @@ class _Grouper:
         """Put one operator in the place of an attention."""
         past = found.keys.past
         given = {value.name: value for value in self.graph.inputs}
-        if masks.hides_later(found.mask, past):
+        near = masks.window(found.mask, past)
+        if near is not None or masks.hides_later(found.mask, past):
             bias = None
         elif masks.hides_later_and_padding(found.mask, past, given["attention_mask"]):
             bias = self._bias(found)
@@ -96,6 +97,8 @@ class _Grouper:
                 ir.AttrInt64("num_heads", found.heads),
                 ir.AttrInt64("kv_num_heads", found.shared),
                 ir.AttrFloat32("scale", found.scale),
+                *([] if near is None else [ir.AttrInt64("local_window_size", near)]),
+                *([] if found.cap is None else [ir.AttrFloat32("softcap", found.cap)]),
                 *attributes,
             ],
             outputs=[_like(value) for value in (found.result, found.keys.present, found.values.present)],

@@ -9,7 +9,7 @@ from jax2onnx_ortgenai.graphs import VIEWS, NotFound, constant, inputs_of, made_
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["counts_tokens", "hides_later", "hides_later_and_padding"]
+__all__ = ["counts_tokens", "hides_later", "hides_later_and_padding", "window"]
 
 
 def hides_later(mask: ir.Value, past: ir.Value) -> bool:
@@ -22,6 +22,63 @@ def hides_later(mask: ir.Value, past: ir.Value) -> bool:
     except NotFound:
         return False
     return True
+
+
+def window(mask: ir.Value, past: ir.Value) -> int | None:
+    """Return how many positions a token sees of itself and those before, None if that is not proven.
+
+    The mask is ``(slots <= own) & (own - slots < 4)``, in any order, and with any terms on either side of a comparison.
+    """
+    try:
+        sides = [through(value, *VIEWS) for value in inputs_of(made_by(through(mask, *VIEWS), "And"), 2)]
+        least = [_least(side, past) for side in sides]
+    except NotFound:
+        return None
+    # One hides what comes later: own - slots >= 0. The other one what is far: slots - own >= 1 - 4.
+    later, far = sorted(least, reverse=True)
+    return 1 - far[1] if later == (1, 0) and far[0] == -1 and far[1] <= 0 else None
+
+
+def _least(value: ir.Value, past: ir.Value) -> tuple[int, int]:
+    """Return (1, n) if a comparison is ``own - slots >= n``, and (-1, n) if it is ``slots - own >= n``."""
+    node = made_by(value, *_COMPARISONS)
+    first, second = (_linear(operand, past) for operand in inputs_of(node, 2))
+    slots, own, number = (a - b for a, b in zip(first, second, strict=True))
+    sign, more = _COMPARISONS[node.op_type]
+    slots, own, number = sign * slots, sign * own, sign * number
+    if (slots, own) not in {(-1, 1), (1, -1)}:
+        raise NotFound("what is compared is no difference of positions")
+    return own, more - number
+
+
+_COMPARISONS = {"GreaterOrEqual": (1, 0), "Greater": (1, 1), "LessOrEqual": (-1, 0), "Less": (-1, 1)}
+"""For each, ``sign * (a - b) >= more`` is what it says of integers."""
+
+
+def _linear(value: ir.Value, past: ir.Value) -> tuple[int, int, int]:
+    """Return a sum of integers as its multiples of ``slots`` and of ``own``, and a number."""
+    inner = through(value, *VIEWS)
+    number = constant(inner)
+    if number is not None and number.size == 1 and number.dtype.kind in "iu":
+        return 0, 0, int(number.reshape(-1)[0])
+    if counts_tokens(value, past):
+        _require_axis(value, 2)
+        return 0, 1, 0
+    node = made_by(inner, "Range", "Add", "Sub")
+    if node.op_type == "Range":
+        _require_axis(value, 1)
+        _require_count(inner)
+        return 1, 0, 0
+    first, second = (_linear(operand, past) for operand in inputs_of(node, 2))
+    sign = -1 if node.op_type == "Sub" else 1
+    return first[0] + sign * second[0], first[1] + sign * second[1], first[2] + sign * second[2]
+
+
+def _require_axis(value: ir.Value, last: int) -> None:
+    """Require that an array lies along its last axis, or the one before: all others are of one element."""
+    sizes = list(value.shape or ())
+    if len(sizes) < last or any(size != 1 for size in [*sizes[:-last], *sizes[len(sizes) - last + 1 :]]):
+        raise NotFound("the positions do not lie along the axes")
 
 
 def hides_later_and_padding(mask: ir.Value, past: ir.Value, attention_mask: ir.Value) -> bool:
@@ -60,9 +117,12 @@ def counts_tokens(value: ir.Value, past: ir.Value) -> bool:
 
 
 def _require_tokens(value: ir.Value, past: ir.Value) -> None:
-    first, second = inputs_of(made_by(through(value, *VIEWS), "Add"), 2)
-    _require_count(through(first, *VIEWS))
-    _require_length(through(second, *VIEWS), past)
+    first, second = (through(term, *VIEWS) for term in inputs_of(made_by(through(value, *VIEWS), "Add"), 2))
+    producer = first.producer()
+    if producer is not None and producer.op_type == "Shape":
+        first, second = second, first
+    _require_count(first)
+    _require_length(second, past)
 
 
 def _is_row(value: ir.Value) -> bool:
