@@ -43,7 +43,20 @@ def normed(x: jax.Array) -> jax.Array:
     return (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-5)
 
 
+def beam_search(logits: jax.Array) -> Any:
+    """Follow the three likeliest sequences; an infinite logit makes a negative NaN, which ``top_k`` puts last."""
+
+    def step(scores: jax.Array, new: jax.Array) -> Any:
+        candidates = scores[:, None] + jax.nn.log_softmax(new)
+        scores, places = lax.top_k(candidates.reshape(-1), 3)
+        return scores, (places // new.shape[-1], places % new.shape[-1])
+
+    return lax.scan(step, jnp.array([0.0, -jnp.inf, -jnp.inf]), logits)
+
+
 RIGHT = {
+    "Fourier transforms": (lambda x: (jnp.fft.fft(x), jnp.fft.ifft(x) * x), ["complex64[6]"]),
+    "beam search": (beam_search, [("T", 3, 11)]),
     "gradient of tanh": (jax.grad(lambda x: jnp.tanh(x @ W).sum()), [("B", 4)]),
     "large gradient of tanh": (jax.grad(lambda x: (1e4 * jnp.tanh(3 * x @ W)).sum()), [(3, 4)]),
     "gradient of sigmoid": (jax.grad(lambda x: jax.nn.sigmoid(x @ W).sum()), [(3, 4)]),
@@ -87,6 +100,7 @@ def test_a_right_model_passes(name: str) -> None:
 
 
 WRONG = {
+    "the smallest": (lambda x: lax.top_k(x, 2)[0], lambda x: -lax.top_k(-x, 2)[0]),
     "a constant": (lambda x: 2 * x + 1, lambda x: 2.002 * x + 1),
     "a small constant": (lambda x: x + 1e-7, lambda x: x + 1.001e-7),
     "a constant in a sum that cancels": (lambda x: jnp.tanh(x) - x, lambda x: 1.001 * jnp.tanh(x) - x),

@@ -14,13 +14,15 @@ from jax2onnx_lax.shape import LARGEST
 
 LENGTH = LARGEST + 10
 SIDE = 300
+MAKES_STEPS = jax.__version_info__ >= (0, 10)
+"""Whether ``jnp.arange`` with a step is equations: jax 0.8 computes it in numpy, so that the program holds it."""
 
 
 def results(x: jax.Array) -> dict[str, jax.Array]:
     wide = jnp.full(LENGTH, x)
     return {
         "range": jnp.arange(LENGTH) + x,
-        "steps": jnp.arange(3, 2 * LENGTH, 2) * x,
+        "steps": (jnp.arange(3, 2 * LENGTH, 2) if MAKES_STEPS else 2 * jnp.arange(LENGTH) + 3) * x,
         "floats": jnp.arange(float(LENGTH)) * x,
         "overflowing": lax.iota(np.float16, LENGTH) * x.astype(np.float16),
         "wrapping": lax.iota(np.uint8, LENGTH) + x.astype(np.uint8),

@@ -78,7 +78,45 @@ def pulled_back_from_spectrum(x):
     return pull(spectrum * (1 + 2j))[0]
 
 
+def tapered(x):
+    size = x.shape[0]
+    windows = [jnp.bartlett(size), jnp.blackman(size), jnp.hamming(size), jnp.hanning(size), jnp.kaiser(size, 5.0)]
+    return [x * window for window in windows]
+
+
+def attention(**options):
+    return lambda q, k, v: jax.nn.dot_product_attention(q, k, v, **options)
+
+
+def attention_of_lengths(q, k, v, lengths):
+    lengths = jnp.abs(lengths) % (q.shape[1] + 1)
+    both = {"query_seq_lengths": lengths, "key_value_seq_lengths": lengths}
+    return jax.nn.dot_product_attention(q, k, v, **both)
+
+
+HEADS = ("B", "T", 4, 8)
 PROGRAMS = [
+    Sized("windows", tapered, [("N",)], ["N >= 2"], sizes=LARGER),
+    Sized(
+        "causal_attention_of_a_window",
+        attention(is_causal=True, local_window_size=(3, 0)),
+        [HEADS, HEADS, HEADS],
+        ["B >= 1", "T >= 1"],
+    ),
+    Sized(
+        "attention_of_a_window",
+        attention(local_window_size=(2, 1)),
+        [HEADS, ("B", "S", 2, 8), ("B", "S", 2, 8)],
+        ["B >= 1", "T >= 1", "S >= 1"],
+        heavy=True,
+    ),
+    Sized(
+        "attention_of_lengths",
+        attention_of_lengths,
+        [HEADS, HEADS, HEADS, "int32[B]"],
+        ["B >= 1", "T >= 1"],
+        heavy=True,
+    ),
     Sized("searchsorted", search(), [("N",), ("M",)]),
     Sized("searchsorted_right", search("scan_unrolled", "right"), [("N",), (5,)], heavy=True),
     Sized("searchsorted_by_sorting", search("sort"), [("N",), (5,)], heavy=True),

@@ -18,6 +18,8 @@ _TERMS = (
 """Sums: a small result of large terms has the errors of these."""
 _EXTREMA = ("reduce_max", "reduce_min", "reduce_window_max", "reduce_window_min")
 """XLA on a CPU passes over NaN in them from a few hundred numbers on."""
+_ORDER = ("approx_top_k", "top_k")
+"""XLA orders NaN by its sign, which is that of the operation that made it: ``inf - inf`` is negative on a CPU."""
 _ROWS = ("fft",)
 _ROOTS = ("digamma", "lgamma")
 """Functions with zeros at numbers that are not 0: JAX's own result there is as large as the rounding of the operand."""
@@ -32,6 +34,7 @@ FACTS = {
     **dict.fromkeys(_ROOTS, Facts(rounding="terms")),
     **dict.fromkeys(_TERMS, Facts(rounding="terms")),
     **dict.fromkeys(_EXTREMA, Facts(rounding="extremum")),
+    **dict.fromkeys(_ORDER, Facts(rounding="order")),
     **dict.fromkeys(_ROWS, Facts(rounding="rows")),
     **dict.fromkeys(_MATRIX, Facts(rounding="matrix")),
 }

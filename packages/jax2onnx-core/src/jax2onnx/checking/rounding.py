@@ -64,6 +64,8 @@ class Rounding:
         plain = bind_equation(eqn, operands)
         if facts.rounding == "extremum":
             return _with_nan(eqn, operands, plain) if self.seed % 2 else plain
+        if facts.rounding == "order":
+            return bind_equation(eqn, list(map(_with_one_nan, operands))) if self.seed % 2 else plain
         alone = facts.rounding in {"result", "unit"}
         if not any(map(_is_inexact, plain)) or (alone and _moved(plain, operands)):
             return plain
@@ -85,7 +87,8 @@ class Rounding:
                 jnp.where(jnp.isnan(other), other, result) for other, result in zip(multiplied, results, strict=True)
             ]
         if rank and self.seed % 2:
-            return [_undetermined(result, operands, rank) for result in results]
+            value = np.nan if self.seed % 4 == 1 else 1.0  # which products with infinities keep
+            return [_undetermined(result, operands, rank, value) for result in results]
         return results
 
     def _changed(self, value: Any) -> Any:
@@ -340,6 +343,11 @@ def _with_nan(eqn: Any, operands: Sequence[Any], plain: Sequence[Any]) -> list[A
     return results
 
 
+def _with_one_nan(operand: Any) -> Any:
+    """Return an operand in which no NaN has a sign."""
+    return jnp.where(jnp.isnan(operand), jnp.nan, operand).astype(operand.dtype) if _is_inexact(operand) else operand
+
+
 def _selects(operands: Sequence[Any]) -> bool:
     """Return whether XLA may select the terms of a sum of products: bools are multiplied by floats.
 
@@ -354,14 +362,14 @@ def _as_numbers(operands: Sequence[Any]) -> list[Any]:
     return [operand.astype(dtype) if operand.dtype == bool else operand for operand in operands]
 
 
-def _undetermined(result: Any, operands: Sequence[Any], rank: int) -> Any:
-    """Return a result that is NaN where a term of its row, or matrix, is NaN or infinite.
+def _undetermined(result: Any, operands: Sequence[Any], rank: int, value: float) -> Any:
+    """Return a result that is ``value`` where a term of its row, or matrix, is NaN or infinite.
 
     How far these spread depends on the order of the operations.
     """
     if not _is_inexact(result):
         return result
-    unknown = complex(np.nan, np.nan) if jnp.iscomplexobj(result) else np.nan
+    unknown = value + 1j * value if jnp.iscomplexobj(result) else value
     for operand in filter(_is_inexact, operands):
         array = np.asarray(operand)
         batch = max(0, array.ndim - rank)

@@ -55,6 +55,11 @@ def _length(value: Any) -> Any:
     return shape[0] if shape and is_symbolic(shape[0]) else builtins.len(value)
 
 
+def _range(*bounds: Any) -> Any:
+    """Return what ``range`` does, or an array of the numbers where a bound is a symbolic dimension."""
+    return jnp.arange(*bounds) if any(map(is_symbolic, bounds)) else builtins.range(*bounds)
+
+
 def _index(value: Any) -> Any:
     """Return what ``operator.index`` does, or a symbolic dimension as it is."""
     return value if is_symbolic(value) else operator.index(value)
@@ -69,8 +74,24 @@ def _len(_: _Function | None) -> _Function:
     return _length
 
 
+def _ranges(_: _Function | None) -> _Function:
+    return _range
+
+
 def _module_operator(_: Any) -> Any:
     return _operator
+
+
+def _module_core(original: Any) -> Any:
+    """Return JAX's module ``core``, of which ``concrete_or_error`` takes a symbolic dimension for a number."""
+    changed = types.ModuleType("core")
+    vars(changed).update(vars(original))
+
+    def concrete_or_error(force: Any, value: Any, context: str = "") -> Any:
+        return value if is_symbolic(value) else original.concrete_or_error(force, value, context)
+
+    vars(changed)["concrete_or_error"] = concrete_or_error
+    return changed
 
 
 def _squeeze(original: _Function) -> _Function:
@@ -368,6 +389,8 @@ _REPLACEMENTS: Mapping[tuple[str, str], _Function] = {
     **{(_NUMPY + name, "len"): _len for name in ("lax_numpy", "polynomial", "linalg", "setops", "hijax", "indexing")},
     (_SCIPY + "signal", "len"): _len,
     (_SCIPY + "stats._core", "len"): _len,
+    ("jax._src.nn.functions", "range"): _ranges,
+    (_NUMPY + "window_functions", "core"): _module_core,
     (_NUMPY + "array_creation", "_linspace"): _linspace,
     (_NUMPY + "array_creation", "operator"): _module_operator,
     (_NUMPY + "fft", "operator"): _module_operator,

@@ -131,7 +131,7 @@ class Facts:
         rounding: where its rounding errors arise, for ``check``: each ``result`` is rounded; so is each result of a
             function that goes to 1, for which a runtime may be accurate to a ``unit`` of 1 only; the ``terms`` of sums
             are; or errors are as large as those of the largest number in ``rows``, or in a ``matrix``. An ``extremum``
-            is not rounded, but JAX may pass over NaN.
+            is not rounded, but JAX may pass over NaN; an ``order`` neither, but JAX may tell NaN apart by their sign.
         half: whether it is worth computing in float16 or bfloat16 where a user asks for that (``computes``: products of
             arrays), or takes part where an operand is in half (``follows``); by default it stays in float32. One that
             reads the ``bits`` of numbers is never computed in another dtype.
@@ -170,7 +170,7 @@ class Facts:
     carried: Callable[[Params], tuple[int, int]] | None = None
     permutation: Callable[[Params], Sequence[int]] | None = None
     transposed: Callable[[Any, Sequence[int]], Any] | None = None
-    rounding: Literal["result", "unit", "terms", "rows", "matrix", "extremum"] = "result"
+    rounding: Literal["result", "unit", "terms", "rows", "matrix", "extremum", "order"] = "result"
     half: Literal["", "computes", "follows", "bits"] = ""
     on_complex: Maker | None = None
     on_keys: Maker | None = None
