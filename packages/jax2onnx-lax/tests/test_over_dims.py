@@ -96,7 +96,8 @@ def attention_of_lengths(q, k, v, lengths):
 
 HEADS = ("B", "T", 4, 8)
 PROGRAMS = [
-    Sized("windows", tapered, [("N",)], ["N >= 2"], sizes=LARGER),
+    Sized("hamming", lambda x: x * jnp.hamming(x.shape[0]), [("N",)], ["N >= 2"], sizes=LARGER),
+    Sized("windows", tapered, [("N",)], ["N >= 2"], sizes=LARGER, heavy=True),
     Sized(
         "causal_attention_of_a_window",
         attention(is_causal=True, local_window_size=(3, 0)),

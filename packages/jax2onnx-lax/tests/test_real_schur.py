@@ -10,18 +10,20 @@ from jax2onnx import check, to_onnx
 from jax2onnx_lax.real_schur import real_form
 
 FORM = jax.jit(real_form)
-RNG = np.random.default_rng(0)
 
 
 def families(n):
     """Yield matrices of many kinds, hard ones among them."""
-    general = RNG.standard_normal((4, n, n))
+    rng = np.random.default_rng(n)
+    general = rng.standard_normal((4, n, n))
     yield general
     yield np.round(general)
     yield general + general.swapaxes(1, 2)
     yield general - general.swapaxes(1, 2)
     yield np.linalg.qr(general)[0]
-    yield general * 10.0 ** RNG.uniform(-5, 5, (4, n, 1))
+    many = rng.standard_normal((100, n, n))
+    yield many * 10.0 ** rng.uniform(-5, 5, (100, n, 1))
+    yield many * 10.0 ** rng.uniform(-5, 5, (100, 1, n))
     jordan = np.diag(np.ones(n - 1), 1) + 2 * np.eye(n)
     yield np.stack([jordan, jordan.T, np.roll(np.eye(n), 1, 0), np.zeros((n, n))])
     yield np.stack([np.eye(n), np.eye(n)[::-1], np.ones((n, n)), np.triu(general[0])])
@@ -59,7 +61,7 @@ def rebuilt(a):
 
 
 def test_export():
-    a = RNG.standard_normal((5, 5)).astype(np.float32)
+    a = np.random.default_rng(0).standard_normal((5, 5)).astype(np.float32)
     model = to_onnx(rebuilt, [(5, 5)])
     check(model, rebuilt, [(5, 5)], values=[[a], [a + a.T], [np.roll(np.eye(5, dtype=np.float32), 1, 0)]])
 
@@ -68,5 +70,5 @@ def test_functions_of_matrices():
     def exponential(a):
         return jsl.funm(a, jnp.exp)
 
-    a = RNG.standard_normal((3, 3)).astype(np.float32)
+    a = np.random.default_rng(0).standard_normal((3, 3)).astype(np.float32)
     check(to_onnx(exponential, [(3, 3)]), exponential, [(3, 3)], values=[[a]])

@@ -7,8 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from jax2onnx_lax.householder import geqrf, hessenberg, householder_product
-from jax2onnx_lax.matrices import Array, column, columns, eps, eye, product, row, rows, scaled, steps
+from jax2onnx_lax.householder import hessenberg, householder_product
+from jax2onnx_lax.matrices import Array, column, columns, eps, eye, product, reflector, row, rows, scaled, steps
 
 __all__ = ["hessenberg_form", "real_form"]
 
@@ -44,8 +44,8 @@ def real_form(a: Array) -> tuple[Array, Array]:
 
     def improve(state: tuple[Any, Array, Array]) -> tuple[Any, Array, Array]:
         step, t, z = state
-        q = _double_step(t, step)
-        return step + 1, _deflated(jnp.triu(product(product(q.mT, t), q), -1)), product(z, q)
+        t, z = _double_step(t, z, step)
+        return step + 1, _deflated(t), z
 
     t, z = _deflated(form), start
     if n > 2:
@@ -65,31 +65,57 @@ def _deflated(t: Array) -> Array:
     return jnp.where((rows(t) == columns(t) + 1) & (jnp.abs(t) <= eps(t)), 0, t)
 
 
-def _double_step(t: Array, step: Any) -> Array:
-    """Return the orthogonal factors of ``(t - first shift) (t - second shift)``, which is real.
+def _double_step(t: Array, z: Array, step: Any) -> tuple[Array, Array]:
+    """Return form and vectors after a QR step with two shifts, the eigenvalues of the last two rows of a block.
 
-    The shifts are the eigenvalues of the last two rows of the last block that is not finished. The factors keep the
-    blocks apart, since no reflection reaches over a zero below the diagonal. Finished matrices stay as they are.
+    The block is the last that is not finished. A first reflection, of three rows and columns, brings in the shifts. It
+    leaves numbers below the Hessenberg form, which further reflections move down and out. The product of the shifted
+    matrices is never computed: its rounding errors are large where the sizes of rows differ much. Finished matrices
+    stay as they are.
     """
     n = t.shape[-1]
-    chains = _chains(t)
+    i, j = rows(t), columns(t)
+    below = jnp.linalg.diagonal(t, offset=-1) != 0
+    chains = below[..., :-1] & below[..., 1:]
     found = jnp.any(chains, axis=-1)[..., None, None]
     last = jnp.max(jnp.where(chains, jnp.arange(2, n, dtype=jnp.int32), 2), axis=-1)[..., None, None]
-    i, j = rows(t), columns(t)
+    ends = jnp.where(~below, jnp.arange(1, n, dtype=jnp.int32), 0)
+    first = jnp.max(jnp.where(ends < last[..., 0], ends, 0), axis=-1)[..., None, None]
 
-    def at(down: int, right: int) -> Array:
-        place = (i == last + down) & (j == last + right)
+    def at(row_index: Array, column_index: Array) -> Array:
+        place = (i == row_index) & (j == column_index)
         return jnp.sum(jnp.where(place, t, 0), axis=(-2, -1), keepdims=True)
 
-    total = at(-1, -1) + at(0, 0)
-    both = at(-1, -1) * at(0, 0) - at(-1, 0) * at(0, -1)
-    other = jnp.abs(at(0, -1)) + jnp.abs(at(-1, -2))
+    corner, before = at(last, last), at(last - 1, last - 1)
+    total = before + corner
+    both = before * corner - at(last - 1, last) * at(last, last - 1)
+    other = jnp.abs(at(last, last - 1)) + jnp.abs(at(last - 1, last - 2))
     exceptional = step % _EXCEPTIONAL == _EXCEPTIONAL - 1
     total = jnp.where(exceptional, 1.5 * other, total)
     both = jnp.where(exceptional, other * other, both)
-    identity = jnp.eye(n, dtype=t.dtype)
-    shifted = product(t, t) - total * t + both * identity
-    return householder_product(*geqrf(jnp.where(found, shifted, identity)))
+    # The first column of (t - first shift) (t - second shift).
+    top, next_row = at(first, first), at(first + 1, first)
+    column_of_shifts = [
+        top * (top - total) + both + at(first, first + 1) * next_row,
+        next_row * (top + at(first + 1, first + 1) - total),
+        next_row * at(first + 2, first + 1),
+    ]
+    start = sum(jnp.where(i == first + down, number, 0) for down, number in enumerate(column_of_shifts))
+
+    def chase(k: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        t, z = state
+        in_reach = (i >= k) & (i <= k + 2) & (i <= last)
+        pivot = jnp.where(k == first, start, column(t, jnp.maximum(k - 1, 0)))
+        v, tau, _ = reflector(jnp.where(in_reach, pivot, 0), k)
+        is_active = found & (k >= first) & (k < last)
+        weighted = jnp.where(is_active, tau, 0) * v
+        t = t - weighted * product(v.mT, t)
+        t = t - product(t, v) * weighted.mT
+        z = z - product(z, v) * weighted.mT
+        is_cleared = is_active & (k > first) & (j == k - 1) & (i > k) & (i <= k + 2)
+        return jnp.where(is_cleared, 0, t), z
+
+    return steps(n - 1, chase, (t, z))
 
 
 def _split(k: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
