@@ -120,6 +120,11 @@ ALTERNATIVES = {
 }
 
 
+if jax.__version_info__ < (0, 10):
+    # jnp.stack compares the shapes as tuples there: JAX's error is not about dims, and names no remedy for them.
+    del ALTERNATIVES["stack"]
+
+
 @pytest.mark.parametrize("name", ALTERNATIVES)
 def test_each_alternative_that_a_remedy_names_leads_to_a_model(name):
     program, inputs, alternatives = ALTERNATIVES[name]
