@@ -89,6 +89,94 @@ def test_a_factor_that_is_no_power_of_two() -> None:
     assert nodes(grown("nearest", (1, 3, 1)), spec) == ["Resize"]
 
 
+def resized(method: str, sizes: tuple[Any, ...], *, antialias: bool = True) -> Callable[[jax.Array], jax.Array]:
+    def function(x: jax.Array) -> jax.Array:
+        shape = [size(old) if callable(size) else size or old for old, size in zip(x.shape, sizes, strict=True)]
+        return jax.image.resize(x, shape, method, antialias=antialias)
+
+    return function
+
+
+def half(size: Any) -> Any:
+    return size // 2
+
+
+def times_1_5(size: Any) -> Any:
+    return size * 3 // 2
+
+
+def times_3(size: Any) -> Any:
+    return size * 3
+
+
+TARGETS: dict[str, tuple[tuple[Any, ...], dict[str, int]]] = {
+    "fixed": ((0, 32, 20, 0), {"nearest": 14, "linear": 37, "cubic": 61, "lanczos3": 57, "lanczos5": 57}),
+    "one_fixed": ((0, 32, 0, 0), {"nearest": 7, "linear": 19, "cubic": 31, "lanczos3": 29, "lanczos5": 29}),
+    "times_3": ((0, times_3, times_3, 0), {"nearest": 1, "linear": 38, "cubic": 62, "lanczos3": 58, "lanczos5": 58}),
+    "half": ((0, half, half, 0), {"nearest": 26, "linear": 50, "cubic": 74, "lanczos3": 72, "lanczos5": 72}),
+    "times_1_5": ((0, times_1_5, 0, 0), {"nearest": 14, "linear": 27, "cubic": 39, "lanczos3": 38, "lanczos5": 38}),
+}
+"""Target -> the new sizes, and the most nodes of each method."""
+
+
+@pytest.mark.parametrize("method", ["nearest", "linear", "cubic", "lanczos3", "lanczos5"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_weights(target: str, method: str) -> None:
+    sizes, most = TARGETS[target]
+    function = resized(method, sizes)
+    model = to_onnx(function, [IMAGE])
+    assert len(model.graph.node) <= most[method]
+    at = [{"B": 1, "H": 2, "W": 3}, {"B": 1, "H": 47, "W": 5}]
+    check(model, function, [IMAGE], sizes=at, kinds=["ordinary"])
+
+
+@pytest.mark.parametrize("method", ["linear", "cubic", "lanczos3", "lanczos5"])
+def test_weights_without_a_filter(method: str) -> None:
+    function = resized(method, (0, 32, 20, 0), antialias=False)
+    model = to_onnx(function, [IMAGE])
+    assert len(model.graph.node) <= {"linear": 33, "cubic": 57}.get(method, 53)
+    at = [{"B": 1, "H": 1, "W": 43}]
+    check(model, function, [IMAGE], sizes=at, kinds=["ordinary"])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_weights_in_every_layout(layout: str) -> None:
+    spec, factors = LAYOUTS[layout]
+    function = resized("linear", tuple(0 if factor == 1 else 7 for factor in factors))
+    model = to_onnx(function, [spec])
+    (at,) = [{symbol: 4 + i for i, symbol in enumerate(s for s in spec if isinstance(s, str))}]
+    check(model, function, [spec], sizes=[at], kinds=["ordinary"])
+    assert "Greater" not in {node.op_type for node in model.graph.node}
+
+
+def keys(x: Any) -> Any:
+    far = np.where(x < 2, ((-0.5 * x + 2.5) * x - 4) * x + 2, 0)
+    return np.where(x < 1, ((1.5 * x - 2.5) * x) * x + 1, far)
+
+
+KERNELS: dict[str, Callable[[Any], Any]] = {
+    "linear": lambda x: np.maximum(0, 1 - x),
+    "cubic": keys,
+    "lanczos3": lambda x: np.where(x < 3, np.sinc(x) * np.sinc(x / 3), 0),
+    "lanczos5": lambda x: np.where(x < 5, np.sinc(x) * np.sinc(x / 5), 0),
+}
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize("method", KERNELS)
+def test_the_sum_of_weights_is_never_small(method: str, antialias: bool) -> None:  # noqa: FBT001
+    """What the shorter form relies on: JAX's guard against a sum of 0 never acts."""
+    kernel = KERNELS[method]
+    for m in (*range(1, 24), 61, 128):
+        for n in (1, 2, 3, 5, 8, 13, 40, 127, 128, 500):
+            step = m / n
+            at = (np.arange(n) + 0.5) * step - 0.5
+            assert at.min() >= -0.5
+            assert at.max() <= m - 0.5
+            distance = np.abs(at - np.arange(m)[:, None]) / (max(step, 1) if antialias else 1)
+            assert np.sum(kernel(distance), axis=0).min() > 0.4
+
+
 def test_what_is_not_finite_stays_near() -> None:
     # In JAX, an infinity in one place is NaN in all of a product with a matrix of weights.
     function = grown("linear", (1, 2, 1))

@@ -1,4 +1,7 @@
-"""Emit ``jax.image.resize`` of dynamic sizes as ``Resize``, where JAX builds matrices of weights at each run."""
+"""Emit ``jax.image.resize`` of dynamic sizes as ``Resize`` where the two agree, else by weights, as JAX does.
+
+The operator rounds the coordinates otherwise than JAX if a factor is no power of two. It has no Lanczos kernels.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ import numpy as np
 from jax import export
 
 from jax2onnx.plugin import Decline, Fusion, is_symbolic
+from jax2onnx_jnp.resize_weights import METHODS, nearest_by_places, resized_by_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import onnx_ir as ir
 
@@ -24,11 +28,21 @@ _LARGEST_FACTOR = 16
 _LAYOUTS = ("1,H,W,3", "H,W,3", "1,3,H,W", "H,W", "1,H,3", "1,H,8,3", "1,8,W,3")
 """Images for the structures: those of the dims that are symbols are resized."""
 
+_SIZE = 5
+"""The fixed size in the structures."""
 
-def _resized(method: str, antialias: bool, x: Any, *, shape: Sequence[Any] | None = None) -> Any:  # noqa: FBT001
-    """Resize; without a shape, make the symbolic dims twice as large."""
+
+def _resized(
+    method: str,
+    antialias: bool,  # noqa: FBT001 - bound by name of the method
+    size: int | None,
+    x: Any,
+    *,
+    shape: Sequence[Any] | None = None,
+) -> Any:
+    """Resize; without a shape, make the symbolic dims twice as large, or give them the size."""
     if shape is None:
-        shape = [2 * dim if is_symbolic(dim) else dim for dim in x.shape]
+        shape = [(size or 2 * dim) if is_symbolic(dim) else dim for dim in x.shape]
     return jax.image.resize(x, shape, method, antialias)
 
 
@@ -57,7 +71,15 @@ def _factors(old: Sequence[Any], new: Sequence[Any]) -> dict[int, int]:
 
 
 def _nearest(ctx: LoweringContext, x: ir.Value, *, shape: Sequence[Any]) -> ir.Value:
-    """Emit a resize to the nearest elements, which repeats elements."""
+    """Emit a resize to the nearest elements."""
+    try:
+        return _repeated(ctx, x, shape)
+    except Decline:
+        return nearest_by_places(ctx, x, shape)
+
+
+def _repeated(ctx: LoweringContext, x: ir.Value, shape: Sequence[Any]) -> ir.Value:
+    """Emit a resize that repeats elements."""
     factors = _factors(ctx.avals_in[0].shape, shape)
     if min(factors.values()) < 0:
         raise Decline("the nearest element of a smaller image depends on how JAX rounds coordinates")
@@ -74,6 +96,7 @@ def _nearest(ctx: LoweringContext, x: ir.Value, *, shape: Sequence[Any]) -> ir.V
 
 
 def _interpolated(
+    method: str,
     attributes: dict[str, Any],
     antialias: bool,  # noqa: FBT001 - bound by name of the method
     ctx: LoweringContext,
@@ -81,7 +104,26 @@ def _interpolated(
     *,
     shape: Sequence[Any],
 ) -> ir.Value:
-    """Emit a resize between elements: of the last two of four dims, as runtimes have it."""
+    """Emit a resize between elements."""
+    try:
+        return _as_operator(ctx, x, shape, attributes, antialias=antialias)
+    except Decline:
+        if method not in METHODS:
+            raise
+        return resized_by_weights(ctx, x, shape, method, antialias=antialias)
+
+
+def _as_operator(
+    ctx: LoweringContext,
+    x: ir.Value,
+    shape: Sequence[Any],
+    attributes: dict[str, Any],
+    *,
+    antialias: bool,
+) -> ir.Value:
+    """Emit ``Resize``: of the last two of four dims, as runtimes have it."""
+    if not attributes:
+        raise Decline("ONNX has no such method")
     old = ctx.avals_in[0].shape
     factors = _factors(old, shape)
     _require_kernel(ctx)
@@ -93,13 +135,13 @@ def _interpolated(
         axes.insert(0, others.pop(1))
     if len(axes) > 2 or len(others) > 2:
         raise Decline("runtimes resize at most two of four dims")
+    shrinks = min(factors.values()) < 0
+    if shrinks and not antialias and attributes["mode"] == "cubic":
+        raise Decline("onnxruntime moves transposes past the node, and has no such kernel then")
     order = [*others, *axes]
     added = [*range(2 - len(others)), *range(2, 4 - len(axes))]
     arranged = _transposed(ctx, x, old, order)
     image = ctx.op.Unsqueeze(arranged, ctx.ints(*added)) if added else arranged
-    shrinks = min(factors.values()) < 0
-    if shrinks and not antialias and attributes["mode"] == "cubic":
-        raise Decline("onnxruntime moves transposes past the node, and has no such kernel then")
     if antialias and shrinks:
         attributes = {**attributes, "antialias": 1, "exclude_outside": 1}
     sizes = iter([shape[axis] for axis in order])
@@ -127,37 +169,44 @@ def _require_kernel(ctx: LoweringContext) -> None:
         raise Decline(f"the target has no Resize of {ctx.aval_out.dtype}")
 
 
-def _fusion(name: str, method: str, emit: Any, *, antialias: bool, primitive: str) -> Fusion:
-    return Fusion(
-        name=f"jax.image.resize({name})",
-        reference=functools.partial(_resized, method, antialias),
-        examples=[_example(layout) for layout in _LAYOUTS],
-        kwargs=_shape,
-        emit={18: emit},
-        primitives=frozenset({"dim_as_value", "iota", primitive}),
-    )
+def _fusions(name: str, method: str, emit: Any, *, antialias: bool, primitives: Sequence[str]) -> Iterator[Fusion]:
+    """Yield the fusions of a method: to multiples of the sizes, and to fixed sizes."""
+    for size, place in ((None, ""), (_SIZE, ", to a fixed size")):
+        yield Fusion(
+            name=f"jax.image.resize({name}{place})",
+            reference=functools.partial(_resized, method, antialias, size),
+            examples=[_example(layout) for layout in _LAYOUTS],
+            kwargs=_shape,
+            emit={18: emit},
+            primitives=frozenset({"dim_as_value", "iota", *primitives}),
+        )
 
 
 def _example(layout: str) -> list[Any]:
     return [jax.ShapeDtypeStruct(export.symbolic_shape(layout), np.float32)]
 
 
-def _interpolation(method: str, *, antialias: bool, **attributes: Any) -> Fusion:
+def _interpolation(method: str, *, antialias: bool, **attributes: Any) -> Iterator[Fusion]:
     smooth = ", antialias" if antialias else ""
-    emit = functools.partial(_interpolated, attributes, antialias)
-    return _fusion(f"{method}{smooth}", method, emit, antialias=antialias, primitive="dot_general")
+    emit = functools.partial(_interpolated, method, attributes, antialias)
+    primitives = ["dot_general", "abs", "reduce_sum", "le", "and", *["sin"] * method.startswith("lanczos")]
+    return _fusions(f"{method}{smooth}", method, emit, antialias=antialias, primitives=primitives)
 
 
 _CUBIC: dict[str, Any] = {"mode": "cubic", "cubic_coeff_a": -0.5, "exclude_outside": 1}
-
-_PYTORCH = _interpolation("cubic-pytorch", antialias=False, mode="cubic", cubic_coeff_a=-0.75)
-"""A method that an older jax lacks."""
+_PYTORCH: dict[str, Any] = {"mode": "cubic", "cubic_coeff_a": -0.75}
 
 FUSIONS: tuple[Fusion, ...] = (
-    _fusion("nearest", "nearest", _nearest, antialias=True, primitive="gather"),
-    _interpolation("linear", antialias=True, mode="linear"),
-    _interpolation("linear", antialias=False, mode="linear"),
-    _interpolation("cubic", antialias=True, **_CUBIC),
-    _interpolation("cubic", antialias=False, **_CUBIC),
-    *([_PYTORCH] if "CUBIC_PYTORCH" in jax.image.ResizeMethod.__members__ else []),
+    *_fusions("nearest", "nearest", _nearest, antialias=True, primitives=["gather", "floor"]),
+    *_interpolation("linear", antialias=True, mode="linear"),
+    *_interpolation("linear", antialias=False, mode="linear"),
+    *_interpolation("cubic", antialias=True, **_CUBIC),
+    *_interpolation("cubic", antialias=False, **_CUBIC),
+    *_interpolation("lanczos3", antialias=True),
+    *_interpolation("lanczos3", antialias=False),
+    *_interpolation("lanczos5", antialias=True),
+    *_interpolation("lanczos5", antialias=False),
 )
+
+if "CUBIC_PYTORCH" in jax.image.ResizeMethod.__members__:  # an older jax lacks it
+    FUSIONS += tuple(_interpolation("cubic-pytorch", antialias=False, **_PYTORCH))
