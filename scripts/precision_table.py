@@ -36,7 +36,8 @@ Each model is exported for the default target in float32, and with `precision="f
 those of the model with its subgraphs. The error is the largest difference to JAX in float32 over the largest number
 that JAX gives, for random weights and inputs. Memory is what a process holds more of once onnxruntime has loaded the
 file (what the allocator keeps of freed memory is given back first); the most that it had until the end of a run is in
-brackets: while it loads, onnxruntime has the weights in half and in float32.
+brackets. While it loads, onnxruntime has the weights in half and in float32: it converts them all before it gives up
+the first. The largest weights have a cast each; those that share one are in memory a second time until they are split.
 
 | Model | Precision | File | Nodes | Error | Memory (most) |
 |---|---|---|---|---|---|
@@ -243,7 +244,7 @@ def in_dtype(module: Any, dtype: Any) -> Any:
 def half_rows() -> list[str]:
     """Return the rows of a program that is in half."""
     x = RNG.integers(0, 8000, (2, 64)).astype(np.int32)
-    found = []
+    lines = []
     for name, dtype in {"float16": jnp.float16, "bfloat16": jnp.bfloat16}.items():
         half = in_dtype(Decoder(nnx.Rngs(0), layers=2), dtype)
         expected = np.asarray(in_dtype(half, jnp.float32)(jnp.asarray(x)))
@@ -253,8 +254,8 @@ def half_rows() -> list[str]:
             found = operators(model)
             told = [f"{model.ByteSize() / 2**20:.1f} MiB", str(found.total()), str(found["Cast"])]
             told.append(error(result.astype(np.float32), expected))
-            found.append(f"| {name} | {precision or 'as it is'} | {' | '.join(told)} |")
-    return found
+            lines.append(f"| {name} | {precision or 'as it is'} | {' | '.join(told)} |")
+    return lines
 
 
 def main() -> None:

@@ -101,11 +101,11 @@ def tools(folder: Path, run: dict[str, str]) -> str:
         f"Written by `{run['command']}` ({run['runtime']}).",
         "What changes numbers gets the model of `guards=False, opset=21`.",
         "",
-        "| Tool | Models | passes | the tool refuses | invalid model | differs |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| Tool | Models | passes | the tool refuses | runs, out of order | invalid model | differs |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for tool, found in counts.items():
-        numbers = " | ".join(str(found[word]) for word in ("passes", "refused", "invalid", "differs"))
+        numbers = " | ".join(str(found[word]) for word in ("passes", "refused", "unordered", "invalid", "differs"))
         lines.append(f"| {tool} | {found.total()} | {numbers} |")
     lines += ["", "| Tool | | Models | Cause | For example |", "| --- | --- | ---: | --- | --- |"]
     for (tool, what, why), names in sorted(causes.items()):

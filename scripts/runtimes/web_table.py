@@ -46,9 +46,7 @@ def model(domain: str, op_type: str, version: int, dtypes: dict[str, str]) -> by
         dtype = dtypes.get(formal.type_str) or dtypes.get(formal.name) or _first(schema, formal.type_str)
         names.append(f"x{index}")
         inputs.append(helper.make_tensor_value_info(names[-1], ELEMENTS.get(dtype, 1), None))
-    attributes = {
-        name: 1 for name in ("axis", "blocksize") if name in schema.attributes and schema.attributes[name].required
-    }
+    attributes = {name: _required(name, value.type) for name, value in schema.attributes.items() if value.required}
     if op_type == "Cast":
         attributes["to"] = ELEMENTS.get(dtypes.get("T2", "float"), 1)
     outputs = [f"y{index}" for index in range(max(schema.min_output, 1))]
@@ -59,6 +57,13 @@ def model(domain: str, op_type: str, version: int, dtypes: dict[str, str]) -> by
         opsets.append(helper.make_opsetid(domain, version))
     made = helper.make_model(helper.make_graph([node], "one", inputs, values), opset_imports=opsets, ir_version=10)
     return made.SerializeToString()
+
+
+def _required(name: str, kind: Any) -> Any:
+    """Return a value of an attribute that an operator has to have; kernels are looked up before it is read."""
+    kinds = onnx.defs.OpSchema.AttrType
+    texts = {"direction": "LEFT", "equation": "...->..."}
+    return {kinds.INTS: [1], kinds.FLOAT: 1.0, kinds.STRING: texts.get(name, "x")}.get(kind, 1)
 
 
 def _first(schema: Any, name: str) -> str:

@@ -12,6 +12,7 @@ from flax import nnx
 from jax2onnx import check, diagnose, save_onnx, show, to_onnx
 from jax2onnx.checking.runtime import Runner
 from jax2onnx.errors import CheckError, InputSpecError
+from jax2onnx.testing import operators
 
 FLOAT, FLOAT16, BFLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16
 RNG = np.random.default_rng(0)
@@ -233,6 +234,26 @@ def test_weights_of_one_width_share_a_cast():
     assert [n.op_type for n in model.graph.node][:2] == ["Cast", "Split"]
     assert list(dtypes(model).values()).count(BFLOAT16) == 1
     assert len(model.graph.node) == 2 + 12
+
+
+def test_the_largest_weights_have_a_cast_each_while_others_fit():
+    large = [RNG.normal(size=(256, 256)).astype(np.float16).astype(np.float32) / 16 for _ in range(2)]
+    small = [RNG.normal(size=(4, 256)).astype(np.float16).astype(np.float32) for _ in range(16)]
+
+    def fn(x):
+        for w in large:
+            x = jnp.tanh(x @ w)
+        for w in small:
+            x = jnp.tanh(jnp.concatenate([x[:4] + w, x[4:]]))
+        return x
+
+    specs = ["float32[5,256]"]
+    plain, model = to_onnx(fn, specs), to_onnx(fn, specs, precision="float16")
+    found = operators(model)
+    assert (found["Cast"], found["Split"]) == (3, 1)
+    assert found.total() <= 1.1 * operators(plain).total()
+    assert sum(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer) == 3
+    check(model, fn, specs, rtol=1e-3, atol=1e-3)
 
 
 def test_the_caller_keeps_its_weights(block, tmp_path):

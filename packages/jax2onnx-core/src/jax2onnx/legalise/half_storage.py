@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -35,10 +35,15 @@ if TYPE_CHECKING:
 __all__ = ["computes_in", "store_in_half"]
 
 _SMALLEST = 256
+_LARGE = 1 << 15
+"""Elements of a weight that may have a cast of its own."""
 _ENOUGH, _WANTED = 0.97, 0.9
 _NODES = 0.1
 
 Array = np.ndarray[Any, Any]
+_Weight: TypeAlias = tuple[ir.DataType, ir.Value]
+_Group: TypeAlias = tuple[ir.DataType, list[ir.Value]]
+"""Values that are stored as one array, and its dtype."""
 
 
 _PRODUCTS = ("MatMul", "Conv")
@@ -59,20 +64,14 @@ def store_in_half(model: ir.Model, dtypes: Sequence[ir.DataType]) -> None:
     """Store the weights of a model in half, in place, where no number changes: in the first dtype that has them all.
 
     Those that take the most room come first. What remains once nearly all bytes are stored in half, or for which the
-    model would get a tenth more nodes, stays as it is.
+    model would get a tenth more nodes, stays as it is. As many of the largest as there are nodes for have a cast each:
+    a runtime that splits an array when it loads the model has all of it twice until then.
     """
-    groups = _groups(model.graph, dtypes)
-    total = sum(_size(group) for _, group in groups)
+    found = sorted(_weights(model.graph, dtypes), key=lambda one: -_size([(one[0], [one[1]])]))
     budget = max(2, int(_NODES * sum(1 for _ in every_node(model.graph))))
-    stored = 0
     before: list[ir.Node] = []
-    for dtype, group in sorted(groups, key=lambda one: -_size(one[1])):
-        cost = 1 if len(group) == 1 else 2
-        if stored >= _ENOUGH * total or (cost > budget and stored >= _WANTED * total):
-            continue
+    for dtype, group in _plan(found, budget):
         before += _stored(model.graph, group, dtype)
-        stored += _size(group)
-        budget -= cost
     if not before:
         return
     first = next(iter(model.graph), None)
@@ -82,9 +81,53 @@ def store_in_half(model: ir.Model, dtypes: Sequence[ir.DataType]) -> None:
         model.graph.insert_before(first, before)
 
 
-def _groups(graph: ir.Graph, dtypes: Sequence[ir.DataType]) -> list[tuple[ir.DataType, list[ir.Value]]]:
-    """Return the weights that half holds, those together that differ in their first dim only."""
+def _plan(found: Sequence[_Weight], budget: int) -> list[_Group]:
+    """Return which weights are stored together: the largest alone, as long as the others fit into the budget too."""
+    plan = _within(_groups(found), [], budget)
+    stored = _size(plan)
+    large = [one for one in found if _size([(one[0], [one[1]])]) >= _LARGE]
+    for count in range(1, min(budget, len(large)) + 1):
+        alone = [(dtype, [value]) for dtype, value in large[:count]]
+        other = _within(_groups(found[count:]), alone, budget)
+        if _cost(other) > budget or _size(other) < stored:
+            break
+        plan = other
+    return plan
+
+
+def _within(groups: Sequence[_Group], first: Sequence[_Group], budget: int) -> list[_Group]:
+    """Return the groups that are stored; the first are so in any case."""
+    total = _size(groups) + _size(first)
+    plan = list(first)
+    for one in sorted(groups, key=lambda one: -_size([one])):
+        stored = _size(plan)
+        fits = _cost([*plan, one]) <= budget
+        if stored < _ENOUGH * total and (fits or stored < _WANTED * total):
+            plan.append(one)
+    return plan
+
+
+def _cost(groups: Iterable[_Group]) -> int:
+    """Return how many nodes give groups of weights."""
+    return sum(1 if len(group) == 1 else 2 for _, group in groups)
+
+
+def _size(groups: Iterable[_Group]) -> int:
+    return sum(value.const_value.size for _, group in groups for value in group if value.const_value is not None)
+
+
+def _groups(weights: Iterable[_Weight]) -> list[_Group]:
+    """Return the weights, those together that differ in their first dim only."""
     groups: defaultdict[tuple[ir.DataType, tuple[int, ...]], list[ir.Value]] = defaultdict(list)
+    for dtype, value in weights:
+        assert value.const_value is not None
+        groups[dtype, tuple(value.const_value.shape.numpy())[1:]].append(value)
+    return [(dtype, group) for (dtype, _), group in groups.items()]
+
+
+def _weights(graph: ir.Graph, dtypes: Sequence[ir.DataType]) -> list[_Weight]:
+    """Return the weights that half holds, each with its dtype."""
+    found: list[_Weight] = []
     for value in graph.initializers.values():
         tensor = value.const_value
         if tensor is None or tensor.dtype != ir.DataType.FLOAT or tensor.size < _SMALLEST or not tensor.shape:
@@ -94,8 +137,8 @@ def _groups(graph: ir.Graph, dtypes: Sequence[ir.DataType]) -> list[tuple[ir.Dat
         array = tensor.numpy()
         dtype = next((dtype for dtype in dtypes if _holds(array, dtype.numpy())), None)
         if dtype is not None:
-            groups[dtype, array.shape[1:]].append(value)
-    return [(dtype, group) for (dtype, _), group in groups.items()]
+            found.append((dtype, value))
+    return found
 
 
 def _holds(array: Array, dtype: np.dtype[Any]) -> bool:
@@ -107,10 +150,6 @@ def _holds(array: Array, dtype: np.dtype[Any]) -> bool:
             if not np.array_equal(part.astype(dtype).astype(np.float32).view(np.uint32), part.view(np.uint32)):
                 return False
     return True
-
-
-def _size(group: Iterable[ir.Value]) -> int:
-    return sum(value.const_value.size for value in group if value.const_value is not None)
 
 
 def _stored(graph: ir.Graph, group: Sequence[ir.Value], dtype: ir.DataType) -> list[ir.Node]:
