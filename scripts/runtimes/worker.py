@@ -92,13 +92,14 @@ def _from_ort(value: Any) -> Any:
     if name not in _NUMBERS:
         return value.numpy()
     shape, dtype = value.shape(), getattr(ml_dtypes, name)
-    content = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
-    if name in {"int4", "uint4"}:
+    count, is_packed = math.prod(shape), name in {"int4", "uint4"}
+    content = ctypes.string_at(value.data_ptr(), (count + 1) // 2 if is_packed else count * dtype(0).nbytes)
+    if is_packed:
         both = np.frombuffer(content, np.uint8)
         flat = np.stack([both & 15, both >> 4], axis=-1).ravel().astype(dtype)
     else:
         flat = np.frombuffer(content, dtype)
-    return flat[: math.prod(shape)].reshape(shape).copy()
+    return flat[:count].reshape(shape).copy()
 
 
 class OpenVINO:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["Derived"]
 
 _Array: TypeAlias = np.ndarray[Any, Any]
+_SMALL = 4096
+"""Elements of an array that may be stored in a wider dtype: a node less is worth that."""
 
 
 class Derived:
@@ -26,6 +28,8 @@ class Derived:
         self._in_functions = in_functions
         self._scalars: dict[bytes, ir.Value] = {}
         self._sources: dict[ir.Value, None] = {}
+        self._successors: dict[ir.Value, ir.Value] = {}
+        """Initializers -> the same numbers in another dtype."""
         self._made: dict[tuple[ir.Value, str, tuple[int, ...]], ir.Value] = {}
 
     def once(
@@ -46,6 +50,22 @@ class Derived:
         graph.register_initializer(value)
         self._made[key] = value
         return value
+
+    def small(self, source: ir.Value, dtype: ir.DataType) -> ir.Value | None:
+        """Return the initializer that holds a small one in another dtype; None if it is large, or none of the model's.
+
+        It takes over the name if nothing reads the other any more.
+        """
+        tensor = source.const_value
+        if tensor is None or source.graph is not self._model.graph or source.is_graph_input():
+            return None
+        if not source.is_initializer() or tensor.size > _SMALL:
+            return None
+        suffix = f"_as_{dtype.name.lower()}"
+        shape = tensor.shape.numpy()
+        made = self.once(source, suffix, lambda: tensor.numpy().astype(dtype.numpy()), dtype, shape)
+        self._successors[source] = made
+        return made
 
     def replaces(self, sources: Iterable[ir.Value]) -> None:
         """Note initializers that derived ones may have replaced."""
@@ -86,3 +106,5 @@ class Derived:
         for value in self._sources:
             if not value.uses() and not value.is_graph_output() and value.name is not None:
                 model.graph.initializers.pop(value.name, None)
+                if value in self._successors:
+                    self._successors[value].name = value.name

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from jax2onnx.errors import ConversionError, NoKernelError
-from jax2onnx.legalise.carriers import Trust
+from jax2onnx.legalise.carriers import Encoding, Trust
 from jax2onnx.legalise.casts import encode, narrow, retype
 from jax2onnx.legalise.derived import Derived
 from jax2onnx.legalise.integer_products import ADDS_BYTES, INTEGER_PRODUCTS, make_unsigned
@@ -68,10 +68,14 @@ def legalise(model: ir.Model, target: Target, *, round_activations: bool = False
     products = _of_products(target, derived, round_activations=round_activations)
     functions = frozenset((f.domain, f.name) for f in model.functions.values())
     without = [*_refused_inputs(model, target), *_refused_models(model, target)]
-    _Legaliser(target, model.graph, functions, without, products).graph(model.graph)
-    products = _of_products(target, Derived(model, in_functions=True), round_activations=round_activations)
+    _Legaliser(target, model.graph, functions, without, derived=derived, products=products).graph(model.graph)
+    inner = Derived(model, in_functions=True)
+    products = _of_products(target, inner, round_activations=round_activations)
     for function in model.functions.values():
-        _Legaliser(target, function.graph, functions, without, products, is_function=True).graph(function.graph)
+        legaliser = _Legaliser(
+            target, function.graph, functions, without, derived=inner, products=products, is_function=True
+        )
+        legaliser.graph(function.graph)
     if without:
         raise ConversionError.together(without)
     derived.finish()
@@ -162,12 +166,14 @@ class _Legaliser:
         root: ir.Graph,
         functions: Functions,
         without: list[NoKernelError],
-        products: Mapping[str, Callable[[ir.Graph, ir.Node], None]] | None = None,
         *,
+        derived: Derived,
+        products: Mapping[str, Callable[[ir.Graph, ir.Node], None]] | None = None,
         is_function: bool = False,
     ) -> None:
         self._without = without
         self._functions = functions
+        self._derived = derived
         self._is_function = is_function
         self._arguments = frozenset(root.inputs if is_function else ())
         self._is_onnxruntime = target.is_onnxruntime
@@ -238,12 +244,16 @@ class _Legaliser:
     def _widen(self, value: ir.Value, carrier: Carrier, needs: Trust) -> _Carried:
         """Return a value in its carrier.
 
-        The value that another node computed in this carrier is taken if it promises enough. Otherwise the value is
-        cast where it is computed, once for all its users.
+        The value that another node computed in this carrier is taken if it promises enough. Of a small constant, the
+        carrier is stored. Otherwise the value is cast where it is computed, once for all its users.
         """
         known = self._carried.get((value, carrier))
         if known is not None and known.trust >= needs:
             return known
+        if carrier.encoding is Encoding.VALUE and (wide := self._derived.small(value, carrier.dtype)) is not None:
+            carried = _Carried(wide, Trust.EXACT)
+            self._carried[value, carrier] = carried
+            return carried
         nodes = encode(value, carrier)
         owner = value.graph
         assert isinstance(owner, ir.Graph)
