@@ -91,6 +91,13 @@ def test_memory_maps_are_not_copied(tmp_path):
     assert np.shares_memory(tensor.source.read(), kernel)
     save_onnx(module, [("B", 300)], tmp_path / "m.onnx")
     assert onnx.numpy_helper.to_array(onnx.load(tmp_path / "m.onnx").graph.initializer[0]).tobytes() == kernel.tobytes()
+    # The model has a copy, even of a file beside it: nobody named that as weights.
+    save_onnx({"one": (module, [("B", 300)])}, tmp_path)
+    assert {path.name for path in tmp_path.iterdir() if path.stat().st_size == kernel.nbytes} > {"kernel"}
+    kept = kernel.tobytes()
+    kernel[...] = 0
+    kernel.flush()
+    assert onnx.numpy_helper.to_array(onnx.load(tmp_path / "one.onnx").graph.initializer[0]).tobytes() == kept
 
 
 def test_checkpoints_of_orbax(tmp_path):

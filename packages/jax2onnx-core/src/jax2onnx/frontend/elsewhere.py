@@ -135,8 +135,8 @@ def _is_mapped(array: Any) -> bool:
 
 
 def _mapped(array: np.ndarray[Any, Any]) -> StoredArray:
-    # The user did not say that the model may refer to the file.
-    return replace(stored(array), place=None)
+    known = stored(array)
+    return known if known.place is None else replace(known, place=replace(known.place, is_given=False))
 
 
 def with_small(params: Mapping[str, Any], elsewhere: Mapping[str, StoredArray]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def location_in(place: Place | None, folder: Path, tensor: ir.TensorProtocol) ->
 
     Runtimes read no data outside of the folder of the model, nor in a file that has a second name.
     """
-    if place is None or place.offset % (tensor.dtype.bitwidth // 8) or sys.byteorder != "little":
+    if place is None or not place.is_given or place.offset % (tensor.dtype.bitwidth // 8) or sys.byteorder != "little":
         return None
     file = Path(os.path.realpath(place.file))
     try:

@@ -21,8 +21,8 @@ __all__ = ["is_orbax", "read_orbax"]
 _METADATA = "_METADATA"
 _ITEMS = ("default", "state", "params", "model")
 """The names of the item of a step of a checkpoint manager that holds the arrays."""
-_AT_ONCE = 1 << 26
-"""How many bytes are read at once, where shards are smaller."""
+_AT_ONCE = 1 << 25
+"""How many bytes are read at once, where shards are smaller; as many are read ahead."""
 
 
 def is_orbax(folder: Path) -> bool:
@@ -120,5 +120,9 @@ class _Reader:
 
     def _parts(self, name: str, length: int, rows: int) -> Iterator[np.ndarray[Any, Any]]:
         opened = self._open(name)
-        for start in range(0, length, rows):
-            yield np.asarray(opened[start : min(start + rows, length)].read().result())
+        following = opened[:rows].read()
+        for start in range(rows, length + rows, rows):
+            array = np.asarray(following.result())
+            if start < length:  # read and decompressed while the caller writes
+                following = opened[start : min(start + rows, length)].read()
+            yield array

@@ -29,10 +29,12 @@ class Place:
     Attributes:
         file: the file.
         offset: how many bytes of it come before.
+        is_given: whether the user named the file as one of weights: else a model copies from it, never refers to it.
     """
 
     file: Path
     offset: int
+    is_given: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
