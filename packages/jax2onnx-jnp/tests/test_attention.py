@@ -64,6 +64,24 @@ def test_what_hides_logits(heads, given, causal) -> None:
     assert counts.get("Where", 0) == causal + len({*given} - {"bias"})
 
 
+@pytest.mark.parametrize("keys", [("B", "T", 6, 4), ("B", "T", 2, 4)])
+def test_causal_attention_without_guards(keys) -> None:
+    attend = functools.partial(jax.nn.dot_product_attention, is_causal=True)
+    inputs = [("B", "T", 6, 4), keys, keys]
+    assert operators(to_onnx(attend, inputs))["Attention"] == 0
+    model = to_onnx(attend, inputs, guards=False)
+    assert operators(model) == {"Reshape": 4, "Attention": 1}
+    check(model, attend, inputs, kinds=["ordinary"])
+    # A query sees the first keys, and the operator may count from the last ones.
+    assert operators(to_onnx(attend, [HEADS, SHARED, SHARED], guards=False))["Attention"] == 0
+
+
+@pytest.mark.parametrize(("heads", "expected"), [(2, 1), (6, 0)])
+def test_one_query_of_shared_heads(heads, expected) -> None:
+    counts = exported(jax.nn.dot_product_attention, [("B", 1, heads, 4), SHARED, SHARED])
+    assert counts.get("Attention", 0) == expected
+
+
 def test_lengths_of_queries_and_keys() -> None:
     def attend(query, key, value, queries, keys):
         lengths = {"query_seq_lengths": queries, "key_value_seq_lengths": keys}

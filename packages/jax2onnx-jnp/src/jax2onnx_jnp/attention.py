@@ -69,18 +69,19 @@ class _Sizes:
         return self.batch, self.heads, self.queries, self.out_depth
 
 
-def attend(ctx: LoweringContext, *arrays: ir.Value, scale: float | None = None) -> ir.Value:
-    """Emit attention without mask or bias: ``Attention``, which takes heads side by side, if the target has it.
+def attend(ctx: LoweringContext, *arrays: ir.Value, scale: float | None = None, causal: bool = False) -> ir.Value:
+    """Emit attention: ``Attention``, which takes heads side by side, if the target has it and gains by it.
 
     The arrays are the equation's: queries, keys and values, float32 of (batch, positions, heads, depth) or without the
     batch; so is the result. ``scale`` multiplies the logits; by default they are divided by the root of the depth.
+    ``causal`` is for targets that have the operator.
 
     Raises:
         Decline: there are several batch dims, or the number of heads or a depth is a symbol.
     """
     sizes = _Sizes.of(ctx)
     scale = 1 / math.sqrt(sizes.depth) if scale is None else scale
-    native = ctx.supports("Attention", np.float32)
+    native = _has_operator(ctx, sizes)
     inputs: list[ir.Value] = []
     for x, aval, shape in zip(arrays, ctx.avals_in, sizes.inputs, strict=False):
         batch, positions, heads, depth = shape
@@ -90,16 +91,31 @@ def attend(ctx: LoweringContext, *arrays: ir.Value, scale: float | None = None) 
         result = _products(ctx, *inputs, ctx.constant(scale, np.float32), given=(), causal=False)
         return ctx.reshape(result, (*sizes.inputs[0][:3], sizes.out_depth), ctx.aval_out.shape)
     side_by_side = (sizes.batch, sizes.queries, sizes.heads * sizes.out_depth)
-    result = ctx.op.Attention(*inputs, scale=scale, q_num_heads=sizes.heads, kv_num_heads=sizes.shared)
+    options = {"is_causal": 1} if causal else {}
+    heads = {"q_num_heads": sizes.heads, "kv_num_heads": sizes.shared}
+    result = ctx.op.Attention(*inputs, scale=scale, **heads, **options)
     return ctx.reshape(ctx.stamp(result, side_by_side), side_by_side, ctx.aval_out.shape)
 
 
-def _operator(ctx: LoweringContext, *arrays: ir.Value) -> ir.Value:
-    """Emit attention whose scale may be computed at run time."""
-    scale = ctx.known(3)
-    if scale is None or scale.shape:
-        return _products(ctx, *arrays, given=(), causal=False)
-    return attend(ctx, *arrays[:3], scale=float(scale))
+def _has_operator(ctx: LoweringContext, sizes: _Sizes) -> bool:
+    """Return whether the target has ``Attention``, and gains by it.
+
+    Where heads share keys, onnxruntime's copies these for each: for one query that takes longer than all else.
+    """
+    is_short = sizes.heads != sizes.shared and sizes.queries == 1
+    return ctx.supports("Attention", np.float32) and not (is_short and ctx.target is not None)
+
+
+def _operator(ctx: LoweringContext, *arrays: ir.Value, causal: bool) -> ir.Value:
+    """Emit attention as ``Attention``, if that gives the same and the scale is known.
+
+    The operator adds to the logits what hides later ones, where JAX selects: a NaN that is hidden comes through.
+    """
+    scale, sizes = ctx.known(3), _Sizes.of(ctx)
+    hides = causal and (ctx.guards or sizes.queries != sizes.keys or not _has_operator(ctx, sizes))
+    if scale is None or scale.shape or hides:
+        return _products(ctx, *arrays, given=(), causal=causal)
+    return attend(ctx, *arrays[:3], scale=float(scale), causal=causal)
 
 
 def _products(ctx: LoweringContext, *arrays: ir.Value, given: _Given, causal: bool) -> ir.Value:
@@ -204,13 +220,17 @@ def _fusion(*given: str, causal: bool = False) -> Fusion:
     def emit(ctx: LoweringContext, *arrays: ir.Value) -> ir.Value:
         return _products(ctx, *arrays, given=given, causal=causal)
 
+    def operator(ctx: LoweringContext, *arrays: ir.Value) -> ir.Value:
+        return _operator(ctx, *arrays, causal=causal)
+
     options = [*given, *["is_causal=True"] * causal]
     selects = causal or not {"bias"}.issuperset(given)
     return Fusion(
         name="jax.nn.dot_product_attention" + (f"({', '.join(options)})" if options else ""),
         reference=reference,
         examples=list(_examples(given)),
-        emit={MIN_OPSET: emit} if options else {MIN_OPSET: emit, 23: _operator},
+        # Of a row that a mask or a bias hides entirely, onnxruntime's operator makes zeros, and JAX the mean of all.
+        emit={MIN_OPSET: emit} if given else {MIN_OPSET: emit, 23: operator},
         dtypes=frozenset({"float32"}),
         primitives=frozenset({"dot_general", "exp", *["select_n"] * selects}),
     )
