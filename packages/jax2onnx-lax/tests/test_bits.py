@@ -65,6 +65,36 @@ def test_models_of_four_bits_are_checked(dtype, shape):
     check(to_onnx(function, specs), function, specs)
 
 
+PROGRAMS_OF_FOUR_BITS = {
+    "read": lambda x: lax.scan(lambda c, a: (c + a.astype(jnp.int32), c), jnp.zeros((), jnp.int32), x),
+    "carried": lambda x: lax.scan(lambda c, a: (c + a, c * a), jnp.zeros((), x.dtype), x),
+    "carried as it is": lambda x: lax.scan(lambda c, a: (c, a), x[0], x, reverse=True),
+    "counted": lambda x: lax.fori_loop(0, 3, lambda i, c: c[::-1], x),
+    "chosen": lambda x: lax.cond(x[0] > 1, lambda y: y[::-1], lambda y: y, x),
+    "chosen within": lambda x: lax.fori_loop(0, 3, lambda i, c: lax.cond(i > 1, lambda y: y[::-1], lambda y: y, c), x),
+    "while": lambda x: lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, c[1][::-1]), (0, x)),
+    "mapped": lambda x: lax.map(lambda a: a * 3, x),
+}
+
+
+@pytest.mark.parametrize("dtype", ["int4", "uint4"])
+@pytest.mark.parametrize("name", PROGRAMS_OF_FOUR_BITS)
+def test_four_bits_in_loops_and_choices(name, dtype):
+    program, specs = PROGRAMS_OF_FOUR_BITS[name], [f"{dtype}[5]"]
+    check(to_onnx(program, specs), program, specs)
+
+
+@pytest.mark.parametrize("source", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["int4", "uint4"])
+def test_floats_are_truncated_to_four_bits(dtype, source):
+    def program(x):
+        return x.astype(dtype)
+
+    numbers = [0.64, -0.64, 1.5, 2.5, -3.5, 7.2, 7.9, 8.0, -8.6, 15.5, 100.0, -100.0, np.inf, -np.inf, np.nan]
+    specs = [f"{source}[B]"]
+    check(to_onnx(program, specs), program, specs, values=[[jnp.asarray(numbers, source)]])
+
+
 def test_what_onnx_or_the_runtime_lacks_is_told():
     def several(x):
         narrow = x.astype(jnp.float8_e3m4).astype(jnp.float32)

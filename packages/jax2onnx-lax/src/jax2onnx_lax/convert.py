@@ -78,7 +78,11 @@ def _saturated(ctx: LoweringContext, x: ir.Value, old: np.dtype[Any], new: np.dt
     low, high = int(info(new).min), int(info(new).max)
     number = op.Where(op.IsNaN(x), 0, x)
     if int(old.type(high)) == high:
-        return ctx.cast(op.Clip(number, old.type(low), old.type(high)), new)
+        within = op.Clip(number, old.type(low), old.type(high))
+        if info(new).bits < 8:
+            # onnxruntime rounds to the nearest integer of 4 bits, and truncates to one of 8.
+            within = ctx.cast(within, np.int8 if low else np.uint8)
+        return ctx.cast(within, new)
     # The highest integer is no float: its float is the first number out of range.
     limit = old.type(high)
     inside = ctx.cast(op.Clip(number, old.type(low), np.nextafter(limit, old.type(0))), new)

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir import DataType
 
+from jax2onnx.legalise.borders import pass_bytes
 from jax2onnx.legalise.casts import like
 from jax2onnx.tidy.subgraphs import bodies, every_node, standard
 
@@ -150,7 +151,8 @@ def _unsqueeze(graph: ir.Graph, node: ir.Node, count: int) -> None:
 _NODE_WORKAROUNDS: Mapping[str, tuple[NodeWorkaround, ...]] = {
     **dict.fromkeys(_NEUTRAL, (keep_dims, keep_near_neutral)),
     "Pow": (keep_dims,),
-    "If": (keep_choices,),
+    "If": (keep_choices, pass_bytes),
+    "Scan": (pass_bytes,),
 }
 """Operator -> the rewrites of its nodes, in order, before they are legalised."""
 

@@ -1,0 +1,87 @@
+"""Borders: what goes into and out of bodies that the runtime cannot pass in its own dtype."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+from onnx_ir import DataType
+
+from jax2onnx.legalise.casts import like
+from jax2onnx.tidy.subgraphs import bodies
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["pass_bytes"]
+
+_BYTES: Mapping[DataType | None, DataType] = {
+    DataType.INT4: DataType.INT8,
+    DataType.UINT4: DataType.UINT8,
+}
+
+
+def pass_bytes(graph: ir.Graph, node: ir.Node) -> None:
+    """Pass integers of 4 bits through the borders of an ``If`` or ``Scan``, in place, in 8 bits.
+
+    onnxruntime does not load such a node with other borders (1.24 to 1.32). For ``x: int4[3]``,
+
+    rewrite ``y = Scan(x)`` to ``Cast(Scan(Cast(x, int8)), int4)``, whose body casts what it takes and what it returns.
+    """
+    for index, value in enumerate(node.inputs):
+        dtype = None if value is None else _BYTES.get(value.dtype)
+        if value is None or dtype is None:
+            continue
+        cast = _cast(value, dtype, node)
+        graph.insert_before(node, cast)
+        node.replace_input_with(index, cast.outputs[0])
+        for body in bodies(node):
+            _take(body, index, dtype)
+    for index, value in enumerate(node.outputs):
+        dtype = _BYTES.get(value.dtype)
+        if dtype is None:
+            continue
+        for body in bodies(node):
+            _give(body, index, dtype)
+        _restore(graph, node, value, dtype)
+
+
+def _cast(value: ir.Value, dtype: DataType, node: ir.Node) -> ir.Node:
+    cast = ir.node("Cast", [value], {"to": int(dtype)}, outputs=[like(value, dtype)])
+    cast.metadata_props.update(node.metadata_props)
+    return cast
+
+
+def _take(body: ir.Graph, index: int, dtype: DataType) -> None:
+    """Take an input of a body in another dtype, and cast it first of all."""
+    value = body.inputs[index]
+    assert value.dtype is not None
+    original = like(value, value.dtype)
+    value.replace_all_uses_with(original, replace_graph_outputs=True)
+    value.type = ir.TensorType(dtype)
+    cast = ir.node("Cast", [value], {"to": int(original.dtype or dtype)}, outputs=[original])
+    if len(body):
+        body.insert_before(body[0], cast)
+    else:
+        body.append(cast)
+
+
+def _give(body: ir.Graph, index: int, dtype: DataType) -> None:
+    """Return an output of a body in another dtype, to which it is cast last of all."""
+    value = body.outputs[index]
+    cast = ir.node("Cast", [value], {"to": int(dtype)}, outputs=[like(value, dtype)])
+    body.append(cast)
+    body.outputs[index] = cast.outputs[0]
+
+
+def _restore(graph: ir.Graph, node: ir.Node, value: ir.Value, dtype: DataType) -> None:
+    """Cast a result of a node back; the result takes over the name and the users."""
+    assert value.dtype is not None
+    result = like(value, value.dtype)
+    value.replace_all_uses_with(result, replace_graph_outputs=True)
+    value.type = ir.TensorType(dtype)
+    if value.name is not None:
+        result.name, value.name = value.name, f"{value.name}_as_{dtype.name.lower()}"
+    cast = ir.node("Cast", [value], {"to": int(result.dtype or dtype)}, outputs=[result])
+    cast.metadata_props.update(node.metadata_props)
+    graph.insert_after(node, cast)
