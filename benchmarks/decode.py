@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 
@@ -128,6 +128,7 @@ VARIANTS: dict[int, dict[str, dict[str, Any]]] = {
         "ONNX's operators, growing cache": {"contrib": False, "batch": False},
     },
 }
+SESSIONS = 4
 BUILDER = "the builder of onnxruntime-genai"
 BUILT = {32: "fp32", 4: "int4"}
 
@@ -228,8 +229,16 @@ def build(python: str, root: Path) -> None:
     subprocess.run([python, script, root / "weights.npz", root / "built"], check=True, capture_output=True)
 
 
-def measured(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Return the median processor time of each call in ms; the calls take turns."""
+class Measured(NamedTuple):
+    """What was measured of the variants of one decoder, by name: times in ms, numbers of nodes, errors."""
+
+    times: dict[str, float]
+    nodes: dict[str, int]
+    errors: dict[str, float]
+
+
+def timed(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Return the processor times of each call in ms; the calls take turns."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     draw = random.Random(0)  # noqa: S311 - no secret
     for number in range(rounds + 3):
@@ -239,25 +248,36 @@ def measured(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, floa
             call()
             if number >= 3:
                 times[name].append(1e3 * (time.process_time() - start))
-    return {name: statistics.median(taken) for name, taken in times.items()}
+    return times
 
 
-def calls_of(bits: int, length: int, place: int, root: Path) -> tuple[dict[str, Callable[[], Any]], dict[str, int]]:
-    """Return what is to be measured by name, and how many nodes each model has."""
+def measured(bits: int, length: int, place: int, root: Path, rounds: int) -> Measured:
+    """Export the variants of a decoder, and measure them; the medians are of times in several sessions each.
+
+    Where in memory a session has its weights decides up to a tenth of its time.
+    """
     decoder = Decoder(bits)
     decoder.eval()
-    calls, nodes = {"jax.jit": in_jax(decoder, length, place)}, {}
+    folders = {}
     for name, options in VARIANTS[bits].items():
-        folder = root / f"{bits} {length} {len(calls)}"
-        save_genai(decoder, folder, cache=empty, max_length=length, eos_token_id=0, **options)
-        nodes[name] = _operators(folder)
-        shared = bool({"GroupQueryAttention", "TensorScatter"} & set(nodes[name]))
-        calls[name] = in_onnxruntime(folder, length, place, shared=shared)
-    folder = root / "built" / BUILT[bits]
-    if folder.exists():
-        nodes[BUILDER] = _operators(folder)
-        calls[BUILDER] = in_onnxruntime(folder, length, place, shared=True)
-    return calls, {name: found.total() for name, found in nodes.items()}
+        folders[name] = root / f"{bits} {length} {len(folders)}"
+        save_genai(decoder, folders[name], cache=empty, max_length=length, eos_token_id=0, **options)
+    if (root / "built").exists():
+        folders[BUILDER] = root / "built" / BUILT[bits]
+    operators = {name: _operators(folder) for name, folder in folders.items()}
+    in_place = {"GroupQueryAttention", "TensorScatter"}
+    taken: dict[str, list[float]] = {}
+    differences: dict[str, float] = {}
+    for _ in range(SESSIONS):
+        calls = {"jax.jit": in_jax(decoder, length, place)}
+        for name, folder in folders.items():
+            shared = not in_place.isdisjoint(operators[name])
+            calls[name] = in_onnxruntime(folder, length, place, shared=shared)
+        differences = errors(calls)
+        for name, times in timed(calls, rounds).items():
+            taken.setdefault(name, []).extend(times)
+    medians = {name: statistics.median(times) for name, times in taken.items()}
+    return Measured(medians, {name: found.total() for name, found in operators.items()}, differences)
 
 
 def _operators(folder: Path) -> Counter[str]:
@@ -278,7 +298,7 @@ def main() -> None:
     """Measure, print, and write the page if that is asked for."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--write", action="store_true")
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument(
         "--builder", nargs="?", const=sys.executable, help="a Python that has onnxruntime-genai and torch"
     )
@@ -290,16 +310,14 @@ def main() -> None:
             build(given.builder, root)
         for bits in VARIANTS:
             text += HEAD.format(WORDS_OF[bits])
-            results, nodes, differences = {}, {}, {}
+            results = []
             for length, place in PLACES:
-                calls, nodes = calls_of(bits, length, place, root)
-                differences[length] = errors(calls)
-                results[length] = measured(calls, given.rounds)
-                print(bits, length, results[length], flush=True)
-            for name in results[PLACES[0][0]]:
-                cells = [f"{results[length][name]:.2f}" for length, _ in PLACES]
-                cells += [f"{max(found[name] for found in differences.values()):.0e}" if name in nodes else ""]
-                text += f"| {name} | {nodes.get(name, '')} | {' | '.join(cells)} |\n"
+                results.append(measured(bits, length, place, root, given.rounds))
+                print(bits, length, results[-1].times, flush=True)
+            for name in results[0].times:
+                cells = [f"{one.times[name]:.2f}" for one in results]
+                cells += [f"{max(one.errors[name] for one in results):.0e}" if name in results[0].errors else ""]
+                text += f"| {name} | {results[0].nodes.get(name, '')} | {' | '.join(cells)} |\n"
     print(text)
     if given.write:
         PAGE.write_text(text)
@@ -315,8 +333,9 @@ PREFACE = (
     "# Decoding\n\n"
     "Written by `nox -s decode` ([benchmarks/decode.py](../../benchmarks/decode.py)). One token of a decoder:\n"
     f"{LAYERS} layers of width {WIDTH}, {HEADS} heads over {SHARED}, {WORDS} words. Times are processor time\n"
-    "in ms, the median of runs that take turns, on one thread; JAX overwrites its cache. *Error* is the largest\n"
-    "difference of logits from those of `jax.jit`, over the largest of these; the positions before are empty.\n\n"
+    "in ms on one thread, the median of runs in four sessions that take turns; JAX overwrites its cache.\n"
+    "*Error* is the largest difference of logits from those of `jax.jit`, over the largest of these; the positions\n"
+    "before are empty.\n\n"
     "The builder of onnxruntime-genai makes its models of the same weights: `nox -s decode -- --builder --write`,\n"
     "which installs torch (5 GB). In products by 4 bits it rounds the other operand to 8 bits, as with\n"
     "`round_activations`. The default of jax2onnx does not.\n\n"
