@@ -168,6 +168,7 @@ PROGRAMS = [
     Sized("gradient_of_fft", jax.grad(cubes_of_filtered), [("N",)], ["N >= 2"], sizes=LARGER),
     Sized("transpose_of_irfft", pulled_back, [("N",)], ["N >= 2"], sizes=LARGER, heavy=True),
     Sized("transpose_of_rfft", pulled_back_from_spectrum, [("N",)], ["N >= 2"], sizes=LARGER),
+    Sized("map_of_batches", lambda x: jax.lax.map(jnp.cumsum, x, batch_size=4), [("N", 3)], sizes=MULTIPLES),
     Sized("packbits", lambda x: jnp.packbits(x > 0), [("N",)], sizes=MULTIPLES),
     Sized(
         "packbits_of_rows",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import jax.numpy as jnp
@@ -26,9 +27,27 @@ def _truth(_: _Function | None) -> _Function:
     """Return whether a dimension is not 0; JAX's error, which names the constraint, if that is not known."""
 
     def is_true(dim: Any) -> bool:
-        return bool(dim >= 1 or dim <= -1)
+        return _taken_for_true.get() or bool(dim >= 1 or dim <= -1)
 
     return is_true
+
+
+_taken_for_true: ContextVar[bool] = ContextVar("taken_for_true", default=False)
+"""Whether dimensions that may be 0 are true just now: what is done to so many elements may be done to none."""
+
+
+def _with_remainder(original: _Function) -> _Function:
+    """``lax.map`` with ``batch_size``: what is left after the last whole batch, which may be nothing, is mapped too."""
+
+    @functools.wraps(original)
+    def split(*args: Any, **kwargs: Any) -> Any:
+        token = _taken_for_true.set(True)
+        try:
+            return original(*args, **kwargs)
+        finally:
+            _taken_for_true.reset(token)
+
+    return split
 
 
 def _pack_bits(original: _Function) -> _Function:
@@ -100,6 +119,7 @@ def _times_in_spectrum(count: Any, length: Any) -> Any:
 
 MULTIPLES: Mapping[tuple[str, str], _Function] = {
     ("jax._src.export.shape_poly", "_DimExpr.__bool__"): _truth,
+    ("jax._src.lax.control_flow.loops", "_batch_and_remainder"): _with_remainder,
     ("jax.numpy", "packbits"): _pack_bits,
     ("jax.numpy.fft", "rfftfreq"): _real_frequencies,
     ("jax._src.lax.fft", "_rfft_transpose"): _transpose_rfft,
