@@ -23,12 +23,13 @@ from jax2onnx.plugin import (
     raised,
     scan_counts,
 )
+from jax2onnx_lax.range_arithmetic import Found
 
 if TYPE_CHECKING:
-    from jax2onnx.plugin import Atom, BoundLowerings, Eqn, KnownRanges
+    from jax2onnx_lax.range_arithmetic import Found
+from jax2onnx.plugin import Atom, BoundLowerings, Eqn, KnownRanges
 
 _Ranges: TypeAlias = "list[Range | None]"
-_Found: TypeAlias = "tuple[Sequence[Range | None], Sequence[Sequence[Range | None]]]"
 
 _PATIENCE = 3
 """After so many iterations a bound that still grows is taken to grow on."""
@@ -39,7 +40,7 @@ def register(registry: BoundLowerings) -> None:
     registry.facts({"cond": Facts(range=of_cond), "scan": Facts(range=of_scan), "while": Facts(range=of_while)})
 
 
-def of_cond(eqn: Eqn, known: KnownRanges) -> _Found:
+def of_cond(eqn: Eqn, known: KnownRanges) -> Found:
     """``cond``: what any of the branches returns."""
     given = list(map(known.of, eqn.inputs[1:]))
     if any(len(body.program.inputs) != len(given) for body in eqn.bodies):
@@ -49,7 +50,7 @@ def of_cond(eqn: Eqn, known: KnownRanges) -> _Found:
     return results, [given] * len(eqn.bodies)
 
 
-def of_scan(eqn: Eqn, known: KnownRanges) -> _Found:
+def of_scan(eqn: Eqn, known: KnownRanges) -> Found:
     """``scan``: carries from the first value on; scanned arrays have the range of their elements."""
     consts, carries = scan_counts(eqn.params)
     given = list(map(known.of, eqn.inputs))
@@ -115,7 +116,7 @@ def _increment(body: KnownRanges, variable: Atom, result: Atom) -> int | None:
     return None
 
 
-def of_while(eqn: Eqn, known: KnownRanges) -> _Found:
+def of_while(eqn: Eqn, known: KnownRanges) -> Found:
     """``while``: carries from the first value on; the condition bounds what an iteration begins with."""
     params = eqn.params
     first, second = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
@@ -218,6 +219,6 @@ def _join(value: Any, *ranges: Range | None) -> Range | None:
     return joined(*given, within=within)
 
 
-def _nothing(eqn: Eqn) -> _Found:
+def _nothing(eqn: Eqn) -> Found:
     """Return that nothing is known."""
     return list(map(limits_of, eqn.outputs)), [list(map(limits_of, body.program.inputs)) for body in eqn.bodies]
