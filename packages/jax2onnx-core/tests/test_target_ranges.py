@@ -54,6 +54,16 @@ def test_a_range_of_versions_decides_the_opset(target: str, opset: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("target", "expected"),
+    [("onnxruntime>=1.20", ["Cast", "Sqrt", "Cast"]), ("onnxruntime>=1.21", ["Sqrt"]), ("onnxruntime-cpu", ["Sqrt"])],
+)
+def test_roots_are_double_where_those_of_float_lose_infinity(target: str, expected: list[str]) -> None:
+    model: onnx.ModelProto = to_onnx(jnp.sqrt, SPECS, target=target)
+    assert [node.op_type for node in model.graph.node] == expected
+    check(model, jnp.sqrt, SPECS)
+
+
+@pytest.mark.parametrize(
     ("options", "error", "words"),
     [
         ({"target": "onnxruntime>=1.20", "opset": 22}, OpsetError, "1.20.1.* does not load 22"),

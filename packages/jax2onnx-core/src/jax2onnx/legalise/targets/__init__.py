@@ -20,6 +20,7 @@ from onnx_ir import DataType
 
 from jax2onnx.legalise.targets.documented import DOCUMENTED
 from jax2onnx.legalise.targets.fault import Fault, Span
+from jax2onnx.legalise.targets.released import FAULTS
 from jax2onnx.legalise.targets.target import SPECIFICATION, Kernel, Target
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ def _release(name: str, index: int) -> Target:
 
 @functools.cache
 def _table(version: str) -> Target:
-    return read(resources.files(__name__) / f"{DEFAULT}-{version}.json")
+    target = read(resources.files(__name__) / f"{DEFAULT}-{version}.json")
+    return replace(target, faults=tuple(fault for fault in FAULTS if fault.versions.meets(Span(target.version))))
 
 
 def _releases(name: str) -> Sequence[Target]:

@@ -116,7 +116,8 @@ class Target:
             known = [one for one in known if one.version and not_newer(one.version, span.low)][-1:]
         if not known:
             return None
-        faults = tuple(fault for fault in self.faults if fault.versions.meets(span))
+        all_faults = dict.fromkeys((*self.faults, *known[0].faults))
+        faults = tuple(fault for fault in all_faults if fault.versions.meets(span))
         return replace(known[0], name=self.name, newer=None, faults=faults, guards=self.guards)
 
     def lacks(self, fact: str) -> bool:
