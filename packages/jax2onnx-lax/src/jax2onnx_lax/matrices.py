@@ -88,13 +88,14 @@ def tiny(a: Array) -> float:
     return float(jnp.finfo(a.dtype).tiny)  # type: ignore[no-untyped-call]
 
 
+def nan(a: Array) -> Array:
+    """Return NaN in the dtype of an array; a complex one in both parts."""
+    return jnp.asarray(complex(jnp.nan, jnp.nan) if is_complex(a) else jnp.nan, a.dtype)
+
+
 def nan_unless(ok: Array, *arrays: Array) -> tuple[Array, ...]:
     """Replace whole matrices or vectors by NaN where ``ok``, of the leading dims, is false."""
-    results: list[Array] = []
-    for x in arrays:
-        nan = jnp.asarray(complex(jnp.nan, jnp.nan) if is_complex(x) else jnp.nan, x.dtype)
-        results.append(jnp.where(lax.expand_dims(ok, range(ok.ndim, x.ndim)), x, nan))
-    return tuple(results)
+    return tuple(jnp.where(lax.expand_dims(ok, range(ok.ndim, x.ndim)), x, nan(x)) for x in arrays)
 
 
 def finite_or_zero(a: Array) -> tuple[Array, Array]:

@@ -37,7 +37,8 @@ _PATIENCE = 3
 
 def register(registry: BoundLowerings) -> None:
     """Register the facts."""
-    registry.facts({"cond": Facts(range=of_cond), "scan": Facts(range=of_scan), "while": Facts(range=of_while)})
+    rules = {"cond": of_cond, "custom_linear_solve": of_linear_solve, "scan": of_scan, "while": of_while}
+    registry.facts({name: Facts(range=rule) for name, rule in rules.items()})
 
 
 def of_cond(eqn: Eqn, known: KnownRanges) -> Found:
@@ -48,6 +49,23 @@ def of_cond(eqn: Eqn, known: KnownRanges) -> Found:
     found = [known.of_body(body.program, given).outputs() for body in eqn.bodies]
     results = [_join(eqn.outputs[i], *[outputs[i] for outputs in found]) for i in range(len(eqn.outputs))]
     return results, [given] * len(eqn.bodies)
+
+
+def of_linear_solve(eqn: Eqn, known: KnownRanges) -> Found:
+    """``custom_linear_solve``: its solvers read constants, such as permutations; its results are no integers."""
+    given = list(map(known.of, eqn.inputs))
+    lengths, start = eqn.params["const_lengths"], 0
+    constants = {}
+    for name in lengths._fields:
+        end = start + getattr(lengths, name)
+        constants[id(getattr(eqn.params["jaxprs"], name))] = given[start:end]
+        start = end
+    inside = []
+    for body in eqn.bodies:
+        own = [*constants.get(id(body.jaxpr), ()), *given[start:]]
+        inputs = body.program.inputs
+        inside.append(own if len(own) == len(inputs) else list(map(limits_of, inputs)))
+    return list(map(limits_of, eqn.outputs)), inside
 
 
 def of_scan(eqn: Eqn, known: KnownRanges) -> Found:

@@ -49,6 +49,17 @@ def of_places(eqn: Eqn, known: KnownRanges) -> Found:
     return [known.of(eqn.inputs[0]), fitting(0, eqn.inputs[0].aval.shape[axis] - 1, within)], ()
 
 
+def of_rows(eqn: Eqn, known: KnownRanges) -> Found:
+    """``lu`` and its like: results that are integers are numbers of rows."""
+    size = eqn.params.get("permutation_size", eqn.inputs[0].aval.shape[-2:][0])
+    del known
+    found = []
+    for value in eqn.outputs:
+        within = limits_of(value)
+        found.append(None if within is None else fitting(0, size - 1, within))
+    return found, ()
+
+
 def of_each(eqn: Eqn, known: KnownRanges) -> Found:
     """``sort``: each result has the numbers of an operand."""
     return list(map(known.of, eqn.inputs)), ()
@@ -203,6 +214,7 @@ FACTS = {
         Facts(range=of_first),
     ),
     **dict.fromkeys(("argmax", "argmin"), Facts(range=of_argument)),
+    **dict.fromkeys(("lu", "lu_pivots_to_permutation"), Facts(range=of_rows)),
     **dict.fromkeys(("split", "unstack"), Facts(range=of_parts)),
     "and": Facts(range=of_conjunction),
     "dynamic_slice": Facts(range=of_first, indexes=True),

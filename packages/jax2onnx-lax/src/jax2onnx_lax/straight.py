@@ -1,6 +1,6 @@
 """Factor small matrices, and solve by them, in JAX, without a loop.
 
-Each step cuts the matrix that is left to eliminate, so that no step masks what is done. All functions take arrays of
+No step masks what is done. All functions take arrays of
 shape ``(..., m, n)`` whose leading dims may be symbolic.
 """
 
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx_lax.matrices import Array, adjoint, columns, magnitude, nan_unless, product, rows
+from jax2onnx_lax.matrices import Array, adjoint, columns, is_complex, magnitude, nan, product, rows
 
 __all__ = ["LARGEST", "cholesky", "lu", "substitute"]
 
@@ -21,67 +21,77 @@ LARGEST = 8
 
 
 def cholesky(a: Array) -> Array:
-    """Return the lower factors, above them what ``a`` holds there; NaN unless positive definite."""
+    """Return the lower factors, above them what ``a`` holds there; NaN unless positive definite.
+
+    Each step takes off the whole matrix what its column explains. In rows and columns that are done, and above the
+    diagonal, this leaves numbers that no later step reads.
+    """
     n = a.shape[-1]
     left, parts, pivots = a, [], []
-    for rest in range(n - 1, 0, -1):
-        first, others = lax.split(left, [1, rest], axis=a.ndim - 1)
-        pivot, below = lax.split(first, [1, rest], axis=a.ndim - 2)
-        root = jnp.sqrt(pivot.real).astype(a.dtype)
-        below = below / root
-        left = lax.slice_in_dim(others, 1, None, axis=a.ndim - 2) - product(below, adjoint(below))
-        parts += [root, below]
-        pivots.append(pivot.real)
-    parts.append(jnp.sqrt(left.real).astype(a.dtype))
-    every = lax.concatenate([*pivots, left.real], a.ndim - 1)
+    for k in range(n):
+        column_k = lax.slice_in_dim(left, k, k + 1, axis=a.ndim - 1)
+        pivot = lax.slice_in_dim(column_k, k, k + 1, axis=a.ndim - 2).real
+        parts.append(column_k)
+        pivots.append(pivot)
+        if k < n - 1:
+            left = left - product(column_k / pivot.astype(a.dtype), adjoint(column_k))
+    every = lax.concatenate(pivots, a.ndim - 1)
     # LAPACK goes on after NaN.
-    failed = jnp.any(every <= 0, axis=(-2, -1))
-    packed = lax.concatenate(parts, a.ndim - 2)
-    return nan_unless(~failed, jnp.where(rows(a) >= columns(a), _unpacked(packed, n), a))[0]
+    failed = jnp.any(every <= 0, axis=(-2, -1), keepdims=True)
+    factor = lax.concatenate(parts, a.ndim - 1) / jnp.sqrt(every).astype(a.dtype)
+    return jnp.where(failed, nan(a), jnp.where(rows(a) >= columns(a), factor, a))
 
 
-def _unpacked(packed: Array, n: int) -> Array:
-    """Return matrices whose lower triangles are given column by column; what is above them is any number."""
-    places = np.zeros((n, n), np.int32)
-    starts = np.cumsum([0, *range(n, 1, -1)])
-    for column, start in enumerate(starts.tolist()):
-        places[column:, column] = np.arange(start, start + n - column)
-    taken = jnp.take(packed[..., 0], places, axis=-1, mode="clip")
-    return taken.reshape(*packed.shape[:-2], n, n)
-
-
-def substitute(a: Array, b: Array, *, lower: bool, unit_diagonal: bool) -> Array:
-    """Solve ``a x = b`` of a triangle of ``a``, one row of ``x`` at a time."""
+def substitute(a: Array, b: Array, *, left_side: bool, lower: bool, transpose_a: bool, unit_diagonal: bool) -> Array:
+    """Solve ``op(a) x = b`` or ``x op(a) = b`` of a triangle of ``a``, one row or column of ``x`` at a time."""
     n = a.shape[-1]
+    axis = b.ndim - 2 if left_side else b.ndim - 1
+    ascending = (lower != transpose_a) == left_side
+    order = list(range(n)) if ascending else list(range(n))[::-1]
+    wanted: list[list[tuple[int, int]]] = []
+    for step, k in enumerate(order):
+        others = sorted(order[step + 1 :])
+        wanted += [] if unit_diagonal else [[(k, k)]]
+        wanted += [[(i, k) if left_side != transpose_a else (k, i) for i in others]] if others else []
+    pieces = iter(_entries(a, wanted, upright=left_side))
     left, solved = b, []
-    for step in range(n):
-        rest = n - 1 - step
-        k = step if lower else rest
-        bounds = (k, n) if lower else (0, k + 1)
-        factors = _block(a, bounds, (k, k + 1))
+    for rest in range(n - 1, -1, -1):
+        value, others_ = left, left
         if rest:
-            sizes = [1, rest] if lower else [rest, 1]
-            value, others = _ordered(lax.split(left, sizes, axis=left.ndim - 2), lower=lower)
-            pivot, below = _ordered(lax.split(factors, sizes, axis=a.ndim - 2), lower=lower)
-        else:
-            value, others, pivot, below = left, left, factors, factors
+            sizes = [1, rest] if ascending else [rest, 1]
+            parts = lax.split(left, sizes, axis=axis)
+            value, others_ = parts if ascending else parts[::-1]
         if not unit_diagonal:
-            value = value / pivot
+            value = value / next(pieces)
         solved.append(value)
         if rest:
-            left = others - below * value
-    return lax.concatenate(solved if lower else solved[::-1], b.ndim - 2)
+            factors = next(pieces)
+            left = others_ - (_outer(factors, value) if left_side else _outer(value, factors))
+    return lax.concatenate(solved if ascending else solved[::-1], axis)
 
 
-def _block(a: Array, of_rows: tuple[int, int], of_columns: tuple[int, int]) -> Array:
-    """Return some rows and columns of matrices."""
-    start, end = zip(of_rows, of_columns, strict=True)
+def _outer(column: Array, row: Array) -> Array:
+    """Return the product of a column and a row, such that what it is subtracted from takes no node of its own."""
+    return product(column, row) if column.ndim == row.ndim == 2 and not is_complex(column) else column * row
+
+
+def _entries(a: Array, wanted: Sequence[Sequence[tuple[int, int]]], *, upright: bool) -> Sequence[Array]:
+    """Return some runs of entries of matrices, as columns or as rows."""
+    n = a.shape[-1]
+    if n <= 2:
+        return [_entry(a, *place) for run in wanted for place in run]
+    places = np.array([i * n + j for run in wanted for i, j in run], np.int32)
     lead = a.shape[:-2]
-    return lax.slice(a, (*[0] * len(lead), *start), (*lead, *end))
+    axis = a.ndim - 2 if upright else a.ndim - 1
+    flat = lax.reshape(a, (*lead, n * n, 1) if upright else (*lead, 1, n * n))
+    taken = jnp.take(flat, places, axis=axis, mode="clip")
+    return lax.split(taken, [len(run) for run in wanted], axis=axis)
 
 
-def _ordered(parts: Sequence[Array], *, lower: bool) -> Sequence[Array]:
-    return parts if lower else parts[::-1]
+def _entry(a: Array, i: int, j: int) -> Array:
+    """Return one entry of matrices, of shape ``[..., 1, 1]``."""
+    lead = a.shape[:-2]
+    return lax.slice(a, (*[0] * len(lead), i, j), (*lead, i + 1, j + 1))
 
 
 def lu(a: Array) -> tuple[Array, Array, Array]:

@@ -52,12 +52,14 @@ def triangular_solve(
     """Solve ``op(a) x = b`` or ``x op(a) = b`` by substitution, one row of ``x`` at a time."""
     if conjugate_a:
         a = jnp.conj(a)
+    if _is_small(a):
+        form = {"left_side": left_side, "lower": lower, "transpose_a": transpose_a, "unit_diagonal": unit_diagonal}
+        return straight.substitute(a, b, **form)
     if not left_side:
         b = b.mT
     if transpose_a == left_side:
         a, lower = a.mT, not lower
-    solve = straight.substitute if _is_small(a) else _substitute
-    x = solve(a, b, lower=lower, unit_diagonal=unit_diagonal)
+    x = _substitute(a, b, lower=lower, unit_diagonal=unit_diagonal)
     return x if left_side else x.mT
 
 

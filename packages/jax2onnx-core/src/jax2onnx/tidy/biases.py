@@ -36,6 +36,9 @@ _Reshaped: TypeAlias = "Callable[[ir.Value | None, tuple[int, ...]], ir.Value]"
 
 _GEMM_DTYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16})
 
+_SMALL = 4096
+"""How many elements a matrix has at most that is added to a product in one node."""
+
 
 def place_biases(graph: ir.Graph, home: Home) -> None:
     """Add biases before the reshapes that split features, and remove leading dims of size 1 from operands."""
@@ -120,11 +123,15 @@ def split_sizes(reshape: ir.Node) -> tuple[int, ...] | None:
 def merge_biases(graph: ir.Graph, home: Home) -> None:
     """Rewrite ``Add(MatMul(x[N, 4], w[4, 5]), b[5])`` to ``Gemm(x, w, b)``.
 
-    ``Add(Conv(x[N, 3, 9, 9], w), b[8, 1, 1])`` becomes ``Conv(x, w, b_rearranged[8])``.
+    ``Add(Conv(x[N, 3, 9, 9], w), b[8, 1, 1])`` becomes ``Conv(x, w, b_rearranged[8])``. A small matrix is added, or the
+    product subtracted from it, like a bias: ``Sub(c[3, 5], MatMul(a[3, 4], b[4, 5]))`` becomes ``Gemm(a, b, c)`` with
+    ``alpha=-1``.
     """
     for node in list(graph):
         if node.op_type == "Add" and not node.domain:
             _merge_bias(node, home)
+        elif node.op_type == "Sub" and not node.domain:
+            _merge_difference(node)
 
 
 def _merge_bias(node: ir.Node, home: Home) -> None:
@@ -137,25 +144,46 @@ def _merge_bias(node: ir.Node, home: Home) -> None:
         bias = _row(product, added) if product.op_type == "MatMul" else _channels(product, added, home)
         if bias is None:
             continue
-        op_type = "Gemm" if product.op_type == "MatMul" else product.op_type
-        operands = [*product.inputs, bias]
-        merged = new_node(op_type, operands, result.shape, product)
-        merged.attributes.update(product.attributes)
-        merged.meta.update(product.meta)
-        node.append(merged)
-        new = merged.outputs[0]
-        new.name, result.name = result.name, new.name
-        replace(node, new)
+        _merge(node, product, bias)
         return
 
 
+def _merge_difference(node: ir.Node) -> None:
+    for index, factor in ((0, "beta"), (1, "alpha")):
+        product = sole_producer(node, index, "MatMul")
+        if product is None or not same_shape(product.outputs[0], node.outputs[0]):
+            continue
+        other = _row(product, node.inputs[1 - index])
+        if other is not None:
+            _merge(node, product, other).attributes.add(ir.AttrFloat32(factor, -1.0))
+            return
+
+
+def _merge(node: ir.Node, product: ir.Node, bias: ir.Value) -> ir.Node:
+    """Put one node in the place of a sum and of the product or convolution in it, and return it."""
+    result = node.outputs[0]
+    op_type = "Gemm" if product.op_type == "MatMul" else product.op_type
+    merged = new_node(op_type, [*product.inputs, bias], result.shape, product)
+    merged.attributes.update(product.attributes)
+    merged.meta.update(product.meta)
+    node.append(merged)
+    new = merged.outputs[0]
+    new.name, result.name = result.name, new.name
+    replace(node, new)
+    return merged
+
+
 def _row(matmul: ir.Node, added: ir.Value | None) -> ir.Value | None:
-    """Return what is added to a product of two matrices, None if it is not one row, the same for all rows."""
+    """Return what is added to a product of two matrices, None if it is neither one row, for all rows, nor small."""
     if added is None or not added.shape or added.dtype not in _GEMM_DTYPES:
         return None
     if {*map(rank_of, matmul.inputs)} != {2}:
         return None
-    return added if added.shape[:-1] in ((), (1,)) else None
+    if added.shape[:-1] in ((), (1,)):
+        return added
+    # Of a large one, the copy that Gemm begins with takes longer than a node does.
+    sizes = sizes_of(added.shape)
+    return added if sizes is not None and math.prod(sizes) <= _SMALL and rank_of(added) == 2 else None
 
 
 def _channels(conv: ir.Node, added: ir.Value | None, home: Home) -> ir.Value | None:

@@ -286,6 +286,25 @@ def _indexes(node: ir.Node, place: int, size: float) -> bool:
     return shape is not None and shape[axis] == size
 
 
+def _choose_once(node: ir.Node, _home: Home) -> None:
+    """Rewrite ``Where(m[4, 4], Where(m, x[4, 4], y), 0)`` to ``Where(m, x, 0)``.
+
+    Between the two there may be a choice by another condition: ``Where(m, Where(c, NaN, Where(m, x, y)), 0)``.
+    """
+    mask = node.inputs[0]
+    for place in (1, 2):
+        user, index = node, place
+        choice = sole_producer(node, place, "Where")
+        if choice is not None and choice.inputs[0] is not mask:
+            inner = [(i, sole_producer(choice, i, "Where")) for i in (1, 2)]
+            masked = [(i, other) for i, other in inner if other is not None and other.inputs[0] is mask]
+            user, (index, choice) = choice, masked[0] if masked else (0, None)
+        if choice is None or choice.inputs[0] is not mask:
+            continue
+        if same_shape(choice.inputs[place], choice.outputs[0]):
+            user.replace_input_with(index, choice.inputs[place])
+
+
 _RULES: dict[str, Callable[[ir.Node, Home], None]] = {
     "Add": _offset,
     "Clip": _count_from_end,
@@ -296,4 +315,5 @@ _RULES: dict[str, Callable[[ir.Node, Home], None]] = {
     "Not": _is_nan,
     "ReduceSum": _sum_of_squares,
     "Sqrt": _norm,
+    "Where": _choose_once,
 }
