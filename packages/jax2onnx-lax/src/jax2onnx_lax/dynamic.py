@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jax2onnx.plugin import has_zero, is_static, permuted
-from jax2onnx_lax.indexing import as_index, clamped
+from jax2onnx_lax.indexing import as_index, clamped, counted_from_end
 from jax2onnx_lax.ranges import are_within
 from jax2onnx_lax.shape import TO_END, cut
 
@@ -44,10 +44,16 @@ def dynamic_slice(ctx: LoweringContext, x: ir.Value, *starts: ir.Value, slice_si
     if not moving:
         return x
     sizes = permuted(slice_sizes, moving)
-    begin = [_start(ctx, starts[axis], 1 + axis, shape[axis], slice_sizes[axis]) for axis in moving]
     if sizes == (1,):
-        return ctx.op.Gather(x, begin[0], axis=moving[0])
-    first = begin[0] if len(begin) == 1 else ctx.op.Concat(*begin, axis=0)
+        (axis,) = moving
+        index = _clamped(ctx, starts[axis], 1 + axis, shape[axis], 1)
+        if are_within(ctx.ranges(1 + axis), [shape[axis] - 1]):
+            index = counted_from_end(index, shape[axis])
+        return ctx.op.Gather(x, ctx.reshape(index, (), (1,)), axis=axis)
+    begin = [_start(ctx, starts[axis], 1 + axis, shape[axis], slice_sizes[axis]) for axis in moving]
+    first = begin[0] if len(begin) == 1 else ctx.stamp(ctx.op.Concat(*begin, axis=0), (len(begin),))
+    if set(sizes) == {1} and moving == list(range(len(moving))):
+        return ctx.op.GatherND(x, ctx.reshape(first, (len(moving),), (*sizes, len(moving))))
     last = ctx.op.Add(first, ctx.shape(sizes))
     return ctx.op.Slice(x, first, last, ctx.ints(*moving))
 
@@ -131,7 +137,12 @@ def _known_start(ctx: LoweringContext, operand: int, full: Any, size: Any) -> in
 
 def _start(ctx: LoweringContext, start: ir.Value, operand: int, full: Any, size: Any) -> ir.Value:
     """Return a clamped start as int64 of shape ``[1]``."""
+    within = _clamped(ctx, start, operand, full, size)
+    return ctx.reshape(ctx.cast(within, np.int64), (), (1,))
+
+
+def _clamped(ctx: LoweringContext, start: ir.Value, operand: int, full: Any, size: Any) -> ir.Value:
+    """Return a clamped start in a dtype that ONNX takes."""
     index = as_index(ctx, start, ctx.avals_in[operand].dtype)
     limit = full - size
-    within = index if are_within(ctx.ranges(operand), [limit]) else clamped(ctx, index, [limit])
-    return ctx.reshape(ctx.cast(within, np.int64), (), (1,))
+    return index if are_within(ctx.ranges(operand), [limit]) else clamped(ctx, index, [limit])

@@ -49,6 +49,8 @@ def gather(
     # ONNX refuses indices out of bounds and wraps negative ones; JAX clamps them, promised to be in bounds or not.
     safe = not window.limits or indexing.surely_in_bounds(ctx, indices, window.limits)
     within = indices if safe else indexing.clamped(ctx, indices, window.limits)
+    if safe and len(window.limits) == 1:
+        within = indexing.counted_from_end(within, window.limits[0] + 1)
     value, axes = window.take(x, within)
     value = indexing.arranged(ctx, value, axes, window.wanted)
     if mode != GatherScatterMode.FILL_OR_DROP or safe:

@@ -91,6 +91,35 @@ def surely_in_bounds(ctx: LoweringContext, indices: ir.Value, limits: Sequence[A
     return all(index == 0 or surely_at_most(index, limit) for index, limit in zip(largest, limits, strict=True))
 
 
+def counted_from_end(x: ir.Value, size: Any) -> ir.Value:
+    """Return ``i`` for an index ``Where(Less(i, 0), Add(i, size), i)``, else the index.
+
+    The index has to be in bounds of an axis of that size, from which ONNX itself counts negative ones.
+    """
+    shape, node = x.shape, x.producer()
+    while node is not None and not node.domain and node.op_type in _SAME_ELEMENTS:
+        node = None if node.inputs[0] is None else node.inputs[0].producer()
+    if node is None or node.domain or node.op_type != "Where":
+        return x
+    below, total, index = node.inputs
+    less, add = (None if value is None else value.producer() for value in (below, total))
+    if index is None or index.shape != shape or index.dtype is None or index.dtype.numpy() not in INT_TYPES:
+        return x
+    bounds = _compared(less, "Less", index), _compared(add, "Add", index)
+    return index if is_static(size) and bounds == (0, size) else x
+
+
+_SAME_ELEMENTS = frozenset({"Cast", "Reshape", "Squeeze", "Unsqueeze"})
+
+
+def _compared(node: ir.Node | None, op_type: str, value: ir.Value) -> int | None:
+    """Return the number that an operator has as its second operand, if the first one is ``value``."""
+    if node is None or node.domain or node.op_type != op_type or node.inputs[0] is not value:
+        return None
+    number = None if node.inputs[1] is None else constant(node.inputs[1])
+    return int(number.reshape(-1)[0]) if number is not None and number.size == 1 else None
+
+
 def in_bounds(ctx: LoweringContext, indices: ir.Value, within: ir.Value, count: int) -> ir.Value:
     """Emit for each index vector of ``count`` components whether clamping left it alone."""
     same = ctx.op.Equal(indices, within)

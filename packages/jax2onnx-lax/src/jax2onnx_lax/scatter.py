@@ -162,6 +162,10 @@ class _Scatter:
         indices = indexing.vectors(ctx, indices)
         safe = not self._limits or indexing.surely_in_bounds(ctx, indices, self._limits)
         within = indices if safe else indexing.clamped(ctx, indices, self._limits)
+        if safe and len(self._limits) == 1 and self._sizes[self._start[0]] == 1:
+            within = indexing.counted_from_end(within, self._limits[0] + 1)
+        if (safe or mode == GatherScatterMode.CLIP) and self._is_one_place():
+            return self._at_one_place(x, within, updates, reduction)
         points = list(self._points.values())
         line = ctx.reshape(self._linear(within), points, points or [1])
         x, before, count, after, perm = self._merged(x)
@@ -188,6 +192,24 @@ class _Scatter:
         shape = permuted(self._shape, perm)
         value = ctx.reshape(value, [*before, count, *after], shape)
         return transposed(ctx, value, shape, np.argsort(perm).tolist())
+
+    def _is_one_place(self) -> bool:
+        """Return whether there is one index vector, of the places in the first dims."""
+        first = list(range(len(self._addressed)))
+        is_one = all(size == 1 for size in self._points.values()) and not self._batching and not self._partial
+        return is_one and bool(first) and self._addressed == first and set(first) <= set(self._start)
+
+    def _at_one_place(self, x: ir.Value, within: ir.Value, updates: ir.Value, reduction: str | None) -> ir.Value:
+        """Emit a scatter with the index vector as it is: ``ScatterElements`` if a number is written to a vector."""
+        ctx, count = self._ctx, len(self._addressed)
+        index = indexing.components(ctx, within, [self._start.index(d) for d in self._addressed], len(self._start))
+        batch = [*self._batch.values()]
+        shape = [*batch, count] if len(self._start) > 1 and count > 1 else batch
+        updates = self._flattened(updates, (), self._shape[count:])
+        if len(self._shape) == 1:
+            return ctx.op.ScatterElements(x, ctx.reshape(index, shape, (1,)), updates, axis=0, reduction=reduction)
+        index = ctx.reshape(index, shape, (1, count))
+        return ctx.op.ScatterND(x, ctx.cast(index, np.int64), updates, reduction=reduction)
 
     def _or_last(self, line: ir.Value, valid: ir.Value, last: Any) -> ir.Value:
         """Replace the linear index of every point of an invalid index vector by ``last``."""

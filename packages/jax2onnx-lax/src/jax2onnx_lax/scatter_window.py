@@ -68,11 +68,12 @@ def emit_window(
     mask = _mask(shape, sizes, start, partial)
     config = [(low, shape[d] - low - sizes[d], 0) if d in partial else (0, 0, 0) for d, low in enumerate(start)]
 
-    adds = combine in (lax.add, lax.sub) and not ctx.sign_of_zero_matters()
+    adds = combine in (lax.add, lax.sub)
+    outside = _neutral(ctx.avals_in[2].dtype, -0.0 if combine is lax.add else 0.0)
 
     def chosen(x: jax.Array, padded: Any) -> jax.Array:
-        if adds and partial:  # 0 is added outside of the window
-            return combined(x, jnp.where(mask, padded, 0).astype(x.dtype) if scalar is not None else padded)
+        if adds and partial:  # what changes no number, and no sign of a zero, is added outside of the window
+            return combined(x, jnp.where(mask, padded, outside).astype(x.dtype) if scalar is not None else padded)
         new = combined(x, padded)
         return jnp.where(mask, new, x) if partial else jnp.broadcast_to(new, x.shape)
 
@@ -81,10 +82,15 @@ def emit_window(
 
     def padded(x: jax.Array, updates: jax.Array) -> jax.Array:
         window = lax.reshape(updates, sizes)
-        return chosen(x, lax.pad(window, np.zeros((), window.dtype), config) if partial else window)
+        return chosen(x, lax.pad(window, outside, config) if partial else window)
 
     avals = [ctx.avals_in[0], ctx.avals_in[2]]
     return ctx.via_jax(padded, x, updates, avals=avals)  # type: ignore[no-any-return]
+
+
+def _neutral(dtype: Any, zero: float) -> np.ndarray[Any, Any]:
+    """Return a zero of a dtype with a sign; a complex one has it in both parts."""
+    return np.asarray(complex(zero, zero) if np.dtype(dtype).kind == "c" else zero).astype(dtype)
 
 
 def _second(_old: jax.Array, new: Any) -> Any:
