@@ -120,4 +120,9 @@ TRANSPOSE = [
     _example("transpose_dynamic", _transpose((0, 2, 1)), [("B", 3, 4)], {"Transpose": 1}),
 ]
 
-EXAMPLES: list[Example] = [*BASIC, *EINSUM, *MATMUL, *PAD, *RESHAPE, *SQUEEZE, *TILE, *TRANSPOSE]
+SEARCHES = [
+    _example("searchsorted", jnp.searchsorted, [(8,), ("B",)], {"ArgMax": 1, "Scan": 0}),
+    _example("searchsorted_right", lambda x, v: jnp.searchsorted(x, v, side="right"), [(5,), (3,)], {"ArgMax": 1}),
+]
+
+EXAMPLES: list[Example] = [*BASIC, *EINSUM, *MATMUL, *PAD, *RESHAPE, *SEARCHES, *SQUEEZE, *TILE, *TRANSPOSE]

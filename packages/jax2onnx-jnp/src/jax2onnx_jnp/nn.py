@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from jax2onnx.plugin import MIN_OPSET, Decline, Fusion
+from jax2onnx.plugin import MIN_OPSET, Decline, Fusion, is_static
 from jax2onnx_jnp.layers import NOT_DOUBLE
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 ARRAY = (2, 3)
 SCALAR = ()
+_FEW = 512
+"""Of so many numbers, what onnxruntime's ReduceLogSumExp takes is measured to be less than what its parts take."""
 _COARSE = frozenset({"Celu", "Elu", "Gelu", "HardSigmoid", "HardSwish", "Mish", "Selu", "Sigmoid", "Swish"})
 """Operators whose kernels in onnxruntime are right to 1e-7 of 1 (Mish: of 1e-37), so that small results lack digits."""
 
@@ -112,6 +115,44 @@ def _axis(candidate: Candidate) -> Sequence[Mapping[str, Any]]:
     return [{"axis": int(reduction["axes"][0])}] if len(reduction["axes"]) == 1 else []
 
 
+def _axes(candidate: Candidate) -> Sequence[Mapping[str, Any]]:
+    """Read the axes off the reduction."""
+    (reduction, *_) = candidate.params("reduce_max")
+    return [{"axis": tuple(map(int, reduction["axes"]))}]
+
+
+def _logsumexp(x: Any, *, axis: int | tuple[int, ...] = -1) -> Any:
+    return jax.nn.logsumexp(x, axis=axis)
+
+
+def _logsumexp_with_dims(x: Any, *, axis: int | tuple[int, ...] = -1) -> Any:
+    return jax.nn.logsumexp(x, axis=axis, keepdims=True)
+
+
+def _emit_logsumexp(ctx: LoweringContext, x: ir.Value, *, axis: tuple[int, ...]) -> ir.Value:
+    """Emit ``ReduceLogSumExp``, which onnxruntime computes without overflow, but slowly.
+
+    ONNX defines it by ``exp`` of the numbers as they are: other runtimes may overflow.
+    """
+    shape = ctx.avals_in[0].shape
+    if ctx.target is None or not ctx.target.is_onnxruntime:
+        raise Decline("only onnxruntime is known to compute ReduceLogSumExp without overflow")
+    if not is_static(*shape) or not 0 < math.prod(shape) <= _FEW:
+        raise Decline(f"the kernel of ReduceLogSumExp is slow for more than {_FEW} numbers")
+    kept = len(ctx.aval_out.shape) == len(shape)
+    return ctx.op.ReduceLogSumExp(x, ctx.ints(*axis), keepdims=int(kept))
+
+
+def _logsumexps() -> list[Fusion]:
+    forms = {"jax.nn.logsumexp": _logsumexp, "jax.nn.logsumexp(keepdims=True)": _logsumexp_with_dims}
+    emit = {MIN_OPSET: _emit_logsumexp}
+    single = frozenset({"float32"})
+    return [
+        Fusion(name=name, reference=form, examples=[[ARRAY]], kwargs=_axes, emit=emit, dtypes=single)
+        for name, form in forms.items()
+    ]
+
+
 FUSIONS: tuple[Fusion, ...] = (
     Fusion(
         name="jax.nn.gelu",
@@ -123,6 +164,7 @@ FUSIONS: tuple[Fusion, ...] = (
     _function("softmax", "Softmax", kwargs=_axis),
     # onnxruntime's LogSoftmax gives numbers beside NaN and infinity in float64.
     _function("log_softmax", "LogSoftmax", dtypes=NOT_DOUBLE, kwargs=_axis),
+    *_logsumexps(),
     _function("relu", "Relu"),
     Fusion(name="jax.nn.relu6", reference=jax.nn.relu6, examples=[[ARRAY]], emit={MIN_OPSET: _relu6}),
     _function("sigmoid", "Sigmoid"),
