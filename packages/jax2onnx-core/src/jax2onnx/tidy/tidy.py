@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
+from jax2onnx.tidy.alike import compute_alike
 from jax2onnx.tidy.batch_norm import fold_batch_norms
 from jax2onnx.tidy.biases import merge_biases, place_biases
 from jax2onnx.tidy.blocks import name_blocks
@@ -18,12 +19,15 @@ from jax2onnx.tidy.idle_nodes import is_idle, remove_dead, skip_expands
 from jax2onnx.tidy.initializers import Home, fold, restore_names, share
 from jax2onnx.tidy.layout import settle
 from jax2onnx.tidy.leading_ones import keep_leading_ones
+from jax2onnx.tidy.lookups import gather_first, shorten_lookups
 from jax2onnx.tidy.loop_bodies import lift_invariants, remove_repeated_inside
 from jax2onnx.tidy.match_nodes import drop
 from jax2onnx.tidy.operators import BROADCASTING, RESHAPES
+from jax2onnx.tidy.pieces import forward_pieces
 from jax2onnx.tidy.reshapes import merge_reshapes, merge_transposes
 from jax2onnx.tidy.runtime_bugs import pad_all_axes, turn_vector_products
 from jax2onnx.tidy.subgraphs import every_node, graphs
+from jax2onnx.tidy.window_sums import join_windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,6 +101,12 @@ def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
         name_dequantisation(graph, home)
         shorten(graph, home)
         keep_leading_ones(graph, home)
+        forward_pieces(graph, home)
+        join_windows(graph, home)
+    remove_dead(home.graph)  # what nothing reads any more would count as a user
+    for graph in inner:
+        compute_alike(graph, home)
+        shorten_lookups(graph, home)
     settled = [settle(graph, home) for graph in inner]
     if any(settled):
         for graph in inner:
@@ -130,6 +140,7 @@ def _simplify(graph: ir.Graph, home: Home) -> None:
 _REWRITES: dict[str, Callable[[ir.Node, Home], None]] = {
     **dict.fromkeys(BROADCASTING, skip_expands),
     **dict.fromkeys(RESHAPES, merge_reshapes),
+    "Gather": gather_first,
     "Pad": pad_all_axes,
     "Transpose": merge_transposes,
 }

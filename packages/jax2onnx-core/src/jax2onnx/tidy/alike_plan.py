@@ -1,0 +1,302 @@
+"""What is computed alike: how nodes that are alike, of pieces of arrays, become one node of the arrays."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from jax2onnx.tidy.alike_leaves import Cut, Joined, Known, Same, Values, constants, pieces, size_at
+from jax2onnx.tidy.match_nodes import input_at, ints_at, sizes_of
+from jax2onnx.tidy.operators import BROADCASTING, REDUCTIONS, UNARY
+from jax2onnx.tidy.subgraphs import standard
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    import onnx_ir as ir
+
+__all__ = ["Pack", "Plan", "Planner", "key_of", "nodes_of", "signature"]
+
+_ELEMENTWISE = (BROADCASTING | UNARY | {"BitShift"}) - {"PRelu", "Identity"}
+_MOST = 4096
+"""How many elements what is computed at once has at most."""
+_DEEPEST = 40
+_ATTEMPTS = 200
+"""How many times nodes that are alike are looked at, for each node that joins values."""
+
+
+def signature(value: ir.Value) -> Hashable:
+    """Return what is equal for values that nodes alike compute, in one graph, of operands of the same ranks."""
+    node = value.producer()
+    if node is None or len(node.outputs) != 1 or None in node.inputs or value.shape is None:
+        return None
+    kind = standard(node)
+    if kind not in _ELEMENTWISE and kind not in REDUCTIONS:
+        return None
+    attributes = tuple(sorted((name, repr(attribute.value)) for name, attribute in node.attributes.items()))
+    ranks = tuple(None if v is None or v.shape is None else len(v.shape) for v in node.inputs)
+    return (kind, attributes, value.dtype, len(value.shape), ranks, None if None in ranks else id(node.graph))
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """One node in the place of nodes that are alike.
+
+    Attributes:
+        values: the results of the nodes.
+        end: the axis along which these lie next to each other in the result of the one node, counted from the last.
+        operands: the operands of the one node.
+        keeps_dims: whether it is a reduction that keeps dims where the nodes drop them.
+    """
+
+    values: Values
+    end: int
+    operands: tuple[Plan, ...]
+    keeps_dims: bool = False
+
+
+Plan: TypeAlias = "Same | Known | Cut | Joined | Pack"
+
+
+def nodes_of(values: Values) -> list[ir.Node]:
+    """Return the nodes that compute values."""
+    producers = [value.producer() for value in values]
+    return [node for node in producers if node is not None]
+
+
+@dataclass(slots=True)
+class Planner:
+    """Finds out how values can be computed next to each other.
+
+    Attributes:
+        places: the places of nodes in the graph.
+        seed: the node that joins the values.
+        packs: what is computed at once, by its values.
+        claimed: the nodes in whose place another one comes, with the values that this computes.
+        found: what was found for values that are not computed at once, by values and axis.
+        attempts: how many times nodes that are alike were looked at.
+    """
+
+    places: dict[ir.Node, int]
+    seed: ir.Node
+    packs: dict[Values, Pack] = field(default_factory=dict)
+    claimed: dict[ir.Node, Values] = field(default_factory=dict)
+    found: dict[tuple[Values, int], Plan | None] = field(default_factory=dict)
+    attempts: int = 0
+
+    def plan(self, values: Values, end: int, depth: int) -> Plan | None:
+        """Return how to compute values next to each other along an axis, counted from the last; None if in no way."""
+        known = self.packs.get(values)
+        if known is not None:
+            return known if known.end == end else None
+        key = (values, end)
+        if key not in self.found:
+            pack = None
+            leaf: Plan | None = (constants(values, end) or pieces(values, end)) if _fit(values, end) else None
+            alike = len({signature(value) for value in values}) == 1
+            if leaf is None and alike and depth < _DEEPEST and self.attempts < _ATTEMPTS and _fit(values, end):
+                pack = self._pack(values, end, depth)
+            if pack is not None:
+                return pack
+            rank = len(values[0].shape or ())
+            if leaf is None and rank >= end and _fit(values, end):
+                leaf = Joined(values, rank - end)
+            self.found[key] = leaf
+        return self.found[key]
+
+    def _pack(self, values: Values, end: int, depth: int) -> Pack | None:
+        nodes = [value.producer() for value in values]
+        first = nodes[0]
+        if signature(values[0]) is None or first is None or len(set(values)) < len(values):
+            return None
+        if any(node is None or node in self.claimed or node not in self.places for node in nodes):
+            return None
+        if any(value.is_graph_output() for value in values):
+            return None
+        marked = len(self.claimed), len(self.packs)
+        self.attempts += 1
+        for node in nodes:
+            assert node is not None
+            self.claimed[node] = values
+        pack = self._reduced(values, end, depth) if standard(first) in REDUCTIONS else None
+        if standard(first) in _ELEMENTWISE:
+            pack = self._elementwise(values, end, depth)
+        if pack is None:
+            _forget(self.claimed, marked[0])
+            _forget(self.packs, marked[1])
+            return None
+        self.packs[values] = pack
+        return pack
+
+    def _elementwise(self, values: Values, end: int, depth: int) -> Pack | None:
+        sizes = [size_at(value, end) for value in values]
+        plans: list[Plan] = []
+        nodes = nodes_of(values)
+        for place in range(len(nodes[0].inputs)):
+            operands = tuple(value for node in nodes if (value := node.inputs[place]) is not None)
+            alone = place > 0 and standard(nodes[0]) == "Clip"
+            plan = self._operand(operands, sizes, end, depth, alone=alone)
+            if plan is None:
+                return None
+            plans.append(plan)
+        if all(isinstance(plan, Same) for plan in plans):
+            return None
+        return Pack(values, end, tuple(plans))
+
+    def _operand(
+        self, operands: Values, sizes: Sequence[int | None], end: int, depth: int, *, alone: bool
+    ) -> Plan | None:
+        own = [size_at(value, end) for value in operands]
+        if len(set(operands)) == 1 and own[0] == 1:
+            return Same(operands[0])
+        numbers = [_number(value) for value in operands]
+        if None not in numbers and len({*map(repr, numbers)}) == 1 and len({value.dtype for value in operands}) == 1:
+            return Same(operands[0])
+        if alone or own != list(sizes):
+            return None
+        return self.plan(operands, end, depth + 1)
+
+    def _reduced(self, values: Values, end: int, depth: int) -> Pack | None:
+        nodes = nodes_of(values)
+        sources = tuple(value for node in nodes if (value := node.inputs[0]) is not None)
+        axes = [ints_at(node, 1) if input_at(node, 1) is not None else None for node in nodes]
+        shape, rank = sources[0].shape, len(values[0].shape or ())
+        if axes[0] is None or not axes[0] or any(own != axes[0] for own in axes) or shape is None:
+            return None
+        reduced = {axis % len(shape) for axis in axes[0]}
+        keeps = nodes[0].attributes.get_int("keepdims", 1) == 1
+        before, keeps_dims = end, False
+        if not keeps and rank >= end:
+            left = [axis for axis in range(len(shape)) if axis not in reduced]
+            before = len(shape) - left[rank - end]
+        elif not keeps and len(shape) == end and shape[0] == 1 and all(dim == 1 for dim in values[0].shape or ()):
+            keeps_dims = True
+        elif not keeps:
+            before = end + len(reduced)
+        if before <= len(shape) and len(shape) - before in reduced:
+            return None
+        plan = self.plan(sources, before, depth + 1)
+        if plan is None:
+            return None
+        same = Same(nodes[0].inputs[1]) if nodes[0].inputs[1] is not None else None
+        return None if same is None else Pack(values, end, (plan, same), keeps_dims)
+
+    def is_worth_it(self, plan: Pack) -> bool:
+        """Return whether what is planned takes fewer nodes, and no node is needed before it is computed."""
+        packs = self.used(plan)
+        claimed = {node for pack in packs for node in nodes_of(pack.values)}
+        cost = -len(claimed)
+        leaves: set[Hashable] = set()
+        for pack in packs:
+            cost += 1
+            for operand in pack.operands:
+                key = key_of(operand)
+                if key not in leaves:
+                    leaves.add(key)
+                    cost += _cost(operand, claimed)
+        for pack in packs:
+            outside = self.outside(pack, claimed)
+            if outside is None or (outside and not _can_be_taken(pack)):
+                return False
+            cost += len(outside)
+        return cost < 0
+
+    def used(self, plan: Pack) -> list[Pack]:
+        """Return the packs that a pack is computed of, and itself."""
+        found: dict[Values, Pack] = {}
+        pending = [plan]
+        while pending:
+            pack = pending.pop()
+            if pack.values not in found:
+                found[pack.values] = pack
+                pending += [operand for operand in pack.operands if isinstance(operand, Pack)]
+        return [*found.values()]
+
+    def outside(self, pack: Pack, claimed: set[ir.Node]) -> list[ir.Value] | None:
+        """Return the values of a pack that others read, too; None if one of them is read before all are computed."""
+        last = self.last(pack)
+        found = []
+        for value in pack.values:
+            is_read = False
+            for user, _ in value.uses():
+                if user is self.seed and self.is_seed(pack):
+                    continue
+                if user in claimed and self._is_packed(value, user, pack):
+                    continue
+                if user not in self.places or self.places[user] <= last:
+                    return None
+                is_read = True
+            if is_read:
+                found.append(value)
+        return found
+
+    def is_seed(self, pack: Pack) -> bool:
+        """Return whether the seed reads all values of a pack, next to each other."""
+        inputs = list(self.seed.inputs)
+        start = inputs.index(pack.values[0]) if pack.values[0] in inputs else len(inputs)
+        return tuple(inputs[start : start + len(pack.values)]) == pack.values and all(
+            inputs.count(value) == 1 for value in pack.values
+        )
+
+    def _is_packed(self, value: ir.Value, user: ir.Node, pack: Pack) -> bool:
+        """Return whether the node in the place of a user reads the pack wherever the user reads the value."""
+        outer = self.packs.get(self.claimed[user])
+        if outer is None:
+            return False
+        for place, operand in enumerate(user.inputs):
+            if operand is value:
+                planned = outer.operands[place]
+                if not isinstance(planned, Pack) or planned.values != pack.values:
+                    return False
+        return True
+
+    def last(self, pack: Pack) -> int:
+        """Return the place of the last of the nodes in whose place one comes."""
+        return max(self.places[node] for node in nodes_of(pack.values))
+
+
+def _can_be_taken(pack: Pack) -> bool:
+    """Return whether each value can be taken out of a pack by one node."""
+    return len(pack.values[0].shape or ()) >= pack.end - 1
+
+
+def _forget(table: dict[Any, Any], size: int) -> None:
+    """Remove what was put into a table after it had a size."""
+    while len(table) > size:
+        table.popitem()
+
+
+def _fit(values: Values, end: int) -> bool:
+    """Return whether values have the same dtype and, but for one axis, the same known shape, and are not too large."""
+    shapes = [sizes_of(value.shape) for value in values]
+    if None in shapes or len({value.dtype for value in values}) > 1 or len({*map(len, filter(None, shapes))}) > 1:
+        return False
+    others = set()
+    for shape in shapes:
+        assert shape is not None
+        place = len(shape) - end
+        others.add(shape if place < 0 else (*shape[:place], *shape[place + 1 :]))
+    return len(others) == 1 and sum(math.prod(shape or ()) for shape in shapes) <= _MOST
+
+
+def _number(value: ir.Value) -> float | None:
+    """Return the number that a constant of rank 0 holds."""
+    tensor = value.const_value
+    return None if tensor is None or len(tensor.shape) else float(tensor.numpy())
+
+
+def key_of(plan: Plan) -> Hashable:
+    """Return what is equal for operands that are computed once."""
+    return (plan.source, plan.axis, plan.places) if isinstance(plan, Cut) else id(plan)
+
+
+def _cost(plan: Plan, claimed: set[ir.Node]) -> int:
+    """Return how many nodes an operand takes that is not computed by a node in the place of others.
+
+    Several slices of one array may become one ``Split`` in a runtime. They go if nothing else reads them.
+    """
+    if isinstance(plan, Cut):
+        unread = all(user in claimed for value in plan.values for user, _ in value.uses())
+        return (0 if plan.is_all else 1) - unread
+    return 1 if isinstance(plan, Joined) else 0

@@ -1,0 +1,182 @@
+"""Programs of small steps take few nodes, with JAX's numbers: pieces, windows, lookups, small linear algebra."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jax2onnx import check, to_onnx
+from jax2onnx.testing import operators
+
+
+def _stacked(x, w):
+    return jnp.stack([jnp.tanh(x[i] * (i + 2.0)) - w for i in range(4)])
+
+
+def _updated(x, w):
+    for i in range(3):
+        x = x.at[i].set(x[i] + 0.1 * (jnp.sin(x[i]) - w[i]))
+    return x
+
+
+def _forces(x, w):
+    total = jnp.zeros_like(x)
+    for i in range(4):
+        pull = w * (x[i + 1] - x[i])
+        total = total.at[i].add(pull).at[i + 1].add(-pull)
+    return total
+
+
+def _signs(x, w):
+    """Return what tells a 0 from a -0, after windows were added."""
+    return 1.0 / x.at[1:3].add(w).at[3:].add(-0.0)
+
+
+def _chosen(x, i):
+    return x[i] + x[i + 1 - 1].sum()
+
+
+def _wrapped(x, i):
+    place = jnp.clip(i, -4, 3)
+    return x[place], x.at[place].set(7.0), x.at[place].add(1.0), lax.dynamic_slice_in_dim(x, place % 4, 1)
+
+
+def _written(x, i):
+    row, column = jnp.clip(i, 0, 3), jnp.clip(i, 0, 2)
+    return x.at[row, column].set(9.0), x.at[row, column].multiply(2.0), x[row, column]
+
+
+CASES = {
+    "stacked": (_stacked, [(4, 3), (3,)], 6),
+    "updated": (_updated, [(3, 5), (3, 5)], 6),
+    "forces": (_forces, [(5, 3), (3,)], 12),
+    "signs of zeros": (_signs, [(5,), (2,)], 6),
+    "chosen": (_chosen, [(4, 3), "int32[]"], 15),
+    "wrapped": (_wrapped, [(4,), "int32[]"], 23),
+    "written": (_written, [(4, 3), "int32[]"], 16),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_programs(name):
+    function, inputs, most = CASES[name]
+    model = to_onnx(function, inputs)
+    assert len(model.graph.node) <= most, operators(model)
+    check(model, function, inputs)
+
+
+def test_indices_out_of_bounds():
+    inputs = [(4,), "int32[]"]
+    model = to_onnx(_wrapped, inputs)
+    x = np.asarray([1.0, -0.0, np.nan, np.inf], np.float32)
+    check(model, _wrapped, inputs, values=[[x, np.int32(i)] for i in (-9, -5, -4, -1, 0, 3, 4, 100)])
+
+
+UNARY = [jnp.sin, jnp.tanh, jnp.abs, jnp.exp, jnp.negative, lambda x: jnp.where(x > 0, x, -2.0 * x)]
+BINARY = [jnp.add, jnp.multiply, jnp.subtract, jnp.maximum, lambda x, y: x / (1.0 + y * y)]
+
+
+def _random_program(seed):
+    """Return a program that computes pieces of an array one by one, mostly alike, and joins them."""
+    rng = np.random.default_rng(seed)
+    count, depth = int(rng.integers(2, 6)), int(rng.integers(1, 6))
+    kinds = [int(rng.integers(3)) for _ in range(depth)]
+    picks = [[int(rng.integers(count)) for _ in range(count)] for _ in range(depth)]
+    numbers = rng.integers(1, 4, (depth, count)).astype(np.float32)
+    ops = [(UNARY[rng.integers(len(UNARY))], BINARY[rng.integers(len(BINARY))]) for _ in range(depth)]
+    odd, joint = int(rng.integers(-2, count)), int(rng.integers(4))
+
+    def program(x, y):
+        pieces = [x[i] for i in range(count)]
+        for kind, pick, number, (unary, binary) in zip(kinds, picks, numbers, ops, strict=True):
+            new = []
+            for i, value in enumerate(pieces):
+                other = pieces[pick[i]] if kind == 2 else float(number[i])
+                new.append(unary(value) if kind == 0 else binary(value, other))
+            pieces = new
+        if odd >= 0:
+            pieces[odd] = pieces[odd] * y
+        if joint == 0:
+            return jnp.stack(pieces), pieces[0]
+        if joint == 1:
+            return jnp.concatenate([piece[None] for piece in pieces[::-1]])
+        total = x
+        for i, piece in enumerate(pieces):
+            total = total.at[i].add(piece) if joint == 2 else total.at[i].set(piece + total[i])
+            if joint == 2 and i:
+                total = total.at[i - 1].add(-piece)
+        return total
+
+    return program, [(count, 3), (3,)]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_pieces(seed):
+    function, inputs = _random_program(seed)
+    check(to_onnx(function, inputs), function, inputs, kinds=("ordinary", "special"))
+
+
+def test_random_pieces_are_computed_at_once(monkeypatch):
+    programs = [_random_program(seed) for seed in range(10)]
+    after = sum(len(to_onnx(*program).graph.node) for program in programs)
+    for rewrite in ("compute_alike", "forward_pieces", "join_windows"):
+        monkeypatch.setattr(f"jax2onnx.tidy.tidy.{rewrite}", lambda _graph, _home: None)
+    before = sum(len(to_onnx(*program).graph.node) for program in programs)
+    assert after <= 0.7 * before
+
+
+def _spd(a):
+    return a @ a.mT + 2 * jnp.eye(a.shape[-1])
+
+
+SOLVERS = {
+    "cholesky": (lambda a, b: jnp.linalg.cholesky(_spd(a)) @ b, 31),
+    "cholesky solve": (lambda a, b: jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(_spd(a)), True), b), 56),
+    "solve": (lambda a, b: jnp.linalg.solve(a + 3 * jnp.eye(a.shape[-1]), b), 100),
+    "lower": (lambda a, b: jax.scipy.linalg.solve_triangular(_spd(a), b, lower=True), 30),
+    "upper, transposed": (lambda a, b: jax.scipy.linalg.solve_triangular(_spd(a), b, trans=1), 30),
+}
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("shape", [(4, 4), (7, 4, 4), (2, 2), (1, 1)])
+def test_small_matrices(name, shape):
+    function, most = SOLVERS[name]
+    inputs = [shape, (*shape[:-1], 3)]
+    model = to_onnx(function, inputs)
+    assert "Loop" not in operators(model)
+    assert "Scan" not in operators(model)
+    if shape == (4, 4):
+        assert len(model.graph.node) <= most
+    check(model, function, inputs, kinds=("ordinary",))
+
+
+@pytest.mark.parametrize("left_side", [True, False])
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize("transpose_a", [True, False])
+@pytest.mark.parametrize("unit_diagonal", [True, False])
+def test_all_triangles(left_side, lower, transpose_a, unit_diagonal):
+    def function(a, b):
+        a = a + 3 * jnp.eye(a.shape[-1])
+        b = b if left_side else b.mT
+        form = {"left_side": left_side, "lower": lower, "transpose_a": transpose_a, "unit_diagonal": unit_diagonal}
+        return lax.linalg.triangular_solve(a, b, **form)
+
+    for shape in [(2, 2), (3, 3), (5, 5), (2, 3, 3), (0, 3, 3)]:
+        inputs = [shape, (*shape[:-1], 2)]
+        check(to_onnx(function, inputs), function, inputs, kinds=("ordinary",))
+
+
+def test_a_matrix_that_is_not_positive_definite():
+    def function(a):
+        return jnp.linalg.cholesky(a)
+
+    good, zero = np.eye(3, dtype=np.float32), np.diag(np.float32([1, 0, 1]))
+    negative, hidden = np.diag(np.float32([1, 1, -1])), np.float32([[1, 2, 0], [2, 1, 0], [0, 0, 1]])
+    lone = good.copy()
+    lone[2, 2] = np.nan
+    batch = np.stack([good, zero, negative, hidden, lone])
+    check(to_onnx(function, [(5, 3, 3)]), function, [(5, 3, 3)], values=[[batch]])
