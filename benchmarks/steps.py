@@ -1,18 +1,27 @@
 """Measure programs of many small steps: equations and nodes as they are executed, and onnxruntime's time beside JAX's.
 
-python benchmarks/steps.py [NAME ...] [--kinds] [--json FILE] [--against FILE]
+python benchmarks/steps.py [NAME ...] [--no-times] [--kinds] [--json FILE] [--against FILE] [--theirs PYTHON] [--write]
 
-Everything runs on one core. ``--kinds`` lists which operators are executed, and how often; ``--against`` prints figures
-of an earlier run in front of the new ones.
+Everything runs on one core. Programs of packages from PyPI (tests/libraries) are measured where their package is
+installed. ``--kinds`` lists which operators are executed, and how often; ``--against`` prints figures of an earlier run
+in front of the new ones; ``--theirs`` is the Python of an environment with jax2onnx 0.17; ``--write`` writes the
+section of docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import importlib
+import importlib.metadata
+import itertools
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,16 +29,40 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 os.environ["JAX_PLATFORMS"] = "cpu"
 SECONDS = 0.5
 """How long each side is run."""
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+START = "<!-- steps: written by benchmarks/steps.py -->"
+END = "<!-- end of steps -->"
+LIBRARIES = {
+    "blackjax": ["Steps of Hamiltonian Monte Carlo"],
+    "brax": ["A step of the spring pipeline"],
+    "diffrax": ["A stochastic differential equation", "A stiff chemical system"],
+    "dynamax": ["Kalman's filter and smoother", "The forward-backward algorithm"],
+    "evosax": ["A generation of CMA-ES"],
+    "gymnax": ["An episode of CartPole"],
+    "jaxopt": ["A quadratic program"],
+    "jumanji": ["Moves of the game 2048"],
+    "lineax": ["Conjugate gradients"],
+    "mctx": ["Gumbel MuZero"],
+    "mujoco-mjx": ["Steps of a jointed body"],
+    "numpyro": ["Steps of the No-U-Turn sampler"],
+    "optimistix": ["A curve fitted by Levenberg-Marquardt", "The minimum of Rosenbrock"],
+    "ott-jax": ["The entropic distance"],
+}
+"""Package -> how the names of its programs begin, in tests/libraries."""
 
 
 class Executed:
-    """Counts the equations that a run executes, by evaluating a jaxpr one equation after the other."""
+    """Counts the equations that a run executes, by evaluating a jaxpr one equation after the other.
+
+    A factorisation, a hash and the drawing of random bits are one equation each.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -51,6 +84,8 @@ class Executed:
             return self._scan(eqn, inputs)
         if name == "while":
             return self._while(params, inputs)
+        if name == "custom_linear_solve":
+            return self._linear_solve(params, inputs)
         if name == "cond":
             branches = params["branches"]
             return self._closed(branches[min(max(int(inputs[0]), 0), len(branches) - 1)], *inputs[1:])
@@ -81,9 +116,16 @@ class Executed:
         first = params["cond_nconsts"]
         second = first + params["body_nconsts"]
         state = inputs[second:]
-        while bool(self._closed(params["cond_jaxpr"], *inputs[:first], *state)[0]):
+        while bool(np.any(self._closed(params["cond_jaxpr"], *inputs[:first], *state)[0])):
             state = self._closed(params["body_jaxpr"], *inputs[first:second], *state)
         return state
+
+    def _linear_solve(self, params: Any, inputs: list[Any]) -> list[Any]:
+        """Evaluate the solver of ``custom_linear_solve``, which is what a run executes of it."""
+        lengths = params["const_lengths"]
+        start = lengths.matvec + lengths.vecmat
+        end = start + lengths.solve
+        return self._closed(params["jaxprs"].solve, *inputs[start:end], *inputs[end + lengths.transpose_solve :])
 
 
 def count_equations(jaxpr: Any) -> int:
@@ -129,78 +171,244 @@ def executed_nodes(model: bytes, feeds: Any) -> Counter[str]:
     return Counter(event["args"]["op_name"] for event in kernels)
 
 
-def measure(name: str, *, kinds: bool) -> dict[str, Any]:
-    """Return the figures of one program."""
-    import jax
+@functools.cache
+def empty_node() -> float:
+    """Return what a node on one number takes in onnxruntime, in microseconds: a run of a thousand of them."""
+    import onnx
+
+    count = 1000
+    names = [f"v{i}" for i in range(count + 1)]
+    nodes = [onnx.helper.make_node("Neg", [one], [other]) for one, other in itertools.pairwise(names)]
+    given, result = (onnx.helper.make_tensor_value_info(name, 1, [1]) for name in (names[0], names[-1]))
+    graph = onnx.helper.make_graph(nodes, "nodes", [given], [result])
+    opset = onnx.helper.make_opsetid("", 18)
+    runner = session(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10).SerializeToString())
+    one = np.ones(1, np.float32)
+    return best(lambda: runner.run(None, {"v0": one})) / count
+
+
+def programs() -> dict[str, Callable[[], tuple[Any, Sequence[Any]]]]:
+    """Return our own programs, and those of packages that are installed."""
     from step_programs import PROGRAMS
+
+    found: dict[str, Callable[[], tuple[Any, Sequence[Any]]]] = dict(PROGRAMS)
+    sys.path.insert(0, str(ROOT / "tests" / "libraries"))
+    for module in ("dynamics", "learning", "probability", "solvers"):
+        importlib.import_module(module)
+    for program in importlib.import_module("kit").PROGRAMS:
+        begins = LIBRARIES.get(program.package, ())
+        if any(program.name.startswith(begin) for begin in begins) and _is_installed(program.package):
+            found[f"{program.package}: {program.name.partition(',')[0]}"] = functools.partial(_case, program)
+    return found
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _case(program: Any) -> tuple[Any, Sequence[Any]]:
+    case = program.build()
+    return case.fn, case.values[0]
+
+
+def _is_key(x: Any) -> bool:
+    import jax
+
+    return isinstance(x, jax.Array) and bool(jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key))
+
+
+def export_theirs(python: str, name: str) -> bytes | None:
+    """Return the model that jax2onnx 0.17 makes of a program, None if it makes none."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        command = [python, __file__, name, "--only-export", str(path)]
+        done = subprocess.run(command, capture_output=True, check=False, timeout=600)
+        return path.read_bytes() if done.returncode == 0 and path.exists() else None
+
+
+def only_export(name: str, path: Path) -> None:
+    """Write the model that the installed converter, an older one, makes of a program."""
+    import jax
 
     from jax2onnx import to_onnx
 
-    function, inputs = PROGRAMS[name]()
-    arrays = [np.asarray(x) for x in inputs]
+    function, inputs = programs()[name]()
+    arrays = [x if _is_key(x) else np.asarray(x) for x in inputs]
+    path.write_bytes(to_onnx(function, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arrays]).SerializeToString())
+
+
+def measure(name: str, *, kinds: bool, times: bool, theirs: str) -> dict[str, Any]:
+    """Return the figures of one program."""
+    import jax
+
+    from jax2onnx import to_onnx
+
+    function, inputs = programs()[name]()
+    arrays = [x if _is_key(x) else np.asarray(x) for x in inputs]
     closed = jax.make_jaxpr(function)(*arrays)
     executed = Executed()
-    executed.run(closed.jaxpr, closed.consts, *map(jax.numpy.asarray, arrays))
+    executed.run(closed.jaxpr, closed.consts, *[x if _is_key(x) else jax.numpy.asarray(x) for x in arrays])
     start = time.process_time()
-    proto = to_onnx(function, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arrays])
+    proto = to_onnx(function, [x if _is_key(x) else jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arrays])
     export = time.process_time() - start
     model = proto.SerializeToString()
-    feeds = dict(zip((i.name for i in proto.graph.input), arrays, strict=True))
+    fed = [np.asarray(jax.random.key_data(x)) if _is_key(x) else x for x in arrays]
+    feeds = dict(zip((i.name for i in proto.graph.input), fed, strict=True))
     nodes = executed_nodes(model, feeds)
     if kinds:
         print(name, dict(nodes.most_common(16)))
-    runner, compiled = session(model), jax.jit(function)
-    given = list(map(jax.numpy.asarray, arrays))
-    expected = jax.tree.leaves(compiled(*given))
-    difference = 0.0
-    for ours, theirs in zip(runner.run(None, feeds), expected, strict=True):
-        scale = np.max(np.abs(np.asarray(theirs, np.float64)), initial=1e-30)
-        difference = max(difference, float(np.max(np.abs(ours - np.asarray(theirs, np.float64)), initial=0)) / scale)
-    return {
+    row = {
         "equations": count_equations(closed.jaxpr),
         "executed": executed.count,
         "nodes": sum(nodes.values()),
         "nodes/eqns": sum(nodes.values()) / executed.count,
-        "ort, us": best(lambda: runner.run(None, feeds)),
-        "jit, us": best(lambda: jax.block_until_ready(compiled(*given))),
         "export, ms": export * 1e3,
-        "difference": difference,
     }
-
-
-def main() -> None:
-    """Measure the programs that are named, or all."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*")
-    parser.add_argument("--kinds", action="store_true")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--against", type=Path)
-    args = parser.parse_args()
-    from step_programs import PROGRAMS
-
-    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
-    before = json.loads(args.against.read_text()) if args.against else {}
-    found: dict[str, Any] = {}
-    print("| Program | equations | executed | nodes | nodes / executed | ort, µs | ort / jit | difference |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
-    for name in args.names or PROGRAMS:
-        row = found[name] = measure(name, kinds=args.kinds)
+    runner, compiled = session(model), jax.jit(function)
+    given = [x if _is_key(x) else jax.numpy.asarray(x) for x in arrays]
+    row["difference"] = _difference(runner.run(None, feeds), jax.tree.leaves(compiled(*given)))
+    if times:
+        row["ort, us"] = best(lambda: runner.run(None, feeds))
+        row["jit, us"] = best(lambda: jax.block_until_ready(compiled(*given)))
         row["ratio"] = row["ort, us"] / row["jit, us"]
-        cells = [str(row["equations"]), str(row["executed"])]
-        for key, form in (("nodes", "d"), ("nodes/eqns", ".2f"), ("ort, us", ".0f"), ("ratio", ".1f")):
-            old = f"{before[name][key]:{form}} → " if name in before else ""
-            cells.append(f"{old}{row[key]:{form}}")
-        print(f"| {name} | {' | '.join(cells)} | {row['difference']:.0e} |", flush=True)
-    for key, form in (("nodes/eqns", ".2f"), ("ratio", ".1f")):
-        means = [np.exp(np.mean(np.log([row[key] for row in rows]))) for rows in _both(before, found)]
-        print(f"\nGeometric mean of {key}: {' → '.join(f'{mean:{form}}' for mean in means)}")
-    if args.json:
-        args.json.write_text(json.dumps(found))
+        row["floor"] = row["ort, us"] / (row["nodes"] * empty_node())
+    if times and theirs:
+        row |= _against_theirs(export_theirs(theirs, name), feeds, row)
+    return row
+
+
+def _against_theirs(model: bytes | None, feeds: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """Return the time of our model over that of theirs, if the latter runs."""
+    if model is None:
+        return {}
+    try:
+        runner = session(model)
+        given = dict(zip((i.name for i in runner.get_inputs()), feeds.values(), strict=True))
+        return {"theirs": row["ort, us"] / best(lambda: runner.run(None, given))}
+    except Exception:  # noqa: BLE001 - what onnxruntime raises has no common class
+        return {}
+
+
+def _difference(ours: Sequence[Any], expected: Sequence[Any]) -> float:
+    """Return the largest difference, over the largest element of each result."""
+    import jax
+
+    difference = 0.0
+    for one, other in zip(ours, expected, strict=True):
+        theirs = np.asarray(jax.random.key_data(other) if _is_key(other) else other, np.float64)
+        scale = np.max(np.abs(theirs[np.isfinite(theirs)]), initial=1e-30)
+        apart = np.abs(np.asarray(one, np.float64) - theirs)
+        difference = max(difference, float(np.max(apart[np.isfinite(apart)], initial=0)) / scale)
+    return difference
+
+
+COLUMNS = {
+    "equations": ("equations", "d"),
+    "executed": ("executed", "d"),
+    "nodes": ("nodes", "d"),
+    "nodes/eqns": ("nodes / executed", ".2f"),
+    "ort, us": ("ort, µs", ".0f"),
+    "ratio": ("ort / jit", ".1f"),
+    "floor": ("ort / floor", ".2f"),
+    "theirs": ("ours / theirs", ".2f"),
+    "difference": ("difference", ".0e"),
+}
+"""Key of a figure -> the head of its column, and its form."""
+
+
+def _row(name: str, row: dict[str, Any], before: dict[str, Any]) -> str:
+    cells = []
+    for key, (_, form) in COLUMNS.items():
+        old = f"{before[name][key]:{form}} → " if key in before.get(name, {}) and key in row else ""
+        cells.append(f"{old}{row[key]:{form}}" if key in row else "-")
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def _head() -> list[str]:
+    titles = [title for title, _ in COLUMNS.values()]
+    return [f"| Program | {' | '.join(titles)} |", f"|---|{'---:|' * len(titles)}"]
+
+
+def _means(before: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
+    for key, (title, form) in COLUMNS.items():
+        if key not in {"nodes/eqns", "ratio", "floor", "theirs"}:
+            continue
+        sides = [[row[key] for row in rows if key in row] for rows in _both(before, found)]
+        means = [f"{np.exp(np.mean(np.log(numbers))):{form}}" for numbers in sides if numbers]
+        if means:
+            yield f"Geometric mean of {title}: {' → '.join(means)} ({len(sides[-1])} programs)."
 
 
 def _both(before: dict[str, Any], found: dict[str, Any]) -> list[list[Any]]:
     old = [before[name] for name in found if name in before]
     return [*([old] if len(old) == len(found) else []), list(found.values())]
+
+
+def _render(found: dict[str, Any], note: str) -> Iterator[str]:
+    yield START
+    yield ""
+    yield "## Programs of many small steps"
+    yield ""
+    yield "Written by `benchmarks/steps.py`, in one run, on one core: processor time, the least of many runs."
+    yield "The programs are ours ([benchmarks/step_programs.py](../benchmarks/step_programs.py)) or those of packages"
+    yield "from PyPI ([tests/libraries](../tests/libraries))."
+    if note:
+        yield note
+    yield ""
+    yield "- *Executed* is how many equations one run executes, those of loops as often as they are; a factorisation,"
+    yield "  a hash and the drawing of random bits are one equation each."
+    yield "- *Nodes* is how many nodes onnxruntime executes in one run, after its own optimisations."
+    yield f"- *Floor* is what as many nodes on one number take: {empty_node():.2f} µs each. XLA takes a tenth of that"
+    yield "  for an operation: no model of as many nodes comes near to `jax.jit`, and fewer nodes are all that helps."
+    yield "- *Theirs* is jax2onnx 0.17.1, where it converts the program and onnxruntime runs the model."
+    yield "- *Difference* is the largest from `jax.jit`, over the largest element of the result."
+    yield ""
+    yield from _head()
+    for name, row in found.items():
+        yield _row(name, row, {})
+    yield ""
+    for line in _means({}, found):
+        yield f"- {line}"
+    yield ""
+    yield END
+
+
+def main() -> None:
+    """Measure the programs that are named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--kinds", action="store_true")
+    parser.add_argument("--no-times", action="store_true")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--against", type=Path)
+    parser.add_argument("--theirs", default="", help="the Python of an environment with jax2onnx 0.17")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    parser.add_argument("--note", default="", help="what the section says of the machine")
+    parser.add_argument("--only-export", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")  # of libraries
+    if args.only_export:
+        only_export(args.names[0], args.only_export)
+        return
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+    before = json.loads(args.against.read_text()) if args.against else {}
+    found: dict[str, Any] = {}
+    print("\n".join(_head()))
+    for name in args.names or programs():
+        found[name] = measure(name, kinds=args.kinds, times=not args.no_times, theirs=args.theirs)
+        print(_row(name, found[name], before), flush=True)
+    print(*_means(before, found), sep="\n")
+    if args.json:
+        args.json.write_text(json.dumps(found))
+    if args.write:
+        section = "\n".join(_render(found, args.note))
+        first, _, rest = PAGE.read_text().partition(START)
+        _, _, after = rest.partition(END)
+        PAGE.write_text(f"{first.rstrip()}\n\n{section}\n{after.lstrip()}")
 
 
 if __name__ == "__main__":
