@@ -134,7 +134,7 @@ CASES = {
         lambda x, w: scaled(x, w, ROWS) + x @ (w.astype(F32) * ROWS).T,
         (np.int8, 64, 64),
         X,
-        {"DequantizeLinear": 1, "Transpose": 1, "MatMul": 2, "Add": 1},
+        {"DequantizeLinear": 1, "Transpose": 1, "MatMul": 1, "Gemm": 1},
     ),
     "used with several scales": (
         lambda x, w: scaled(x, w, S) + scaled(x, w, 0.3) + x @ blocked(w, BLOCKS),

@@ -8,26 +8,52 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.extend.random import threefry2x32_p
 
 from jax2onnx.errors import UnsupportedCaseError
-from jax2onnx.plugin import bit_hashes, is_static
+from jax2onnx.plugin import Facts, bit_hashes, is_static
 from jax2onnx_lax.shape import replaced
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import jax
 
-    from jax2onnx.plugin import BoundLowerings
+    from jax2onnx.plugin import BoundLowerings, Eqn
 
 _U32 = np.dtype(np.uint32)
+_MOST_HASHED = 2**16
+"""Of how many numbers hashes are computed at once; of many, joining and cutting them takes its time, too."""
 
 
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts({"threefry2x32": Facts(together=hashed_together)})
     registry.via_jax(
         {**bit_hashes(), "iota_2x32_shape": iota_2x32_shape, "rng_bit_generator": rng_bit_generator},
     )
+
+
+def hashed_together(eqns: Sequence[Eqn]) -> Callable[..., list[jax.Array]] | None:
+    """Return the function that computes some hashes at once: one takes more than a hundred nodes."""
+    shapes = [eqn.outputs[0].aval.shape for eqn in eqns]
+    if not all(is_static(*shape) for shape in shapes) or sum(map(math.prod, shapes)) > _MOST_HASHED:
+        return None
+    sizes = list(map(math.prod, shapes))
+
+    def lanes(parts: Sequence[jax.Array]) -> jax.Array:
+        if all(part.size == 1 for part in parts):
+            numbers = lax.concatenate([lax.reshape(part, (1,)) for part in parts], 0)
+            return jnp.take(numbers, np.repeat(np.arange(len(parts)), sizes), mode="clip")
+        wide = [jnp.broadcast_to(part, shape) for part, shape in zip(parts, shapes, strict=True)]
+        return lax.concatenate([lax.reshape(part, (size,)) for part, size in zip(wide, sizes, strict=True)], 0)
+
+    def hashed(*operands: jax.Array) -> list[jax.Array]:
+        words = threefry2x32_p.bind(*[lanes(operands[position::4]) for position in range(4)])
+        parts = [lax.split(word, sizes) for word in words]
+        return [part.reshape(shape) for shape, *pair in zip(shapes, *parts, strict=True) for part in pair]
+
+    return hashed
 
 
 def iota_2x32_shape(*, shape: Sequence[Any]) -> tuple[jax.Array, jax.Array]:

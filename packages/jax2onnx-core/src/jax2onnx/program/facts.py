@@ -105,6 +105,8 @@ class Facts:
             function of the jaxpr's equation that finds it.
         instead: makes, of the jaxpr's equation, a JAX function of its operands that does its work in fewer steps; None
             where there is none. Equations that it binds again (``bind_equation``) keep their lines.
+        together: makes, of independent equations of the primitive, a JAX function of the operands of all that returns
+            the results of all, one after the other; None where each is better computed alone.
         border: its operands and results take the form that the borders of its jaxprs have.
         bodies: returns, of its params, the jaxprs that its rule lowers; by default every closed one among them.
         stateful: its jaxpr reads and writes refs, and has to be discharged.
@@ -151,6 +153,7 @@ class Facts:
     named: Callable[[Any], str] | None = None
     calls: Sequence[str] | FindCall = ()
     instead: Callable[[Any], Callable[..., Any] | None] | None = None
+    together: Callable[[Sequence[Any]], Callable[..., Any] | None] | None = None
     border: bool = False
     bodies: Callable[[Params], Sequence[Any]] | None = None
     stateful: bool = False
@@ -198,7 +201,7 @@ class Facts:
 
 _FUNCTIONS = (
     *("bodies", "fold", "work", "bounded", "unchanged", "zeros", "small", "carried"),
-    *("permutation", "transposed", "on_complex", "on_keys", "warning", "instead"),
+    *("permutation", "transposed", "on_complex", "on_keys", "warning", "instead", "together"),
 )
 """The facts that are functions."""
 

@@ -6,9 +6,11 @@ Each stage goes through the whole tree of programs before the next begins.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
+
+import jax
 
 from jax2onnx._compat import neutral, unchecked
 from jax2onnx.program.absorb_transposes import absorb_transposes
@@ -20,6 +22,7 @@ from jax2onnx.program.prune_calls import CallPruner
 from jax2onnx.program.ranges import use_ranges
 from jax2onnx.program.signed_zeros import mark_signs
 from jax2onnx.program.small_results import mark_small
+from jax2onnx.program.together import compute_together
 
 if TYPE_CHECKING:
     from jax2onnx.program.facts import FactTable
@@ -90,9 +93,26 @@ class Preparer:
         pruned = self._pruner.prune(found)
         note = None if derived else self.notes.append
         folded = _through_tree(pruned, functools.partial(fold, note=note))
+        joined = self._together(folded)
+        if joined is not folded:
+            folded = _through_tree(joined, functools.partial(fold, note=note))
         guarded = use_ranges(folded)
         marked = mark_signs(guarded, outputs=signed)
         return mark_small(marked, outputs=small)
+
+    def _together(self, program: Program) -> Program:
+        """Return the program with independent equations computed by one; the same one if there are none."""
+        changed = False
+
+        def flat(function: Callable[..., Any], avals: Sequence[Any], source: Any) -> Program:
+            nonlocal changed
+            changed = True
+            with neutral():
+                traced = jax.make_jaxpr(function)(*[jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals])
+                return flatten(traced, self.facts, keep=self.keep, source=source, notes=[])
+
+        joined = _through_tree(program, functools.partial(compute_together, flatten=flat))
+        return joined if changed else program
 
     def _find(self, program: Program, *, exclude: frozenset[str], derived: bool) -> Program:
         """Return the program with whole functions, and without equations that nobody needs."""

@@ -181,6 +181,11 @@ def _row(matmul: ir.Node, added: ir.Value | None) -> ir.Value | None:
         return None
     if added.shape[:-1] in ((), (1,)):
         return added
+    if any(
+        made is not None and made.op_type == "DequantizeLinear"
+        for made in (value.producer() for value in matmul.inputs if value is not None)
+    ):
+        return None  # runtimes have products of packed weights, to which a matrix is added afterwards
     # Of a large one, the copy that Gemm begins with takes longer than a node does.
     sizes = sizes_of(added.shape)
     return added if sizes is not None and math.prod(sizes) <= _SMALL and rank_of(added) == 2 else None
