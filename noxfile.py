@@ -307,6 +307,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/bench.py", "--theirs", python, *(session.posargs or ["--write"]))
     if not session.posargs:
         quantised(session)
+        steps(session)
 
 
 @nox.session(python=NEWEST)
@@ -318,9 +319,9 @@ def quantised(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def steps(session: nox.Session) -> None:
-    """Measure programs of many small steps: executed equations and nodes, and times (a minute); some: `-- neuron`."""
-    _install(session)
-    session.run("python", "benchmarks/steps.py", *session.posargs)
+    """Measure programs of many small steps, write their part of docs/benchmarks.md (20 minutes); some: `-- neuron`."""
+    _install(session, *GROUPS["libraries"])
+    session.run("python", "benchmarks/steps.py", *(session.posargs or ["--write"]))
 
 
 @nox.session(python=NEWEST)

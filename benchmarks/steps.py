@@ -48,7 +48,6 @@ LIBRARIES = {
     "gymnax": ["An episode of CartPole"],
     "jaxopt": ["A quadratic program"],
     "jumanji": ["Moves of the game 2048"],
-    "lineax": ["Conjugate gradients"],
     "mctx": ["Gumbel MuZero"],
     "mujoco-mjx": ["Steps of a jointed body"],
     "numpyro": ["Steps of the No-U-Turn sampler"],
@@ -364,7 +363,8 @@ def _render(found: dict[str, Any], note: str) -> Iterator[str]:
     yield "- *Nodes* is how many nodes onnxruntime executes in one run, after its own optimisations."
     yield f"- *Floor* is what as many nodes on one number take: {empty_node():.2f} µs each. XLA takes a tenth of that"
     yield "  for an operation: no model of as many nodes comes near to `jax.jit`, and fewer nodes are all that helps."
-    yield "- *Theirs* is jax2onnx 0.17.1, where it converts the program and onnxruntime runs the model."
+    if "theirs" in COLUMNS:
+        yield "- *Theirs* is jax2onnx 0.17.1, where it converts the program and onnxruntime runs the model."
     yield "- *Difference* is the largest from `jax.jit`, over the largest element of the result."
     yield ""
     yield from _head()
@@ -390,6 +390,8 @@ def main() -> None:
     parser.add_argument("--note", default="", help="what the section says of the machine")
     parser.add_argument("--only-export", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if not args.theirs:
+        del COLUMNS["theirs"]
     warnings.simplefilter("ignore")  # of libraries
     if args.only_export:
         only_export(args.names[0], args.only_export)

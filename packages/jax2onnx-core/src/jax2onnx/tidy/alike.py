@@ -194,10 +194,10 @@ class _Emitter:
         packed = self.made[pack.values]
         rank = len(pack.values[0].shape or ())
         last = self._last(pack)
-        start = 0
+        start, is_seed, wanted = 0, self.planner.is_seed(pack), set(values)
         for value in pack.values:
             size = size_at(value, pack.end) or 1
-            if value in values:
+            if value in wanted:
                 if rank >= pack.end:
                     axis = rank - pack.end
                     bounds = ([start], [start + size], [axis])
@@ -208,7 +208,7 @@ class _Emitter:
                 node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
                 last.append(node)
                 for user, place in list(value.uses()):
-                    if user not in claimed and not (user is self.planner.seed and self.planner.is_seed(pack)):
+                    if user not in claimed and not (user is self.planner.seed and is_seed):
                         user.replace_input_with(place, node.outputs[0])
             start += size
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -76,6 +77,7 @@ class Planner:
         claimed: the nodes in whose place another one comes, with the values that this computes.
         found: what was found for values that are not computed at once, by values and axis.
         attempts: how many times nodes that are alike were looked at.
+        counts: how often the seed reads each value.
     """
 
     places: dict[ir.Node, int]
@@ -84,6 +86,10 @@ class Planner:
     claimed: dict[ir.Node, Values] = field(default_factory=dict)
     found: dict[tuple[Values, int], Plan | None] = field(default_factory=dict)
     attempts: int = 0
+    counts: Counter[ir.Value | None] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.counts.update(self.seed.inputs)
 
     def plan(self, values: Values, end: int, depth: int) -> Plan | None:
         """Return how to compute values next to each other along an axis, counted from the last; None if in no way."""
@@ -217,10 +223,11 @@ class Planner:
         """Return the values of a pack that others read, too; None if one of them is read before all are computed."""
         last = self.last(pack)
         found = []
+        is_seed = self.is_seed(pack)
         for value in pack.values:
             is_read = False
             for user, _ in value.uses():
-                if user is self.seed and self.is_seed(pack):
+                if user is self.seed and is_seed:
                     continue
                 if user in claimed and self._is_packed(value, user, pack):
                     continue
@@ -232,11 +239,14 @@ class Planner:
         return found
 
     def is_seed(self, pack: Pack) -> bool:
-        """Return whether the seed reads all values of a pack, next to each other."""
-        inputs = list(self.seed.inputs)
-        start = inputs.index(pack.values[0]) if pack.values[0] in inputs else len(inputs)
-        return tuple(inputs[start : start + len(pack.values)]) == pack.values and all(
-            inputs.count(value) == 1 for value in pack.values
+        """Return whether the seed reads all values of a pack, next to each other, and each once."""
+        first = pack.values[0]
+        if self.counts.get(first) != 1:
+            return False
+        inputs = self.seed.inputs
+        start = inputs.index(first)
+        return inputs[start : start + len(pack.values)] == pack.values and all(
+            self.counts[value] == 1 for value in pack.values
         )
 
     def _is_packed(self, value: ir.Value, user: ir.Node, pack: Pack) -> bool:
