@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,19 @@ def product(x: jax.Array) -> jax.Array:
     return x @ x
 
 
+def dequantised(dtype: str, x: jax.Array) -> jax.Array:
+    weights = jnp.asarray(np.arange(64 * 48).reshape(64, 48) % 15 - 7, dtype)
+    return x @ (weights.astype(jnp.float32) * jnp.linspace(1, 2, 48))
+
+
+def integers(x: jax.Array) -> jax.Array:
+    return jax.lax.dot(x, jnp.full((64, 48), 3, jnp.uint8), preferred_element_type=jnp.int32)
+
+
 PROGRAMS: list[tuple[Any, list[Any], int]] = [
+    (functools.partial(dequantised, "int8"), ["float32[7,64]"], 2 * 64 * 48 + 2 * 7 * 64 * 48),
+    (functools.partial(dequantised, "int4"), ["float32[7,64]"], 2 * 7 * 64 * 48),
+    (integers, ["uint8[7,64]"], 2 * 7 * 64 * 48),
     (product, ["float32[8,8]"], 2 * 8**3),
     (lambda x: jnp.sin(x) + x[::-1].T.reshape(8, 8), ["float32[8,8]"], 2 * 64),
     (lambda x: jax.lax.scan(lambda c, a: (c @ a, None), jnp.eye(8), x)[0], ["float32[5,8,8]"], 5 * 2 * 8**3),

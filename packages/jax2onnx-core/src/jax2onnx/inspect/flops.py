@@ -42,23 +42,28 @@ _PER_INPUT = _words("""
 """)
 _PER_ELEMENT: Mapping[str, int] = {
     "BatchNormalization": 2,
+    "DequantizeLinear": 2,
     "GroupNormalization": 7,
     "InstanceNormalization": 7,
     "LayerNormalization": 7,
     "LogSoftmax": 5,
     "LpNormalization": 3,
+    "QuantizeLinear": 2,
     "RMSNormalization": 4,
     "Softmax": 5,
 }
 _GATES: Mapping[str, int] = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _MATRIX = 2
+_PRODUCTS_OF_ONNXRUNTIME = _words("FusedMatMul MatMulNBits")
 
 
 def flops_of(node: onnx.NodeProto, inputs: Shapes, outputs: Shapes) -> int | None:
     """Return the operations of a node; None if its operator or a shape that it needs is unknown."""
-    if node.domain not in {"", "ai.onnx"}:
-        return None
     operator = node.op_type
+    if node.domain == "com.microsoft" and operator not in _PRODUCTS_OF_ONNXRUNTIME:
+        return None
+    if node.domain not in {"", "ai.onnx", "com.microsoft"}:
+        return None
     if operator in MOVES:
         return 0
     result = outputs[0] if outputs else None
@@ -95,7 +100,8 @@ def _gemm(node: onnx.NodeProto, inputs: Shapes, outputs: Shapes) -> int:
 def _conv(node: onnx.NodeProto, inputs: Shapes, outputs: Shapes) -> int:
     weight = _known(inputs[1])
     size = math.prod(_known(outputs[0]))
-    return 2 * size * math.prod(weight[1:]) + (size if len(node.input) > _MATRIX else 0)
+    has_bias = len(node.input) > _MATRIX and node.op_type == "Conv"  # else zero points follow
+    return 2 * size * math.prod(weight[1:]) + (size if has_bias else 0)
 
 
 def _conv_transpose(_node: onnx.NodeProto, inputs: Shapes, _outputs: Shapes) -> int:
@@ -143,12 +149,16 @@ _SPECIAL: Mapping[str, Callable[[onnx.NodeProto, Shapes, Shapes], int]] = {
     "Attention": _attention,
     "AveragePool": _pool,
     "Conv": _conv,
+    "ConvInteger": _conv,
     "ConvTranspose": _conv_transpose,
     "Einsum": _einsum,
+    "FusedMatMul": _matmul,
     "GRU": _recurrent,
     "Gemm": _gemm,
     "LSTM": _recurrent,
     "MatMul": _matmul,
+    "MatMulInteger": _matmul,
+    "MatMulNBits": _matmul,
     "MaxPool": _pool,
     "RNN": _recurrent,
 }
