@@ -10,6 +10,7 @@ The module is changed in place while its tests run: use a clone in which nobody 
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import random
 import sqlite3
@@ -91,7 +92,7 @@ def mutate(name: str, count: int, seed: int) -> Tally:
         config, session = Path(folder) / "config.toml", Path(folder) / "session.sqlite"
         config.write_text(CONFIG.format(path=path, seconds=SECONDS, command=command))
         _cosmic_ray("init", str(config), str(session))
-        mutants = _keep_some(session, count, seed)
+        mutants = _keep_some(session, count, seed, _annotations(ROOT / path))
         _cosmic_ray("exec", str(config), str(session))
         with use_db(session, mode=WorkDB.Mode.open) as database:
             results = list(database.completed_work_items)
@@ -109,14 +110,27 @@ def _cosmic_ray(*arguments: str) -> None:
     subprocess.run([program, *arguments], cwd=ROOT, check=True)  # noqa: S603 - of the same environment
 
 
-def _keep_some(session: Path, count: int, seed: int) -> int:
-    """Leave ``count`` mutants in the session; return how many there were."""
+def _annotations(path: Path) -> set[tuple[int, int]]:
+    """Return the rows and columns of a module that its annotations take, which are not evaluated."""
+    places: set[tuple[int, int]] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        for field in ("annotation", "returns"):
+            found = getattr(node, field, None)
+            if found is not None and found.lineno == found.end_lineno:
+                places.update((found.lineno, column) for column in range(found.col_offset, found.end_col_offset))
+    return places
+
+
+def _keep_some(session: Path, count: int, seed: int, left_alone: set[tuple[int, int]]) -> int:
+    """Leave ``count`` mutants in the session, none at the places given; return how many there were elsewhere."""
     with contextlib.closing(sqlite3.connect(session)) as database, database:
         order = "start_pos_row, start_pos_col, operator_name, occurrence"
-        jobs = [job for (job,) in database.execute(f"SELECT job_id FROM mutation_specs ORDER BY {order}")]  # noqa: S608
-        left_out = jobs[:]
-        random.Random(seed).shuffle(left_out)  # noqa: S311 - no secret
-        for job in left_out[count:]:
+        found = database.execute(f"SELECT job_id, start_pos_row, start_pos_col FROM mutation_specs ORDER BY {order}")  # noqa: S608
+        places = {job: (row, column) for job, row, column in found}
+        jobs = [job for job, place in places.items() if place not in left_alone]
+        tried = jobs[:]
+        random.Random(seed).shuffle(tried)  # noqa: S311 - no secret
+        for job in places.keys() - set(tried[:count]):
             database.execute("DELETE FROM mutation_specs WHERE job_id = ?", (job,))
             database.execute("DELETE FROM work_items WHERE job_id = ?", (job,))
     return len(jobs)

@@ -63,6 +63,7 @@ INFERRED = [
     ("B, 4", "2*B, 2", [-1, 2]),
     ("B, T", "B*T", [-1]),
     ("B, 6", "6", [6]),
+    ("B, 6", "2, 3, 1, B", [2, 3, 1, -1]),
     ("B, T", "T, B", None),  # two dims cannot be inferred
     ("B, 2*T", "B, T, 2", None),  # B may be 0, and then anything fits
     ("B, 0", "0, B", None),  # a 0 would be read as "the same as before"

@@ -31,6 +31,7 @@ from jax2onnx._compat import (
     replaced,
     total_order,
 )
+from jax2onnx.frontend.associative import ASSOCIATIVE
 from jax2onnx.frontend.basic_slices import by_axis
 from jax2onnx.frontend.basic_updates import by_parts
 from jax2onnx.frontend.multiples import MULTIPLES
@@ -383,6 +384,7 @@ _NUMPY = "jax._src.numpy."
 _SCIPY = "jax._src.scipy."
 _REPLACEMENTS: Mapping[tuple[str, str], _Function] = {
     **MULTIPLES,
+    **ASSOCIATIVE,
     (f"{_NUMPY}indexing", "rewriting_take"): by_axis,
     ("jax._src.ops.scatter", "_scatter_update"): by_parts,
     (f"{_NUMPY}lax_numpy", "_pad_wrap"): _pad_wrap,
