@@ -142,8 +142,10 @@ def test_the_body_of_a_loop_is_reported_with_the_line_that_has_it():
 
 def test_a_library_function_by_itself_has_no_line():
     report, _ = explained(jax.nn.softmax)
-    assert [finding.where for finding in report.found] == [None]
-    assert str(report).endswith(" equations\nNearly found: none")
+    (finding,) = report.found
+    if jax.__version_info__ >= (0, 10):  # before, the frames of an equation begin where to_onnx is called
+        assert finding.where is None
+        assert str(report).endswith(" equations\nNearly found: none")
 
 
 def test_what_rules_write_in_jax_is_not_reported():
