@@ -335,7 +335,7 @@ PREFACE = (
     f"{LAYERS} layers of width {WIDTH}, {HEADS} heads over {SHARED}, {WORDS} words. Times are processor time\n"
     "in ms on one thread, the median of runs in four sessions that take turns; JAX overwrites its cache.\n"
     "*Error* is the largest difference of logits from those of `jax.jit`, over the largest of these; the positions\n"
-    "before are empty.\n\n"
+    "before are empty. The weights are constants of the step that is compiled, of which XLA makes floats.\n\n"
     "The builder of onnxruntime-genai makes its models of the same weights: `nox -s decode -- --builder --write`,\n"
     "which installs torch (5 GB). In products by 4 bits it rounds the other operand to 8 bits, as with\n"
     "`round_activations`. The default of jax2onnx does not.\n\n"
