@@ -231,6 +231,30 @@ def test_whether_a_size_is_0_is_asked_for(program):
     check(to_onnx(program, [("N",)], **known), program, [("N",)], sizes=(8, 16), **known)
 
 
+EQUALITIES = [
+    ("equal", lambda x: x[:-1] if x.shape[0] % 8 == 0 else x, "mod(N, 8) == 0", "mod(N, 8) >= 1"),
+    ("unequal", lambda x: x if x.shape[0] != 1 else x * 2, "N == 1", "N >= 2"),
+    ("in a tuple", lambda x: x.sum() if x.shape == (3, 4) else x, "N == 3", "N >= 4"),
+]
+
+
+@pytest.mark.parametrize(("program", "holds", "ruled_out"), [p[1:] for p in EQUALITIES], ids=[p[0] for p in EQUALITIES])
+def test_whether_a_size_is_a_number_is_told_to_be_unknown(program, holds, ruled_out):
+    with pytest.warns(UserWarning, match="the program asks whether") as warned:
+        to_onnx(program, [("N", 4)])
+    (warning,) = warned
+    assert warning.filename == __file__
+    assert f"'{holds}'" in str(warning.message)
+    assert f"'{ruled_out}'" in str(warning.message)
+    for constraint in (holds, ruled_out):
+        model = to_onnx(program, [("N", 4)], constraints=[constraint])
+        check(model, program, [("N", 4)], constraints=[constraint])
+
+
+def test_what_is_known_of_a_size_is_not_warned_of():
+    to_onnx(lambda x: x if x.shape[0] == 0 or x.shape == (-3, 4) or x.shape[0] + 1 == x.shape[0] else -x, [("N", 4)])
+
+
 def test_jax_is_left_as_it_was_and_another_thread_sees_no_difference():
     module = importlib.import_module("jax._src.numpy.lax_numpy")
     before = dict(vars(module))

@@ -316,6 +316,12 @@ def users_own(frames: Iterable[Any], file_name: Callable[[Any], str]) -> Any | N
 
 
 @functools.cache
+def is_users(file_name: str) -> bool:
+    """Return whether a file is one of the user's own, not of an installed package, of Python or of a cell of text."""
+    return _source_info.is_user_filename(file_name) and not is_library(file_name) and not file_name.startswith("<")
+
+
+@functools.cache
 def is_library(file_name: str) -> bool:
     """Return whether a file belongs to an installed package or to this one."""
     installed = {"site-packages", "dist-packages"}

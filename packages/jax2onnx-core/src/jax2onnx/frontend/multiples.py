@@ -6,17 +6,21 @@ it does not have to be: ``size % 2 == 0`` is false. The program would be wrong a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+import sys
+import warnings
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from types import FrameType
 from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx._compat import is_symbolic
+from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic, is_users
 
 __all__ = ["MULTIPLES"]
 
@@ -30,6 +34,42 @@ def _truth(_: _Function | None) -> _Function:
         return _taken_for_true.get() or bool(dim >= 1 or dim <= -1)
 
     return is_true
+
+
+def _equality(original: _Function) -> _Function:
+    """Return JAX's comparison of a dimension, which warns where the user asks what JAX does not know."""
+
+    @functools.wraps(original)
+    def is_equal(dim: Any, other: Any) -> Any:
+        result = original(dim, other)
+        if result is False and type(other) is int:
+            _warn_if_unknown(dim, other, sys._getframe(1))  # noqa: SLF001 - who asks; JAX itself does so often
+        return result
+
+    return is_equal
+
+
+def _warn_if_unknown(dim: Any, number: int, frame: FrameType) -> None:
+    """Warn if the user's code asks whether a dimension is a number that it may be; JAX says that it is not."""
+    code = frame.f_code
+    if code.co_name == "__ne__" and frame.f_back is not None:  # which asks ``==``
+        frame = frame.f_back
+        code = frame.f_code
+    is_plugin = str(frame.f_globals.get("__name__")).startswith("jax2onnx")
+    if is_plugin or not is_users(code.co_filename):
+        return
+    with contextlib.suppress(InconclusiveDimensionOperation):
+        if dim > number or dim < number:
+            return
+    warnings.warn_explicit(
+        f"the program asks whether {dim} == {number}, which depends on the size. JAX takes it not to be: the model may "
+        f"be wrong where it is. Pass constraints=['{dim} == {number}'] if that always holds, or constraints that rule "
+        f"it out ('{dim} >= {number + 1}')",
+        UserWarning,
+        code.co_filename,
+        frame.f_lineno,
+        registry=frame.f_globals.setdefault("__warningregistry__", {}),
+    )
 
 
 _taken_for_true: ContextVar[bool] = ContextVar("taken_for_true", default=False)
@@ -119,6 +159,7 @@ def _times_in_spectrum(count: Any, length: Any) -> Any:
 
 MULTIPLES: Mapping[tuple[str, str], _Function] = {
     ("jax._src.export.shape_poly", "_DimExpr.__bool__"): _truth,
+    ("jax._src.export.shape_poly", "_DimExpr.__eq__"): _equality,
     ("jax._src.lax.control_flow.loops", "_batch_and_remainder"): _with_remainder,
     ("jax.numpy", "packbits"): _pack_bits,
     ("jax.numpy.fft", "rfftfreq"): _real_frequencies,
