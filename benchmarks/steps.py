@@ -274,7 +274,8 @@ def measure(name: str, *, kinds: bool, times: bool, theirs: str) -> dict[str, An
         row["ort, us"] = best(lambda: runner.run(None, feeds))
         row["jit, us"] = best(lambda: jax.block_until_ready(compiled(*given)))
         row["ratio"] = row["ort, us"] / row["jit, us"]
-        row["floor"] = row["ort, us"] / (row["nodes"] * empty_node())
+        row["empty, us"] = empty_node()
+        row["floor"] = row["ort, us"] / (row["nodes"] * row["empty, us"])
     if times and theirs:
         row |= _against_theirs(export_theirs(theirs, name), feeds, row)
     return row
@@ -361,11 +362,18 @@ def _render(found: dict[str, Any], note: str) -> Iterator[str]:
     yield "- *Executed* is how many equations one run executes, those of loops as often as they are; a factorisation,"
     yield "  a hash and the drawing of random bits are one equation each."
     yield "- *Nodes* is how many nodes onnxruntime executes in one run, after its own optimisations."
-    yield f"- *Floor* is what as many nodes on one number take: {empty_node():.2f} µs each. XLA takes a tenth of that"
-    yield "  for an operation: no model of as many nodes comes near to `jax.jit`, and fewer nodes are all that helps."
+    timed = [row for row in found.values() if "floor" in row]
+    if timed:
+        per_equation = np.exp(np.mean(np.log([row["jit, us"] / row["executed"] for row in timed])))
+        empty = timed[0]["empty, us"]
+        yield f"- *Floor* is what as many nodes on one number take, {empty:.2f} µs each. `jax.jit` takes"
+        yield f"  {per_equation:.3f} µs for an executed equation, in the geometric mean: no model of as many nodes"
+        yield "  comes near to it, and fewer nodes are what helps. Random numbers are the limit where a program"
+        yield "  has many: a hash of threefry is one equation, and 20 rounds of 5 nodes."
     if "theirs" in COLUMNS:
         yield "- *Theirs* is jax2onnx 0.17.1, where it converts the program and onnxruntime runs the model."
-    yield "- *Difference* is the largest from `jax.jit`, over the largest element of the result."
+    yield "- *Difference* is the largest from `jax.jit`, over the largest element of the result. A result of `newton`"
+    yield "  is its last correction, which is rounding alone."
     yield ""
     yield from _head()
     for name, row in found.items():
