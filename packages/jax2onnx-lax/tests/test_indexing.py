@@ -255,3 +255,14 @@ def test_what_fills_in_is_converted_as_jax_does(dtype: str, number: float) -> No
         inputs = [jax.ShapeDtypeStruct((3,), dtype), jax.ShapeDtypeStruct((5,), np.int32)]
         given = [np.arange(3).astype(jnp.dtype(dtype)), np.asarray([0, 7, -9, 2, 3], np.int32)]
         check(to_onnx(fn, inputs), fn, inputs, values=[given])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_is_out_of_bounds_is_filled_as_jax_does(dtype):
+    def function(x, i):
+        numbers = lax.GatherDimensionNumbers((1,), (0,), (0,))
+        return lax.gather(x, i[:, None], numbers, (1, 2), mode="fill")
+
+    inputs = [f"{dtype}[3,2]", "int32[5]"]
+    values = (jnp.asarray([[0, 1], [1, 0], [1, 1]], dtype), np.asarray([0, 2, 3, -1, -4], np.int32))
+    check(to_onnx(function, inputs), function, inputs, values=[values])

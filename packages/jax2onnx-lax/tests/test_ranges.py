@@ -285,6 +285,7 @@ CASES: dict[str, tuple[Callable[..., Any], list[Any], list[str]]] = {
     "symbolic": (_total, [("N",)], []),
     "one_hot": (lambda x: x.at[jnp.argmax(x, 1), jnp.arange(3)].set(0.0), [(3, 4)], ["Where"]),
     "bits": (_bits, [(4,), "int32[2]"], ["Clip", "Less", "Where"]),
+    "rows of pairs": (lambda x, i: x[i & 3, i & 1], [(4, 2), "int32[2,5]"], []),
 }  # fmt: skip
 
 
