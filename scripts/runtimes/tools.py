@@ -10,7 +10,7 @@ Each tool gets the model of a case (static and symbolic). The outcomes, one line
     invalid     onnxruntime does not load or run the tool's model
     differs     the tool's model does not agree with JAX on ordinary inputs
 
-Tools that change numbers on purpose (float16, quantisers) are not compared with JAX. They get the model of
+Tools that change numbers on purpose (float16, quantisers) are not compared with JAX, but run. They get the model of
 ``guards=False`` and opset 21, as docs/guides/quantisers.md says; onnxslim, onnxsim and the optimiser get the default.
 """
 
@@ -123,7 +123,7 @@ def dynamic(model: Model) -> Model:
     return _by_files(model, quantize_dynamic)
 
 
-def static(model: Model) -> Model:
+def static(model: Model, **options: Any) -> Model:
     """Return the model of ``quantize_static`` in QDQ form, calibrated on drawn inputs."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
@@ -135,7 +135,12 @@ def static(model: Model) -> Model:
             self.left -= 1
             return None if self.left < 0 else feeds(model, self.left)
 
-    return _by_files(model, lambda a, b: quantize_static(a, b, Drawn(), quant_format=QuantFormat.QDQ))
+    return _by_files(model, lambda a, b: quantize_static(a, b, Drawn(), quant_format=QuantFormat.QDQ, **options))
+
+
+def static_forced(model: Model) -> Model:
+    """Return the model of ``quantize_static``, which quantises what moves numbers even where its input is none."""
+    return static(model, extra_options={"ForceQuantizeNoInputCheck": True})
 
 
 def optimised(model: Model) -> Model:
@@ -170,12 +175,14 @@ def feeds(model: Model, seed: int) -> dict[str, Any]:
 
 EXACT = {"onnxslim": slim, "onnxsim": sim, "transformers optimiser": optimised}
 LOSSY = {
+    "transformers optimiser, without guards": optimised,
     "float16 (onnxconverter-common)": float16,
     "float16 (onnxconverter-common), blocked": float16_blocked,
     "float16 (onnxruntime)": float16_ort,
     "float16 (onnxruntime), sorted": float16_sorted,
     "quantize_dynamic": dynamic,
     "quantize_static (QDQ)": static,
+    "quantize_static (QDQ), forced": static_forced,
 }
 
 
