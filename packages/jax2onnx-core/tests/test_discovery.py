@@ -179,7 +179,7 @@ def test_what_plugins_cover(capsys, fake_plugin):
     assert "lowering" not in functions
     _, text = run(capsys, "list-plugins", "--verbose", "--json")
     assert json.loads(text)["counts"]["alpha"] == {"lowerings": 1, "fusions": 0, "targets": 0}
-    assert "1 lowerings" in run(capsys, "list-plugins", "-v")[1]
+    assert "1 lowering" in run(capsys, "list-plugins", "-v")[1]
 
 
 def test_the_directory_names_each_plugin_once():

@@ -20,7 +20,7 @@ def fails(*_: object, **__: object) -> None:
     [
         (np, "multiply"),  # in the user's program
         ("jax2onnx.fusion.fuse", "live"),
-        ("jax2onnx.program.flatten", "_border_variables"),
+        ("jax2onnx.program.flatten", "border_variables"),
         ("jax2onnx.output.verify", "without_weights"),
         ("jax2onnx.output.proto", "_require_memory"),
     ],
