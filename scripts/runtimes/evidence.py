@@ -120,6 +120,10 @@ MODELS: dict[str, tuple[str, list[Any]]] = {
         "logarithm (float[1] x) => (float[1] y) <float c = {1}> { a = Exp(x) b = Add(a, c) y = Log(b) }",
         [np.array([-6], np.float32)],
     ),
+    "constant factors are multiplied first": (
+        "scaled (float[1] x) => (float[1] y) <float a = {1e30}, float b = {1e10}> { z = Mul(x, a) y = Mul(z, b) }",
+        [np.array([1e-3], np.float32)],
+    ),
     "Erf loses the digits of small numbers": (
         "small (float[1] x) => (float[1] y) { y = Erf(x) }",
         [np.array([1e-5], np.float32)],

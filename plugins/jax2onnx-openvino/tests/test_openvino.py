@@ -166,6 +166,11 @@ PROGRAMS: dict[str, tuple[Any, list[Any], list[Any] | None]] = {
         ["float32[4]"],
         [[np.array([-5, -1, 0, 20], np.float32)]],
     ),
+    "factors whose product is too large, or too small": (
+        lambda x, y: (x * 1e30 * 1e10 * 1e-30, x / 1e-30 / 1e-10, y * 1e-30 * 1e-20),
+        ["float32[3]"] * 2,
+        [[np.array([1e-3, -3e-4, 1e-6], np.float32), np.array([1e35, -1e33, 1e30], np.float32)]],
+    ),
     "erf of small numbers": (
         jax.scipy.special.erf,
         ["float32[7]"],

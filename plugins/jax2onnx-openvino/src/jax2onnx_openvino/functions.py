@@ -10,7 +10,7 @@ from onnx_ir import DataType
 
 from jax2onnx_openvino.nodes import Maker, drop, finish, replaced, standard
 
-__all__ = ["mend_erf", "mend_logarithm", "mend_softplus"]
+__all__ = ["mend_erf", "mend_factors", "mend_logarithm", "mend_softplus"]
 
 
 def mend_softplus(graph: ir.Graph, node: ir.Node) -> str | None:
@@ -88,4 +88,45 @@ def mend_erf(graph: ir.Graph, node: ir.Node) -> str | None:
     is_small = make.op("Less", make.like("Abs", x), number(_SMALL), dtype=DataType.BOOL, shape=x.shape)
     finish(graph, node, new, "Where", is_small, make.like("Mul", x, total), make.like("Erf", x))
     drop(graph, node)
+    return None
+
+
+_LEAST, _MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+
+
+def mend_factors(graph: ir.Graph, node: ir.Node) -> str | None:
+    """Keep constant factors apart whose product float32 does not hold: OpenVINO multiplies by the product.
+
+    Rewrite ``Mul(Mul(x, 1e30), 1e10)`` to ``Mul(Max(Mul(x, 1e30), lowest), 1e10)``.
+    """
+    found = _factor(node)
+    if found is None:
+        return None
+    index, least, most = found
+    operand = node.inputs[index]
+    assert operand is not None
+    inner = operand.producer()
+    while inner is not None and (before := _factor(inner)) is not None:
+        least, most = least * before[1], most * before[2]
+        if least < _LEAST or most > _MOST:
+            make = Maker(graph, node)
+            node.replace_input_with(index, make.like("Max", operand, make.constant(np.array(-_MOST, np.float32))))
+            return None
+        value = inner.inputs[before[0]]
+        inner = None if value is None else value.producer()
+    return None
+
+
+def _factor(node: ir.Node) -> tuple[int, float, float] | None:
+    """Return which operand a node scales by a constant, and the least and the largest size of the factors but 0."""
+    if standard(node) not in {"Mul", "Div"} or node.outputs[0].dtype != DataType.FLOAT:
+        return None
+    for index in (0, 1) if node.op_type == "Mul" else (0,):
+        value = node.inputs[1 - index]
+        tensor = None if value is None else ir.convenience.get_const_tensor(value)
+        sizes = np.zeros(0) if tensor is None else np.abs(tensor.numpy().astype(np.float64))
+        sizes = sizes[np.isfinite(sizes) & (sizes != 0)]
+        if sizes.size:
+            sizes = 1 / sizes if node.op_type == "Div" else sizes
+            return index, float(sizes.min()), float(sizes.max())
     return None

@@ -22,6 +22,7 @@ FAULTS = (
     Fault("Conv needs kernels of known sizes", ("Conv", "ConvTranspose"), arrays.refuse_weights),
     Fault("Softplus is right near 0 only", ("Softplus",), functions.mend_softplus),
     Fault("log(1 + exp(x)) becomes Softplus", ("Log",), functions.mend_logarithm),
+    Fault("constant factors are multiplied first", ("Mul", "Div"), functions.mend_factors),
     Fault("Erf loses the digits of small numbers", ("Erf",), functions.mend_erf),
     Fault("-2**31 is false, and slices are not cast to bool", ("Cast",), conversions.mend_truth),
     Fault("uint32 becomes the float of an int32", ("Cast",), conversions.mend_from_unsigned),
