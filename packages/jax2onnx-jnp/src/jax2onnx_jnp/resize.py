@@ -193,6 +193,16 @@ def _interpolation(method: str, *, antialias: bool, **attributes: Any) -> Iterat
     return _fusions(f"{method}{smooth}", method, emit, antialias=antialias, primitives=primitives)
 
 
+def _to_multiples_by_pytorch() -> Fusion:
+    """Return the fusion of PyTorch's cubic method, which is ``Resize`` or what JAX does: it has weights of its own."""
+    antialias = False
+    emit = functools.partial(_interpolated, "cubic-pytorch", _PYTORCH, antialias)
+    to_multiples, _ = _fusions(
+        "cubic-pytorch", "cubic-pytorch", emit, antialias=antialias, primitives=["dot_general", "scatter-add"]
+    )
+    return to_multiples
+
+
 _CUBIC: dict[str, Any] = {"mode": "cubic", "cubic_coeff_a": -0.5, "exclude_outside": 1}
 _PYTORCH: dict[str, Any] = {"mode": "cubic", "cubic_coeff_a": -0.75}
 
@@ -209,4 +219,4 @@ FUSIONS: tuple[Fusion, ...] = (
 )
 
 if "CUBIC_PYTORCH" in jax.image.ResizeMethod.__members__:  # an older jax lacks it
-    FUSIONS += tuple(_interpolation("cubic-pytorch", antialias=False, **_PYTORCH))
+    FUSIONS += (_to_multiples_by_pytorch(),)
