@@ -85,11 +85,13 @@ def expand(ctx: LoweringContext, x: ir.Value, old: Sequence[Any], new: Sequence[
     for axis, size in enumerate(old, len(new) - len(old)):
         if size == new[axis]:
             target[axis] = 1  # Expand keeps the dim, and a symbol need not be computed
-    wanted = ctx.shape(target)
-    if any(may_be_zero(size + 1) for size in target):
-        # ``B - 1`` of no rows at all: JAX takes every symbol to be at least 1, and has no array of -1 rows.
-        wanted = ctx.op.Max(wanted, ctx.ints(0))
-    return ctx.stamp(ctx.op.Expand(x, wanted), new)
+    return ctx.stamp(ctx.op.Expand(x, _none_negative(ctx, target)), new)
+
+
+def _none_negative(ctx: LoweringContext, sizes: Sequence[Any]) -> ir.Value:
+    """Return sizes as a vector, 0 for ``B - 1`` of no rows at all: JAX takes every symbol to be at least 1."""
+    vector = ctx.shape(sizes)
+    return ctx.op.Max(vector, ctx.ints(0)) if any(may_be_zero(size + 1) for size in sizes) else vector
 
 
 def filled(ctx: LoweringContext, value: Any, shape: Sequence[Any], dtype: Any) -> ir.Value:
@@ -260,7 +262,7 @@ def pad(
     highs = [_positive_part(high) for _, high, _ in padding_config]
     if any(amount != 0 for amount in (*lows, *highs)):
         # No ``axes``: onnxruntime mistakes them when it moves a transpose past the node.
-        x = ctx.op.Pad(x, ctx.shape([*lows, *highs]), value)
+        x = ctx.op.Pad(x, _none_negative(ctx, [*lows, *highs]), value)
     size = ctx.aval_out.shape
     bounds: dict[int, tuple[Any, Any]] = {}
     for axis, (low, high, _) in enumerate(padding_config):
