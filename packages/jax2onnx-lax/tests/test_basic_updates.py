@@ -63,7 +63,7 @@ def test_program(program):
         (lambda x: x.at[-1].set(0.0), [("N", 4)], 2),
         (lambda x, v: x.at[..., -1].add(v), [("N", "M"), ("N",)], 5),
         (lambda x: x.at[:, -1].multiply(2.0), [("N", "M", 3)], 4),
-        (lambda x: x.at[-2:].set(0.0), [("N", 4)], 8),
+        (lambda x: x.at[-2:].set(0.0), [("N", 4)], 9),
         (lambda x: x.at[1:].add(x[:-1]), [("N", 4)], 5),
     ],
 )
