@@ -55,6 +55,8 @@ def beam_search(logits: jax.Array) -> Any:
 
 
 RIGHT = {
+    "complex product": (jnp.matmul, ["complex64[7,4]", "complex64[4,3]"]),
+    "complex einsum": (lambda x, y: jnp.einsum("bij,bj->bi", x, y).sum(0), ["complex64[B,3,4]", "complex64[B,4]"]),
     "Fourier transforms": (lambda x: (jnp.fft.fft(x), jnp.fft.ifft(x) * x), ["complex64[6]"]),
     "beam search": (beam_search, [("T", 3, 11)]),
     "gradient of tanh": (jax.grad(lambda x: jnp.tanh(x @ W).sum()), [("B", 4)]),

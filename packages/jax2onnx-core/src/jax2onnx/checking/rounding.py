@@ -86,9 +86,12 @@ class Rounding:
             results = [
                 jnp.where(jnp.isnan(other), other, result) for other, result in zip(multiplied, results, strict=True)
             ]
-        if rank and self.seed % 2:
+        if self.seed % 2:
             value = np.nan if self.seed % 4 == 1 else 1.0  # which products with infinities keep
-            return [_undetermined(result, operands, rank, value) for result in results]
+            if rank:
+                return [_undetermined(result, operands, rank, value) for result in results]
+            if facts.rounding == "terms":
+                return [_undetermined_parts(result, value) for result in results]
         return results
 
     def _changed(self, value: Any) -> Any:
@@ -378,6 +381,16 @@ def _undetermined(result: Any, operands: Sequence[Any], rank: int, value: float)
             places = known.reshape(known.shape + (1,) * (result.ndim - batch))
             result = jnp.where(places, result, unknown)
     return result
+
+
+def _undetermined_parts(result: Any, value: float) -> Any:
+    """Return a complex sum of products that is ``value`` where it is not finite.
+
+    Which of its parts are infinite, and which are NaN, depends on the order in which terms of both are added.
+    """
+    if not jnp.iscomplexobj(result):
+        return result
+    return jnp.where(jnp.isfinite(result), result, value + 1j * value).astype(result.dtype)
 
 
 def _with(array: Array, keep: Array, changed: Array) -> Any:
