@@ -19,6 +19,8 @@ PROGRAMS = {
     "set behind the first": lambda x: x.at[1:].set(7),
     "add behind the first": lambda x: x.at[1:].add(2),
     "set before the last": lambda x: x.at[:-1].set(7),
+    "padded rest": lambda x: jnp.pad(x[1:], ((1, 0), (0, 0))),
+    "row before the others": lambda x: jnp.concatenate([jnp.ones((1, 3)), x[:-1]]),
     "zeros between": lambda x: lax.pad(x, jnp.zeros((), x.dtype), ((1, 2, 2), (0, 0, 1))),
     "zeros between, less at the edges": lambda x: lax.pad(x, jnp.zeros((), x.dtype), ((-1, 3, 1), (0, 0, 1))),
     "wrapped columns": lambda x: jnp.pad(x, ((0, 0), (1, 2)), mode="wrap"),

@@ -16,6 +16,7 @@ from jax import lax
 
 from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic
 from jax2onnx.frontend.basic_slices import WHOLE, bounds_of, entries_of, has_step, is_number
+from jax2onnx.program.dims import may_be_zero
 
 __all__ = ["by_parts"]
 
@@ -84,6 +85,14 @@ def _is_whole(entry: Any) -> bool:
     return isinstance(entry, slice) and entry == WHOLE
 
 
+def _may_be_shorter(entry: Any, size: Any, length: Any) -> bool:
+    """Return whether a slice such as ``x[:1]`` has fewer elements where its axis has none; JAX takes it to have one.
+
+    A number is out of bounds there, which JAX refuses.
+    """
+    return isinstance(entry, slice) and not is_symbolic(length) and is_symbolic(size) and may_be_zero(size)
+
+
 def _has_order(dtype: Any) -> bool:
     return bool(jnp.issubdtype(dtype, np.integer) or jnp.issubdtype(dtype, np.floating))
 
@@ -93,7 +102,7 @@ def _with_parts(x: Any, entries: Sequence[Any], y: Any, combine: _Function) -> A
     updated: list[Any] = list(x.shape)
     for axis, entry in enumerate(entries):
         bounds = bounds_of(entry, x.shape[axis])
-        if bounds is None:
+        if bounds is None or _may_be_shorter(entry, x.shape[axis], bounds[1] - bounds[0]):
             return None
         if not _is_whole(entry):
             parts.append((axis, *bounds))
