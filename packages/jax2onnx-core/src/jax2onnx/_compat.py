@@ -307,11 +307,10 @@ def users_own(frames: Iterable[Any], file_name: Callable[[Any], str]) -> Any | N
     fallback = None
     for frame in frames:
         name = file_name(frame)
-        if _is_ours(name) or not _source_info.is_user_filename(name):
-            continue
-        if not is_library(name) and not name.startswith("<"):
+        if is_users(name):
             return frame
-        fallback = fallback or frame
+        if not _is_ours(name) and _source_info.is_user_filename(name):
+            fallback = fallback or frame
     return fallback
 
 

@@ -1,8 +1,4 @@
-"""Between which bounds the results of integer primitives lie: those that index, choose and rearrange.
-
-A rule computes exact bounds; where a result may not fit into its dtype it wraps around, and its range is all the dtype.
-Bounds that are symbolic dims go through sums, extrema and comparisons only.
-"""
+"""Between which bounds the results of integer primitives lie: those that index, choose and rearrange."""
 
 from __future__ import annotations
 

@@ -153,9 +153,9 @@ def is_empty(atom: Atom) -> bool:
 
 def holds_nothing(eqn: Eqn) -> bool:
     """Return whether all that an equation does is to make arrays without elements."""
-    if has_effect(eqn) or (eqn.origin is not None and eqn.origin.effects):
+    if not all(map(is_empty, eqn.outputs)):
         return False
-    return all(map(is_empty, eqn.outputs))
+    return not has_effect(eqn) and (eqn.origin is None or not eqn.origin.effects)
 
 
 def _is_numpys(aval: Any) -> bool:
