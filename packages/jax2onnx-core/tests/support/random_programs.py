@@ -123,9 +123,9 @@ eqx.internal.scan(lambda v, x: (v + x, v * 2), a[0], a, kind='lax')[1] | eqx.int
 eqx.internal.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] - 1), (0, a), max_steps=9, kind='checkpointed')[1]
 eqx.filter_jit(lambda v: v * 2)(a) | eqx.filter_vmap(lambda v: v + 1)(a) | eqx.internal.nondifferentiable(a)
 jax.vmap(lambda v: eqx.internal.unvmap_max(v.astype('int32')))(a) | eqx.filter_checkpoint(jnp.sin)(a)
-sparse.BCOO.fromdense(a, nse=5) @ b | sparse.BCOO.fromdense(a, nse=5).todense()
+sparse.BCOO.fromdense(a, nse=5) @ (b + 0) | sparse.BCOO.fromdense(a, nse=5).todense()
 sparse.BCOO.fromdense(a, nse=4).T.todense()
-(sparse.BCOO.fromdense(a, nse=5) * 2).sum().todense() | b @ sparse.BCOO.fromdense(a, nse=6)
+(sparse.BCOO.fromdense(a, nse=5) * 2).sum().todense() | (b + 0) @ sparse.BCOO.fromdense(a, nse=6)
 jax.random.normal(jax.random.key(3), a.shape) * a
 jax.random.bits(jax.random.key(j), (3,))
 """

@@ -20,7 +20,7 @@ from jax2onnx_lax.shape import transposed
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.plugin import BoundLowerings, Eqn, LoweringContext
+    from jax2onnx.plugin import Atom, BoundLowerings, Eqn, LoweringContext
 
 Shape = tuple[Any, ...]
 DimensionNumbers = tuple[tuple[Sequence[int], Sequence[int]], tuple[Sequence[int], Sequence[int]]]
@@ -57,8 +57,22 @@ def _work(eqn: Eqn, _bodies: Sequence[float]) -> float:
     return work
 
 
+def _zeros(eqn: Eqn, matters: bool) -> Sequence[Atom]:  # noqa: FBT001 - a fact's signature
+    """Return the operands whose sign of zero decides the product: none of a sum, which starts at 0.
+
+    XLA makes a sum of one product the product, so that it may be -0.
+    """
+    (contracted, _), _ = eqn.params["dimension_numbers"]
+    left = eqn.inputs[0].aval
+    return eqn.inputs if matters and _is_one_product(permuted(left.shape, contracted)) else ()
+
+
+def _is_one_product(contracted: Shape) -> bool:
+    return all(is_static(dim) and dim == 1 for dim in contracted)
+
+
 FACTS = {
-    "dot_general": Facts(zeros=blind, transposed=exchanged, work=_work),
+    "dot_general": Facts(zeros=_zeros, transposed=exchanged, work=_work),
     "ragged_dot_general": Facts(zeros=blind, work=work_of_matrices),
 }
 
@@ -83,7 +97,8 @@ def dot_general(
     dtype = ctx.aval_out.dtype
     sizes = (*left.shape, *right.shape)
     make_plan = _static_plan if is_static(*sizes) else _plan
-    plan = make_plan(left.shape, right.shape, dimension_numbers, always=ctx.target is None)
+    signed = ctx.target is not None and ctx.sign_of_zero_matters()
+    plan = make_plan(left.shape, right.shape, dimension_numbers, always=ctx.target is None, signed=signed)
     # onnxruntime's MatMul fails on an empty operand that it broadcasts, and unsigned on an empty contraction.
     if has_zero(*sizes):
         return ctx.op.Expand(ctx.constant(0, dtype), ctx.shape(plan.out))
@@ -167,7 +182,7 @@ class _Plan:
         right: the arrangement of the right operand.
         product: the shape of the operator's result.
         out: the shape of the equation's result: batch dims, free dims of the left and of the right operand.
-        contracted: the contracted dims; without any, ``Mul`` does it.
+        contracted: the dims over which it sums; without any, ``Mul`` does it.
     """
 
     left: _Operand
@@ -177,17 +192,22 @@ class _Plan:
     contracted: Shape
 
 
-def _plan(left: Shape, right: Shape, dimension_numbers: DimensionNumbers, *, always: bool) -> _Plan:
-    """Plan a product; unless ``always``, so that onnxruntime can run it where a symbolic dim is 0."""
+def _plan(left: Shape, right: Shape, dimension_numbers: DimensionNumbers, *, always: bool, signed: bool) -> _Plan:
+    """Plan a product; unless ``always``, so that onnxruntime can run it where a symbolic dim is 0.
+
+    Where the sign of a zero matters (``signed``), one product is no sum: ``MatMul`` makes 0 of -0.
+    """
     (lc, rc), (lb, rb) = dimension_numbers
     left_free, right_free = other_axes(len(left), {*lb, *lc}), other_axes(len(right), {*rb, *rc})
     left_order, right_order = min(
         _orders(dimension_numbers, left_free, right_free), key=lambda orders: sum(map(_is_transposed, orders))
     )
     batch, contracted = permuted(left, lb), permuted(left, lc)
+    if signed and _is_one_product(contracted):
+        contracted = ()
     m, n = permuted(left, left_free), permuted(right, right_free)
     out = (*batch, *m, *n)
-    if lc:
+    if contracted:
         rows, columns = m, n
         if batch:
             rows, columns = (math.prod(m),), (math.prod(n),)

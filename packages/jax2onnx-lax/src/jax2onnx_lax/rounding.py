@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
 from jax2onnx.plugin import Facts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jax2onnx.plugin import BoundLowerings
 
 _UNIT = ("erf", "erfc", "logistic", "tanh")
@@ -29,7 +35,21 @@ _MATRIX = (
 )  # fmt: skip
 """Factorisations and solutions: backward stable, that is, exact for a matrix nearby."""
 
+
+def _angle(eqn: Any) -> Callable[..., Any] | None:
+    """Return by which steps JAX computes ``atan2`` of complex numbers: rounding decides between pi and -pi."""
+    if not np.issubdtype(eqn.invars[0].aval.dtype, np.complexfloating):
+        return None
+
+    def angle(y: Any, x: Any) -> Any:
+        turned = jnp.log((x + 1j * y) / jnp.sqrt(x * x + y * y))
+        return lax.complex(jnp.imag(turned), -jnp.real(turned))
+
+    return angle
+
+
 FACTS = {
+    "atan2": Facts(steps=_angle),
     **dict.fromkeys(_UNIT, Facts(rounding="unit")),
     **dict.fromkeys(_ROOTS, Facts(rounding="terms")),
     **dict.fromkeys(_TERMS, Facts(rounding="terms")),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jax2onnx.plugin import is_static
+from jax2onnx.plugin import Facts, is_static, telling
 from jax2onnx_lax.dtypes import is_float
 
 if TYPE_CHECKING:
@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 
+FACTS = dict.fromkeys(("approx_top_k", "top_k"), Facts(zeros=telling))
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.table({"sort": sort, "top_k": top_k, "approx_top_k": approx_top_k})
 
 

@@ -134,6 +134,8 @@ class Facts:
             function that goes to 1, for which a runtime may be accurate to a ``unit`` of 1 only; the ``terms`` of sums
             are; or errors are as large as those of the largest number in ``rows``, or in a ``matrix``. An ``extremum``
             is not rounded, but JAX may pass over NaN; an ``order`` neither, but JAX may tell NaN apart by their sign.
+        steps: returns, of the jaxpr's equation, a JAX function in plainer steps by which JAX computes it, where the
+            rounding of each step decides, for ``check``; None where the equation is one step.
         half: whether it is worth computing in float16 or bfloat16 where a user asks for that (``computes``: products of
             arrays), or takes part where an operand is in half (``follows``); by default it stays in float32. One that
             reads the ``bits`` of numbers is never computed in another dtype.
@@ -174,6 +176,7 @@ class Facts:
     permutation: Callable[[Params], Sequence[int]] | None = None
     transposed: Callable[[Any, Sequence[int]], Any] | None = None
     rounding: Literal["result", "unit", "terms", "rows", "matrix", "extremum", "order"] = "result"
+    steps: Callable[[Any], Callable[..., Any] | None] | None = None
     half: Literal["", "computes", "follows", "bits"] = ""
     on_complex: Maker | None = None
     on_keys: Maker | None = None
@@ -201,7 +204,7 @@ class Facts:
 
 _FUNCTIONS = (
     *("bodies", "fold", "work", "bounded", "unchanged", "zeros", "small", "carried"),
-    *("permutation", "transposed", "on_complex", "on_keys", "warning", "instead", "together"),
+    *("permutation", "transposed", "on_complex", "on_keys", "warning", "instead", "together", "steps"),
 )
 """The facts that are functions."""
 

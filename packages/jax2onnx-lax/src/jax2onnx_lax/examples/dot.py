@@ -69,6 +69,13 @@ EXAMPLES: list[Example] = [
     _example(
         "dot_general_batch", _dot(((2,), (1,)), ((0,), (0,))), [("B", 2, 3), ("B", 3, 4)], operators={"MatMul": 1}
     ),
+    _example(
+        "dot_general_one_product",  # no sum, so that -0 stays
+        lambda: lambda x, y: 1 / (x @ y),
+        [("B", 1), (1, 4)],
+        values=lambda: [[np.array([[-0.0], [0], [2]], np.float32), np.array([[1, -1, 0, -0.0]], np.float32)]],
+        operators={"Mul": 1},
+    ),
     _example("dot_general_weight_gradient", _dot(((0,), (0,))), [("B", 3), ("B", 4)]),
     _example("dot_general_transposed_right", _dot(((1,), (1,))), [("B", 3), (4, 3)]),
     _example("dot_general_vectors", _dot(((0,), (0,))), [("B",), ("B",)], operators={"MatMul": 1}),

@@ -115,6 +115,13 @@ SORT = [
 
 TOP = [
     _example("top_k", "jax.lax.top_k", lambda x: lax.top_k(x, 5), [(3, 13)], values=_special()),
+    _example(
+        "top_k_selected",  # what orders zeros by their sign asks the selection before it to keep the sign
+        "jax.lax.top_k",
+        lambda x: lax.top_k(jnp.where(x > 2, 0.0, x), 5)[1],
+        [(3, 13)],
+        values=_special(),
+    ),
     _example("top_k_symbolic", "jax.lax.top_k", lambda x: lax.top_k(x, 2), [("B", 13)]),
     _example("top_k_axis", "jax.lax.top_k", lambda x: lax.top_k(x, 2, axis=0), [_typed((4, 3), jnp.int32)]),
     _example(
