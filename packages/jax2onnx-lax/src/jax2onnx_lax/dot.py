@@ -103,6 +103,9 @@ def dot_general(
     if has_zero(*sizes):
         return ctx.op.Expand(ctx.constant(0, dtype), ctx.shape(plan.out))
     compute = compute_dtype(left.dtype, right.dtype, dtype)
+    if ctx.target is not None and compute.kind == "u" and any(map(may_be_zero, plan.contracted)):
+        # onnxruntime's kernel of unsigned numbers fails where it contracts nothing; the signed one has the same bits.
+        compute = np.dtype(f"int{8 * compute.itemsize}")
     if left.dtype != right.dtype and narrow_dtypes(left.dtype, right.dtype, compute) is None:
         x = convert(ctx, x, left.shape, left.dtype, dtype)
         y = convert(ctx, y, right.shape, right.dtype, dtype)
@@ -124,7 +127,8 @@ def zero_if_empty(ctx: LoweringContext, product: ir.Value, contracted: Sequence[
     if ctx.target is None or not dims or product.dtype is None:
         return product
     none = ctx.op.Equal(ctx.dim(math.prod(dims)), np.zeros(1, np.int64))
-    return ctx.stamp(ctx.op.Where(none, ctx.constant(0, product.dtype.numpy()), product), out)
+    chosen = ctx.op.Where(none, ctx.constant(0, product.dtype.numpy()), product)
+    return ctx.stamp(chosen, out) if out else ctx.reshape(chosen, (1,), ())
 
 
 _NARROW: Mapping[str, np.dtype[Any]] = {

@@ -59,7 +59,21 @@ FACTS = {
     **dict.fromkeys(_MATRIX, Facts(rounding="matrix")),
 }
 
+_FINITE = Facts(vanishes=jnp.isfinite)
+_NOT_ZERO = Facts(vanishes=lambda x: x != 0)
+
+VANISHING = {
+    **dict.fromkeys(("erfc", "exp", "exp2", "logistic"), _FINITE),
+    **dict.fromkeys(("convert_element_type", "reduce_precision", "square"), _NOT_ZERO),
+    "integer_pow": Facts(vanishes=lambda x: (x != 0) & jnp.isfinite(x)),
+    "mul": Facts(vanishes=lambda x, y: (x != 0) & (y != 0)),
+    "div": Facts(vanishes=lambda x, y: (x != 0) & jnp.isfinite(y)),
+    "pow": Facts(vanishes=lambda x, y: (x != 0) & jnp.isfinite(x) & jnp.isfinite(y)),
+}
+"""Primitives whose result may be smaller than any normal number, though the operands are not."""
+
 
 def register(registry: BoundLowerings) -> None:
     """Register the facts."""
     registry.facts(FACTS)
+    registry.facts(VANISHING)

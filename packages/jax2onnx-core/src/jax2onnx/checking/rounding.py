@@ -36,6 +36,8 @@ Array = np.ndarray[Any, Any]
 
 _RARE = 2.0**-9
 """Up to this distance from the next number of the dtype, one in 256 numbers at most is a multiple of one half."""
+_FLUSHED = 1e-37
+"""JAX flushes subnormal numbers of dtypes whose smallest normal number is below, which is not so of float16."""
 _BUDGET = 4000
 """How many equations of loops are evaluated one by one. What a longer loop computes is changed as one equation's."""
 
@@ -61,7 +63,17 @@ class Rounding:
         self.rng = np.random.default_rng(self.seed // 2)
 
     def results(self, eqn: Any, facts: Facts, operands: Sequence[Any]) -> list[Any]:
-        """Return the results of an equation, rounded in this way."""
+        """Return the results of an equation, rounded in this way.
+
+        JAX on a CPU rounds a number below the smallest normal one to 0. In odd seeds it is a small normal number: what
+        a program makes of the exact one, such as its logarithm, lies between.
+        """
+        rounded = self._rounded(eqn, facts, operands)
+        if facts.vanishes is None or not self.seed % 2:
+            return rounded
+        return [_lifted(result, facts.vanishes(*operands)) for result in rounded]
+
+    def _rounded(self, eqn: Any, facts: Facts, operands: Sequence[Any]) -> list[Any]:
         plain = bind_equation(eqn, operands)
         if facts.rounding == "extremum":
             return _with_nan(eqn, operands, plain) if self.seed % 2 else plain
@@ -343,6 +355,18 @@ def _steps(facts: Facts, operands: Sequence[Any]) -> float:
         return 1.0
     sizes = [size for operand in operands for size in np.shape(operand)[-2:]]
     return float(np.sqrt(max(sizes, default=1) or 1))
+
+
+def _lifted(result: Any, exists: Any) -> Any:
+    """Return a result with a small normal number for each 0 where the exact number ``exists``.
+
+    It is twice the smallest one, so that it stays normal when it is rounded down.
+    """
+    limits = finfo(result.dtype) if jnp.issubdtype(result.dtype, np.floating) else None
+    if limits is None or float(limits.tiny) > _FLUSHED:
+        return result
+    small = jnp.copysign(jnp.asarray(2 * limits.tiny, result.dtype), result)
+    return jnp.where((result == 0) & exists, small, result)
 
 
 def _with_nan(eqn: Any, operands: Sequence[Any], plain: Sequence[Any]) -> list[Any]:

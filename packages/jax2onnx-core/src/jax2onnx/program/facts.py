@@ -136,6 +136,8 @@ class Facts:
             is not rounded, but JAX may pass over NaN; an ``order`` neither, but JAX may tell NaN apart by their sign.
         steps: returns, of the jaxpr's equation, a JAX function in plainer steps by which JAX computes it, where the
             rounding of each step decides, for ``check``; None where the equation is one step.
+        vanishes: returns, of its operands, where the exact result is not 0, but may be a number so small that JAX on a
+            CPU makes it 0, for ``check``.
         half: whether it is worth computing in float16 or bfloat16 where a user asks for that (``computes``: products of
             arrays), or takes part where an operand is in half (``follows``); by default it stays in float32. One that
             reads the ``bits`` of numbers is never computed in another dtype.
@@ -177,6 +179,7 @@ class Facts:
     transposed: Callable[[Any, Sequence[int]], Any] | None = None
     rounding: Literal["result", "unit", "terms", "rows", "matrix", "extremum", "order"] = "result"
     steps: Callable[[Any], Callable[..., Any] | None] | None = None
+    vanishes: Callable[..., Any] | None = None
     half: Literal["", "computes", "follows", "bits"] = ""
     on_complex: Maker | None = None
     on_keys: Maker | None = None
@@ -204,7 +207,7 @@ class Facts:
 
 _FUNCTIONS = (
     *("bodies", "fold", "work", "bounded", "unchanged", "zeros", "small", "carried"),
-    *("permutation", "transposed", "on_complex", "on_keys", "warning", "instead", "together", "steps"),
+    *("permutation", "transposed", "on_complex", "on_keys", "warning", "instead", "together", "steps", "vanishes"),
 )
 """The facts that are functions."""
 

@@ -78,6 +78,8 @@ EXAMPLES: list[Example] = [
     ),
     _example("dot_general_weight_gradient", _dot(((0,), (0,))), [("B", 3), ("B", 4)]),
     _example("dot_general_transposed_right", _dot(((1,), (1,))), [("B", 3), (4, 3)]),
+    _example("dot_general_narrow_vectors", lambda: jnp.dot, ["uint8[B]", "uint8[B]"], operators={"MatMulInteger": 1}),
+    _example("dot_general_unsigned_vectors", lambda: jnp.dot, ["uint32[B]", "uint32[B]"], operators={"MatMul": 1}),
     _example("dot_general_vectors", _dot(((0,), (0,))), [("B",), ("B",)], operators={"MatMul": 1}),
     _example("dot_general_vector_matrix", _dot(((0,), (0,))), [("B",), ("B", 4)], operators={"MatMul": 1}),
     _example("dot_general_matrix_vector", _dot(((1,), (0,))), [("B", 3), (3,)], operators={"MatMul": 1}),
