@@ -6,13 +6,14 @@ The operator rounds the coordinates otherwise than JAX if a factor is no power o
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from jax import export
 
-from jax2onnx.plugin import Decline, Fusion, is_symbolic
+from jax2onnx.plugin import Decline, Fusion, is_symbolic, permuted
 from jax2onnx_jnp.resize_weights import METHODS, nearest_by_places, resized_by_weights
 
 if TYPE_CHECKING:
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 _LARGEST_FACTOR = 16
 """Factors that are tried: coordinates are far enough from where the nearest element changes."""
 
-_LAYOUTS = ("1,H,W,3", "H,W,3", "1,3,H,W", "H,W", "1,H,3", "1,H,8,3", "1,8,W,3")
+_LAYOUTS = (
+    *("1,H,W,3", "H,W,3", "1,3,H,W", "H,W"),
+    *("1,H,8,3", "1,8,W,3", "1,3,H,8", "1,3,8,W"),
+    *("1,H,3", "1,3,H", "H,3", "3,H", "H"),
+)
 """Images for the structures: those of the dims that are symbols are resized."""
 
 _SIZE = 5
@@ -131,31 +136,38 @@ def _as_operator(
         raise Decline("JAX rounds the coordinates where a factor is no power of two")
     axes = list(factors)
     others = [axis for axis in range(len(old)) if axis not in factors]
-    if len(axes) == 1 and len(others) == 3:
-        axes.insert(0, others.pop(1))
-    if len(axes) > 2 or len(others) > 2:
+    if len(axes) > 2 or len(others) > 4 - len(axes):
         raise Decline("runtimes resize at most two of four dims")
     shrinks = min(factors.values()) < 0
     if shrinks and not antialias and attributes["mode"] == "cubic":
         raise Decline("onnxruntime moves transposes past the node, and has no such kernel then")
     order = [*others, *axes]
-    added = [*range(2 - len(others)), *range(2, 4 - len(axes))]
     arranged = _transposed(ctx, x, old, order)
-    image = ctx.op.Unsqueeze(arranged, ctx.ints(*added)) if added else arranged
+    image = ctx.reshape(arranged, permuted(old, order), _image(old, others, axes))
     if antialias and shrinks:
         attributes = {**attributes, "antialias": 1, "exclude_outside": 1}
-    sizes = iter([shape[axis] for axis in order])
-    target = [1 if axis in added else next(sizes) for axis in range(4)]
+    target = _image(shape, others, axes)
     if not shrinks:
         scales = np.ones(4, np.float32)
-        scales[4 - len(axes) :] = [factors.get(axis, 1) for axis in axes]
+        scales[4 - len(axes) :] = [factors[axis] for axis in axes]
         result = ctx.op.Resize(image, None, ctx.constant(scales), **attributes)
     else:
         result = ctx.op.Resize(image, None, None, ctx.shape(target), **attributes)
-    result = ctx.stamp(result, target)
-    new = [shape[axis] for axis in order]
-    flat = ctx.stamp(ctx.op.Squeeze(result, ctx.ints(*added)), new) if added else result
+    new = permuted(shape, order)
+    flat = ctx.reshape(ctx.stamp(result, target), target, new)
     return _transposed(ctx, flat, new, np.argsort(order).tolist())
+
+
+def _image(shape: Sequence[Any], others: Sequence[int], axes: Sequence[int]) -> tuple[Any, ...]:
+    """Return a shape of four dims whose last two are, of these axes, those that are resized; or 1, and the only one.
+
+    A further dim there would be interpolated by a factor of 1, which makes NaN of zero times infinity.
+    """
+    outer = permuted(shape, others)
+    if len(outer) > 2:
+        outer = (outer[0], math.prod(outer[1:]))
+    inner = permuted(shape, axes)
+    return (*[1] * (2 - len(outer)), *outer, *[1] * (2 - len(inner)), *inner)
 
 
 def _transposed(ctx: LoweringContext, x: ir.Value, shape: Sequence[Any], perm: Sequence[int]) -> ir.Value:

@@ -33,8 +33,6 @@ Array = np.ndarray[Any, Any]
 
 _LONGEST = 2000
 """Characters of what onnxruntime says."""
-_ROUNDINGS = 4
-"""How many times JAX is evaluated with other roundings."""
 
 
 @overload

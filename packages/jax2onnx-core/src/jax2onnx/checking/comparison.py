@@ -23,7 +23,7 @@ from jax2onnx.checking.inputs import Batch, draw
 from jax2onnx.checking.kernels import coarse_primitives, keeps_local
 from jax2onnx.checking.reference import Reference
 from jax2onnx.checking.refusals import REFUSALS, refused_sizes
-from jax2onnx.checking.rounding import Perturbed, Rounding
+from jax2onnx.checking.rounding import ROUNDINGS, Perturbed, Rounding
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
 from jax2onnx.errors import CheckError, InputSpecError
 from jax2onnx.frontend.elsewhere import with_arrays
@@ -47,8 +47,6 @@ Array = np.ndarray[Any, Any]
 
 _LONGEST = 2000
 """Characters of what onnxruntime says."""
-_ROUNDINGS = 4
-"""How many times JAX is evaluated with other roundings."""
 
 
 _FROM_CALLBACK = "CpuCallback error"
@@ -149,7 +147,7 @@ class Comparison:
 
         def nearby(loose: bool) -> list[list[Array]]:  # noqa: FBT001
             results = []
-            for seed in range(_ROUNDINGS):
+            for seed in range(ROUNDINGS):
                 rounding = Rounding(seed, loose, self.reference.coarse.under(loose=loose))
                 # The program may raise on what is near to inputs on which it does not.
                 with contextlib.suppress(ProgramError):

@@ -30,12 +30,15 @@ from jax2onnx.program.flatten import called_jaxpr
 if TYPE_CHECKING:
     from jax2onnx.program.facts import Facts, FactTable
 
-__all__ = ["Perturbed", "Rounding"]
+__all__ = ["ROUNDINGS", "Perturbed", "Rounding"]
 
 Array = np.ndarray[Any, Any]
 
 _RARE = 2.0**-9
 """Up to this distance from the next number of the dtype, one in 256 numbers at most is a multiple of one half."""
+_AT_RANDOM = 4
+ROUNDINGS = _AT_RANDOM + 2
+"""How many roundings a program is evaluated under."""
 _FLUSHED = 1e-37
 """JAX flushes subnormal numbers of dtypes whose smallest normal number is below, which is not so of float16."""
 _BUDGET = 4000
@@ -47,8 +50,8 @@ class Rounding:
     """A way to round.
 
     Attributes:
-        seed: the same seed rounds alike. An odd seed moves each number the other way than the even one before it: a
-            step of the program is then met from both sides.
+        seed: the same seed rounds alike. The last two of ``ROUNDINGS`` move all numbers down, and all up: a step of the
+            program is then met from both sides.
         loose: whether multiples of one half are changed too.
         coarse: primitives that the model computes by kernels of which only the absolute error is small, and whose
             results may differ by that.
@@ -60,7 +63,7 @@ class Rounding:
     rng: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rng = np.random.default_rng(self.seed // 2)
+        self.rng = np.random.default_rng(self.seed)
 
     def results(self, eqn: Any, facts: Facts, operands: Sequence[Any]) -> list[Any]:
         """Return the results of an equation, rounded in this way.
@@ -181,8 +184,9 @@ class Rounding:
         return np.where(chosen | (part == 0), half, moved)
 
     def _signs(self, shape: tuple[int, ...]) -> Array:
-        up = -1.0 if self.seed % 2 else 1.0
-        return np.where(self.rng.random(shape) < 0.5, -up, up)
+        if self.seed >= _AT_RANDOM:
+            return np.full(shape, -1.0 if self.seed == _AT_RANDOM else 1.0)
+        return np.where(self.rng.random(shape) < 0.5, -1.0, 1.0)
 
 
 @dataclass(slots=True)
