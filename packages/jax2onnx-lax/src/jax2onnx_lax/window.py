@@ -106,8 +106,15 @@ def _whole_dims(
     elif len(axes) == 1 and window.strides[axes[0]] == 1:
         before = shape[axes[0]] - 1
         if padding[0] in ((before, 0), (0, before)):
-            value = ctx.via_jax(lambda a: cumulate(a, axis=axes[0], reverse=padding[0] == (0, before)), x)
+            backwards = padding[0] == (0, before)
+            value = ctx.via_jax(lambda a: _cumulated(cumulate, a, axes[0], backwards=backwards), x)
     return value
+
+
+def _cumulated(cumulate: Callable[..., jax.Array], x: jax.Array, axis: int, *, backwards: bool) -> jax.Array:
+    """Accumulate along an axis. JAX has windows of bools, but accumulates numbers only."""
+    numbers = x.astype(jnp.uint8) if x.dtype == bool else x
+    return cumulate(numbers, axis=axis, reverse=backwards).astype(x.dtype)
 
 
 def _reduced(ctx: LoweringContext, x: ir.Value, window: windows.Window, monoid: _Monoid) -> ir.Value:

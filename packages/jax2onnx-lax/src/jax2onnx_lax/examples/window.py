@@ -173,6 +173,11 @@ EXAMPLES: list[Example] = [
     ),
     _example("reduce_window_prod", _make(lax.mul, 1, (1, 2, 2, 1)), [("B", "H", "W", 3)]),
     _example("reduce_window_sum_from_one", _make(lax.add, 1, (1, 2, 2, 1), (1, 1, 1, 1), "SAME"), [_IMAGE]),
+    _example(
+        "reduce_window_all_up_to_here",
+        _make(lax.min, 1, (1, 9, 1, 1), (1, 1, 1, 1), ((0, 0), (8, 0), (0, 0), (0, 0))),
+        ["bool[B,9,8,3]"],
+    ),
     _example("reduce_window_of_no_dims", _make(lax.max, 9, ()), [()]),
     _example("reduce_window_max_from_zero", _make(lax.max, 0, (1, 2, 2, 1), (1, 1, 1, 1), "SAME"), [_IMAGE]),
     _example(
