@@ -24,7 +24,7 @@ installed plugin has, and which distribution of this directory has it.
 | Plugin | Install | For | Opens | Primitives | Functions |
 |---|---|---|---|---:|---:|
 """
-LISTS = ("frameworks", "primitives", "functions")
+LISTS = ("frameworks", "primitives", "functions", "targets")
 
 
 def current() -> list[dict[str, Any]]:
@@ -37,6 +37,7 @@ def current() -> list[dict[str, Any]]:
             lowered = {e.primitive for e in registry.lowerings if e.plugin == entry["name"]}
             entry["primitives"] = sorted(lowered) or entry.get("primitives", [])  # of some it states facts only
             entry["functions"] = sorted({f.name for f in registry.fusions if f.plugin == entry["name"]})
+            entry["targets"] = sorted(t.name for t in registry.targets if t.plugin == entry["name"])
     return entries
 
 

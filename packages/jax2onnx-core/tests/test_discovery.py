@@ -13,11 +13,18 @@ from flax import linen, nnx
 from jax.extend.core import Primitive
 
 from jax2onnx import to_onnx
+from jax2onnx.checking.portability import portability
 from jax2onnx.cli import main as cli
-from jax2onnx.errors import ConversionError, MissingPluginWarning, NoKernelError, UnsupportedPrimitiveError
+from jax2onnx.errors import (
+    ConversionError,
+    InputSpecError,
+    MissingPluginWarning,
+    NoKernelError,
+    UnsupportedPrimitiveError,
+)
 from jax2onnx.legalise.targets import load as load_target
-from jax2onnx.plugin import Target
-from jax2onnx.plugin.directory import directory
+from jax2onnx.plugin import Target, loader
+from jax2onnx.plugin.directory import Listed, directory
 from jax2onnx.plugin.loader import load
 
 PROGRAM = """
@@ -129,6 +136,29 @@ def test_the_remedy_of_a_known_primitive_is_its_distribution(isolated_plugins):
     isolated_plugins("jnp")
     with pytest.raises(UnsupportedPrimitiveError, match="run `pip install jax2onnx-lax`, which covers it"):
         to_onnx(jnp.sin, [(3,)])
+
+
+def test_the_remedy_of_a_known_target_is_its_distribution(isolated_plugins):
+    isolated_plugins("lax")
+    for target, distribution in (("onnxruntime-genai", "jax2onnx-ortgenai"), ("openvino>=2026", "jax2onnx-openvino")):
+        with pytest.raises(InputSpecError, match=f"run `pip install {distribution}`, which has it"):
+            to_onnx(jnp.sin, [(3,)], target=target)
+        with pytest.raises(InputSpecError, match=f"run `pip install {distribution}`, which has it"):
+            portability(to_onnx(jnp.sin, [(3,)]), [target])
+    with pytest.raises(InputSpecError, match="'acme' is not known; "):
+        to_onnx(jnp.sin, [(3,)], target="acme")
+
+
+def test_the_remedy_of_a_target_whose_plugin_is_disabled_is_to_look(fake_plugin, monkeypatch):
+    monkeypatch.setattr(loader, "directory", lambda: [Listed(**ALPHA)])
+    monkeypatch.setenv("JAX2ONNX_DISABLE_PLUGINS", "alpha")
+    fake_plugin("alpha", "")
+    message = "'acme' is not known; jax2onnx list-plugins tells more: alpha .*disabled"
+    with pytest.raises(InputSpecError, match=message):
+        to_onnx(jnp.sin, [(3,)], target="acme")
+
+
+ALPHA = {"name": "alpha", "distribution": "dist-alpha", "purpose": "a runtime", "targets": ("acme",)}
 
 
 def test_missing_lists_everything(isolated_plugins, tmp_path, monkeypatch, capsys):

@@ -248,5 +248,16 @@ def test_carry(plugin):
     np.testing.assert_array_equal(run(model, X), (X + box.array) * 2)
 
 
+def test_finalize_for_a_target(fake_plugin):
+    fake_plugin(
+        "choosy",
+        "@hookimpl\ndef jax2onnx_finalize(target, model):\n    model.doc_string = str(target and target.name)\n",
+    )
+    plugins.load()
+    names = {"onnx": "None", "web": "web", "onnxruntime>=1.20": "onnxruntime", None: "None"}
+    for target, name in names.items():
+        assert jax2onnx.to_onnx(lambda x: x + 1, [(2,)], target=target).doc_string == name
+
+
 def test_finalize(plugin):
     assert jax2onnx.to_onnx(plugin.thrice, [(2,)]).graph.doc_string == "finalised"

@@ -46,7 +46,7 @@ class Attention:
         query: of (batch, tokens, heads, depth).
         keys: the keys.
         values: the values.
-        mask: which keys a token sees.
+        mask: which keys a token sees; None for all.
         scale: what multiplies the logits.
         cap: the bound of the logits, None if there is none.
         heads: the number of heads of queries.
@@ -58,7 +58,7 @@ class Attention:
     query: ir.Value
     keys: Stored
     values: Stored
-    mask: ir.Value
+    mask: ir.Value | None
     scale: float
     cap: float | None
     heads: int
@@ -73,10 +73,7 @@ def found(softmax: ir.Node) -> Attention:
     Raises:
         NotFound: it is of something else.
     """
-    hidden = made_by(softmax.inputs[0], "Where")
-    mask, logits, lowest = inputs_of(hidden, 3)
-    if not _is_lowest(lowest):
-        raise NotFound("what is hidden is not made as small as can be")
+    mask, logits = _masked(softmax)
     inner, cap = _capped(through(logits, *RESHAPES))
     product, scale = _scaled(inner)
     query = _turned(through(product.inputs[0], *RESHAPES), _HEADS_SECOND)
@@ -88,6 +85,18 @@ def found(softmax: ir.Node) -> Attention:
     if depth % 8 or _static(values.new, 3) != depth:
         raise NotFound("the operator takes depths that are multiples of 8, the same for keys and values")
     return Attention(query, keys, values, mask, scale, cap, heads, shared, depth, result)
+
+
+def _masked(softmax: ir.Node) -> tuple[ir.Value | None, ir.Value]:
+    """Return the mask, None if there is none, and the logits."""
+    (value,) = inputs_of(softmax, 1)
+    hidden = value.producer()
+    if hidden is None or hidden.domain or hidden.op_type != "Where":
+        return None, value
+    mask, logits, lowest = inputs_of(hidden, 3)
+    if not _is_lowest(lowest):
+        raise NotFound("what is hidden is not made as small as can be")
+    return mask, logits
 
 
 def _is_lowest(value: ir.Value) -> bool:

@@ -38,10 +38,12 @@ def through(value: ir.Value | None, *op_types: str) -> ir.Value:
 
 def constant(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
     """Return the array of a constant, None for what is computed."""
+    node = None if value is None else value.producer()
+    if node is not None and node.op_type == "Constant" and not node.domain and "value" in node.attributes:
+        return np.asarray(node.attributes["value"].as_tensor().numpy())
     if value is None or value.const_value is None:
         return None
-    array: np.ndarray[Any, Any] = value.const_value.numpy()
-    return array
+    return np.asarray(value.const_value.numpy())
 
 
 def sole_user(value: ir.Value, *op_types: str) -> ir.Node:

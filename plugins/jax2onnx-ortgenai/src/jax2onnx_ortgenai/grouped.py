@@ -16,6 +16,7 @@ from jax2onnx_ortgenai import attention, masks
 from jax2onnx_ortgenai.angles import Angles, rotated
 from jax2onnx_ortgenai.graphs import RESHAPES, NotFound, added, inputs_of, made_by, new_node
 from jax2onnx_ortgenai.joined import joined_product
+from jax2onnx_ortgenai.sizes import Sizes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,14 +32,15 @@ _IN_PLACE = ("GroupQueryAttention", "TensorScatter")
 _LOWEST = np.float32(-1e30)
 
 
-def group(model: ir.Model, *, max_length: int) -> list[str]:
+def group(model: ir.Model, *, max_length: int | None, begins_empty: bool) -> list[str]:
     """Rewrite the attentions of a model in place; return why others stay, in words.
 
     Args:
         model: the model, with the inputs of a step.
-        max_length: how many positions there may be.
+        max_length: how many positions there may be; None where that is not known, and rotations stay outside.
+        begins_empty: whether several tokens of several texts come only where the cache is empty.
     """
-    grouper = _Grouper(model.graph, max_length)
+    grouper = _Grouper(model.graph, Sizes(model.graph), max_length, begins_empty)
     reasons = []
     for node in list(model.graph):
         if node.op_type == "Softmax" and not node.domain:
@@ -49,8 +51,9 @@ def group(model: ir.Model, *, max_length: int) -> list[str]:
     if grouper.count:
         model.graph.opset_imports[DOMAIN] = 1
         _remove_dead(model.graph)
-        grouper.measure_by_mask()
-        _remove_dead(model.graph)
+        if grouper.sizes.by_mask:
+            grouper.measure_by_mask()
+            _remove_dead(model.graph)
     return reasons
 
 
@@ -67,7 +70,9 @@ def shares_buffers(graph: ir.Graph, *, grows: bool) -> bool:
 @dataclass(slots=True)
 class _Grouper:
     graph: ir.Graph
-    max_length: int
+    sizes: Sizes
+    max_length: int | None
+    begins_empty: bool
     count: int = 0
     _made: dict[Any, ir.Value] = field(default_factory=dict)
     _angles: Angles | None = None
@@ -75,19 +80,13 @@ class _Grouper:
     def rewrite(self, found: Attention) -> None:
         """Put one operator in the place of an attention."""
         past = found.keys.past
-        given = {value.name: value for value in self.graph.inputs}
-        near = masks.window(found.mask, past)
-        if near is not None or masks.hides_later(found.mask, past):
-            bias = None
-        elif masks.hides_later_and_padding(found.mask, past, given["attention_mask"]):
-            bias = self._bias(found)
-        else:
-            raise NotFound("the mask is not proven to hide what comes later, and padding, alone")
+        self._require_calls(found)
+        near, bias = self._hidden(found)
         anchor = made_by(found.result, "Reshape")
         query, key, rotary, attributes = self._rotated(found, anchor, rotates=bias is None)
         separate = [query, key, self._flat(found.values.new, anchor)]
         arrays = self._packed(separate) if rotary else separate
-        lengths = [self._last(), self._total()]
+        lengths = self.sizes.lengths(found.keys)
         inputs = [*arrays, past, found.values.past, *lengths, *(rotary or [None, None]), None, bias]
         node = ir.Node(
             DOMAIN,
@@ -109,6 +108,26 @@ class _Grouper:
             _replace(old, new)
         self.count += 1
 
+    def _require_calls(self, found: Attention) -> None:
+        """Require that the operator takes all calls: it refuses several tokens of several rows behind others."""
+        shapes = found.keys.past.shape, found.keys.new.shape
+        if not (self.begins_empty or any(s is not None and s[axis] == 1 for axis, s in enumerate(shapes))):
+            raise NotFound("the operator takes several tokens of several texts only where the cache is empty")
+
+    def _hidden(self, found: Attention) -> tuple[int | None, ir.Value | None]:
+        """Return the window of an attention, None if there is none, and what its operator adds to hide padding."""
+        past, new, mask = found.keys.past, found.keys.new, found.mask
+        if mask is None:
+            if new.shape is None or new.shape[1] != 1:
+                raise NotFound("nothing hides what comes later")
+            return None, None
+        near = masks.window(mask, past)
+        if near is not None or masks.hides_later(mask, past):
+            return near, None
+        if masks.hides_later_and_padding(mask, past, self.sizes.mask):
+            return None, self._bias(mask)
+        raise NotFound("the mask is not proven to hide what comes later, and padding, alone")
+
     def _rotated(
         self, found: Attention, anchor: ir.Node, *, rotates: bool
     ) -> tuple[ir.Value, ir.Value, Any, list[ir.Attr]]:
@@ -117,9 +136,9 @@ class _Grouper:
         The operator counts positions from the length of the cache, padding too: with padding it cannot rotate.
         """
         try:
-            _require_rotation(found.depth, rotates=rotates)
+            length = _rotation_length(found.depth, self.max_length, rotates=rotates)
             query, key = rotated(found.query), rotated(found.keys.new)
-            self._angles = self._angles or Angles(self.graph, self.max_length, found.keys.past)
+            self._angles = self._angles or Angles(self.graph, length, found.keys.past)
             tables = self._angles.tables(query, key)
         except NotFound:
             return self._flat(found.query, anchor), self._flat(found.keys.new, anchor), None, []
@@ -152,21 +171,21 @@ class _Grouper:
         anchor.prepend(node)
         return node.outputs[0]
 
-    def _bias(self, found: Attention) -> ir.Value:
+    def _bias(self, mask: ir.Value) -> ir.Value:
         """Return zero where a token sees a key, and a large negative number elsewhere: (batch, 1, tokens, keys)."""
 
         def make() -> ir.Value:
-            assert found.mask.shape is not None
+            assert mask.shape is not None
             numbers = [self._constant(np.asarray(n, np.float32)) for n in (0, _LOWEST)]
-            node = new_node("Where", [found.mask, *numbers], [], found.mask.shape, ir.DataType.FLOAT)
-            producer = found.mask.producer()
+            node = new_node("Where", [mask, *numbers], [], mask.shape, ir.DataType.FLOAT)
+            producer = mask.producer()
             assert producer is not None
             producer.append(node)
             return node.outputs[0]
 
-        if found.mask.shape is None or found.mask.shape.rank() != 4:
+        if mask.shape is None or mask.shape.rank() != 4:
             raise NotFound("the mask has no axis for the heads")
-        return self._once(("bias", found.mask), make)
+        return self._once(("bias", mask), make)
 
     def measure_by_mask(self) -> None:
         """Rewrite ``Shape(past)`` to ``Shape(attention_mask) - Shape(input_ids)``, of the axes of positions.
@@ -178,79 +197,26 @@ class _Grouper:
             if source is None or not source.is_graph_input() or not str(source.name).startswith("past_key_values."):
                 continue
             if (node.attributes.get_int("start", 0), node.attributes.get_int("end", 0)) == (2, 3):
-                length = self._once("used", self._used)
-                node.outputs[0].replace_all_uses_with(length)
-
-    def _used(self) -> ir.Value:
-        sizes = [self._size("attention_mask"), self._size("input_ids")]
-        return self._first("Sub", sizes, [], ir.Shape([1]), ir.DataType.INT64)
-
-    def _size(self, name: str) -> ir.Value:
-        """Return the size of the second axis of an input, as int64 of shape [1]."""
-
-        def make() -> ir.Value:
-            (given,) = (value for value in self.graph.inputs if value.name == name)
-            attributes = [ir.AttrInt64("start", 1), ir.AttrInt64("end", 2)]
-            return self._first("Shape", [given], attributes, ir.Shape([1]), ir.DataType.INT64)
-
-        return self._once(("size", name), make)
-
-    def _total(self) -> ir.Value:
-        """Return how many positions there are with the new ones, as an int32 scalar."""
-
-        def make() -> ir.Value:
-            total = self._size("attention_mask")
-            axes = self._constant(np.asarray([0], np.int64))
-            scalar = self._first("Squeeze", [total, axes], [], ir.Shape([]), ir.DataType.INT64)
-            return self._first(
-                "Cast", [scalar], [ir.AttrInt64("to", ir.DataType.INT32)], ir.Shape([]), ir.DataType.INT32
-            )
-
-        return self._once("total", make)
-
-    def _last(self) -> ir.Value:
-        """Return the last position of each row, as int32."""
-
-        def make() -> ir.Value:
-            one = self._constant(np.asarray(1, np.int32))
-            last = self._first("Sub", [self._total(), one], [], ir.Shape([]), ir.DataType.INT32)
-            ids = self.graph.inputs[0]
-            assert ids.shape is not None
-            attributes: list[ir.Attr] = [ir.AttrInt64("start", 0), ir.AttrInt64("end", 1)]
-            rows = self._first("Shape", [ids], attributes, ir.Shape([1]), ir.DataType.INT64)
-            return self._first("Expand", [last, rows], [], ir.Shape([ids.shape[0]]), ir.DataType.INT32)
-
-        return self._once("last", make)
+                node.outputs[0].replace_all_uses_with(self.sizes.used())
 
     def _once(self, key: Any, make: Any) -> ir.Value:
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
 
-    def _first(
-        self, op_type: str, inputs: Sequence[ir.Value], attributes: Sequence[ir.Attr], shape: Any, dtype: ir.DataType
-    ) -> ir.Value:
-        """Emit a node before all others, behind those emitted by this so far."""
-        node = new_node(op_type, inputs, attributes, shape, dtype)
-        last = self._made.get("last of the first")
-        if last is None:
-            self.graph.node(0).prepend(node)
-        else:
-            producer = last.producer()
-            assert producer is not None
-            producer.append(node)
-        self._made["last of the first"] = node.outputs[0]
-        return node.outputs[0]
-
     def _constant(self, array: np.ndarray[Any, Any]) -> ir.Value:
         return added(self.graph, array, "grouped")
 
 
-def _require_rotation(depth: int, *, rotates: bool) -> None:
+def _rotation_length(depth: int, max_length: int | None, *, rotates: bool) -> int:
+    """Return of how many positions the operator needs angles, if it can rotate."""
     if not rotates:
         raise NotFound("there may be padding")
     if depth % 16:
         raise NotFound("the operator rotates features in numbers that are multiples of 16")
+    if max_length is None:
+        raise NotFound("how many positions there may be is not known")
+    return max_length
 
 
 def _like(value: ir.Value) -> ir.Value:

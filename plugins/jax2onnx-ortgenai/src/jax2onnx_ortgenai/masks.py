@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from jax2onnx_ortgenai.graphs import VIEWS, NotFound, constant, inputs_of, made_by, through
 
 if TYPE_CHECKING:
@@ -81,8 +83,8 @@ def _require_axis(value: ir.Value, last: int) -> None:
         raise NotFound("the positions do not lie along the axes")
 
 
-def hides_later_and_padding(mask: ir.Value, past: ir.Value, attention_mask: ir.Value) -> bool:
-    """Return whether a mask is ``(slots <= own) & (attention_mask > 0) | (slots == own)``."""
+def hides_later_and_padding(mask: ir.Value, past: ir.Value, attention_mask: ir.Value | None) -> bool:
+    """Return whether a mask is ``(slots <= own) & (attention_mask > 0) | (slots == own)``; None is any input."""
     try:
         either = made_by(through(mask, *VIEWS), "Or")
         both, same = (through(value, *VIEWS) for value in inputs_of(either, 2))
@@ -94,6 +96,8 @@ def hides_later_and_padding(mask: ir.Value, past: ir.Value, attention_mask: ir.V
     except NotFound:
         return False
     number = constant(zero)
+    if attention_mask is None and given.is_graph_input():
+        attention_mask = given
     return given is attention_mask and number is not None and not number.any()
 
 
@@ -134,7 +138,12 @@ def _is_column(value: ir.Value) -> bool:
 
 
 def _require_count(value: ir.Value) -> None:
-    """Require ``Range(0, n, 1)``."""
+    """Require ``Range(0, n, 1)``, or such a constant."""
+    array = constant(value)
+    if array is not None:
+        if array.dtype.kind not in "iu" or (array.reshape(-1) != np.arange(array.size)).any():
+            raise NotFound("the positions do not count from zero")
+        return
     start, _, step = inputs_of(made_by(value, "Range"), 3)
     numbers = constant(start), constant(step)
     if numbers[0] is None or numbers[1] is None or int(numbers[0]) != 0 or int(numbers[1]) != 1:

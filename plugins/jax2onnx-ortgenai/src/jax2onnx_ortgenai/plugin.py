@@ -9,7 +9,7 @@ from jax2onnx.plugin import hookimpl
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.plugin import BoundExamples, BoundFusions
+    from jax2onnx.plugin import BoundExamples, BoundFusions, BoundTargets, Target
 
 
 @hookimpl
@@ -29,8 +29,16 @@ def jax2onnx_register_examples(registry: BoundExamples) -> None:
 
 
 @hookimpl
-def jax2onnx_finalize(model: ir.Model) -> None:
-    """Rewrite attention and norms to the operators of onnxruntime-genai's own models, while such a model is saved."""
+def jax2onnx_register_targets(registry: BoundTargets) -> None:
+    """Register onnxruntime-genai."""
+    from jax2onnx_ortgenai import target
+
+    registry.add(target.genai())
+
+
+@hookimpl
+def jax2onnx_finalize(model: ir.Model, target: Target | None) -> None:
+    """Rewrite attention and norms to the operators of onnxruntime-genai's own models, if it is for that."""
     from jax2onnx_ortgenai.rewriting import rewrite
 
-    rewrite(model)
+    rewrite(model, target)

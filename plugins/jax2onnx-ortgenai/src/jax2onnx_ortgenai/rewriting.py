@@ -1,4 +1,4 @@
-"""Rewriting: what is done to models that are saved for onnxruntime-genai, and to no others."""
+"""Rewriting: what is done to models for onnxruntime-genai, and to no others."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 from jax2onnx_ortgenai.grouped import group, shares_buffers
 from jax2onnx_ortgenai.norms import norm_sums
+from jax2onnx_ortgenai.target import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import onnx_ir as ir
+
+    from jax2onnx.plugin import Target
 
 __all__ = ["Rewriting", "rewrite", "rewriting"]
 
@@ -42,11 +45,14 @@ def rewriting(wanted: Rewriting | None) -> Iterator[None]:
         _CURRENT.reset(token)
 
 
-def rewrite(model: ir.Model) -> None:
-    """Rewrite a finished model, if that is asked for."""
+def rewrite(model: ir.Model, target: Target | None) -> None:
+    """Rewrite a finished model that is saved for onnxruntime-genai, or whose target it is."""
     wanted = _CURRENT.get()
     if wanted is not None:
         if wanted.grouped:
-            wanted.kept += group(model, max_length=wanted.max_length)
+            wanted.kept += group(model, max_length=wanted.max_length, begins_empty=True)
             norm_sums(model.graph)
         wanted.shared = shares_buffers(model.graph, grows=wanted.grows)
+    elif target is not None and target.name == NAME:
+        group(model, max_length=None, begins_empty=False)
+        norm_sums(model.graph)

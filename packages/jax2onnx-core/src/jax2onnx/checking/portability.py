@@ -79,13 +79,15 @@ def portability(model: Model, targets: Sequence[str] | str = "all") -> list[Port
         InputSpecError: there is no such target, or the file is no model.
     """
     proto = onnx.shape_inference.infer_shapes(read_model(model))
-    known = loader.load().registry().targets
+    loaded = loader.load()
+    known = loaded.registry().targets
     if targets == "all":
         chosen = [one for target in known if target.name not in _ALIASES for one in _releases(target)]
     elif isinstance(targets, str):
         raise InputSpecError(f"targets: expected 'all' or a list of names, got {shown(targets)}; write [{targets!r}]")
     else:
-        chosen = [(name, found) for name in targets if (found := find_target(name, known)) is not None]
+        named = ((name, find_target(name, known, remedy=loaded.target_remedy)) for name in targets)
+        chosen = [(name, found) for name, found in named if found is not None]
     return [_judged(proto, name, target) for name, target in chosen]
 
 

@@ -190,7 +190,7 @@ class Export:
         yield "lowered", self.model
         with unchecked():
             tidy(self.model, fold_batch_norm=self._options.fold_batch_norm)
-            self._loaded.hook.jax2onnx_finalize(model=self.model)
+            self._loaded.hook.jax2onnx_finalize(model=self.model, target=self._target)
         yield "tidied", self.model
         self._complete()
         yield "final", self.model
@@ -202,7 +202,7 @@ class Export:
         self._loaded = loaded = loader.load()
         registry = loaded.registry()
         self._facts = registry.facts.with_lowered(options.lowerings or ())
-        found = find_target(options.target, registry.targets)
+        found = find_target(options.target, registry.targets, remedy=loaded.target_remedy)
         self._opset = options.opset or default_opset(found, DEFAULT_OPSET)
         self._target = target = at_opset(found, options.target, self._opset)
         self.one_file = target is not None and target.one_file

@@ -23,6 +23,7 @@ class Listed:
         frameworks: the packages whose objects it opens.
         primitives: the primitives that it has rules for.
         functions: the functions that it finds as a whole.
+        targets: the targets that it registers.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Listed:
     frameworks: Sequence[str] = ()
     primitives: Sequence[str] = ()
     functions: Sequence[str] = ()
+    targets: Sequence[str] = ()
 
     def opens(self, cls: type[object]) -> str | None:
         """Return the framework that a class is of, or derived from, if the plugin opens its objects."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     import pluggy
 
+    from jax2onnx.legalise.targets import Target
     from jax2onnx.plugin.opening import Carried, Opened, Opening
     from jax2onnx.weights.stored import StoredArray
 
@@ -95,14 +96,14 @@ class Hooks:
             return result
         return None
 
-    def jax2onnx_finalize(self, *, model: ir.Model) -> None:
+    def jax2onnx_finalize(self, *, model: ir.Model, target: Target | None) -> None:
         """Call the hooks by which plugins change the finished model.
 
         Raises:
             PluginError: a plugin raises an exception, or returns something.
         """
         known = set(model.graph.all_nodes()) if self.finalizers() else set()
-        for plugin, result in self._results("jax2onnx_finalize", model=model):
+        for plugin, result in self._results("jax2onnx_finalize", model=model, target=target):
             if result is not None:
                 raise self._wrong(plugin, "jax2onnx_finalize", f"returns {shown(result)}", "nothing")
             for node in set(model.graph.all_nodes()) - known:

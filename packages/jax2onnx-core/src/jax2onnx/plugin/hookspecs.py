@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+    from jax2onnx.legalise.targets import Target
     from jax2onnx.plugin.opening import Carried, Opened, Opening
     from jax2onnx.plugin.registry import BoundExamples, BoundFusions, BoundLowerings, BoundTargets
     from jax2onnx.weights.stored import StoredArray
@@ -91,8 +92,12 @@ def jax2onnx_register_targets(registry: BoundTargets) -> None:
 
 
 @hookspec
-def jax2onnx_finalize(model: ir.Model) -> None:
+def jax2onnx_finalize(model: ir.Model, target: Target | None) -> None:
     """Change the finished model in place, after tidying and before legalising.
+
+    Args:
+        model: the model.
+        target: the runtime that it is for; None for plain ONNX. A hook that has no use for it leaves it out.
 
     Added in 0.1.
     """

@@ -149,6 +149,16 @@ class LoadedPlugins:
                 return listed.distribution
         return ""
 
+    def target_remedy(self, target: str) -> str:
+        """Return what to do to have a target of the directory; empty if none of its plugins registers this one."""
+        infos = {info.distribution: info for info in self._infos}
+        for listed in directory():
+            if target in listed.targets:
+                info = infos.get(listed.distribution)
+                install = f"run `pip install {listed.distribution}`, which has it"
+                return install if info is None else f"jax2onnx list-plugins tells more: {info}"
+        return ""
+
     def without_opener(self) -> dict[Listed, str]:
         """Return plugins of the directory that open frameworks' objects and are not in use, and why they are not."""
         found = {(info.name, info.distribution): info for info in self._infos}

@@ -11,7 +11,7 @@ from jax2onnx._accepted import nearest
 from jax2onnx.errors import InputSpecError, OpsetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from jax2onnx.legalise.targets import Span, Target
 
@@ -21,8 +21,13 @@ _RANGE = re.compile(r"\s*(>=|==|<|<=|>|~=)\s*([\w.]+)\s*")
 _FORM = "write a name with '>=', '==' or '<', such as 'onnxruntime>=1.20' or 'onnxruntime>=1.20,<1.24'"
 
 
-def find_target(name: str | None, targets: Iterable[Target]) -> Target | None:
+def find_target(name: str | None, targets: Iterable[Target], *, remedy: Callable[[str], str]) -> Target | None:
     """Return the target of a name, or of a name with a range of versions; None for plain ONNX.
+
+    Args:
+        name: the name.
+        targets: the targets that are known.
+        remedy: returns what to do to have a target; empty where nothing is known of it.
 
     Raises:
         InputSpecError: there is no such target, or no table of a version that old.
@@ -34,7 +39,7 @@ def find_target(name: str | None, targets: Iterable[Target]) -> Target | None:
         return known[name]
     base, text = _parted(name)
     if base not in known:
-        raise InputSpecError(f"target: {base!r} is not known; {nearest(base, known.keys() | {'onnx'})}")
+        raise InputSpecError(f"target: {base!r} is not known; {remedy(base) or nearest(base, known.keys() | {'onnx'})}")
     span = span_of(text)
     found = known[base].within(span)
     if found is None:
