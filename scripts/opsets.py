@@ -14,6 +14,7 @@ checker or onnxruntime refuses, or that disagrees with JAX.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import warnings
@@ -30,6 +31,8 @@ import onnx
 import onnxruntime
 
 from jax2onnx import check, to_onnx
+from jax2onnx.checking.kernels import coarse_primitives, keeps_local
+from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
 from jax2onnx.errors import ConversionError
 from jax2onnx.legalise import targets
 from jax2onnx.testing import Case, cases, x64
@@ -75,28 +78,105 @@ def newest() -> int:
     return min(target.max_opset or 0, onnx.defs.onnx_opset_version())
 
 
-def outcome(case: Case, opset: int) -> Outcome:
-    """Export a case at an opset, and compare the model with JAX."""
-    example = case.example
+class Together:
+    """The models of a case at several opsets as one runtime: JAX is evaluated once for all of them.
+
+    What is compared with JAX are the results of the first one. ``equal`` has those that give the very same bytes on
+    all inputs, and whose differences ``check`` would judge in the same way: they agree with JAX if the first one does.
+    """
+
+    def __init__(self, models: Mapping[int, onnx.ModelProto]) -> None:
+        (first, *_), (model, *_) = models.keys(), models.values()
+        self._runner = Runner(model)
+        self.name = self._runner.name
+        self.input_names, self.output_names = self._runner.input_names, self._runner.output_names
+        self._others: dict[int, Runner] = {}
+        for opset, other in models.items():
+            if opset != first and _judged(other) == _judged(model):
+                with contextlib.suppress(*RUNTIME_ERRORS):  # its own check tells why
+                    self._others[opset] = Runner(other)
+
+    @property
+    def equal(self) -> set[int]:
+        """The opsets whose results have been those of the first one."""
+        return set(self._others)
+
+    def run(self, arrays: Sequence[Any]) -> list[Any]:
+        """Return the results of the first model."""
+        results = self._runner.run(arrays)
+        for opset, runner in list(self._others.items()):
+            try:
+                same = list(map(_bytes, runner.run(arrays))) == list(map(_bytes, results))
+            except RUNTIME_ERRORS:
+                same = False
+            if not same:
+                del self._others[opset]
+        return results
+
+
+def _judged(model: onnx.ModelProto) -> Any:
+    """Return what ``check`` reads of a model to judge differences, and the names by which it is run."""
+    names = [[value.name for value in values] for values in (model.graph.input, model.graph.output)]
+    return coarse_primitives(model), keeps_local(model), names
+
+
+def _bytes(array: Any) -> tuple[str, tuple[int, ...], bytes]:
+    return str(array.dtype), array.shape, array.tobytes()
+
+
+def outcomes(case: Case, opsets: Iterable[int]) -> list[Outcome]:
+    """Export a case at some opsets, and compare the models with JAX."""
+    fn = case.example.make()
+    found: list[Outcome] = []
+    models: dict[int, onnx.ModelProto] = {}
+    for opset in opsets:
+        try:
+            models[opset] = exported(case, fn, opset)
+        except ConversionError as error:
+            found.append(Outcome(str(case), opset, REFUSED, _reason(error, opset)))
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong is what the table has to tell
+            found.append(Outcome(str(case), opset, FAILED, _first_line(error)))
+    while models:
+        opset, model = next(iter(models.items()))
+        told, reason = PASSES, ""
+        same: set[int] | None = None
+        try:
+            for values in rounds(case):
+                together = Together(models)
+                compare(case, fn, model, values, lambda _, made=together: made)
+                same = together.equal if same is None else same & together.equal
+        except Exception as error:  # noqa: BLE001 - as above
+            told, reason, same = FAILED, _first_line(error), set()
+        for alike in {opset, *(same or ())}:
+            found.append(Outcome(str(case), alike, told, reason))
+            del models[alike]
+    return found
+
+
+def exported(case: Case, fn: Any, opset: int) -> onnx.ModelProto:
+    """Return the model of a case at an opset, which is valid."""
     options = {**case.options, "opset": opset}
-    fn = example.make()
-    try:
-        model: Any = to_onnx(fn, case.inputs, fusions=case.fusions, **options)
-    except ConversionError as error:
-        return Outcome(str(case), opset, REFUSED, _reason(error, opset))
-    except Exception as error:  # noqa: BLE001 - whatever goes wrong is what the table has to tell
-        return Outcome(str(case), opset, FAILED, _first_line(error))
-    rounds = [example.values()] if example.values is not None and not (case.dynamic and example.draw) else []
+    model: onnx.ModelProto = to_onnx(fn, case.inputs, fusions=case.fusions, **options)
+    onnx.checker.check_model(model, full_check=True)
+    assert {entry.domain: entry.version for entry in model.opset_import}[""] == opset
+    return model
+
+
+def rounds(case: Case) -> list[Sequence[Any] | None]:
+    """Return the batches that the example gives, and None for drawn ones."""
+    example = case.example
+    found: list[Sequence[Any] | None] = []
+    if example.values is not None and not (case.dynamic and example.draw):
+        found.append(example.values())
     if example.draw:
-        rounds.append(None)
-    try:
-        onnx.checker.check_model(model, full_check=True)
-        assert {entry.domain: entry.version for entry in model.opset_import}[""] == opset
-        for values in rounds:
-            check(model, fn, case.inputs, values=values, rtol=example.rtol, atol=example.atol, **case.shared)
-    except Exception as error:  # noqa: BLE001 - as above
-        return Outcome(str(case), opset, FAILED, _first_line(error))
-    return Outcome(str(case), opset, PASSES)
+        found.append(None)
+    return found
+
+
+def compare(case: Case, fn: Any, model: onnx.ModelProto, values: Sequence[Any] | None, runtime: Any) -> None:
+    """Compare a model with JAX."""
+    rtol, atol = case.example.rtol, case.example.atol
+    check(model, fn, case.inputs, values=values, rtol=rtol, atol=atol, runtime=runtime, **case.shared)
 
 
 def _reason(error: ConversionError, opset: int) -> str:
@@ -130,22 +210,23 @@ def run_share(only: str, every: int, start: int, opsets: Sequence[int], file: Pa
     kept = kept_in(file)
     found: list[Outcome] = []
     for case in chosen(only, every, start):
-        for opset in opsets:
-            one = kept.get((str(case), opset)) or run(case, opset, file)
-            found.append(one)
+        known = [kept[str(case), opset] for opset in opsets if (str(case), opset) in kept]
+        left = [opset for opset in reversed(opsets) if (str(case), opset) not in kept]
+        found += known + run(case, left, file)
     return found
 
 
-def run(case: Case, opset: int, file: Path | None) -> Outcome:
-    """Run one case; print a failure, and remember the outcome."""
+def run(case: Case, opsets: Sequence[int], file: Path | None) -> list[Outcome]:
+    """Run one case; print failures, and remember the outcomes."""
     with x64(enabled=case.example.x64):
-        one = outcome(case, opset)
-    if one.told == FAILED:
-        print(f"{opset}  {case}  {one.reason}", flush=True)
+        found = outcomes(case, opsets)
+    for one in found:
+        if one.told == FAILED:
+            print(f"{one.opset}  {case}  {one.reason}", flush=True)
     if file is not None:
         with file.open("a") as lines:
-            lines.write(json.dumps(asdict(one)) + "\n")
-    return one
+            lines.writelines(json.dumps(asdict(one)) + "\n" for one in found)
+    return found
 
 
 def report(outcomes: Iterable[Outcome], opsets: Sequence[int], *, command: str) -> str:

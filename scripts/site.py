@@ -66,6 +66,7 @@ NAVIGATION = {
         "coverage/precision",
         "coverage/runtimes",
         "coverage/evidence",
+        "coverage/webgpu",
         "coverage/scale",
         "coverage/diagnose",
         "coverage/inspection",

@@ -1,8 +1,8 @@
 """Minimal models that a runtime computes otherwise than ONNX says: ``python scripts/runtimes/evidence.py [--write]``.
 
 Each is written in ONNX's text form, with inputs. It is run in OpenVINO and in onnx's reference evaluator, and the
-answers are printed side by side; OpenVINO's are those of a second run, after one on zeros. ``--write`` puts them into
-docs/coverage/evidence.md.
+answers are printed side by side; OpenVINO's are those of a second run, after one on zeros. Further ones are changed by
+a tool first, and what it made of them is run in onnxruntime. ``--write`` puts them into docs/coverage/evidence.md.
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx.parser import parse_model
 from onnx.reference import ReferenceEvaluator
+from tools import optimised
 
+from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner, runtime_name
 from jax2onnx_openvino import OpenVINO
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import onnx
 
 PAGE = Path(__file__).parents[2] / "docs" / "coverage" / "evidence.md"
@@ -139,6 +143,38 @@ MODELS: dict[str, tuple[str, list[Any]]] = {
     "-2**31 is false": ("truth (int32[1] x) => (bool[1] y) { y = Cast<to = 9>(x) }", [BIG[1:2]]),
 }
 
+CHANGED: dict[str, tuple[str, list[Any]]] = {
+    "a weight that is read two bodies deep is removed": (
+        (
+            "choose (bool a, bool b, float x) => (float y) <float w = {3}> "
+            "{ y = If (a) <then_branch = both () => (float s) "
+            "{ s = If (b) <then_branch = scale () => (float t) { t = Mul(x, w) }, "
+            "else_branch = keep () => (float u) { u = Identity(x) }> }, "
+            "else_branch = neither () => (float v) { v = Identity(x) }> }"
+        ),
+        [np.ones((), bool), np.ones((), bool), np.float32(2)],
+    ),
+    "the Gelu by tanh behind a sum becomes the exact one": (
+        (
+            "activate (float[1,1] x) => (float[1,1] y) <float[1,1] w = {1}, float[1] b = {1}> "
+            '{ m = MatMul(x, w) a = Add(m, b) y = Gelu<approximate = "tanh">(a) }'
+        ),
+        [np.array([[1.5]], np.float32)],
+    ),
+}
+"""What onnxruntime's optimiser of transformers changes otherwise than ONNX says."""
+
+
+def changed(model: onnx.ModelProto, values: list[Any]) -> tuple[str, str]:
+    """Return what ONNX's evaluator makes of a model, and onnxruntime of what the optimiser made of it."""
+    feeds = {value.name: array for value, array in zip(model.graph.input, values, strict=True)}
+    expected = ReferenceEvaluator(model).run(None, feeds)[0]
+    try:
+        actual = Runner(optimised(model)).run(values)[0]
+    except RUNTIME_ERRORS:
+        return str(np.asarray(expected).tolist()), "an invalid model"
+    return str(np.asarray(expected).tolist()), str(actual.tolist())
+
 
 def answers(model: onnx.ModelProto, values: list[Any]) -> tuple[str, str]:
     """Return what ONNX's evaluator and what OpenVINO make of a model."""
@@ -154,6 +190,15 @@ def answers(model: onnx.ModelProto, values: list[Any]) -> tuple[str, str]:
     return str(np.asarray(expected).tolist()), str(actual.tolist())
 
 
+def rows(models: dict[str, tuple[str, list[Any]]], run: Callable[[Any, list[Any]], tuple[str, str]]) -> list[str]:
+    """Return the rows of a table."""
+    lines = []
+    for what, (text, values) in models.items():
+        expected, actual = run(parse_model(HEAD + text), values)
+        lines.append(f"| {what} | `{text}` | {expected} | {actual} |")
+    return lines
+
+
 def main() -> None:
     """Print the table, or write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -166,10 +211,16 @@ def main() -> None:
         "",
         "| What | Model | ONNX says | OpenVINO |",
         "| --- | --- | --- | --- |",
+        *rows(MODELS, answers),
+        "",
+        "## What a tool changes",
+        "",
+        f"What the optimiser of transformers of {runtime_name()} makes of a model is run there.",
+        "",
+        "| What | Model | ONNX says | The tool's model |",
+        "| --- | --- | --- | --- |",
+        *rows(CHANGED, changed),
     ]
-    for what, (text, values) in MODELS.items():
-        expected, actual = answers(parse_model(HEAD + text), values)
-        lines.append(f"| {what} | `{text}` | {expected} | {actual} |")
     page = "\n".join(lines) + "\n"
     if parser.parse_args().write:
         PAGE.write_text(page)
