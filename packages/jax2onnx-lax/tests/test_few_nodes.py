@@ -133,8 +133,8 @@ def _spd(a):
 
 
 SOLVERS = {
-    "cholesky": (lambda a, b: jnp.linalg.cholesky(_spd(a)) @ b, 31),
-    "cholesky solve": (lambda a, b: jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(_spd(a)), True), b), 56),
+    "cholesky": (lambda a, b: jnp.linalg.cholesky(_spd(a)) @ b, 34),
+    "cholesky solve": (lambda a, b: jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(_spd(a)), True), b), 59),
     "solve": (lambda a, b: jnp.linalg.solve(a + 3 * jnp.eye(a.shape[-1]), b), 100),
     "lower": (lambda a, b: jax.scipy.linalg.solve_triangular(_spd(a), b, lower=True), 30),
     "upper, transposed": (lambda a, b: jax.scipy.linalg.solve_triangular(_spd(a), b, trans=1), 30),

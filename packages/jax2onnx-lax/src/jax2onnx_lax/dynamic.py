@@ -46,13 +46,12 @@ def dynamic_slice(ctx: LoweringContext, x: ir.Value, *starts: ir.Value, slice_si
     sizes = permuted(slice_sizes, moving)
     if sizes == (1,):
         (axis,) = moving
-        index = _clamped(ctx, starts[axis], 1 + axis, shape[axis], 1)
-        if are_within(ctx.ranges(1 + axis), [shape[axis] - 1]):
-            index = counted_from_end(index, shape[axis])
+        index = _clamped(ctx, starts[axis], 1 + axis, shape[axis], 1, counts=True)
         return ctx.op.Gather(x, ctx.reshape(index, (), (1,)), axis=axis)
-    begin = [_start(ctx, starts[axis], 1 + axis, shape[axis], slice_sizes[axis]) for axis in moving]
+    one_element = set(sizes) == {1} and moving == list(range(len(moving)))
+    begin = [_start(ctx, starts[axis], 1 + axis, shape[axis], slice_sizes[axis], counts=one_element) for axis in moving]
     first = begin[0] if len(begin) == 1 else ctx.stamp(ctx.op.Concat(*begin, axis=0), (len(begin),))
-    if set(sizes) == {1} and moving == list(range(len(moving))):
+    if one_element:
         return ctx.op.GatherND(x, ctx.reshape(first, (len(moving),), (*sizes, len(moving))))
     last = ctx.op.Add(first, ctx.shape(sizes))
     return ctx.op.Slice(x, first, last, ctx.ints(*moving))
@@ -135,14 +134,21 @@ def _known_start(ctx: LoweringContext, operand: int, full: Any, size: Any) -> in
     return int(np.clip(int(value), 0, full - size))
 
 
-def _start(ctx: LoweringContext, start: ir.Value, operand: int, full: Any, size: Any) -> ir.Value:
-    """Return a clamped start as int64 of shape ``[1]``."""
-    within = _clamped(ctx, start, operand, full, size)
+def _start(
+    ctx: LoweringContext, start: ir.Value, operand: int, full: Any, size: Any, *, counts: bool = False
+) -> ir.Value:
+    """Return a clamped start as int64 of shape ``[1]``; with ``counts``, negative ones may count from the end."""
+    within = _clamped(ctx, start, operand, full, size, counts=counts)
     return ctx.reshape(ctx.cast(within, np.int64), (), (1,))
 
 
-def _clamped(ctx: LoweringContext, start: ir.Value, operand: int, full: Any, size: Any) -> ir.Value:
-    """Return a clamped start in a dtype that ONNX takes."""
+def _clamped(
+    ctx: LoweringContext, start: ir.Value, operand: int, full: Any, size: Any, *, counts: bool = False
+) -> ir.Value:
+    """Return a clamped start in a dtype that ONNX takes; with ``counts``, negative ones may count from the end."""
     index = as_index(ctx, start, ctx.avals_in[operand].dtype)
     limit = full - size
-    return index if are_within(ctx.ranges(operand), [limit]) else clamped(ctx, index, [limit])
+    plain = counted_from_end(ctx, index, full) if counts else index
+    return (
+        plain if are_within(ctx.ranges(operand), [limit]) else clamped(ctx, plain, [limit], from_end=plain is not index)
+    )

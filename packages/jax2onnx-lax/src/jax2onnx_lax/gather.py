@@ -47,10 +47,7 @@ def gather(
     window = _Window(ctx, dimension_numbers, slice_sizes)
     indices = indexing.vectors(ctx, indices)
     # ONNX refuses indices out of bounds and wraps negative ones; JAX clamps them, promised to be in bounds or not.
-    safe = not window.limits or indexing.surely_in_bounds(ctx, indices, window.limits)
-    within = indices if safe else indexing.clamped(ctx, indices, window.limits)
-    if safe and len(window.limits) == 1:
-        within = indexing.counted_from_end(within, window.limits[0] + 1)
+    indices, within, safe = indexing.bounded(ctx, indices, window.limits, counts=window.counts())
     value, axes = window.take(x, within)
     value = indexing.arranged(ctx, value, axes, window.wanted)
     if mode != GatherScatterMode.FILL_OR_DROP or safe:
@@ -89,6 +86,10 @@ class _Window:
         self.limits = [self._shape[d] - sizes[d] for d in self._start]
         kept = other_axes(len(self._shape), {*numbers.collapsed_slice_dims, *self._batching})
         self.wanted = indexing.labelled(len(ctx.aval_out.shape), numbers.offset_dims, kept)
+
+    def counts(self) -> bool:
+        """Return whether one element is taken along the indexed axis, by an operator that counts from the end."""
+        return all(self._sizes[d] == 1 and ("window", d) not in self.wanted for d in self._start)
 
     def take(self, x: ir.Value, indices: ir.Value) -> tuple[ir.Value, Axes]:
         """Gather; return the value and its axes, in whatever order they came out."""

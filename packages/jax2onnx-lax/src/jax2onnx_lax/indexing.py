@@ -57,26 +57,48 @@ def constant(x: ir.Value) -> np.ndarray[Any, Any] | None:
     return x.const_value.numpy()
 
 
-def clamped(ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any]) -> ir.Value:
-    """Clamp index vectors (last axis; scalars if there is one limit) to ``[0, limit]``, component by component."""
+def bounded(
+    ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any], *, counts: bool
+) -> tuple[ir.Value, ir.Value, bool]:
+    """Return index vectors, the nearest ones in bounds, and whether they are the same for sure.
+
+    With ``counts``, the operator that takes the one component of the latter counts negative ones from the end. Then
+    both are as the user wrote them, without the size that JAX adds to negative ones.
+    """
+    safe = not limits or surely_in_bounds(ctx, indices, limits)
+    plain = counted_from_end(ctx, indices, limits[0] + 1) if counts and len(limits) == 1 else indices
+    if safe:
+        return plain, plain, True
+    return plain, clamped(ctx, plain, limits, from_end=plain is not indices), False
+
+
+def clamped(ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any], *, from_end: bool = False) -> ir.Value:
+    """Clamp index vectors (last axis; scalars if there is one limit) to ``[0, limit]``, component by component.
+
+    With ``from_end``, to ``[-limit - 1, limit]``.
+    """
     if not limits:
         return indices
     assert indices.dtype is not None
     dtype = indices.dtype.numpy()
-    zero = np.asarray(0, dtype)
+    lower: Any = np.asarray(0, dtype)
     if is_static(*limits):
         same = len(set(limits)) == 1
         upper = ctx.constant(limits[0] if same else limits, dtype)
+        if from_end:
+            lower = np.asarray(-limits[0] - 1, dtype)
         if dtype == np.int32 and same:
-            return ctx.op.Clip(indices, zero, upper)
+            return ctx.op.Clip(indices, lower, upper)
     else:
         upper = ctx.cast(ctx.shape(limits), dtype)
         upper = ctx.op.Squeeze(upper, ctx.ints(0)) if len(limits) == 1 else upper
+        if from_end:
+            lower = ctx.op.Sub(np.asarray(-1, dtype), upper)
     if dtype == np.int32:
-        return ctx.op.Max(ctx.op.Min(indices, upper), zero)
+        return ctx.op.Max(ctx.op.Min(indices, upper), lower)
     # onnxruntime's Min, Max and Clip of int64 are wrong beyond 31 bits.
     below = ctx.op.Where(ctx.op.Greater(indices, upper), upper, indices)
-    return ctx.op.Where(ctx.op.Less(below, zero), zero, below)
+    return ctx.op.Where(ctx.op.Less(below, lower), lower, below)
 
 
 def surely_in_bounds(ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any]) -> bool:
@@ -91,32 +113,46 @@ def surely_in_bounds(ctx: LoweringContext, indices: ir.Value, limits: Sequence[A
     return all(index == 0 or surely_at_most(index, limit) for index, limit in zip(largest, limits, strict=True))
 
 
-def counted_from_end(x: ir.Value, size: Any) -> ir.Value:
+def counted_from_end(ctx: LoweringContext, x: ir.Value, size: Any) -> ir.Value:
     """Return ``i`` for an index ``Where(Less(i, 0), Add(i, size), i)``, else the index.
 
     The index has to be in bounds of an axis of that size, from which ONNX itself counts negative ones.
     """
-    shape, node = x.shape, x.producer()
-    while node is not None and not node.domain and node.op_type in _SAME_ELEMENTS:
-        node = None if node.inputs[0] is None else node.inputs[0].producer()
+    shape, node = x.shape, _past(x).producer()
     if node is None or node.domain or node.op_type != "Where":
         return x
     below, total, index = node.inputs
     less, add = (None if value is None else value.producer() for value in (below, total))
     if index is None or index.shape != shape or index.dtype is None or index.dtype.numpy() not in INT_TYPES:
         return x
-    bounds = _compared(less, "Less", index), _compared(add, "Add", index)
-    return index if is_static(size) and bounds == (0, size) else x
+    zero, added = _compared(less, "Less", index), _compared(add, "Add", index)
+    if zero is None or added is None or _number(zero) != 0:
+        return x
+    is_size = _number(added) == size if is_static(size) else _past(added) is ctx.dim(size)
+    return index if is_size else x
 
 
 _SAME_ELEMENTS = frozenset({"Cast", "Reshape", "Squeeze", "Unsqueeze"})
 
 
-def _compared(node: ir.Node | None, op_type: str, value: ir.Value) -> int | None:
-    """Return the number that an operator has as its second operand, if the first one is ``value``."""
+def _past(x: ir.Value) -> ir.Value:
+    """Return what a value has the elements of."""
+    while True:
+        node = x.producer()
+        if node is None or node.domain or node.op_type not in _SAME_ELEMENTS or node.inputs[0] is None:
+            return x
+        x = node.inputs[0]
+
+
+def _compared(node: ir.Node | None, op_type: str, value: ir.Value) -> ir.Value | None:
+    """Return the second operand of an operator, if the first one is ``value``."""
     if node is None or node.domain or node.op_type != op_type or node.inputs[0] is not value:
         return None
-    number = None if node.inputs[1] is None else constant(node.inputs[1])
+    return node.inputs[1]
+
+
+def _number(value: ir.Value) -> int | None:
+    number = constant(value)
     return int(number.reshape(-1)[0]) if number is not None and number.size == 1 else None
 
 

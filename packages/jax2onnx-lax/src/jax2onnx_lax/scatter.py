@@ -18,6 +18,7 @@ from jax2onnx_lax.dtypes import is_float, is_narrow
 from jax2onnx_lax.indexing import batch_axes, window_axes
 from jax2onnx_lax.scatter_window import emit_window
 from jax2onnx_lax.shape import arange, cut, expand, filled, transposed
+from jax2onnx_lax.zeros import emit_select
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -160,12 +161,13 @@ class _Scatter:
         if has_zero(*self._update_axes.values(), *self._shape):
             return x
         indices = indexing.vectors(ctx, indices)
-        safe = not self._limits or indexing.surely_in_bounds(ctx, indices, self._limits)
-        within = indices if safe else indexing.clamped(ctx, indices, self._limits)
-        if safe and len(self._limits) == 1 and self._sizes[self._start[0]] == 1:
-            within = indexing.counted_from_end(within, self._limits[0] + 1)
-        if (safe or mode == GatherScatterMode.CLIP) and self._is_one_place():
-            return self._at_one_place(x, within, updates, reduction)
+        all_fit = mode == GatherScatterMode.CLIP or indexing.surely_in_bounds(ctx, indices, self._limits)
+        is_one_place = self._is_one_place() and (all_fit or reduction in {None, "add"})
+        counts = (all_fit or is_one_place) and all(self._sizes[d] == 1 for d in self._start)
+        indices, within, safe = indexing.bounded(ctx, indices, self._limits, counts=counts)
+        if is_one_place:
+            valid = None if all_fit else self._in_bounds(indices, within)
+            return self._at_one_place(x, within, updates, reduction, valid)
         points = list(self._points.values())
         line = ctx.reshape(self._linear(within), points, points or [1])
         x, before, count, after, perm = self._merged(x)
@@ -173,7 +175,7 @@ class _Scatter:
         if mode != GatherScatterMode.CLIP and not safe:
             # JAX drops updates that do not fit; ONNX refuses them. They go to one element more, cut off below.
             size = count + 1
-            line = self._or_last(line, indexing.in_bounds(ctx, indices, within, len(self._limits)), count)
+            line = self._or_last(line, self._in_bounds(indices, within), count)
             assert x.dtype is not None
             x = ctx.op.Concat(x, filled(ctx, 0, [*before, 1, *after], x.dtype.numpy()), axis=len(before))
         line = ctx.reshape(ctx.stamp(line, points or [1]), points or [1], (math.prod(points),))
@@ -199,17 +201,36 @@ class _Scatter:
         is_one = all(size == 1 for size in self._points.values()) and not self._batching and not self._partial
         return is_one and bool(first) and self._addressed == first and set(first) <= set(self._start)
 
-    def _at_one_place(self, x: ir.Value, within: ir.Value, updates: ir.Value, reduction: str | None) -> ir.Value:
-        """Emit a scatter with the index vector as it is: ``ScatterElements`` if a number is written to a vector."""
+    def _in_bounds(self, indices: ir.Value, within: ir.Value) -> ir.Value:
+        return indexing.in_bounds(self._ctx, indices, within, len(self._limits))
+
+    def _at_one_place(
+        self, x: ir.Value, within: ir.Value, updates: ir.Value, reduction: str | None, valid: ir.Value | None
+    ) -> ir.Value:
+        """Emit a scatter with the index vector as it is: ``ScatterElements`` if a number is written to a vector.
+
+        JAX drops an update that is not ``valid``. What the array has there is written, or nothing added.
+        """
         ctx, count = self._ctx, len(self._addressed)
         index = indexing.components(ctx, within, [self._start.index(d) for d in self._addressed], len(self._start))
         batch = [*self._batch.values()]
         shape = [*batch, count] if len(self._start) > 1 and count > 1 else batch
-        updates = self._flattened(updates, (), self._shape[count:])
-        if len(self._shape) == 1:
-            return ctx.op.ScatterElements(x, ctx.reshape(index, shape, (1,)), updates, axis=0, reduction=reduction)
-        index = ctx.reshape(index, shape, (1, count))
-        return ctx.op.ScatterND(x, ctx.cast(index, np.int64), updates, reduction=reduction)
+        rest = self._shape[count:]
+        updates = self._flattened(updates, (), rest)
+        is_vector = len(self._shape) == 1
+        index = ctx.reshape(index, shape, (1,) if is_vector else (1, count))
+        index = index if is_vector else ctx.cast(index, np.int64)
+        if valid is not None:
+            valid = ctx.reshape(valid, batch, (1,) * (1 + len(rest)))
+            if reduction == "add":
+                assert x.dtype is not None
+                other = ctx.constant(-0.0 if x.dtype.is_floating_point() else 0, x.dtype.numpy())
+            else:
+                other = ctx.stamp(ctx.op.Gather(x, index) if is_vector else ctx.op.GatherND(x, index), (1, *rest))
+            updates = emit_select(ctx, valid, updates, other)
+        if is_vector:
+            return ctx.op.ScatterElements(x, index, updates, axis=0, reduction=reduction)
+        return ctx.op.ScatterND(x, index, updates, reduction=reduction)
 
     def _or_last(self, line: ir.Value, valid: ir.Value, last: Any) -> ir.Value:
         """Replace the linear index of every point of an invalid index vector by ``last``."""
