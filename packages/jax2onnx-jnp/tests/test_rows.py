@@ -21,6 +21,10 @@ def taken(x: jax.Array, i: jax.Array) -> jax.Array:
     return x[jnp.arange(x.shape[0]), i]
 
 
+def several(x: jax.Array, i: jax.Array) -> jax.Array:
+    return x[jnp.arange(x.shape[0])[:, None], i]
+
+
 def written(x: jax.Array, i: jax.Array, new: jax.Array) -> jax.Array:
     return x.at[jnp.arange(x.shape[0]), i].set(new)
 
@@ -82,6 +86,19 @@ def test_indices_out_of_bounds(name: str, dtype: str) -> None:
     values = [[numbers, PLACES] if function is taken else [numbers, PLACES, new]]
     model, specs = exported(function, ("B", 5, 3), dtype)
     check(model, function, specs, values=values)
+
+
+@pytest.mark.parametrize("number", [3, "K"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_several_of_each_row(shape: tuple[Any, ...], number: Any) -> None:
+    specs = [shape, f"int32[{shape[0]},{number}]"]
+    model = to_onnx(several, specs)
+    assert len(model.graph.node) <= 4 + 5 * ("N" in shape)
+    check(model, several, specs)
+    generator = np.random.default_rng(0)
+    sizes = [size if isinstance(size, int) else 7 for size in shape]
+    places = generator.choice(PLACES, (sizes[0], 3))
+    check(model, several, specs, values=[[generator.normal(size=sizes).astype(np.float32), places]])
 
 
 def test_the_sign_of_zeros() -> None:

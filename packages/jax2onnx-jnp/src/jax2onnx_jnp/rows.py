@@ -18,18 +18,24 @@ from jax2onnx.plugin import Decline, Fusion, has_zero, is_static
 from jax2onnx_jnp.padding import DTYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import onnx_ir as ir
 
     from jax2onnx.plugin import LoweringContext
 
-_SHAPES = ("B,3", "B,N", "B,3,4", "B,N,4", "B,3,4,5", "B,N,4,5", "5,3", "5,N", "5,3,4", "5,N,4")
-"""Arrays for the structures: what JAX traces depends on which of the first two dims are symbols."""
+_LARGE = 2
+_SHAPES = ("B,3", "B,N", "B,3,4", "B,N,4", "5,3", "5,N", "5,3,4", "5,N,4", "B,3,4,5", "B,N,4,5")
+"""Arrays for the structures: what JAX traces depends on which of the first two dims are symbols.
+
+The last ``_LARGE`` are for one index of each row only, as in caches of several heads.
+"""
 
 
 def _of_rows(x: jax.Array, i: jax.Array) -> jax.Array:
     return x[jnp.arange(x.shape[0]), i]
+
+
+def _several_of_rows(x: jax.Array, i: jax.Array) -> jax.Array:
+    return x[jnp.arange(x.shape[0])[:, None], i]
 
 
 def _set_in_rows(x: jax.Array, i: jax.Array, new: jax.Array) -> jax.Array:
@@ -42,14 +48,14 @@ def _added_to_rows(x: jax.Array, i: jax.Array, new: jax.Array) -> jax.Array:
 
 def _within(ctx: LoweringContext, i: ir.Value) -> ir.Value:
     """Emit the nearest indices that are in bounds; those before 0 are counted from the end, as ONNX does."""
-    op, (rows, size, *_) = ctx.op, ctx.avals_in[0].shape
+    op, size = ctx.op, ctx.avals_in[0].shape[1]
     if has_zero(size):
         raise Decline("the rows have no elements")
     if is_static(size):
         return op.Clip(i, ctx.constant(-size, np.int32), ctx.constant(size - 1, np.int32))
     number = ctx.cast(ctx.dim(size), np.int32)
     within = op.Max(op.Min(i, op.Sub(number, ctx.constant([1], np.int32))), op.Neg(number))
-    return ctx.stamp(within, (rows,))
+    return ctx.stamp(within, ctx.avals_in[1].shape)
 
 
 def _emit_of_rows(ctx: LoweringContext, x: ir.Value, i: ir.Value) -> ir.Value:
@@ -59,6 +65,14 @@ def _emit_of_rows(ctx: LoweringContext, x: ir.Value, i: ir.Value) -> ir.Value:
     if len(ctx.avals_in[0].shape) == 2:
         return op.Squeeze(op.GatherElements(x, column, axis=1), ctx.ints(1))
     return op.GatherND(x, ctx.cast(column, np.int64), batch_dims=1)
+
+
+def _emit_several_of_rows(ctx: LoweringContext, x: ir.Value, i: ir.Value) -> ir.Value:
+    """Emit ``GatherElements``, or ``GatherND`` of rows that have further dims."""
+    op, within = ctx.op, _within(ctx, i)
+    if len(ctx.avals_in[0].shape) == 2:
+        return op.GatherElements(x, within, axis=1)
+    return op.GatherND(x, ctx.cast(op.Unsqueeze(within, ctx.ints(2)), np.int64), batch_dims=1)
 
 
 def _emit_in_rows(ctx: LoweringContext, x: ir.Value, i: ir.Value, new: ir.Value, *, adds: bool) -> ir.Value:
@@ -79,18 +93,32 @@ def _emit_in_rows(ctx: LoweringContext, x: ir.Value, i: ir.Value, new: ir.Value,
     return op.ScatterElements(x, places, op.Where(valid, written, old), axis=1)
 
 
-def _examples(*, updates: bool) -> Iterator[list[Any]]:
-    for shape in _SHAPES:
-        dims = export.symbolic_shape(shape)
-        indices = jax.ShapeDtypeStruct(dims[:1], np.int32)
-        yield [dims, indices, (dims[0], *dims[2:])] if updates else [dims, indices]
+def _examples(number: str = "", *, updates: bool = False) -> list[list[Any]]:
+    """Return examples of the inputs, with one index of each row or with a number of them."""
+    examples = []
+    for shape in _SHAPES[:-_LARGE] if number else _SHAPES:
+        *dims, several = export.symbolic_shape(f"{shape},{number or 1}")
+        indices = jax.ShapeDtypeStruct((dims[0], several) if number else (dims[0],), np.int32)
+        examples.append([tuple(dims), indices, *([(dims[0], *dims[2:])] if updates else [])])
+    return examples
+
+
+def _taken(name: str, reference: Any, emit: Any, examples: list[list[Any]]) -> Fusion:
+    return Fusion(
+        name=f"jax.numpy.ndarray.__getitem__({name})",
+        reference=reference,
+        examples=examples,
+        emit={18: emit},
+        dtypes=DTYPES,
+        primitives=frozenset({"gather", "iota", "concatenate"}),
+    )
 
 
 def _update(name: str, reference: Any, *, adds: bool) -> Fusion:
     return Fusion(
         name=f"jax.numpy.ndarray.at[arange, i].{name}",
         reference=reference,
-        examples=list(_examples(updates=True)),
+        examples=_examples(updates=True),
         emit={18: functools.partial(_emit_in_rows, adds=adds)},
         dtypes=DTYPES - {"bool"} if adds else DTYPES,
         primitives=frozenset({"scatter-add" if adds else "scatter", "iota", "concatenate"}),
@@ -98,14 +126,8 @@ def _update(name: str, reference: Any, *, adds: bool) -> Fusion:
 
 
 FUSIONS = (
-    Fusion(
-        name="jax.numpy.ndarray.__getitem__(arange, i)",
-        reference=_of_rows,
-        examples=list(_examples(updates=False)),
-        emit={18: _emit_of_rows},
-        dtypes=DTYPES,
-        primitives=frozenset({"gather", "iota", "concatenate"}),
-    ),
+    _taken("arange, i", _of_rows, _emit_of_rows, _examples()),
+    _taken("arange[:, None], i", _several_of_rows, _emit_several_of_rows, [*_examples("4"), *_examples("K")]),
     _update("set", _set_in_rows, adds=False),
     _update("add", _added_to_rows, adds=True),
 )
