@@ -67,6 +67,7 @@ NAVIGATION = {
         "coverage/runtimes",
         "coverage/evidence",
         "coverage/webgpu",
+        "coverage/lines",
         "coverage/scale",
         "coverage/diagnose",
         "coverage/inspection",
