@@ -248,6 +248,73 @@ def test_integer_products_in_functions_and_loops():
     np.testing.assert_array_equal(got, fn(x))
 
 
+def rounded(x):
+    return jnp.clip(jnp.round(x), -128, 127).astype(jnp.int8)
+
+
+def in_function(x):
+    inner = onnx_function(lambda x: jax.lax.dot(rounded(x), W8, **INT))
+    return inner(x) + inner(x + 1)
+
+
+def in_loop(x):
+    step = lambda total, row: (total + jax.lax.dot(rounded(row[None]), W8, **INT), 0)  # noqa: E731
+    return jax.lax.scan(step, jnp.zeros((1, 48), jnp.int32), x)[0]
+
+
+ROUNDED = {
+    "a product": (lambda x: jax.lax.dot(rounded(x), W8, **INT), 1),
+    "saturated by the cast": (lambda x: jax.lax.dot(jnp.round(x).astype(jnp.int8), W8, **INT), 1),
+    "two products": (lambda x: jax.lax.dot(q := rounded(x), W8, **INT) + jax.lax.dot(q, -W8, **INT), 1),
+    "rearranged": (lambda x: jnp.einsum("bij,kj->kbi", rounded(x).reshape(-1, 8, 8).transpose(1, 0, 2), V8, **INT), 1),
+    "both": (lambda x: jnp.einsum("bi,ci->bc", rounded(x), rounded(x / 2), **INT), 2),
+    "an image": (lambda x: conv(rounded(x).reshape(-1, 2, 4, 8), K_2), 1),
+    "in a function": (in_function, 1),
+    "in a loop": (in_loop, 1),
+    "a result too": (lambda x: jax.lax.dot(q := rounded(x), W8, **INT) + q[:, :48], 1),
+    "not rounded": (lambda x: jax.lax.dot(x.astype(jnp.int8), W8, **INT), 0),
+    "of fewer numbers": (lambda x: jax.lax.dot(jnp.clip(jnp.round(x), -7, 7).astype(jnp.int8), W8, **INT), 1),
+    "of more numbers": (lambda x: jax.lax.dot(jnp.clip(jnp.round(x), -500, 127).astype(jnp.int8), W8, **INT), 1),
+    "of one sign": (lambda x: jax.lax.dot(jnp.clip(jnp.round(x), 0, 100).astype(jnp.int8), W8, **INT), 1),
+    "not of integers": (lambda x: jax.lax.dot(jnp.clip(jnp.round(x), -7.5, 7).astype(jnp.int8), W8, **INT), 0),
+    "from bfloat16": (lambda x: jax.lax.dot(rounded(x.astype(jnp.bfloat16)), W8, **INT), 0),
+}
+V8 = I8(5, 8)
+EDGES = np.asarray(
+    [np.nan, np.inf, -np.inf, 0.5, -0.5, 1.5, 2.5, -0.0, 127.49, 127.5, 128, -128.5, -129, 1e-40, 3e9, -3e9], np.float32
+)
+
+
+def every_node(model):
+    """Yield the nodes of a model, of its functions and of bodies of loops."""
+    pending = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    while pending:
+        node = pending.pop()
+        yield node
+        pending += [inner for attribute in node.attribute for inner in attribute.g.node]
+
+
+@pytest.mark.parametrize("kind", ROUNDED)
+def test_what_is_rounded_is_quantised_by_one_node(kind):
+    fn, count = ROUNDED[kind]
+    model = to_onnx(fn, ["float32[7,64]" if kind == "in a loop" else "float32[B,64]"])
+    assert [n.op_type for n in every_node(model)].count("QuantizeLinear") == count
+    runner = Runner(model)
+    for x in (RNG.normal(size=(7, 64)) * 60, RNG.integers(-300, 300, (7, 64)) / 2, np.resize(EDGES, (7, 64))):
+        given = x.astype(np.float32)
+        np.testing.assert_array_equal(runner.run([given])[0], fn(jnp.asarray(given)))
+
+
+@pytest.mark.parametrize("kind", ["a product", "of fewer numbers"])
+@pytest.mark.parametrize(("opset", "target"), [(13, "onnxruntime"), (24, "onnxruntime"), (None, "onnxruntime>=1.17")])
+def test_what_is_rounded_for_other_runtimes(kind, opset, target):
+    fn, _ = ROUNDED[kind]
+    model = to_onnx(fn, ["float32[B,64]"], opset=opset, target=target)
+    assert operators(model)["QuantizeLinear"] == (kind == "a product" or "1.17" not in target)
+    given = np.resize(EDGES, (7, 64))
+    np.testing.assert_array_equal(Runner(model).run([given])[0], fn(jnp.asarray(given)))
+
+
 @pytest.mark.parametrize("opset", [18, 21])
 def test_older_opsets_have_what_they_can(opset):
     """Blocks and dtypes of 4 bits came with opset 21; before it the arithmetic is written out."""

@@ -16,6 +16,7 @@ from jax2onnx.legalise.casts import like
 
 if TYPE_CHECKING:
     from jax2onnx.legalise.derived import Derived
+    from jax2onnx.legalise.rounded_bytes import RoundedBytes
 
 __all__ = ["ADDS_BYTES", "INTEGER_PRODUCTS", "make_unsigned"]
 
@@ -27,11 +28,11 @@ _ZERO_POINT = 2
 _MIDDLE = 128
 
 
-def make_unsigned(node: ir.Node, derived: Derived, *, adds: bool) -> None:
+def make_unsigned(node: ir.Node, derived: Derived, rounded: RoundedBytes, *, adds: bool) -> None:
     """Rewrite ``MatMulInteger(x: int8[N, 4], w: int8[4, 5])``, in place, to one of uint8 with zero points of 128.
 
-    ``x`` becomes ``Add(Cast(x), 128)``, which wraps; in int32, unless the runtime ``adds`` uint8. An initializer ``w``
-    becomes another one.
+    ``x`` becomes ``Add(Cast(x), 128)``, which wraps; in int32, unless the runtime ``adds`` uint8. What is rounded is
+    rounded to uint8. An initializer ``w`` becomes another one.
     """
     if len(node.inputs) > _ZERO_POINT or any(value is None or value.dtype not in _SHIFTS for value in node.inputs):
         return
@@ -42,7 +43,8 @@ def make_unsigned(node: ir.Node, derived: Derived, *, adds: bool) -> None:
         assert value.dtype is not None
         node.replace_input_with(_ZERO_POINT + index, derived.scalar(node, np.uint8(_SHIFTS[value.dtype])))
         if value.dtype == DataType.INT8:
-            node.replace_input_with(index, _unsigned(node, value, derived, adds=adds))
+            made = rounded.unsigned(value, derived) or _unsigned(node, value, derived, adds=adds)
+            node.replace_input_with(index, made)
 
 
 _SHIFTS = {DataType.INT8: _MIDDLE, DataType.UINT8: 0}

@@ -35,6 +35,7 @@ from jax2onnx.legalise.ort_workarounds import (
 )
 from jax2onnx.legalise.packed_products import PRODUCTS, Packer, add_zero_point
 from jax2onnx.legalise.plan import Plan, Planner
+from jax2onnx.legalise.rounded_bytes import RoundedBytes
 from jax2onnx.legalise.short_arrays import lengthen
 from jax2onnx.legalise.tiled_products import Tiler
 from jax2onnx.tidy.subgraphs import bodies
@@ -64,13 +65,14 @@ def legalise(model: ir.Model, target: Target, *, round_activations: bool = False
         from onnx_ir.passes.common import InlinePass  # noqa: PLC0415 - few targets need it
 
         InlinePass()(model)
-    derived = Derived(model)
-    products = _of_products(target, derived, round_activations=round_activations)
+    narrows = target.supports("Max", _OF_BYTES, [ir.DataType.UINT8, ir.DataType.UINT8])
+    derived, rounded = Derived(model), RoundedBytes(narrows=narrows)
+    products = _of_products(target, derived, rounded, round_activations=round_activations)
     functions = frozenset((f.domain, f.name) for f in model.functions.values())
     without = [*_refused_inputs(model, target), *_refused_models(model, target)]
     _Legaliser(target, model.graph, functions, without, derived=derived, products=products).graph(model.graph)
     inner = Derived(model, in_functions=True)
-    products = _of_products(target, inner, round_activations=round_activations)
+    products = _of_products(target, inner, rounded, round_activations=round_activations)
     for function in model.functions.values():
         legaliser = _Legaliser(
             target, function.graph, functions, without, derived=inner, products=products, is_function=True
@@ -78,13 +80,18 @@ def legalise(model: ir.Model, target: Target, *, round_activations: bool = False
         legaliser.graph(function.graph)
     if without:
         raise ConversionError.together(without)
+    derived.replaces(rounded.remove_unused())
     derived.finish()
     if target.finish is not None:
         target.finish(model)
 
 
+_OF_BYTES = 13
+"""An opset whose ``Max`` takes 8-bit integers."""
+
+
 def _of_products(
-    target: Target, derived: Derived, *, round_activations: bool
+    target: Target, derived: Derived, rounded: RoundedBytes, *, round_activations: bool
 ) -> Mapping[str, Callable[[ir.Graph, ir.Node], None]]:
     """Return the rewrites of products by weights in few bits, by operator."""
     if not target.is_onnxruntime:
@@ -99,7 +106,7 @@ def _of_products(
 
         rewrites |= dict.fromkeys(PRODUCTS, few_bits)
     adds = target.supports("Add", ADDS_BYTES, [ir.DataType.UINT8, ir.DataType.UINT8])
-    rewrites |= dict.fromkeys(INTEGER_PRODUCTS, lambda _, node: make_unsigned(node, derived, adds=adds))
+    rewrites |= dict.fromkeys(INTEGER_PRODUCTS, lambda _, node: make_unsigned(node, derived, rounded, adds=adds))
     rewrites["DequantizeLinear"] = lambda _, node: add_zero_point(node, derived)
     return rewrites
 

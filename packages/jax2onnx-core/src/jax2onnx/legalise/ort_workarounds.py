@@ -10,6 +10,7 @@ from onnx_ir import DataType
 
 from jax2onnx.legalise.borders import pass_bytes
 from jax2onnx.legalise.casts import like
+from jax2onnx.legalise.unit_dims import move_without_ones
 from jax2onnx.tidy.subgraphs import bodies, every_node, standard
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ _NODE_WORKAROUNDS: Mapping[str, tuple[NodeWorkaround, ...]] = {
     "Pow": (keep_dims,),
     "If": (keep_choices, pass_bytes),
     "Scan": (pass_bytes,),
+    "Transpose": (move_without_ones,),
 }
 """Operator -> the rewrites of its nodes, in order, before they are legalised."""
 

@@ -1,0 +1,154 @@
+"""Rounded bytes: what is rounded to integers of 8 bits is quantised by one node, in the form that products take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir import DataType
+
+from jax2onnx.legalise.casts import like
+from jax2onnx.tidy.subgraphs import standard
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jax2onnx.legalise.derived import Derived
+
+__all__ = ["RoundedBytes"]
+
+_VIEWS = frozenset({"Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+_LEAST, _MOST, _MIDDLE = -128, 127, 128
+
+
+class RoundedBytes:
+    """Values of int8 in the form of uint8, with 128 added, where they are rounded; each is made once.
+
+    Of fewer numbers than int8 has, this takes a runtime that ``narrows`` them, by ``Max`` and ``Min`` of uint8.
+    """
+
+    def __init__(self, *, narrows: bool) -> None:
+        self._narrows = narrows
+        self._made: dict[ir.Value, ir.Value | None] = {}
+
+    def unsigned(self, value: ir.Value, derived: Derived) -> ir.Value | None:
+        """Return an int8 value as uint8 with 128 added, None if it is not rounded.
+
+        Rewrite ``r = Round(x: float32[N, 4])``, ``Cast(Clip(Where(IsNaN(r), 0, r), -128, 127), to=int8)`` to
+        ``Where(IsNaN(x), 128, QuantizeLinear(x, 1, 128))``; what only rearranges it stays behind it. ``Clip(r, -7, 7)``
+        becomes ``Max`` and ``Min``.
+
+        ``QuantizeLinear`` rounds half to even and saturates, as ``Round`` and ``Clip`` do. What it makes of NaN depends
+        on the processor.
+        """
+        if value not in self._made:
+            self._made[value] = self._rounded(value, derived)
+        return self._made[value]
+
+    def _rounded(self, value: ir.Value, derived: Derived) -> ir.Value | None:
+        node = value.producer()
+        if node is None or value.is_graph_output() or not isinstance(node.graph, ir.Graph):
+            return None
+        if standard(node) in _VIEWS and node.inputs[0] is not None:
+            return self._rearranged(node, node.inputs[0], derived)
+        found = _source(node)
+        if found is None or (found[1:] != (_LEAST, _MOST) and not self._narrows):
+            return None
+        source, *bounds = found
+        one, middle = (derived.scalar(node, number) for number in (np.float32(1), np.uint8(_MIDDLE)))
+        quantised = ir.node("QuantizeLinear", [source, one, middle], outputs=[like(source, DataType.UINT8)])
+        nodes = [quantised]
+        for op_type, bound, end in zip(("Max", "Min"), bounds, (_LEAST, _MOST), strict=True):
+            if bound != end:
+                operands = [nodes[-1].outputs[0], derived.scalar(node, np.uint8(bound + _MIDDLE))]
+                nodes.append(ir.node(op_type, operands, outputs=[like(source, DataType.UINT8)]))
+        unknown = ir.node("IsNaN", [source], outputs=[like(source, DataType.BOOL)])
+        chosen = [unknown.outputs[0], middle, nodes[-1].outputs[0]]
+        result = ir.node("Where", chosen, outputs=[like(source, DataType.UINT8)])
+        return self._inserted(node, [*nodes, unknown, result])
+
+    def _rearranged(self, node: ir.Node, before: ir.Value, derived: Derived) -> ir.Value | None:
+        inner = self.unsigned(before, derived)
+        if inner is None:
+            return None
+        inputs = [inner, *node.inputs[1:]]
+        attributes = list(node.attributes.values())
+        result = like(node.outputs[0], DataType.UINT8)
+        copy = ir.Node("", node.op_type, inputs, attributes, outputs=[result])
+        return self._inserted(node, [copy])
+
+    @staticmethod
+    def _inserted(node: ir.Node, nodes: Sequence[ir.Node]) -> ir.Value:
+        for one in nodes:
+            one.metadata_props.update(node.metadata_props)
+        assert isinstance(node.graph, ir.Graph)
+        node.graph.insert_after(node, nodes)
+        return nodes[-1].outputs[0]
+
+    def remove_unused(self) -> list[ir.Value]:
+        """Remove the nodes whose values nothing reads any more; return the initializers that they read."""
+        read: list[ir.Value] = []
+        for value, made in reversed(self._made.items()):
+            if made is not None:
+                read += _remove(value.producer())
+        return read
+
+
+def _remove(node: ir.Node | None) -> list[ir.Value]:
+    """Remove a node that nothing reads, and then those before it; return the initializers that they read."""
+    pending, read = [node], []
+    while pending:
+        node = pending.pop()
+        if node is None or node.graph is None or _is_read(node):
+            continue
+        before = [value for value in dict.fromkeys(node.inputs) if value is not None]
+        node.graph.remove(node, safe=True)
+        pending += [value.producer() for value in before]
+        read += [value for value in before if value.is_initializer()]
+    return read
+
+
+def _is_read(node: ir.Node) -> bool:
+    return any(value.uses() or value.is_graph_output() for value in node.outputs)
+
+
+def _source(node: ir.Node) -> tuple[ir.Value, int, int] | None:
+    """Return the float32 value that a cast to int8 is the rounded one of, and its bounds; None if it is none."""
+    if standard(node) != "Cast" or node.outputs[0].dtype != DataType.INT8:
+        return None
+    clip = _producer(node, 0, "Clip")
+    chosen = None if clip is None else _producer(clip, 0, "Where")
+    unknown = None if chosen is None else _producer(chosen, 0, "IsNaN")
+    if clip is None or chosen is None or unknown is None or unknown.inputs[0] is not chosen.inputs[2]:
+        return None
+    if _bounds(clip) != (_LEAST, _MOST) or _number(chosen.inputs[1]) != 0:
+        return None
+    inner = _producer(chosen, 2, "Clip")
+    bounds = (_LEAST, _MOST) if inner is None else _bounds(inner)
+    rounding = _producer(chosen if inner is None else inner, 2 if inner is None else 0, "Round")
+    source = None if rounding is None else rounding.inputs[0]
+    if bounds is None or source is None or source.dtype != DataType.FLOAT or source.shape is None:
+        return None
+    # A number that is chosen may give the result more dims.
+    return (source, *bounds) if source.shape == node.outputs[0].shape else None
+
+
+def _bounds(clip: ir.Node) -> tuple[int, int] | None:
+    """Return the least and the greatest 8-bit integers that a ``Clip`` leaves, None if its bounds are no integers."""
+    numbers = [_number(value) for value in clip.inputs[1:]]
+    if len(numbers) != 2 or any(number is None or not number.is_integer() for number in numbers):
+        return None
+    low, high = (min(max(int(number), _LEAST), _MOST) for number in numbers if number is not None)
+    return (low, high) if low <= high else None
+
+
+def _producer(node: ir.Node, place: int, op_type: str) -> ir.Node | None:
+    value = node.inputs[place]
+    producer = None if value is None else value.producer()
+    return producer if producer is not None and standard(producer) == op_type else None
+
+
+def _number(value: ir.Value | None) -> float | None:
+    tensor = None if value is None else ir.convenience.get_const_tensor(value)
+    return float(tensor.numpy().reshape(-1)[0]) if tensor is not None and tensor.size == 1 else None
