@@ -159,6 +159,7 @@ def measured(way: str, folder: Path, layers: int) -> dict[str, float]:
     """Run a way in a process of its own."""
     shutil.rmtree(folder / "out", ignore_errors=True)
     (folder / "out").mkdir()
+    os.sync()  # what was written before is no business of this run
     program = [sys.executable, __file__, str(folder), "--child", way, "--layers", str(layers)]
     done = subprocess.run(program, capture_output=True, text=True, check=False)  # noqa: S603 - this very file
     if done.returncode:
@@ -171,6 +172,7 @@ def copied(folder: Path) -> float:
     """Return the seconds of a copy of the checkpoint, by the operating system."""
     shutil.rmtree(folder / "out", ignore_errors=True)
     (folder / "out").mkdir()
+    os.sync()
     began = time.perf_counter()
     shutil.copyfile(folder / "checkpoint.safetensors", folder / "out" / "copy")
     return time.perf_counter() - began
