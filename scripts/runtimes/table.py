@@ -46,6 +46,9 @@ def cause(message: str) -> str:
         found = re.search(pattern, text)
         if found:
             return re.sub(r"node_\w+|'[^']*'|\d{3,}", "…", found[1])[:110]
+    text = re.sub(r"^.*?(?:cannot load the model|\(seed \d+\)): ", "", text)  # on which inputs is no cause
+    text = re.sub(r"(?:running pass \w+ )?Caused by: ", "", text)
+    text = re.sub(r'(?:\d+: )?(?:node )?#\d+ "node_([A-Za-z]+)\w*"', r"\1", text)
     return text.partition(" at: ")[0][:110]  # not the line, whose path is of one machine
 
 
