@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @hookimpl
 def jax2onnx_register_fusions(registry: BoundFusions) -> None:
-    """Register normalisation, rotary embeddings, padding, resizing, searches and slices with a step."""
-    from jax2onnx_jnp import norms, padding, resize, rms_norms, rotary, rows, searching, slicing
+    """Register random fractions, normalisation, rotary embeddings, padding, resizing, searches, slices with a step."""
+    from jax2onnx_jnp import drawing, norms, padding, resize, rms_norms, rotary, rows, searching, slicing
 
-    modules = (norms, rms_norms, rotary, padding, resize, rows, searching, slicing)
+    modules = (drawing, norms, rms_norms, rotary, padding, resize, rows, searching, slicing)
     registry.add(*(fusion for module in modules for fusion in module.FUSIONS))
 
 

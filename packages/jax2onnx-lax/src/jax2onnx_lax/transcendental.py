@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx.plugin import Facts, blind, telling
+from jax2onnx.plugin import Facts, blind, is_static, telling
 from jax2onnx_lax.dtypes import is_narrow, needs_double, widened
 from jax2onnx_lax.folding import plain
 from jax2onnx_lax.zeros import emit_sign_bit, negation
@@ -284,14 +284,33 @@ _ERF_INV_TAIL = (
 )  # fmt: skip
 
 
+_FEW = 64
+"""Of up to so many numbers, all powers are computed at once: for more, they cost more than their nodes did."""
+
+
 def erf_inv(x: Any) -> Any:
-    """Return the inverse error function."""
-    w = -lax.log1p(-x * x)
-    centre = polynomial(w - 2.5, _ERF_INV_CENTRE)
-    tail = polynomial(lax.sqrt(jnp.maximum(w, 5.0)) - 3, _ERF_INV_TAIL)
-    y = x * jnp.where(w < 5, centre, tail)
-    if x.dtype == jnp.float64:
-        y = _refined(_refined(y, x), x)
+    """Return the inverse error function.
+
+    Its polynomials are of ``-log(1 - x * x)`` minus a number: where 1 is so large beside ``x * x`` that the sum is
+    rounded, the error is no larger than that of the difference. So ``log1p`` is not needed.
+    """
+    log = lax.log(1 - x * x)
+    size, is_central = lax.abs(log), log > -5
+    if is_static(*x.shape) and x.size <= _FEW:
+        # before: centre -> 9 products and sums; tail -> as many
+        # after:  one of the two [...] -> its powers [..., 9], times the coefficients of one of the two -> their sum
+        numbers = jnp.asarray([_ERF_INV_TAIL, _ERF_INV_CENTRE], x.dtype)
+        coefficients = jnp.take(numbers, is_central.astype(jnp.int32), axis=0, mode="clip")
+        place = jnp.where(is_central, size, lax.sqrt(size)) - jnp.where(is_central, 2.5, 3).astype(x.dtype)
+        powers = place[..., None] ** jnp.arange(8.0, -1.0, -1.0, dtype=x.dtype)
+        factor = jnp.sum(coefficients * powers, axis=-1)
+    else:
+        centre, tail = polynomial(size - 2.5, _ERF_INV_CENTRE), polynomial(lax.sqrt(size) - 3, _ERF_INV_TAIL)
+        factor = jnp.where(is_central, centre, tail)
+    y = x * jnp.where(log == -jnp.inf, jnp.inf, factor)
+    if x.dtype != jnp.float64:
+        return y
+    y = _refined(_refined(y, x), x)
     return jnp.where(lax.abs(x) == 1, x * jnp.inf, jnp.where(x == 0, x, y))
 
 
