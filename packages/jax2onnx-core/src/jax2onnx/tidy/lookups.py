@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from jax2onnx.tidy.idle_nodes import is_dead
 from jax2onnx.tidy.match_nodes import (
     ints_at,
     is_transpose,
@@ -136,6 +137,10 @@ def gather_first(node: ir.Node, home: Home) -> None:
         after.attributes.add(ir.AttrInt64s("perm", permutation(before)))
     node.prepend([gathered, after])
     replace(node, after.outputs[0])
+    if is_dead(before) and before.graph is not None:
+        before.graph.remove(before, safe=True)
+    # Behind the reshape there may be the transpose, which is read once less now.
+    gather_first(gathered, home)
 
 
 def _axis_before(node: ir.Node, axis: int) -> int | None:
