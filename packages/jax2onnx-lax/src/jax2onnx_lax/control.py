@@ -13,6 +13,7 @@ import onnx_ir as ir
 from jax2onnx.plugin import Facts, evaluate, open_jaxpr, scan_counts
 from jax2onnx_lax.branches import Body, choose, emit_loop, moving
 from jax2onnx_lax.draws_ahead import draw_ahead
+from jax2onnx_lax.known_apart import known_apart
 from jax2onnx_lax.zeros import emit_select
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ def _carried_by_while(params: Mapping[str, Any]) -> tuple[int, int]:
     return params["cond_nconsts"] + params["body_nconsts"], count
 
 
+def _in_parts(eqn: Any, known: frozenset[int]) -> Callable[..., Any] | None:
+    """Return the function that does the work of ``scan`` in fewer steps."""
+    return draw_ahead(eqn) or known_apart(eqn, known)
+
+
 FACTS = {
     "cond": Facts(border=True, unchanged=_read_by_branches, work=lambda _eqn, bodies: max(bodies, default=0.0)),
     "scan": Facts(
@@ -64,7 +70,7 @@ FACTS = {
         unchanged=_read_by_steps,
         work=lambda eqn, bodies: eqn.params["length"] * sum(bodies),
         carried=scan_counts,
-        instead=draw_ahead,
+        instead=_in_parts,
     ),
     "while": Facts(
         border=True,

@@ -18,12 +18,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import lax
 
 from jax2onnx.plugin import is_static, open_jaxpr, scan_counts
 from jax2onnx_lax.scan_steps import Step, Steps, Values
 
-__all__ = ["draw_ahead"]
+__all__ = ["SCALAR", "bytes_of", "draw_ahead", "is_call"]
 
 _MOST_BYTES = 2**24
 """How much what is computed ahead may take in all; JAX holds a single step's."""
@@ -36,7 +35,7 @@ _PARTS = frozenset(
         *("split", "squeeze", "stop_gradient", "transpose", "unstack"),
     }
 )
-_SCALAR = frozenset(
+SCALAR = frozenset(
     {
         *("abs", "add", "and", "bitcast_convert_type", "ceil", "clamp", "cos", "div", "eq", "erf", "erf_inv", "exp"),
         *("expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le", "log", "log1p", "logistic", "lt", "max"),
@@ -45,6 +44,7 @@ _SCALAR = frozenset(
         "xor",
     }
 )
+"""Primitives of numbers, each of which is the same for all steps at once."""
 _CALLS = frozenset({"jit", "pjit"})
 _MARK = "onnx_function|"
 
@@ -74,10 +74,10 @@ def _holds_hash(eqn: Any) -> bool:
     name = eqn.primitive.name
     if name in _HASHES:
         return True
-    return (name == "scan" or _is_call(eqn)) and _has_hash(open_jaxpr(eqn.params["jaxpr"])[0])
+    return (name == "scan" or is_call(eqn)) and _has_hash(open_jaxpr(eqn.params["jaxpr"])[0])
 
 
-def _is_call(eqn: Any) -> bool:
+def is_call(eqn: Any) -> bool:
     """Return whether an equation calls a jaxpr that does not become an ONNX function."""
     return eqn.primitive.name in _CALLS and _MARK not in eqn.params["name"]
 
@@ -86,7 +86,7 @@ def _opened(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
     """Return the jaxpr, and its constants, of a call or a scan from which hashes may be taken out; else None."""
     if not _holds_hash(eqn):
         return None
-    if _is_call(eqn):
+    if is_call(eqn):
         return open_jaxpr(eqn.params["jaxpr"])
     function = draw_ahead(eqn) if eqn.primitive.name == "scan" else None
     return open_jaxpr(jax.make_jaxpr(function)(*(v.aval for v in eqn.invars))) if function is not None else None
@@ -102,7 +102,7 @@ def _may_be_ahead(step: Step) -> bool:
     Of a batch of keys of ``rbg``, or of the user's own kind, JAX draws other numbers than of one key after the other.
     Sizes must be known, to hold what is computed ahead within bounds.
     """
-    if step.name not in _HASHES and step.name not in _PARTS and step.name not in _SCALAR:
+    if step.name not in _HASHES and step.name not in _PARTS and step.name not in SCALAR:
         return False
     avals = [v.aval for v in (*step.eqn.invars, *step.eqn.outvars)]
     return all(is_static(*aval.shape) and (isinstance(aval.dtype, np.dtype) or _is_threefry(aval)) for aval in avals)
@@ -118,10 +118,13 @@ def _may_be_in_chain(step: Step) -> bool:
     return _may_be_ahead(step) and all(not isinstance(dtype, np.dtype) or dtype.kind in "iub" for dtype in dtypes)
 
 
+def bytes_of(aval: Any) -> int:
+    """Return how many bytes a value takes; a key is two words."""
+    return int(math.prod(aval.shape) * aval.dtype.itemsize)
+
+
 def _bytes(step: Step) -> int:
-    """Return how many bytes the results take; a key is two words."""
-    sizes = [math.prod(v.aval.shape) * v.aval.dtype.itemsize for v in step.eqn.outvars]
-    return sum(sizes)
+    return sum(bytes_of(v.aval) for v in step.eqn.outvars)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,15 +270,4 @@ class _Split:
         self, init: Values, steps: Sequence[Step], shared: Values, by_step: Values, stacked: Sequence[Any]
     ) -> tuple[Values, list[jax.Array]]:
         """Return the last of some carried values, and those that are stacked."""
-        body = self.body
-
-        def step(carry: Sequence[Any], inputs: Values) -> tuple[list[Any], list[Any]]:
-            values = body.evaluate(steps, {**shared, **dict(zip(init, carry, strict=True)), **inputs})
-
-            def read(atom: Any) -> Any:
-                return values[atom] if isinstance(atom, int) else jax.numpy.asarray(atom.val, atom.aval.dtype)
-
-            return [read(body.results[number - body.constants]) for number in init], list(map(read, stacked))
-
-        last, results = lax.scan(step, list(init.values()), by_step, self.length, reverse=self.reverse)
-        return dict(zip(init, last, strict=True)), results
+        return self.body.scan(init, steps, shared, by_step, stacked, length=self.length, reverse=self.reverse)

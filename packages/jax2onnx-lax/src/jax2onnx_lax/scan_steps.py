@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import jax
+from jax import lax
+
 from jax2onnx.plugin import bind_equation
 
-__all__ = ["Open", "Step", "Steps", "Values"]
+__all__ = ["Open", "Step", "Steps", "Values", "made_by", "numbers_of", "read_by", "value_of"]
 
 Values: TypeAlias = dict[int, Any]
 Open: TypeAlias = Callable[[Any], tuple[Any, Sequence[Any]] | None]
@@ -113,3 +116,54 @@ class Steps:
             operands = [values[atom] if isinstance(atom, int) else atom.val for atom in step.reads]
             values.update(zip(step.makes, bind_equation(step.eqn, operands), strict=True))
         return values
+
+    def scan(
+        self,
+        init: Values,
+        steps: Sequence[Step],
+        shared: Values,
+        by_step: Values,
+        stacked: Sequence[Any],
+        *,
+        length: int,
+        reverse: bool,
+    ) -> tuple[Values, list[jax.Array]]:
+        """Scan some of the steps; return the last of some carried values, and those that are stacked.
+
+        Args:
+            init: the first of the carried values, by number.
+            steps: the steps of an iteration.
+            shared: the values that are the same in all iterations.
+            by_step: the values that are scanned.
+            stacked: what is stacked; literals as they are.
+            length: how many iterations there are.
+            reverse: whether the last one comes first.
+        """
+
+        def step(carry: Sequence[Any], inputs: Values) -> tuple[list[Any], list[Any]]:
+            values = self.evaluate(steps, {**shared, **dict(zip(init, carry, strict=True)), **inputs})
+            ends = [self.results[number - self.constants] for number in init]
+            return [value_of(atom, values) for atom in ends], [value_of(atom, values) for atom in stacked]
+
+        last, results = lax.scan(step, list(init.values()), by_step, length, reverse=reverse)
+        return dict(zip(init, last, strict=True)), results
+
+
+def value_of(atom: Any, values: Values) -> Any:
+    """Return a value by its number; that of a literal."""
+    return values[atom] if isinstance(atom, int) else jax.numpy.asarray(atom.val, atom.aval.dtype)
+
+
+def numbers_of(atoms: Iterable[Any]) -> set[int]:
+    """Return the numbers among values, which may be literals."""
+    return {atom for atom in atoms if isinstance(atom, int)}
+
+
+def read_by(steps: Collection[Step]) -> set[int]:
+    """Return the numbers of the values that steps read."""
+    return {number for step in steps for number in step.numbers()}
+
+
+def made_by(steps: Collection[Step]) -> set[int]:
+    """Return the numbers of the values that steps make."""
+    return {number for step in steps for number in step.makes}

@@ -23,12 +23,12 @@ class EarlyConstants:
 
     def add(self, eqn: Eqn) -> None:
         """Note an equation of real arrays if it depends on no input."""
-        if all(map(self._is_constant, eqn.inputs)) and is_constant(eqn):
+        if all(map(self.is_constant, eqn.inputs)) and is_constant(eqn):
             self.producers.update(dict.fromkeys(eqn.outputs, eqn))
 
     def compute(self, eqn: Eqn) -> list[Any] | None:
         """Return the results of an equation at a border if it depends on no input, else None."""
-        if not all(map(self._is_constant, eqn.inputs)) or not is_constant(eqn):
+        if not all(map(self.is_constant, eqn.inputs)) or not is_constant(eqn):
             return None
         if size_of(eqn.outputs) > max(LARGEST, size_of(eqn.inputs)):
             return None
@@ -38,11 +38,12 @@ class EarlyConstants:
 
     def array(self, atom: Atom) -> Any | None:
         """Return a value if it depends on no input, else None."""
-        if not self._is_constant(atom) or not self._learn(atom):
+        if not self.is_constant(atom) or not self._learn(atom):
             return None
         return self.known.array(atom)
 
-    def _is_constant(self, atom: Atom) -> bool:
+    def is_constant(self, atom: Atom) -> bool:
+        """Return whether a value depends on no input."""
         return isinstance(atom, Const) or atom in self.producers
 
     def _learn(self, wanted: Atom) -> bool:

@@ -103,8 +103,9 @@ class Facts:
             as for one composite among all.
         calls: it only calls a jaxpr: the params that may hold it (the name changes between jax releases), or a
             function of the jaxpr's equation that finds it.
-        instead: makes, of the jaxpr's equation, a JAX function of its operands that does its work in fewer steps; None
-            where there is none. Equations that it binds again (``bind_equation``) keep their lines.
+        instead: makes, of the jaxpr's equation and the positions of operands that depend on no input, a JAX function of
+            its operands that does its work in fewer steps; None where there is none. Equations that it binds again
+            (``bind_equation``) keep their lines.
         together: makes, of independent equations of the primitive, a JAX function of the operands of all that returns
             the results of all, one after the other; None where each is better computed alone.
         border: its operands and results take the form that the borders of its jaxprs have.
@@ -156,7 +157,7 @@ class Facts:
     identity: bool | Callable[[Any], bool] = False
     named: Callable[[Any], str] | None = None
     calls: Sequence[str] | FindCall = ()
-    instead: Callable[[Any], Callable[..., Any] | None] | None = None
+    instead: Callable[[Any, frozenset[int]], Callable[..., Any] | None] | None = None
     together: Callable[[Sequence[Any]], Callable[..., Any] | None] | None = None
     border: bool = False
     bodies: Callable[[Params], Sequence[Any]] | None = None

@@ -199,7 +199,7 @@ class _Writer:
         if facts.warning is not None:
             self._warn(eqn, facts.warning)
         source = self._source_of(eqn)
-        better = facts.instead(eqn) if facts.instead is not None else None
+        better = facts.instead(eqn, self._constants_among(values)) if facts.instead is not None else None
         if better is not None:
             return self._replaced(eqn, better, source, values)
         new = Eqn(name, [], [], eqn.params, source, facts, origin=eqn)
@@ -262,6 +262,11 @@ class _Writer:
         if results is None:
             return None
         return [held(variable.aval, result) for variable, result in zip(eqn.outvars, results, strict=True)]
+
+    def _constants_among(self, values: Sequence[Value]) -> frozenset[int]:
+        """Return the positions of values that depend on no input."""
+        is_known = self.flattener.constants.is_constant
+        return frozenset(i for i, value in enumerate(values) if not isinstance(value, Complex) and is_known(value))
 
     def _constant_at_border(self, value: Value, aval: Any) -> Atom | None:
         """Return the form of a value at a border; None for complex numbers that are not known."""
