@@ -44,14 +44,15 @@ def neuron() -> Case:
     return run, (_numbers(5), np.full((3, 5), 0.3, np.float32), _numbers(80))
 
 
-def _kalman_model() -> tuple[Any, Any, Any, Any]:
+def kalman_model() -> tuple[Any, Any, Any, Any]:
+    """Return how a state moves and is seen, and the noise of both."""
     f = np.eye(4, dtype=np.float32) + 0.1 * np.eye(4, k=2, dtype=np.float32)
     h = np.eye(2, 4, dtype=np.float32)
     return f, 0.01 * np.eye(4, dtype=np.float32), h, 0.1 * np.eye(2, dtype=np.float32)
 
 
 def _kalman_step(state: Any, y: Any) -> Any:
-    f, q, h, r = _kalman_model()
+    f, q, h, r = kalman_model()
     mean, cov = state
     mean, cov = f @ mean, f @ cov @ f.T + q
     s = h @ cov @ h.T + r
@@ -71,7 +72,7 @@ def kalman_filter() -> Case:
 
 def kalman_smoother() -> Case:
     """Filter 30 observations, then smooth backwards with Cholesky solves."""
-    f = _kalman_model()[0]
+    f = kalman_model()[0]
 
     def run(mean: Any, ys: Any) -> Any:
         last, (filtered, predicted) = lax.scan(_kalman_step, (mean, jnp.eye(4)), ys)
@@ -191,9 +192,14 @@ def tree_search() -> Case:
     return run, (_numbers(17, 3), _numbers(17, seed=1))
 
 
+def lstm_weights() -> tuple[Any, Any]:
+    """Return the weights of inputs and of states."""
+    return _numbers(8, 64) / 4, _numbers(16, 64, seed=1) / 4
+
+
 def lstm() -> Case:
     """Scan an LSTM cell that is written by hand over 32 steps."""
-    w, u = _numbers(8, 64) / 4, _numbers(16, 64, seed=1) / 4
+    w, u = lstm_weights()
 
     def run(xs: Any, h: Any) -> Any:
         def step(state: Any, x: Any) -> Any:

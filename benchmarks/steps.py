@@ -4,8 +4,8 @@ python benchmarks/steps.py [NAME ...] [--no-times] [--kinds] [--json FILE] [--ag
 
 Everything runs on one core. Programs of packages from PyPI (tests/libraries) are measured where their package is
 installed. ``--kinds`` lists which operators are executed, and how often; ``--against`` prints figures of an earlier run
-in front of the new ones; ``--theirs`` is the Python of an environment with jax2onnx 0.17; ``--write`` writes the
-section of docs/benchmarks.md.
+in front of the new ones; ``--theirs`` is the Python of an environment with jax2onnx 0.17, or the folder to which
+it wrote its models by ``--only-export``; ``--write`` writes the section of docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ import importlib
 import importlib.metadata
 import itertools
 import json
+import math
 import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,10 +36,14 @@ if TYPE_CHECKING:
 
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 os.environ["JAX_PLATFORMS"] = "cpu"
-SECONDS = 0.5
-"""How long each side is run."""
+SECONDS = 0.15
+"""How much processor time each side is run for."""
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
+_FAR = 0.01
+"""A difference from JAX that is no rounding."""
+_ROUNDING = 1e-5
+"""How far a model that is written by hand may be from JAX, over the largest element."""
 START = "<!-- steps: written by benchmarks/steps.py -->"
 END = "<!-- end of steps -->"
 LIBRARIES = {
@@ -137,9 +144,9 @@ def count_equations(jaxpr: Any) -> int:
 def best(work: Callable[[], object]) -> float:
     """Return the least processor time of a call, in microseconds."""
     work()
-    end = time.perf_counter() + SECONDS
+    end = time.process_time() + SECONDS
     times = []
-    while time.perf_counter() < end:
+    while not times or time.process_time() < end:
         start = time.process_time()
         for _ in range(5):
             work()
@@ -220,28 +227,42 @@ def _is_key(x: Any) -> bool:
     return isinstance(x, jax.Array) and bool(jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key))
 
 
-def export_theirs(python: str, name: str) -> bytes | None:
-    """Return the model that jax2onnx 0.17 makes of a program, None if it makes none."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model"
-        command = [python, __file__, name, "--only-export", str(path)]
-        done = subprocess.run(command, capture_output=True, check=False, timeout=600)
-        return path.read_bytes() if done.returncode == 0 and path.exists() else None
+def export_theirs(python: str, names: Sequence[str]) -> Path:
+    """Return the folder of the models that jax2onnx 0.17 makes of programs; of some it makes none."""
+    folder = Path(tempfile.mkdtemp())
+    subprocess.run([python, __file__, *names, "--only-export", str(folder)], capture_output=True, check=False)
+    return folder
 
 
-def only_export(name: str, path: Path) -> None:
-    """Write the model that the installed converter, an older one, makes of a program."""
+def only_export(names: Sequence[str], folder: Path) -> None:
+    """Write the models that the installed converter, an older one, makes of programs; each in ten minutes at most."""
     import jax
 
     from jax2onnx import to_onnx
 
-    function, inputs = programs()[name]()
-    arrays = [x if _is_key(x) else np.asarray(x) for x in inputs]
-    path.write_bytes(to_onnx(function, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arrays]).SerializeToString())
+    def give_up(*_: object) -> None:
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, give_up)
+    for name in names:
+        signal.alarm(600)
+        try:
+            function, inputs = programs()[name]()
+            arrays = [x if _is_key(x) else np.asarray(x) for x in inputs]
+            model = to_onnx(function, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arrays])
+            (folder / _file_of(name)).write_bytes(model.SerializeToString())
+        except Exception as error:  # noqa: BLE001 - an older converter may raise anything
+            print(f"{name}: {type(error).__name__}: {str(error)[:200]}", flush=True)
+        finally:
+            signal.alarm(0)
 
 
-def measure(name: str, *, kinds: bool, times: bool, theirs: str) -> dict[str, Any]:
-    """Return the figures of one program."""
+def _file_of(name: str) -> str:
+    return f"{re.sub(r'[^a-z0-9]+', '_', name.lower())}.onnx"
+
+
+def measure(name: str, *, kinds: bool, times: bool, theirs: Path | None, counted: int | None = None) -> dict[str, Any]:
+    """Return the figures of one program; how many equations a run executes may be known."""
     import jax
 
     from jax2onnx import to_onnx
@@ -250,7 +271,10 @@ def measure(name: str, *, kinds: bool, times: bool, theirs: str) -> dict[str, An
     arrays = [x if _is_key(x) else np.asarray(x) for x in inputs]
     closed = jax.make_jaxpr(function)(*arrays)
     executed = Executed()
-    executed.run(closed.jaxpr, closed.consts, *[x if _is_key(x) else jax.numpy.asarray(x) for x in arrays])
+    if counted is None:
+        executed.run(closed.jaxpr, closed.consts, *[x if _is_key(x) else jax.numpy.asarray(x) for x in arrays])
+    else:
+        executed.count = counted
     start = time.process_time()
     proto = to_onnx(function, [x if _is_key(x) else jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arrays])
     export = time.process_time() - start
@@ -269,28 +293,50 @@ def measure(name: str, *, kinds: bool, times: bool, theirs: str) -> dict[str, An
     }
     runner, compiled = session(model), jax.jit(function)
     given = [x if _is_key(x) else jax.numpy.asarray(x) for x in arrays]
-    row["difference"] = _difference(runner.run(None, feeds), jax.tree.leaves(compiled(*given)))
+    expected = jax.tree.leaves(compiled(*given))
+    row["difference"] = _difference(runner.run(None, feeds), expected)
     if times:
         row["ort, us"] = best(lambda: runner.run(None, feeds))
         row["jit, us"] = best(lambda: jax.block_until_ready(compiled(*given)))
         row["ratio"] = row["ort, us"] / row["jit, us"]
         row["empty, us"] = empty_node()
         row["floor"] = row["ort, us"] / (row["nodes"] * row["empty, us"])
-    if times and theirs:
-        row |= _against_theirs(export_theirs(theirs, name), feeds, row)
+    row |= _by_hand(name, arrays, expected, times=times)
+    if theirs is not None:
+        row |= _against_theirs(theirs / _file_of(name), feeds, expected, row)
     return row
 
 
-def _against_theirs(model: bytes | None, feeds: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
-    """Return the time of our model over that of theirs, if the latter runs."""
-    if model is None:
+def _by_hand(name: str, arrays: Sequence[Any], expected: Sequence[Any], *, times: bool) -> dict[str, Any]:
+    """Return the figures of a model that is written by hand, which agrees with JAX; none if there is no such model."""
+    from hand_written import MODELS, feeds_of
+
+    if name not in MODELS:
         return {}
+    model, feeds = MODELS[name](), feeds_of(arrays)
+    runner = session(model)
+    difference = _difference(runner.run(None, feeds), expected)
+    assert difference < _ROUNDING, f"{name} by hand differs from JAX by {difference}"
+    found = {"hand nodes": sum(executed_nodes(model, feeds).values()), "hand difference": difference}
+    return {**found, "hand, us": best(lambda: runner.run(None, feeds))} if times else found
+
+
+def _against_theirs(path: Path, feeds: dict[str, Any], expected: Sequence[Any], row: dict[str, Any]) -> dict[str, Any]:
+    """Return the time of our model over that of theirs and how far it is from JAX, or what became of it."""
+    if not path.exists():
+        return {"theirs": "not converted"}
     try:
-        runner = session(model)
+        runner = session(path.read_bytes())
         given = dict(zip((i.name for i in runner.get_inputs()), feeds.values(), strict=True))
-        return {"theirs": row["ort, us"] / best(lambda: runner.run(None, given))}
+        results = runner.run(None, given)
     except Exception:  # noqa: BLE001 - what onnxruntime raises has no common class
-        return {}
+        return {"theirs": "does not run"}
+    found: dict[str, Any] = {"their difference": _difference(results, expected)}
+    if found["their difference"] > max(_FAR, 10 * row["difference"]):
+        return {**found, "theirs": "wrong numbers"}
+    if "ort, us" in row:
+        found["theirs"] = row["ort, us"] / best(lambda: runner.run(None, given))
+    return found
 
 
 def _difference(ours: Sequence[Any], expected: Sequence[Any]) -> float:
@@ -301,8 +347,12 @@ def _difference(ours: Sequence[Any], expected: Sequence[Any]) -> float:
     for one, other in zip(ours, expected, strict=True):
         theirs = np.asarray(jax.random.key_data(other) if _is_key(other) else other, np.float64)
         scale = np.max(np.abs(theirs[np.isfinite(theirs)]), initial=1e-30)
-        apart = np.abs(np.asarray(one, np.float64) - theirs)
-        difference = max(difference, float(np.max(apart[np.isfinite(apart)], initial=0)) / scale)
+        mine = np.asarray(one, np.float64)
+        if mine.shape != theirs.shape:
+            return math.inf
+        with np.errstate(invalid="ignore"):
+            apart = np.where((mine == theirs) | (np.isnan(mine) & np.isnan(theirs)), 0, np.abs(mine - theirs))
+        difference = max(difference, float(np.max(np.where(np.isnan(apart), np.inf, apart), initial=0)) / scale)
     return difference
 
 
@@ -323,9 +373,14 @@ COLUMNS = {
 def _row(name: str, row: dict[str, Any], before: dict[str, Any]) -> str:
     cells = []
     for key, (_, form) in COLUMNS.items():
-        old = f"{before[name][key]:{form}} → " if key in before.get(name, {}) and key in row else ""
-        cells.append(f"{old}{row[key]:{form}}" if key in row else "-")
+        old = f"{_cell(before[name], key, form)} → " if key in before.get(name, {}) and key in row else ""
+        cells.append(f"{old}{_cell(row, key, form)}")
     return f"| {name} | {' | '.join(cells)} |"
+
+
+def _cell(row: dict[str, Any], key: str, form: str) -> str:
+    figure = row.get(key, "-")
+    return figure if isinstance(figure, str) else f"{figure:{form}}"
 
 
 def _head() -> list[str]:
@@ -337,7 +392,7 @@ def _means(before: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
     for key, (title, form) in COLUMNS.items():
         if key not in {"nodes/eqns", "ratio", "floor", "theirs"}:
             continue
-        sides = [[row[key] for row in rows if key in row] for rows in _both(before, found)]
+        sides = [[row[key] for row in rows if isinstance(row.get(key), float)] for rows in _both(before, found)]
         means = [f"{np.exp(np.mean(np.log(numbers))):{form}}" for numbers in sides if numbers]
         if means:
             yield f"Geometric mean of {title}: {' → '.join(means)} ({len(sides[-1])} programs)."
@@ -371,7 +426,8 @@ def _render(found: dict[str, Any], note: str) -> Iterator[str]:
         yield "  comes near to it, and fewer nodes are what helps. Random numbers are the limit where a program"
         yield "  has many: a hash of threefry is one equation, and 20 rounds of 5 nodes."
     if "theirs" in COLUMNS:
-        yield "- *Theirs* is jax2onnx 0.17.1, where it converts the program and onnxruntime runs the model."
+        converted = sum(isinstance(row.get("theirs"), float) for row in found.values())
+        yield f"- *Theirs* is jax2onnx 0.17.1, of whose models {converted} are converted, run and agree with JAX."
     yield "- *Difference* is the largest from `jax.jit`, over the largest element of the result. A result of `newton`"
     yield "  is its last correction, which is rounding alone."
     yield ""
@@ -381,8 +437,31 @@ def _render(found: dict[str, Any], note: str) -> Iterator[str]:
     yield ""
     for line in _means({}, found):
         yield f"- {line}"
+    yield from _render_by_hand({name: row for name, row in found.items() if "hand, us" in row})
     yield ""
     yield END
+
+
+def _render_by_hand(found: dict[str, Any]) -> Iterator[str]:
+    if not found:
+        return
+    yield ""
+    yield "Some of these programs, written as models by hand with as few nodes as we can think of"
+    yield "([benchmarks/hand_written.py](../benchmarks/hand_written.py)): loops are unrolled, sums of products are one"
+    yield "Gemm, gains that are the same in any run are constants, and Sinkhorn's iterations are on exponentials, which"
+    yield "may overflow. They agree with JAX, and show what onnxruntime allows."
+    yield ""
+    yield "| Program | nodes | by hand | ort, µs | by hand, µs | ours / by hand | by hand / jit | difference |"
+    yield f"|---|{'---:|' * 7}"
+    sides = []
+    for name, row in found.items():
+        ours, hand, jit = row["ort, us"], row["hand, us"], row["jit, us"]
+        sides.append([ours / hand, hand / jit])
+        times = f"{ours:.0f} | {hand:.0f} | {ours / hand:.1f} | {hand / jit:.1f}"
+        yield f"| {name} | {row['nodes']} | {row['hand nodes']} | {times} | {row['hand difference']:.0e} |"
+    over_hand, over_jit = np.exp(np.mean(np.log(sides), axis=0))
+    yield ""
+    yield f"- Geometric mean of ours / by hand: {over_hand:.1f}, of by hand / jit: {over_jit:.1f}."
 
 
 def main() -> None:
@@ -393,27 +472,34 @@ def main() -> None:
     parser.add_argument("--no-times", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--against", type=Path)
-    parser.add_argument("--theirs", default="", help="the Python of an environment with jax2onnx 0.17")
+    parser.add_argument("--counted", action="store_true", help="take the counts of equations from the earlier run")
+    parser.add_argument("--theirs", default="", help="its Python, or the folder that it wrote by --only-export")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    parser.add_argument("--rows", type=Path, help="measure nothing: write what a run left by --json")
     parser.add_argument("--note", default="", help="what the section says of the machine")
-    parser.add_argument("--only-export", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--only-export", type=Path, help="write the models of the installed converter to a folder")
     args = parser.parse_args()
     if not args.theirs:
         del COLUMNS["theirs"]
     warnings.simplefilter("ignore")  # of libraries
     if args.only_export:
-        only_export(args.names[0], args.only_export)
+        only_export(args.names or list(programs()), args.only_export)
         return
     os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+    names = [] if args.rows else args.names or list(programs())
+    theirs = Path(args.theirs) if args.theirs else None
+    if theirs is not None and not theirs.is_dir():
+        theirs = export_theirs(args.theirs, names)
     before = json.loads(args.against.read_text()) if args.against else {}
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = json.loads(args.rows.read_text()) if args.rows else {}
     print("\n".join(_head()))
-    for name in args.names or programs():
-        found[name] = measure(name, kinds=args.kinds, times=not args.no_times, theirs=args.theirs)
+    for name in names:
+        counted = before.get(name, {}).get("executed") if args.counted else None
+        found[name] = measure(name, kinds=args.kinds, times=not args.no_times, theirs=theirs, counted=counted)
         print(_row(name, found[name], before), flush=True)
+        if args.json:
+            args.json.write_text(json.dumps(found))
     print(*_means(before, found), sep="\n")
-    if args.json:
-        args.json.write_text(json.dumps(found))
     if args.write:
         section = "\n".join(_render(found, args.note))
         first, _, rest = PAGE.read_text().partition(START)
