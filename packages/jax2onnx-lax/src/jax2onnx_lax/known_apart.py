@@ -71,7 +71,7 @@ def _widens(step: Step) -> bool:
     if step.name != "convert_element_type":
         return False
     given, made = step.eqn.invars[0].aval, step.eqn.outvars[0].aval
-    return len(given.shape) > 1 and given.dtype.itemsize < made.dtype.itemsize
+    return len(given.shape) > 1 and str(given.dtype) != "bool" and given.dtype.itemsize < made.dtype.itemsize
 
 
 def _is_of_floats(step: Step) -> bool:
