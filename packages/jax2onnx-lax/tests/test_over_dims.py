@@ -1,7 +1,9 @@
 """Functions of JAX that ask for a size as an int, over symbolic sizes: searches, convolutions, spacings, transforms."""
 
+import functools
 import importlib
 import threading
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -253,6 +255,50 @@ def test_whether_a_size_is_a_number_is_told_to_be_unknown(program, holds, ruled_
 
 def test_what_is_known_of_a_size_is_not_warned_of():
     to_onnx(lambda x: x if x.shape[0] == 0 or x.shape == (-3, 4) or x.shape[0] + 1 == x.shape[0] else -x, [("N", 4)])
+
+
+# What JAX does with symbolic sizes by itself: answers that depend on the size as if they did not, and errors.
+OF_JAX: dict[str, Callable[[jax.Array], object]] = {
+    "truth": lambda x: jnp.sin(x) if x.shape[0] % 2 else x,
+    "equality": lambda x: jnp.sin(x) if x.shape[0] == 3 else x,
+    "packed bits": lambda x: jnp.packbits(x > 0),
+    "index": lambda x: jnp.linspace(0, 1, x.shape[0]),
+    "search": lambda x: jnp.searchsorted(x, x),
+    "slice": lambda x: x[-3:],
+    "update": lambda x: x.at[-1].set(0.0),
+    "squeeze": lambda x: jnp.squeeze(x[None]),
+    "window": lambda x: jnp.hanning(x.shape[0]),
+}
+
+
+def traced_by_jax(function: Callable[[jax.Array], object]) -> str:
+    """Return what JAX makes of a function, or its error."""
+    argument = jax.ShapeDtypeStruct(jax.export.symbolic_shape("N"), "float32")
+    try:
+        # A new function, which JAX has not traced yet.
+        return str(jax.jit(functools.partial(function)).trace(argument).jaxpr)
+    except Exception as error:  # noqa: BLE001 - of JAX, whatever it is
+        return f"{type(error).__name__}: {error}"
+
+
+def test_a_trace_in_another_thread_does_not_meet_what_is_replaced():
+    expected = {name: traced_by_jax(function) for name, function in OF_JAX.items()}
+    elsewhere: dict[str, str] = {}
+    here: dict[str, str] = {}
+
+    def program(x):
+        def other():
+            elsewhere.update({name: traced_by_jax(function) for name, function in OF_JAX.items()})
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        here.update({name: traced_by_jax(function) for name, function in OF_JAX.items()})
+        return x
+
+    to_onnx(program, [("N",)])
+    assert elsewhere == expected
+    assert [name for name in OF_JAX if here[name] == expected[name]] == []
 
 
 def test_jax_is_left_as_it_was_and_another_thread_sees_no_difference():

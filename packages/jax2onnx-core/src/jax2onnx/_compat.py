@@ -11,6 +11,7 @@ import inspect
 import operator
 import re
 import threading
+import types
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -559,17 +560,27 @@ _replacing_count = 0
 _replaced_names: list[tuple[Any, str, Any]] = []
 
 
+class _Depth(threading.local):
+    """In how many contexts of ``replaced`` a thread is."""
+
+    depth = 0
+
+
+_here = _Depth()
+
+
 @contextlib.contextmanager
 def replaced(replacements: Mapping[tuple[str, str], Callable[[Any], Any]]) -> Iterator[None]:
-    """Replace names of JAX's modules meanwhile, those that the installed jax has.
+    """Replace names of JAX's modules for this thread meanwhile, those that the installed jax has.
 
-    All threads see the replacements, so they have to do what the originals do wherever those do not raise. The names
-    are put back when no thread needs the replacements any more. All calls have the same ``replacements``.
+    Modules and classes are those of the process: while one thread needs the replacements, all find them there, and in
+    another thread they do what the originals do. They are put back when no thread needs them any more. All calls have
+    the same ``replacements``.
 
     Args:
-        replacements: the module and the name -> a function that returns the replacement of the original. The name may
-            be that of a method: ``Class.method``. The original of a name of ``builtins`` that the module does not
-            define, or of a method that the class lacks, is None.
+        replacements: the module and the name -> a function that returns the replacement of the original: of a function
+            or of a module. The name may be that of a method: ``Class.method``. The original of a name of ``builtins``
+            that the module does not define, or of a ``__bool__`` that the class lacks, is None.
     """
     global _replacing_count  # noqa: PLW0603 - of the process, as JAX's modules are
     with _REPLACING:
@@ -577,9 +588,11 @@ def replaced(replacements: Mapping[tuple[str, str], Callable[[Any], Any]]) -> It
         if _replacing_count == 1:
             for (module_name, name), make in replacements.items():
                 _replace(module_name, name, make)
+    _here.depth += 1
     try:
         yield
     finally:
+        _here.depth -= 1
         with _REPLACING:
             _replacing_count -= 1
             while _replacing_count == 0 and _replaced_names:
@@ -600,7 +613,30 @@ def _replace(module_name: str, name: str, make: Callable[[Any], Any]) -> None:
     original = vars(owner).get(name)
     if original is not None or class_name or name in _BUILTIN_NAMES:
         _replaced_names.append((owner, name, original))
-        setattr(owner, name, make(original))
+        elsewhere = original or (_always_true if class_name else getattr(builtins, name))
+        setattr(owner, name, _by_thread(make(original), elsewhere))
+
+
+def _always_true(_: Any) -> bool:
+    """Return what ``bool`` does for objects of a class that says nothing about it."""
+    return True
+
+
+def _by_thread(replacement: Any, original: Any) -> Any:
+    """Return what does as ``replacement`` in the threads that need it, and as ``original`` in the others."""
+    if isinstance(original, types.ModuleType):
+        module = types.ModuleType(original.__name__)
+        before = vars(original)
+        for name, value in vars(replacement).items():
+            is_other = name in before and value is not before[name] and callable(value)
+            vars(module)[name] = _by_thread(value, before[name]) if is_other else value
+        return module
+
+    @functools.wraps(original, updated=())
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return (replacement if _here.depth else original)(*args, **kwargs)
+
+    return call
 
 
 def module_attribute(module_name: str, name: str) -> Any:

@@ -43,7 +43,8 @@ def _equality(original: _Function) -> _Function:
     def is_equal(dim: Any, other: Any) -> Any:
         result = original(dim, other)
         if result is False and type(other) is int:
-            _warn_if_unknown(dim, other, sys._getframe(1))  # noqa: SLF001 - who asks; JAX itself does so often
+            # Who asks, behind ``replaced``; JAX itself does so often.
+            _warn_if_unknown(dim, other, sys._getframe(2))  # noqa: SLF001
         return result
 
     return is_equal

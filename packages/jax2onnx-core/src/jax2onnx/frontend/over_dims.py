@@ -3,7 +3,7 @@
 JAX traces most of its functions over symbolic sizes, but some of them ask Python for a number: ``len(x)``, the number
 of steps of a binary search, ``math.ceil(n / 2)``. They raise an error there, and nothing about the function itself
 needs the number. While a program with symbolic dims is traced, these names of JAX's modules stand for functions that
-compute with the dimension. They do what JAX's own do wherever all sizes are ints, so other threads see no difference.
+compute with the dimension, in the thread that traces. Wherever all sizes are ints, they do what JAX's own do.
 """
 
 from __future__ import annotations
