@@ -16,7 +16,7 @@ from jax2onnx.lowering.builder import Scope
 from jax2onnx.lowering.dims import Dims, find_sources
 from jax2onnx.output.proto import add_weights, without_weights
 from jax2onnx.plugin.context import graph_input
-from jax2onnx.program.dims import inferred_dims, inserted_ones, linear, may_be_zero
+from jax2onnx.program.dims import inferred_dims, inserted_ones, linear, may_be_zero, never_negative
 from jax2onnx.testing import Runner, concrete
 
 if TYPE_CHECKING:
@@ -120,6 +120,29 @@ MAY_BE_ZERO = [
 def test_whether_a_dim_may_be_zero(text: str, constraints: Sequence[str], expected: bool) -> None:  # noqa: FBT001
     (found,) = jax.export.symbolic_shape(text, constraints=constraints)
     assert may_be_zero(found) is expected
+
+
+NEVER_NEGATIVE = [
+    ("0", (), True),
+    ("3", (), True),
+    ("-1", (), False),
+    ("B", (), True),
+    ("B - 1", (), False),  # JAX takes B to be at least 1, a model runs at 0
+    ("B - 4", ("B >= 4",), True),
+    ("B - 3", ("B >= 4",), True),
+    ("B - 5", ("B >= 4",), False),
+    ("B - T", ("B >= T",), True),
+    ("T - B", ("B >= T",), False),
+    ("2*B - 8", ("B >= 4",), False),  # follows from two constraints, which are not added up
+    ("B*T", (), True),
+    ("B*T - 1", (), False),
+]
+
+
+@pytest.mark.parametrize(("text", "constraints", "expected"), NEVER_NEGATIVE)
+def test_whether_a_dim_is_never_negative(text: str, constraints: Sequence[str], expected: bool) -> None:  # noqa: FBT001
+    (found,) = jax.export.symbolic_shape(text, constraints=constraints) if text != "-1" else (-1,)
+    assert never_negative(found) is expected
 
 
 # -- dims as values --------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from jax2onnx import check, to_onnx
 from jax2onnx.plugin import scan_counts
 from jax2onnx.program.bounds import limits
 from jax2onnx.program.program import Const
-from jax2onnx.program.ranges import known_ranges
+from jax2onnx.program.ranges import known_ranges, use_ranges
 from jax2onnx.testing import operators
 
 if TYPE_CHECKING:
@@ -295,3 +295,85 @@ def test_guards_that_are_idle_go(name: str) -> None:
     model = to_onnx(function, inputs)
     assert {"Clip", "Less", "Where"} & set(operators(model)) <= set(left)
     check(model, function, inputs, kinds=("moderate",))
+
+
+BYTES = array(3, dtype=np.dtype("uint8"))
+INTEGERS = array(3, dtype=np.dtype("int32"))
+ROWS = array(4, 5)
+# Functions of one array, and the range of the result.
+EXACT: dict[str, tuple[Callable[..., Any], Any, tuple[int, int]]] = {
+    "less": (lambda i: jnp.where(i < 5, i, np.uint8(0)), BYTES, (0, 4)),
+    "at most": (lambda i: jnp.where(i <= 5, i, np.uint8(0)), BYTES, (0, 5)),
+    "more": (lambda i: jnp.where(i > 5, i, np.uint8(9)), BYTES, (6, 255)),
+    "at least": (lambda i: jnp.where(i >= 5, i, np.uint8(9)), BYTES, (5, 255)),
+    "not less": (lambda i: jnp.where(i < 5, np.uint8(7), i), BYTES, (5, 255)),
+    "not more": (lambda i: jnp.where(i > 5, np.uint8(0), i), BYTES, (0, 5)),
+    "moved": (lambda i: jnp.where(i < 5, i + np.uint8(3), np.uint8(4)), BYTES, (3, 7)),
+    "moved, which wraps around": (lambda i: jnp.where(i > 5, i + np.uint8(3), np.uint8(4)), BYTES, (0, 255)),
+    "negative": (lambda i: jnp.where(i < 0, i + 4, i), INTEGERS, (-(2**31) + 4, 2**31 - 1)),
+    "never": (lambda i: jnp.where(i > 255, i, np.uint8(4)), BYTES, (4, 4)),
+    "places": (lambda x: jnp.argmax(x, 0), ROWS, (0, 3)),
+    "places of the other axis": (lambda x: jnp.argmin(x, 1), ROWS, (0, 4)),
+    "top": (lambda x: lax.top_k(x, 2)[1], ROWS, (0, 4)),
+    "pivots": (lambda x: lax.linalg.lu(x)[1], array(4, 4), (0, 3)),
+    "permutation": (lambda x: lax.linalg.lu(x)[2], array(4, 4), (0, 3)),
+    "sort": (lambda i: jnp.sort(i & 3), BYTES, (0, 3)),
+    "split": (lambda i: jnp.split(i & 3, 3)[1], BYTES, (0, 3)),
+    "slice": (lambda i: lax.dynamic_slice(i & 3, (i[0],), (2,)), BYTES, (0, 3)),
+    "update": (lambda i: (i & 3).at[0].set(np.uint8(9)), BYTES, (0, 9)),
+    "scatter": (lambda i: (i & 3).at[i].set(np.uint8(9)), BYTES, (0, 9)),
+    "sum": (lambda i: (i & 3).at[i].add(np.uint8(9)), BYTES, (0, 255)),
+    "filled": (lambda i: (i & 3).at[i].get(mode="fill", fill_value=77), BYTES, (0, 77)),
+    "never filled": (lambda i: (i & 3).at[i & 1].get(mode="fill", fill_value=77), BYTES, (0, 3)),
+    "clipped": (lambda i: (i & 3).at[i].get(mode="clip"), BYTES, (0, 3)),
+    "quotient": (lambda i: (i & 255) // 16, INTEGERS, (0, 15)),
+    "clip": (lambda i: jnp.clip(i, 3, 9), INTEGERS, (3, 9)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_the_range_of_a_result(name: str) -> None:
+    function, spec, expected = EXACT[name]
+    assert known_ranges(flat(function, spec)).outputs() == [expected]
+
+
+def columns(width: int, *, count: int = 2) -> Callable[..., Any]:
+    """Return a function that joins columns of bytes up to 3, 7, 15 ... along the last axis."""
+    return lambda i: jnp.concatenate([jnp.broadcast_to(i & 2 ** (n + 2) - 1, (5, width)) for n in range(count)], 1)
+
+
+ONE = array(5, 1, dtype=np.dtype("uint8"))
+# What is joined, and the ranges of the components of such index vectors.
+COMPONENTS: dict[str, tuple[Callable[..., Any], Any, list[tuple[int, int]]]] = {
+    "pairs": (columns(1), ONE, [(0, 3), (0, 7)]),
+    "two and two": (columns(2), ONE, [(0, 3), (0, 3), (0, 7), (0, 7)]),
+    "as many as are told apart": (columns(8), ONE, [(0, 3)] * 8 + [(0, 7)] * 8),
+    "more": (columns(9), ONE, [(0, 7)]),
+    "rows": (lambda i: jnp.concatenate([i & 3, i & 7], 0), ONE, [(0, 7)]),
+    "no integers": (lambda x: jnp.concatenate([x, x], 1), ROWS, []),
+    "not joined": (lambda i: i & 3, ONE, [(0, 3)]),
+}
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_the_ranges_of_index_vectors(name: str) -> None:
+    function, spec, expected = COMPONENTS[name]
+    program = flat(function, spec)
+    assert list(known_ranges(program).components(program.outputs[0])) == expected
+
+
+# Indices, and what is left of their computation: a known number that is not too long, or the equation.
+NUMBERS: dict[str, tuple[Callable[..., Any], int, list[str]]] = {
+    "known": (lambda i: i & 0, 3, []),
+    "known and long": (lambda i: i & 0, 64, []),
+    "known and longer": (lambda i: i & 0, 65, ["and"]),
+    "not known": (lambda i: i & 1, 3, ["and"]),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_known_index_is_a_constant(name: str) -> None:
+    index, count, left = NUMBERS[name]
+    spec = array(count, dtype=np.dtype("int32"))
+    program = use_ranges(flat(lambda x, i: x.at[index(i)].get(mode="promise_in_bounds"), ROWS, spec))
+    assert [eqn.primitive for eqn in program.eqns if eqn.primitive == "and"] == left

@@ -65,6 +65,7 @@ SINKS: dict[str, Function] = {
     "branch": lambda x: jnp.log(lax.cond(x[0] < 0, sigmoid, jnp.abs, x)),
     "scan": _carried,
     "while": _asked_for_by_the_condition,
+    "grown_in_a_loop": lambda x: jnp.log(lax.fori_loop(0, 8, lambda _, c: c * 10 + sigmoid(x), 0 * sigmoid(x)) + 0.5),
     "jit": lambda x: jnp.log(jax.jit(sigmoid)(x)),
     "layout": lambda x: jnp.log(jnp.concatenate([sigmoid(x), x[:2] * 0 + 1]).reshape(4, 4).T[1:]),
     "select": lambda x: 1 / jnp.where(x < 0, sigmoid(x), 1.0),
