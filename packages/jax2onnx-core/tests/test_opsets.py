@@ -201,6 +201,19 @@ def test_dtypes_that_the_opset_does_not_have_are_refused_or_cast_without_a_targe
         to_onnx(lambda x: jax.lax.fori_loop(0, 3, lambda _, c: c + x, x), ["bfloat16[3]"], opset=13)
 
 
+@pytest.mark.parametrize(("dtype", "function"), [("int16", jax.lax.max), ("bool", jax.lax.max), ("int8", jax.lax.add)])
+def test_dtypes_that_onnx_does_not_have_are_cast_without_a_target_too(dtype: str, function: Any) -> None:
+    least = np.iinfo(dtype).min if dtype == "int16" else 0
+    start = np.asarray(least, dtype)
+
+    def windows(x: Any) -> Any:
+        return jax.lax.reduce_window(x, start, function, (1, 2), (1, 1), "VALID")
+
+    model = to_onnx(windows, [f"{dtype}[B,6]"], target="onnx")
+    onnx.checker.check_model(model, full_check=True)
+    check(model, windows, [f"{dtype}[B,6]"])
+
+
 def test_the_report_says_why_a_function_is_in_primitives() -> None:
     told: list[Any] = []
     to_onnx(jax.nn.gelu, [(3,)], opset=13, explain=told.append)

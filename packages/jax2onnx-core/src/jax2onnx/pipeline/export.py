@@ -373,5 +373,5 @@ def _legalise(model: ir.Model, target: Target | None, opset: int, *, round_activ
         restate(model, MIN_OPSET, opset)  # what legalising put in
         remove_unused(model, keep=unused)
         require_dtypes(model, opset)
-    elif target is not None:
-        legalise(model, target, round_activations=round_activations)
+    else:
+        legalise(model, target or specified(opset), round_activations=round_activations)
