@@ -180,7 +180,7 @@ def test_what_needs_a_reference_says_so(name: str) -> None:
 WRONG: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "name": (lambda x: onnx_op("", x), InputSpecError, "the name of an operator"),
     "domain": (lambda x: onnx_op("Abs", x, domain="a b"), InputSpecError, "domain: expected a name"),
-    "version": (lambda x: onnx_op("Abs", x, version=0), InputSpecError, "version: expected a positive int"),
+    "version": (lambda x: onnx_op("Abs", x, version=0), InputSpecError, "version: expected an int from 1"),
     "attributes": (lambda x: onnx_op("Abs", x, attributes=[1]), InputSpecError, "attributes: expected a mapping"),
     "traced attribute": (lambda x: onnx_op("A", x, attributes={"a": x}), InputSpecError, "'a' is an array"),
     "no out": (lambda x: onnx_op("Abs", x), InputSpecError, "give out="),

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -47,8 +48,8 @@ def test_a_wrong_call_says_what_is_wrong_where_and_what_to_do(call, run):
     assert jax.config.values == settings
     instead = run(call["instead"])
     assert not instead.error, instead
-    for name in files() - before:
-        Path(name).unlink()
+    for path in map(Path, files() - before):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def test_the_table_is_long_and_has_every_call_once():

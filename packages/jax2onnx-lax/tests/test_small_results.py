@@ -174,6 +174,16 @@ def _to_unit_length(x: Any) -> Any:
     return x / jnp.linalg.norm(x)
 
 
+def _carried_on(x: Any) -> Any:
+    """What the logarithm needs is known of the last of three carried values after two looks at the loop."""
+
+    def step(_: Any, state: Any) -> Any:
+        first, second, _ = state
+        return first + second, second + state[2], sigmoid(x)
+
+    return jnp.log(lax.fori_loop(0, 4, step, (jnp.zeros_like(x),) * 3)[0] + 0.1)
+
+
 WEIGHTS = np.ones((14, 3), np.float32)
 NETWORKS: dict[str, tuple[Function, str]] = {
     "sigmoid": (sigmoid, "Sigmoid"),
@@ -192,6 +202,7 @@ NETWORKS: dict[str, tuple[Function, str]] = {
     "threshold": (lambda x: sigmoid(x) > 0.5, "Sigmoid"),
     "log_of_one_more": (lambda x: jnp.log(1 + sigmoid(x)), "Sigmoid"),
     "log_softmax": (lambda x: jax.nn.log_softmax(jax.nn.silu(x)), "Sigmoid"),
+    "epsilon_after_a_loop": (_carried_on, "Sigmoid"),
     "residual": (lambda x: _normalised(x + jax.nn.gelu(x)), "Gelu"),
 }
 

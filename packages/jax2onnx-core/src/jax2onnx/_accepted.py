@@ -21,6 +21,7 @@ __all__ = [
     "Accept",
     "any_of",
     "call",
+    "domain_version",
     "flag",
     "lacking",
     "list_of",
@@ -33,6 +34,7 @@ __all__ = [
     "one_of",
     "path",
     "readable",
+    "refuse_mask",
     "shown",
     "stored_text",
     "text",
@@ -97,7 +99,9 @@ def one_of(choices: Sequence[str]) -> Accept:
 def text(option: str, value: Any) -> None:
     """Accept a string that is not empty."""
     if not isinstance(value, str) or not value:
-        _refuse(option, "a string that is not empty", value, f"write {str(value) or 'name'!r} for example")
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        example = str(value) if is_number else "name"
+        _refuse(option, "a string that is not empty", value, f"write {example!r} for example")
 
 
 def model_name(option: str, value: Any) -> None:
@@ -129,6 +133,13 @@ def natural_number(option: str, value: Any) -> None:
         _refuse(option, "an int that is not negative", value, f"write {option}={-value} for example")
 
 
+def domain_version(option: str, value: Any) -> None:
+    """Accept a version of a domain of operators: an int from 1 that fits into 32 bits, as ONNX's checker reads it."""
+    whole_number(option, value)
+    if not 1 <= value < 2**31:
+        _refuse(option, "an int from 1 to 2**31 - 1", value, f"write {option}=1 for example")
+
+
 def version_number(option: str, value: Any) -> None:
     """Accept an int from 0 that fits into 64 bits."""
     natural_number(option, value)
@@ -154,6 +165,10 @@ def path(option: str, value: Any) -> None:
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
         example = "report.html" if option == "report" else "model.onnx"
         _refuse(option, "the name of a file", value, f"write for example {example!r}")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        _refuse(option, "a name that files may have", value, "leave out what is no character")
 
 
 def none(option: str, value: Any) -> None:
@@ -162,11 +177,12 @@ def none(option: str, value: Any) -> None:
         _refuse(option, "None", value, f"leave {option} out")
 
 
-def list_of(accept: Accept, example: str) -> Accept:
-    """Return what accepts a list of values that ``accept`` accepts."""
+def list_of(accept: Accept, example: str, *, ordered: bool = False) -> Accept:
+    """Return what accepts a list of values that ``accept`` accepts; no set, if the order matters."""
+    kinds = Sequence if ordered else Sequence | set | frozenset
 
     def accept_all(option: str, value: Any) -> None:
-        if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence | set | frozenset):
+        if isinstance(value, str | bytes | Mapping) or not isinstance(value, kinds):
             is_item = _accepts(accept, value)
             _refuse(option, "a list", value, f"write {option}=[{value!r}]" if is_item else f"write {option}={example}")
         for index, item in enumerate(value):
@@ -203,6 +219,12 @@ def _accepts(accept: Accept, value: Any) -> bool:
     except InputSpecError:
         return False
     return True
+
+
+def refuse_mask(what: str, array: Any) -> None:
+    """Raise InputSpecError for an array of numpy with a mask, which ``np.asarray`` leaves out without a word."""
+    if any(kind.__name__ == "MaskedArray" for kind in type(array).__mro__):
+        raise InputSpecError(f"{what} has a mask, which JAX has not; write its filled(0), and the mask as another")
 
 
 def _refuse(option: str, expected: str, value: Any, hint: str) -> NoReturn:

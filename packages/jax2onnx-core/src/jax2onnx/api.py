@@ -27,6 +27,7 @@ from jax2onnx.options import (
     refuse_unknown,
 )
 from jax2onnx.output.proto import add_weights
+from jax2onnx.output.report.write import refuse_one_file
 from jax2onnx.output.save import EXTERNAL_DATA_THRESHOLD, preflight, save
 from jax2onnx.output.stream import MOST_BYTES
 from jax2onnx.pipeline.assemble import require_one_message
@@ -223,6 +224,7 @@ def to_onnx(
         weight_names=weight_names,
     )
     if delivery.mode == "file":
+        refuse_one_file(report, delivery.path)
         preflight(delivery.path)
     with memory_explained(), seldom_collecting():
         export = exported(fn, inputs, options)
@@ -287,6 +289,7 @@ def save_onnx(fn: Any, inputs: Any = NEEDED, path: Any = NEEDED, **options: Any)
     progress = options.pop("progress", None)
     check_values({"progress": progress})
     checked = Options.of(cast("ExportOptions", options), SaveOptions.__annotations__)
+    refuse_one_file(checked.report, path)
     preflight(path)
     with memory_explained():
         export = exported(fn, inputs, checked)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 from jax2onnx._accepted import nearest
+from jax2onnx._accepted import path as accepted_path
 from jax2onnx.errors import InputSpecError
 
 __all__ = ["SUCCESSORS", "Delivery", "EarlierOptions", "ReturnMode", "delivery_of", "model_first", "refuse_positions"]
@@ -97,6 +98,8 @@ def delivery_of(
         raise InputSpecError("model_name: name is given too, and means the same; leave model_name out")
     export_mode = _one_of("export_mode", earlier.get("export_mode", "standard"), ("standard", "web"))
     _one_of("return_mode", mode, get_args(ReturnMode))
+    if path is not None:
+        accepted_path("output_path", path)
     if mode == "file" and path is None:
         raise InputSpecError("return_mode: 'file' needs output_path; or write save_onnx(fn, inputs, path)")
     if mode != "file" and path is not None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args
 
 from jax2onnx._accepted import (
     Accept,
     any_of,
     call,
+    domain_version,
     flag,
     list_of,
     mapping,
@@ -20,6 +22,7 @@ from jax2onnx._accepted import (
     number,
     one_of,
     path,
+    shown,
     stored_text,
     text,
     version_number,
@@ -200,7 +203,7 @@ class Options:
         return cls(**given)
 
 
-_names = any_of(none, list_of(model_name, "['x', 'y']"))
+_names = any_of(none, list_of(model_name, "['x', 'y']", ordered=True))
 _images = any_of(none, flag, list_of(any_of(whole_number, text), "['x'], or True for every image"))
 _sizes = list_of(any_of(mapping(natural_number, "{'B': 2}"), natural_number), "[1, 3] or [{'B': 2, 'T': 5}]")
 
@@ -217,6 +220,25 @@ def _metadata(option: str, value: Any) -> None:
     _strings(option, value)
     for key in value:
         model_name(f"{option}: the name {key!r}", key)
+
+
+_versions = mapping(domain_version, "{'my.domain': 1}")
+
+
+def _domains(option: str, value: Any) -> None:
+    """Accept a mapping from domains of operators to versions; that of ONNX's own is the opset."""
+    _versions(option, value)
+    for domain, version in value.items():
+        if domain in {"", "ai.onnx"}:
+            raise InputSpecError(f"{option}: {domain!r} is ONNX's own domain; write opset={version}")
+        model_name(f"{option}: the domain {domain!r}", domain)
+
+
+def _report(option: str, value: Any) -> None:
+    """Accept the name of a file for a report, with or without an ending."""
+    path(option, value)
+    if Path(value).name in {"", ".."}:
+        raise InputSpecError(f"{option}: {shown(value)} is a folder; add a name such as report.html")
 
 
 _ACCEPTED: Mapping[str, Accept] = {
@@ -240,7 +262,7 @@ _ACCEPTED: Mapping[str, Accept] = {
     "keep": list_of(text, "['*.norm', 'logits']"),
     "round_activations": flag,
     "unroll_layers": any_of(none, flag),
-    "domains": any_of(none, mapping(whole_number, "{'my.domain': 1}")),
+    "domains": any_of(none, _domains),
     "name": any_of(none, model_name),
     "provenance": one_of(get_args(Provenance)),
     "metadata": any_of(none, _metadata),
@@ -248,7 +270,9 @@ _ACCEPTED: Mapping[str, Accept] = {
     "model_version": version_number,
     "producer": any_of(none, model_name),
     "explain": any_of(call, flag),
-    "report": any_of(none, path),
+    "report": any_of(none, _report),
+    "reproducer": any_of(none, path),
+    "inner": flag,
     "progress": any_of(none, call),
     "steps": natural_number,
     "weights": _anything,

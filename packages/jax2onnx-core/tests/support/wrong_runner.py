@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import os
+import re
 import shlex
 import shutil
 import sys
@@ -26,6 +28,8 @@ from jax2onnx.errors import Jax2OnnxError
 
 COMMAND = "jax2onnx "
 _INTERNAL = "an internal step failed"
+_FOREIGN = re.compile(r"^error: \w*(Error|Exception|Warning): ", re.MULTILINE)
+"""How the command line tells an exception that is none of ours."""
 _MODULES = {
     "broken.py": "import does_not_exist\n",
     "exits.py": "raise SystemExit(0)\n",
@@ -63,7 +67,15 @@ def prepare(folder: Path) -> dict[str, Any]:
     np.save(folder / "pickled.npy", np.array([None]), allow_pickle=True)
     np.savez(folder / "right.npz", x=np.ones(3, "float32"))
     np.savez(folder / "wrong.npz", y=np.ones(3, "float32"))
+    (folder / "ragged.json").write_text('{"x": [[1], [1, 2]]}')
+    os.mkfifo(folder / "fifo.npz")
+    os.mkfifo(folder / "fifo.json")
     jax2onnx.save_onnx(models_of_users.double, [(3,)], folder / "double.onnx")
+    model = jax2onnx.to_onnx(models_of_users.double, [(3,)])
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -3
+    (folder / "negative.onnx").write_bytes(model.SerializeToString())
+    del model.opset_import[:]
+    (folder / "no_opset.onnx").write_bytes(model.SerializeToString())
     return {
         "m": models_of_users,
         "h": hostile_programs,
@@ -76,6 +88,9 @@ def prepare(folder: Path) -> dict[str, Any]:
         "show": jax2onnx.show,
         "check": jax2onnx.check,
         "allclose": jax2onnx.allclose,
+        "diagnose": jax2onnx.diagnose,
+        "onnx_function": jax2onnx.onnx_function,
+        "onnx_op": jax2onnx.onnx_op,
         "double_onnx": jax2onnx.to_onnx(models_of_users.double, [(3,)]),
         "add_onnx": jax2onnx.to_onnx(models_of_users.add, [(3,), (3,)]),
         "batch_onnx": jax2onnx.to_onnx(models_of_users.double, [("B",)]),
@@ -120,4 +135,5 @@ def _command(text: str) -> Outcome:
     finally:
         sys.path[:] = path
     message = err.getvalue()
-    return Outcome(f"exit {code}" if code else "", message, is_raw="Traceback" in message or _INTERNAL in message)
+    is_raw = "Traceback" in message or _INTERNAL in message or _FOREIGN.search(message) is not None
+    return Outcome(f"exit {code}" if code else "", message, is_raw=is_raw)

@@ -25,7 +25,7 @@ from jax2onnx.checking.reference import Reference
 from jax2onnx.checking.refusals import REFUSALS, refused_sizes
 from jax2onnx.checking.rounding import ROUNDINGS, Perturbed, Rounding
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
-from jax2onnx.errors import CheckError, InputSpecError
+from jax2onnx.errors import CheckError, InputSpecError, described_error
 from jax2onnx.frontend.elsewhere import with_arrays
 from jax2onnx.frontend.explain import explained, refuse_nested
 from jax2onnx.frontend.open import open_callable
@@ -218,9 +218,20 @@ def _load(model: Any, libraries: Sequence[str | os.PathLike[str]]) -> Runner:
 def _loaded(runtime: Callable[[onnx.ModelProto], Runtime], proto: onnx.ModelProto) -> Runtime:
     """Return the model in a runtime of the user's."""
     try:
-        return runtime(proto)
+        loaded = runtime(proto)
     except RUNTIME_ERRORS as error:
         raise CheckError(f"the runtime cannot load the model: {one_line(str(error), _LONGEST)}") from error
+    except Exception as error:  # of the user's code: whatever it raises
+        told = one_line(described_error(error), _LONGEST)
+        raise CheckError(
+            f"runtime: the function fails: {told}; mend it, or leave runtime out for onnxruntime"
+        ) from error
+    if not callable(getattr(loaded, "run", None)) or not hasattr(loaded, "input_names"):
+        raise InputSpecError(
+            f"runtime: the function returns {shown(loaded)}; return an object as jax2onnx.testing.Runner is: "
+            "input_names, output_names, and run(arrays)"
+        )
+    return loaded
 
 
 def _state_names(

@@ -30,6 +30,7 @@ from jax2onnx.options import CheckOptions, DiagnoseOptions, ExportOptions, Optio
 from jax2onnx.output.sources import NAMESPACE, SOURCE, portable
 from jax2onnx.output.stream import MOST_BYTES
 from jax2onnx.plugin import loader
+from jax2onnx.plugin.targets import find_target
 
 if TYPE_CHECKING:
     import os
@@ -83,7 +84,9 @@ def diagnose(
     }
     if options.get("runtime") is not None:
         raise InputSpecError("runtime: diagnose looks for faults in onnxruntime; leave it out, or use check")
-    check_values(comparing)
+    check_values({**comparing, "reproducer": reproducer, "inner": inner})
+    if options.get("target") is not None:
+        find_target(options["target"], loader.load().registry().targets)
     refused = ""
     try:
         comparison = Comparison.of(model, fn, inputs, comparing)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jax2onnx._accepted import nearest, shown
+from jax2onnx._accepted import nearest, refuse_mask, shown
 from jax2onnx._compat import is_symbolic
 from jax2onnx._printable import counted
 from jax2onnx.checking.compare import type_of
@@ -83,6 +83,7 @@ def _given_array(leaf: Any, spec: InputSpec) -> Any:
     lost = reason_without_value(leaf)
     if lost:
         raise InputSpecError(f"values: {spec.name} {lost}; give an array that has a value")
+    refuse_mask(f"values: {spec.name}", leaf)
     if isinstance(leaf, np.ndarray | np.generic) and _loses_numbers(leaf.dtype, aval.dtype):
         raise InputSpecError(f"values: {spec.name} is {type_of(leaf)}, not {type_of(aval)}; convert it")
     try:

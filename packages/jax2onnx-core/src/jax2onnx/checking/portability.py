@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from jax2onnx._accepted import shown
+from jax2onnx._printable import one_line
 from jax2onnx.errors import InputSpecError, NoKernelError
 from jax2onnx.inspect.summary import Model, read_model
 from jax2onnx.legalise.plan import Planner
@@ -78,7 +79,14 @@ def portability(model: Model, targets: Sequence[str] | str = "all") -> list[Port
     Raises:
         InputSpecError: there is no such target, or the file is no model.
     """
-    proto = onnx.shape_inference.infer_shapes(read_model(model))
+    given = read_model(model)
+    try:
+        proto = onnx.shape_inference.infer_shapes(given)
+    except (onnx.shape_inference.InferenceError, RuntimeError) as error:
+        told = one_line(str(error), 300)
+        raise InputSpecError(
+            f"model: its types do not follow ({told}); name a model that onnx.checker accepts"
+        ) from error
     loaded = loader.load()
     known = loaded.registry().targets
     if targets == "all":

@@ -96,6 +96,7 @@ def profile(
         CheckError: the model cannot be run.
     """
     natural_number("runs", runs)
+    natural_number("seed", seed)
     runs = max(runs, 1)
     known = symbols_of(read_model(model), sizes or {})
     marked, nodes = _marked(model)
@@ -134,7 +135,7 @@ def _drawn(model: onnx.ModelProto, sizes: Mapping[str, int], seed: int) -> list[
             avals.append(jax.ShapeDtypeStruct(shape or (), np.dtype(tensor.dtype)))
         except TypeError:
             shape = None
-        if shape is None:
+        if shape is None or any(dim < 0 for dim in shape):
             raise InputSpecError(f"the input {tensor} cannot be drawn; profile a model whose inputs are arrays")
     return list(draw(avals, kinds=("ordinary",), seed=seed)[0].arrays)
 

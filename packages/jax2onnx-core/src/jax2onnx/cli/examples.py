@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jax2onnx.cli.shared_options import FILE
 from jax2onnx.cli.terminal import brief, progress, say, shown_warnings, table
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def list_examples(*, contexts: tuple[str, ...]) -> None:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="File to write.  [default: NAME.onnx]",
 )
 @click.option("--no-fusions", is_flag=True, help="Keep primitives instead of whole functions such as Gelu.")

@@ -184,6 +184,8 @@ def export(
         raise click.UsageError("nothing to do; give either a file to write (--output) or a stage to print (--show)")
     if not checked and any(map(_is_given, comparison)):
         raise click.UsageError("--sizes, --values, --rtol, --atol, --kind and --seed are of --check; add --check")
+    if output is None and (checked or options["report"] is not None):
+        raise click.UsageError("--check and --report are of a file that is written; add --output instead of --show")
     fn = find_object(source, call=call)
     rules = _rules(lowerings)
     if isinstance(fn, Mapping):

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 import click
 from packaging.utils import canonicalize_name
 
+from jax2onnx.cli.shared_options import PATH
 from jax2onnx.cli.terminal import say
 from jax2onnx.errors import SaveError
-from jax2onnx.plugin.installed import entry_points
+from jax2onnx.plugin.installed import entry_points, find
 from jax2onnx.plugin.loader import GROUP
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _SUFFIX = ".tmpl"
 @click.argument("name")
 @click.option(
     "--folder",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Where to write it: a new or an empty folder.  [default: NAME]",
 )
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
@@ -95,6 +96,8 @@ def _values(name: str) -> dict[str, str]:
         )
     if module in sys.stdlib_module_names or importlib.util.find_spec(module) is not None:
         raise click.UsageError(f"NAME: there is a module {module!r} already; use another name")
+    if find(plugin) is not None:
+        raise click.UsageError(f"NAME: the distribution {plugin!r} is installed already; use another name")
     if plugin in {entry.name for entry, _ in entry_points(GROUP)}:
         raise click.UsageError(f"NAME: there is a plugin {plugin!r} already; use another name")
     core = version("jax2onnx-core").split(".")

@@ -33,10 +33,20 @@ __all__ = [
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-FILE = click.Path(dir_okay=False, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
-PATH = click.Path(path_type=Path)
-EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+class _Named(click.Path):
+    """A path that is not empty: an empty one would be the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and not value:
+            self.fail("it is empty; write the name of a file or a folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = _Named(dir_okay=False, path_type=Path)
+FOLDER = _Named(file_okay=False, path_type=Path)
+PATH = _Named(path_type=Path)
+EXISTING_FILE = _Named(exists=True, dir_okay=False, path_type=Path)
 
 MODEL = click.argument("model", type=EXISTING_FILE)
 SOURCE = click.argument("source", metavar="MODULE:OBJECT")

@@ -132,6 +132,8 @@ def read_sizes(_context: Any, option: click.Parameter, texts: Sequence[str]) -> 
             )
         numbers = [int(name) for name, equals, _ in parts if not equals]
         named = {name.strip(): int(value) for name, equals, value in parts if equals}
+        if "" in named or len(named) < len(parts) - len(numbers):
+            raise click.UsageError(f"{option.opts[0]}: {text!r} gives each symbol no one size; write B=2,T=5")
         sizes += [*numbers, *([named] if named else [])]
     return sizes or None
 
@@ -169,6 +171,8 @@ def read_arrays(path: Path) -> Any:
     """
     import numpy as np
 
+    if not path.is_file():
+        raise InputSpecError(f"values: {path} is no regular file; name one that numpy.savez wrote")
     try:
         if path.suffix == ".json":
             return json.loads(path.read_text(encoding="utf-8"))
@@ -201,4 +205,9 @@ def read_batch(path: Path, given: Any, inputs: Sequence[Tensor]) -> list[Any]:
         raise InputSpecError(
             f"values: {path} has {listed}{hint}; write it by numpy.savez with the names {', '.join(names)}"
         )
-    return [np.asarray(given[name]) for name in names]
+    try:
+        return [np.asarray(given[name]) for name in names]
+    except ValueError as error:
+        raise InputSpecError(
+            f"values: {path} has a list whose parts differ in length; write numbers in equal rows"
+        ) from error

@@ -6,6 +6,7 @@ JAX multiplies out what it reads: ``(A + B)^100000000``, which a model may name 
 from __future__ import annotations
 
 import ast
+import keyword
 import re
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ _MOST_TERMS = 1000
 _MOST_BITS = 4096
 _PLAIN = re.compile(r"[^*^()]*")
 """An expression without products and powers: it has no more terms than characters."""
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_FOREIGN_DIGIT = re.compile(r"[^\D0-9]")
 _RELATIONS = re.compile(r">=|<=|==")
 
 
@@ -45,12 +48,21 @@ class _Size:
 
 def require_simple(text: str) -> None:
     """Raise InputSpecError for an expression or a constraint that is too long or not printable, or has large powers."""
+    for word in _WORD.findall(text):
+        if keyword.iskeyword(word):
+            raise InputSpecError(
+                f"the dimension {shown(text)} has the name {word!r}, a word of Python; write '{word}_'"
+            )
+    if _FOREIGN_DIGIT.search(text):
+        raise InputSpecError(f"the dimension {shown(text)} has digits that are not 0 to 9; write it with those")
     if len(text) <= _LONGEST and text.strip().isprintable():
         if _PLAIN.fullmatch(text):
             return
         try:
             for side in _RELATIONS.split(text):
                 _size(ast.parse(side.strip().replace("^", "**"), mode="eval").body)
+        except ZeroDivisionError as error:
+            raise InputSpecError(f"the dimension {shown(text)} divides by 0; write another number") from error
         except (OverflowError, RecursionError, MemoryError):
             pass
         except (SyntaxError, ValueError):
@@ -81,6 +93,8 @@ def _size(node: ast.expr) -> _Size:
             return _size(left).times(_size(right))
         case ast.BinOp(left=left, right=right):
             return _largest([left, right])
+        case ast.Call(func=ast.Name(id="mod" | "floordiv"), args=[_, ast.Constant(value=0)]):
+            raise ZeroDivisionError
         case ast.Call(args=args):
             return _largest(args)
     raise SyntaxError

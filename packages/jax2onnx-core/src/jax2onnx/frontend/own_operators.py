@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax import export
 
-from jax2onnx._accepted import shown
+from jax2onnx._accepted import domain_version, shown
 from jax2onnx._compat import ShapedArray
 from jax2onnx.errors import InputSpecError, TraceError
 from jax2onnx.frontend.result_sizes import sizes_of_export
@@ -19,6 +19,7 @@ from jax2onnx.frontend.specs import read_spec
 from jax2onnx.frontend.symbols import SYMBOL
 from jax2onnx.plugin.context import ir_dtype
 from jax2onnx.plugin.own_operators import Operator, bind, computed
+from jax2onnx.plugin.trees import refuse_deep
 
 __all__ = ["onnx_op"]
 
@@ -66,6 +67,7 @@ def onnx_op(
             raise InputSpecError(f"{operator}: give out=, for example 'float32[B,4]', or a reference that tells it")
         told = reference
         out = jax.eval_shape(lambda *given: told(*operator.complete(given)), *operands)
+    refuse_deep("onnx_op: out", out)
     names = list(out) if isinstance(out, Mapping) else None
     if names is not None and reference is not None:
         reference = functools.partial(_values, reference, names)
@@ -100,10 +102,11 @@ def _operator(
         raise InputSpecError(f"onnx_op: expected the name of an operator, such as 'Gelu', got {shown(op_type)}")
     if not isinstance(domain, str) or not domain.isprintable() or " " in domain:
         raise InputSpecError(f"onnx_op: domain: expected a name such as 'com.microsoft', got {shown(domain)}")
-    if version is not None and (isinstance(version, bool) or not isinstance(version, int) or version < 1):
-        raise InputSpecError(f"onnx_op: version: expected a positive int, got {shown(version)}")
+    if version is not None:
+        domain_version("onnx_op: version", version)
     if not isinstance(attributes, Mapping) or not all(isinstance(name, str) for name in attributes):
         raise InputSpecError(f"onnx_op: attributes: expected a mapping by name, got {shown(attributes)}")
+    refuse_deep("onnx_op: attributes", attributes)
     read = {name: _attribute(name, value) for name, value in attributes.items() if value is not None}
     given = tuple(array is not None for array in arrays)
     domain = "" if domain == "ai.onnx" else domain

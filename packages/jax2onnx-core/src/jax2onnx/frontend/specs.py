@@ -13,6 +13,7 @@ from __future__ import annotations
 import collections
 import difflib
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jax2onnx._accepted import nearest, shown
+from jax2onnx._accepted import nearest, refuse_mask, shown
 from jax2onnx._compat import is_symbolic
 from jax2onnx._printable import counted, storable
 from jax2onnx.errors import InputSpecError
@@ -38,6 +39,7 @@ ACCEPTED = (
     "a shape tuple such as ('B', 30), a string such as 'int32[B,T]', a jax.ShapeDtypeStruct, an array, "
     "or a pytree of these"
 )
+_MOST_BYTES = 2**63
 _CONCRETE = (np.ndarray, np.generic, jax.Array, float, complex)
 
 
@@ -300,6 +302,9 @@ def _read_leaf(spec: Any, dims: Dims) -> tuple[jax.ShapeDtypeStruct, Any]:
         lost = reason_without_value(spec)
         if lost:
             raise InputSpecError(f"the array {lost}; write its dtype and shape instead")
+        refuse_mask("the array", spec)
+        if isinstance(spec, np.ndarray | np.generic):
+            spec = spec.astype(spec.dtype.newbyteorder("="), copy=False)
         array = jax.numpy.asarray(spec)
         weak = jax.typeof(array).weak_type
         return jax.ShapeDtypeStruct(array.shape, array.dtype, weak_type=weak), array
@@ -312,7 +317,11 @@ def _read_leaf(spec: Any, dims: Dims) -> tuple[jax.ShapeDtypeStruct, Any]:
         raise InputSpecError(f"{shown(spec)} is not an input spec; {_instead(spec)}accepted is {ACCEPTED}")
     check_width(dtype)
     parsed = tuple(map(dims.parse, shape))
-    return jax.ShapeDtypeStruct(parsed, dtype, weak_type=weak), None
+    aval = jax.ShapeDtypeStruct(parsed, dtype, weak_type=weak)
+    # numpy computes the bytes of an empty array too, without its 0.
+    if math.prod(dim for dim in parsed if not is_symbolic(dim) and dim) * aval.dtype.itemsize >= _MOST_BYTES:
+        raise InputSpecError(f"an array of the shape {shown(parsed)} is too large for any machine; write smaller sizes")
+    return aval, None
 
 
 def _is_description(spec: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import re
 from collections.abc import Sequence
 from tokenize import TokenError
@@ -40,6 +41,7 @@ class Dims:
     """
 
     def __init__(self, constraints: Sequence[str]) -> None:
+        constraints = list(dict.fromkeys(constraints))
         for constraint in constraints:
             require_simple(constraint)
         complete = [*constraints, *_with_negative_divisors(constraints), *_with_small_numbers(constraints)]
@@ -50,6 +52,7 @@ class Dims:
                 f"constraints: {list(constraints)!r} is not accepted: {first_line(error)}; "
                 "write conditions such as 'T >= 4', 'T <= B' or 'mod(T, 2) == 0'"
             ) from error
+        _refuse_empty_ranges(constraints)
         self._constraints = constraints
         self._written: set[str] = set()
         self._users_scope: Any = None
@@ -73,7 +76,7 @@ class Dims:
             return dim
         if isinstance(dim, str):
             return self._parse_expression(dim)
-        if isinstance(dim, bool) or int(dim) < 0:
+        if isinstance(dim, bool) or not isinstance(dim, numbers.Integral) or int(dim) < 0:
             hint = "; write None for a size that is not known" if dim == -1 else ""
             raise InputSpecError(f"a dimension is a non-negative int or a symbol, got {dim!r}{hint}")
         if int(dim) > _LARGEST:
@@ -85,7 +88,6 @@ class Dims:
 
         An equality may introduce symbols: ``B == 2*n`` makes the dimension ``B`` twice a new one.
         """
-        _refuse_empty_ranges(self._constraints)
         known = {*self._written, *self.symbols}
         named = {text: set(SYMBOL.findall(text)) for text in self._constraints}
         for _ in named:
@@ -111,11 +113,23 @@ class Dims:
                 "write for example 'B', '2*B' or 'B + 1'"
             ) from error
         self._written.update(SYMBOL.findall(text))
-        if is_symbolic(dim):
-            self._note(dim)
-        else:
+        if not is_symbolic(dim):
             return self.parse(int(dim))
+        if self._is_negative(dim):
+            raise InputSpecError(f"the dimension {text!r} is negative at every size; write for example 'B'")
+        self._note(dim)
         return dim
+
+    def _is_negative(self, dim: Any) -> bool:
+        """Return whether a dimension is negative at every size. JAX looks at the constraints when it is first asked."""
+        try:
+            return bool(dim <= -1)
+        except InconclusiveDimensionOperation:
+            return False
+        except ValueError as error:
+            raise InputSpecError(
+                f"constraints: no size satisfies {list(self._constraints)!r}: {first_line(error)}; leave one out"
+            ) from error
 
     def _adopt_scope(self, scope: Any) -> None:
         """Use the scope of the user's symbolic dims from here on."""

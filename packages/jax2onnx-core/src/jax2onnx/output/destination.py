@@ -105,6 +105,10 @@ def destination(path: str | os.PathLike[str], what: str) -> Destination:
     given = os.fsdecode(path)
     if "\0" in given:
         raise _refusal(given, what, "the name has a NUL character; choose another name")
+    try:
+        os.fsencode(given)
+    except UnicodeEncodeError:
+        raise _refusal(given, what, "the name has what is no character; choose another name") from None
     file = Path(os.path.realpath(given))
     if given.endswith(("/", os.sep)) or file.is_dir():
         raise _refusal(given, what, "it is a folder; add a name such as model.onnx")

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias, TypeVar, overload
 import jax
 import numpy as np
 
-from jax2onnx._accepted import shown, text
+from jax2onnx._accepted import flag, shown, text
 from jax2onnx._compat import open_jaxpr
 from jax2onnx.errors import InputSpecError
 from jax2onnx.plugin.content import content
@@ -196,6 +196,11 @@ def onnx_function(
             operators of its own in it.
     """
     _accept(name, namespace)
+    flag("unique", unique)
+    if target is not None and not callable(target):
+        raise InputSpecError(
+            f"onnx_function: {shown(target)} is no function, method or class; write @onnx_function above one"
+        )
     if target is None:
         return functools.partial(onnx_function, name=name, namespace=namespace, unique=unique)
     mark = Mark(name or callable_name(target), namespace)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jax2onnx._accepted import shown
+from jax2onnx._accepted import refuse_mask, shown
 from jax2onnx.errors import InputSpecError, described_error
 from jax2onnx.weights.npz import read_npz
 from jax2onnx.weights.orbax import is_orbax, read_orbax
@@ -117,6 +117,8 @@ def _of_path(path: Path, others: _Open) -> Mapping[str, StoredArray]:
     try:
         if not path.exists():
             raise InputSpecError(f"weights: there is no file or folder {str(path)!r}; name one that is there")
+        if not path.is_dir() and not path.is_file():
+            raise InputSpecError(f"weights: {str(path)!r} is no regular file; name a file or a folder of weights")
         found = others(path)
         if found is not None:
             return found
@@ -148,6 +150,7 @@ def _of_mapping(given: Mapping[Any, Any], path: str) -> Iterator[tuple[str, Stor
         elif isinstance(value, StoredArray):
             yield name, value
         elif hasattr(value, "shape") and hasattr(value, "dtype"):
+            refuse_mask(f"weights: {name!r}", value)
             yield name, stored(value)
         elif isinstance(value, bool | int | float | complex):
             yield name, stored(np.asarray(value))
