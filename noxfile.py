@@ -185,8 +185,8 @@ def mutants(session: nox.Session) -> None:
     session.install(*GROUPS["test"], "cosmic-ray")
     session.chdir(clone)
     session.run("python", "scripts/mutants.py", *(session.posargs or ["--write"]), env={"JAX_PLATFORMS": "cpu"})
-    if (clone / "docs" / "coverage" / "mutants.md").exists():
-        shutil.copy(clone / "docs" / "coverage" / "mutants.md", ROOT / "docs" / "coverage")
+    for written in (clone / "docs" / "coverage").glob("mutants.*"):
+        shutil.copy(written, ROOT / "docs" / "coverage")
 
 
 @nox.session(python=[OLDEST, NEWEST])
