@@ -86,7 +86,8 @@ def diagnose(
         raise InputSpecError("runtime: diagnose looks for faults in onnxruntime; leave it out, or use check")
     check_values({**comparing, "reproducer": reproducer, "inner": inner})
     if options.get("target") is not None:
-        find_target(options["target"], loader.load().registry().targets)
+        loaded = loader.load()
+        find_target(options["target"], loaded.registry().targets, remedy=loaded.target_remedy)
     refused = ""
     try:
         comparison = Comparison.of(model, fn, inputs, comparing)
