@@ -68,6 +68,7 @@ NAVIGATION = {
         "coverage/evidence",
         "coverage/webgpu",
         "coverage/lines",
+        "coverage/mutants",
         "coverage/scale",
         "coverage/diagnose",
         "coverage/inspection",
