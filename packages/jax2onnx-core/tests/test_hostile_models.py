@@ -108,7 +108,8 @@ BOMB = [function(f"f{i}", *[(f"f{i + 1}", "d") if i < 30 else ("Neg", "")] * 2) 
 MODELS = {
     # what it is: the model, and a part of what `check` says
     "dims of -3": (dims(-3), "a dimension is a non-negative int"),
-    "dims of 2^62": (dims(2**62), "too many to draw"),
+    "dims of 2^62": (dims(2**62), "too large for any machine"),
+    "dims of 2^40": (dims(2**40), "too many to draw"),
     "a power": (dims("B^100000000"), "no simple expression"),
     "a product": (dims("*".join(f"(a{i}+b{i})" for i in range(60))), "no simple expression"),
     "a long sum": (dims("+".join(f"a{i}" for i in range(200_000))), "no simple expression"),
