@@ -19,7 +19,7 @@ from jax2onnx.errors import OpsetError
 from jax2onnx.plugin.loader import load
 from jax2onnx.plugin.lowerings import MIN_OPSET
 from jax2onnx.plugin.registry import Named
-from jax2onnx.testing import RUNTIME_ERRORS, Runner
+from jax2onnx.testing import RUNTIME_ERRORS, Runner, x64
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,6 +117,11 @@ def judge(case: Case, opset: int, reports: Sequence[FusionReport]) -> None:
         assert [m.reason for m in report.missed] == [f"declined: {reason}"], f"opset {opset}: {report}"
 
 
+def has_64_bits(case: Case) -> bool:
+    """Return whether the example has an input that JAX takes with 64-bit types only."""
+    return any(spec.dtype.itemsize == 8 for spec in case.specs)
+
+
 @pytest.mark.parametrize("case", [case for case in cases() if is_dynamic(case)], ids=str)
 def test_fusion_of_dynamic_sizes(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load().registry(), "fusions", only(case.fusion))
@@ -134,12 +139,13 @@ def test_fusion(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load().registry(), "fusions", only(case.fusion))
     # Compiled as a whole: one at a time, a test would spend its time on compiling JAX's operations.
     function = jax.jit(case)
-    check(to_onnx(case, case.specs, opset=newest(), fusions=False), function, case.specs)
-    for opset in opsets(case.fusion):
-        reports: list[FusionReport] = []
-        model = to_onnx(case, case.specs, opset=opset, explain=reports.append)
-        judge(case, opset, reports)
-        check(model, function, case.specs)
+    with x64(enabled=has_64_bits(case)):
+        check(to_onnx(case, case.specs, opset=newest(), fusions=False), function, case.specs)
+        for opset in opsets(case.fusion):
+            reports: list[FusionReport] = []
+            model = to_onnx(case, case.specs, opset=opset, explain=reports.append)
+            judge(case, opset, reports)
+            check(model, function, case.specs)
 
 
 # The reference at its first example, but for those that JAX itself takes in float32 only: their carry changes dtype.
