@@ -57,6 +57,7 @@ def beam_search(logits: jax.Array) -> Any:
 RIGHT = {
     "complex product": (jnp.matmul, ["complex64[7,4]", "complex64[4,3]"]),
     "complex einsum": (lambda x, y: jnp.einsum("bij,bj->bi", x, y).sum(0), ["complex64[B,3,4]", "complex64[B,4]"]),
+    "mean of large integers": (lambda x: (x * jnp.array([1, 1, -1, -1, 1])).mean(-1), ["int32[B,5]"]),
     "complex quotient": (lambda x: x / x != 1, ["complex64[30]"]),
     "complex angle": (jnp.arctan2, ["complex64[9]", "complex64[9]"]),
     "saturated": (lambda x: jnp.tanh(8 * jnp.sign(x)).astype(jnp.int32), [(30,)]),

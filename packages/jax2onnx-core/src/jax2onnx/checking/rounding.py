@@ -150,11 +150,17 @@ class Rounding:
         return _with(array, np.zeros(array.shape, bool), self._moved_by(array, unit * steps))
 
     def _nearby(self, plain: Any, changed: Any) -> Any:
-        """Return the results of changed operands. Strict rounding keeps multiples of one half."""
+        """Return the results of changed operands.
+
+        Strict rounding keeps multiples of one half, unless the terms were so large that their sum is one by chance.
+        """
         if self.loose or not _is_inexact(plain):
             return changed
         array = np.asarray(plain)
-        return _with(array, _is_half_integer(array), np.asarray(changed).astype(_wide(array)))
+        other = np.asarray(changed).astype(_wide(array))
+        with np.errstate(invalid="ignore"):
+            by_chance = np.abs(other - array.astype(_wide(array))) >= 1
+        return _with(array, _is_half_integer(array) & ~by_chance, other)
 
     def _moved_by(self, array: Array, unit: Array) -> Array:
         """Return the numbers moved up or down by a rounding error of ``unit``, in a wide dtype."""
