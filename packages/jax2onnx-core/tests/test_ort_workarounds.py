@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,54 @@ def test_products_of_transposes(dtype: Any, kept: list[str]) -> None:
     np.testing.assert_allclose(run(model, values)[0], values.T @ values, rtol=1e-6)
     assert operators(model) == kept
     assert {n.metadata_props.get("source") for n in model.graph if n.op_type != "Transpose"} == {"model.py:7"}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4), (3, 3)])
+@pytest.mark.parametrize("between", [(), ("Identity",), ("Add",), ("Relu",), ("Add", "Identity")])
+def test_products_of_transposes_and_vectors(dtype: Any, shape: tuple[int, ...], between: tuple[str, ...]) -> None:
+    rank = len(shape)
+    axes = [*range(rank - 2), rank - 1, rank - 2]
+    x, vector = typed(dtype, shape), typed(dtype, (3,))
+    nodes = [node("Transpose", x, perm=axes)]
+    for op in between:
+        operands = [constant(0, dtype)] if op == "Add" else []
+        nodes.append(node(op, nodes[-1].outputs[0], *operands))
+    nodes[-1].outputs[0].shape = ir.Shape([shape[axis] for axis in axes])
+    product = node("MatMul", nodes[-1].outputs[0], vector)
+    model = model_of([x, vector], [*nodes, product], [product.outputs[0]])
+    values = np.linspace(0.5, 3, math.prod(shape)).reshape(shape).astype(dtype)
+    weights = np.array([1, -2, 0.5], dtype)
+    want = values.swapaxes(-1, -2) @ weights
+    np.testing.assert_allclose(run(model, values, weights)[0], want, rtol=1e-2 if dtype == "float16" else 1e-5)
+
+
+BETWEEN = [("Transpose", "Cast"), ("Transpose", "Identity", "Cast"), ("Transpose", "Cast", "Identity")]
+
+
+@pytest.mark.parametrize("between", [*BETWEEN, ("Transpose", "Cast", "Add"), ("Transpose", "Relu", "Cast")])
+@pytest.mark.parametrize("perm", [(1, 0, 2), (1, 2, 0)])
+@pytest.mark.parametrize("other", [(3,), (3, 3), (3, 3, 3), (2, 3, 3, 3)])
+@pytest.mark.parametrize("is_left", [True, False])
+def test_products_of_transposes_in_half_precision(
+    between: tuple[str, ...], perm: tuple[int, ...], other: tuple[int, ...], *, is_left: bool
+) -> None:
+    half, single = np.dtype("float16"), np.dtype("float32")
+    x, y = typed(half, (3, 3, 3)), typed(single, other)
+    value, dtype, nodes = x, half, []
+    for op in between:
+        attributes: dict[str, Any] = {"Transpose": {"perm": perm}, "Cast": {"to": ir.DataType.FLOAT}}.get(op, {})
+        dtype = single if op == "Cast" else dtype
+        further = [constant(0, dtype)] if op == "Add" else []
+        nodes.append(node(op, value, *further, out=dtype, **attributes))
+        value = nodes[-1].outputs[0]
+        value.shape = ir.Shape([3, 3, 3])
+    product = node("MatMul", *[value, y] if is_left else [y, value])
+    model = model_of([x, y], [*nodes, product], [product.outputs[0]])
+    values, others = np.arange(27).reshape(3, 3, 3), np.arange(np.prod(other)).reshape(other) % 5
+    turned = values.transpose(perm)
+    want = turned @ others if is_left else others @ turned
+    same(run(model, values.astype(half), others.astype(single))[0], want.astype(single))
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64"])

@@ -24,7 +24,7 @@ from jax2onnx.errors import CheckError
 from jax2onnx.testing import Runner, draw, represented
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 COUNT = int(os.environ.get("PROGRAMS", "70"))
 SEED = int(os.environ.get("PROGRAMS_SEED", "0"))
@@ -119,7 +119,7 @@ def runs(program: Program) -> bool:
 
 @pytest.mark.filterwarnings("ignore:.*overflow.*:RuntimeWarning")
 @pytest.mark.parametrize("name", WORLDS)
-def test_programs_agree_with_jax(name: str) -> None:
+def test_programs_agree_with_jax(name: str, record_property: Callable[[str, object], None]) -> None:
     """Draw the programs of a world, each once, export them and compare."""
     world: World = WORLDS[name]
     count = COUNT * world.share // SHARES
@@ -149,5 +149,6 @@ def test_programs_agree_with_jax(name: str) -> None:
 
     with world.configured():
         agree()
+    record_property("failed programs", len(failures))  # `scripts/robustness.py` reads it
     assert not failures, "\n\n".join(failures)
     assert len(agreed) == count

@@ -25,14 +25,10 @@ from jax2onnx.errors import ConversionError, NoKernelError
 from jax2onnx.legalise.carriers import Encoding, Trust
 from jax2onnx.legalise.casts import encode, narrow, retype
 from jax2onnx.legalise.derived import Derived
+from jax2onnx.legalise.fused_products import ProductKeeper
 from jax2onnx.legalise.integer_products import ADDS_BYTES, INTEGER_PRODUCTS, make_unsigned
 from jax2onnx.legalise.mending import Mender
-from jax2onnx.legalise.ort_workarounds import (
-    keep_products,
-    lacks_fused_products,
-    late_workarounds,
-    node_workarounds,
-)
+from jax2onnx.legalise.ort_workarounds import late_workarounds, node_workarounds
 from jax2onnx.legalise.packed_products import PRODUCTS, Packer, add_zero_point
 from jax2onnx.legalise.plan import Plan, Planner
 from jax2onnx.legalise.rounded_bytes import RoundedBytes
@@ -70,14 +66,14 @@ def legalise(model: ir.Model, target: Target, *, round_activations: bool = False
     products = _of_products(target, derived, rounded, round_activations=round_activations)
     functions = frozenset((f.domain, f.name) for f in model.functions.values())
     without = [*_refused_inputs(model, target), *_refused_models(model, target)]
-    _Legaliser(target, model.graph, functions, without, derived=derived, products=products).graph(model.graph)
+    _Legaliser(target, model.graph, functions, without, derived=derived, products=products).run()
     inner = Derived(model, in_functions=True)
     products = _of_products(target, inner, rounded, round_activations=round_activations)
     for function in model.functions.values():
         legaliser = _Legaliser(
             target, function.graph, functions, without, derived=inner, products=products, is_function=True
         )
-        legaliser.graph(function.graph)
+        legaliser.run()
     if without:
         raise ConversionError.together(without)
     derived.replaces(rounded.remove_unused())
@@ -181,10 +177,11 @@ class _Legaliser:
         self._without = without
         self._functions = functions
         self._derived = derived
-        self._is_function = is_function
         self._arguments = frozenset(root.inputs if is_function else ())
         self._is_onnxruntime = target.is_onnxruntime
-        self._keeps_products = lacks_fused_products(target)
+        self._root = root
+        self._multiplies = False
+        self._products = ProductKeeper(root, target, functions, is_function=is_function)
         self._workarounds = node_workarounds(target)
         if products:
             before = self._workarounds
@@ -196,12 +193,16 @@ class _Legaliser:
         self._planner = Planner(target, root.opset_imports, functions)
         self._carried: dict[tuple[ir.Value, Carrier], _Carried] = {}
 
+    def run(self) -> None:
+        """Legalise the graph, and those within."""
+        self.graph(self._root)
+        if self._is_onnxruntime and self._multiplies:
+            self._products.keep(self._root)
+
     def graph(self, graph: ir.Graph) -> None:
         """Legalise every node; then drop the casts that nothing reads."""
         if self._is_onnxruntime:
             lengthen(graph)
-        if self._keeps_products:
-            keep_products(graph, is_function=self._is_function, functions=self._functions)
         back: list[ir.Node] = []
         late: list[ir.Node] = []
         for node in list(graph):
@@ -210,6 +211,7 @@ class _Legaliser:
                     self.graph(body)
             op_type = node.op_type  # most operators have no workaround; the domain is asked of the others only
             workarounds, is_late = self._workarounds.get(op_type, ()), op_type in self._late_workarounds
+            self._multiplies |= op_type == "MatMul"
             if (workarounds or is_late) and not node.domain:
                 for workaround in workarounds:
                     workaround(graph, node)

@@ -14,12 +14,12 @@ from jax2onnx.legalise.unit_dims import move_without_ones
 from jax2onnx.tidy.subgraphs import bodies, every_node, standard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from jax2onnx.legalise.schema import Functions
     from jax2onnx.legalise.targets import Target
 
-__all__ = ["CONFUSED_NAMES", "keep_products", "lacks_fused_products", "late_workarounds", "node_workarounds"]
+__all__ = ["CONFUSED_NAMES", "late_workarounds", "node_workarounds"]
 
 NodeWorkaround: TypeAlias = "Callable[[ir.Graph, ir.Node], None]"
 """Rewrites a node of a graph in place. What it inserts is not legalised, so there must be kernels for its dtypes."""
@@ -204,51 +204,6 @@ def _constant(graph: ir.Graph, before: ir.Node, number: _Array) -> ir.Value:
 def _insert(graph: ir.Graph, before: ir.Node, node: ir.Node) -> ir.Value:
     graph.insert_before(before, node)
     return node.outputs[0]
-
-
-def lacks_fused_products(target: Target) -> bool:
-    """Return whether a runtime has a ``FusedMatMul``, but none of float64."""
-    fused = (target.kernels or {}).get(("com.microsoft", "FusedMatMul"), ())
-    takes_float64 = any(DataType.DOUBLE in kernel.types["T"] for kernel in fused)
-    return bool(fused) and not takes_float64
-
-
-def keep_products(graph: ir.Graph, *, is_function: bool, functions: Functions) -> None:
-    """Put a node that does nothing before every operand of a float64 product that a transpose may reach.
-
-    The optimiser moves transposes down to products, and makes both one ``FusedMatMul``. onnxruntime has none of float64
-    before 1.26. Rewrite ``MatMul(Transpose(x), y)`` to ``MatMul(Sum(Transpose(x)), y)``, for ``x, y: float64[...]``.
-
-    Args:
-        graph: changed in place; graphs within are not.
-        is_function: whether the graph is a function's, whose nodes the optimiser sees in place of the calls.
-        functions: the domains and names of the model's functions.
-    """
-    products = list(filter(_is_float64_product, graph))
-    if not products:
-        return
-    inputs = graph.inputs if is_function else ()
-    reached = _below_transposes(graph, inputs, functions)
-    for node in products:
-        for index, value in enumerate(node.inputs):
-            if value is not None and value in reached:
-                kept = ir.node("Sum", [value], outputs=[like(value, DataType.DOUBLE)])
-                kept.metadata_props.update(node.metadata_props)
-                node.replace_input_with(index, _insert(graph, node, kept))
-
-
-def _is_float64_product(node: ir.Node) -> bool:
-    return node.op_type == "MatMul" and not node.domain and node.outputs[0].dtype == DataType.DOUBLE
-
-
-def _below_transposes(graph: ir.Graph, inputs: Iterable[ir.Value], functions: Functions) -> set[ir.Value | None]:
-    """Return the values that are computed from transposes, from calls of functions or from the given inputs."""
-    reached: set[ir.Value | None] = set(inputs)
-    for node in graph:
-        starts = standard(node) == "Transpose" or (node.domain, node.op_type) in functions
-        if starts or not reached.isdisjoint(node.inputs):
-            reached.update(node.outputs)
-    return reached
 
 
 _WHOLE = frozenset({DataType.INT32, DataType.INT64})
