@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 from programs import FACTS, VECTOR, array, flat, primitives
 
 from jax2onnx._compat import ShapedArray
 from jax2onnx.fusion.fuse import fuse
 from jax2onnx.plugin.fusions import Fusion
 from jax2onnx.program.facts import Facts
-from jax2onnx.program.fold_constants import LARGEST, fold
+from jax2onnx.program.fold_constants import LARGEST, Computed, Left, fold
 from jax2onnx.program.program import Const, Eqn, Program, Var
 
 THREE = Const(ShapedArray((), np.dtype(np.int32)), np.int32(3))
@@ -55,7 +56,9 @@ LEFT: dict[str, Program] = {
     "another_dtype_is_asked_for": equation(THREE, facts=ADD, out_dtype=np.float32),
     "large": equation(THREE, facts=FILL, results=[Var(ShapedArray((LARGEST + 1,), np.dtype(np.int32)))]),
     "complex": equation(THREE, facts=ADD, results=[scalar(np.complex64)]),
-    "symbolic": equation(THREE, facts=ADD, results=[Var(array(*jax.export.symbolic_shape("B")))]),
+    "symbolic": equation(
+        THREE, facts=ADD, results=[Var(ShapedArray(jax.export.symbolic_shape("B"), np.dtype(np.int32)))]
+    ),
 }
 
 
@@ -66,6 +69,7 @@ def test_what_is_left_to_the_runtime(name: str) -> None:
 
 
 UNIT = Facts(unit=1)
+ONE = Const(THREE.aval, np.int32(1))
 
 
 @pytest.mark.parametrize("unit_first", [True, False])
@@ -86,10 +90,118 @@ def test_an_exact_operation_with_its_unit_is_its_operand(
     assert (program.outputs == [operand]) is gone
 
 
+@pytest.mark.parametrize(
+    ("operands", "results"),
+    [
+        ([ONE, scalar()], [Var(ShapedArray((3,), THREE.aval.dtype))]),  # the operand is broadcast
+        ([ONE, scalar()], [scalar(), scalar()]),
+    ],
+)
+def test_a_unit_is_looked_for_where_an_operand_can_be_the_result(operands: list[Any], results: list[Any]) -> None:
+    program = equation(*operands, facts=UNIT, results=results)
+    assert fold(program).eqns == program.eqns
+
+
 def test_numpy_does_not_warn() -> None:
     program = equation(THREE, facts=Facts(fold=lambda params, x: x / np.int32(0)))
     with np.errstate(all="raise"):
         assert fold(program).eqns == []
+
+
+# -- what is stored --------------------------------------------------------------------------------------------------
+
+JOIN = Facts(fold=lambda params, *operands: np.concatenate(operands))
+
+
+def numbers(*shape: int, dtype: Any = np.int8) -> Const:
+    value = np.arange(np.prod(shape), dtype=np.int32).astype(dtype).reshape(shape)
+    return Const(ShapedArray(shape, value.dtype), value)
+
+
+@pytest.mark.parametrize(("count", "stored"), [(5, True), (4, False)])
+def test_four_bytes_are_no_weights_that_a_constant_takes_the_place_of(count: int, stored: bool) -> None:  # noqa: FBT001
+    large = Var(ShapedArray((LARGEST + count,), np.dtype(np.int8)))
+    program = fold(equation(numbers(LARGEST), numbers(count), facts=JOIN, results=[large]))
+    assert (program.eqns == []) is stored
+
+
+@pytest.mark.parametrize(
+    ("rows", "dtype", "stored"),
+    [(4, np.float32, False), (8, np.float32, False), (3, np.float32, True), (4, np.int8, True), (4, np.bool_, True)],
+)
+def test_weights_in_few_bits_are_not_stored_in_more(rows: int, dtype: Any, stored: bool) -> None:  # noqa: FBT001
+    facts = Facts(fold=lambda params, x: np.resize(x, (rows, 4)).astype(dtype))
+    program = fold(equation(numbers(4, 4), facts=facts, results=[Var(ShapedArray((rows, 4), np.dtype(dtype)))]))
+    assert (program.eqns == []) is stored
+
+
+def test_what_is_large_is_known_until_its_last_reader() -> None:
+    x = np.ones((300, 300), np.float32)
+
+    def function() -> Any:
+        large = jnp.sin(lax.broadcasted_iota(jnp.float32, x.shape, 0))
+        return jnp.max(large), jnp.min(large)
+
+    assert fold(flat(function)).eqns == []
+
+
+# -- notes -----------------------------------------------------------------------------------------------------------
+
+
+def noted(function: Any, *avals: Any) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the primitives that folding notes as computed, and those that it notes as left, and why."""
+    notes: list[Any] = []
+    fold(flat(function, *avals), notes.append)
+    computed = [note.eqn.primitive for note in notes if isinstance(note, Computed)]
+    return computed, [(note.eqn.primitive, note.reason) for note in notes if isinstance(note, Left)]
+
+
+def test_a_note_of_what_was_computed_names_what_does_more_than_arithmetic() -> None:
+    assert noted(lambda x: x + jnp.cumsum(jnp.arange(3.0)) * 2) == (["cumsum"], [])
+    assert noted(lambda x: x + jnp.arange(3.0) * 2) == ([], [])
+
+
+def test_a_note_of_what_is_too_large_says_so() -> None:
+    def function(x: Any) -> Any:
+        return x[0] + jnp.cumsum(jnp.ones(LARGEST + 1))
+
+    computed, ((primitive, reason),) = noted(function)
+    assert (computed, primitive) == ([], "cumsum")
+    assert f"more than {LARGEST} elements" in reason
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x[0] + jnp.ones(LARGEST + 1) * 2,  # arithmetic only
+        lambda x: x[0] + jnp.cumsum(numbers(4, 4).value, 1).astype(jnp.float32),  # wide, but not large
+    ],
+)
+def test_of_what_is_left_otherwise_there_is_no_note(function: Any) -> None:
+    assert fold(flat(function)).eqns[:-1] != []
+    assert noted(function)[1] == []
+
+
+def test_a_note_of_what_cannot_be_computed_says_why() -> None:
+    computed, ((primitive, reason),) = noted(lambda x: x + lax.while_loop(lambda n: n >= 0, lambda n: (n + 1) % 7, 0))
+    assert (computed, primitive) == ([], "while")
+    assert "iterations" in reason
+
+
+# -- bodies ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_body_reads_the_constants_that_it_is_given_as_operands() -> None:
+    table = np.arange(3, dtype=np.float32)
+    program = fold(flat(lambda x: lax.scan(lambda c, _: (c * jnp.sin(jnp.asarray(table)), None), x, None, length=3)[0]))
+    (body,) = program.eqns[-1].bodies
+    assert primitives(fold(body.program)) == ["mul"]
+
+
+def test_a_body_reads_no_constant_in_place_of_an_operand_that_is_computed() -> None:
+    program = fold(flat(lambda x: lax.scan(lambda c, _: (c * x, None), x, None, length=3)[0]))
+    (body,) = program.eqns[-1].bodies
+    assert not any(isinstance(operand, Const) for eqn in body.program.eqns for operand in eqn.inputs)
 
 
 # -- whole functions -------------------------------------------------------------------------------------------------

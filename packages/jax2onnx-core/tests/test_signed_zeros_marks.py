@@ -93,6 +93,14 @@ def test_a_division_inside_a_body(primitive: str) -> None:
     assert {primitive, "select_n", "tanh"} <= set(before)
 
 
+def test_a_division_inside_a_body_of_which_no_operand_has_a_sign() -> None:
+    def function(n: Any) -> Any:
+        return lax.map(lambda i: 1 / lax.select(i > 1, 1.0 * i, 0.0 * i), n)
+
+    program = flat(function, jax.ShapeDtypeStruct((3,), jnp.int32))
+    assert "select_n" in marked(mark_signs(program, outputs=False))
+
+
 def test_a_function_is_marked_for_all_its_calls() -> None:
     inner = onnx_function(select, name="inner")
     program = collected(lambda x: (inner(x), 1 / inner(x + 1)))
