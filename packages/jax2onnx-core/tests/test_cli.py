@@ -392,6 +392,9 @@ def test_modules_of_the_working_directory_are_the_users_only(hostile, tmp_path, 
     done = subprocess.run([*start, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["check"]
+    report = ("report", "half:half", "-i", "x=float32[3]", "-o", "report.html")
+    done = subprocess.run([*start, *report], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("*.executed")) == []
 
 

@@ -280,7 +280,7 @@ PROBLEMS = [
     ("none.safetensors", "there is no file or folder"),
     (__file__, "is of no known format"),
     (str(Path(__file__).parent), "is of no known format"),
-    (3, "weights: expected the path of"),
+    (3, "weights: got 3; give the path of"),
 ]
 
 

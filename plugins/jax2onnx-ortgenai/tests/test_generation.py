@@ -138,7 +138,15 @@ def test_what_cannot_be_made_is_refused(tmp_path):
         WRITE(lambda tokens, cache, positions: tokens, tmp_path, cache=cache)
     with pytest.raises(InputSpecError, match="layout"):
         WRITE(step, tmp_path, cache=cache, layout="rotating")
+    folder = tmp_path / "new" / "folder"
+    for wrong in ({"prepare": list}, {"tokenizer": "no_such_folder"}, {"tokenizer": 3}):
+        with pytest.raises(InputSpecError, match=r"prepare|tokenizer"):
+            WRITE(step, folder, cache=cache, **wrong)
+        assert list(tmp_path.iterdir()) == []
     WRITE(step, tmp_path, cache=cache)
+    with pytest.raises(InputSpecError, match="prepare"):
+        WRITE(step, tmp_path, cache=cache, prepare=list)
+    assert not (tmp_path / "prepare.onnx").exists()
     with pytest.raises(InputSpecError, match="max_length=40"):
         generate(tmp_path, [[1] * 30], COUNT)
     with pytest.raises(InputSpecError, match="at least"):

@@ -53,10 +53,13 @@ _MEANING = {
     "inputs": "inputs has one spec per argument of fn, such as [('B', 30)], and is [] for a callable without arguments",
     "model": "model is what to_onnx returned, or the path that save_onnx wrote",
     "path": "path is the file to write, such as 'model.onnx'",
+    "op_type": "op_type is the name of the operator, such as 'Gelu'",
 }
 """Required argument -> what it is."""
 
 _CUTOFF = 0.6
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def nearest(name: Any, known: Collection[str], what: str = "known are") -> str:
@@ -264,13 +267,19 @@ def _explained(
 ) -> str:
     """Return what is wrong with the arguments of a call, and how to write it."""
     parameters = signature.parameters.values()
-    positional = [p for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    positional = [p for p in parameters if p.kind in _POSITIONAL]
     required = [p.name for p in positional if p.default is inspect.Parameter.empty or p.default is NEEDED]
-    written = f"write {name}({', '.join(required)}, ...)"
-    if len(args) > len(positional):
+    options = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    kinds = {p.kind for p in parameters}
+    written = f"write {name}({', '.join(required or [p.name for p in positional])}, ...)"
+    if len(args) > len(positional) and inspect.Parameter.VAR_POSITIONAL not in kinds:
         surplus = len(args) - len(positional)
         count = "one positional argument" if surplus == 1 else f"{surplus} positional arguments"
-        return f"{name}: {count} too many; {written}, with options by name, such as opset=21"
+        example = f"{options[0]}=..." if options and "opset" not in options else "opset=21"
+        return f"{name}: {count} too many; {written}, with options by name, such as {example}"
+    unknown = [option for option in kwargs if option not in signature.parameters]
+    if unknown and inspect.Parameter.VAR_KEYWORD not in kinds:
+        return f"{name}: there is no option {unknown[0]!r}; {nearest(unknown[0], options)}"
     given = [p.name for p in positional[: len(args)]]
     twice = [argument for argument in given if argument in kwargs]
     if twice:

@@ -40,6 +40,8 @@ from jax2onnx.program.text import describe
 
 if TYPE_CHECKING:
     from jax2onnx.fusion.report import FusionReport
+    from jax2onnx.output.data_file import Progress
+    from jax2onnx.pipeline.export import Export
 
 
 class _CallOptions(ExportOptions, EarlierOptions, total=False):
@@ -282,22 +284,33 @@ def save_onnx(fn: Any, inputs: Any = NEEDED, path: Any = NEEDED, **options: Any)
     missing = [name for name, given in (("inputs", inputs), ("path", path)) if given is NEEDED]
     if missing:
         raise InputSpecError(lacking("save_onnx", ["fn", "inputs", "path"], missing))
+    progress = options.pop("progress", None)
+    checked = options_to_save(path, options, progress)
+    with memory_explained():
+        export = exported(fn, inputs, checked)
+        save_export(export, path, progress)
+
+
+def options_to_save(path: Any, options: Mapping[str, Any], progress: Any) -> Options:
+    """Return the options of an export whose model goes to a file; refuse what would fail only after the export."""
     if not isinstance(path, str | os.PathLike):
         raise InputSpecError(
             f"path: expected the name of a file, got {shown(path)}; the order is save_onnx(fn, inputs, path)"
         )
-    progress = options.pop("progress", None)
     check_values({"progress": progress})
     checked = Options.of(cast("ExportOptions", options), SaveOptions.__annotations__)
     refuse_one_file(checked.report, path)
     preflight(path)
-    with memory_explained():
-        export = exported(fn, inputs, checked)
-        threshold = EXTERNAL_DATA_THRESHOLD
-        if export.one_file:
-            require_one_message(export.model)
-            threshold = MOST_BYTES
-        save(export.model, path, external_data_threshold=threshold, progress=progress)
+    return checked
+
+
+def save_export(export: Export, path: str | os.PathLike[str], progress: Progress | None) -> None:
+    """Write the model of an export that is done."""
+    threshold = EXTERNAL_DATA_THRESHOLD
+    if export.one_file:
+        require_one_message(export.model)
+        threshold = MOST_BYTES
+    save(export.model, path, external_data_threshold=threshold, progress=progress)
 
 
 @readable

@@ -37,9 +37,10 @@ _MODULES = {
     "interrupts.py": "raise InterruptedError('oh')\n",
     "syntax.py": "def f(:\n",
     "nul.py": "f = '\0'\n",
+    "entries.py": "from models import double\n\nENTRIES = {'one': (double, [('B',)])}\n",
     "lazy.py": "def __getattr__(name):\n    raise ValueError(name)\n",
 }
-"""Modules that cannot be imported, or that give nothing."""
+"""Modules that cannot be imported, or that give nothing; and one with entries."""
 
 
 @dataclass(frozen=True, slots=True)

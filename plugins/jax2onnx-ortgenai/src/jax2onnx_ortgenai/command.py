@@ -97,4 +97,4 @@ def _array(given: str) -> tuple[str, Any]:
     try:
         return name, np.load(file, allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise InputSpecError(f"--input {name}: {file} cannot be read: {error}") from error
+        raise InputSpecError(f"--input {name}: {file} cannot be read: {error}; write it by numpy.save") from error

@@ -95,33 +95,41 @@ def genai_config(form: Form, tokens: Tokens, *, shared: bool) -> dict[str, Any]:
     }
 
 
-def write_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Write the files of a tokenizer into a folder.
+def require_tokenizer(tokenizer: Any) -> None:
+    """Raise InputSpecError for what is neither a file, a folder with one nor an object that can be saved."""
+    if isinstance(tokenizer, (str, Path)):
+        _files_of(Path(tokenizer))
+    elif tokenizer is not None and not hasattr(tokenizer, "save_pretrained") and not hasattr(tokenizer, "save"):
+        raise InputSpecError(
+            f"tokenizer: expected a file, a folder or a tokenizer that can be saved, got {tokenizer!r}; "
+            "write the path of its tokenizer.json"
+        )
 
-    Raises:
-        InputSpecError: it is neither a file, a folder nor an object that can be saved.
-    """
+
+def write_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Write the files of a tokenizer into a folder."""
     if tokenizer is None:
         return
     if isinstance(tokenizer, (str, Path)):
         _copy(Path(tokenizer), folder)
     elif hasattr(tokenizer, "save_pretrained"):
         tokenizer.save_pretrained(str(folder))
-    elif hasattr(tokenizer, "save"):
-        tokenizer.save(str(folder / "tokenizer.json"))
     else:
-        raise InputSpecError(
-            f"tokenizer: expected a file, a folder or a tokenizer that can be saved, got {tokenizer!r}"
-        )
+        tokenizer.save(str(folder / "tokenizer.json"))
     config = folder / "tokenizer_config.json"
     if not config.exists():
         config.write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}) + "\n")
 
 
-def _copy(source: Path, folder: Path) -> None:
+def _files_of(source: Path) -> list[Path]:
+    """Return the files of a tokenizer."""
     names = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
     files = [source / name for name in names if (source / name).exists()] if source.is_dir() else [source]
     if not files or not files[0].exists():
-        raise InputSpecError(f"tokenizer: there is no tokenizer.json at {source}")
-    for file in files:
+        raise InputSpecError(f"tokenizer: there is no tokenizer.json at {source}; name that file, or its folder")
+    return files
+
+
+def _copy(source: Path, folder: Path) -> None:
+    for file in _files_of(source):
         shutil.copyfile(file, folder / (file.name if source.is_dir() else "tokenizer.json"))

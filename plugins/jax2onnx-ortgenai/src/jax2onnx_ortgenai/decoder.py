@@ -18,6 +18,7 @@ Cache = Callable[..., Any]
 """``cache(batch, length, **sizes)``: an empty cache, a pytree of arrays."""
 
 _OPTIONAL = ("mask", "valid", "index")
+_CACHE = "return it with the arrays, and in the shapes, of cache(batch, length)"
 _BATCH, _LENGTH, _TOKENS = 2, 16, 3
 """Sizes at which a decoder is tried; no two dims of a cache are told apart by them, only by how they change."""
 
@@ -127,7 +128,7 @@ def _parameters(step: Callable[..., Any]) -> tuple[str, ...]:
 def _sizes(cache: Cache) -> tuple[str, ...]:
     names = tuple(inspect.signature(cache).parameters)
     if len(names) < 2:
-        raise InputSpecError("cache: expected a function of the batch and the length, cache(batch, length)")
+        raise InputSpecError("cache: expected a function of the batch and the length; write cache(batch, length)")
     return names[2:]
 
 
@@ -151,7 +152,8 @@ def _leaves(cache: Cache) -> tuple[tuple[Leaf, ...], Any]:
                     continue
                 if dim != size + 4 or before.shape[axis] != size:
                     raise InputSpecError(
-                        f"cache: a dim of {tuple(leaf.shape)} depends on {name} and is not {name} itself"
+                        f"cache: a dim of {tuple(leaf.shape)} depends on {name} and is not {name} itself; "
+                        "give the array an axis of its own for that"
                     )
                 known[axis] = name
     paths = [
@@ -180,7 +182,7 @@ class _Probe:
             return self._returned(tree, leaves, grows=True)[0], True
         for leaf, was, new in zip(leaves, given, shapes, strict=True):
             if new not in (was, self._shape(leaf, _LENGTH + _TOKENS)):
-                raise InputSpecError(f"step: it gets cache{leaf.path} of {was} and returns {new}")
+                raise InputSpecError(f"step: it gets cache{leaf.path} of {was} and returns {new}; {_CACHE}")
         raise InputSpecError("step: some arrays of the cache grow, and others do not; all have to do the same")
 
     def _shape(self, leaf: Leaf, length: int) -> tuple[int, ...]:
@@ -208,11 +210,13 @@ class _Probe:
                 return self._returned(tree, leaves, grows=True)
             raise InputSpecError(
                 f"step: called with tokens and positions of {tokens.shape} and a cache of length {_LENGTH}, "
-                f"it raises {type(error).__name__}: {error}"
+                f"it raises {type(error).__name__}: {error}; call it with such arrays"
             ) from error
         if not isinstance(result, tuple) or len(result) != 2:
-            raise InputSpecError("step: expected a function that returns logits and the new cache")
+            raise InputSpecError("step: expected a function that returns logits and the new cache; return a pair")
         logits, new = result
         if jax.tree.structure(new) != tree:
-            raise InputSpecError(f"step: it returns a cache of {jax.tree.structure(new)} where it gets {tree}")
+            raise InputSpecError(
+                f"step: it returns a cache of {jax.tree.structure(new)} where it gets {tree}; {_CACHE}"
+            )
         return logits, [tuple(leaf.shape) for leaf in jax.tree.leaves(new)]

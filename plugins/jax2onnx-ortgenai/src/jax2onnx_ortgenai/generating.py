@@ -141,7 +141,7 @@ class Generator:
     def _checked(self, prompts: Prompts) -> list[list[int]]:
         rows = [[int(token) for token in prompt] for prompt in prompts]
         if not rows or not all(rows):
-            raise InputSpecError("prompts: each has to have a token at least")
+            raise InputSpecError("prompts: each has to have a token at least; leave empty ones out")
         if len(rows) > 1 and not self.takes_batches:
             raise InputSpecError(
                 f"prompts: the model takes one text at a time, not {len(rows)}; "
@@ -152,7 +152,8 @@ class Generator:
     def _require_room(self, length: int) -> None:
         if length > self.about["max_length"]:
             raise InputSpecError(
-                f"the prompt and the new tokens are {length} positions, more than max_length={self.about['max_length']}"
+                f"the prompt and the new tokens are {length} positions, more than "
+                f"max_length={self.about['max_length']}; ask for fewer, or export with a larger max_length"
             )
 
     def _cache(self, batch: int, inputs: Mapping[str, Any] | None) -> tuple[dict[str, Any], int]:
@@ -161,7 +162,9 @@ class Generator:
         if (self._folder / "prepare.onnx").exists():
             prepared = self._prepared(inputs or {})
         elif inputs:
-            raise InputSpecError("inputs: the folder has no model that prepares a cache")
+            raise InputSpecError(
+                "inputs: the folder has no model that prepares a cache; leave inputs out, or export with prepare="
+            )
         dims = {"B": batch, "P": self.about["max_length"] if self.about["shared"] else 0, "S": self.about["max_length"]}
         cache, filled = {}, 0
         for name, value in self._past.items():

@@ -61,7 +61,9 @@ def from_keras_hub(model: Any) -> LanguageModel:
         model: a ``keras_hub.models.CausalLM`` on the jax backend: it has ``call_with_cache``.
     """
     if not hasattr(model, "call_with_cache"):
-        raise InputSpecError(f"from_keras_hub: {type(model).__name__} has no call_with_cache")
+        raise InputSpecError(
+            f"from_keras_hub: {type(model).__name__} has no call_with_cache; give save_genai a step and a cache"
+        )
     tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
     whole = jax.eval_shape(lambda ids: model._build_cache(ids)[1], tokens)  # noqa: SLF001 - no public name has it
     _, layers, _, _, heads, depth = whole.shape

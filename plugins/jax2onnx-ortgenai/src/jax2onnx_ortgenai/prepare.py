@@ -36,7 +36,8 @@ class Prepare:
         def call(*inputs: Any) -> Any:
             made = function(*inputs)
             if jax.tree.structure(made) != tree:
-                raise InputSpecError(f"prepare: it returns {jax.tree.structure(made)} where the cache is {tree}")
+                made_as = jax.tree.structure(made)
+                raise InputSpecError(f"prepare: it returns {made_as} where the cache is {tree}; return such a cache")
             arrays = [jnp.asarray(x, leaf.dtype) for x, leaf in zip(jax.tree.leaves(made), leaves, strict=True)]
             return [jnp.transpose(x, ordered(leaf)) for x, leaf in zip(arrays, leaves, strict=True)]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from packaging.version import Version
 from jax2onnx import save_onnx
 from jax2onnx.errors import InputSpecError
 from jax2onnx_ortgenai.calling import Form, Layout
-from jax2onnx_ortgenai.config import Tokens, genai_config, obstacle, write_tokenizer
+from jax2onnx_ortgenai.config import Tokens, genai_config, obstacle, require_tokenizer, write_tokenizer
 from jax2onnx_ortgenai.decoder import Decoder
 from jax2onnx_ortgenai.prepare import Prepare
 from jax2onnx_ortgenai.rewriting import Rewriting, rewriting
@@ -90,29 +92,45 @@ def save_genai(
     model = language_model(step, cache)
     decoder = Decoder.of(model.step, model.cache)
     if layout not in ("growing", "static"):
-        raise InputSpecError(f"layout: expected 'growing' or 'static', got {layout!r}")
+        raise InputSpecError(f"layout: expected one of two words, got {layout!r}; write 'growing' or 'static'")
     if layout == "static" and decoder.grows:
-        raise InputSpecError("layout: the step returns a longer cache than it gets, so it is 'growing'")
+        raise InputSpecError("layout: the step returns a longer cache than it gets; write 'growing'")
     form = Form(decoder, layout, batch=batch, max_length=max_length)
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
+    ends = [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)
+    tokens = Tokens(max_length, ends, bos_token_id, pad_token_id)
+    require_tokenizer(tokenizer)
     # The operator takes several tokens of several rows only where the cache is empty.
     contrib = contrib and form.grows and (prepare is None or not form.batched)
     wanted = Rewriting(max_length, contrib, form.grows)
     if layout == "static" and not {"opset", "target"} & set(options) and Version(ort.__version__) >= Version(_IN_PLACE):
         options |= {"opset": 24, "target": f"onnxruntime>={_IN_PLACE}"}
-    with rewriting(wanted):
-        _save_step(form, target / "model.onnx", options)
-    if prepare is not None:
-        Prepare(form, prepare, prepare_inputs).save(target / "prepare.onnx", options)
-    ends = [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)
-    tokens = Tokens(max_length, ends, bos_token_id, pad_token_id)
-    problems = obstacle(form, tokens, has_prepare=prepare is not None)
-    if not problems:
-        _write(target / "genai_config.json", genai_config(form, tokens, shared=wanted.shared))
-    _write(target / "generation.json", {"layout": layout, "shared": wanted.shared, **tokens.described()})
-    write_tokenizer(tokenizer, target)
+    with _nothing_new_on_error(Path(folder)) as target:
+        with rewriting(wanted):
+            _save_step(form, target / "model.onnx", options)
+        if prepare is not None:
+            Prepare(form, prepare, prepare_inputs).save(target / "prepare.onnx", options)
+        problems = obstacle(form, tokens, has_prepare=prepare is not None)
+        if not problems:
+            _write(target / "genai_config.json", genai_config(form, tokens, shared=wanted.shared))
+        _write(target / "generation.json", {"layout": layout, "shared": wanted.shared, **tokens.described()})
+        write_tokenizer(tokenizer, target)
     return problems
+
+
+@contextlib.contextmanager
+def _nothing_new_on_error(folder: Path) -> Iterator[Path]:
+    """Make a folder if there is none; on an error, remove from it what was not there before."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    before = set(folder.iterdir()) if not made else set()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    except BaseException:
+        for path in set(folder.iterdir()) - before:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in made:
+            path.rmdir()
+        raise
 
 
 def language_model(step: Any, cache: Any) -> LanguageModel:
@@ -120,7 +138,7 @@ def language_model(step: Any, cache: Any) -> LanguageModel:
     if isinstance(step, LanguageModel):
         return step
     if cache is None:
-        raise InputSpecError("cache: a step needs its cache, a function of the batch and the length")
+        raise InputSpecError("cache: a step needs its cache; give a function of the batch and the length")
     return LanguageModel(step, cache)
 
 

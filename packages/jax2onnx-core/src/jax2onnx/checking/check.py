@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Never, Unpack, overload
@@ -13,7 +14,7 @@ import numpy as np
 
 from jax2onnx._accepted import NEEDED, readable
 from jax2onnx.checking.compare import CheckReport, combine
-from jax2onnx.checking.comparison import Comparison, ProgramError
+from jax2onnx.checking.comparison import Comparison, ProgramError, require_batches
 from jax2onnx.checking.inputs import KINDS
 from jax2onnx.checking.loop import EntriesReport, compare_loop, model_files
 from jax2onnx.earlier import model_first, refuse_positions
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import onnx
 
 
-__all__ = ["allclose", "check"]
+__all__ = ["allclose", "check", "require_comparable"]
 
 Array = np.ndarray[Any, Any]
 
@@ -146,6 +147,22 @@ def check(
             "check: inputs is missing; write check(model, fn, inputs, ...): inputs has one spec per argument"
         )
     return _report(Comparison.of(model, fn, inputs, given), seed)
+
+
+def require_comparable(fn: Any, inputs: Any = NEEDED, **options: Any) -> None:
+    """Raise InputSpecError for options of ``check`` that no model of a program, or of entries, can be compared with."""
+    check_values(options)
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(check).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    if inputs is not NEEDED:
+        require_batches(fn, inputs, {**defaults, **options})
+        return
+    for entry in read_entries(fn).values():
+        own = {option: value for option, value in entry.options.items() if option in CheckOptions.__annotations__}
+        require_batches(entry.fn, entry.inputs, {**defaults, **options, **own})
 
 
 def _check_entries(model: Any, given: Mapping[str, Any], options: Mapping[str, Any], steps: int) -> EntriesReport:

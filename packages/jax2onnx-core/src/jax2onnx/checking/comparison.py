@@ -39,15 +39,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jax2onnx.checking.runtime import Runtime
-    from jax2onnx.frontend.specs import InputSpec
+    from jax2onnx.frontend.specs import Inputs, InputSpec
+    from jax2onnx.plugin.opening import Opened
 
-__all__ = ["Comparison", "ProgramError", "loaded_model"]
+__all__ = ["Comparison", "ProgramError", "loaded_model", "require_batches"]
 
 Array = np.ndarray[Any, Any]
 
 _LONGEST = 2000
 """Characters of what onnxruntime says."""
 
+_LOADABLE = (
+    "export for the onnxruntime that is installed (leave opset= and target= out), pass libraries= if the model has "
+    "operators of others, or check it in another runtime (runtime=)"
+)
+_ELSEWHERE = "find the node by diagnose (check --diagnose), or check the model in another runtime (runtime=)"
+_DIAGNOSE = (
+    "remedy: diagnose, with the same arguments, finds the first value that differs and whose fault it is "
+    "(on the command line: check --diagnose)"
+)
 
 _FROM_CALLBACK = "CpuCallback error"
 """In the message of what jax 0.8 raises where a callback of the program does: a ValueError, later a RuntimeError."""
@@ -85,18 +95,7 @@ class Comparison:
         refuse_nested()
         proto, runner = loaded_model(model, options)
         loaded = plugins.load()
-        constraints, training = options["constraints"], options["training"]
-        opening = Opening(training=training, state=options["state"])
-        with unchecked():
-            opened = open_callable(fn, loaded.hook, opening)
-            parsed = parse_inputs(
-                opened.signature or fn,
-                inputs,
-                input_params=options["input_params"],
-                constraints=constraints,
-                static=options["static"],
-                training=training,
-            )
+        opened, parsed = _opened(fn, inputs, options)
         opened = with_arrays(opened, options["weights"], options["weight_names"], loaded.hook)
         opened = replace(opened, signature=opened.signature or fn)
         reference = Reference(
@@ -110,7 +109,7 @@ class Comparison:
             local=keeps_local(proto),
         )
         batches = _batches(parsed.specs, options)
-        return cls(proto, runner, reference, batches, constraints, options["rtol"], options["atol"])
+        return cls(proto, runner, reference, batches, options["constraints"], options["rtol"], options["atol"])
 
     def on(self, batch: Batch, label: str) -> list[OutputReport]:
         """Compare the results on a batch.
@@ -125,12 +124,12 @@ class Comparison:
             actual = self.runner.run(feeds)
         except RUNTIME_ERRORS as error:
             name, text = self.runner.name.partition(" ")[0], one_line(str(error), _LONGEST)
-            raise CheckError(f"{name} cannot run the model on {label}: {text}") from error
+            raise CheckError(f"{name} cannot run the model on {label}: {text}; {_ELSEWHERE}") from error
         try:
             return self.compared(batch, expected, actual)
         except CheckError as error:
             hint = half_hint(self.proto) if self.rtol is None and self.atol is None else ""
-            raise CheckError(f"the model disagrees with JAX on {label}\n{error.message}{hint}") from None
+            raise CheckError(f"the model disagrees with JAX on {label}\n{error.message}{hint}\n  {_DIAGNOSE}") from None
 
     def expected(self, batch: Batch) -> list[Array]:
         """Return what JAX computes on a batch."""
@@ -159,6 +158,28 @@ class Comparison:
             actual = list(map(finite_part, expected, actual))
         inputs = dict(zip(self.runner.input_names, feeds, strict=True))
         return compare(expected, actual, names, rtol=self.rtol, atol=self.atol, nearby=nearby, inputs=inputs)
+
+
+def require_batches(fn: Any, inputs: Any, options: Mapping[str, Any]) -> None:
+    """Raise InputSpecError for options, all those of ``check``, that give no inputs on which to compare a program."""
+    _, parsed = _opened(fn, inputs, options)
+    _batches(parsed.specs, options)
+
+
+def _opened(fn: Any, inputs: Any, options: Mapping[str, Any]) -> tuple[Opened, Inputs]:
+    """Return a program that plugins have opened, and its inputs."""
+    opening = Opening(training=options["training"], state=options["state"])
+    with unchecked():
+        opened = open_callable(fn, plugins.load().hook, opening)
+        parsed = parse_inputs(
+            opened.signature or fn,
+            inputs,
+            input_params=options["input_params"],
+            constraints=options["constraints"],
+            static=options["static"],
+            training=options["training"],
+        )
+    return opened, parsed
 
 
 def loaded_model(model: Any, options: Mapping[str, Any]) -> tuple[onnx.ModelProto, Runtime]:
@@ -212,7 +233,8 @@ def _load(model: Any, libraries: Sequence[str | os.PathLike[str]]) -> Runner:
     try:
         return Runner(model, libraries)
     except RUNTIME_ERRORS as error:
-        raise CheckError(f"onnxruntime cannot load the model: {one_line(str(error), _LONGEST)}") from error
+        told = one_line(str(error), _LONGEST)
+        raise CheckError(f"onnxruntime cannot load the model: {told}; {_LOADABLE}") from error
 
 
 def _loaded(runtime: Callable[[onnx.ModelProto], Runtime], proto: onnx.ModelProto) -> Runtime:
@@ -220,7 +242,8 @@ def _loaded(runtime: Callable[[onnx.ModelProto], Runtime], proto: onnx.ModelProt
     try:
         loaded = runtime(proto)
     except RUNTIME_ERRORS as error:
-        raise CheckError(f"the runtime cannot load the model: {one_line(str(error), _LONGEST)}") from error
+        told = one_line(str(error), _LONGEST)
+        raise CheckError(f"the runtime cannot load the model: {told}; leave runtime= out for onnxruntime") from error
     except Exception as error:  # of the user's code: whatever it raises
         told = one_line(described_error(error), _LONGEST)
         raise CheckError(

@@ -76,7 +76,7 @@ def diagnose(
     refuse_unknown(options, DiagnoseOptions.__annotations__)
     if isinstance(fn, Mapping) and any(isinstance(entry, tuple) for entry in fn.values()):
         raise InputSpecError(
-            "fn: diagnose takes one entry: write diagnose('folder/decode.onnx', fn, inputs) for the model that differs"
+            "fn: diagnose takes one entry; write diagnose('folder/decode.onnx', fn, inputs) for the model that differs"
         )
     comparing = {
         **_defaults(),

@@ -111,7 +111,9 @@ def measure(
     if tolerance is None:
         tolerance = TOLERANCES[precision]
     if not tolerance > 0:
-        raise InputSpecError(f"tolerance: expected a number above 0, got {tolerance!r}")
+        raise InputSpecError(
+            f"tolerance: expected a number above 0, got {tolerance!r}; write for example tolerance=1e-2"
+        )
     measuring = _Measuring.of(fn, inputs, {**options, "target": target}, seed=seed, sizes=sizes, values=values)
     full = measuring.error({})
     total = measuring.error({"precision": precision, "keep": keep})
@@ -173,7 +175,8 @@ class _Measuring:
             feeds = self.comparison.reference.feeds(self.batch.arrays, runner.input_names)
             results = runner.run(feeds)
         except RUNTIME_ERRORS as error:
-            raise CheckError(f"onnxruntime cannot run the model in half precision: {error}") from error
+            told = f"onnxruntime cannot run the model in half precision: {error}"
+            raise CheckError(f"{told}; give keep= what it cannot run, or try the other precision") from error
         return max((_error(*pair) for pair in zip(results, self.expected, strict=True)), default=0.0)
 
     def modules(

@@ -98,8 +98,8 @@ def draw(
     if not kinds or not known.issuperset(kinds):
         listed = ", ".join(KINDS)
         wrong = [kind for kind in kinds if kind not in known]
-        hint = f"; {nearest(wrong[0], KINDS)}" if wrong else ""
-        raise InputSpecError(f"kinds: expected some of {listed}, got {list(kinds)!r}{hint}")
+        hint = nearest(wrong[0], KINDS) if wrong else "name one"
+        raise InputSpecError(f"kinds: expected some of {listed}, got {list(kinds)!r}; {hint}")
     rng = np.random.default_rng(seed)
     first, *others = [_Source(kind, rng) for kind in kinds]
     tried = assignments(avals, sizes, constraints)

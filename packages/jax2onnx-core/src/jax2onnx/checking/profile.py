@@ -108,7 +108,10 @@ def profile(
                 runner.run(arrays)
             events = json.loads(Path(runner.end_profile()).read_text(encoding="utf-8"))
         except RUNTIME_ERRORS as error:
-            raise CheckError(f"onnxruntime cannot run the model: {first_line(error)}") from error
+            told = f"onnxruntime cannot run the model: {first_line(error)}"
+            raise CheckError(
+                f"{told}; choose other sizes, or look with `jax2onnx check` whether it runs at all"
+            ) from error
     timed = None if fn is None else _timed(fn, arrays, runs)
     return _summed(list(_own_times(events)), nodes, runs, known, timed)
 

@@ -162,7 +162,9 @@ def _evaluate(text: str, sizes: Assignment) -> int:
             case ast.Call(func=ast.Name(id=name), args=args):
                 operands = map(value, args)
                 return _FUNCTIONS[name](*operands)
-        raise InputSpecError(f"sizes: cannot evaluate {text!r}")
+        raise InputSpecError(
+            f"sizes: cannot evaluate {text!r}; write it with +, -, *, floordiv, mod, max and min of symbols"
+        )
 
     python = text.replace("^", "**")
     expression = ast.parse(python, mode="eval")

@@ -184,7 +184,16 @@ def require_no_input(option: str, output: Path, inputs: Sequence[Path]) -> None:
 
 def require_no_module(option: str, output: Path) -> None:
     """Raise UsageError if an output would overwrite a Python module that is loaded."""
-    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    files = map(_file_of, list(sys.modules.values()))
     name = Path(os.path.realpath(output)).name
     same_name = [Path(file) for file in files if isinstance(file, str) and file.endswith(name)]
     require_no_input(option, output, same_name)
+
+
+def _file_of(module: object) -> object:
+    """Return the file of what stands among the modules; one that is executed at its first use is not executed."""
+    try:
+        names: dict[str, object] = object.__getattribute__(module, "__dict__")
+    except AttributeError:
+        return None
+    return names.get("__file__")

@@ -69,12 +69,12 @@ def profile(
 
     The inputs are drawn. OBJECT takes them as arrays, in the model's order.
     """
-    from jax2onnx.checking.profile import profile as measured
-
     if not all(isinstance(given, dict) for given in sizes or ()):
         raise click.UsageError("--size: write the name of the dim too, for example --size B=2")
     named = {name: size for given in sizes or () for name, size in given.items()}
     fn = None if source is None else find_object(source, call=call)
+    from jax2onnx.checking.profile import profile as measured
+
     if picture is not None:
         require_no_input("--svg", picture, [model])
     with progress(f"running {model}"), shown_warnings():

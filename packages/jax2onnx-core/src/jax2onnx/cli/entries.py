@@ -35,24 +35,28 @@ def export_entries(
 ) -> None:
     """Export entries to a folder; with the options of a comparison, check them too."""
     import jax2onnx
+    from jax2onnx.checking.check import require_comparable
     from jax2onnx.inspect.summary import summarise
 
     given = [option for option in _OF_ONE if options.get(option)]
     if given:
         raise click.UsageError(f"{given[0]}: {source} is a dict of entries; write it among the options of the entry")
     exported = {option: value for option, value in options.items() if option not in _OF_ONE}
+    if comparison is not None:
+        wanted = {option: value for option, value in comparison.items() if value not in ((), None)}
+        if "values" in wanted:
+            raise click.UsageError("--values: the inputs of entries are given in Python only; leave it out")
+        shared = {option: value for option, value in exported.items() if option in ComparisonOptions.__annotations__}
+        comparison = {**shared, **wanted}
+        require_comparable(entries, **comparison)
     start = time.perf_counter()
     with progress(f"exporting {source}") as tell, shown_warnings():
         jax2onnx.save_onnx(entries, output, **cast("EntriesOptions", {**exported, "progress": tell}))
     seconds = time.perf_counter() - start
     report = None
     if comparison is not None:
-        wanted = {option: value for option, value in comparison.items() if value not in ((), None)}
-        if "values" in wanted:
-            raise click.UsageError("--values: the inputs of entries are given in Python only; leave it out")
-        shared = {option: value for option, value in exported.items() if option in ComparisonOptions.__annotations__}
         with progress(f"checking {output}"), shown_warnings():
-            report = jax2onnx.check(str(output), entries, **cast("ComparisonOptions", {**shared, **wanted}))
+            report = jax2onnx.check(str(output), entries, **cast("ComparisonOptions", comparison))
     files = {name: path_of(output, name) for name in entries}
     models = {name: summarise(file) for name, file in files.items()}
     if as_json:

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.checking.compare import CheckReport
     from jax2onnx.fusion.report import FusionReport
-    from jax2onnx.inspect.costs import By
+    from jax2onnx.inspect.costs import By, Costs
     from jax2onnx.options import ComparisonOptions, ExportOptions, Stage
 
 __all__ = ["cli", "main"]
@@ -222,7 +222,10 @@ def export(
             assert show is not None
             say(jax2onnx.show(fn, specs, show, **exported))
             return
-        jax2onnx.save_onnx(fn, specs, output, **exported, progress=tell)
+        if checked:
+            _save_comparable(output, fn, specs, {**exported, "progress": tell}, comparison)
+        else:
+            jax2onnx.save_onnx(fn, specs, output, **exported, progress=tell)
     seconds = time.perf_counter() - start
     summary = summarise(output)
     shared = {name: value for name, value in options.items() if name in SharedOptions.__annotations__}
@@ -306,9 +309,9 @@ def check(
 
     given = inputs
     if not given:
-        state = _state_inputs(model) if options["state"] == "io" else set()
+        names = _inputs_of(model, options)
         params = options["input_params"] or {}
-        tensors = [tensor for tensor in summarise(model).inputs if tensor.name not in {*state, *params}]
+        tensors = [tensor for tensor in summarise(model).inputs if tensor.name in names and tensor.name not in params]
         given = tuple(input_as_in_jax(tensor, options["inputs_as_nchw"]) for tensor in tensors)
     specs, _ = arrange_inputs(fn, given)
     if diagnosed:
@@ -325,14 +328,21 @@ def check(
     return 0
 
 
-def _state_inputs(model: Path) -> set[str]:
-    """Return the names of the inputs of a model that are state: those with an output for their next value."""
+def _inputs_of(model: Path, shared: Mapping[str, Any]) -> list[str]:
+    """Return the names of the inputs of a model in a file, without its state."""
     from jax2onnx.inspect.summary import summarise
-    from jax2onnx.output.names import NEXT
 
     summary = summarise(model)
-    outputs = {tensor.name for tensor in summary.outputs}
-    return {tensor.name for tensor in summary.inputs if tensor.name + NEXT in outputs}
+    return _without_state([one.name for one in summary.inputs], [one.name for one in summary.outputs], shared)
+
+
+def _without_state(inputs: Sequence[str], outputs: Sequence[str], shared: Mapping[str, Any]) -> list[str]:
+    """Return the names of inputs of a model without its state: those with an output for their next value."""
+    from jax2onnx.output.names import NEXT
+
+    if shared["state"] != "io":
+        return list(inputs)
+    return [name for name in inputs if name + NEXT not in outputs]
 
 
 def _with_arrays(comparison: Mapping[str, Any]) -> dict[str, Any]:
@@ -344,6 +354,32 @@ def _with_arrays(comparison: Mapping[str, Any]) -> dict[str, Any]:
     if "values" in options:
         options["values"] = [(path, read_arrays(path)) for path in options["values"]]
     return options
+
+
+def _save_comparable(output: Path, fn: Any, specs: Any, options: dict[str, Any], comparison: Mapping[str, Any]) -> None:
+    """Write a model that is to be compared with JAX; nothing is written where no comparison can be made.
+
+    Args:
+        output: the file.
+        fn: the program.
+        specs: its inputs.
+        options: those of the export.
+        comparison: those of the comparison that are none of the export.
+    """
+    from jax2onnx.api import options_to_save, save_export
+    from jax2onnx.checking.check import require_comparable
+    from jax2onnx.frontend.memory import memory_explained
+    from jax2onnx.pipeline.finish import exported
+
+    tell = options.pop("progress")
+    shared = {name: value for name, value in options.items() if name in SharedOptions.__annotations__}
+    chosen = options_to_save(output, options, tell)
+    with memory_explained():
+        export = exported(fn, specs, chosen)
+        graph = export.model.graph
+        names = _without_state([str(v.name) for v in graph.inputs], [str(v.name) for v in graph.outputs], shared)
+        require_comparable(fn, specs, **{**shared, **_with_batches(comparison, names)})
+        save_export(export, output, tell)
 
 
 def _compare(model: Path, fn: Any, specs: Any, shared: Mapping[str, Any], comparison: Mapping[str, Any]) -> CheckReport:
@@ -374,13 +410,14 @@ def _noted(report: Path | None, compare: Callable[[], CheckReport]) -> CheckRepo
 
 def _read_values(model: Path, shared: Mapping[str, Any], comparison: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a comparison with the batches that the user's files hold."""
-    from jax2onnx.inspect.summary import summarise
+    return _with_batches(comparison, _inputs_of(model, shared)) if "values" in comparison else dict(comparison)
 
+
+def _with_batches(comparison: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return the options of a comparison with the batches that files hold for inputs of these names."""
     options = dict(comparison)
     if "values" in options:
-        state = _state_inputs(model) if shared["state"] == "io" else set()
-        inputs = [tensor for tensor in summarise(model).inputs if tensor.name not in state]
-        options["values"] = [read_batch(path, given, inputs) for path, given in options["values"]]
+        options["values"] = [read_batch(path, given, names) for path, given in options["values"]]
     return options
 
 
@@ -420,6 +457,7 @@ def inspect(
         print_portability(model, targets, as_json=as_json)
         return
     summary = summarise(model)
+    counted = None if by is None else _costs(model, by, sizes or [])
     if picture is not None:
         from jax2onnx.inspect.picture import svg
         from jax2onnx.output.external_data import locations
@@ -430,8 +468,11 @@ def inspect(
         with progress(f"drawing {model}"):
             drawing = svg(model)
         write_text(drawing, picture, "picture")
-    if by is not None:
-        _costs(model, by, sizes or [], as_json=as_json)
+    if counted is not None:
+        if as_json:
+            say(json.dumps(asdict(counted), indent=2))
+        else:
+            print_costs(counted, str(by))
         return
     if as_json:
         say(json.dumps(asdict(summary), indent=2))
@@ -444,16 +485,12 @@ def inspect(
     table((), rows)
 
 
-def _costs(model: Path, by: By, sizes: Sequence[Any], *, as_json: bool) -> None:
+def _costs(model: Path, by: By, sizes: Sequence[Any]) -> Costs:
     from jax2onnx.inspect.costs import costs
 
     if not all(isinstance(given, dict) for given in sizes):
         raise click.UsageError("--size: write the name of the dim too, for example --size B=2")
-    counted = costs(model, by, {name: size for given in sizes for name, size in given.items()})
-    if as_json:
-        say(json.dumps(asdict(counted), indent=2))
-    else:
-        print_costs(counted, by)
+    return costs(model, by, {name: size for given in sizes for name, size in given.items()})
 
 
 cli.add_command(diff)

@@ -39,9 +39,9 @@ def precision(*, source: str, inputs: tuple[str, ...], call: bool, as_json: bool
     Errors are the largest difference to JAX, in terms of the largest number of an output. Exits with 1 if no list of
     modules makes the error small enough.
     """
+    fn = find_object(source, call=call)
     from jax2onnx.checking.halves import measure
 
-    fn = find_object(source, call=call)
     specs, _ = arrange_inputs(fn, inputs)
     options["sizes"] = options["sizes"] or ()
     with progress(f"measuring {source}"), shown_warnings():

@@ -32,12 +32,12 @@ def report(*, source: str, inputs: tuple[str, ...], output: Path, call: bool, no
     The report has versions, plugins, options, the stages, the program that was reached, and the traceback. Folders of
     your machine are left out. Read it before you pass it on: it shows your program.
     """
+    require_no_module("--output", output)
+    fn = find_object(source, call=call)  # before our libraries are imported, whose names the user's modules may have
     from jax2onnx.options import Options
     from jax2onnx.output.report.write import files_of
     from jax2onnx.pipeline.parts import export_ir
 
-    require_no_module("--output", output)
-    fn = find_object(source, call=call)
     specs, _ = arrange_inputs(fn, inputs)
     chosen = Options(report=output, fusions=not no_fusions, **cast("Any", options))
     failed = ""

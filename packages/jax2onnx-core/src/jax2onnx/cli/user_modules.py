@@ -30,6 +30,7 @@ def import_named(name: str) -> ModuleType:
         UsageError: there is no such file, or it is not clear which of two modules is meant.
         BaseException: whatever the module raises.
     """
+    importlib.import_module("jax2onnx._deferred")  # which libraries of ours are not executed: not after user's modules
     if name.endswith(".py"):
         path = Path(name).resolve()
         if not path.is_file():

@@ -7,16 +7,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zipfile import BadZipFile
 
 import click
 
 from jax2onnx._accepted import nearest, shown
 from jax2onnx.errors import InputSpecError
-
-if TYPE_CHECKING:
-    from jax2onnx.inspect.summary import Tensor
 
 __all__ = [
     "images",
@@ -185,17 +182,16 @@ def read_arrays(path: Path) -> Any:
         ) from error
 
 
-def read_batch(path: Path, given: Any, inputs: Sequence[Tensor]) -> list[Any]:
+def read_batch(path: Path, given: Any, names: Sequence[str]) -> list[Any]:
     """Return the arrays of a file for the inputs of a model, in their order.
 
     Args:
         path: the file.
         given: what it holds.
-        inputs: the model's inputs, without its state.
+        names: the names of the model's inputs, without its state.
     """
     import numpy as np
 
-    names = [tensor.name for tensor in inputs]
     if isinstance(given, np.ndarray | list):
         given = {names[0]: given} if len(names) == 1 else {}
     if not hasattr(given, "keys") or set(given.keys()) != set(names):

@@ -161,7 +161,8 @@ def _part_for(
         if wanted not in alike:
             has, takes = _shown_part(parts[wanted], ports), _shown_argument(versions[0])
             raise InputSpecError(
-                f"carry: {wanted!r} of the result of {entry!r} is {has}, and the argument {argument!r} takes {takes}"
+                f"carry: {wanted!r} of the result of {entry!r} is {has}, and the argument {argument!r} takes {takes}; "
+                "name a result of its shape and dtype"
             )
         return wanted
     named = [part for part in alike if part.rpartition(".")[2] == argument]

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax import export
 
-from jax2onnx._accepted import domain_version, shown
+from jax2onnx._accepted import domain_version, readable, shown
 from jax2onnx._compat import ShapedArray
 from jax2onnx.errors import InputSpecError, TraceError
 from jax2onnx.frontend.result_sizes import sizes_of_export
@@ -27,8 +27,10 @@ _Spec: TypeAlias = tuple[Sequence[Any], Any]
 """The dims and the dtype of a result; dims are ints, symbolic dims or, as the user writes them, strings."""
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
+_BY_NAME = "write for example attributes={'axis': 1}"
 
 
+@readable
 def onnx_op(
     op_type: str,
     *arrays: Any,
@@ -64,7 +66,10 @@ def onnx_op(
     operands = [jax.numpy.asarray(array) for array in arrays if array is not None]
     if out is None:
         if reference is None:
-            raise InputSpecError(f"{operator}: give out=, for example 'float32[B,4]', or a reference that tells it")
+            raise InputSpecError(
+                f"{operator}: the type of its result is not known; "
+                "give out=, for example 'float32[B,4]', or a reference that tells it"
+            )
         told = reference
         out = jax.eval_shape(lambda *given: told(*operator.complete(given)), *operands)
     refuse_deep("onnx_op: out", out)
@@ -99,13 +104,17 @@ def _operator(
 ) -> Operator:
     """Return the operator of a call."""
     if not isinstance(op_type, str) or not _NAME.fullmatch(op_type):
-        raise InputSpecError(f"onnx_op: expected the name of an operator, such as 'Gelu', got {shown(op_type)}")
+        raise InputSpecError(
+            f"onnx_op: expected the name of an operator, got {shown(op_type)}; write for example 'Gelu'"
+        )
     if not isinstance(domain, str) or not domain.isprintable() or " " in domain:
-        raise InputSpecError(f"onnx_op: domain: expected a name such as 'com.microsoft', got {shown(domain)}")
+        raise InputSpecError(
+            f"onnx_op: domain: expected a name, got {shown(domain)}; write for example 'com.microsoft'"
+        )
     if version is not None:
         domain_version("onnx_op: version", version)
     if not isinstance(attributes, Mapping) or not all(isinstance(name, str) for name in attributes):
-        raise InputSpecError(f"onnx_op: attributes: expected a mapping by name, got {shown(attributes)}")
+        raise InputSpecError(f"onnx_op: attributes: expected a mapping by name, got {shown(attributes)}; {_BY_NAME}")
     refuse_deep("onnx_op: attributes", attributes)
     read = {name: _attribute(name, value) for name, value in attributes.items() if value is not None}
     given = tuple(array is not None for array in arrays)

@@ -292,7 +292,7 @@ def _read_leaf(spec: Any, dims: Dims) -> tuple[jax.ShapeDtypeStruct, Any]:
     elif isinstance(spec, str):
         shape, dtype = parse_typed(spec)
     elif _is_like_shape(spec):
-        raise InputSpecError(f"a shape is a tuple: write {tuple(spec)!r} instead of {spec!r}")
+        raise InputSpecError(f"a shape is a tuple; write {tuple(spec)!r} instead of {spec!r}")
     elif isinstance(spec, jax.ShapeDtypeStruct):
         shape = spec.shape
         dtype = spec.dtype

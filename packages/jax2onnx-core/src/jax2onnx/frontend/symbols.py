@@ -77,8 +77,8 @@ class Dims:
         if isinstance(dim, str):
             return self._parse_expression(dim)
         if isinstance(dim, bool) or not isinstance(dim, numbers.Integral) or int(dim) < 0:
-            hint = "; write None for a size that is not known" if dim == -1 else ""
-            raise InputSpecError(f"a dimension is a non-negative int or a symbol, got {dim!r}{hint}")
+            hint = "write None for a size that is not known" if dim == -1 else "write for example 3 or 'B'"
+            raise InputSpecError(f"a dimension is a non-negative int or a symbol, got {dim!r}; {hint}")
         if int(dim) > _LARGEST:
             raise InputSpecError(f"a dimension of ONNX is an int64, got {shown(dim)}; write a symbol such as 'B'")
         return int(dim)
@@ -135,8 +135,8 @@ class Dims:
         """Use the scope of the user's symbolic dims from here on."""
         if self._is_constrained:
             raise InputSpecError(
-                "give constraints to jax.export.symbolic_shape where its dims are made, "
-                "or string dims with constraints=, not both"
+                "constraints: the dims have some already; give all to jax.export.symbolic_shape where they are made, "
+                "or write string dims with constraints="
             )
         if self._users_scope is None:
             if self.symbols:

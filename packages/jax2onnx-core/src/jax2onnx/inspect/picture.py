@@ -65,7 +65,8 @@ def svg(model: Model) -> str:
     """
     proto = read_model(model)
     if sum(1 for _ in bodies([proto.graph, *proto.functions])) > _MOST_BODIES:
-        raise PictureError(f"the model has more than {_MOST_BODIES} subgraphs and functions, too many for a picture")
+        many = f"the model has more than {_MOST_BODIES} subgraphs and functions, too many for a picture"
+        raise PictureError(f"{many}; look at it in figures, without --svg")
     painter = _Painter()
     painter.draw(proto.graph, _Scope())
     for function in proto.functions:

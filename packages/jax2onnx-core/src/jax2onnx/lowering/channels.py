@@ -36,7 +36,10 @@ def chosen(
     if isinstance(wanted, bool):
         return [wanted and rank >= _IMAGE_RANK for _, rank in ranks]
     if isinstance(wanted, str) or not isinstance(wanted, Sequence):
-        raise InputSpecError(f"{option}: expected a list of names, or True for every image, got {wanted!r}")
+        raise InputSpecError(
+            f"{option}: expected a list of names, got {wanted!r}; "
+            f"write for example {option}=['x'], or True for every image"
+        )
     known = dict(ranks)
     images = {_named(option, item, list(known)) for item in wanted}
     for name in images:

@@ -95,7 +95,9 @@ def entry_files(path: str | os.PathLike[str], entries: Mapping[Any, object]) -> 
                 f"fn: the entry {name!r} has no name for a file; use letters, digits, '_', '-' and '.'"
             )
     if len({name.lower() for name in entries}) < len(entries):
-        raise InputSpecError("fn: two entries differ in upper and lower case only, as files may not")
+        raise InputSpecError(
+            "fn: two entries differ in upper and lower case only, as files may not; give one another name"
+        )
     prefix = ""
     folder = Path(given)
     if given.lower().endswith(".onnx") and not folder.is_dir():

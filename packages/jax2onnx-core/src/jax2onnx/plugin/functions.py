@@ -21,7 +21,7 @@ from typing import Any, TypeAlias, TypeVar, overload
 import jax
 import numpy as np
 
-from jax2onnx._accepted import flag, shown, text
+from jax2onnx._accepted import flag, readable, shown, text
 from jax2onnx._compat import open_jaxpr
 from jax2onnx.errors import InputSpecError
 from jax2onnx.plugin.content import content
@@ -175,6 +175,7 @@ def onnx_function(
     namespace: str = "jax2onnx",
     unique: bool = True,
 ) -> Callable[[F], F]: ...
+@readable
 def onnx_function(
     target: Any = None,
     /,

@@ -52,6 +52,7 @@ FIRST_PARTY = {
 }
 _EXAMPLES = "jax2onnx-examples"
 """A plugin whose code is programs of users."""
+_LENIENT = "mend or uninstall it, or unset JAX2ONNX_STRICT_PLUGINS"
 
 _loading = threading.RLock()
 
@@ -211,7 +212,7 @@ class LoadedPlugins:
                 continue
             self._infos[position] = info.refused("faulty", reason)
             if tell and self.strict:
-                raise PluginError(f"plugin {self._infos[position]}")
+                raise PluginError(f"plugin {self._infos[position]}; {_LENIENT}")
             if tell:
                 self._untold.append(f"the plugin {self._infos[position]}")
 
@@ -256,7 +257,7 @@ class LoadedPlugins:
             except (Exception, SystemExit) as error:
                 reason = f"failed to register: {described_error(error, whole=True)}"
                 if self.strict:
-                    raise PluginError(f"plugin {info.name} {reason}") from error
+                    raise PluginError(f"plugin {info.name} {reason}; {_LENIENT}") from error
                 self._set_aside(info, reason)
                 return False
         return True
@@ -380,7 +381,7 @@ def _load(names: Collection[str] | None) -> LoadedPlugins:
         if info.status == "ok":
             info = _import(info, entry, manager)
         if strict and info.status != "ok":
-            raise PluginError(f"plugin {info} (JAX2ONNX_STRICT_PLUGINS is set)")
+            raise PluginError(f"plugin {info}; {_LENIENT}")
         infos.append(info)
     return LoadedPlugins(manager, infos, strict=strict)
 

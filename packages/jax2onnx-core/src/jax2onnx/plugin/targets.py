@@ -45,7 +45,10 @@ def find_target(name: str | None, targets: Iterable[Target], *, remedy: Callable
     if found is None:
         oldest = known[base].within(span_of(""))
         version = oldest.version if oldest is not None else ""
-        raise InputSpecError(f"target: {name!r} is older than {base} {version}, the oldest whose kernels are known")
+        known_from = f"older than {base} {version}, the oldest whose kernels are known"
+        raise InputSpecError(
+            f"target: {name!r} is {known_from}; write target={base!r}, or target='onnx' for any runtime"
+        )
     return found
 
 

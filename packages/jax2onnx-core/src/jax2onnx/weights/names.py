@@ -99,7 +99,7 @@ def _problems(count: int, missing: Sequence[str], misfits: Sequence[str], source
     told = "\n  ".join(lines)
     return (
         f"weights: {source.what} does not have the parameters\n  {told}\n"
-        "pass weight_names={parameter: name in the source}, or a callable, or export the module that was saved"
+        "remedy: pass weight_names={parameter: name in the source}, or a callable, or export the module that was saved"
     )
 
 

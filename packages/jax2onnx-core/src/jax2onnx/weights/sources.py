@@ -109,7 +109,7 @@ def open_source(given: Any, others: _Open) -> Source:
                 raise InputSpecError(f"weights: {min(twice)!r} is in two of the {len(given)} sources; leave one out")
             arrays |= found
         return Source(f"the {len(given)} sources", arrays, None)
-    raise InputSpecError(f"weights: expected {_ACCEPTED}, got {shown(given)}")
+    raise InputSpecError(f"weights: got {shown(given)}; give {_ACCEPTED}")
 
 
 def _of_path(path: Path, others: _Open) -> Mapping[str, StoredArray]:
