@@ -179,6 +179,82 @@ def products_of_transposes(dtype: str) -> Iterator[Graph]:
                             x=plain(dtype, given), y=plain(dtype, other, 1), c=zero, d=two)  # fmt: skip
 
 
+def moved_transposes(dtype: str) -> Iterator[Graph]:
+    """TransposeOptimizer: a transpose before an operator, and one behind it that may cancel it."""
+    if dtype not in {"float32", "float16", "int64"}:
+        return
+    x = numbers(dtype, (2, 3, 4))
+    for perm in itertools.permutations(range(3)):
+        turned: Step = ("Transpose", ["x"], "t", {"perm": perm})
+        shape = [(2, 3, 4)[axis] for axis in perm]
+        for shown, steps, arrays in _on_turned(dtype, shape):
+            rank = len(np.empty(shape).shape)
+            for back in (None, np.argsort(perm).tolist()):
+                ends: list[Step] = [] if back is None else [("Transpose", ["r"], "e", {"perm": back})]
+                graph = Graph(
+                    "TransposeOptimizer",
+                    f"{shown} of Transpose(x, {list(perm)})" + ("" if back is None else ", transposed back"),
+                    dtype,
+                    [turned, *steps, *ends],
+                    x=x,
+                    **arrays,
+                )
+                if back is None or _has_rank(graph, rank):
+                    yield graph
+
+
+def _has_rank(graph: Graph, rank: int) -> bool:
+    """Return whether the value ``r`` of a graph has this many dims, so that it can be transposed."""
+    inner = Graph(graph.rewrite, graph.what, graph.dtype, graph.steps[:-1], **graph.given, **graph.constants)
+    try:
+        output = run(inner.model(), inner.given, optimised=False)[-1]
+    except (*RUNTIME_ERRORS, onnx.shape_inference.InferenceError, onnx.checker.ValidationError):
+        return False
+    return bool(output.ndim == rank)
+
+
+def _on_turned(dtype: str, shape: Sequence[int]) -> Iterator[tuple[str, list[Step], dict[str, Any]]]:
+    """Yield what may be done to ``t``, of this shape: a word, the steps to ``r``, and their constants."""
+    for op_type in ("Relu", "Exp", "Neg", "Abs", "Sign", "Identity", "IsNaN", "Not"):
+        yield op_type, [(op_type, ["t"], "r")], {}
+    for op_type, other, order in itertools.product(
+        ("Add", "Mul", "Max", "Less", "Pow"), ((), (1,), shape[-1:], (shape[1], 1), shape, (1, 1, 1, 1)), (0, 1)
+    ):
+        operands = ["c", "t"] if order else ["t", "c"]
+        shown = f"{op_type}({operands[0]}, {operands[1]}), c{list(other)}"
+        yield shown, [(op_type, operands, "r")], {"c": plain(dtype, other, 3)}
+    for axis in (-3, -2, -1, 0, 1, 2):
+        for op_type in ("Softmax", "LogSoftmax", "Hardmax", "ArgMax", "LayerNormalization"):
+            operands = ["t", "c"] if op_type == "LayerNormalization" else ["t"]
+            scale = {"c": plain(dtype, shape[axis:], 3)} if op_type == "LayerNormalization" else {}
+            yield f"{op_type}, axis {axis}", [(op_type, operands, "r", {"axis": axis})], scale
+        axes = np.array([axis])
+        for op_type, keepdims in itertools.product(("ReduceSum", "ReduceMax", "ReduceMean", "ReduceProd"), (0, 1)):
+            steps: list[Step] = [(op_type, ["t", "k"], "r", {"keepdims": keepdims})]
+            yield f"{op_type}, axis {axis}, keepdims {keepdims}", steps, {"k": axes}
+        yield f"CumSum, axis {axis}", [("CumSum", ["t", "k"], "r", {"reverse": 1})], {"k": np.array(axis)}
+        yield f"Concat, axis {axis}", [("Concat", ["t", "t"], "r", {"axis": axis})], {}
+        cut = {"a": np.array([-1]), "b": np.array([-99]), "k": axes, "s": np.array([-1])}
+        yield f"Slice, axis {axis}, reversed", [("Slice", ["t", "a", "b", "k", "s"], "r")], cut
+        few = {"a": np.array([1]), "b": np.array([99]), "k": axes}
+        yield f"Slice, axis {axis}", [("Slice", ["t", "a", "b", "k"], "r")], few
+        yield f"Gather, axis {axis}", [("Gather", ["t", "i"], "r", {"axis": axis})], {"i": np.array([1, -1])}
+        yield f"Gather of one, axis {axis}", [("Gather", ["t", "i"], "r", {"axis": axis})], {"i": np.array(1)}
+        yield f"Unsqueeze, axis {axis}", [("Unsqueeze", ["t", "k"], "r")], {"k": axes}
+        one = [("ReduceMax", ["t", "k"], "m"), ("Squeeze", ["m", "k"], "r")]
+        yield f"Squeeze of a maximum, axis {axis}", one, {"k": axes}
+    # A Pad of some axes, whose transposes the optimiser gets wrong, is made one of all by `tidy`.
+    for mode in ("constant", "reflect", "edge", "wrap"):
+        yield f"Pad, {mode}", [("Pad", ["t", "p"], "r", {"mode": mode})], {"p": np.array([1, 0, 0, 0, 1, 1])}
+    yield "Tile", [("Tile", ["t", "n"], "r")], {"n": np.array([1, 2, 3])}
+    yield "Expand", [("Expand", ["t", "n"], "r")], {"n": np.array([2, 1, 1, 1])}
+    yield "Reshape", [("Reshape", ["t", "n"], "r")], {"n": np.array([0, -1, 1])}
+    yield "Reshape with ones", [("Reshape", ["t", "n"], "r")], {"n": np.array([1, *shape])}
+    yield "Where", [("Greater", ["t", "c"], "g"), ("Where", ["g", "t", "c"], "r")], {"c": plain(dtype, shape[-1:], 3)}
+    yield "Clip", [("Clip", ["t", "c", "d"], "r")], {"c": np.full((), -1, dtype), "d": np.full((), 2, dtype)}
+    yield "itself", [("Add", ["t", "x"], "r")], {}
+
+
 def choices(dtype: str) -> Iterator[Graph]:
     """NotWhereFusion, FuseReluClip, ConstantSharing and CommonSubexpressionElimination of both zeros."""
     x, y = numbers(dtype, (4, 3)), numbers(dtype, (4, 3), 1)
@@ -322,7 +398,8 @@ def activations(dtype: str) -> Iterator[Graph]:
 
 
 FAMILIES: tuple[Callable[[str], Iterator[Graph]], ...] = (
-    arithmetic, quotients, scaled_products, products_of_transposes, choices, casts, views, images, activations,
+    arithmetic, quotients, scaled_products, products_of_transposes, moved_transposes,
+    choices, casts, views, images, activations,
 )  # fmt: skip
 
 

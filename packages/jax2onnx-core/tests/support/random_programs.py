@@ -115,6 +115,21 @@ jax.nn.hard_sigmoid | jax.nn.hard_swish | jax.nn.elu | jax.nn.selu | jax.nn.celu
 jax.nn.mish | jnp.expm1 | lax.erfc | jax.nn.soft_sign | jax.nn.relu6 | jax.nn.squareplus | jnp.sinc | jax.nn.leaky_relu
 jax.nn.log_softmax | jax.nn.standardize
 """
+# Transposes before, between and behind products and what onnxruntime moves them through.
+LAYOUTS = """
+a @ b | a.mT @ b | a @ b.mT | jnp.swapaxes(a, 0, 1) @ b | b @ jnp.swapaxes(a, 0, 1) | jnp.moveaxis(a, 0, -1) @ b
+jnp.matvec(a.mT, b) | jnp.vecmat(a, b.mT) | (a.T + 1) @ b | jax.nn.relu(a.mT) @ b | a @ jnp.exp(b.T) | (a.mT + b) @ c
+jnp.einsum('...ij,jk->...ik', a, b) | jnp.einsum('ijk,kl->jil', a, b) | jnp.einsum('bij,bkj->bik', a, b)
+jnp.einsum('...ij,...kj->...ik', a, b) | jnp.tensordot(a, b, i) | jnp.einsum('ij,bjk->kbi', a, b) | jnp.dot(a.T, b)
+jnp.swapaxes(a, 0, 1) | jnp.moveaxis(a, -1, 0) | a.mT | a.T | jnp.transpose(a[None], (0, *range(a.ndim, 0, -1)))
+jax.nn.softmax(a.mT, i).mT | jnp.concatenate([a.mT, b.mT], i).mT | a.mT.sum(i) | a.mT[..., ::-1].mT | a.T.reshape(-1, 4)
+jax.nn.standardize(a.mT, i).mT | jnp.pad(a.mT, 1, mode='edge').mT | jnp.where(a.mT > 0, b.mT, 0).mT | a.mT.astype(D)
+jnp.argmax(a.mT, i) | jnp.cumsum(a.T, i).T | jnp.repeat(a.mT, 2, i).mT | jnp.split(a.mT, [1], i)[1] | (a.mT + b.mT).mT
+lax.fori_loop(0, 2, lambda n, v: v + a.mT @ b, (a.mT @ b) * 0) | lax.map(lambda v: v.mT @ b, a)
+lax.conv_general_dilated(a, b, (1,), 'SAME', dimension_numbers=('NCW', 'OIW', 'NWC'))
+lax.conv_general_dilated(jnp.swapaxes(a, 0, 1), b, (1,), 'VALID', dimension_numbers=('NWC', 'WIO', 'NCW'))
+jax.nn.dot_product_attention(a[None], a[None], a[None]) | jax.vmap(lambda v: v.mT @ b)(a) | jnp.kron(a.mT, b)
+"""
 LIBRARIES = """
 eqx.internal.noinline(jnp.sin)(a) | eqx.internal.unvmap_any(a > 0) | eqx.internal.unvmap_all(a > 0)
 eqx.internal.while_loop(lambda s: s[0] < j, lambda s: (s[0] + 1, s[1] * 2), (0, a), max_steps=4, kind='bounded')[1]
@@ -143,6 +158,20 @@ FAMILIES = tuple(map(lines, (UNARY, UNARY, BINARY, BINARY, REDUCTIONS, SHAPES, I
 FUNCTIONS = lines(ACTIVATIONS)
 # What is rounded even where its result is a round number: tanh(8) is 1 for JAX, 0.9999998 for others.
 INEXACT = re.compile("sin|cos|tan|exp|log|erf|nn|sqrt|cbrt|hypot|power|std|var|mean|fft|grad|jvp|angle")
+MATRICES = (
+    (3, 4),
+    (4, 3),
+    (3, 3),
+    (2, 3, 4),
+    (2, 4, 3),
+    (3, 2, 4),
+    (3, 4, 3),
+    (4,),
+    (3,),
+    (2, 2, 3, 4),
+    (1, 4, 3),
+    (1, 1),
+)
 NAMES = {"jnp": jnp, "lax": lax, "jax": jax, "eqx": eqx, "sparse": sparse}
 REFUSED = (
     TypeError, ValueError, LookupError, ArithmeticError, AssertionError, NotImplementedError, AttributeError,
@@ -186,6 +215,7 @@ WORLDS = {
     "debug": World(PLAIN, settings={"debug_nans": True, "debug_infs": True}),
     "precise": World(("float32",), settings={"default_matmul_precision": "float32", "threefry_partitionable": False}),
     "chains": World(("float32", "float32", "float16"), (*FAMILIES, *[lines(CHAINS)] * 9), share=2),
+    "layouts": World(("float32", "float16", "bfloat16"), (*FAMILIES, *[lines(LAYOUTS)] * 20), MATRICES, share=2),
     "libraries": World(PLAIN, (*FAMILIES, *[lines(LIBRARIES)] * 5)),
 }
 
