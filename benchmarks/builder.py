@@ -7,6 +7,7 @@ named as in ``transformers`` and one named ``config``, a JSON text.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,8 @@ def main() -> None:
     for precision in ("fp32", "int4"):
         places = ("-i", str(checkpoint), "-o", str(folder / precision), "-c", str(folder / "cache"))
         command = [sys.executable, "-m", "onnxruntime_genai.models.builder", *places, "-p", precision, "-e", "cpu"]
-        subprocess.run(command, check=True)
+        # All files are here: without this it asks for others, and waits for answers.
+        subprocess.run(command, check=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
 
 
 if __name__ == "__main__":

@@ -114,6 +114,7 @@ RULES: dict[str, dict[str, Any] | None] = {
     "float32": None,
     "int8": {"weight_qtype": jnp.int8},
     "int4, tiles of 32": {"weight_qtype": jnp.int4, "tile_size": 32},
+    "nf4, tiles of 32": {"weight_qtype": "nf4", "tile_size": 32},
     "w8a8": {"weight_qtype": jnp.int8, "act_qtype": jnp.int8},
 }
 OPS = ("dot_general", "conv_general_dilated", "einsum")

@@ -53,7 +53,7 @@ class Wide(nnx.Module):
         return self.down(nnx.relu(self.up(x)))
 
 
-@pytest.mark.parametrize("rule", ["int8", "int4", "int4_tiles", "w8a8"])
+@pytest.mark.parametrize("rule", ["int8", "int4", "int4_tiles", "nf4", "w8a8"])
 def test_files_and_sessions_hold_what_is_quantised(rule, tmp_path):
     model = quantised(Wide, RULES[rule], jnp.ones((1, 256)))
     path = tmp_path / "model.onnx"
@@ -72,10 +72,12 @@ def test_files_and_sessions_hold_what_is_quantised(rule, tmp_path):
 CASES = {
     "int8": (MLP, "int8", {"FusedMatMul": 2, "DequantizeLinear": 2}),
     "int4 in tiles": (MLP, "int4_tiles", {"MatMulNBits": 2}),
+    "nf4": (MLP, "nf4", {"MatMulBnb4": 2, "Gather": 0}),
     "w8a8": (MLP, "w8a8", {"MatMulInteger": 2}),
     "w4a8": (MLP, "w4a8", {"MatMulInteger": 2}),
     "images": (ConvNet, "w8a8", {"ConvInteger": 2, "MatMulInteger": 1}),
     "a decoder": (Decoder, "int4", {"MatMulNBits": 9}),
+    "a decoder of nf4": (Decoder, "nf4", {"MatMulBnb4": 9}),
 }
 GIVEN = {MLP: ("B", 64), ConvNet: ("B", 12, 12, 3), Decoder: "int32[B,5]"}
 
@@ -90,12 +92,18 @@ def test_operators_of_onnxruntime_and_of_onnx(name):
     assert {name: counts[name] for name in expected} == expected
     counts = operators(to_onnx(model, [spec], target="onnx"))
     products = "MatMulInteger" in expected
-    assert counts["DequantizeLinear"] == (0 if products else counts["MatMul"] + counts["Gemm"] - _unquantised(module))
+    found = counts["Gather"] - _lookups(module) if rule == "nf4" else counts["DequantizeLinear"]
+    assert found == (0 if products else counts["MatMul"] + counts["Gemm"] - _unquantised(module))
 
 
 def _unquantised(module):
     """Return how many products have no weights: those of the scores and of the values, where there is attention."""
     return 2 if module is Decoder else 0
+
+
+def _lookups(module):
+    """Return how many tables of rows are looked up: embeddings."""
+    return 1 if module is Decoder else 0
 
 
 class LinenMLP(nn.Module):

@@ -13,7 +13,7 @@ from jax2onnx.tidy.subgraphs import every_node, standard
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Derived"]
+__all__ = ["Derived", "remove_unread"]
 
 _Array: TypeAlias = np.ndarray[Any, Any]
 _SMALL = 4096
@@ -31,6 +31,7 @@ class Derived:
         self._successors: dict[ir.Value, ir.Value] = {}
         """Initializers -> the same numbers in another dtype."""
         self._made: dict[tuple[ir.Value, str, tuple[int, ...]], ir.Value] = {}
+        self._unread: list[ir.Value] = []
 
     def once(
         self, source: ir.Value, suffix: str, compute: Callable[[], _Array], dtype: ir.DataType, shape: Sequence[int]
@@ -71,6 +72,10 @@ class Derived:
         """Note initializers that derived ones may have replaced."""
         self._sources.update(dict.fromkeys(sources))
 
+    def may_be_unread(self, value: ir.Value) -> None:
+        """Note a value that a rewrite reads no more: what computes it is removed if nothing else reads it."""
+        self._unread.append(value)
+
     def scalar(self, node: ir.Node, number: np.generic) -> ir.Value:
         """Return a constant that a node can read: an initializer, or in a function a node before it."""
         array = np.asarray(number)
@@ -98,6 +103,8 @@ class Derived:
     def finish(self) -> None:
         """Remove the nodes and the initializers that nothing reads any more."""
         model = self._model
+        for value in self._unread:
+            self.replaces(remove_unread(value.producer()))
         if not self._sources:
             return
         for node in list(every_node(model.graph)):
@@ -108,3 +115,22 @@ class Derived:
                 model.graph.initializers.pop(value.name, None)
                 if value in self._successors:
                     self._successors[value].name = value.name
+
+
+def remove_unread(node: ir.Node | None) -> list[ir.Value]:
+    """Remove a node that nothing reads, and then those before it; return the initializers that they read."""
+    pending: list[ir.Node | None] = [node]
+    read: list[ir.Value] = []
+    while pending:
+        node = pending.pop()
+        if node is None or node.graph is None or _is_read(node):
+            continue
+        before = [value for value in dict.fromkeys(node.inputs) if value is not None]
+        node.graph.remove(node, safe=True)
+        pending += [value.producer() for value in before]
+        read += [value for value in before if value.is_initializer()]
+    return read
+
+
+def _is_read(node: ir.Node) -> bool:
+    return any(value.uses() or value.is_graph_output() for value in node.outputs)

@@ -24,6 +24,7 @@ import onnx_ir as ir
 from jax2onnx.errors import ConversionError, NoKernelError
 from jax2onnx.legalise.carriers import Encoding, Trust
 from jax2onnx.legalise.casts import encode, narrow, retype
+from jax2onnx.legalise.codebook_products import CodebookProducts
 from jax2onnx.legalise.derived import Derived
 from jax2onnx.legalise.fused_products import ProductKeeper
 from jax2onnx.legalise.integer_products import ADDS_BYTES, INTEGER_PRODUCTS, make_unsigned
@@ -92,15 +93,13 @@ def _of_products(
     """Return the rewrites of products by weights in few bits, by operator."""
     if not target.is_onnxruntime:
         return {}
-    tiler, packer = Tiler(target, derived), Packer(target, derived)
-    rewrites: dict[str, Callable[[ir.Graph, ir.Node], None]] = {}
-    if not round_activations:
+    tiler, packer, codebooks = Tiler(target, derived), Packer(target, derived), CodebookProducts(target, derived)
 
-        def few_bits(_: ir.Graph, node: ir.Node) -> None:
-            if not tiler.tile(node):
-                packer.pack(node)
+    def few_bits(_: ir.Graph, node: ir.Node) -> None:
+        if not codebooks.rewrite(node) and not round_activations and not tiler.tile(node):
+            packer.pack(node)
 
-        rewrites |= dict.fromkeys(PRODUCTS, few_bits)
+    rewrites: dict[str, Callable[[ir.Graph, ir.Node], None]] = dict.fromkeys(PRODUCTS, few_bits)
     adds = target.supports("Add", ADDS_BYTES, [ir.DataType.UINT8, ir.DataType.UINT8])
     rewrites |= dict.fromkeys(INTEGER_PRODUCTS, lambda _, node: make_unsigned(node, derived, rounded, adds=adds))
     rewrites["DequantizeLinear"] = lambda _, node: add_zero_point(node, derived)

@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from jax2onnx.legalise.derived import Derived
     from jax2onnx.legalise.targets import Target
 
-__all__ = ["DOMAIN", "PRODUCTS", "Packer", "add_zero_point", "array_of", "become", "dequantised", "sizes_of"]
+__all__ = [
+    "DOMAIN",
+    "PRODUCTS",
+    "Packer",
+    "add_zero_point",
+    "array_of",
+    "become",
+    "dequantised",
+    "is_plain",
+    "sizes_of",
+]
 
 _Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -102,7 +112,7 @@ def array_of(value: ir.Value) -> _Array:
 
 def dequantised(node: ir.Node) -> ir.Node | None:
     """Return the ``DequantizeLinear`` of initializers by which a product of float32 multiplies, None without one."""
-    if node.outputs[0].dtype != DataType.FLOAT or not _is_plain(node):
+    if node.outputs[0].dtype != DataType.FLOAT or not is_plain(node):
         return None
     made = None if node.inputs[1] is None else node.inputs[1].producer()
     if made is None or standard(made) != "DequantizeLinear":
@@ -128,7 +138,7 @@ def _weights(node: ir.Node) -> _Weights | None:
     return _Weights(value, tuple(known), block, arranged(array_of(scale)), arranged(zero + _OFFSETS[value.dtype]))
 
 
-def _is_plain(node: ir.Node) -> bool:
+def is_plain(node: ir.Node) -> bool:
     """Return whether a product is that of its operands as they are."""
     factors = [node.attributes.get_float(name, 1.0) for name in ("alpha", "beta")]
     return factors == [1, 1] and not any(node.attributes.get_int(name, 0) for name in ("transA", "transB"))

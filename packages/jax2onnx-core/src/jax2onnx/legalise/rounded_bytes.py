@@ -9,6 +9,7 @@ import onnx_ir as ir
 from onnx_ir import DataType
 
 from jax2onnx.legalise.casts import like
+from jax2onnx.legalise.derived import remove_unread
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
@@ -91,26 +92,8 @@ class RoundedBytes:
         read: list[ir.Value] = []
         for value, made in reversed(self._made.items()):
             if made is not None:
-                read += _remove(value.producer())
+                read += remove_unread(value.producer())
         return read
-
-
-def _remove(node: ir.Node | None) -> list[ir.Value]:
-    """Remove a node that nothing reads, and then those before it; return the initializers that they read."""
-    pending, read = [node], []
-    while pending:
-        node = pending.pop()
-        if node is None or node.graph is None or _is_read(node):
-            continue
-        before = [value for value in dict.fromkeys(node.inputs) if value is not None]
-        node.graph.remove(node, safe=True)
-        pending += [value.producer() for value in before]
-        read += [value for value in before if value.is_initializer()]
-    return read
-
-
-def _is_read(node: ir.Node) -> bool:
-    return any(value.uses() or value.is_graph_output() for value in node.outputs)
 
 
 def _source(node: ir.Node) -> tuple[ir.Value, int, int] | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.tidy.initializers import Home
 
-__all__ = ["STORED", "Affine", "grow", "limits"]
+__all__ = ["STORED", "Affine", "grow", "grown", "limits"]
 
 _Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -43,6 +43,7 @@ class Affine:
         scale: what multiplies it, in the shape of the value (of which most is broadcast); None for 1.
         zero: what is subtracted before, likewise; None for 0.
         scale_name: the name of the initializer of the scale, if there is one.
+        is_looked_up: whether ``q`` is what a table has at the initializer's numbers. Nothing is subtracted from it.
     """
 
     value: ir.Value
@@ -52,6 +53,7 @@ class Affine:
     scale: _Array | None = None
     zero: _Array | None = None
     scale_name: str | None = None
+    is_looked_up: bool = False
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -97,8 +99,13 @@ def grow(cast: ir.Node, home: Home) -> list[list[Affine]]:
     source, result = cast.inputs[0], cast.outputs[0]
     if source is None or source.dtype not in STORED or not home.holds(source):
         return []
+    return grown(Affine(result, source), home)
+
+
+def grown(first: Affine, home: Home) -> list[list[Affine]]:
+    """Return the affine forms that begin with a given one, as :func:`grow` does."""
     paths: list[list[Affine]] = []
-    pending = [[Affine(result, source)]]
+    pending = [[first]]
     while pending:
         path = pending.pop()
         form = path[-1]
@@ -144,7 +151,7 @@ def _computed(form: Affine, node: ir.Node, place: int, home: Home) -> Affine | N
     if node.op_type == "Div" and result.dtype in _FLOATS:
         with np.errstate(all="ignore"):
             return replace(form.times(1 / number), value=result)
-    if form.scale is not None or form.zero is not None or node.op_type not in {"Sub", "Add"}:
+    if form.scale is not None or form.zero is not None or form.is_looked_up or node.op_type not in {"Sub", "Add"}:
         return None
     zero = number if node.op_type == "Sub" else -number
     return replace(form, value=result, zero=np.broadcast_to(zero, form.sizes)) if _is_zero(form, zero) else None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.tidy.initializers import Home
 
-__all__ = ["name_dequantisation", "scale_weights"]
+__all__ = ["Scales", "name_dequantisation", "scale_weights", "scales_of"]
 
 _Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -42,7 +42,7 @@ _SOME = 16
 
 
 @dataclass(frozen=True, slots=True)
-class _Scales:
+class Scales:
     """Scales as ``DequantizeLinear`` takes them.
 
     Attributes:
@@ -98,7 +98,7 @@ def _name(cast: ir.Node, home: Home) -> None:
     for path in paths:
         for form in reversed(path):
             # The initializer is stored as a form has it only if nothing else reads it as it is.
-            scales = _scales_of(form, home) if is_alone or form.is_source else None
+            scales = scales_of(form, home) if is_alone or form.is_source else None
             if scales is None:
                 continue
             if form.value not in done:
@@ -132,7 +132,7 @@ def _quantise(node: ir.Node, home: Home) -> None:
     result.replace_all_uses_with(home.derive(source, quantised, sizes, dtype))
 
 
-def _scales_of(form: Affine, home: Home) -> _Scales | None:
+def scales_of(form: Affine, home: Home) -> Scales | None:
     """Return how the scales of weights are stored; None if a value is none, or if the opset lacks what it needs."""
     opset = home.graph.opset_imports.get("", 0)
     dtype = form.source.dtype
@@ -148,7 +148,8 @@ def _is_worth(form: Affine) -> bool:
         return False
     if form.scale is not None:
         return bool(np.all(np.isfinite(form.scale)))
-    return len(form.source.shape or ()) > 1 and math.prod(form.sizes) >= _SOME and not _is_spread(form)
+    rank = len(form.sizes if form.is_looked_up else form.source.shape or ())
+    return rank > 1 and math.prod(form.sizes) >= _SOME and not _is_spread(form)
 
 
 def _is_spread(form: Affine) -> bool:
@@ -159,7 +160,7 @@ def _is_spread(form: Affine) -> bool:
     )
 
 
-def _emit(form: Affine, scales: _Scales, home: Home) -> None:
+def _emit(form: Affine, scales: Scales, home: Home) -> None:
     value, source = form.value, form.source
     assert value.dtype is not None
     dtype = source.dtype
@@ -206,22 +207,22 @@ def _name_of(form: Affine, what: str) -> str:
     return f"{form.source.name}_{what}"
 
 
-def _scales(form: Affine) -> _Scales | None:
+def _scales(form: Affine) -> Scales | None:
     """Return how the scales and zero points of a form are stored, None if there are too many of them."""
     arrays = [array for array in (form.scale, form.zero) if array is not None]
     sizes = form.sizes
     runs = [math.gcd(size, *[_run(array, axis) for array in arrays]) for axis, size in enumerate(sizes)]
     varying = [axis for axis, run in enumerate(runs) if run < sizes[axis]]
     if not varying:
-        return _Scales(None, 0, lambda array: array.ravel()[0])
+        return Scales(None, 0, lambda array: array.ravel()[0])
     if len(varying) == 1:
         (axis,) = varying
-        return _Scales(axis, 0, lambda array: np.moveaxis(array, axis, -1).reshape(-1, sizes[axis])[0])
+        return Scales(axis, 0, lambda array: np.moveaxis(array, axis, -1).reshape(-1, sizes[axis])[0])
     axis = max(range(len(sizes)), key=runs.__getitem__)
     block = runs[axis]
     if block < _SMALL:
         return None
-    return _Scales(axis, block, lambda array: np.take(array, range(0, sizes[axis], block), axis))
+    return Scales(axis, block, lambda array: np.take(array, range(0, sizes[axis], block), axis))
 
 
 def _run(array: _Array, axis: int) -> int:

@@ -11,6 +11,7 @@ from jax2onnx.tidy.alike import compute_alike
 from jax2onnx.tidy.batch_norm import fold_batch_norms
 from jax2onnx.tidy.biases import merge_biases, place_biases
 from jax2onnx.tidy.blocks import name_blocks
+from jax2onnx.tidy.codebooks import name_codebooks
 from jax2onnx.tidy.dense_rows import reorder_rows
 from jax2onnx.tidy.dequantise import name_dequantisation, scale_weights
 from jax2onnx.tidy.gathered_rows import dequantise_rows
@@ -98,6 +99,7 @@ def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
     for graph in inner:
         fold(graph, home)
     for graph in inner:
+        name_codebooks(graph, home)
         name_dequantisation(graph, home)
         shorten(graph, home)
         keep_leading_ones(graph, home)
