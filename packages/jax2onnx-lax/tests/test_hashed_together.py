@@ -11,8 +11,8 @@ from jax import lax
 from jax2onnx import check, to_onnx
 from jax2onnx.testing import operators
 
-SHIFTS = 40
-"""How many shifts a hash has."""
+ROUNDS = 20
+"""How many rounds a hash has: each has a BitwiseOr, or a MatMul where numbers are few."""
 
 
 def _draws(key):
@@ -66,6 +66,11 @@ CASES = {
 }
 
 
+def _count_hashes(model):
+    counts = operators(model)
+    return (counts["BitwiseOr"] + counts["MatMul"]) // ROUNDS
+
+
 def _keys():
     return [[np.array([seed, 2**32 - 1 - seed], np.uint32)] for seed in range(4)]
 
@@ -74,7 +79,7 @@ def _keys():
 def test_draws(name):
     function, hashes = CASES[name]
     model = to_onnx(function, ["uint32[2]"])
-    assert operators(model)["BitShift"] < SHIFTS * hashes + SHIFTS / 2
+    assert _count_hashes(model) == hashes
     check(model, function, ["uint32[2]"], values=_keys())
 
 
@@ -85,9 +90,22 @@ def test_many_numbers(size):
         return jax.random.bits(one, (size,)), jax.random.bits(two, (5,))
 
     model = to_onnx(function, ["uint32[2]"])
-    hashes = operators(model)["BitShift"] // SHIFTS
-    assert hashes == (2 if size < 2**16 else 3)
+    assert _count_hashes(model) == (2 if size < 2**16 else 3)
     check(model, function, ["uint32[2]"], values=_keys())
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (64,), (65,), (7, 9), (13, 5), (3, 0)])
+def test_few_and_many_numbers(shape):
+    def function(key, seeds):
+        keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.wrap_key_data(key), seed))(seeds)
+        return jax.random.bits(jax.random.wrap_key_data(key), shape), jax.vmap(lambda k: jax.random.bits(k, (2,)))(keys)
+
+    inputs = ["uint32[2]", "uint32[5]"]
+    seeds = np.array([0, 1, 2**31, 2**32 - 1, 7], np.uint32)
+    words = [np.array(pair, np.uint32) for pair in ([0, 0], [2**32 - 1, 2**32 - 1], [2**31, 1], [0, 2**32 - 1])]
+    for target in ("onnxruntime", "onnx"):
+        model = to_onnx(function, inputs, target=target)
+        check(model, function, inputs, values=[[key, seeds] for key in words])
 
 
 def test_symbolic_sizes_are_drawn_alone():

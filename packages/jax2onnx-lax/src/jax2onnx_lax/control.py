@@ -11,8 +11,10 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx.plugin import Facts, evaluate, open_jaxpr, scan_counts
+from jax2onnx_lax.alike_loops import join_loops
 from jax2onnx_lax.branches import Body, choose, emit_loop, moving
 from jax2onnx_lax.draws_ahead import draw_ahead
+from jax2onnx_lax.hashes_earlier import hash_earlier
 from jax2onnx_lax.known_apart import known_apart
 from jax2onnx_lax.zeros import emit_select
 
@@ -77,6 +79,8 @@ FACTS = {
         unchanged=_read_by_loop,
         bounded=_bounded,
         carried=_carried_by_while,
+        instead=lambda eqn, _known: hash_earlier(eqn),
+        joined=join_loops,
     ),
     "custom_linear_solve": Facts(border=True, bodies=lambda params: [params["jaxprs"].solve]),
 }

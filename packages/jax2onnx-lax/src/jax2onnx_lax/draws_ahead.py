@@ -11,6 +11,7 @@ a counter that is folded into a key, need no hash in any step. JAX draws the sam
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +21,9 @@ import jax
 import numpy as np
 
 from jax2onnx.plugin import is_static, open_jaxpr, scan_counts
-from jax2onnx_lax.scan_steps import Step, Steps, Values
+from jax2onnx_lax.scan_steps import Step, Steps, Values, made_by, numbers_of, read_by
 
-__all__ = ["SCALAR", "bytes_of", "draw_ahead", "is_call"]
+__all__ = ["SCALAR", "bytes_of", "draw_ahead", "holds_hash", "is_call", "is_hash", "is_jaxpr", "may_be_ahead"]
 
 _MOST_BYTES = 2**24
 """How much what is computed ahead may take in all; JAX holds a single step's."""
@@ -67,14 +68,19 @@ def draw_ahead(eqn: Any) -> Callable[..., Any] | None:
 
 
 def _has_hash(jaxpr: Any) -> bool:
-    return any(_holds_hash(eqn) for eqn in jaxpr.eqns)
+    return any(holds_hash(eqn) for eqn in jaxpr.eqns)
 
 
-def _holds_hash(eqn: Any) -> bool:
-    name = eqn.primitive.name
-    if name in _HASHES:
-        return True
-    return (name == "scan" or is_call(eqn)) and _has_hash(open_jaxpr(eqn.params["jaxpr"])[0])
+def holds_hash(eqn: Any) -> bool:
+    """Return whether an equation is a hash, or a loop, a choice or a call in which one is."""
+    params = itertools.chain.from_iterable(p if isinstance(p, tuple) else (p,) for p in eqn.params.values())
+    inner = [open_jaxpr(p)[0] for p in params if is_jaxpr(p)]
+    return eqn.primitive.name in _HASHES or any(map(_has_hash, inner))
+
+
+def is_jaxpr(param: Any) -> bool:
+    """Return whether a param of an equation is a jaxpr, closed or open."""
+    return hasattr(open_jaxpr(param)[0], "eqns")
 
 
 def is_call(eqn: Any) -> bool:
@@ -84,7 +90,7 @@ def is_call(eqn: Any) -> bool:
 
 def _opened(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
     """Return the jaxpr, and its constants, of a call or a scan from which hashes may be taken out; else None."""
-    if not _holds_hash(eqn):
+    if not holds_hash(eqn):
         return None
     if is_call(eqn):
         return open_jaxpr(eqn.params["jaxpr"])
@@ -92,11 +98,12 @@ def _opened(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
     return open_jaxpr(jax.make_jaxpr(function)(*(v.aval for v in eqn.invars))) if function is not None else None
 
 
-def _is_hash(step: Step) -> bool:
+def is_hash(step: Step) -> bool:
+    """Return whether a step hashes keys, counters or seeds."""
     return step.name in _HASHES
 
 
-def _may_be_ahead(step: Step) -> bool:
+def may_be_ahead(step: Step) -> bool:
     """Return whether the equation is the same for all steps at once, and no dearer than for one.
 
     Of a batch of keys of ``rbg``, or of the user's own kind, JAX draws other numbers than of one key after the other.
@@ -115,7 +122,7 @@ def _is_threefry(key: Any) -> bool:
 def _may_be_in_chain(step: Step) -> bool:
     """Return whether keys and counters are made like this."""
     dtypes = [v.aval.dtype for v in step.eqn.outvars]
-    return _may_be_ahead(step) and all(not isinstance(dtype, np.dtype) or dtype.kind in "iub" for dtype in dtypes)
+    return may_be_ahead(step) and all(not isinstance(dtype, np.dtype) or dtype.kind in "iub" for dtype in dtypes)
 
 
 def bytes_of(aval: Any) -> int:
@@ -134,6 +141,7 @@ class _Plan:
     Attributes:
         chain: the carried inputs that a scan of their own computes.
         links: the steps of that scan.
+        linked: the values of that scan that other steps read: what hashes make there is not hashed again.
         ahead: the steps that are done for all iterations at once.
         passed: the values of these that the other steps read.
         rest: the other steps.
@@ -141,6 +149,7 @@ class _Plan:
 
     chain: list[int]
     links: list[Step]
+    linked: list[int]
     ahead: list[Step]
     passed: list[int]
     rest: list[Step]
@@ -151,15 +160,18 @@ class _Plan:
         chain = _chain(body)
         links = body.needed([body.results[number - body.constants] for number in chain])
         ahead = _related(_independent(body, chain))
-        if not any(_is_hash(step) for step in ahead if step not in links):
+        if not any(is_hash(step) for step in ahead if step not in links):
             return None
         made = {number for step in ahead for number in step.makes}
         given = made | set(chain)
         wanted = [body.results[n - body.constants] for n in body.carried() if n not in chain]
         wanted += body.results[body.carries :]
         rest = body.needed(wanted, given=given)
-        read = {number for step in rest for number in step.numbers()} | {n for n in wanted if isinstance(n, int)}
-        return cls(chain, links, ahead, sorted(made & read), rest)
+        read = read_by(rest) | numbers_of(wanted)
+        given = made_by(filter(is_hash, links)) | set(chain)
+        passed = sorted(made & read - given)
+        ahead = body.needed(passed, given=given)
+        return cls(chain, links, sorted(given & (read | read_by(ahead))), ahead, passed, rest)
 
 
 def _chain(body: Steps) -> list[int]:
@@ -174,7 +186,7 @@ def _chain(body: Steps) -> list[int]:
         sources.update(dict.fromkeys(step.makes, source))
         plain.update(dict.fromkeys(step.makes, is_plain))
     chain: set[int] = set()
-    for step in filter(_is_hash, body.steps):
+    for step in filter(is_hash, body.steps):
         closed = _closed(body, frozenset().union(*(sources.get(n, frozenset()) for n in step.numbers())), sources)
         after = [body.results[number - body.constants] for number in closed]
         if all(plain.get(result, True) for result in [*step.numbers(), *after] if isinstance(result, int)):
@@ -197,7 +209,7 @@ def _independent(body: Steps, chain: Collection[int]) -> list[Step]:
     bound = set(body.carried()) - set(chain)
     steps = []
     for step in body.steps:
-        if _may_be_ahead(step) and bound.isdisjoint(step.numbers()):
+        if may_be_ahead(step) and bound.isdisjoint(step.numbers()):
             steps.append(step)
         else:
             bound.update(step.makes)
@@ -209,7 +221,7 @@ def _related(steps: Sequence[Step]) -> list[Step]:
     leading: set[int] = set()
     before = set()
     for step in reversed(steps):
-        if _is_hash(step) or not leading.isdisjoint(step.makes):
+        if is_hash(step) or not leading.isdisjoint(step.makes):
             before.add(step)
             leading.update(step.numbers())
     related = set(before)
@@ -244,8 +256,8 @@ class _Split:
         last: Values = {}
         if plan.chain:
             keys = {number: operands[number] for number in plan.chain}
-            last, before = self._scan(keys, plan.links, shared, by_step, plan.chain)
-            by_step = {**by_step, **dict(zip(plan.chain, before, strict=True))}
+            last, linked = self._scan(keys, plan.links, shared, by_step, plan.linked)
+            by_step = {**by_step, **dict(zip(plan.linked, linked, strict=True))}
         by_step = {**by_step, **self._drawn(shared, by_step)}
         kept = {number: operands[number] for number in body.carried() if number not in plan.chain}
         stacked = body.results[body.carries :]

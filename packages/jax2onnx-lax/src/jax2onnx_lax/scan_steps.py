@@ -1,4 +1,4 @@
-"""The body of a scan as steps over numbered values, from which parts can be taken and bound again."""
+"""The body of a loop as steps over numbered values, from which parts can be taken and bound again."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Step:
 
 @dataclass(slots=True)
 class Steps:
-    """The body of a scan: steps over numbered values, of which the first are its inputs.
+    """The body of a scan or of a while loop: steps over numbered values, of which the first are its inputs.
 
     Attributes:
         constants: how many inputs are the same in all iterations.
@@ -117,6 +117,10 @@ class Steps:
             values.update(zip(step.makes, bind_equation(step.eqn, operands), strict=True))
         return values
 
+    def ends(self, values: Values) -> list[Any]:
+        """Return the carried values that an iteration leaves."""
+        return [value_of(atom, values) for atom in self.results[: self.carries]]
+
     def scan(
         self,
         init: Values,
@@ -159,11 +163,11 @@ def numbers_of(atoms: Iterable[Any]) -> set[int]:
     return {atom for atom in atoms if isinstance(atom, int)}
 
 
-def read_by(steps: Collection[Step]) -> set[int]:
+def read_by(steps: Iterable[Step]) -> set[int]:
     """Return the numbers of the values that steps read."""
     return {number for step in steps for number in step.numbers()}
 
 
-def made_by(steps: Collection[Step]) -> set[int]:
+def made_by(steps: Iterable[Step]) -> set[int]:
     """Return the numbers of the values that steps make."""
     return {number for step in steps for number in step.makes}

@@ -108,6 +108,8 @@ class Facts:
             (``bind_equation``) keep their lines.
         together: makes, of independent equations of the primitive, a JAX function of the operands of all that returns
             the results of all, one after the other; None where each is better computed alone.
+        joined: makes, of two of a jaxpr's equations that need not wait for each other, a JAX function of the operands
+            of both that returns the results of both at once; None where each is better computed alone.
         border: its operands and results take the form that the borders of its jaxprs have.
         bodies: returns, of its params, the jaxprs that its rule lowers; by default every closed one among them.
         stateful: its jaxpr reads and writes refs, and has to be discharged.
@@ -159,6 +161,7 @@ class Facts:
     calls: Sequence[str] | FindCall = ()
     instead: Callable[[Any, frozenset[int]], Callable[..., Any] | None] | None = None
     together: Callable[[Sequence[Any]], Callable[..., Any] | None] | None = None
+    joined: Callable[[Sequence[Any]], Callable[..., Any] | None] | None = None
     border: bool = False
     bodies: Callable[[Params], Sequence[Any]] | None = None
     stateful: bool = False
@@ -208,7 +211,8 @@ class Facts:
 
 _FUNCTIONS = (
     *("bodies", "fold", "work", "bounded", "unchanged", "zeros", "small", "carried"),
-    *("permutation", "transposed", "on_complex", "on_keys", "warning", "instead", "together", "steps", "vanishes"),
+    *("permutation", "transposed", "on_complex", "on_keys", "warning", "instead", "together", "joined"),
+    *("steps", "vanishes"),
 )
 """The facts that are functions."""
 

@@ -32,6 +32,7 @@ from jax2onnx.program.border import Value, border_variables, const, convert_lite
 from jax2onnx.program.definitions import Defined, Undefined, trace_definition
 from jax2onnx.program.early_constants import EarlyConstants
 from jax2onnx.program.fold_constants import Folding
+from jax2onnx.program.joined import Joined, join_alike, members_of
 from jax2onnx.program.lost import require_value
 from jax2onnx.program.program import CALL, Atom, Body, Const, Eqn, Program, Var
 from jax2onnx.program.represent import (
@@ -175,10 +176,11 @@ class _Writer:
         for var, value in zip(jaxpr.constvars, consts, strict=True):
             require_value(value)
             env[var] = const(var.aval, value)
-        for eqn in jaxpr.eqns:
-            values = [read(env, atom) for atom in eqn.invars]
-            results = self._equation(eqn, values)
-            env.update(zip(eqn.outvars, results, strict=True))
+        for eqn in join_alike(jaxpr.eqns, self.flattener.facts):
+            members = members_of(eqn)
+            values = [read(env, atom) for member in members for atom in member.invars]
+            results = self._joined(eqn, values) if isinstance(eqn, Joined) else self._equation(eqn, values)
+            env.update(zip([v for member in members for v in member.outvars], results, strict=True))
         return [read(env, atom) for atom in jaxpr.outvars]
 
     def _is_stateful(self, jaxpr: Any) -> bool:
@@ -289,9 +291,20 @@ class _Writer:
         results = self._write(eqn, new, inputs)
         return self.from_border(results, eqn.outvars)
 
+    def _joined(self, joined: Joined, values: list[Value]) -> list[Value]:
+        """Write the equations of a function that does the work of some equations at once."""
+        atoms = [atom for eqn in joined.eqns for atom in eqn.invars]
+        first = joined.eqns[0]
+        return self._traced(first, joined.function, self._source_of(first), atoms, values)
+
     def _replaced(self, eqn: Any, better: Callable[..., Any], source: Any, values: list[Value]) -> list[Value]:
         """Write the equations of a function that does the work of an equation in fewer steps."""
-        avals = [unsharded(atom.aval) for atom in eqn.invars]
+        return self._traced(eqn, better, source, eqn.invars, values)
+
+    def _traced(
+        self, eqn: Any, better: Callable[..., Any], source: Any, atoms: Sequence[Any], values: list[Value]
+    ) -> list[Value]:
+        avals = [unsharded(atom.aval) for atom in atoms]
         with neutral(avals):
             jaxpr = jax.make_jaxpr(functools.partial(_at_source_of, eqn, better))(*avals)
         return replace(self, caller=source).run(*open_jaxpr(jaxpr), values)
