@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from onnx_ir import DataType
 from small_models import (
     BOOL,
     EVERY,
@@ -29,6 +30,8 @@ from small_models import (
     same,
     typed,
 )
+
+from jax2onnx.legalise.carriers import carriers, kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -194,3 +197,9 @@ GRID = [
 @pytest.mark.parametrize(("case", "dtype", "opset"), GRID)
 def test_operator(case: Case, dtype: np.dtype[Any], opset: int) -> None:
     case.check(dtype, opset)
+
+
+@pytest.mark.parametrize("dtype", ["INT8", "INT16", "UINT8", "UINT16", "INT4"])
+def test_sums_of_small_integers_are_those_of_int64(dtype: str) -> None:
+    """In int32, sums of many elements saturate."""
+    assert [carrier.dtype.name for carrier in carriers(DataType[dtype], kind("ReduceSum"))] == ["INT64"]

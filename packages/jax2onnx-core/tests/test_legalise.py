@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
+from onnx import defs
+from onnx_ir import DataType
 from small_models import BF16, BOOL, F32, TARGET, constant, model_of, node, operators, run, same, typed, value_model
 
 from jax2onnx.errors import NoKernelError
@@ -150,7 +152,21 @@ def test_a_table_of_other_operators_versions_or_dtypes_is_told_apart(kernel: Any
     target = Target("box", "box 1.0", 23, table, plugin="a-plugin")
     with pytest.raises(NoKernelError) as caught:
         legalise(value_model(np.float32, ("Sin",)), target)
-    assert [text for text in says if text not in str(caught.value)] == []
+    assert [text for text in ("box 1.0 has no kernel for Sin", *says) if text not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(("newest", "says"), [(21, "use another dtype"), (22, "pass opset=22"), (23, "pass opset=22")])
+def test_a_newer_opset_at_which_there_is_a_kernel_is_named(
+    newest: int, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defs, "onnx_opset_version", lambda: newest)
+    kernels = [
+        Kernel(since, None, {"T": frozenset({dtype})}) for since, dtype in ((7, DataType.DOUBLE), (22, DataType.FLOAT))
+    ]
+    target = Target("box", "box 1.0", None, {("", "Sin"): kernels}, plugin="a-plugin")
+    with pytest.raises(NoKernelError, match=says) as caught:
+        legalise(value_model(np.float32, ("Sin",), opset=21), target)
+    assert ("opset=22" in str(caught.value)) is (newest >= 22)
 
 
 def test_double_is_refused_in_a_body_that_needs_another_operator() -> None:

@@ -52,6 +52,8 @@ GATHERS: dict[str, tuple[Dims, Dims, Any, Any, Any, Any]] = {
     "moved": ((5, 4, 3), (2, 3, 1), ((2, 3), (1,), (1,)), (None, 1, None), None, None),
     "kept": ((5, 4), (3, 1), ((1, 2), (), (0,)), (1, None), None, None),
     "window": ((5, 4), (3, 1), ((1, 2), (), (0,)), (2, None), ("B", 4), None),
+    "one_window": ((5, 4), (1,), ((0, 1), (), (0,)), (2, None), ("B", 4), None),
+    "one_window_of_two_axes": ((5, 6), (2,), ((0, 1), (), (1, 0)), (2, 3), ("B", 6), None),
     "window_1d": ((7,), (3, 1), ((1,), (), (0,)), (3,), None, None),
     "windows": ((5, 6), (3, 2), ((0, 2), (), (0, 1)), (2, 3), ("B", 6), None),
     "windows_swapped": ((5, 6), (3, 2), ((1, 2), (), (1, 0)), (2, 3), None, None),
