@@ -457,3 +457,13 @@ def test_a_module_that_raises_or_exits(run, tmp_path, code, says):
         if says.startswith("importing"):
             assert "bad" not in sys.modules
         sys.modules.pop("bad", None)
+
+
+def test_a_working_directory_that_is_gone(tmp_path):
+    gone = tmp_path / "gone"
+    code = f"import os; os.mkdir({str(gone)!r}); os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); "
+    for command, told in (("--version", ""), ("export m:f -o m.onnx", "working directory does not exist any more")):
+        execute = f"os.execv({sys.executable!r}, [{sys.executable!r}, '-m', 'jax2onnx', *{command.split()!r}])"
+        done = subprocess.run([sys.executable, "-c", code + execute], capture_output=True, text=True, check=False)
+        assert done.returncode == (2 if told else 0), done.stderr
+        assert told in done.stderr

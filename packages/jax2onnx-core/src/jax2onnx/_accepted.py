@@ -14,11 +14,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn, ParamSpec, TypeAlias, TypeVar
 
 from jax2onnx._printable import storable
-from jax2onnx.errors import InputSpecError
+from jax2onnx.errors import InputSpecError, described_error
 
 __all__ = [
     "NEEDED",
     "Accept",
+    "accept_value",
     "any_of",
     "call",
     "domain_version",
@@ -165,13 +166,21 @@ def call(option: str, value: Any) -> None:
 
 def path(option: str, value: Any) -> None:
     """Accept the name of a file."""
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+    name: Any = None
+    if isinstance(value, str | os.PathLike):
+        try:
+            name = os.fspath(value)
+        except Exception as error:  # noqa: BLE001 - of an object of the user's, which may raise anything
+            _refuse(option, "the name of a file", value, f"its __fspath__ raises {described_error(error)}; write text")
+    if not name:
         example = "report.html" if option == "report" else "model.onnx"
         _refuse(option, "the name of a file", value, f"write for example {example!r}")
     try:
-        os.fsencode(value)
+        encoded = os.fsencode(name)
     except UnicodeEncodeError:
         _refuse(option, "a name that files may have", value, "leave out what is no character")
+    if b"\0" in encoded:
+        _refuse(option, "a name that files may have", value, "leave out the NUL character")
 
 
 def none(option: str, value: Any) -> None:
@@ -222,6 +231,17 @@ def _accepts(accept: Accept, value: Any) -> bool:
     except InputSpecError:
         return False
     return True
+
+
+def accept_value(accept: Accept, option: str, value: Any) -> None:
+    """Raise InputSpecError for a value that is not accepted, or that raises an error where it is looked at."""
+    try:
+        accept(option, value)
+    except InputSpecError:
+        raise
+    except Exception as error:  # of an object of the user's, whose methods may raise anything
+        told = f"{option}: its value fails where it is looked at: {described_error(error)}"
+        raise InputSpecError(f"{told}; pass a plain Python value") from error
 
 
 def refuse_mask(what: str, array: Any) -> None:

@@ -10,6 +10,7 @@ import onnx  # noqa: TC002 - whoever asks for the types of to_onnx resolves them
 import onnx_ir as ir  # noqa: TC002 - likewise
 
 from jax2onnx._accepted import NEEDED, lacking, readable, shown
+from jax2onnx._accepted import path as accepted_path
 from jax2onnx.earlier import EarlierOptions, ReturnMode, delivery_of, refuse_positions
 from jax2onnx.errors import InputSpecError
 from jax2onnx.frontend.memory import memory_explained
@@ -297,6 +298,8 @@ def options_to_save(path: Any, options: Mapping[str, Any], progress: Any) -> Opt
         raise InputSpecError(
             f"path: expected the name of a file, got {shown(path)}; the order is save_onnx(fn, inputs, path)"
         )
+    if not isinstance(path, str):
+        accepted_path("path", path)
     check_values({"progress": progress})
     checked = Options.of(cast("ExportOptions", options), SaveOptions.__annotations__)
     refuse_one_file(checked.report, path)

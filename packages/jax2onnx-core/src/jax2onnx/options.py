@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args
 
 from jax2onnx._accepted import (
     Accept,
+    accept_value,
     any_of,
     call,
     domain_version,
@@ -293,7 +294,7 @@ _ACCEPTED: Mapping[str, Accept] = {
 def check_values(given: Mapping[str, Any]) -> None:
     """Raise InputSpecError for the first option whose value is not accepted."""
     for option, value in given.items():
-        _ACCEPTED[option](option, value)
+        accept_value(_ACCEPTED[option], option, value)
 
 
 def refuse_unknown(names: Iterable[str], known: Collection[str]) -> None:

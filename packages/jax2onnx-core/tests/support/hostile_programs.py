@@ -117,3 +117,47 @@ def weighted(weights, x):
 
 
 zeros = np.zeros(3, np.float32)
+
+
+# -- objects whose methods fail --------------------------------------------------------------------------------------
+
+
+class Failing:
+    """An object that fails where it is compared, called a path, or asked for its numbers or its signature."""
+
+    shape = (3,)
+    dtype = np.dtype(np.float32)
+
+    def __eq__(self, _other):
+        raise RuntimeError("no comparison")
+
+    def __hash__(self):
+        return 1
+
+    def __fspath__(self):
+        raise RuntimeError("no path")
+
+    def __array__(self, *_args, **_kwargs):
+        raise RuntimeError("no numbers")
+
+    def __call__(self, x):
+        return x
+
+    @property
+    def __signature__(self):
+        raise RuntimeError("no signature")
+
+
+class FailingList(list):
+    def __iter__(self):
+        raise RuntimeError("no items")
+
+
+class FailingDict(dict):
+    def items(self):
+        raise RuntimeError("no items")
+
+
+failing = Failing()
+failing_list = FailingList(["B >= 1"])
+failing_dict = FailingDict(a="b")

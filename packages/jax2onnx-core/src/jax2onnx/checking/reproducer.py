@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
+from jax2onnx.output.destination import explain_errors
 from jax2onnx.output.text_file import write_text
 
 if TYPE_CHECKING:
@@ -75,7 +76,16 @@ show("reference evaluator", lambda: ReferenceEvaluator(model).run(None, feeds))
 
 
 def write_reproducer(folder: Path, suspect: Suspect, finding: Finding) -> Path:
-    """Write a script that shows a difference; return it."""
+    """Write a script that shows a difference; return it.
+
+    Raises:
+        SaveError: a file cannot be written.
+    """
+    with explain_errors(folder, "reproducer"):
+        return _write(folder, suspect, finding)
+
+
+def _write(folder: Path, suspect: Suspect, finding: Finding) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(suspect.piece.model, folder / "piece.onnx")
     arrays = {f"input_{number}": suspect.feeds[name] for number, name in enumerate(suspect.piece.inputs)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 import time
 import traceback
@@ -75,10 +76,19 @@ def main(args: Sequence[str] | None = None) -> None:
         if "--debug" in args:
             traceback.print_exc()
         else:
-            text = str(error) if isinstance(error, Jax2OnnxError) else described_error(error, whole=True)
-            say(f"error: {text}\n(--debug shows the traceback)", err=True)
+            say(f"error: {_message(error)}\n(--debug shows the traceback)", err=True)
         code = 1
     sys.exit(code)
+
+
+def _message(error: Exception) -> str:
+    """Return what to say of an exception that ends a command."""
+    if isinstance(error, Jax2OnnxError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        name = "" if error.filename is None else f"{os.fsdecode(error.filename)!r}: "
+        return f"{name}{error.strerror}; name another file or folder"
+    return described_error(error, whole=True)
 
 
 def _error_report(error: Exception) -> dict[str, Any]:

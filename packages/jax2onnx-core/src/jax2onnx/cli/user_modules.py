@@ -37,7 +37,10 @@ def import_named(name: str) -> ModuleType:
             raise click.UsageError(f"there is no file {name}; give the path of a file from this folder")
         return _import_file(path)
     importlib.invalidate_caches()
-    folder = Path.cwd()
+    try:
+        folder = Path.cwd()
+    except FileNotFoundError:
+        raise click.UsageError("the working directory does not exist any more; go to another folder") from None
     top = name.partition(".")[0]
     local = PathFinder.find_spec(top, [str(folder)])
     if local is not None and local.origin is not None:

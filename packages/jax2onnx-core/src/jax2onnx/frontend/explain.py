@@ -88,6 +88,12 @@ def internal() -> Iterator[None]:
         raise too_deep(error) from error
     except (Exception, SystemExit) as error:  # a border: nothing leaves without an explanation
         plugin = culprit(error)
+        if plugin is None and _is_raised_by_user(error):
+            raise ConversionError(
+                f"an object of yours fails where it is looked at: {named_error(error)}",
+                where=user_line(error),
+                remedy="mend this line, or pass another object",
+            ) from error
         author = "the plugin" if plugin else "jax2onnx or of a plugin"
         raise ConversionError(
             f"{'a plugin' if plugin else 'an internal step'} failed: {named_error(error)}",
@@ -133,6 +139,12 @@ def too_deep(error: RecursionError) -> TraceError:
 def named_error(error: BaseException) -> str:
     """Return the class and the first line of an error."""
     return _LINK.sub("", described_error(error))
+
+
+def _is_raised_by_user(error: BaseException) -> bool:
+    """Return whether the line that raised an error is one of the user's own code."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    return users_own(last, operator.attrgetter("filename")) is not None
 
 
 def user_line(error: BaseException) -> str | None:

@@ -63,6 +63,7 @@ def onnx_op(
         TraceError: inside of ``jit``, ``vmap``, a loop or a branch, a size is declared that only a run decides.
     """
     operator = _operator(op_type, domain, version, attributes or {}, arrays)
+    refuse_deep("onnx_op: the arrays", arrays)
     operands = [jax.numpy.asarray(array) for array in arrays if array is not None]
     if out is None:
         if reference is None:

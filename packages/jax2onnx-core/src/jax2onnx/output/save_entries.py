@@ -100,11 +100,11 @@ def entry_files(path: str | os.PathLike[str], entries: Mapping[Any, object]) -> 
         )
     prefix = ""
     folder = Path(given)
-    if given.lower().endswith(".onnx") and not folder.is_dir():
-        prefix = f"{folder.name[:-5]}."
-        folder = folder.parent
-    is_new = not folder.is_dir()
     with explain_errors(path, "models"):
+        if given.lower().endswith(".onnx") and not folder.is_dir():
+            prefix = f"{folder.name[:-5]}."
+            folder = folder.parent
+        is_new = not folder.is_dir()
         if is_new:
             if not folder.parent.is_dir() or os.path.lexists(folder):
                 reason = f"no folder {str(folder.parent)!r}; create it first"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jax2onnx._accepted import nearest, shown
+from jax2onnx._accepted import accept_value, nearest, shown
 from jax2onnx.errors import InputSpecError
 from jax2onnx.legalise.legalise import legalise
 from jax2onnx.legalise.targets import load_target
@@ -44,10 +44,14 @@ def traced_ports(fn: Any, inputs: Specs, options: Options) -> Ports:
 
 def at_stage(fn: Any, inputs: Specs, stage: Stage, options: Options | None = None) -> Program | ir.Model:
     """As :func:`show`, returning the program or model itself; what comes after the stage is not done."""
-    if stage not in STAGES:
-        raise InputSpecError(f"stage: {shown(stage)} is none of {', '.join(STAGES)}; {nearest(stage, STAGES)}")
+    accept_value(_known_stage, "stage", stage)
     export = Export(fn, inputs, options or Options(), is_whole=False)
     return next(result for name, result in export.stages() if name == stage)
+
+
+def _known_stage(option: str, stage: Any) -> None:
+    if not isinstance(stage, str) or stage not in STAGES:
+        raise InputSpecError(f"{option}: {shown(stage)} is none of {', '.join(STAGES)}; {nearest(stage, STAGES)}")
 
 
 def followed(fn: Any, inputs: Specs, options: Options, trail: Trail) -> Iterator[tuple[Stage, Program | ir.Model]]:
