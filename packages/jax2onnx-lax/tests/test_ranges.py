@@ -18,10 +18,11 @@ from programs import array, flat
 
 from jax2onnx import check, to_onnx
 from jax2onnx.plugin import scan_counts
-from jax2onnx.program.bounds import limits
+from jax2onnx.program.bounds import Range, limits
 from jax2onnx.program.program import Const
 from jax2onnx.program.ranges import known_ranges, use_ranges
 from jax2onnx.testing import operators
+from jax2onnx_lax.ranges import are_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -300,6 +301,13 @@ def test_guards_that_are_idle_go(name: str) -> None:
 BYTES = array(3, dtype=np.dtype("uint8"))
 INTEGERS = array(3, dtype=np.dtype("int32"))
 ROWS = array(4, 5)
+
+
+def _one_more(i: Any) -> Any:
+    dims = lax.GatherDimensionNumbers((1,), (), (0,))
+    return lax.gather(i & 3, (i & 1)[:, None] + np.uint8(1), dims, (2,), mode="fill", fill_value=77)
+
+
 # Functions of one array, and the range of the result.
 EXACT: dict[str, tuple[Callable[..., Any], Any, tuple[int, int]]] = {
     "less": (lambda i: jnp.where(i < 5, i, np.uint8(0)), BYTES, (0, 4)),
@@ -325,6 +333,9 @@ EXACT: dict[str, tuple[Callable[..., Any], Any, tuple[int, int]]] = {
     "sum": (lambda i: (i & 3).at[i].add(np.uint8(9)), BYTES, (0, 255)),
     "filled": (lambda i: (i & 3).at[i].get(mode="fill", fill_value=77), BYTES, (0, 77)),
     "never filled": (lambda i: (i & 3).at[i & 1].get(mode="fill", fill_value=77), BYTES, (0, 3)),
+    "filled at the end": (lambda i: (i & 3).at[i & 3].get(mode="fill", fill_value=77), BYTES, (0, 77)),
+    "filled, where indices are one more than places": (_one_more, BYTES, (0, 77)),
+    "chosen by what is computed of other numbers": (lambda b: jnp.where(b, 3, 9), array(3, dtype=np.bool_), (3, 9)),
     "clipped": (lambda i: (i & 3).at[i].get(mode="clip"), BYTES, (0, 3)),
     "quotient": (lambda i: (i & 255) // 16, INTEGERS, (0, 15)),
     "clip": (lambda i: jnp.clip(i, 3, 9), INTEGERS, (3, 9)),
@@ -335,6 +346,28 @@ EXACT: dict[str, tuple[Callable[..., Any], Any, tuple[int, int]]] = {
 def test_the_range_of_a_result(name: str) -> None:
     function, spec, expected = EXACT[name]
     assert known_ranges(flat(function, spec)).outputs() == [expected]
+
+
+WITHIN = [
+    ([(0, 2)], [2], True),
+    ([(0, 3)], [2], False),
+    ([(-1, 2)], [2], False),
+    ([(0, 2)], [2, 5], True),  # one range for all components
+    ([(0, 2)], [5, 1], False),
+    ([(0, 2), (0, 5)], [2, 5], True),
+    ([(0, 5), (0, 2)], [2, 5], False),
+    ([(0, 2), (0, 2)], [2], False),
+    ([], [], True),
+]
+
+
+@pytest.mark.parametrize(("ranges", "bounds", "expected"), WITHIN)
+def test_whether_index_vectors_are_within(
+    ranges: Sequence[tuple[int, int]],
+    bounds: Sequence[int],
+    expected: bool,  # noqa: FBT001
+) -> None:
+    assert are_within([Range(*one) for one in ranges], bounds) is expected
 
 
 def columns(width: int, *, count: int = 2) -> Callable[..., Any]:
