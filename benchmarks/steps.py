@@ -235,7 +235,10 @@ def export_theirs(python: str, names: Sequence[str]) -> Path:
 
 
 def only_export(names: Sequence[str], folder: Path) -> None:
-    """Write the models that the installed converter, an older one, makes of programs; each in ten minutes at most."""
+    """Write the models that the installed converter, an older one, makes of programs.
+
+    It has two minutes of processor time for each.
+    """
     import jax
 
     from jax2onnx import to_onnx
@@ -243,9 +246,9 @@ def only_export(names: Sequence[str], folder: Path) -> None:
     def give_up(*_: object) -> None:
         raise TimeoutError
 
-    signal.signal(signal.SIGALRM, give_up)
+    signal.signal(signal.SIGPROF, give_up)
     for name in names:
-        signal.alarm(600)
+        signal.setitimer(signal.ITIMER_PROF, 120)
         try:
             function, inputs = programs()[name]()
             arrays = [x if _is_key(x) else np.asarray(x) for x in inputs]
@@ -254,7 +257,7 @@ def only_export(names: Sequence[str], folder: Path) -> None:
         except Exception as error:  # noqa: BLE001 - an older converter may raise anything
             print(f"{name}: {type(error).__name__}: {str(error)[:200]}", flush=True)
         finally:
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _file_of(name: str) -> str:

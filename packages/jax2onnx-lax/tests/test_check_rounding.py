@@ -200,3 +200,20 @@ def test_jax_may_pass_over_nan_in_the_largest_of_many(name: str) -> None:
     wrong = to_onnx(lambda x: function(x) + 1.0, [x.shape])
     with pytest.raises(CheckError):
         check(wrong, function, [x.shape], values=[[x]])
+
+
+def test_terms_that_cancel_may_leave_nothing() -> None:
+    """What JAX computes of a rounding error is one where it is not 0, and NaN where it is."""
+
+    def quotient(x: jax.Array) -> jax.Array:
+        return x / jnp.tanh(x)
+
+    def cancelling(x: jax.Array) -> jax.Array:
+        return quotient((x - x.mean(1, keepdims=True)).sum(1))
+
+    specs = [(64, 24)]
+    missing = to_onnx(lambda x: jnp.full(x.shape[0], jnp.nan), specs)
+    for seed in range(3):
+        check(missing, cancelling, specs, kinds=["ordinary"], seed=seed)
+        with pytest.raises(CheckError, match="64 of 64 elements differ"):
+            check(missing, lambda x: quotient(x.sum(1)), specs, kinds=["ordinary"], seed=seed)

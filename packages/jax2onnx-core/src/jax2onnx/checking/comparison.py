@@ -23,7 +23,7 @@ from jax2onnx.checking.inputs import Batch, draw
 from jax2onnx.checking.kernels import coarse_primitives, keeps_local
 from jax2onnx.checking.reference import Reference
 from jax2onnx.checking.refusals import REFUSALS, refused_sizes
-from jax2onnx.checking.rounding import ROUNDINGS, Perturbed, Rounding
+from jax2onnx.checking.rounding import Perturbed, Rounding, roundings
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
 from jax2onnx.errors import CheckError, InputSpecError, described_error
 from jax2onnx.frontend.elsewhere import with_arrays
@@ -146,8 +146,7 @@ class Comparison:
 
         def nearby(loose: bool) -> list[list[Array]]:  # noqa: FBT001
             results = []
-            for seed in range(ROUNDINGS):
-                rounding = Rounding(seed, loose, self.reference.coarse.under(loose=loose))
+            for rounding in roundings(self.reference.coarse.under(loose=loose), loose=loose):
                 # The program may raise on what is near to inputs on which it does not.
                 with contextlib.suppress(ProgramError):
                     results.append(_evaluate(self.reference, batch.arrays, names, perturbed, rounding))

@@ -8,6 +8,9 @@ last place. What changes in the program's results is what rounding alone explain
 What is changed depends on the equation, as the facts of its primitive say (:attr:`~jax2onnx.program.facts.Facts.
 rounding`). A result that only has numbers of its operands, up to the sign, was not rounded and stays as it is.
 
+A number that is positive under one rounding and negative under another may be 0 just as well: terms that cancel leave a
+rounding error, or nothing. One more evaluation has 0 for all such numbers: a quotient of them is infinite, or NaN.
+
 An evaluation is strict or loose. A strict one keeps multiples of one half (up to 1024) that arithmetic results in: the
 ties and poles of the next equation lie there, and a rounding to exactly such a number usually was none. A loose one
 changes them too. It explains small differences only: those between two ways to compute zero.
@@ -15,7 +18,7 @@ changes them too. It explains small differences only: those between two ways to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,15 +33,18 @@ from jax2onnx.program.flatten import called_jaxpr
 if TYPE_CHECKING:
     from jax2onnx.program.facts import Facts, FactTable
 
-__all__ = ["ROUNDINGS", "Perturbed", "Rounding"]
+__all__ = ["Perturbed", "Rounding", "roundings"]
 
 Array = np.ndarray[Any, Any]
 
 _RARE = 2.0**-9
 """Up to this distance from the next number of the dtype, one in 256 numbers at most is a multiple of one half."""
 _AT_RANDOM = 4
-ROUNDINGS = _AT_RANDOM + 2
-"""How many roundings a program is evaluated under."""
+_ROUNDINGS = _AT_RANDOM + 2
+_MOST_NOTED = 4_000_000
+"""Of how many numbers of a program it is noted how they spread."""
+_EVEN = 2
+"""The seed of the rounding that cancels."""
 _FLUSHED = 1e-37
 """JAX flushes subnormal numbers of dtypes whose smallest normal number is below, which is not so of float16."""
 _BUDGET = 4000
@@ -46,21 +52,75 @@ _BUDGET = 4000
 
 
 @dataclass(slots=True)
+class Spreads:
+    """Between which numbers results of equations lie, depending on how a program is rounded.
+
+    Attributes:
+        known: an equation, and how often it was evaluated before -> the least and the largest numbers of its results.
+        left: of how many further numbers they are noted.
+    """
+
+    known: dict[tuple[int, int], list[tuple[Array, Array]]] = field(default_factory=dict)
+    left: int = _MOST_NOTED
+
+    def note(self, place: tuple[int, int], results: Sequence[Any]) -> None:
+        """Note the results of an equation."""
+        arrays = list(map(np.asarray, results))
+        known = self.known.get(place)
+        if known is None:
+            self.left -= sum(array.size for array in arrays)
+            if self.left > 0:
+                self.known[place] = [(array, array) for array in arrays]
+            return
+        self.known[place] = [
+            (np.minimum(low, array), np.maximum(high, array)) for array, (low, high) in zip(arrays, known, strict=True)
+        ]
+
+    def cancelled(self, place: tuple[int, int], results: Sequence[Any]) -> list[Any]:
+        """Return the results of an equation with 0 for numbers that are no farther from it than they spread."""
+        known = self.known.get(place)
+        return list(results) if known is None else list(map(_or_zero, results, known))
+
+
+def _or_zero(result: Any, spread: tuple[Array, Array]) -> Any:
+    """Return a result with 0 where it may be: its numbers lie on both sides, or nearer to it than to each other."""
+    low, high = (bound.astype(np.float64) for bound in spread)
+    with np.errstate(invalid="ignore"):
+        room = high - low
+        may_be = (low - room <= 0) & (high + room >= 0)
+    return jnp.where(may_be, 0, result).astype(result.dtype)
+
+
+def roundings(coarse: frozenset[str] = frozenset(), *, loose: bool) -> Iterator[Rounding]:
+    """Yield the ways to round under which a program is evaluated; each is to be used before the next."""
+    spreads = Spreads()
+    for seed in range(_ROUNDINGS):
+        yield Rounding(seed, loose, coarse, spreads)
+    yield Rounding(_EVEN, loose, coarse, spreads, cancels=True)
+
+
+@dataclass(slots=True)
 class Rounding:
     """A way to round.
 
     Attributes:
-        seed: the same seed rounds alike. The last two of ``ROUNDINGS`` move all numbers down, and all up: a step of the
-            program is then met from both sides.
+        seed: the same seed rounds alike. The last two move all numbers down, and all up: a step of the program is then
+            met from both sides.
         loose: whether multiples of one half are changed too.
         coarse: primitives that the model computes by kernels of which only the absolute error is small, and whose
             results may differ by that.
+        spreads: of the results under all of the roundings of a program.
+        cancels: whether what may be 0 is.
     """
 
     seed: int
     loose: bool
     coarse: frozenset[str] = frozenset()
+    spreads: Spreads | None = None
+    cancels: bool = False
     rng: np.random.Generator = field(init=False)
+    times: dict[int, int] = field(init=False, default_factory=dict)
+    """An equation -> how often it has been evaluated."""
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
@@ -71,10 +131,20 @@ class Rounding:
         JAX on a CPU rounds a number below the smallest normal one to 0. In odd seeds it is a small normal number: what
         a program makes of the exact one, such as its logarithm, lies between.
         """
-        rounded = self._rounded(eqn, facts, operands)
+        rounded = self._cancelled(eqn, facts, self._rounded(eqn, facts, operands))
         if facts.vanishes is None or not self.seed % 2:
             return rounded
         return [_lifted(result, facts.vanishes(*operands)) for result in rounded]
+
+    def _cancelled(self, eqn: Any, facts: Facts, results: list[Any]) -> list[Any]:
+        """Note the results of an equation, or return them with 0 for what may be 0."""
+        if self.spreads is None or facts.rounding not in {"result", "terms"} or not all(map(_is_real, results)):
+            return results
+        before = self.times[id(eqn)] = self.times.get(id(eqn), -1) + 1
+        if self.cancels:
+            return self.spreads.cancelled((id(eqn), before), results)
+        self.spreads.note((id(eqn), before), results)
+        return results
 
     def _rounded(self, eqn: Any, facts: Facts, operands: Sequence[Any]) -> list[Any]:
         plain = bind_equation(eqn, operands)
@@ -332,6 +402,11 @@ def _is_inexact(value: Any) -> bool:
     """Return whether a value, which may be an array of random keys, is of floats or complex numbers."""
     dtype = value.dtype if hasattr(value, "dtype") else jnp.result_type(value)
     return bool(jnp.issubdtype(dtype, np.inexact))
+
+
+def _is_real(value: Any) -> bool:
+    """Return whether a value is of real floats."""
+    return bool(jnp.issubdtype(value.dtype, np.floating))
 
 
 def _wide(array: Array) -> Any:

@@ -17,7 +17,7 @@ import onnx
 from jax2onnx.checking.compare import compare, finite_part
 from jax2onnx.checking.evaluate import Evaluator, Iteration, NoValueError, needed
 from jax2onnx.checking.pieces import NotRunError, Piece, bodies_of
-from jax2onnx.checking.rounding import ROUNDINGS, Rounding
+from jax2onnx.checking.rounding import roundings
 from jax2onnx.checking.scope import Scope
 from jax2onnx.errors import CheckError
 from jax2onnx.program.program import Const, Eqn, Var
@@ -205,8 +205,7 @@ class Walk:
         read = {atom for eqn in eqns for atom in eqn.inputs if isinstance(atom, Var)}
         frontier = {atom: scope.known[atom] for atom in read & scope.trusted & scope.known.keys()}
         results = []
-        for seed in range(ROUNDINGS):
-            rounding = Rounding(seed, loose, self.coarse.under(loose=loose))
+        for rounding in roundings(self.coarse.under(loose=loose), loose=loose):
             try:
                 results.append(self.evaluator.nearby(scope.run.program, frontier, [var], rounding))
             except (NoValueError, KeyError):
