@@ -83,7 +83,10 @@ def test_products_of_transposes_and_vectors(dtype: Any, shape: tuple[int, ...], 
     np.testing.assert_allclose(run(model, values, weights)[0], want, rtol=1e-2 if dtype == "float16" else 1e-5)
 
 
-BETWEEN = [("Transpose", "Cast"), ("Transpose", "Identity", "Cast"), ("Transpose", "Cast", "Identity")]
+BETWEEN = [
+    *[("Transpose", "Cast"), ("Transpose", "Identity", "Cast"), ("Transpose", "Cast", "Identity")],
+    *[("Transpose", "Cast", "Transpose"), ("Transpose", "Relu", "Transpose", "Cast"), ("Relu", "Cast", "Transpose")],
+]
 
 
 @pytest.mark.parametrize("between", [*BETWEEN, ("Transpose", "Cast", "Add"), ("Transpose", "Relu", "Cast")])
@@ -106,7 +109,9 @@ def test_products_of_transposes_in_half_precision(
     product = node("MatMul", *[value, y] if is_left else [y, value])
     model = model_of([x, y], [*nodes, product], [product.outputs[0]])
     values, others = np.arange(27).reshape(3, 3, 3), np.arange(np.prod(other)).reshape(other) % 5
-    turned = values.transpose(perm)
+    turned = values
+    for _ in range(between.count("Transpose")):
+        turned = turned.transpose(perm)
     want = turned @ others if is_left else others @ turned
     same(run(model, values.astype(half), others.astype(single))[0], want.astype(single))
 

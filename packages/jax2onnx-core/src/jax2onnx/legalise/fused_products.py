@@ -80,18 +80,17 @@ class ProductKeeper:
             _swap(graph, product)
 
     def _keep_batch(self, graph: ir.Graph, product: ir.Node, index: int) -> None:
-        """Keep a transpose apart from a product if a cast is all that lies between.
+        """Keep a transpose apart from a product if a cast, and further transposes, are all that may lie between.
 
-        Rewrite ``MatMul(Cast(Transpose(x)), y)`` to ``MatMul(Transpose(Cast(x)), y)``; where there may be something
-        between the transpose and the cast, put a node there that does nothing: ``MatMul(Max(Cast(f(x))), y)``.
+        Rewrite ``MatMul(Cast(Transpose(x)), y)`` to ``MatMul(Transpose(Cast(x)), y)``. Where another transpose may come
+        from above, put a node before the product that does nothing: ``MatMul(Max(Cast(f(x))), y)``.
         """
         cast = _cast_above(product.inputs[index])
-        if cast is None or cast.inputs[0] not in self._reached:
+        if cast is None or cast.inputs[0] is None or cast.inputs[0] not in self._reached:
             return
-        source = cast.inputs[0]
-        transpose = source.producer() if source is not None else None
+        transpose = cast.inputs[0].producer()
         is_direct = product.inputs[index] is cast.outputs[0]
-        if not is_direct or transpose is None or standard(transpose) != "Transpose" or transpose.graph is not graph:
+        if not is_direct or transpose is None or not self._may_follow(graph, transpose):
             _hide(graph, product, index, "Max")
             return
         wide, original = cast.outputs[0], transpose.inputs[0]
@@ -108,6 +107,10 @@ class ProductKeeper:
             if not result.uses() and not result.is_graph_output():
                 graph.remove(node, safe=True)
 
+    def _may_follow(self, graph: ir.Graph, node: ir.Node) -> bool:
+        """Return whether a node is a transpose that may follow the cast of its result: there is none above it."""
+        return standard(node) == "Transpose" and node.graph is graph and node.inputs[0] not in self._reached
+
 
 _LARGEST_MATRIX = 2
 """How many dims a value has that has no batch."""
@@ -121,10 +124,13 @@ def _lacks_float64(target: Target) -> bool:
 
 
 def _cast_above(value: ir.Value | None) -> ir.Node | None:
-    """Return the cast that a value comes from, if there are only operators between that may vanish."""
+    """Return the cast that a value comes from, if there are only transposes between, and operators that may vanish."""
     while value is not None and (producer := value.producer()) is not None:
         if standard(producer) == "Cast":
             return producer
+        if standard(producer) == "Transpose":
+            value = producer.inputs[0]
+            continue
         same = [operand for operand in producer.inputs if operand is not None and operand.shape == value.shape]
         value = same[0] if same and standard(producer) in _MAY_VANISH else None
     return None
