@@ -117,6 +117,8 @@ RULES: dict[str, dict[str, Any] | None] = {
     "nf4, tiles of 32": {"weight_qtype": "nf4", "tile_size": 32},
     "w8a8": {"weight_qtype": jnp.int8, "act_qtype": jnp.int8},
 }
+VNNI = "onnxruntime-vnni"
+"""The target for x86 processors with VNNI, as that of the page has it."""
 OPS = ("dot_general", "conv_general_dilated", "einsum")
 
 
@@ -196,6 +198,8 @@ def _quantised(folder: Path, names: Sequence[str]) -> Iterator[Measured]:
             yield _measured((name, rule, "default"), model, spec, draw, folder)
             if rule.startswith("int"):
                 yield _measured((name, rule, "round_activations"), model, spec, draw, folder, round_activations=True)
+            if rule == "w8a8":
+                yield _measured((name, rule, VNNI), model, spec, draw, folder, target=VNNI)
 
 
 class Stack(nnx.Module):

@@ -315,6 +315,46 @@ def test_what_is_rounded_for_other_runtimes(kind, opset, target):
     np.testing.assert_array_equal(Runner(model).run([given])[0], fn(jnp.asarray(given)))
 
 
+# Numbers so small that no two products exceed 16 bits: they are exact on processors without VNNI too.
+W6, K_6 = (jnp.asarray(np.asarray(w) // 4 + shift, jnp.int8) for w, shift in ((W8, 0), (K_2, -96)))
+MIXED = {
+    "a product": (lambda x: jax.lax.dot(rounded(x), W6, **INT), "MatMulInteger", "UINT8 INT8"),
+    "of fewer numbers": (
+        lambda x: jax.lax.dot(jnp.clip(jnp.round(x), -7, 7).astype(jnp.int8), W6, **INT),
+        "MatMulInteger",
+        "UINT8 INT8",
+    ),
+    "bools": (lambda x: jax.lax.dot(jnp.isnan(x).astype(jnp.int8), W6, **INT), "MatMulInteger", "UINT8 INT8"),
+    "both": (
+        lambda x: jnp.einsum("bi,ci->bc", rounded(jnp.clip(x, -60, 60)), rounded(jnp.clip(x / 2, -60, 60)), **INT),
+        "MatMulInteger",
+        "UINT8 INT8",
+    ),
+    "an image": (lambda x: conv(rounded(x).reshape(-1, 2, 4, 8), K_6), "ConvInteger", "INT8 UINT8"),
+    "an image of fewer numbers": (
+        lambda x: conv(jnp.clip(jnp.round(x), -7, 7).astype(jnp.int8).reshape(-1, 2, 4, 8), K_6),
+        "ConvInteger",
+        "INT8 UINT8",
+    ),
+}
+
+
+@pytest.mark.parametrize("target", ["onnxruntime-vnni", "onnxruntime-vnni>=1.32", "onnxruntime-vnni>=1.17"])
+@pytest.mark.parametrize("kind", MIXED)
+def test_processors_with_vnni_multiply_bytes_of_both_kinds(kind, target):
+    fn, operator, dtypes = MIXED[kind]
+    model = to_onnx(fn, ["float32[B,64]"], target=target)
+    types = {value.name: value.data_type for value in model.graph.initializer}
+    (product,) = [node for node in model.graph.node if node.op_type == operator]
+    # The zero points tell the dtypes. In 1.17 a convolution takes uint8 only, and no product int8 by uint8.
+    found = " ".join(onnx.TensorProto.DataType.Name(types[name]) for name in product.input[2:])
+    assert found == ("UINT8 UINT8" if "1.17" in target else dtypes)
+    runner = Runner(model)
+    for x in (RNG.normal(size=(7, 64)) * 60, RNG.integers(-300, 300, (7, 64)) / 2, np.resize(EDGES, (7, 64))):
+        given = x.astype(np.float32)
+        np.testing.assert_array_equal(runner.run([given])[0], fn(jnp.asarray(given)))
+
+
 @pytest.mark.parametrize("opset", [18, 21])
 def test_older_opsets_have_what_they_can(opset):
     """Blocks and dtypes of 4 bits came with opset 21; before it the arithmetic is written out."""

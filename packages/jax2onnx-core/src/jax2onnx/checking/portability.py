@@ -99,7 +99,7 @@ def portability(model: Model, targets: Sequence[str] | str = "all") -> list[Port
     return [_judged(proto, name, target) for name, target in chosen]
 
 
-_ALIASES = frozenset({"onnx", "onnxruntime-cpu", "web"})
+_ALIASES = frozenset({"onnx", "onnxruntime-cpu", "onnxruntime-vnni", "web"})
 
 
 def _releases(target: Target) -> Iterator[tuple[str, Target]]:

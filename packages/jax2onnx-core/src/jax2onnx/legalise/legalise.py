@@ -62,8 +62,7 @@ def legalise(model: ir.Model, target: Target, *, round_activations: bool = False
         from onnx_ir.passes.common import InlinePass  # noqa: PLC0415 - few targets need it
 
         InlinePass()(model)
-    narrows = target.supports("Max", _OF_BYTES, [ir.DataType.UINT8, ir.DataType.UINT8])
-    derived, rounded = Derived(model), RoundedBytes(narrows=narrows)
+    derived, rounded = Derived(model), RoundedBytes(frozenset(_narrowed(target)))
     products = _of_products(target, derived, rounded, round_activations=round_activations)
     functions = frozenset((f.domain, f.name) for f in model.functions.values())
     without = [*_refused_inputs(model, target), *_refused_models(model, target)]
@@ -81,6 +80,13 @@ def legalise(model: ir.Model, target: Target, *, round_activations: bool = False
     derived.finish()
     if target.finish is not None:
         target.finish(model)
+
+
+def _narrowed(target: Target) -> Iterator[ir.DataType]:
+    """Yield the dtypes of 8 bits of which the target takes the larger numbers."""
+    for dtype in (ir.DataType.INT8, ir.DataType.UINT8):
+        if target.supports("Max", _OF_BYTES, [dtype, dtype]):
+            yield dtype
 
 
 _OF_BYTES = 13
@@ -101,9 +107,19 @@ def _of_products(
 
     rewrites: dict[str, Callable[[ir.Graph, ir.Node], None]] = dict.fromkeys(PRODUCTS, few_bits)
     adds = target.supports("Add", ADDS_BYTES, [ir.DataType.UINT8, ir.DataType.UINT8])
-    rewrites |= dict.fromkeys(INTEGER_PRODUCTS, lambda _, node: make_unsigned(node, derived, rounded, adds=adds))
+
+    def of_bytes(_: ir.Graph, node: ir.Node) -> None:
+        make_unsigned(node, derived, rounded, adds=adds, mixes=target.mixes_bytes and _mixes(node, target))
+
+    rewrites |= dict.fromkeys(INTEGER_PRODUCTS, of_bytes)
     rewrites["DequantizeLinear"] = lambda _, node: add_zero_point(node, derived)
     return rewrites
+
+
+def _mixes(node: ir.Node, target: Target) -> bool:
+    """Return whether the target has a kernel for a product of two dtypes of 8 bits."""
+    dtypes = [ir.DataType.UINT8, ir.DataType.INT8]
+    return all(target.supports(node.op_type, _OF_BYTES, pair) for pair in (dtypes, dtypes[::-1]))
 
 
 def _refused_inputs(model: ir.Model, target: Target) -> Iterator[NoKernelError]:

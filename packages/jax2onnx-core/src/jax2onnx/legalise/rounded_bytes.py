@@ -24,58 +24,66 @@ _LEAST, _MOST, _MIDDLE = -128, 127, 128
 
 
 class RoundedBytes:
-    """Values of int8 in the form of uint8, with 128 added, where they are rounded; each is made once.
+    """Values of int8 in the form in which products take them, where they are rounded; each is made once.
 
-    Of fewer numbers than int8 has, this takes a runtime that ``narrows`` them, by ``Max`` and ``Min`` of uint8.
+    Of fewer numbers than int8 has, this takes a runtime that ``narrows`` the dtype, by ``Max`` and ``Min``.
     """
 
-    def __init__(self, *, narrows: bool) -> None:
+    def __init__(self, narrows: frozenset[DataType]) -> None:
         self._narrows = narrows
-        self._made: dict[ir.Value, ir.Value | None] = {}
+        self._made: dict[tuple[ir.Value, DataType], ir.Value | None] = {}
 
-    def unsigned(self, value: ir.Value, derived: Derived) -> ir.Value | None:
-        """Return an int8 value as uint8 with 128 added, None if it is not rounded.
+    def quantised(self, value: ir.Value, dtype: DataType, derived: Derived) -> ir.Value | None:
+        """Return an int8 value as it is, or as uint8 with 128 added, made by one node; None if it is not rounded.
 
         Rewrite ``r = Round(x: float32[N, 4])``, ``Cast(Clip(Where(IsNaN(r), 0, r), -128, 127), to=int8)`` to
         ``Where(IsNaN(x), 128, QuantizeLinear(x, 1, 128))``; what only rearranges it stays behind it. ``Clip(r, -7, 7)``
-        becomes ``Max`` and ``Min``.
+        becomes ``Max`` and ``Min``. For int8 it is ``QuantizeLinear(Where(IsNaN(x), 0, x), 1, 0)``: not every release
+        of onnxruntime chooses between integers of int8.
 
         ``QuantizeLinear`` rounds half to even and saturates, as ``Round`` and ``Clip`` do. What it makes of NaN depends
         on the processor.
         """
-        if value not in self._made:
-            self._made[value] = self._rounded(value, derived)
-        return self._made[value]
+        if (value, dtype) not in self._made:
+            self._made[value, dtype] = self._rounded(value, dtype, derived)
+        return self._made[value, dtype]
 
-    def _rounded(self, value: ir.Value, derived: Derived) -> ir.Value | None:
+    def _rounded(self, value: ir.Value, dtype: DataType, derived: Derived) -> ir.Value | None:
         node = value.producer()
         if node is None or value.is_graph_output() or not isinstance(node.graph, ir.Graph):
             return None
         if standard(node) in _VIEWS and node.inputs[0] is not None:
-            return self._rearranged(node, node.inputs[0], derived)
+            return self._rearranged(node, node.inputs[0], dtype, derived)
         found = _source(node)
-        if found is None or (found[1:] != (_LEAST, _MOST) and not self._narrows):
+        if found is None or (found[1:] != (_LEAST, _MOST) and dtype not in self._narrows):
             return None
         source, *bounds = found
-        one, middle = (derived.scalar(node, number) for number in (np.float32(1), np.uint8(_MIDDLE)))
-        quantised = ir.node("QuantizeLinear", [source, one, middle], outputs=[like(source, DataType.UINT8)])
-        nodes = [quantised]
+        one, number = np.float32(1), dtype.numpy().type
+        shift = _MIDDLE if dtype == DataType.UINT8 else 0
+        middle = derived.scalar(node, number(shift))
+        unknown = ir.node("IsNaN", [source], outputs=[like(source, DataType.BOOL)])
+        nodes = [unknown]
+        if dtype == DataType.INT8:
+            chosen = [unknown.outputs[0], derived.scalar(node, np.float32(0)), source]
+            nodes.append(ir.node("Where", chosen, outputs=[like(source, DataType.FLOAT)]))
+        operands = [source if dtype == DataType.UINT8 else nodes[-1].outputs[0], derived.scalar(node, one), middle]
+        nodes.append(ir.node("QuantizeLinear", operands, outputs=[like(source, dtype)]))
         for op_type, bound, end in zip(("Max", "Min"), bounds, (_LEAST, _MOST), strict=True):
             if bound != end:
-                operands = [nodes[-1].outputs[0], derived.scalar(node, np.uint8(bound + _MIDDLE))]
-                nodes.append(ir.node(op_type, operands, outputs=[like(source, DataType.UINT8)]))
-        unknown = ir.node("IsNaN", [source], outputs=[like(source, DataType.BOOL)])
-        chosen = [unknown.outputs[0], middle, nodes[-1].outputs[0]]
-        result = ir.node("Where", chosen, outputs=[like(source, DataType.UINT8)])
-        return self._inserted(node, [*nodes, unknown, result])
+                operands = [nodes[-1].outputs[0], derived.scalar(node, number(bound + shift))]
+                nodes.append(ir.node(op_type, operands, outputs=[like(source, dtype)]))
+        if dtype == DataType.UINT8:
+            chosen = [unknown.outputs[0], middle, nodes[-1].outputs[0]]
+            nodes.append(ir.node("Where", chosen, outputs=[like(source, dtype)]))
+        return self._inserted(node, nodes)
 
-    def _rearranged(self, node: ir.Node, before: ir.Value, derived: Derived) -> ir.Value | None:
-        inner = self.unsigned(before, derived)
+    def _rearranged(self, node: ir.Node, before: ir.Value, dtype: DataType, derived: Derived) -> ir.Value | None:
+        inner = self.quantised(before, dtype, derived)
         if inner is None:
             return None
         inputs = [inner, *node.inputs[1:]]
         attributes = list(node.attributes.values())
-        result = like(node.outputs[0], DataType.UINT8)
+        result = like(node.outputs[0], dtype)
         copy = ir.Node("", node.op_type, inputs, attributes, outputs=[result])
         return self._inserted(node, [copy])
 
@@ -90,7 +98,7 @@ class RoundedBytes:
     def remove_unused(self) -> list[ir.Value]:
         """Remove the nodes whose values nothing reads any more; return the initializers that they read."""
         read: list[ir.Value] = []
-        for value, made in reversed(self._made.items()):
+        for (value, _), made in reversed(self._made.items()):
             if made is not None:
                 read += remove_unread(value.producer())
         return read

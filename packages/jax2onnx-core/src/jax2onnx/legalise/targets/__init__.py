@@ -53,7 +53,10 @@ OLDEST = "1.24"
 _TABLES = ("1.17", "1.20", "1.22", "1.24", "1.32")
 """The versions of onnxruntime whose kernels are known, from the oldest on."""
 
-_NAMES = (DEFAULT, "onnxruntime")
+_VNNI = "onnxruntime-vnni"
+"""The name of that target on x86 processors that have the instructions called VNNI."""
+
+_NAMES = (DEFAULT, "onnxruntime", _VNNI)
 """The names of that target."""
 
 
@@ -111,7 +114,7 @@ def _release(name: str, index: int) -> Target:
     target = _table(_TABLES[index])
     newer = None if index + 1 == len(_TABLES) else functools.partial(_release, name, index + 1)
     releases = functools.partial(_releases, name)
-    return replace(target, name=name, newer=newer, releases=releases)
+    return replace(target, name=name, newer=newer, releases=releases, mixes_bytes=name == _VNNI)
 
 
 @functools.cache

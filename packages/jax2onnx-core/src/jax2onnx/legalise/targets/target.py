@@ -73,6 +73,7 @@ class Target:
         one_file: whether weights are never written beside the model, however large they are.
         refuses: returns why a model is refused, for what is no fault at single nodes.
         finish: rewrites the model, after kernels and faults, for what concerns no node alone.
+        mixes_bytes: whether sums of products of uint8 by int8 are exact and fast.
         needs: what it needs besides, for a reader: ``int8 by QDQ``.
     """
 
@@ -94,6 +95,7 @@ class Target:
     refuses: Callable[[ir.Model], Iterable[str]] | None = None
     needs: tuple[str, ...] = ()
     finish: Callable[[ir.Model], None] | None = None
+    mixes_bytes: bool = False
 
     @property
     def is_onnxruntime(self) -> bool:
