@@ -1,5 +1,6 @@
-"""Measure one token of a decoder in JAX and as models, and write docs/coverage/decoding.md: `nox -s decode`.
+"""Measure one token of a decoder in JAX and as models: `nox -s decode` writes docs/coverage/decoding.md.
 
+With the builder of onnxruntime-genai, its times beside ours are written to docs/benchmarks.md too.
 Times are processor time of a process of one thread, so that other load of the machine counts less. The runs take turns.
 """
 
@@ -32,7 +33,10 @@ from flax import nnx
 
 from jax2onnx_ortgenai import save_genai
 
-PAGE = Path(__file__).parents[1] / "docs" / "coverage" / "decoding.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "coverage" / "decoding.md"
+BENCHMARKS = DOCS / "benchmarks.md"
+START, END = "<!-- decode: written by benchmarks/decode.py -->", "<!-- end of decode -->"
 WORDS, WIDTH, LAYERS, HEADS, SHARED, DEPTH, FURTHER = 32000, 512, 8, 8, 2, 64, 1408
 BLOCK = 32
 PLACES = ((256, 200), (4096, 2000))
@@ -303,7 +307,7 @@ def main() -> None:
         "--builder", nargs="?", const=sys.executable, help="a Python that has onnxruntime-genai and torch"
     )
     given = parser.parse_args()
-    text = PREFACE
+    text, beside = PREFACE, []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         if given.builder:
@@ -318,12 +322,44 @@ def main() -> None:
                 cells = [f"{one.times[name]:.2f}" for one in results]
                 cells += [f"{max(one.errors[name] for one in results):.0e}" if name in results[0].errors else ""]
                 text += f"| {name} | {results[0].nodes.get(name, '')} | {' | '.join(cells)} |\n"
+            beside += compared(bits, results)
     print(text)
+    print(*beside, sep="\n")
     if given.write:
         PAGE.write_text(text)
+    if given.write and given.builder:
+        write_beside(beside)
+
+
+def compared(bits: int, results: list[Measured]) -> list[str]:
+    """Return the rows of docs/benchmarks.md: our models, JAX and the builder's model, none without that."""
+    rows = []
+    for (length, place), one in zip(PLACES, results, strict=True):
+        built = one.times.get(BUILDER)
+        for name in VARIANTS[bits] if built else ():
+            ours, jitted = one.times[name], one.times["jax.jit"]
+            cells = [BUILT[bits], f"{length}, {place}", name, f"{ours:.2f}", f"{built:.2f}", f"{ours / built:.2f}"]
+            rows.append(f"| {' | '.join(cells)} | {ours / jitted:.2f} |")
+    return rows
+
+
+def write_beside(rows: list[str]) -> None:
+    """Write the times beside the builder's model to docs/benchmarks.md."""
+    before, _, rest = BENCHMARKS.read_text().partition(START)
+    _, _, after = rest.partition(END)
+    lines = [START, "", BESIDE, *rows, "", END]
+    BENCHMARKS.write_text(f"{before.rstrip()}\n\n{chr(10).join(lines)}\n{after.lstrip()}")
 
 
 WORDS_OF = {32: "float32", 4: f"weights of 4 bits, a scale for each {BLOCK}"}
+BESIDE = (
+    "## Decoding\n\n"
+    "Written by `nox -s decode -- --builder --write`, in one run, by turns. A token of a decoder, beside the model\n"
+    "that the builder of onnxruntime-genai makes of the same weights, in ms of processor time of one thread. What is\n"
+    "measured, and the errors: [decoding](coverage/decoding.md).\n\n"
+    "| Weights | cache, position | Ours | ours, ms | the builder's, ms | ours / the builder's | ours / jax.jit |\n"
+    "|---|---|---|---:|---:|---:|---:|"
+)
 HEAD = (
     "\n## {}\n\n| | Nodes | "
     + " | ".join(f"cache of {n}, position {at}" for n, at in PLACES)
