@@ -268,3 +268,17 @@ def test_what_is_out_of_bounds_is_filled_as_jax_does(dtype):
     inputs = [f"{dtype}[3,2]", "int32[5]"]
     values = (jnp.asarray([[0, 1], [1, 0], [1, 1]], dtype), np.asarray([0, 2, 3, -1, -4], np.int32))
     check(to_onnx(function, inputs), function, inputs, values=[values])
+
+
+@pytest.mark.parametrize("operands", [(), (0,), (1,), (0, 1)])
+def test_windows_are_transposed(operands: tuple[int, ...]) -> None:
+    """What the rule itself transposes, and the user again, has a shape."""
+    numbers = GatherDimensionNumbers((0, 2), (), (1, 0))
+
+    def turned(*arrays: jax.Array) -> jax.Array:
+        x, i = (array.T if place in operands else array for place, array in enumerate(arrays))
+        return lax.gather(x, i, numbers, (2, 3), mode="clip").T
+
+    arrays = [draw((5, 6)), places((4, 2))]
+    arrays = [array.T if place in operands else array for place, array in enumerate(arrays)]
+    compare(turned, arrays, [None, None])

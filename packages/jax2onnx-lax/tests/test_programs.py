@@ -1,7 +1,8 @@
 """Random small programs, composed from what jax.numpy, jax.lax and libraries offer, agree with JAX.
 
 A line that JAX refuses is left out. ``PROGRAMS`` says how many programs are drawn (default 70), ``PROGRAMS_SEED`` from
-which seed, and ``PROGRAMS_KEEP_GOING`` reports every failure of a world at its end, without shrinking.
+which seed, and ``PROGRAMS_KEEP_GOING`` reports every failure of a world at its end, without shrinking. A program whose
+model ends the process is in the file ``PROGRAMS_LAST``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 COUNT = int(os.environ.get("PROGRAMS", "70"))
 SEED = int(os.environ.get("PROGRAMS_SEED", "0"))
+LAST = os.environ.get("PROGRAMS_LAST")
 KEEP_GOING = bool(os.environ.get("PROGRAMS_KEEP_GOING"))
 SHARES = sum(world.share for world in WORLDS.values())
 
@@ -98,6 +101,8 @@ def _has_subnormal(value: Any) -> bool:
 def compare(program: Program, kinds: Sequence[str]) -> None:
     """Export a program, verify the model and compare it with JAX."""
     function = program.function()
+    if LAST:
+        Path(LAST).write_text(repr(program), encoding="utf-8")
     model = to_onnx(function, program.specs)
     onnx.checker.check_model(model, full_check=True)
     try:

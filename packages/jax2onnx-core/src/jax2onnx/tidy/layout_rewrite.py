@@ -114,6 +114,8 @@ class Rewriter:
         result = self._existing(view)
         if result is None or result.is_graph_output():
             result = self._copy(view)
+        if result.shape is None:  # as of a value whose shape the rule did not state
+            result.shape = value.shape
         self.graph.outputs[index] = result
         result.name, value.name = value.name, result.name
 

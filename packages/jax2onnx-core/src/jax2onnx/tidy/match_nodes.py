@@ -185,7 +185,10 @@ def drop(node: ir.Node, index: int = 0) -> None:
 
 
 def replace(node: ir.Node, value: ir.Value) -> None:
-    """Remove a node and give ``value`` to the users of its result."""
+    """Remove a node and give ``value`` to the users of its result; what is known of one is known of the other."""
     assert node.graph is not None
-    node.outputs[0].replace_all_uses_with(value, replace_graph_outputs=True)
+    result = node.outputs[0]
+    if value.shape is None:
+        value.shape = result.shape
+    result.replace_all_uses_with(value, replace_graph_outputs=True)
     node.graph.remove(node, safe=True)
