@@ -169,6 +169,14 @@ def test_a_newer_opset_at_which_there_is_a_kernel_is_named(
     assert ("opset=22" in str(caught.value)) is (newest >= 22)
 
 
+def test_an_older_opset_at_which_there_is_a_kernel_is_no_newer_one() -> None:
+    types = {6: DataType.FLOAT, 13: DataType.DOUBLE, 14: DataType.FLOAT}
+    kernels = [Kernel(since, None, {"T": frozenset({dtype})}) for since, dtype in types.items()]
+    target = Target("box", "box 1.0", None, {("", "Relu"): kernels}, plugin="a-plugin")
+    with pytest.raises(NoKernelError, match="pass opset=14 or a newer one"):
+        legalise(value_model(np.float32, ("Relu",), opset=13), target)
+
+
 def test_double_is_refused_in_a_body_that_needs_another_operator() -> None:
     with pytest.raises(NoKernelError, match="HardSwish"):
         legalise(value_model(np.float64, ("HardSwish",)), TARGET)

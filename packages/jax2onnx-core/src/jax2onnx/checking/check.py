@@ -21,6 +21,7 @@ from jax2onnx.earlier import model_first, refuse_positions
 from jax2onnx.errors import CheckError, InputSpecError
 from jax2onnx.frontend.elsewhere import opened_weights
 from jax2onnx.frontend.entries import read_entries
+from jax2onnx.frontend.memory import memory_explained
 from jax2onnx.options import CheckOptions, ComparisonOptions, Images, check_values, refuse_unknown
 from jax2onnx.plugin import loader as plugins
 
@@ -50,6 +51,7 @@ def check(
     **options: Unpack[CheckOptions],
 ) -> EntriesReport: ...
 @readable
+@memory_explained()
 def check(
     model: onnx.ModelProto | str | os.PathLike[str] | Mapping[str, Any],
     fn: Any,
@@ -211,6 +213,7 @@ def _report(comparison: Comparison, seed: int) -> CheckReport:
 
 
 @readable
+@memory_explained()
 def allclose(
     model: onnx.ModelProto | str | os.PathLike[str],
     fn: Any,
