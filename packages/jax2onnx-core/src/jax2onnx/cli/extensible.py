@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jax2onnx._printable import printable
 from jax2onnx.errors import PluginError, described_error
 from jax2onnx.plugin.installed import entry_points
 
@@ -41,19 +42,21 @@ def _found() -> dict[str, tuple[EntryPoint, str]]:
 def _loaded(entry: EntryPoint, owner: str) -> click.Command:
     try:
         command = entry.load()
-    except Exception as error:  # noqa: BLE001 - the border to other distributions: an import may raise anything
-        return _broken(entry.name, f"{owner}: its command {entry.name} cannot be imported: {described_error(error)}")
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the border to other distributions: whatever an import raises
+        problem = f"{owner}: its command {entry.name} cannot be imported: {described_error(error)}"
+        return _broken(entry.name, owner, problem)
     if not isinstance(command, click.Command):
-        return _broken(entry.name, f"{owner}: {entry.value} is no command of click")
+        return _broken(entry.name, owner, f"{owner}: {entry.value} is no command of click")
     return command
 
 
-def _broken(name: str, problem: str) -> click.Command:
+def _broken(name: str, owner: str, problem: str) -> click.Command:
     """Return a command that raises an error, so that the others can be listed."""
 
     def fail(rest: tuple[str, ...]) -> None:
-        raise PluginError(f"{problem}; called with {' '.join(rest) or 'nothing'}")
+        called = f"called with {' '.join(rest) or 'nothing'}"
+        raise PluginError(f"{problem} ({called}); mend, upgrade or uninstall {owner}")
 
     rest = click.Argument(["rest"], nargs=-1, type=click.UNPROCESSED)
     settings = {"ignore_unknown_options": True}
-    return click.Command(name, settings, fail, [rest], help=f"Cannot be loaded: {problem}")
+    return click.Command(name, settings, fail, [rest], help=printable(f"Cannot be loaded: {problem}"))
