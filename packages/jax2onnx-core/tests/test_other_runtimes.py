@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -46,6 +48,29 @@ def refuses(model: onnx.ModelProto) -> Reference:
 
 def program(x: jax.Array) -> jax.Array:
     return jnp.tanh(x) * 2
+
+
+def fails(error: BaseException) -> Any:
+    raise error
+
+
+FORMS: dict[str, tuple[dict[str, Any], str]] = {
+    "no_outputs": ({"output_names": None}, "return an object as jax2onnx.testing.Runner"),
+    "no_run": ({"run": 3}, "return an object as jax2onnx.testing.Runner"),
+    "a_number_as_name": ({"name": 3}, "return an object as jax2onnx.testing.Runner"),
+    "nothing_returned": ({"run": lambda _: None}, "run returns None; return a list of numpy arrays"),
+    "text_returned": ({"run": lambda _: "ab"}, "return a list of numpy arrays"),
+    "exits": ({"run": lambda _: fails(SystemExit(3))}, "run fails: SystemExit: 3; mend it"),
+    "key": ({"run": lambda _: fails(KeyError("x"))}, "run fails: KeyError: 'x'; mend it"),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_runtime_of_another_form(name: str) -> None:
+    changed, says = FORMS[name]
+    right = {"name": "mine", "input_names": ["x"], "output_names": ["output"], "run": lambda arrays: [arrays[0]]}
+    with pytest.raises((CheckError, InputSpecError), match=re.escape(says)):
+        check(to_onnx(program, SPECS), program, SPECS, runtime=lambda _: SimpleNamespace(**{**right, **changed}))
 
 
 def test_another_runtime() -> None:

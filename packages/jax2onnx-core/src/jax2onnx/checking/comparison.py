@@ -25,6 +25,7 @@ from jax2onnx.checking.reference import Reference
 from jax2onnx.checking.refusals import REFUSALS, refused_sizes
 from jax2onnx.checking.rounding import Perturbed, Rounding, roundings
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
+from jax2onnx.checking.users_runtime import UsersRuntime
 from jax2onnx.errors import CheckError, InputSpecError, described_error
 from jax2onnx.frontend.elsewhere import with_arrays
 from jax2onnx.frontend.explain import explained, refuse_nested
@@ -243,17 +244,12 @@ def _loaded(runtime: Callable[[onnx.ModelProto], Runtime], proto: onnx.ModelProt
     except RUNTIME_ERRORS as error:
         told = one_line(str(error), _LONGEST)
         raise CheckError(f"the runtime cannot load the model: {told}; leave runtime= out for onnxruntime") from error
-    except Exception as error:  # of the user's code: whatever it raises
+    except (Exception, SystemExit) as error:  # of the user's code: whatever it raises
         told = one_line(described_error(error), _LONGEST)
         raise CheckError(
             f"runtime: the function fails: {told}; mend it, or leave runtime out for onnxruntime"
         ) from error
-    if not callable(getattr(loaded, "run", None)) or not hasattr(loaded, "input_names"):
-        raise InputSpecError(
-            f"runtime: the function returns {shown(loaded)}; return an object as jax2onnx.testing.Runner is: "
-            "input_names, output_names, and run(arrays)"
-        )
-    return loaded
+    return UsersRuntime.of(loaded)
 
 
 def _state_names(

@@ -59,7 +59,7 @@ def _deliver(receive: Callable[[FusionReport], object], fusions: FusionReport) -
     """Give the user's callable the report."""
     try:
         receive(fusions)
-    except Exception as error:  # the border to the user's code
+    except (Exception, SystemExit) as error:  # the border to the user's code
         raise InputSpecError(
             f"explain: the callable raises {named_error(error)}; pass one that takes a FusionReport, such as print"
         ) from error

@@ -116,7 +116,7 @@ def _renamed(name: str, rename: Rename | None) -> str:
         return rename.get(name, name)
     try:
         given = rename(name)
-    except Exception as error:  # the border to the user's callable
+    except (Exception, SystemExit) as error:  # the border to the user's callable
         raise InputSpecError(
             f"weight_names: the callable raises {described_error(error)} for {name!r}; it has to return a name or None"
         ) from error

@@ -51,7 +51,7 @@ class Source:
             def read() -> np.ndarray[Any, Any]:
                 try:
                     given = call(name)
-                except Exception as error:  # the border to the user's callable
+                except (Exception, SystemExit) as error:  # the border to the user's callable
                     raise InputSpecError(
                         f"weights: the callable raises {described_error(error)} for {name!r}; "
                         "it has to return the array"
