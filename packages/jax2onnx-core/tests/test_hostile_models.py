@@ -19,7 +19,7 @@ from wrong_runner import forget_modules
 import jax2onnx
 from jax2onnx.checking.runtime import loads_deep_models
 from jax2onnx.cli import main as cli
-from jax2onnx.errors import CheckError, InputSpecError
+from jax2onnx.errors import CheckError, InputSpecError, OutOfMemoryError
 
 EVIL = "\x1b]0;title\x07\x1b[2J\r\nerror: fake\u202e<b>&\x00]]>"
 OBEYED = "\x1b\x07\r\x00\u202e"
@@ -252,12 +252,22 @@ def test_weights_in_the_folder_of_the_model_are_read_and_a_model_without_a_file_
         jax2onnx.check("own.onnx", lambda x: x + 2, [(3,)])
 
 
-@pytest.mark.parametrize("error", [RuntimeError("bad allocation"), MemoryError(), ValueError("no provider")], ids=repr)
-def test_an_onnxruntime_that_refuses_a_model_is_told(monkeypatch, error):
+@pytest.mark.parametrize(
+    ("error", "kind", "told"),
+    [
+        (RuntimeError("bad allocation"), CheckError, "onnxruntime cannot load the model: bad allocation; export for"),
+        (ValueError("no provider"), CheckError, "onnxruntime cannot load the model: no provider; export for"),
+        (MemoryError(), OutOfMemoryError, "there is not enough memory"),
+    ],
+)
+def test_an_onnxruntime_that_refuses_a_model_is_told(monkeypatch, error, kind, told):
     def refuse(*_args, **_kwargs):
         raise error
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
-    with pytest.raises(CheckError, match="onnxruntime cannot load the model") as caught:
+    with pytest.raises(kind, match=told) as caught:
         jax2onnx.check(model(), lambda x: -x, [(3,)])
-    assert caught.value.__cause__ is error
+    chain = [caught.value]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    assert chain[-1] is error
