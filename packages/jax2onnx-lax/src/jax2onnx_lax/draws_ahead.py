@@ -253,20 +253,14 @@ class _Split:
         body, plan = self.body, self.plan
         shared = dict(enumerate(operands[: body.constants]))
         by_step = {number: operands[number] for number in body.scanned()}
+        form: dict[str, Any] = {"length": self.length, "reverse": self.reverse}
         last: Values = {}
         if plan.chain:
             keys = {number: operands[number] for number in plan.chain}
-            last, linked = self._scan(keys, plan.links, shared, by_step, plan.linked)
+            last, linked = body.scan(keys, plan.links, shared, by_step, plan.linked, **form)
             by_step = {**by_step, **dict(zip(plan.linked, linked, strict=True))}
         by_step = {**by_step, **self._drawn(shared, by_step)}
-        kept = {number: operands[number] for number in body.carried() if number not in plan.chain}
-        stacked = body.results[body.carries :]
-        if not kept and not plan.rest and all(atom in by_step for atom in stacked):
-            results = [by_step[atom] for atom in stacked]
-        else:
-            final, results = self._scan(kept, plan.rest, shared, by_step, stacked)
-            last = {**last, **final}
-        return [*(last[number] for number in body.carried()), *results]
+        return body.finish(plan.rest, operands, last=last, shared=shared, by_step=by_step, **form)
 
     def _drawn(self, shared: Values, by_step: Values) -> Values:
         """Return what is computed ahead, for all steps."""
@@ -277,9 +271,3 @@ class _Split:
 
         values = jax.vmap(one)(jax.numpy.arange(self.length), by_step)
         return dict(zip(self.plan.passed, values, strict=True))
-
-    def _scan(
-        self, init: Values, steps: Sequence[Step], shared: Values, by_step: Values, stacked: Sequence[Any]
-    ) -> tuple[Values, list[jax.Array]]:
-        """Return the last of some carried values, and those that are stacked."""
-        return self.body.scan(init, steps, shared, by_step, stacked, length=self.length, reverse=self.reverse)

@@ -6,9 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
-from jax2onnx.plugin import Facts
+from jax2onnx.plugin import Facts, is_static
+from jax2onnx_lax import straight
 from jax2onnx_lax.folding import work_of_matrices
-from jax2onnx_lax.matrices import Array, adjoint, column, columns, eye, product, reflector, rows, square, steps
+from jax2onnx_lax.matrices import (
+    Array,
+    adjoint,
+    column,
+    columns,
+    eye,
+    is_complex,
+    product,
+    reflector,
+    rows,
+    square,
+    steps,
+)
 
 if TYPE_CHECKING:
     from jax2onnx.plugin import BoundLowerings
@@ -37,6 +50,8 @@ def register(registry: BoundLowerings) -> None:
 
 def geqrf(a: Array) -> tuple[Array, Array]:
     """Return ``r`` with the reflections' vectors below it, and their factors."""
+    if is_static(*a.shape[-2:]) and 0 < min(a.shape[-2:]) <= straight.LARGEST and not is_complex(a):
+        return straight.geqrf(a)
     j = columns(a)
     count = min(a.shape[-2:])
     order = jnp.arange(count)
@@ -107,6 +122,8 @@ def ormqr(a: Array, taus: Array, c: Array, *, left: bool, transpose: bool) -> Ar
     if not left:
         return adjoint(ormqr(a, taus, adjoint(c), left=True, transpose=not transpose))
     count = taus.shape[-1]
+    if is_static(count, a.shape[-2]) and 0 < count <= straight.LARGEST:
+        return straight.ormqr(a, taus, c, transpose=transpose)
 
     def reflect(step: Any, c: Array) -> Array:
         k = step if transpose else count - 1 - step

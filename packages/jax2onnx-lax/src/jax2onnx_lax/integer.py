@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jax import lax
 
+from jax2onnx.plugin import is_static
 from jax2onnx_lax.dtypes import info, unsigned
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from jax2onnx.plugin import BoundLowerings, LoweringContext
+
+
+_FEW = 64
+"""Of how many numbers the bits are counted one by one."""
 
 
 def register(registry: BoundLowerings) -> None:
@@ -64,8 +70,17 @@ def _shift(ctx: LoweringContext, x: ir.Value, by: ir.Value, direction: str) -> i
 
 
 def population_count(x: Any) -> Any:
-    """Count the set bits, by adding neighbouring fields of growing width."""
+    """Count the set bits: of few numbers, each bit for itself, else by adding neighbouring fields of growing width.
+
+    ::
+
+        before: x & m + (x >> w) & m, for w = 1, 2, 4, 8, 16      20 nodes
+        after:  (x[:, None] >> [0, 1, ... 31] & 1) @ [1, 1, ... 1]  4 nodes
+    """
     count = x.astype(unsigned(x.dtype))
+    if is_static(*x.shape) and 0 < math.prod(x.shape) <= _FEW:
+        places = np.arange(info(x.dtype).bits, dtype=count.dtype)
+        return ((count[..., None] >> places & 1) @ np.ones_like(places)).astype(x.dtype)
     for width in _doubling(x.dtype):
         mask = _fields(width, count.dtype)
         count = (count & mask) + (lax.shift_right_logical(count, lax.full_like(count, width)) & mask)

@@ -7,18 +7,18 @@ after:  scan: cov -> cov = f(cov), gain(cov)                                    
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
-from jax import lax
 
 from jax2onnx.plugin import is_static, open_jaxpr, scan_counts
 from jax2onnx_lax.draws_ahead import bytes_of, is_call
-from jax2onnx_lax.scan_steps import Step, Steps, made_by, numbers_of, read_by, value_of
+from jax2onnx_lax.scan_steps import Step, Steps, made_by, numbers_of, read_by
+
+if TYPE_CHECKING:
+    import jax
 
 __all__ = ["known_apart"]
 
@@ -142,27 +142,12 @@ class _Parts:
     def __call__(self, *operands: jax.Array) -> list[jax.Array]:
         """Return the last carries, and the stacked results."""
         body, plan = self.body, self.plan
-        scan = functools.partial(body.scan, length=self.length, reverse=self.reverse)
+        form: dict[str, Any] = {"length": self.length, "reverse": self.reverse}
         shared = body.evaluate(plan.fixed, dict(enumerate(operands[: body.constants])))
         by_step = {number: operands[number] for number in body.scanned()}
         read = read_by(plan.known) | numbers_of(body.results[number - body.constants] for number in plan.chain)
         scanned = {number: array for number, array in by_step.items() if number in read}
         init = {number: operands[number] for number in plan.chain}
-        last, passed = scan(init, plan.known, shared, scanned, plan.passed)
+        last, passed = body.scan(init, plan.known, shared, scanned, plan.passed, **form)
         by_step |= dict(zip(plan.passed, passed, strict=True))
-        init = {number: operands[number] for number in body.carried() if number not in plan.chain}
-        inside = made_by(plan.rest) | set(init)
-        stacked = sorted(numbers_of(body.results[body.carries :]) & inside)
-        if init or stacked:
-            read = read_by(plan.rest) | numbers_of(body.results[number - body.constants] for number in init)
-            scanned = {number: array for number, array in by_step.items() if number in read}
-            others, results = scan(init, plan.rest, shared, scanned, stacked)
-            last |= others
-            by_step |= dict(zip(stacked, results, strict=True))
-
-        def all_of(atom: Any) -> jax.Array:
-            if isinstance(atom, int) and atom in by_step:
-                return by_step[atom]
-            return lax.broadcast(value_of(atom, shared), (self.length,))
-
-        return [*(last[number] for number in body.carried()), *map(all_of, body.results[body.carries :])]
+        return body.finish(plan.rest, operands, last=last, shared=shared, by_step=by_step, **form)

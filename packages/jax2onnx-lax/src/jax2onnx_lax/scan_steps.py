@@ -152,6 +152,46 @@ class Steps:
         last, results = lax.scan(step, list(init.values()), by_step, length, reverse=reverse)
         return dict(zip(init, last, strict=True)), results
 
+    def finish(
+        self,
+        rest: Sequence[Step],
+        operands: Sequence[Any],
+        *,
+        last: Values,
+        shared: Values,
+        by_step: Values,
+        length: int,
+        reverse: bool,
+    ) -> list[jax.Array]:
+        """Scan the steps that are left; return the results of the whole scan.
+
+        Args:
+            rest: the steps that are left.
+            operands: those of the whole scan.
+            last: the last of the carried values that are computed already.
+            shared: the values that are the same in all iterations.
+            by_step: the values that are known for all iterations at once.
+            length: how many iterations there are.
+            reverse: whether the last one comes first.
+        """
+        shared = {**self.known, **shared}
+        init = {number: operands[number] for number in self.carried() if number not in last}
+        inside = made_by(rest) | set(init)
+        stacked = sorted(numbers_of(self.results[self.carries :]) & inside)
+        if init or stacked:
+            read = read_by(rest) | numbers_of(self.results[number - self.constants] for number in init)
+            scanned = {number: array for number, array in by_step.items() if number in read}
+            others, results = self.scan(init, rest, shared, scanned, stacked, length=length, reverse=reverse)
+            last = {**last, **others}
+            by_step = {**by_step, **dict(zip(stacked, results, strict=True))}
+
+        def all_of(atom: Any) -> Any:
+            if isinstance(atom, int) and atom in by_step:
+                return by_step[atom]
+            return lax.broadcast(value_of(atom, shared), (length,))
+
+        return [*(last[number] for number in self.carried()), *map(all_of, self.results[self.carries :])]
+
 
 def value_of(atom: Any, values: Values) -> Any:
     """Return a value by its number; that of a literal."""

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx_lax.matrices import Array, adjoint, columns, is_complex, magnitude, nan, product, rows
+from jax2onnx_lax.matrices import Array, adjoint, columns, is_complex, magnitude, nan, product, reflector, rows
 
-__all__ = ["LARGEST", "cholesky", "lu", "substitute"]
+__all__ = ["LARGEST", "cholesky", "geqrf", "lu", "ormqr", "substitute"]
 
 LARGEST = 8
 """Matrices of up to this many columns take fewer nodes than the iterations of a loop do."""
@@ -40,6 +40,53 @@ def cholesky(a: Array) -> Array:
     failed = jnp.any(every <= 0, axis=(-2, -1), keepdims=True)
     factor = lax.concatenate(parts, a.ndim - 1) / jnp.sqrt(every).astype(a.dtype)
     return jnp.where(failed, nan(a), jnp.where(rows(a) >= columns(a), factor, a))
+
+
+def geqrf(a: Array) -> tuple[Array, Array]:
+    """Return ``r`` with the reflections' vectors below it, and their factors, of real matrices.
+
+    Each step takes off a column and a row. A last row alone is not reflected.
+    """
+    m, n = a.shape[-2:]
+    down, right = a.ndim - 2, a.ndim - 1
+    left, finished, taus = a, [], []
+    for k in range(min(m, n)):
+        x, *others = lax.split(left, [size for size in (1, n - 1 - k) if size], axis=right)
+        if k == m - 1:
+            taus.append(jnp.zeros_like(x))
+            break
+        v, tau, beta = reflector(x, 0)
+        taus.append(tau)
+        packed = lax.concatenate([beta, lax.slice_in_dim(v, 1, m - k, axis=down)], down)
+        if not others:
+            left = packed
+            break
+        reflected = others[0] - tau * v * product(adjoint(v), others[0])
+        above, left = lax.split(reflected, [1, m - 1 - k], axis=down)
+        finished.append((packed, above))
+    for packed, above in reversed(finished):
+        left = lax.concatenate([packed, lax.concatenate([above, left], down)], right)
+    return left, lax.concatenate(taus, right)[..., 0, :]
+
+
+def ormqr(a: Array, taus: Array, c: Array, *, transpose: bool) -> Array:
+    """Multiply ``c`` by the product of the packed reflections or its adjoint; the rows above a reflection stay."""
+    count, m, down = taus.shape[-1], a.shape[-2], a.ndim - 2
+    rest, finished = [c] if transpose else [lax.slice_in_dim(c, count, m, axis=down)] * (count < m), []
+    for k in range(count) if transpose else range(count - 1, -1, -1):
+        above = [] if transpose else [lax.slice_in_dim(c, k, k + 1, axis=down)]
+        left = lax.concatenate([*above, *rest], down)
+        tau = taus[..., k, None, None]
+        v = [jnp.ones_like(tau)]
+        if k < m - 1:
+            v.append(lax.slice(a, (*[0] * down, k + 1, k), (*a.shape[:-2], m, k + 1)))
+        column_k = lax.concatenate(v, down)
+        left = left - (jnp.conj(tau) if transpose else tau) * column_k * product(adjoint(column_k), left)
+        rest = [left]
+        if transpose and k < m - 1:
+            first, *rest = lax.split(left, [1, m - 1 - k], axis=down)
+            finished.append(first)
+    return lax.concatenate([*finished, *rest], down)
 
 
 def substitute(a: Array, b: Array, *, left_side: bool, lower: bool, transpose_a: bool, unit_diagonal: bool) -> Array:
