@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 
 from jax2onnx import save_onnx, to_onnx
+from jax2onnx.inspect.costs import costs
 from jax2onnx.testing import Runner, operators
 
 RNG = np.random.default_rng(0)
@@ -131,6 +132,12 @@ def test_onnxruntime_makes_no_floats_of_them(tmp_path):
     loaded = onnx.load(tmp_path / "loaded.onnx")
     floats = [one for one in loaded.graph.initializer if one.data_type == onnx.TensorProto.FLOAT]
     assert sum(int(np.prod(one.dims)) for one in floats) == BLOCK.size
+
+
+def test_their_operations_are_counted():
+    fn, shape, _ = CASES["blocks"]
+    (cost,) = [one for name, one in costs(to_onnx(fn, [shape]), "operator").rows.items() if "MatMulBnb4" in name]
+    assert cost.flops == 2 * 7 * INNER * COLUMNS
 
 
 def test_tables_that_are_no_codebooks_stay():

@@ -54,7 +54,7 @@ _PER_ELEMENT: Mapping[str, int] = {
 }
 _GATES: Mapping[str, int] = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _MATRIX = 2
-_PRODUCTS_OF_ONNXRUNTIME = _words("FusedMatMul MatMulNBits")
+_PRODUCTS_OF_ONNXRUNTIME = _words("FusedMatMul MatMulBnb4 MatMulNBits")
 
 
 def flops_of(node: onnx.NodeProto, inputs: Shapes, outputs: Shapes) -> int | None:
@@ -157,6 +157,7 @@ _SPECIAL: Mapping[str, Callable[[onnx.NodeProto, Shapes, Shapes], int]] = {
     "Gemm": _gemm,
     "LSTM": _recurrent,
     "MatMul": _matmul,
+    "MatMulBnb4": _matmul,
     "MatMulInteger": _matmul,
     "MatMulNBits": _matmul,
     "MaxPool": _pool,
