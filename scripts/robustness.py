@@ -2,6 +2,7 @@
 
 python scripts/robustness.py                     run the tests of each kind, and print the page
 python scripts/robustness.py --write             write it too
+python scripts/robustness.py --runs --write      write what long sessions found, and keep the counts of the tests
 python scripts/robustness.py --programs 7 2000   run random programs from a seed, and remember the result
 
 The tests of a kind are counted as pytest reports them. Long sessions (`nox -s programs`, `nox -s fuzz`) remember their
@@ -64,7 +65,7 @@ RUNS_HEAD = """
 A program is drawn line by line from JAX's functions (`nox -s programs`). A variant is a registered example with a few
 steps that change it (`nox -s fuzz`). Each is exported and compared with JAX. A clear refusal names what is not
 supported. A row says what was found when its session ran; the causes of failures are mended afterwards, with a test.
-{found} variants that once failed are tests (`fuzz_found.txt` of jax2onnx-examples).
+Variants that once failed are tests (`fuzz_found.txt` of jax2onnx-examples has {found}).
 
 | Session | Seed | Tried | Agree | Refused clearly | Failed |
 |---|---|---|---|---|---|
@@ -147,9 +148,19 @@ def page(counts: Mapping[str, tuple[int, int]], runs: Iterable[Run]) -> str:
     text += "".join(f"| {kind} | {tried} | {tried - failed} |\n" for kind, (tried, failed) in counts.items())
     found = sum(1 for line in FOUND.read_text().splitlines() if line and not line.startswith("#"))
     text += RUNS_HEAD.format(found=found)
-    text += "".join(run.row() + "\n" for run in runs)
+    known = list(runs)
+    text += "".join(run.row() + "\n" for run in known)
+    totals = (sum(column) for column in zip(*((r.tried, r.agree, r.refused, r.failed) for r in known), strict=True))
+    text += f"| all | | {' | '.join(map(str, totals))} |\n" if known else ""
     further = [f"- [{title}]({path})\n" for title, path in PAGES.items() if (PAGE.parent / path).exists()]
     return text + "\n## Other pages\n\n" + "".join(further)
+
+
+def known_counts() -> dict[str, tuple[int, int]]:
+    """Return the counts of tests that the page has."""
+    rows = (line.strip("| ").split(" | ") for line in PAGE.read_text().splitlines())
+    found = {row[0]: (int(row[1]), int(row[1]) - int(row[2])) for row in rows if row[0] in KINDS}
+    return {kind: found[kind] for kind in KINDS}
 
 
 def main() -> Any:
@@ -157,11 +168,12 @@ def main() -> Any:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", nargs=2, type=int, metavar=("SEED", "COUNT"))
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--runs", action="store_true")
     args = parser.parse_args()
     if args.programs:
         return programs(*args.programs)
     os.environ.pop("JAX2ONNX_STRICT_PLUGINS", None)  # broken plugins are set aside, unless it is set
-    counts = {kind: count(files) for kind, files in KINDS.items()}
+    counts = known_counts() if args.runs else {kind: count(files) for kind, files in KINDS.items()}
     text = page(counts, remembered())
     print(text)
     if args.write:
