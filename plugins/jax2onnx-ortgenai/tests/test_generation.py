@@ -139,7 +139,7 @@ def test_what_cannot_be_made_is_refused(tmp_path):
     with pytest.raises(InputSpecError, match="layout"):
         WRITE(step, tmp_path, cache=cache, layout="rotating")
     folder = tmp_path / "new" / "folder"
-    for wrong in ({"prepare": list}, {"tokenizer": "no_such_folder"}, {"tokenizer": 3}):
+    for wrong in ({"prepare": list}, {"prepare": lambda x: x}, {"tokenizer": "no_such_folder"}, {"tokenizer": 3}):
         with pytest.raises(InputSpecError, match=r"prepare|tokenizer"):
             WRITE(step, folder, cache=cache, **wrong)
         assert list(tmp_path.iterdir()) == []

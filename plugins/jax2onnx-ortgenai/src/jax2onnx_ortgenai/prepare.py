@@ -42,5 +42,13 @@ class Prepare:
             return [jnp.transpose(x, ordered(leaf)) for x, leaf in zip(arrays, leaves, strict=True)]
 
         past, _ = self.form.names()
-        names = list(inspect.signature(function).parameters)
-        save_onnx(call, self.inputs, path, input_names=names, output_names=past, **options)
+        save_onnx(call, self.inputs, path, input_names=self._names(), output_names=past, **options)
+
+    def _names(self) -> list[str] | None:
+        """Return the names of the parameters that take the inputs; None where one parameter takes several."""
+        try:
+            bound = inspect.signature(self.function).bind(*self.inputs)
+        except TypeError as error:
+            raise InputSpecError(f"prepare_inputs: {error}; give a spec for each input of prepare") from None
+        names = list(bound.arguments)
+        return names if len(names) == len(self.inputs) else None
