@@ -1,6 +1,7 @@
 """Drive the pages of examples/browser in Chromium, and compare their numbers with JAX's.
 
-python scripts/browser_pages.py             builds the pages, draws digits, pushes the pole
+python scripts/browser_pages.py             builds the pages, draws digits, pushes the pole, lets texts be written on
+python scripts/browser_pages.py writer      builds and drives this page alone
 python scripts/browser_pages.py --write     also writes the pictures of docs/guides/browser.md to docs/pictures
 
 The browser may reach nothing but the server of the page: a request for anything else fails the run.
@@ -33,6 +34,10 @@ STROKES = {
     7: [[(45, 25), (115, 25), (70, 140)]],
 }
 """Digit -> the lines by which it is drawn."""
+TEXTS = ("Beautiful is ", "Namespaces are one honking", "In the face of", "Z", "weights & biases: 3.14 {~}", "q" * 64)
+"""How texts begin: some that the decoder has learnt, and some that it has not."""
+TOKENS = 32
+"""How many tokens the page writes."""
 
 
 @contextmanager
@@ -115,20 +120,61 @@ def pole(page: Page, policy: Any, picture: Callable[[Page, str], None]) -> str:
     return f"pole: {len(pushes)} steps with two pushes differ from JAX's by {worst:.1e} at most"
 
 
+def writer(page: Page, model: Any, picture: Callable[[Page, str], None]) -> str:
+    """Let the page write on, by its model and as a user does, and compare the tokens with those that JAX chooses."""
+    empty, step = importlib.import_module("writer").empty, jax.jit(model)
+    worst, different = 0.0, set()
+    for text in TEXTS:
+        codes = [ord(character) for character in text]
+        made = page.evaluate("([codes, count]) => generate(codes, count)", [codes, TOKENS])
+        tokens, start, cache = jnp.asarray(codes, jnp.int32), 0, empty()
+        expected = []
+        for given in made:
+            results = step(tokens, jnp.int32(start), cache)
+            difference = np.abs(np.array(given["probabilities"]) - np.asarray(results["probabilities"])).max()
+            worst = max(worst, float(difference))
+            tokens, start, cache = results["next"][None], start + tokens.size, results["after"]
+            expected.append(int(results["next"]))
+        if [given["token"] for given in made] != expected:
+            sys.exit(f"writer: after {text!r} the page writes {[given['token'] for given in made]}, JAX {expected}")
+        page.fill("#text", text)
+        page.click("#write")
+        page.wait_for_function("!document.getElementById('write').disabled", timeout=30_000)
+        shown, wanted = page.text_content("#written"), text + "".join(map(chr, expected))
+        if shown != wanted:
+            sys.exit(f"writer: the page shows {shown!r}, and JAX writes {wanted!r}")
+        different.add(wanted[len(text) :])
+    if worst > 1e-5:
+        sys.exit(f"writer: the page's probabilities differ from JAX's by {worst:.1e}")
+    if len(different) != len(TEXTS):
+        sys.exit(f"writer: the texts are continued alike, so the tokens show little: {different}")
+    page.fill("#text", TEXTS[0])
+    page.click("#write")
+    page.wait_for_function("!document.getElementById('write').disabled", timeout=30_000)
+    picture(page, "writer")
+    return f"writer: {TOKENS} tokens after {len(TEXTS)} texts equal JAX's; probabilities differ by {worst:.1e} at most"
+
+
+PAGES = {"digits": digits, "pole": pole, "writer": writer}
+
+
 def main() -> None:
-    """Drive both pages."""
+    """Drive the pages."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("pages", nargs="*", metavar="PAGE", help=f"which pages: {', '.join(PAGES)}; all by default")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
+    if unknown := set(arguments.pages) - set(PAGES):
+        parser.error(f"there is no page {', '.join(sorted(unknown))}")
 
     def picture(page: Page, name: str) -> None:
         if arguments.write:
             PICTURES.mkdir(exist_ok=True)
             page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
 
-    for name, drive in {"digits": digits, "pole": pole}.items():
+    for name in arguments.pages or PAGES:
         with tempfile.TemporaryDirectory() as folder, opened(name, Path(folder)) as (made, page):
-            print(drive(page, made, picture))
+            print(PAGES[name](page, made, picture))
 
 
 if __name__ == "__main__":

@@ -36,11 +36,11 @@ onnxruntime and compared with JAX on ordinary inputs; the largest difference is 
 
 ## In a browser
 
-Two pages whose models are trained, exported and served by one command each ([in the browser](guides/browser.md)):
+Three pages whose models are trained, exported and served by one command each ([in the browser](guides/browser.md)):
 
-| `python examples/browser/digits.py` | `python examples/browser/pole.py` |
-|---|---|
-| ![A drawn seven, and what the network makes of it](pictures/digits.png) | ![A pole on a cart](pictures/pole.png) |
+| `python examples/browser/digits.py` | `python examples/browser/pole.py` | `python examples/browser/writer.py` |
+|---|---|---|
+| ![A drawn seven](pictures/digits.png) | ![A pole](pictures/pole.png) | ![A text written on](pictures/writer.png) |
 """
 
 
