@@ -83,7 +83,7 @@ def zen() -> np.ndarray:
     return np.frombuffer(codecs.decode(this.s, "rot13").encode(), np.uint8).astype(np.int32)
 
 
-def train(steps: int = 250) -> tuple[Writer, float]:
+def train(steps: int = 400) -> tuple[Writer, float]:
     """Return a writer that has learnt the text, and the share of its characters that it then expects."""
     text = jnp.asarray(zen())
     graph, weights = nnx.split(Writer(nnx.Rngs(0)))
