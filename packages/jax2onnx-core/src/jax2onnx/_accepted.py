@@ -78,7 +78,11 @@ def shown(value: Any) -> str:
     """Return a value in a few words, as Python writes it."""
     limited = reprlib.Repr()
     limited.maxstring = limited.maxother = 60
-    return " ".join(limited.repr(value).split())
+    try:
+        written = limited.repr(value)
+    except Exception:  # noqa: BLE001 - of an object of the user's; a large one may take more memory, or digits, than there are
+        written = f"<{type(value).__name__} instance>"
+    return " ".join(written.split())
 
 
 def flag(option: str, value: Any) -> None:

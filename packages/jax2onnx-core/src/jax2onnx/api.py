@@ -13,7 +13,6 @@ from jax2onnx._accepted import NEEDED, lacking, readable, shown
 from jax2onnx._accepted import path as accepted_path
 from jax2onnx.earlier import EarlierOptions, ReturnMode, delivery_of, refuse_positions
 from jax2onnx.errors import InputSpecError
-from jax2onnx.frontend.memory import memory_explained
 from jax2onnx.options import (
     DEFAULT_TARGET,
     EntriesOptions,
@@ -27,6 +26,7 @@ from jax2onnx.options import (
     check_values,
     refuse_unknown,
 )
+from jax2onnx.output.memory import memory_explained
 from jax2onnx.output.proto import add_weights
 from jax2onnx.output.report.write import refuse_one_file
 from jax2onnx.output.save import EXTERNAL_DATA_THRESHOLD, preflight, save
@@ -75,6 +75,7 @@ def to_onnx(
     **options: Unpack[_CallOptions],
 ) -> str: ...
 @readable
+@memory_explained()
 def to_onnx(
     fn: Any,
     inputs: Sequence[Any] | Mapping[str, Any],
@@ -229,7 +230,7 @@ def to_onnx(
     if delivery.mode == "file":
         refuse_one_file(report, delivery.path)
         preflight(delivery.path)
-    with memory_explained(), seldom_collecting():
+    with seldom_collecting():
         export = exported(fn, inputs, options)
         model = export.model
         if delivery.mode == "ir":
@@ -258,6 +259,7 @@ def save_onnx(
     **options: Unpack[EntriesOptions],
 ) -> None: ...
 @readable
+@memory_explained()
 def save_onnx(fn: Any, inputs: Any = NEEDED, path: Any = NEEDED, **options: Any) -> None:
     """Convert a JAX callable and write the model to ``path``; options are those of :func:`to_onnx`.
 
@@ -287,9 +289,8 @@ def save_onnx(fn: Any, inputs: Any = NEEDED, path: Any = NEEDED, **options: Any)
         raise InputSpecError(lacking("save_onnx", ["fn", "inputs", "path"], missing))
     progress = options.pop("progress", None)
     checked = options_to_save(path, options, progress)
-    with memory_explained():
-        export = exported(fn, inputs, checked)
-        save_export(export, path, progress)
+    export = exported(fn, inputs, checked)
+    save_export(export, path, progress)
 
 
 def options_to_save(path: Any, options: Mapping[str, Any], progress: Any) -> Options:
@@ -317,6 +318,7 @@ def save_export(export: Export, path: str | os.PathLike[str], progress: Progress
 
 
 @readable
+@memory_explained()
 def show(
     fn: Any,
     inputs: Sequence[Any] | Mapping[str, Any],
@@ -336,6 +338,5 @@ def show(
         InputSpecError: there is no such stage or option.
         ConversionError: as ``to_onnx``.
     """
-    with memory_explained():
-        result = at_stage(fn, inputs, stage, Options.of(options))
+    result = at_stage(fn, inputs, stage, Options.of(options))
     return describe(result) if isinstance(result, Program) else str(result)

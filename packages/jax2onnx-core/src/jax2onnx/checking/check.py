@@ -21,8 +21,8 @@ from jax2onnx.earlier import model_first, refuse_positions
 from jax2onnx.errors import CheckError, InputSpecError
 from jax2onnx.frontend.elsewhere import opened_weights
 from jax2onnx.frontend.entries import read_entries
-from jax2onnx.frontend.memory import memory_explained
 from jax2onnx.options import CheckOptions, ComparisonOptions, Images, check_values, refuse_unknown
+from jax2onnx.output.memory import memory_explained
 from jax2onnx.plugin import loader as plugins
 
 if TYPE_CHECKING:

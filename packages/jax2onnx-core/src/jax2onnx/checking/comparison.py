@@ -244,6 +244,8 @@ def _loaded(runtime: Callable[[onnx.ModelProto], Runtime], proto: onnx.ModelProt
     except RUNTIME_ERRORS as error:
         told = one_line(str(error), _LONGEST)
         raise CheckError(f"the runtime cannot load the model: {told}; leave runtime= out for onnxruntime") from error
+    except MemoryError:
+        raise
     except (Exception, SystemExit) as error:  # of the user's code: whatever it raises
         told = one_line(described_error(error), _LONGEST)
         raise CheckError(

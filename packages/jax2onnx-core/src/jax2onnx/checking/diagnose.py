@@ -26,8 +26,8 @@ from jax2onnx.checking.reproducer import write_reproducer
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
 from jax2onnx.checking.search import Result, Search, operands
 from jax2onnx.errors import CheckError, InputSpecError
-from jax2onnx.frontend.memory import memory_explained
 from jax2onnx.options import CheckOptions, DiagnoseOptions, ExportOptions, Options, check_values, refuse_unknown
+from jax2onnx.output.memory import memory_explained
 from jax2onnx.output.sources import NAMESPACE, SOURCE, portable
 from jax2onnx.output.stream import MOST_BYTES
 from jax2onnx.plugin import loader

@@ -205,6 +205,8 @@ class Evaluator:
                 else:
                     results = rounding.results(bound, eqn.facts, arrays)
                 computed = [represented(result) for result in results]
+        except MemoryError:
+            raise
         except Exception as error:  # what JAX and the primitives of other libraries raise is of any class
             raise NoValueError(f"JAX cannot compute {eqn.primitive} here: {type(error).__name__}: {error}") from error
         for array, var in zip(computed, eqn.outputs, strict=True):

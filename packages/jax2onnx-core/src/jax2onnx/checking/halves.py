@@ -18,6 +18,7 @@ from jax2onnx.checking.comparison import Comparison
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
 from jax2onnx.errors import CheckError, InputSpecError
 from jax2onnx.options import DEFAULT_TARGET, Options
+from jax2onnx.output.memory import memory_explained
 from jax2onnx.output.sources import NAMESPACE, SOURCE
 from jax2onnx.pipeline.parts import export_ir, runnable
 
@@ -78,6 +79,7 @@ class PrecisionReport:
     kept: float
 
 
+@memory_explained()
 def measure(
     fn: Any,
     inputs: Sequence[Any] | Mapping[str, Any],

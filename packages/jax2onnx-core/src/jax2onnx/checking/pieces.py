@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
+from jax2onnx.frontend.remedies import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -68,7 +69,7 @@ class Piece:
                 self._runners[optimised] = Runner(self.model, self.libraries, optimised=optimised)
             return self._runners[optimised].run([feeds[name] for name in self.inputs])
         except RUNTIME_ERRORS as error:
-            raise NotRunError(f"onnxruntime refuses it: {str(error).strip().splitlines()[0][:300]}") from error
+            raise NotRunError(f"onnxruntime refuses it: {first_line(error)[:300]}") from error
 
     def refer(self, feeds: Mapping[str, Array]) -> list[Array]:
         """Return its outputs in onnx's reference evaluator.
@@ -79,6 +80,8 @@ class Piece:
         try:
             with np.errstate(all="ignore"):
                 found = ReferenceEvaluator(self.model).run(None, {name: feeds[name] for name in self.inputs})
+        except MemoryError:
+            raise
         except Exception as error:  # the evaluator raises whatever numpy and its operators do
             raise NotRunError(f"onnx's reference evaluator cannot run it: {type(error).__name__}") from error
         return list(map(np.asarray, found))

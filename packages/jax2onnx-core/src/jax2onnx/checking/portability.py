@@ -15,6 +15,7 @@ from jax2onnx.errors import InputSpecError, NoKernelError
 from jax2onnx.inspect.summary import Model, read_model
 from jax2onnx.legalise.plan import Planner
 from jax2onnx.legalise.schema import dtypes_of, schema
+from jax2onnx.output.memory import memory_explained
 from jax2onnx.output.sources import SOURCE
 from jax2onnx.plugin import loader
 from jax2onnx.plugin.targets import find_target
@@ -69,6 +70,7 @@ class Portability:
     needs: tuple[str, ...]
 
 
+@memory_explained()
 def portability(model: Model, targets: Sequence[str] | str = "all") -> list[Portability]:
     """Return what the known runtimes make of a model.
 

@@ -34,6 +34,7 @@ from jax2onnx.inspect.costs import symbols_of, with_sizes
 from jax2onnx.inspect.flops import MOVES
 from jax2onnx.inspect.summary import Model, operator_of, read_model, value_of
 from jax2onnx.output.external_data import bodies
+from jax2onnx.output.memory import memory_explained
 from jax2onnx.output.sources import NAMESPACE, SOURCE
 from jax2onnx.plugin import loader
 from jax2onnx.plugin.opening import Opening
@@ -74,6 +75,7 @@ class Profile:
     jax: float | None = None
 
 
+@memory_explained()
 def profile(
     model: Model,
     fn: Callable[..., Any] | None = None,

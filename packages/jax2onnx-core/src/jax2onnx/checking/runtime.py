@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 import os
@@ -13,8 +14,10 @@ import onnx_ir as ir
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
+from jax2onnx.output.memory import is_lack_of_memory
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["RUNTIME_ERRORS", "Runner", "Runtime", "loads_deep_models", "runtime_name"]
 
@@ -46,9 +49,8 @@ RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     *filter(_is_error, vars(native).values()),
     ValueError,
     RuntimeError,
-    MemoryError,
 )
-"""What onnxruntime raises: its exceptions have no base of their own."""
+"""What onnxruntime raises: its exceptions have no base of their own. A lack of memory is none of them."""
 
 Array = np.ndarray[Any, Any]
 
@@ -73,6 +75,7 @@ class Runner:
 
     Raises:
         ValueError: this onnxruntime would load the model for hours.
+        MemoryError: there is not enough memory for it.
     """
 
     def __init__(
@@ -96,7 +99,8 @@ class Runner:
         if not loads_deep_models():
             _refuse_deep(model)
         source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else os.fspath(model)
-        session = onnxruntime.InferenceSession(source, options, providers=_PROVIDERS)
+        with _memory_told():
+            session = onnxruntime.InferenceSession(source, options, providers=_PROVIDERS)
         self.input_names: Sequence[str] = _names(session.get_inputs())
         self.output_names: Sequence[str] = _names(session.get_outputs())
         self.name = runtime_name()
@@ -104,14 +108,26 @@ class Runner:
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Return the outputs for the inputs given in the model's order."""
-        values = map(_to_ort, arrays)
-        feeds = dict(zip(self.input_names, values, strict=True))
-        results = self._session.run_with_ort_values(self.output_names, feeds)
-        return list(map(_to_numpy, results))
+        with _memory_told():
+            values = map(_to_ort, arrays)
+            feeds = dict(zip(self.input_names, values, strict=True))
+            results = self._session.run_with_ort_values(self.output_names, feeds)
+            return list(map(_to_numpy, results))
 
     def end_profile(self) -> str:
         """Write the times of all runs; return the file."""
         return str(self._session.end_profiling())
+
+
+@contextlib.contextmanager
+def _memory_told() -> Iterator[None]:
+    """Raise MemoryError where onnxruntime has too little memory: the model is not at fault."""
+    try:
+        yield
+    except RUNTIME_ERRORS as error:
+        if is_lack_of_memory(error):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def loads_deep_models() -> bool:

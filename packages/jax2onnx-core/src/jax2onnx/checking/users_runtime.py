@@ -16,6 +16,7 @@ from jax2onnx.errors import CheckError, InputSpecError, described_error
 __all__ = ["UsersRuntime"]
 
 _LONGEST = 2000
+_TOLD_AS_THEY_ARE: tuple[type[Exception], ...] = (MemoryError, *RUNTIME_ERRORS)
 _FORM = "an object as jax2onnx.testing.Runner is: name, input_names, output_names, and run(arrays)"
 
 Array = np.ndarray[Any, Any]
@@ -61,7 +62,7 @@ class UsersRuntime:
         """
         try:
             results = self.loaded.run(arrays)
-        except RUNTIME_ERRORS:
+        except _TOLD_AS_THEY_ARE:
             raise
         except (Exception, SystemExit) as error:  # of the user's code: whatever it raises
             told = one_line(described_error(error), _LONGEST)

@@ -64,19 +64,22 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         code = cli.main(args=list(args), prog_name="jax2onnx", standalone_mode=False)
     except click.ClickException as error:
-        told = io.StringIO()
-        error.show(told)
-        say(told.getvalue().rstrip(), err=True)
+        usage = io.StringIO()
+        error.show(usage)
+        say(usage.getvalue().rstrip(), err=True)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 1
-    except Exception as error:  # noqa: BLE001 - the border to the shell: a message, or with --debug the traceback
+    except Exception as raised:  # noqa: BLE001 - the border to the shell: a message, or with --debug the traceback
+        from jax2onnx.output.memory import explained
+
+        told = explained(raised)
         if "--json" in args:
-            say(json.dumps(_error_report(error), indent=2))
+            say(json.dumps(_error_report(told), indent=2))
         if "--debug" in args:
             traceback.print_exc()
         else:
-            say(f"error: {_message(error)}\n(--debug shows the traceback)", err=True)
+            say(f"error: {_message(told)}\n(--debug shows the traceback)", err=True)
         code = 1
     sys.exit(code)
 
@@ -378,7 +381,7 @@ def _save_comparable(output: Path, fn: Any, specs: Any, options: dict[str, Any],
     """
     from jax2onnx.api import options_to_save, save_export
     from jax2onnx.checking.check import require_comparable
-    from jax2onnx.frontend.memory import memory_explained
+    from jax2onnx.output.memory import memory_explained
     from jax2onnx.pipeline.finish import exported
 
     tell = options.pop("progress")

@@ -20,6 +20,7 @@ from jax2onnx._accepted import natural_number, nearest, shown
 from jax2onnx.errors import InputSpecError
 from jax2onnx.inspect.flops import flops_of
 from jax2onnx.inspect.summary import Body, Model, Tensor, graphs_of, initializer_of, operator_of, read_model, value_of
+from jax2onnx.output.memory import memory_explained
 from jax2onnx.output.sources import NAMESPACE, SOURCE
 
 __all__ = ["By", "Cost", "Costs", "costs", "symbols_of", "with_sizes"]
@@ -75,6 +76,7 @@ class Costs:
     uncounted: dict[str, int]
 
 
+@memory_explained()
 def costs(model: Model, by: By = "module", sizes: Mapping[str, int] | None = None) -> Costs:
     """Return the costs of a model, or of the model in a file.
 

@@ -20,6 +20,7 @@ from jax2onnx._printable import counted, one_line
 from jax2onnx.errors import InputSpecError
 from jax2onnx.inspect.summary import Body, Model, initializer_of, operator_of, read_model, value_of
 from jax2onnx.output.external_data import bodies
+from jax2onnx.output.memory import memory_explained
 
 __all__ = ["Change", "differences"]
 
@@ -51,6 +52,7 @@ class Change:
         return f"{self.kind} {self.name}: {self.before} -> {self.after}"
 
 
+@memory_explained()
 def differences(first: Model, second: Model) -> list[Change]:
     """Return in what two models, or the models in files, differ; nothing if they compute alike from equal weights.
 

@@ -25,6 +25,7 @@ from jax2onnx.inspect.summary import (
     value_of,
 )
 from jax2onnx.output.external_data import bodies
+from jax2onnx.output.memory import memory_explained
 
 __all__ = ["svg"]
 
@@ -53,6 +54,7 @@ _UNREADABLE = (ValueError, TypeError, KeyError, NotImplementedError)
 _Names: TypeAlias = "ChainMap[str, str]"
 
 
+@memory_explained()
 def svg(model: Model) -> str:
     """Return the picture of a model, or of the model in a file, as SVG.
 

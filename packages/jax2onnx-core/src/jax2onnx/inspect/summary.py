@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import onnx
 
 from jax2onnx.output.external_data import bodies
+from jax2onnx.output.memory import memory_explained
 from jax2onnx.output.model_file import read_model_file
 
 __all__ = ["Body", "Model", "Summary", "Tensor", "format_operators", "format_size", "read_model", "summarise"]
@@ -70,6 +71,7 @@ class Summary:
     size: int
 
 
+@memory_explained()
 def summarise(model: Model) -> Summary:
     """Summarise a model, or the model in a file; weights beside the file are counted, not read.
 

@@ -14,14 +14,12 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from jax2onnx._printable import one_line
 from jax2onnx.errors import InputSpecError, OutOfMemoryError
 from jax2onnx.output.external_data import bodies, location_of, tensors
+from jax2onnx.output.memory import is_lack_of_memory
 
 __all__ = ["read_model_file", "require_bounded_functions", "require_own_data"]
 
 _MOST_NODES = 1_000_000
 """Nodes of a model whose functions are written out at each of their calls, as runtimes do."""
-
-_NO_MEMORY = "alloc failed"
-"""How protobuf says that there is not enough memory."""
 
 _Key: TypeAlias = tuple[str, str, str]
 
@@ -40,10 +38,8 @@ def read_model_file(path: str | os.PathLike[str]) -> onnx.ModelProto:
         raise InputSpecError(f"model: {name!r} is no regular file; name a file that save_onnx wrote")
     try:
         model = onnx.load(name, format="protobuf", load_external_data=False)
-    except MemoryError as error:
-        raise OutOfMemoryError(f"{name!r} cannot be read") from error
-    except DecodeError as error:
-        if _NO_MEMORY in str(error):
+    except (MemoryError, DecodeError) as error:
+        if is_lack_of_memory(error):
             raise OutOfMemoryError(f"{name!r} cannot be read") from error
         raise InputSpecError(f"model: {name!r} is no ONNX model ({error}); name a file that save_onnx wrote") from error
     if not model.HasField("graph"):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 from jax2onnx.errors import ConversionError, InputSpecError
 from jax2onnx.frontend.elsewhere import opened_weights
 from jax2onnx.frontend.entries import find_links, read_entries
-from jax2onnx.frontend.memory import memory_explained
 from jax2onnx.options import EntriesOptions, Options, check_values
+from jax2onnx.output.memory import memory_explained
 from jax2onnx.output.names import NEXT
 from jax2onnx.output.report.write import files_of
 from jax2onnx.output.save_entries import entry_files, preflight_entries, save_entries
