@@ -67,9 +67,11 @@ def idle_unit(unit: int) -> Callable[[Eqn, KnownRanges], int | None]:
 
 FACTS = {
     "and": Facts(idle=idle_unit(1)),
+    "eq": Facts(idle=idle_unit(1)),
     "clamp": Facts(idle=idle_clamp),
     "max": Facts(idle=idle_extremum((0, 1), larger=True)),
     "min": Facts(idle=idle_extremum((0, 1), larger=False)),
+    "ne": Facts(idle=idle_unit(0)),
     "or": Facts(idle=idle_unit(0)),
     "rem": Facts(idle=idle_remainder),
     "select_n": Facts(idle=idle_choice),

@@ -236,7 +236,7 @@ def arg_extremum(op_type: str) -> Callable[..., Any]:
         if is_bool(dtype):
             x = ctx.cast(x, np.uint8)
         index = op.emit(op_type, x, axis=axis, keepdims=0)
-        if is_float(dtype):
+        if is_float(dtype) and not _replaces_nan(x):
             # onnxruntime's kernels compare with NaN, which is never true.
             nan = op.IsNaN(x)
             first = op.ArgMax(ctx.cast(nan, np.uint8), axis=axis, keepdims=0)
@@ -244,6 +244,21 @@ def arg_extremum(op_type: str) -> Callable[..., Any]:
         return ctx.cast(index, index_dtype)
 
     return rule
+
+
+def _replaces_nan(x: ir.Value) -> bool:
+    """Return whether a value is ``Where(Equal(y, y), y, constant)``, the constant being no NaN."""
+    node = x.producer()
+    if node is None or node.op_type != "Where":
+        return False
+    condition, y, instead = node.inputs
+    assert condition is not None
+    assert instead is not None
+    asked = condition.producer()
+    if asked is None or asked.op_type != "Equal" or any(value is not y for value in asked.inputs):
+        return False
+    constant = source(instead, {"Expand", "Reshape", "Unsqueeze"}).const_value
+    return constant is not None and not np.isnan(constant.numpy()).any()
 
 
 def reduce(

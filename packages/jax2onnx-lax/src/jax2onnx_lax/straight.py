@@ -6,7 +6,9 @@ shape ``(..., m, n)`` whose leading dims may be symbolic.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -142,54 +144,125 @@ def _entry(a: Array, i: int, j: int) -> Array:
 
 
 def lu(a: Array) -> tuple[Array, Array, Array]:
-    """Return both factors in one matrix, the row exchanged at each step, and the resulting permutation of rows."""
+    """Return both factors in one matrix, the row exchanged at each step, and the resulting permutation of rows.
+
+    The entries that a step needs lie in one vector. One gather exchanges the rows and lays out what is multiplied
+    entry by entry: where each entry comes from is a row of a table, which the place of the pivot chooses.
+    """
     m, n = a.shape[-2:]
-    lead, axis = a.shape[:-2], a.ndim - 2
-    left, order = a, jnp.broadcast_to(jnp.arange(m, dtype=jnp.int32), (*lead, m))
-    done, pivots, orders = [], [], []
+    axis = a.ndim - 2
+    left = lax.reshape(a, (*a.shape[:-2], m * n))
+    places = {(i, j): i * n + j for i in range(m) for j in range(n)}
+    pieces, finished, chosen = [], [], []
     for k in range(min(m, n)):
-        rest = m - 1 - k
-        if not rest:
-            pivots.append(jnp.full((*lead, 1), k, jnp.int32))
+        below, after = range(k + 1, m), range(k + 1, n)
+        if not below:
             break
-        places = _exchange(magnitude(lax.slice_in_dim(left, k, k + 1, axis=axis + 1)[..., 0]))
-        pivots.append(places[..., :1] + k)
-        # The first places are the order: there is nothing to take them from.
-        order = _rows_at(order[..., None], places)[..., 0] if k else places
-        first, order = lax.split(order, [1, rest], axis=axis)
-        orders.append(first)
-        upper, others = lax.split(_rows_at(left, places), [1, rest], axis=axis)
-        done.append(upper)
-        sizes = [size for size in (k, 1, n - 1 - k) if size]
-        before, below, after = _three(lax.split(others, sizes, axis=axis + 1), first=k)
-        _, pivot, top = _three(lax.split(upper, sizes, axis=axis + 1), first=k)
-        below = below / jnp.where(pivot == 0, 1, pivot)
-        inner = [one - below * other for one, other in zip(after, top, strict=True)]
-        left = lax.concatenate([*before, below, *inner], axis + 1)
-    done += [left] if len(done) < m else []
-    orders.append(order)
-    return lax.concatenate(done, axis), lax.concatenate(pivots, axis), lax.concatenate(orders, axis)
+        # The entries lie row by row as they are given, and then column by column.
+        end, stride = (m - k, 1) if k else (m * n, n)
+        place = _largest(magnitude(lax.slice_in_dim(left, 0, end, stride, axis=axis)))
+        chosen.append(place)
+        inner = [(i, j) for j in after for i in below]
+        # The pivot, its column and row for each entry of the remainder, the remainder, and the factors so far.
+        wanted = [
+            [(k, k)],
+            [(i, k) for i, _ in inner] or [(i, k) for i in below],
+            [(k, j) for _, j in inner],
+            inner,
+            [(i, j) for j in range(k) for i in below],
+            [(k, j) for j in range(k)],
+        ]
+        wanted = [run for run in wanted if run]
+        pivot, column_k, *others = lax.split(
+            _chosen_at(left, place, _exchanges(k, m, places, [label for run in wanted for label in run])),
+            [len(run) for run in wanted],
+            axis=axis,
+        )
+        factors = column_k / jnp.where(pivot == 0, 1, pivot)
+        pieces.append(pivot)
+        finished.append(wanted[0])
+        parts, labels = [], []
+        if inner:
+            row_k, rest, *others = others
+            pieces.append(row_k)
+            finished.append(wanted[2])
+            parts.append(rest - factors * row_k)
+            labels += inner
+        if k:
+            before, done = others
+            pieces.append(done)
+            finished.append(wanted[-1])
+            parts.append(before)
+            labels += wanted[-2]
+        left = lax.concatenate([*parts, factors], axis)
+        places = _first_places([*labels, *wanted[1]])
+    every = _first_places([label for run in finished for label in run])
+    start = sum(map(len, finished))
+    every |= {label: start + place for label, place in places.items()}
+    packed = lax.concatenate([*pieces, left], axis) if pieces else left
+    factored = jnp.take(packed, np.array([[every[i, j] for j in range(n)] for i in range(m)], np.int32), axis=axis)
+    return factored, *_orders(chosen, m, min(m, n), a.shape[:-2])
 
 
-def _three(parts: Sequence[Array], *, first: int) -> tuple[Sequence[Array], Array, Sequence[Array]]:
-    """Return the columns before, of and after the pivot; there may be none before and none after it."""
-    place = 1 if first else 0
-    return parts[:place], parts[place], parts[place + 1 :]
+def _first_places(labels: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    """Return where each label is first."""
+    return {label: place for place, label in reversed(list(enumerate(labels)))}
 
 
-def _exchange(sizes: Array) -> Array:
-    """Return the places of rows after the first one has been exchanged with that of the largest size."""
-    count = sizes.shape[-1]
-    if count == 2:
-        one, other = lax.split(sizes, [1, 1], axis=sizes.ndim - 1)
-        return jnp.where(other > one, np.array([1, 0], np.int32), np.array([0, 1], np.int32))
-    chosen = jnp.argmax(sizes, axis=-1, keepdims=True).astype(jnp.int32)
-    numbers = np.arange(1, count, dtype=np.int32)
-    return lax.concatenate([chosen, jnp.where(chosen == numbers, 0, numbers)], sizes.ndim - 1)
+def _largest(sizes: Array) -> Array:
+    """Return the first place of the largest size, as LAPACK: NaN is the largest if it is the first one, else none."""
+    instead = np.full(sizes.shape[-1:], -1, sizes.dtype)
+    instead[0] = np.inf
+    return jnp.argmax(jnp.where(sizes == sizes, sizes, instead), axis=-1).astype(jnp.int32)  # noqa: PLR0124 - NaN
 
 
-def _rows_at(a: Array, places: Array) -> Array:
-    """Return the rows of matrices at some places."""
-    if a.ndim == 2:
-        return jnp.take(a, places, axis=0, mode="clip")
-    return jnp.take_along_axis(a, places[..., None], axis=-2, mode="promise_in_bounds")
+def _exchanges(k: int, m: int, places: Mapping[tuple[int, int], int], wanted: Sequence[tuple[int, int]]) -> Any:
+    """Return, for each row that may be exchanged with row ``k``, where the wanted entries are before that."""
+    rows_ = [{k: chosen, chosen: k} for chosen in range(k, m)]
+    return np.array([[places[moved.get(i, i), j] for i, j in wanted] for moved in rows_], np.int32)
+
+
+def _chosen_at(a: Array, place: Array, table: Any) -> Array:
+    """Return the entries of vectors at the places that a row of a table holds."""
+    indices = jnp.take(table, place, axis=0, mode="clip")
+    if a.ndim == 1:
+        return jnp.take(a, indices, mode="clip")
+    return jnp.take_along_axis(a, indices, axis=-1, mode="promise_in_bounds")
+
+
+_MOST_ORDERS = 2000
+"""A table of orders has at most about as many rows."""
+
+
+def _orders(chosen: Sequence[Array], m: int, count: int, lead: Sequence[Any]) -> tuple[Array, Array]:
+    """Return the exchanged rows, and the order of rows that all exchanges result in.
+
+    Exchanges are the digits of a number, and orders the rows of a table that it chooses from.
+    """
+    pivots, order, start = [], None, 0
+    while start < len(chosen):
+        end, size = start, 1
+        while end < len(chosen) and size * (m - end) <= _MOST_ORDERS:
+            size *= m - end
+            end += 1
+        number = chosen[start]
+        for k in range(start + 1, end):
+            number = number * (m - k) + chosen[k]
+        every = list(itertools.product(*(range(k, m) for k in range(start, end))))
+        pivots.append(jnp.take(np.array(every, np.int32), number, axis=0, mode="clip"))
+        orders = np.array([_exchanged(range(m), dict(enumerate(rows_, start))) for rows_ in every], np.int32)
+        order = jnp.take(orders, number, axis=0, mode="clip") if order is None else _chosen_at(order, number, orders)
+        start = end
+    if len(chosen) < count:
+        pivots.append(jnp.full((*lead, 1), count - 1, jnp.int32))
+    if order is None:
+        order = jnp.zeros((*lead, m), jnp.int32)
+    return lax.concatenate(pivots, len(lead)), order
+
+
+def _exchanged(order: Iterable[int], places: Mapping[int, int]) -> list[int]:
+    """Return an order after each of some places, one after the other, has been exchanged with another one."""
+    rows_ = list(order)
+    for k, place in places.items():
+        rows_[k], rows_[place] = rows_[place], rows_[k]
+    return rows_
