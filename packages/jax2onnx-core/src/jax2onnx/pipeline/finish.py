@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 def exported(fn: Any, inputs: Specs, options: Options) -> Export:
     """Do all stages of an export, verify the model, and tell the user what there is to tell."""
     export = Export(fn, inputs, options)
-    finish(export, export.stages(), options, stacklevel=6)
-    warn_unused(export, stacklevel=6)
+    finish(export, export.stages(), options, stacklevel=7)
+    warn_unused(export, stacklevel=7)
     return export
 
 
-def finish(export: Export, stages: Iterator[object], options: Options, *, stacklevel: int = 7) -> None:
+def finish(export: Export, stages: Iterator[object], options: Options, *, stacklevel: int = 8) -> None:
     """Do the stages of an export that are left, verify the model, and tell the user what there is to tell."""
     try:
         for _ in stages:
