@@ -181,3 +181,11 @@ def test_what_is_another_function_agrees_too(name: str) -> None:
     model = to_onnx(OTHERS[name], [("B", 5, 6)])
     assert operators(model)["LayerNormalization"] == 0
     check(model, OTHERS[name], [("B", 5, 6)], kinds=("ordinary",), sizes=(1, 3))
+
+
+def test_what_a_gradient_reads_of_a_norm_of_nothing_stays_known() -> None:
+    def gradient(x: jax.Array) -> jax.Array:
+        return 1 / jax.grad(lambda v: jax.nn.standardize(v).sum())(lax.rsqrt(jnp.expm1(x)))
+
+    specs = [jax.ShapeDtypeStruct((2, 0), jnp.float32)]
+    check(to_onnx(gradient, specs), gradient, specs)

@@ -104,11 +104,13 @@ class _Folder:
         if not all(operand in self._known for operand in eqn.inputs):
             return False
         interior = eqn.fused.interior_of(list(map(self._known.const, eqn.inputs)))
+        made = {result for inner in interior for result in inner.outputs}.difference(eqn.outputs)
+        # An equation that others read too stands in the program as well, and its results are still asked for.
+        passing = [result for result in made if result not in self._known]
         for inner in interior:
             self._known.learn(inner)
-        for inner in interior:
-            for result in set(inner.outputs).difference(eqn.outputs):
-                self._known.forget(result)
+        for result in passing:
+            self._known.forget(result)
         return all(output in self._known for output in eqn.outputs)
 
     def _weigh(self, eqn: Eqn) -> None:
