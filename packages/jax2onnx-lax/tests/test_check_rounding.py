@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from jax import lax
+from jax.experimental import sparse
 
 from jax2onnx import check, to_onnx
 from jax2onnx.errors import CheckError
@@ -217,3 +218,16 @@ def test_terms_that_cancel_may_leave_nothing() -> None:
         check(missing, cancelling, specs, kinds=["ordinary"], seed=seed)
         with pytest.raises(CheckError, match="64 of 64 elements differ"):
             check(missing, lambda x: quotient(x.sum(1)), specs, kinds=["ordinary"], seed=seed)
+
+
+def test_equations_that_are_made_for_one_evaluation_are_told_apart() -> None:
+    """A sparse product is evaluated by steps that are traced each time."""
+
+    def program(x: jax.Array) -> jax.Array:
+        product = sparse.BCOO.fromdense(x, nse=5) @ (x + 0)
+        return jnp.fmod(product, jnp.tanh(x)).max(0)
+
+    specs = [jax.ShapeDtypeStruct((3,), jnp.float16)]
+    model = to_onnx(program, specs)
+    for seed in range(4):
+        check(model, program, specs, kinds=["ordinary"], seed=seed)

@@ -58,10 +58,12 @@ class Spreads:
     Attributes:
         known: an equation, and how often it was evaluated before -> the least and the largest numbers of its results.
         left: of how many further numbers they are noted.
+        held: the equations, some of which are made for one evaluation: a later one must not have the id of an earlier.
     """
 
     known: dict[tuple[int, int], list[tuple[Array, Array]]] = field(default_factory=dict)
     left: int = _MOST_NOTED
+    held: dict[int, Any] = field(default_factory=dict)
 
     def note(self, place: tuple[int, int], results: Sequence[Any]) -> None:
         """Note the results of an equation."""
@@ -140,6 +142,7 @@ class Rounding:
         """Note the results of an equation, or return them with 0 for what may be 0."""
         if self.spreads is None or facts.rounding not in {"result", "terms"} or not all(map(_is_real, results)):
             return results
+        self.spreads.held[id(eqn)] = eqn
         before = self.times[id(eqn)] = self.times.get(id(eqn), -1) + 1
         if self.cancels:
             return self.spreads.cancelled((id(eqn), before), results)
