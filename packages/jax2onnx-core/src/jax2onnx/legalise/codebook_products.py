@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,8 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir import DataType
 
-from jax2onnx.legalise.casts import like
-from jax2onnx.legalise.packed_products import DOMAIN, array_of, become, is_plain, sizes_of
+from jax2onnx.legalise.packed_products import DOMAIN, array_of, become_parts, is_plain, sizes_of, tile_bounds
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
@@ -95,22 +93,10 @@ class CodebookProducts:
         weights = _weights(node) if self._has_operator else None
         if weights is None:
             return False
-        inner, columns = weights.sizes
-        count = min(math.ceil(inner * columns / _TILE), _TILES, columns)
-        width = math.ceil(columns / count)
-        parts = [
-            self._part(node, weights, start, min(start + width, columns), is_whole=count == 1)
-            for start in range(0, columns, width)
-        ]
-        last = parts[0]
-        if len(parts) > 1:
-            results = [_put(node, part) for part in parts]
-            last = ir.node("Concat", results, {"axis": -1}, outputs=[like(node.outputs[0], DataType.FLOAT)])
-        if len(node.inputs) > 2 and node.inputs[2] is not None:
-            operands = [_put(node, last), node.inputs[2]]
-            last = ir.node("Add", operands, outputs=[like(node.outputs[0], DataType.FLOAT)])
+        bounds = tile_bounds(*weights.sizes, largest=_TILE, most=_TILES)
+        parts = [self._part(node, weights, start, stop, is_whole=len(bounds) == 1) for start, stop in bounds]
         looked_up = node.inputs[1]
-        become(node, last)
+        become_parts(node, parts)
         self._derived.use_domain(DOMAIN)
         if looked_up is not None:
             self._derived.may_be_unread(looked_up)
@@ -147,12 +133,6 @@ class CodebookProducts:
         result.shape = None if shape is None else ir.Shape([*shape[:-1], width])
         attributes = {"K": inner, "N": width, "block_size": block, "quant_type": _NORMAL_FLOAT}
         return ir.node(_OPERATOR, operands, attributes, domain=DOMAIN, outputs=[result])
-
-
-def _put(node: ir.Node, made: ir.Node) -> ir.Value:
-    made.metadata_props.update(node.metadata_props)
-    node.prepend(made)
-    return made.outputs[0]
 
 
 def _weights(node: ir.Node) -> _Weights | None:

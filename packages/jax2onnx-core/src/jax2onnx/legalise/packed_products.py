@@ -7,6 +7,7 @@ the third digit. Written as ``MatMulNBits`` of accuracy level 1, the product is 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -29,10 +30,12 @@ __all__ = [
     "Packer",
     "add_zero_point",
     "array_of",
-    "become",
+    "become_parts",
     "dequantised",
     "is_plain",
+    "put",
     "sizes_of",
+    "tile_bounds",
 ]
 
 _Array: TypeAlias = np.ndarray[Any, Any]
@@ -187,10 +190,8 @@ class Packer:
             upper = self._product(node, weights, lambda number: number >> _BITS, "_upper")
             lower = self._product(node, weights, lambda number: number & 15, "_lower")
             factor = self._derived.scalar(node, np.float32(2**_BITS))
-            last = _computed(node, "Add", [_scaled(node, upper, factor), _put(node, lower)])
-        if len(node.inputs) > 2 and node.inputs[2] is not None:
-            last = _computed(node, "Add", [_put(node, last), node.inputs[2]])
-        become(node, last)
+            last = _computed(node, "Add", [_scaled(node, upper, factor), put(node, lower)])
+        become_parts(node, [last])
         self._derived.use_domain(DOMAIN)
 
     def _product(self, node: ir.Node, weights: _Weights, half: Callable[[Any], Any], suffix: str) -> ir.Node:
@@ -236,16 +237,17 @@ def _computed(node: ir.Node, op_type: str, operands: Sequence[ir.Value | None]) 
 
 
 def _scaled(node: ir.Node, product: ir.Node, factor: ir.Value) -> ir.Value:
-    return _put(node, _computed(node, "Mul", [_put(node, product), factor]))
+    return put(node, _computed(node, "Mul", [put(node, product), factor]))
 
 
-def _put(node: ir.Node, made: ir.Node) -> ir.Value:
+def put(node: ir.Node, made: ir.Node) -> ir.Value:
+    """Insert a node before another, from whose line it comes; return its result."""
     made.metadata_props.update(node.metadata_props)
     node.prepend(made)
     return made.outputs[0]
 
 
-def become(node: ir.Node, made: ir.Node) -> None:
+def _become(node: ir.Node, made: ir.Node) -> None:
     """Give a node the operator, the operands and the attributes of another one."""
     node.op_type, node.domain = made.op_type, made.domain
     inputs = list(made.inputs)
@@ -255,3 +257,24 @@ def become(node: ir.Node, made: ir.Node) -> None:
         node.replace_input_with(index, value)
     node.attributes.clear()
     node.attributes.update(made.attributes)
+
+
+def tile_bounds(inner: int, columns: int, *, largest: int, most: int) -> list[tuple[int, int]]:
+    """Return the first column of each tile of weights and the one behind its last.
+
+    A tile has ``largest`` weights at most, if that makes no more than ``most`` tiles.
+    """
+    count = min(math.ceil(inner * columns / largest), most, columns)
+    width = math.ceil(columns / count)
+    return [(start, min(start + width, columns)) for start in range(0, columns, width)]
+
+
+def become_parts(node: ir.Node, parts: Sequence[ir.Node]) -> None:
+    """Give a product of float32 the products by some columns each, joined; a ``Gemm`` adds its third operand."""
+    last = parts[0]
+    if len(parts) > 1:
+        results = [put(node, part) for part in parts]
+        last = ir.node("Concat", results, {"axis": -1}, outputs=[like(node.outputs[0], DataType.FLOAT)])
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        last = _computed(node, "Add", [put(node, last), node.inputs[2]])
+    _become(node, last)

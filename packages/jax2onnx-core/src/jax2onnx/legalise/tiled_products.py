@@ -6,7 +6,6 @@ many bytes as the weights have in float32.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,8 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir import DataType
 
-from jax2onnx.legalise.casts import like
-from jax2onnx.legalise.packed_products import DOMAIN, array_of, become, dequantised, sizes_of
+from jax2onnx.legalise.packed_products import DOMAIN, array_of, become_parts, dequantised, put, sizes_of, tile_bounds
 
 if TYPE_CHECKING:
     from jax2onnx.legalise.derived import Derived
@@ -60,21 +58,9 @@ class Tiler:
         if weights is None or self._derived.opset < _PER_AXIS:
             return False
         self._derived.replaces(weights.known)
-        columns = weights.columns
-        count = min(math.ceil(weights.inner * columns / _TILE), _TILES, columns)
-        width = math.ceil(columns / count)
-        starts = range(0, columns, width)
-        parts = [
-            self._part(node, weights, start, min(start + width, columns), is_whole=len(starts) == 1) for start in starts
-        ]
-        last = parts[0]
-        if len(parts) > 1:
-            results = [_put(node, part) for part in parts]
-            last = ir.node("Concat", results, {"axis": -1}, outputs=[like(node.outputs[0], DataType.FLOAT)])
-        if len(node.inputs) > 2 and node.inputs[2] is not None:
-            operands = [_put(node, last), node.inputs[2]]
-            last = ir.node("Add", operands, outputs=[like(node.outputs[0], DataType.FLOAT)])
-        become(node, last)
+        bounds = tile_bounds(weights.inner, weights.columns, largest=_TILE, most=_TILES)
+        parts = [self._part(node, weights, start, stop, is_whole=len(bounds) == 1) for start, stop in bounds]
+        become_parts(node, parts)
         self._derived.use_domain(DOMAIN)
         return True
 
@@ -104,20 +90,14 @@ class Tiler:
             # Without zero points the optimiser of onnxruntime may take the numbers for uint8.
             once(weights.zero or weights.value, f"_zeros{suffix}", zeros, weights.dtype, (rows,)),
         ]
-        tile = _put(node, ir.node("DequantizeLinear", operands, {"axis": 0}, outputs=[_float(rows, weights.block)]))
+        tile = put(node, ir.node("DequantizeLinear", operands, {"axis": 0}, outputs=[_float(rows, weights.block)]))
         if blocks > 1:
             sizes = once(weights.value, f"_sizes{suffix}", lambda: np.array([width, inner]), DataType.INT64, (2,))
-            tile = _put(node, ir.node("Reshape", [tile, sizes], outputs=[_float(width, inner)]))
+            tile = put(node, ir.node("Reshape", [tile, sizes], outputs=[_float(width, inner)]))
         shape = node.outputs[0].shape
         result = ir.Value(type=ir.TensorType(DataType.FLOAT))
         result.shape = None if shape is None else ir.Shape([*shape[:-1], width])
         return ir.node(_OPERATOR, [node.inputs[0], tile], {"transB": 1}, domain=DOMAIN, outputs=[result])
-
-
-def _put(node: ir.Node, made: ir.Node) -> ir.Value:
-    made.metadata_props.update(node.metadata_props)
-    node.prepend(made)
-    return made.outputs[0]
 
 
 def _float(*sizes: int) -> ir.Value:
