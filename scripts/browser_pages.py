@@ -1,4 +1,4 @@
-"""Drive the pages of examples/browser in Chromium, and compare their numbers with JAX's.
+"""Drive the pages of examples/browser and of docs/guides/browser.md in Chromium, and compare their numbers with JAX's.
 
 python scripts/browser_pages.py             builds the pages, draws digits, pushes the pole, lets texts be written on
 python scripts/browser_pages.py writer      builds and drives this page alone
@@ -10,7 +10,9 @@ The browser may reach nothing but the server of the page: a request for anything
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import re
 import shutil
 import sys
 import tempfile
@@ -27,6 +29,17 @@ from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
+GUIDE = ROOT / "docs" / "guides" / "browser.md"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+GUIDE_PAGE = """<!doctype html>
+<link rel="icon" href="data:," />
+<script type="importmap">{"imports": {"onnxruntime-web": "./ort.wasm.min.mjs"}}</script>
+<script type="module">
+%s
+  window.worst = worst;
+  window.ready = true;
+</script>
+"""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 STROKES = {
     1: [[(80, 20), (80, 140)]],
@@ -44,9 +57,13 @@ TOKENS = 32
 def opened(name: str, folder: Path) -> Iterator[tuple[Any, Page]]:
     """Yield what a page's model was exported from, and the page in a browser."""
     sys.path.insert(0, str(ROOT / "examples" / "browser"))
-    example, parts = importlib.import_module(name), importlib.import_module("page")
-    parts.assemble(name, folder)
-    made = example.build(folder)
+    parts = importlib.import_module("page")
+    if name == "guide":
+        parts.copy_runtime(folder)
+        made = build_guide(folder)
+    else:
+        parts.assemble(name, folder)
+        made = importlib.import_module(name).build(folder)
     browser_path = next(filter(None, map(shutil.which, NAMES)), None)
     with parts.server(folder, 0) as server, sync_playwright() as playwright:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -63,6 +80,18 @@ def opened(name: str, folder: Path) -> Iterator[tuple[Any, Page]]:
         server.shutdown()
         if elsewhere:
             sys.exit(f"{name}: the page asks for {elsewhere}")
+
+
+def build_guide(folder: Path) -> None:
+    """Run the Python of the guide, and make a page of its JavaScript."""
+    blocks = BLOCK.findall(GUIDE.read_text(encoding="utf-8"))
+    namespace = {"__name__": "guide"}
+    with contextlib.chdir(folder):
+        for language, source in blocks:
+            if language == "python":
+                exec(compile(source, str(GUIDE), "exec"), namespace)  # noqa: S102 - the project's own page
+    (script,) = (source for language, source in blocks if language == "js")
+    (folder / "index.html").write_text(GUIDE_PAGE % script, encoding="utf-8")
 
 
 def draw(page: Page, digit: int) -> None:
@@ -155,7 +184,15 @@ def writer(page: Page, model: Any, picture: Callable[[Page, str], None]) -> str:
     return f"writer: {TOKENS} tokens after {len(TEXTS)} texts equal JAX's; probabilities differ by {worst:.1e} at most"
 
 
-PAGES = {"digits": digits, "pole": pole, "writer": writer}
+def guide(page: Page, made: None, picture: Callable[[Page, str], None]) -> str:  # noqa: ARG001 - as the others
+    """Read the difference from JAX that the page of the guide finds."""
+    worst = page.evaluate("window.worst")
+    if not worst <= 1e-6:
+        sys.exit(f"guide: the page differs from JAX by {worst}")
+    return f"guide: its page differs from JAX by {worst:.1e} at most"
+
+
+PAGES = {"digits": digits, "pole": pole, "writer": writer, "guide": guide}
 
 
 def main() -> None:

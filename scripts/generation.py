@@ -94,7 +94,10 @@ def keras_model(causal: Any, backbone: Any) -> tuple[Any, Any]:
 @case("keras-hub: Llama")
 def keras_llama() -> tuple[Any, Any]:
     """Return a small Llama of keras-hub."""
+    import keras
     import keras_hub
+
+    keras.utils.set_random_seed(0)
 
     sizes = {"num_layers": 2, "num_query_heads": 4, "num_key_value_heads": 2, "hidden_dim": 64, "intermediate_dim": 96}
     backbone = keras_hub.models.LlamaBackbone(vocabulary_size=VOCABULARY, **sizes)
@@ -104,7 +107,10 @@ def keras_llama() -> tuple[Any, Any]:
 @case("keras-hub: GPT-2")
 def keras_gpt2() -> tuple[Any, Any]:
     """Return a small GPT-2 of keras-hub."""
+    import keras
     import keras_hub
+
+    keras.utils.set_random_seed(0)
 
     sizes = {"num_layers": 2, "num_heads": 4, "hidden_dim": 64, "intermediate_dim": 96, "max_sequence_length": 128}
     backbone = keras_hub.models.GPT2Backbone(vocabulary_size=VOCABULARY, **sizes)

@@ -31,8 +31,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         """Say nothing of requests."""
 
 
-def assemble(name: str, folder: Path) -> None:
-    """Copy the page and onnxruntime-web to a folder, getting the latter by npm the first time."""
+def copy_runtime(folder: Path) -> None:
+    """Copy onnxruntime-web to a folder, getting it by npm the first time."""
     folder.mkdir(parents=True, exist_ok=True)
     package = CACHE / "onnxruntime-web"
     if not package.exists():
@@ -40,6 +40,11 @@ def assemble(name: str, folder: Path) -> None:
         subprocess.run(command, check=True)  # noqa: S603 - what package.json names
     for file in RUNTIME:
         shutil.copy(package / "dist" / file, folder)
+
+
+def assemble(name: str, folder: Path) -> None:
+    """Copy the page and onnxruntime-web to a folder."""
+    copy_runtime(folder)
     shutil.copy(HERE / f"{name}.html", folder / "index.html")
     shutil.copy(HERE / "page.css", folder)
 

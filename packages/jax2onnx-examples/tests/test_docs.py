@@ -4,6 +4,7 @@ import importlib
 import re
 import runpy
 import sys
+import textwrap
 import tomllib
 import warnings
 from pathlib import Path
@@ -106,6 +107,14 @@ def run_suites(module):
             trial.run()
 
 
+def javascript_of_examples():
+    """Return what the pages of examples/browser have between their script tags, without the margin."""
+    pages = sorted(ROOT.glob("examples/browser/*.html"))
+    script = re.compile(r'<script type="module">\n(.*?)^ *</script>', re.MULTILINE | re.DOTALL)
+    scripts = [script.search(page.read_text(encoding="utf-8")) for page in pages]
+    return "\n".join(textwrap.dedent(found[1]) for found in scripts)
+
+
 def test_pages_are_found():
     assert {page.name for page in with_blocks()} >= {"README.md", "plugins.md"}
 
@@ -135,6 +144,9 @@ def test_blocks(page, folder, capsys):
                 "migrating.md",
                 "operators.md",
             }  # need libraries that tests/frameworks has
+        elif language == "js":
+            # A browser runs it: the page of browser.md, or a part of a page of examples/browser.
+            assert page.name == "browser.md" or source in javascript_of_examples()
         else:
             pytest.fail(f"this test does not know how to run {language!r}")
     for name in files:
