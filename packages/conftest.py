@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 
+import jax
 import pytest
 
 from jax2onnx.testing import Case, Trial
@@ -19,6 +21,18 @@ EACH = 3
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option to run all."""
     parser.addoption("--every-case", action="store_true", help="run all cases of large families with any Python")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let JAX compile a program once a process: without jit it compiles a `scan` anew each time that it is called.
+
+    The folder is of this process alone: JAX writes its files in place, and another process could read half of one.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="jax2onnx-tests-")
+    config.add_cleanup(folder.cleanup)
+    jax.config.update("jax_compilation_cache_dir", folder.name)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
