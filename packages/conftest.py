@@ -27,7 +27,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let JAX compile a program once a process: without jit it compiles a `scan` anew each time that it is called.
 
     The folder is of this process alone: JAX writes its files in place, and another process could read half of one.
+    ``JAX_COMPILATION_CACHE_DIR`` names one that stays.
     """
+    if jax.config.jax_compilation_cache_dir:
+        return
     folder = tempfile.TemporaryDirectory(prefix="jax2onnx-tests-")
     config.add_cleanup(folder.cleanup)
     jax.config.update("jax_compilation_cache_dir", folder.name)

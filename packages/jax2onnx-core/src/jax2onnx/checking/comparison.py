@@ -23,7 +23,7 @@ from jax2onnx.checking.inputs import Batch, draw
 from jax2onnx.checking.kernels import coarse_primitives, keeps_local
 from jax2onnx.checking.reference import Reference
 from jax2onnx.checking.refusals import REFUSALS, refused_sizes
-from jax2onnx.checking.rounding import Perturbed, Rounding, roundings
+from jax2onnx.checking.rounding import Rounding, roundings
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
 from jax2onnx.checking.users_runtime import UsersRuntime
 from jax2onnx.errors import CheckError, InputSpecError, described_error
@@ -39,6 +39,7 @@ from jax2onnx.plugin.opening import Opening
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jax2onnx.checking.perturbed import Perturbed
     from jax2onnx.checking.runtime import Runtime
     from jax2onnx.frontend.specs import Inputs, InputSpec
     from jax2onnx.plugin.opening import Opened

@@ -13,7 +13,7 @@ import numpy as np
 
 from jax2onnx._compat import TRACING_ERRORS, unchecked, weak
 from jax2onnx.checking.inputs import nudge
-from jax2onnx.checking.rounding import Perturbed
+from jax2onnx.checking.perturbed import Perturbed
 from jax2onnx.lowering.channels import chosen
 from jax2onnx.program.represent import represented
 from jax2onnx.program.shapes import to_channels_first
