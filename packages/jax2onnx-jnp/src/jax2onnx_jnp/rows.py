@@ -16,6 +16,7 @@ from jax import export
 
 from jax2onnx.plugin import Decline, Fusion, has_zero, is_static
 from jax2onnx_jnp.padding import DTYPES
+from jax2onnx_lax.indexing import clamped
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -48,14 +49,10 @@ def _added_to_rows(x: jax.Array, i: jax.Array, new: jax.Array) -> jax.Array:
 
 def _within(ctx: LoweringContext, i: ir.Value) -> ir.Value:
     """Emit the nearest indices that are in bounds; those before 0 are counted from the end, as ONNX does."""
-    op, size = ctx.op, ctx.avals_in[0].shape[1]
+    size = ctx.avals_in[0].shape[1]
     if has_zero(size):
         raise Decline("the rows have no elements")
-    if is_static(size):
-        return op.Clip(i, ctx.constant(-size, np.int32), ctx.constant(size - 1, np.int32))
-    number = ctx.cast(ctx.dim(size), np.int32)
-    within = op.Max(op.Min(i, op.Sub(number, ctx.constant([1], np.int32))), op.Neg(number))
-    return ctx.stamp(within, ctx.avals_in[1].shape)
+    return clamped(ctx, i, [size - 1], from_end=True)
 
 
 def _emit_of_rows(ctx: LoweringContext, x: ir.Value, i: ir.Value) -> ir.Value:

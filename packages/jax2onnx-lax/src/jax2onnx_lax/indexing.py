@@ -91,7 +91,7 @@ def clamped(ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any], *, f
             return ctx.op.Clip(indices, lower, upper)
     else:
         upper = ctx.cast(ctx.shape(limits), dtype)
-        upper = ctx.op.Squeeze(upper, ctx.ints(0)) if len(limits) == 1 else upper
+        upper = ctx.op.Squeeze(upper, ctx.ints(0)) if len(limits) == 1 and not indices.shape else upper
         if from_end:
             lower = ctx.op.Sub(np.asarray(-1, dtype), upper)
     if dtype == np.int32:
