@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -384,10 +386,32 @@ def test_the_bytes_of_an_array(monkeypatch: pytest.MonkeyPatch, array: Any, *, s
     if small:
         monkeypatch.setattr(parts, "BLOCK", 64)
         monkeypatch.setattr(parts, "_PANEL", 1000)
+        monkeypatch.setattr(parts, "_MAPPED", 5000)
     for dtype in (array.dtype, np.dtype(np.float32), np.dtype(np.float16)):
         with np.errstate(all="ignore"):
             expected = np.ascontiguousarray(array.astype(dtype)).tobytes()
         assert b"".join(block.tobytes() for block in parts.blocks(array, dtype)) == expected
+
+
+@pytest.mark.parametrize("limit", [1000, 1 << 28])
+def test_the_bytes_of_a_transposed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    monkeypatch.setattr(parts, "_PANEL", 1 << 16)
+    monkeypatch.setattr(parts, "_MAPPED", limit)
+    array = draw(500, 700)
+    array.tofile(tmp_path / "w")
+    mapped = np.memmap(tmp_path / "w", np.float32, "r", 0, (500, 700))
+    assert b"".join(block.tobytes() for block in parts.blocks(mapped.T)) == array.T.tobytes()
+
+
+def test_what_a_thread_raises_is_raised_where_the_parts_are_wanted() -> None:
+    def made() -> Iterator[Any]:
+        yield from range(2)
+        raise ValueError("no more")
+
+    found = []
+    with pytest.raises(ValueError, match="no more"):
+        found.extend(part for part in parts.ahead(made()))
+    assert list(itertools.islice(parts.ahead(made()), 2)) == [0, 1]  # and nobody asks for the rest
 
 
 @pytest.mark.skipif(sys.byteorder != "little", reason="the bytes of a file are little-endian")

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from jax2onnx._unique import free_name
 from jax2onnx.tidy.match_nodes import ints_at, sizes_of, slice_steps, tensor_at
 from jax2onnx.tidy.subgraphs import held_array, stored_bytes
+from jax2onnx.weights.blocks import blocks
 from jax2onnx.weights.stored import StoredTensor
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ _Rearrangement: TypeAlias = Callable[[Any], Any]
 
 LAZY = 1 << 16
 """Rearranged tensors of more bytes are computed when they are written, and not kept."""
-
-_BLOCK = 1 << 24
-"""How many bytes are written at once."""
 
 ORIGIN = "jax2onnx.origin"
 """The key in a value's metadata of the name of the initializer that it is derived from."""
@@ -42,10 +40,8 @@ class _Rearranged(ir.Tensor[Any]):
         if array.ndim == 0 or self.dtype.bitwidth < 8 or sys.byteorder != "little":
             super().tofile(file)
             return
-        rows = max(1, _BLOCK * len(array) // max(1, array.nbytes))
-        for start in range(0, len(array), rows):
-            block = np.ascontiguousarray(array[start : start + rows])
-            file.write(block.view(np.uint8).data)
+        for block in blocks(array):
+            file.write(block.data)
 
 
 @dataclass(frozen=True, slots=True)

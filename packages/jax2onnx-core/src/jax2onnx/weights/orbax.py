@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import math
 import os
+from collections import deque
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -22,7 +24,9 @@ _METADATA = "_METADATA"
 _ITEMS = ("default", "state", "params", "model")
 """The names of the item of a step of a checkpoint manager that holds the arrays."""
 _AT_ONCE = 1 << 25
-"""How many bytes are read at once, where shards are smaller; as many are read ahead."""
+"""How many bytes are read at once, where shards are smaller."""
+_AHEAD = 3
+"""How many reads are under way while the caller writes: each decompresses its shards in a thread."""
 
 
 def is_orbax(folder: Path) -> bool:
@@ -120,9 +124,9 @@ class _Reader:
 
     def _parts(self, name: str, length: int, rows: int) -> Iterator[np.ndarray[Any, Any]]:
         opened = self._open(name)
-        following = opened[:rows].read()
-        for start in range(rows, length + rows, rows):
-            array = np.asarray(following.result())
-            if start < length:  # read and decompressed while the caller writes
-                following = opened[start : min(start + rows, length)].read()
+        starts = iter(range(0, length, rows))
+        reads = deque(opened[at : min(at + rows, length)].read() for at in itertools.islice(starts, _AHEAD))
+        while reads:
+            array = np.asarray(reads.popleft().result())
+            reads.extend(opened[at : min(at + rows, length)].read() for at in itertools.islice(starts, 1))
             yield array

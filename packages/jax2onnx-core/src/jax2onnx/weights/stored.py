@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx.errors import InputSpecError
-from jax2onnx.weights.blocks import BLOCK, blocks
+from jax2onnx.weights.blocks import BLOCK, ahead, blocks
 
 __all__ = ["SMALL", "Place", "StoredArray", "StoredTensor", "in_memory", "kind_of"]
 
@@ -142,8 +143,10 @@ class StoredTensor(ir.LazyTensor):
         """Yield the bytes of the tensor, a part at a time."""
         to = self.dtype.numpy()
         if self._function is None and self.source.parts is not None:
-            for part in self.source.parts():
-                yield from blocks(part, to)
+            parts = itertools.chain.from_iterable(blocks(part, to) for part in self.source.parts())
+            # A file may be read in another thread, what others wrote may not.
+            is_cast = self.source.place is not None and to != self.source.dtype
+            yield from ahead(parts) if is_cast and self.source.nbytes > BLOCK else parts
         else:
             yield from blocks(self._stored(), to)
 
