@@ -282,3 +282,49 @@ def test_windows_are_transposed(operands: tuple[int, ...]) -> None:
     arrays = [draw((5, 6)), places((4, 2))]
     arrays = [array.T if place in operands else array for place, array in enumerate(arrays)]
     compare(turned, arrays, [None, None])
+
+
+FAR: dict[str, Callable[..., Any]] = {
+    "row": lambda x, i: x[i],
+    "one_row": lambda x, i: x[i[0]],
+    "column": lambda x, i: x[:, i],
+    "element": lambda x, i: x[i[:4], i[4:8]],
+    "of_each_row": lambda x, i: x[jnp.arange(5), i[:5]],
+    "clip": lambda x, i: x.at[i].get(mode="clip"),
+    "fill": lambda x, i: x.at[i].get(mode="fill"),
+    "take": lambda x, i: jnp.take(x, i, axis=0),
+    "take_along": lambda x, i: jnp.take_along_axis(x, i[:, None], 0),
+    "set": lambda x, i: x.at[i].set(7.0),
+    "add": lambda x, i: x.at[i].add(1.0),
+    "set_drop": lambda x, i: x.at[i].set(7.0, mode="drop"),
+    "set_one": lambda x, i: x.at[i[0], i[1]].set(7.0),
+    "gather": lambda x, i: lax.gather(x, i[:, None], GatherDimensionNumbers((1,), (0,), (0,)), (1, 4), mode="clip"),
+    "gather_fill": lambda x, i: lax.gather(
+        x, i[:, None], GatherDimensionNumbers((1,), (0,), (0,)), (1, 4), mode="fill"
+    ),
+    "gather_constant": lambda x, i: x.at[np.array([2**32 + 1, 3, 2**31]).astype(i.dtype)].get(mode="fill"),
+    "scatter": lambda x, i: lax.scatter(
+        x, i[:, None], jnp.tile(x[:1], (len(i), 1)), ScatterDimensionNumbers((1,), (0,), (0,)), mode="clip"
+    ),
+    "scatter_drop": lambda x, i: lax.scatter(
+        x, i[:, None], jnp.tile(x[:1], (len(i), 1)), ScatterDimensionNumbers((1,), (0,), (0,)), mode="drop"
+    ),
+    "dynamic_slice": lambda x, i: lax.dynamic_slice(x, (i[0], i[1]), (2, 2)),
+    "dynamic_index": lambda x, i: lax.dynamic_index_in_dim(x, i[0], keepdims=False),
+    "dynamic_update": lambda x, i: lax.dynamic_update_slice(x, x[:2, :2], (i[0], i[1])),
+}
+"""What takes indices: JAX makes int32 of those of 64 bits, in some of them."""
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "uint32"])
+@pytest.mark.parametrize("name", FAR)
+def test_indices_beyond_32_bits(name: str, dtype: str) -> None:
+    """Of symbolic sizes JAX makes no int32."""
+    far = [1, 2**32 + 1, 2**31, 2**31 + 3, 2**33 - 1, 2**60 + 2, 2**32 - 2, 2**62 + 2**32]
+    below = [-1, -(2**32) + 1, -(2**31) - 1, -(2**60), -(2**63), -3]
+    numbers = {"int64": [*far, *below], "uint64": [*far, 2**64 - 1, 2**63], "uint32": [i % 2**32 for i in far]}[dtype]
+    x = draw((5, 4))
+    with jax.enable_x64(new_val=True):
+        for turn in range(0, len(numbers), 3):
+            i = np.roll(np.array(numbers, dtype), turn)
+            compare(FAR[name], [x, i], [None, None])

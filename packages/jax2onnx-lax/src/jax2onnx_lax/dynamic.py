@@ -148,7 +148,6 @@ def _clamped(
     """Return a clamped start in a dtype that ONNX takes; with ``counts``, negative ones may count from the end."""
     index = as_index(ctx, start, ctx.avals_in[operand].dtype)
     limit = full - size
-    plain = counted_from_end(ctx, index, full) if counts else index
-    return (
-        plain if are_within(ctx.ranges(operand), [limit]) else clamped(ctx, plain, [limit], from_end=plain is not index)
-    )
+    in_bounds = are_within(ctx.ranges(operand), [limit])
+    plain = counted_from_end(ctx, index, full, in_bounds=in_bounds) if counts else index
+    return plain if in_bounds else clamped(ctx, plain, [limit], from_end=plain is not index)

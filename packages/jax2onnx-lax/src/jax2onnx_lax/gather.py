@@ -45,12 +45,13 @@ def gather(
     if mode == GatherScatterMode.ONE_HOT:
         raise ctx.unsupported(f"mode {mode}", "use mode='clip' or mode='fill'")
     window = _Window(ctx, dimension_numbers, slice_sizes)
-    indices = indexing.vectors(ctx, indices)
+    fills = mode == GatherScatterMode.FILL_OR_DROP
+    indices = indexing.vectors(ctx, indices, in_int32=fills and indexing.are_made_int32(ctx, window.limits))
     # ONNX refuses indices out of bounds and wraps negative ones; JAX clamps them, promised to be in bounds or not.
     indices, within, safe = indexing.bounded(ctx, indices, window.limits, counts=window.counts())
     value, axes = window.take(x, within)
     value = indexing.arranged(ctx, value, axes, window.wanted)
-    if mode != GatherScatterMode.FILL_OR_DROP or safe:
+    if not fills or safe:
         return value
     valid = indexing.in_bounds(ctx, indices, within, len(window.limits))
     places = [i for i, (kind, _) in enumerate(window.wanted) if kind == "window"]

@@ -37,15 +37,24 @@ def as_index(ctx: LoweringContext, x: ir.Value, dtype: Any) -> ir.Value:
     return ctx.cast(x, np.int64)
 
 
-def vectors(ctx: LoweringContext, indices: ir.Value) -> ir.Value:
+def are_made_int32(ctx: LoweringContext, limits: Sequence[Any]) -> bool:
+    """Return whether JAX, which fills in, makes int32 of the indices: larger ones wrap, and may be in bounds again."""
+    sizes, indices = ctx.avals_in[0].shape, ctx.avals_in[1].dtype
+    is_wider = not np.can_cast(indices, np.int32)
+    return is_wider and is_static(*sizes) and max(sizes) < 2**31 and not are_within(ctx.ranges(1), limits)
+
+
+def vectors(ctx: LoweringContext, indices: ir.Value, *, in_int32: bool = False) -> ir.Value:
     """Return the equation's index vectors in a dtype that ONNX takes; vectors of one component as scalars."""
     aval = ctx.avals_in[1]
     is_scalar = aval.shape[-1] == 1
     value = constant(indices)
     if value is not None:
+        if in_int32:
+            value = value.astype(np.int32)
         value = value if value.dtype in INT_TYPES else np.minimum(value.astype(object), 2**62).astype(np.int64)
         return ctx.constant(value[..., 0] if is_scalar else value)
-    indices = as_index(ctx, indices, aval.dtype)
+    indices = ctx.cast(indices, np.int32) if in_int32 else as_index(ctx, indices, aval.dtype)
     return ctx.reshape(indices, aval.shape, aval.shape[:-1]) if is_scalar else indices
 
 
@@ -66,7 +75,8 @@ def bounded(
     both are as the user wrote them, without the size that JAX adds to negative ones.
     """
     safe = not limits or surely_in_bounds(ctx, indices, limits)
-    plain = counted_from_end(ctx, indices, limits[0] + 1) if counts and len(limits) == 1 else indices
+    counts = counts and len(limits) == 1
+    plain = counted_from_end(ctx, indices, limits[0] + 1, in_bounds=safe) if counts else indices
     if safe:
         return plain, plain, True
     return plain, clamped(ctx, plain, limits, from_end=plain is not indices), False
@@ -113,12 +123,13 @@ def surely_in_bounds(ctx: LoweringContext, indices: ir.Value, limits: Sequence[A
     return all(index == 0 or surely_at_most(index, limit) for index, limit in zip(largest, limits, strict=True))
 
 
-def counted_from_end(ctx: LoweringContext, x: ir.Value, size: Any) -> ir.Value:
+def counted_from_end(ctx: LoweringContext, x: ir.Value, size: Any, *, in_bounds: bool) -> ir.Value:
     """Return ``i`` for an index ``Where(Less(i, 0), Add(i, size), i)``, else the index.
 
-    The index has to be in bounds of an axis of that size, from which ONNX itself counts negative ones.
+    ONNX itself counts negative ones from the end of the axis of that size. JAX makes int32 of 64-bit indices after it
+    has counted. A number that this wraps may be in bounds again: ``i`` serves only if the index is ``in_bounds``.
     """
-    shape, node = x.shape, _past(x).producer()
+    shape, node = x.shape, _past(x, wraps=in_bounds).producer()
     if node is None or node.domain or node.op_type != "Where":
         return x
     below, total, index = node.inputs
@@ -128,20 +139,27 @@ def counted_from_end(ctx: LoweringContext, x: ir.Value, size: Any) -> ir.Value:
     zero, added = _compared(less, "Less", index), _compared(add, "Add", index)
     if zero is None or added is None or _number(zero) != 0:
         return x
-    is_size = _number(added) == size if is_static(size) else _past(added) is ctx.dim(size)
+    is_size = _number(added) == size if is_static(size) else _past(added, wraps=True) is ctx.dim(size)
     return index if is_size else x
 
 
 _SAME_ELEMENTS = frozenset({"Cast", "Reshape", "Squeeze", "Unsqueeze"})
 
 
-def _past(x: ir.Value) -> ir.Value:
-    """Return what a value has the elements of."""
+def _past(x: ir.Value, *, wraps: bool) -> ir.Value:
+    """Return what a value has the elements of; with ``wraps``, in a wider dtype as well."""
     while True:
         node = x.producer()
         if node is None or node.domain or node.op_type not in _SAME_ELEMENTS or node.inputs[0] is None:
             return x
+        if node.op_type == "Cast" and not wraps and not _holds(x, node.inputs[0]):
+            return x
         x = node.inputs[0]
+
+
+def _holds(x: ir.Value, other: ir.Value) -> bool:
+    """Return whether the dtype of a value is known to have all numbers of the other's."""
+    return x.dtype is not None and other.dtype is not None and np.can_cast(other.dtype.numpy(), x.dtype.numpy())
 
 
 def _compared(node: ir.Node | None, op_type: str, value: ir.Value) -> ir.Value | None:

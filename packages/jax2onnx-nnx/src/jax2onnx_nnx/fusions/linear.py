@@ -68,8 +68,8 @@ def _embed(ids: Any, table: Any) -> Any:
 def _emit_embed(ctx: LoweringContext, ids: ir.Value, table: ir.Value) -> ir.Value:
     """Look up rows; an id beyond the table gives NaN in JAX, is undefined in ONNX and refused by the runtime."""
     shape, (rows, _) = ctx.avals_in[0].shape, ctx.avals_in[1].shape
-    if not isinstance(rows, int) or ctx.avals_in[0].dtype not in (np.int32, np.int64):
-        raise Decline("the bounds of the table are not constants of the ids' dtype")
+    if not isinstance(rows, int) or ctx.avals_in[0].dtype != np.int32:
+        raise Decline("the bounds of the table are no constants, or JAX converts the ids, and wraps those of 64 bits")
     inside = ctx.stamp(ctx.op.Clip(ids, -rows, rows - 1), shape)
     known = ctx.stamp(ctx.op.Equal(ids, inside), shape)
     found = ctx.stamp(ctx.op.Gather(table, inside, axis=0), ctx.aval_out.shape)
