@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from jax2onnx.api import to_onnx
+from jax2onnx import check, to_onnx
 from jax2onnx.testing import Case, cases, operators, run, x64
 
 if TYPE_CHECKING:
@@ -100,3 +100,20 @@ def test_operators(
 ) -> None:
     found = operators(to_onnx(function, inputs, **options))
     assert {op: found.get(op, 0) for op in expected} == expected
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((5,), 0), ((2, 3), 1), ((3, 2), 0), ((3, 2, 4), 1), ((3, 2, 4), (1, 2)), ((2, 3, 2), (0, 2))]
+)
+def test_logsumexp_of_infinities(shape: tuple[int, ...], axis: Any, *, keepdims: bool) -> None:
+    """The first number of a row in particular, from which a kernel may start."""
+    values = np.array([-np.inf, -np.inf, -5e30, -200.0, -1.0, -0.0, 3.0, 500.0, 3e38, np.inf, np.nan, -3.4028235e38])
+    rng = np.random.default_rng(7)
+    batches = [rng.choice(values[:kinds], shape).astype(np.float32) for kinds in (2, 3, 4, 6, 12) for _ in range(40)]
+
+    def function(x: jax.Array) -> jax.Array:
+        return jax.nn.logsumexp(x, axis=axis, keepdims=keepdims)
+
+    specs = [jax.ShapeDtypeStruct(shape, np.float32)]
+    check(to_onnx(function, specs), function, specs, values=[[batch] for batch in batches])

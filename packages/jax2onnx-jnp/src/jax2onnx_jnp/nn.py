@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from jax2onnx.plugin import MIN_OPSET, Decline, Fusion, is_static
+from jax2onnx.plugin import MIN_OPSET, Decline, Fusion, has_zero
 from jax2onnx_jnp.layers import NOT_DOUBLE
 
 if TYPE_CHECKING:
@@ -20,10 +19,6 @@ if TYPE_CHECKING:
 
 ARRAY = (2, 3)
 SCALAR = ()
-_FEW = 512
-"""Of so many numbers, what onnxruntime's ReduceLogSumExp takes is measured to be less than what its parts take."""
-_LOGSUMEXP_WITHOUT_KERNEL = 28
-"""From this opset on, onnxruntime takes ONNX's definition of ReduceLogSumExp, whose ``exp`` overflows."""
 _COARSE = frozenset({"Celu", "Elu", "Gelu", "HardSigmoid", "HardSwish", "Mish", "Selu", "Sigmoid", "Swish"})
 """Operators whose kernels in onnxruntime are right to 1e-7 of 1 (Mish: of 1e-37), so that small results lack digits."""
 
@@ -132,27 +127,31 @@ def _logsumexp_with_dims(x: Any, *, axis: int | tuple[int, ...] = -1) -> Any:
 
 
 def _emit_logsumexp(ctx: LoweringContext, x: ir.Value, *, axis: tuple[int, ...]) -> ir.Value:
-    """Emit ``ReduceLogSumExp``, which onnxruntime computes without overflow, but slowly.
+    """Emit JAX's equations with fewer tests of the maximum.
 
-    ONNX defines it by ``exp`` of the numbers as they are: other runtimes may overflow.
+    JAX subtracts 0 for an infinite maximum. The nearest finite number gives the same. A maximum that lost its NaN does
+    too, since the sum has it. ``ReduceLogSumExp`` is no help: ONNX defines it by ``exp`` of the numbers as they are,
+    which overflows, and onnxruntime's kernel makes -inf of ``[-inf, -200]`` and loses NaN.
     """
-    shape = ctx.avals_in[0].shape
-    if ctx.target is None or not ctx.target.is_onnxruntime:
-        raise Decline("only onnxruntime is known to compute ReduceLogSumExp without overflow")
-    if ctx.opset >= _LOGSUMEXP_WITHOUT_KERNEL:
-        raise Decline(f"onnxruntime has no kernel of the ReduceLogSumExp of opset {_LOGSUMEXP_WITHOUT_KERNEL}")
-    if not is_static(*shape) or not 0 < math.prod(shape) <= _FEW:
-        raise Decline(f"the kernel of ReduceLogSumExp is slow for more than {_FEW} numbers")
-    kept = len(ctx.aval_out.shape) == len(shape)
-    return ctx.op.ReduceLogSumExp(x, ctx.ints(*axis), keepdims=int(kept))
+    op, shape, dtype = ctx.op, ctx.avals_in[0].shape, ctx.aval_out.dtype
+    if has_zero(*(shape[i] for i in axis)):
+        raise Decline("there are no numbers to reduce")
+    axes, limits = ctx.ints(*axis), np.finfo(dtype)
+    with_dims = [1 if i in axis else size for i, size in enumerate(shape)]
+    largest = op.Clip(op.ReduceMax(x, axes, keepdims=1), dtype.type(limits.min), dtype.type(limits.max))
+    largest = ctx.stamp(largest, with_dims)
+    terms = ctx.stamp(op.Exp(op.Sub(x, largest)), shape)
+    kept = int(len(ctx.aval_out.shape) == len(shape))
+    total = op.ReduceSum(terms, axes, keepdims=kept)
+    return op.Add(op.Log(total), largest if kept else op.Squeeze(largest, axes))
 
 
 def _logsumexps() -> list[Fusion]:
     forms = {"jax.nn.logsumexp": _logsumexp, "jax.nn.logsumexp(keepdims=True)": _logsumexp_with_dims}
     emit = {MIN_OPSET: _emit_logsumexp}
-    single = frozenset({"float32"})
+    exact = frozenset({"float32", "float64"})
     return [
-        Fusion(name=name, reference=form, examples=[[ARRAY]], kwargs=_axes, emit=emit, dtypes=single)
+        Fusion(name=name, reference=form, examples=[[ARRAY]], kwargs=_axes, emit=emit, dtypes=exact)
         for name, form in forms.items()
     ]
 
