@@ -64,6 +64,7 @@ RIGHT = {
     "complex angle": (jnp.arctan2, ["complex64[9]", "complex64[9]"]),
     "saturated": (lambda x: jnp.tanh(8 * jnp.sign(x)).astype(jnp.int32), [(30,)]),
     "logarithm of sigmoid": (lambda x: jnp.log(jax.nn.sigmoid(x)), [("B", 8)]),
+    "whether a float16 sigmoid is 0": (lambda x: jax.nn.sigmoid(x.astype(jnp.float16)) != 0, [("B", 30)]),
     "root of log_sigmoid": (lambda x: jnp.sqrt(jax.nn.log_sigmoid(x)), [("B", 8)]),
     "reciprocal of softmax": (lambda x: 1 / jax.nn.softmax(x), [("B", 8)]),
     "logarithm of a normal density": (lambda x: jnp.log(jax.scipy.stats.norm.pdf(x)), [("B", 8)]),

@@ -267,14 +267,17 @@ def _steps(facts: Facts, operands: Sequence[Any]) -> float:
 
 
 def _lifted(result: Any, exists: Any) -> Any:
-    """Return a result with a small normal number for each 0 where the exact number ``exists``.
+    """Return a result with a small number for each 0 where the exact number ``exists``.
 
-    It is twice the smallest one, so that it stays normal when it is rounded down.
+    It is twice the smallest normal one, so that it stays normal when it is rounded down; of dtypes that JAX does not
+    flush, such as float16, the smallest of all. A model computes those in float32, where less becomes 0: JAX's sigmoid
+    of float16 is 0 below -11, where its exponential overflows.
     """
-    limits = finfo(result.dtype) if jnp.issubdtype(result.dtype, np.floating) else None
-    if limits is None or float(limits.tiny) > _FLUSHED:
+    if not jnp.issubdtype(result.dtype, np.floating):
         return result
-    small = jnp.copysign(jnp.asarray(2 * limits.tiny, result.dtype), result)
+    limits = finfo(result.dtype)
+    smallest = 2 * limits.tiny if float(limits.tiny) <= _FLUSHED else limits.smallest_subnormal
+    small = jnp.copysign(jnp.asarray(smallest, result.dtype), result)
     return jnp.where((result == 0) & exists, small, result)
 
 
