@@ -305,7 +305,6 @@ def test_recurrent_parameters_are_stored_once_and_named(cell) -> None:
         (nnx.LSTMCell, {"activation_fn": nnx.relu}),
         (nnx.OptimizedLSTMCell, {"gate_fn": nnx.hard_sigmoid}),
         (nnx.GRUCell, {"activation_fn": nnx.sigmoid}),
-        (nnx.SimpleCell, {"residual": True}),
         (nnx.SimpleCell, {"activation_fn": nnx.relu}),
     ],
 )
@@ -313,6 +312,11 @@ def test_another_cell_stays_a_scan(cell, options) -> None:
     counts = exported(recurrent(cell, **options), [(2, 5, 3)])
     assert counts["Scan"] == 1
     assert not set(counts) & set(CELLS.values())
+
+
+def test_a_residual_connection_is_part_of_the_matrix() -> None:
+    """What is added before the function of the gate is the product with one more matrix of ones."""
+    assert exported(recurrent(nnx.SimpleCell, residual=True), [(2, 5, 3)])["RNN"] == 1
 
 
 def test_recurrent_in_float16_stays_a_scan() -> None:

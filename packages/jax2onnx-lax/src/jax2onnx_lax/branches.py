@@ -22,14 +22,17 @@ _BOOL = jax.ShapeDtypeStruct((), np.dtype(np.bool_))
 _INT64 = jax.ShapeDtypeStruct((), np.dtype(np.int64))
 
 
-def choose(ctx: LoweringContext, predicate: ir.Value, yes: Body, no: Body) -> Sequence[ir.Value]:
-    """Emit ``If``, whose branches compute the equation's results in one of two ways."""
+def choose(
+    ctx: LoweringContext, predicate: ir.Value, yes: Body, no: Body, *, avals: Sequence[Any] | None = None
+) -> Sequence[ir.Value]:
+    """Emit ``If``, whose branches compute the equation's results, or values of ``avals``, in one of two ways."""
+    avals = ctx.avals_out if avals is None else avals
     then = ctx.subgraph("then", [], lambda _: yes())
     otherwise = ctx.subgraph("else", [], lambda _: no())
-    if not ctx.avals_out:
+    if not avals:
         return []
-    outputs = ctx.op.many("If", predicate, outputs=len(ctx.avals_out), then_branch=then, else_branch=otherwise)
-    return [ctx.stamp(v, a.shape) for v, a in zip(outputs, ctx.avals_out, strict=True)]
+    outputs = ctx.op.many("If", predicate, outputs=len(avals), then_branch=then, else_branch=otherwise)
+    return [ctx.stamp(v, a.shape) for v, a in zip(outputs, avals, strict=True)]
 
 
 def emit_loop(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from flax import linen as nn
 from flax.errors import ScopeParamShapeError
 
-from jax2onnx_nnx.fusions.recurrent import GRU, LSTM, RNN, Cell, fusion, initial_carry
+from jax2onnx_lax.recurrent.operators import GRU, LSTM, RNN
+from jax2onnx_nnx.fusions.recurrent import Cell, fusion, initial_carry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -246,6 +246,10 @@ class LoweringContext:
         program = self.program(jaxpr)
         return self._emission.run(program, operands, derived=self._derived)
 
+    def own(self) -> LoweringContext:
+        """Return this context for programs that are the rule's own and not the user's, as those of ``via_jax`` are."""
+        return LoweringContext(self._emission, self.eqn, self.op, derived=True)
+
     def via_jax(
         self,
         function: Callable[..., Any],
