@@ -27,6 +27,7 @@ def _even(x: Any) -> Any:
 
 UNARY: dict[str, Callable[[Any], Any]] = {
     "abs": lax.abs,
+    "add_counter": lambda x: lax.fori_loop(0, 1, lambda n, y: y + 2 * n.astype(y.dtype), x * 1),
     "add_zero": lambda x: (x * 1) + 0.0,
     "asin": lax.asin,
     "asinh": lax.asinh,
@@ -56,6 +57,7 @@ UNARY: dict[str, Callable[[Any], Any]] = {
     "reduce_min": lambda x: jnp.stack([x[:1].min(), x[:2].min(), x[1:4:2].min(), x[1::-1].min()]),
     "reduce_precision": lambda x: lax.reduce_precision(x, 4, 3),
     "relu": jax.nn.relu,
+    "subtract_counter": lambda x: lax.fori_loop(0, 1, lambda n, y: y - -n.astype(y.dtype), x * 1),
     "relu6": jax.nn.relu6,
     "round_away": lambda x: lax.round(x, AWAY),
     "round_even": lambda x: lax.round(x, EVEN),

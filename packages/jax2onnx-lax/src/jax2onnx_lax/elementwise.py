@@ -14,7 +14,7 @@ from jax2onnx.plugin import Const, Facts, blind, telling
 from jax2onnx_lax import folding
 from jax2onnx_lax.dtypes import info, is_bool, is_float, is_integer, is_unsigned, unsigned
 from jax2onnx_lax.folding import plain
-from jax2onnx_lax.zeros import emit_plus_zero, emit_select, emit_sign, emit_signed, is_zero, negation
+from jax2onnx_lax.zeros import emit_difference, emit_select, emit_sign, emit_signed, emit_sum, negation
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -98,9 +98,9 @@ def register(registry: BoundLowerings) -> None:
     registry.via_jax({"polynomial": horner})
     registry.table(
         {
-            "add": add,
-            "add_any": add,
-            "sub": sub,
+            "add": emit_sum,
+            "add_any": emit_sum,
+            "sub": emit_difference,
             "mul": mul,
             "mulhi": mulhi,
             "div": div,
@@ -129,27 +129,6 @@ def register(registry: BoundLowerings) -> None:
             "clamp": clamp,
         }
     )
-
-
-def add(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
-    """Lower ``add``; onnxruntime drops the addition of 0, which makes 0 of -0."""
-    for operand, (one, other) in enumerate(((x, y), (y, x))):
-        if is_zero(other) and _is_as_large_as_result(ctx, operand) and (plus := emit_plus_zero(ctx, one)) is not one:
-            return plus
-    return ctx.op.Add(x, y)
-
-
-def _is_as_large_as_result(ctx: LoweringContext, operand: int) -> bool:
-    """Return whether an operand has the shape of the result; JAX broadcasts a dim of 1 to that of the other operand."""
-    return tuple(ctx.avals_in[operand].shape) == tuple(ctx.aval_out.shape)
-
-
-def sub(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
-    """Lower ``sub``; onnxruntime drops the subtraction of -0, which makes 0 of -0."""
-    is_plain = is_zero(y, minus=True) and _is_as_large_as_result(ctx, 0)
-    if is_plain and (plus := emit_plus_zero(ctx, x)) is not x:
-        return plus
-    return ctx.op.Sub(x, y)
 
 
 def mul(ctx: LoweringContext, x: ir.Value, y: ir.Value, *, out_dtype: Any = None) -> ir.Value:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _FOLLOWED = frozenset({"Expand", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 _NEVER_MINUS = frozenset({"Abs", "Exp", "Sigmoid", "Softmax"})
+_DEEP = 6
+"""So many operators deep it is looked for constants of which a number is computed."""
 
 
 def source(x: ir.Value, operators: Collection[str]) -> ir.Value:
@@ -95,10 +97,37 @@ def emit_signed(ctx: LoweringContext, op_type: str, emit: Callable[..., ir.Value
 
 def emit_plus_zero(ctx: LoweringContext, x: ir.Value) -> ir.Value:
     """Replace -0 by 0, where the sign matters."""
-    return ctx.op.Where(ctx.op.Equal(x, 0.0), 0.0, x) if _signed(ctx, x) else x
+    return ctx.op.Sum(x, 0.0) if _signed(ctx, x) else x
 
 
-def is_zero(x: ir.Value, *, minus: bool = False) -> bool:
+def emit_sum(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
+    """Emit ``Add``, or ``Sum`` where onnxruntime would drop the addition of 0, which makes 0 of -0.
+
+    What is computed of constants alone, such as the counter of a loop that is unrolled, may be 0 once it is known.
+    """
+    is_dropped = _signed(ctx, x) and (_may_become_zero(x) or _may_become_zero(y))
+    return ctx.op.Sum(x, y) if is_dropped else ctx.op.Add(x, y)
+
+
+def emit_difference(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
+    """Emit ``Sub``, or ``Sum`` where onnxruntime would drop the subtraction of -0, which makes 0 of -0."""
+    is_dropped = _signed(ctx, x) and _may_become_zero(y, minus=True)
+    return ctx.op.Sum(x, ctx.op.Neg(y)) if is_dropped else ctx.op.Sub(x, y)
+
+
+def _may_become_zero(x: ir.Value, *, minus: bool = False) -> bool:
+    return _is_zero(x, minus=minus) if x.const_value is not None else _is_of_constants(x, _DEEP)
+
+
+def _is_of_constants(x: ir.Value, depth: int) -> bool:
+    node = x.producer()
+    if node is None or node.op_type == "Constant":
+        return x.const_value is not None
+    operands = [operand for operand in node.inputs if operand is not None]
+    return depth > 0 and bool(operands) and all(_is_of_constants(operand, depth - 1) for operand in operands)
+
+
+def _is_zero(x: ir.Value, *, minus: bool) -> bool:
     """Return whether all elements are known to be 0, or with ``minus`` -0."""
     constant: Any = x.const_value
     return constant is not None and not np.any(constant.numpy()) and bool(np.all(np.signbit(constant.numpy()) == minus))
