@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax import export
 
+from jax2onnx import to_onnx
 from jax2onnx.errors import InputSpecError
 from jax2onnx.frontend.specs import parse_inputs
 
@@ -86,9 +87,16 @@ def test_input_names_replace_the_derived_ones():
 
 
 def test_float64_arrays_follow_jax_with_a_warning():
-    with pytest.warns(UserWarning, match="float64 array becomes float32"):
+    with pytest.warns(UserWarning, match="float64 array becomes float32") as told:
         (read,) = parse_inputs(f, [np.zeros(3)]).specs
     assert read.aval.dtype == np.float32
+    assert told[0].filename == __file__
+
+
+def test_a_warning_names_the_users_line():
+    with pytest.warns(UserWarning, match="float64 array becomes float32") as told:
+        to_onnx(lambda x: x, [np.zeros(3)])
+    assert told[0].filename == __file__
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ import collections
 import difflib
 import inspect
 import math
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,6 +30,7 @@ from jax2onnx.frontend.symbols import Dims, is_anonymous
 from jax2onnx.frontend.typed_specs import TYPED, _check_numbers, check_width, dtype_named, is_like_typed, parse_typed
 from jax2onnx.plugin.naming import dotted, parameters_of, path_name, positional_names
 from jax2onnx.plugin.trees import refuse_deep
+from jax2onnx.plugin.user_warnings import warn
 from jax2onnx.program.lost import reason_without_value
 
 __all__ = ["ACCEPTED", "InputSpec", "Inputs", "described", "parse_inputs", "read_spec"]
@@ -272,11 +272,9 @@ def _read_tree(spec: Any, label: str, dims: Dims) -> Any:
         except InputSpecError as error:
             raise InputSpecError(f"{where}: {error.message}") from error.__cause__
         if isinstance(leaf, np.ndarray | np.generic) and leaf.dtype != aval.dtype:
-            warnings.warn(
+            warn(
                 f"{where}: the {leaf.dtype} array becomes {aval.dtype}, as in JAX with 64-bit types off; "
-                "set jax_enable_x64, or convert the array to silence this",
-                UserWarning,
-                stacklevel=2,
+                "set jax_enable_x64, or convert the array to silence this"
             )
         argument, below = storable(label), path_name(path)
         specs.append(InputSpec(dotted(argument, below), aval, value, argument, below))

@@ -68,7 +68,7 @@ def _exported_entries(
         export.traced = replace(export.traced, carried=carried)
         with _in_entry(name):
             finish(export, running[name], options[name])
-    warn_unused(export, stacklevel=7)
+    warn_unused(export)
     return {name: export.model for name, export in exports.items()}
 
 

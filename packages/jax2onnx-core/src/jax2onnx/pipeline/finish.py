@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from jax2onnx._printable import printable
@@ -12,6 +11,7 @@ from jax2onnx.frontend.explain import named_error
 from jax2onnx.fusion.report import report as summed_up
 from jax2onnx.pipeline.collector import seldom_collecting
 from jax2onnx.pipeline.export import Export, Specs
+from jax2onnx.plugin.user_warnings import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 def exported(fn: Any, inputs: Specs, options: Options) -> Export:
     """Do all stages of an export, verify the model, and tell the user what there is to tell."""
     export = Export(fn, inputs, options)
-    finish(export, export.stages(), options, stacklevel=7)
-    warn_unused(export, stacklevel=7)
+    finish(export, export.stages(), options)
+    warn_unused(export)
     return export
 
 
-def finish(export: Export, stages: Iterator[object], options: Options, *, stacklevel: int = 8) -> None:
+def finish(export: Export, stages: Iterator[object], options: Options) -> None:
     """Do the stages of an export that are left, verify the model, and tell the user what there is to tell."""
     try:
         for _ in stages:
             pass
     finally:
         for told in export.unopened:
-            warnings.warn(told, stacklevel=stacklevel)
+            warn(told)
     with export.reporting():
         export.verify()
     for message in dict.fromkeys(export.warnings):
-        warnings.warn(message, UserWarning, stacklevel=stacklevel)
+        warn(message)
     export.write_report()
     if export.records is not None and options.explain:
         receive = _print if options.explain is True else options.explain
@@ -48,11 +48,11 @@ def finish(export: Export, stages: Iterator[object], options: Options, *, stackl
         _deliver(receive, summed_up(export.records, export.notes))
 
 
-def warn_unused(export: Export, *, stacklevel: int) -> None:
+def warn_unused(export: Export) -> None:
     """Warn of weights that no parameter has taken."""
     unused = export.unused_weights()
     if unused:
-        warnings.warn(unused, UserWarning, stacklevel=stacklevel)
+        warn(unused)
 
 
 def _deliver(receive: Callable[[FusionReport], object], fusions: FusionReport) -> None:

@@ -17,7 +17,6 @@ import contextlib
 import os
 import sys
 import threading
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
@@ -33,6 +32,7 @@ from jax2onnx.plugin.hooks import Hooks
 from jax2onnx.plugin.installed import EntryPoint, Installed, entry_points, find
 from jax2onnx.plugin.owner import require_sole_owner
 from jax2onnx.plugin.registry import Examples, Registry
+from jax2onnx.plugin.user_warnings import warn
 
 if TYPE_CHECKING:
     from jax2onnx.plugin.examples import Example
@@ -239,7 +239,7 @@ class LoadedPlugins:
         if failed != self._warned:
             self._warned = failed
             lines = "\n  ".join(map(str, failed))
-            warnings.warn(f"jax2onnx set plugins aside:\n  {lines}", UserWarning, stacklevel=3)
+            warn(f"jax2onnx set plugins aside:\n  {lines}")
         return registry
 
     def _register(self, registry: Registry | Examples) -> bool:
@@ -450,7 +450,7 @@ def _disabled(plugins: Iterable[_Plugin]) -> set[str]:
         unknown -= {entry.name, owner.name}
     if unknown:
         listed = ", ".join(sorted(unknown))
-        warnings.warn(f"JAX2ONNX_DISABLE_PLUGINS names no installed plugin: {listed}", UserWarning, stacklevel=3)
+        warn(f"JAX2ONNX_DISABLE_PLUGINS names no installed plugin: {listed}")
     return names
 
 
