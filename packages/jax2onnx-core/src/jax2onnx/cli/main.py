@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from jax2onnx.cli.arguments import arrange_inputs, find_object, input_as_in_jax, require_no_input, require_no_module
-from jax2onnx.cli.comparing import diff, print_costs, print_portability, profile
+from jax2onnx.cli.arguments import arrange_inputs, find_object, require_no_input, require_no_module
+from jax2onnx.cli.checking import COMPARED, check, compare, is_given, noted, save_comparable, with_arrays
+from jax2onnx.cli.comparing import diff, profile
 from jax2onnx.cli.entries import export_entries
 from jax2onnx.cli.examples import examples
 from jax2onnx.cli.extensible import Extensible
+from jax2onnx.cli.inspecting import inspect
 from jax2onnx.cli.new_plugin import new_plugin
 from jax2onnx.cli.plugins import list_plugins
 from jax2onnx.cli.precision import precision
@@ -29,9 +31,7 @@ from jax2onnx.cli.shared_options import (
     DEBUG,
     DESCRIPTION,
     FILE,
-    FOLDER,
     JSON,
-    MODEL,
     PATH,
     PRECISION,
     SHARED,
@@ -40,20 +40,18 @@ from jax2onnx.cli.shared_options import (
     repeated,
     with_options,
 )
-from jax2onnx.cli.terminal import brief, progress, say, shown_warnings, table
-from jax2onnx.cli.values import read_arrays, read_batch, read_sizes, split_name
+from jax2onnx.cli.terminal import brief, progress, say, shown_warnings
+from jax2onnx.cli.values import split_name
 from jax2onnx.errors import ConversionError, Jax2OnnxError, described_error
 from jax2onnx.options import DEFAULT_OPSET, DEFAULT_TARGET, STAGES, SharedOptions
 from jax2onnx.plugin.owner import require_sole_owner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from jax2onnx.checking.compare import CheckReport
     from jax2onnx.fusion.report import FusionReport
-    from jax2onnx.inspect.costs import By, Costs
-    from jax2onnx.options import ComparisonOptions, ExportOptions, Stage
+    from jax2onnx.options import ExportOptions, Stage
 
 __all__ = ["cli", "main"]
 
@@ -192,10 +190,10 @@ def export(
     If OBJECT is a dict of entries, {"prefill": (fn, inputs), "decode": (fn, inputs)}, each becomes a model in the
     folder --output, and they share one file of weights.
     """
-    comparison = {name: options.pop(name) for name in _COMPARED}
+    comparison = {name: options.pop(name) for name in COMPARED}
     if (output is None) is (show is None):
         raise click.UsageError("nothing to do; give either a file to write (--output) or a stage to print (--show)")
-    if not checked and any(map(_is_given, comparison)):
+    if not checked and any(map(is_given, comparison)):
         raise click.UsageError("--sizes, --values, --rtol, --atol, --kind and --seed are of --check; add --check")
     if output is None and (checked or options["report"] is not None):
         raise click.UsageError("--check and --report are of a file that is written; add --output instead of --show")
@@ -228,7 +226,7 @@ def export(
         **cast("ExportOptions", options),
     }
     if checked:
-        comparison = _with_arrays(comparison)
+        comparison = with_arrays(comparison)
     start = time.perf_counter()
     with progress(f"exporting {source}") as tell, shown_warnings():
         if output is None:
@@ -236,7 +234,7 @@ def export(
             say(jax2onnx.show(fn, specs, show, **exported))
             return
         if checked:
-            _save_comparable(output, fn, specs, {**exported, "progress": tell}, comparison)
+            save_comparable(output, fn, specs, {**exported, "progress": tell}, comparison)
         else:
             jax2onnx.save_onnx(fn, specs, output, **exported, progress=tell)
     seconds = time.perf_counter() - start
@@ -244,7 +242,7 @@ def export(
     shared = {name: value for name, value in options.items() if name in SharedOptions.__annotations__}
     agreed = None
     if checked:
-        agreed = _noted(options["report"], lambda: _compare(output, fn, specs, shared, comparison))
+        agreed = noted(options["report"], lambda: compare(output, fn, specs, shared, comparison))
     if as_json:
         result = {"output": str(output), "seconds": seconds, "model": asdict(summary)}
         result["explain"] = [line for text in map(str, reports) for line in text.splitlines()]
@@ -254,15 +252,6 @@ def export(
     say(f"{output}: {brief(summary)}, {seconds:.1f} s")
     for text in (*reports, *filter(None, [agreed])):
         say(str(text))
-
-
-_COMPARED = ("sizes", "values", "rtol", "atol", "kinds", "seed")
-
-
-def _is_given(option: str) -> bool:
-    """Return whether the user gives an option of the running command."""
-    source = click.get_current_context().get_parameter_source(option)
-    return source is click.core.ParameterSource.COMMANDLINE
 
 
 def _rules(texts: Sequence[str]) -> dict[str, Any] | None:
@@ -277,237 +266,10 @@ def _rules(texts: Sequence[str]) -> dict[str, Any] | None:
     return rules or None
 
 
-@cli.command()
-@MODEL
-@SOURCE
-@repeated(
-    "-i",
-    "--input",
-    "inputs",
-    metavar="[NAME=]DTYPE[DIMS]",
-    text="An input as in export, where the model does not tell (a tuple, an input that it does not use)",
-)
-@click.option("--diagnose", "diagnosed", is_flag=True, help="Find the first value that differs, and whose fault it is.")
-@click.option("--reproducer", type=FOLDER, help="Folder for a script and a model that show it; with --diagnose.")
-@click.option("--target", metavar="NAME", default=DEFAULT_TARGET, help="As the model was exported; for --diagnose.")
-@click.option("--no-fusions", is_flag=True, help="The model was exported without fusions; for --diagnose.")
-@CALL
-@with_options(SHARED)
-@with_options(WEIGHTS)
-@with_options(COMPARISON)
-@JSON
-@DEBUG
-def check(
-    *,
-    model: Path,
-    source: str,
-    inputs: tuple[str, ...],
-    call: bool,
-    as_json: bool,
-    diagnosed: bool,
-    reproducer: Path | None,
-    target: str,
-    no_fusions: bool,
-    **options: Any,
-) -> int:
-    """Run MODEL in onnxruntime and compare it with MODULE:OBJECT in JAX.
-
-    The inputs are those of the model: by name where the callable has parameters of these names, else in order.
-    """
-    if not diagnosed and any(map(_is_given, ("reproducer", "target", "no_fusions"))):
-        raise click.UsageError("--reproducer, --target and --no-fusions are of --diagnose; add --diagnose")
-    comparison = {name: options.pop(name) for name in _COMPARED}
-    fn = find_object(source, call=call)
-    from jax2onnx.inspect.summary import summarise
-
-    given = inputs
-    if not given:
-        names = _inputs_of(model, options)
-        params = options["input_params"] or {}
-        tensors = [tensor for tensor in summarise(model).inputs if tensor.name in names and tensor.name not in params]
-        given = tuple(input_as_in_jax(tensor, options["inputs_as_nchw"]) for tensor in tensors)
-    specs, _ = arrange_inputs(fn, given)
-    if diagnosed:
-        from jax2onnx.checking.diagnose import diagnose
-
-        exported = {"target": target, "fusions": not no_fusions}
-        arrays = _read_values(model, options, _with_arrays(comparison))
-        with progress(f"diagnosing {model}"), shown_warnings():
-            found = diagnose(model, fn, specs, reproducer=reproducer, **cast("Any", {**options, **exported, **arrays}))
-        say(json.dumps(asdict(found), indent=2) if as_json else str(found))
-        return int(not found.agrees)
-    report = _compare(model, fn, specs, options, _with_arrays(comparison))
-    say(json.dumps(asdict(report), indent=2) if as_json else str(report))
-    return 0
-
-
-def _inputs_of(model: Path, shared: Mapping[str, Any]) -> list[str]:
-    """Return the names of the inputs of a model in a file, without its state."""
-    from jax2onnx.inspect.summary import summarise
-
-    summary = summarise(model)
-    return _without_state([one.name for one in summary.inputs], [one.name for one in summary.outputs], shared)
-
-
-def _without_state(inputs: Sequence[str], outputs: Sequence[str], shared: Mapping[str, Any]) -> list[str]:
-    """Return the names of inputs of a model without its state: those with an output for their next value."""
-    from jax2onnx.output.names import NEXT
-
-    if shared["state"] != "io":
-        return list(inputs)
-    return [name for name in inputs if name + NEXT not in outputs]
-
-
-def _with_arrays(comparison: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a comparison with the contents of the files; refuse what no model can be compared with."""
-    from jax2onnx.options import check_values
-
-    options = {name: value for name, value in comparison.items() if value not in ((), None)}
-    check_values(options)
-    if "values" in options:
-        options["values"] = [(path, read_arrays(path)) for path in options["values"]]
-    return options
-
-
-def _save_comparable(output: Path, fn: Any, specs: Any, options: dict[str, Any], comparison: Mapping[str, Any]) -> None:
-    """Write a model that is to be compared with JAX; nothing is written where no comparison can be made.
-
-    Args:
-        output: the file.
-        fn: the program.
-        specs: its inputs.
-        options: those of the export.
-        comparison: those of the comparison that are none of the export.
-    """
-    from jax2onnx.api import options_to_save, save_export
-    from jax2onnx.checking.check import require_comparable
-    from jax2onnx.output.memory import memory_explained
-    from jax2onnx.pipeline.finish import exported
-
-    tell = options.pop("progress")
-    shared = {name: value for name, value in options.items() if name in SharedOptions.__annotations__}
-    chosen = options_to_save(output, options, tell)
-    with memory_explained():
-        export = exported(fn, specs, chosen)
-        graph = export.model.graph
-        names = _without_state([str(v.name) for v in graph.inputs], [str(v.name) for v in graph.outputs], shared)
-        require_comparable(fn, specs, **{**shared, **_with_batches(comparison, names)})
-        save_export(export, output, tell)
-
-
-def _compare(model: Path, fn: Any, specs: Any, shared: Mapping[str, Any], comparison: Mapping[str, Any]) -> CheckReport:
-    """Compare a model with JAX."""
-    from jax2onnx import check as compare
-
-    options = _read_values(model, shared, comparison)
-    with progress(f"checking {model}"), shown_warnings():
-        return compare(str(model), fn, specs, **cast("ComparisonOptions", {**shared, **options}))
-
-
-def _noted(report: Path | None, compare: Callable[[], CheckReport]) -> CheckReport:
-    """Compare a model with JAX, and add the result to the report of the export, if there is one."""
-    from jax2onnx.output.report.write import add_to_report
-
-    told: Any = None
-    try:
-        agreed = compare()
-        told = asdict(agreed)
-    except Jax2OnnxError as error:
-        told = {"agrees": False, "message": str(error)}
-        raise
-    finally:
-        if report is not None and told is not None:
-            add_to_report(report, "check", told)
-    return agreed
-
-
-def _read_values(model: Path, shared: Mapping[str, Any], comparison: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a comparison with the batches that the user's files hold."""
-    return _with_batches(comparison, _inputs_of(model, shared)) if "values" in comparison else dict(comparison)
-
-
-def _with_batches(comparison: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Return the options of a comparison with the batches that files hold for inputs of these names."""
-    options = dict(comparison)
-    if "values" in options:
-        options["values"] = [read_batch(path, given, names) for path, given in options["values"]]
-    return options
-
-
-@cli.command()
-@MODEL
-@JSON
-@click.option("--largest", type=click.IntRange(0), default=10, help="How many initializers to list.")
-@click.option("--svg", "picture", type=FILE, help="Draw the graph to this file.")
-@click.option(
-    "--by",
-    type=click.Choice(("module", "operator", "line")),
-    help="Show parameters, FLOPs and bytes of each module, operator or line instead.",
-)
-@repeated("--size", "sizes", metavar="B=2", callback=read_sizes, text="Size of a symbolic dim for --by (else 1)")
-@repeated(
-    "--targets",
-    metavar="NAME",
-    text="Show instead which runtimes execute the model, 'all' or one such as 'onnxruntime>=1.20', and which nodes not",
-)
-@DEBUG
-def inspect(
-    *,
-    model: Path,
-    as_json: bool,
-    largest: int,
-    picture: Path | None,
-    by: By | None,
-    sizes: list[Any] | None,
-    targets: tuple[str, ...],
-) -> None:
-    """Show inputs, outputs, opset, operators, size and largest initializers of MODEL."""
-    from jax2onnx.inspect.summary import format_size, summarise
-
-    if sizes and by is None:
-        raise click.UsageError("--size is of --by; add --by module")
-    if targets:
-        print_portability(model, targets, as_json=as_json)
-        return
-    summary = summarise(model)
-    counted = None if by is None else _costs(model, by, sizes or [])
-    if picture is not None:
-        from jax2onnx.inspect.picture import svg
-        from jax2onnx.output.external_data import locations
-        from jax2onnx.output.text_file import write_text
-
-        beside = [model.parent / name for name in locations(model)]
-        require_no_input("--svg", picture, [model, *beside])
-        with progress(f"drawing {model}"):
-            drawing = svg(model)
-        write_text(drawing, picture, "picture")
-    if counted is not None:
-        if as_json:
-            say(json.dumps(asdict(counted), indent=2))
-        else:
-            print_costs(counted, str(by))
-        return
-    if as_json:
-        say(json.dumps(asdict(summary), indent=2))
-        return
-    say(f"{model}: {brief(summary)}")
-    rows = [("input", t.name, t.spec, "") for t in summary.inputs]
-    rows += [("output", t.name, t.spec, "") for t in summary.outputs]
-    rows += [("operator", name, str(count), "") for name, count in summary.operators.items()]
-    rows += [("initializer", t.name, t.spec, format_size(t.nbytes)) for t in summary.initializers[:largest]]
-    table((), rows)
-
-
-def _costs(model: Path, by: By, sizes: Sequence[Any]) -> Costs:
-    from jax2onnx.inspect.costs import costs
-
-    if not all(isinstance(given, dict) for given in sizes):
-        raise click.UsageError("--size: write the name of the dim too, for example --size B=2")
-    return costs(model, by, {name: size for given in sizes for name, size in given.items()})
-
-
+cli.add_command(check)
 cli.add_command(diff)
 cli.add_command(examples)
+cli.add_command(inspect)
 cli.add_command(list_plugins)
 cli.add_command(new_plugin)
 cli.add_command(precision)
