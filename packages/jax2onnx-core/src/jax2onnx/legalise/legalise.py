@@ -62,7 +62,8 @@ def legalise(model: ir.Model, target: Target, *, round_activations: bool = False
         from onnx_ir.passes.common import InlinePass  # noqa: PLC0415 - few targets need it
 
         InlinePass()(model)
-    derived, rounded = Derived(model), RoundedBytes(frozenset(_narrowed(target)))
+    thresholds = target.supports("ThresholdedRelu", _THRESHOLDS, [ir.DataType.FLOAT])
+    derived, rounded = Derived(model), RoundedBytes(frozenset(_narrowed(target)), thresholds=thresholds)
     products = _of_products(target, derived, rounded, round_activations=round_activations)
     functions = frozenset((f.domain, f.name) for f in model.functions.values())
     without = [*_refused_inputs(model, target), *_refused_models(model, target)]
@@ -91,6 +92,10 @@ def _narrowed(target: Target) -> Iterator[ir.DataType]:
 
 _OF_BYTES = 13
 """An opset whose ``Max`` takes 8-bit integers."""
+
+
+_THRESHOLDS = 10
+"""The first opset that has ``ThresholdedRelu``."""
 
 
 def _of_products(

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir import DataType
 
+from jax2onnx.legalise.bounded_quotients import is_bounded
 from jax2onnx.legalise.casts import like
 from jax2onnx.legalise.derived import remove_unread
 from jax2onnx.tidy.subgraphs import standard
@@ -21,16 +22,20 @@ __all__ = ["RoundedBytes"]
 
 _VIEWS = frozenset({"Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 _LEAST, _MOST, _MIDDLE = -128, 127, 128
+_FLOAT = DataType.FLOAT
+_LOWEST = -3e38
 
 
 class RoundedBytes:
     """Values of int8 in the form in which products take them, where they are rounded; each is made once.
 
     Of fewer numbers than int8 has, this takes a runtime that ``narrows`` the dtype, by ``Max`` and ``Min``.
+    One that ``thresholds`` numbers makes NaN 0 by one node.
     """
 
-    def __init__(self, narrows: frozenset[DataType]) -> None:
+    def __init__(self, narrows: frozenset[DataType], *, thresholds: bool) -> None:
         self._narrows = narrows
+        self._thresholds = thresholds
         self._made: dict[tuple[ir.Value, DataType], ir.Value | None] = {}
 
     def quantised(self, value: ir.Value, dtype: DataType, derived: Derived) -> ir.Value | None:
@@ -39,7 +44,8 @@ class RoundedBytes:
         Rewrite ``r = Round(x: float32[N, 4])``, ``Cast(Clip(Where(IsNaN(r), 0, r), -128, 127), to=int8)`` to
         ``Where(IsNaN(x), 128, QuantizeLinear(x, 1, 128))``; what only rearranges it stays behind it. ``Clip(r, -7, 7)``
         becomes ``Max`` and ``Min``. For int8 it is ``QuantizeLinear(Where(IsNaN(x), 0, x), 1, 0)``: not every release
-        of onnxruntime chooses between integers of int8.
+        of onnxruntime chooses between integers of int8. An ``x`` that is bounded is
+        ``QuantizeLinear(ThresholdedRelu(x, alpha=-3e38), 1, 128)``: what is not greater, as NaN, becomes 0.
 
         ``QuantizeLinear`` rounds half to even and saturates, as ``Round`` and ``Clip`` do. What it makes of NaN depends
         on the processor.
@@ -61,19 +67,26 @@ class RoundedBytes:
         one, number = np.float32(1), dtype.numpy().type
         shift = _MIDDLE if dtype == DataType.UINT8 else 0
         middle = derived.scalar(node, number(shift))
-        unknown = ir.node("IsNaN", [source], outputs=[like(source, DataType.BOOL)])
-        nodes = [unknown]
-        if dtype == DataType.INT8:
-            chosen = [unknown.outputs[0], derived.scalar(node, np.float32(0)), source]
-            nodes.append(ir.node("Where", chosen, outputs=[like(source, DataType.FLOAT)]))
-        operands = [source if dtype == DataType.UINT8 else nodes[-1].outputs[0], derived.scalar(node, one), middle]
+        nodes: list[ir.Node] = []
+        unknown: ir.Value | None = None
+        if self._thresholds and is_bounded(source):
+            nodes.append(ir.node("ThresholdedRelu", [source], {"alpha": _LOWEST}, outputs=[like(source, _FLOAT)]))
+            source = nodes[-1].outputs[0]
+        else:
+            nodes.append(ir.node("IsNaN", [source], outputs=[like(source, DataType.BOOL)]))
+            unknown = nodes[-1].outputs[0]
+            if dtype == DataType.INT8:
+                chosen = [unknown, derived.scalar(node, np.float32(0)), source]
+                nodes.append(ir.node("Where", chosen, outputs=[like(source, _FLOAT)]))
+                source = nodes[-1].outputs[0]
+        operands = [source, derived.scalar(node, one), middle]
         nodes.append(ir.node("QuantizeLinear", operands, outputs=[like(source, dtype)]))
         for op_type, bound, end in zip(("Max", "Min"), bounds, (_LEAST, _MOST), strict=True):
             if bound != end:
                 operands = [nodes[-1].outputs[0], derived.scalar(node, number(bound + shift))]
                 nodes.append(ir.node(op_type, operands, outputs=[like(source, dtype)]))
-        if dtype == DataType.UINT8:
-            chosen = [unknown.outputs[0], middle, nodes[-1].outputs[0]]
+        if unknown is not None and dtype == DataType.UINT8:
+            chosen = [unknown, middle, nodes[-1].outputs[0]]
             nodes.append(ir.node("Where", chosen, outputs=[like(source, dtype)]))
         return self._inserted(node, nodes)
 
