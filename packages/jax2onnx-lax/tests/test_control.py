@@ -148,6 +148,36 @@ def test_an_index_out_of_range_takes_the_last_branch() -> None:
     verified(fn, ["int32[]", (3,)], values=[[np.int32(i), np.ones(3, np.float32)] for i in (-2, 2, 9, 20)])
 
 
+def test_values_that_branches_only_pass_on() -> None:
+    def fn(x, y, i):
+        return lax.cond(i > 0, lambda: (x, y, y, 1.5, i), lambda: (y, x, y, 2.5, jnp.int32(7)))
+
+    values = [np.array(v, np.float32) for v in ([np.nan, -0.0, np.inf], [1.0, 0.0, -np.inf])]
+    given = [[*values, np.int32(i)] for i in (-1, 0, 1)]
+    counts = operators(verified(fn, [(3,), (3,), "int32[]"], values=given))
+    assert counts["Where"] == 4
+    assert counts["If"] == 0
+
+
+def test_signs_of_zeros_and_bools_that_branches_pass_on() -> None:
+    """onnxruntime's ``Where`` makes 0 of -0, and has no kernel of bool."""
+    signs = lambda x, y, i: 1.0 / lax.cond(i > 0, lambda: x, lambda: y)  # noqa: E731 - as a user writes it
+    zeros = np.array([-0.0, 0.0, -0.0], np.float32), np.array([0.0, -0.0, -0.0], np.float32)
+    verified(signs, [(3,), (3,), "int32[]"], values=[[*zeros, np.int32(i)] for i in (0, 1)])
+
+    def bools(x, y, i):
+        return lax.cond(i > 0, lambda: (x > y, x), lambda: (x < y, y))
+
+    verified(bools, [(3,), (3,), "int32[]"], values=[[*zeros, np.int32(i)] for i in (0, 1)])
+
+
+def test_a_value_that_both_branches_pass_on_is_no_result_of_them() -> None:
+    fn = lambda x, i: lax.cond(i > 0, lambda: (x, jnp.sin(x)), lambda: (x, jnp.cos(x)))  # noqa: E731 - as a user writes it
+    model = verified(fn, [(3,), "int32[]"])
+    (branching,) = [n for n in model.graph.node if n.op_type == "If"]
+    assert len(branching.output) == 1
+
+
 # -- while and scan --------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.plugin import Facts, evaluate, open_jaxpr, scan_counts
+from jax2onnx.plugin import Const, Facts, evaluate, open_jaxpr, scan_counts
 from jax2onnx_lax.alike_loops import join_loops
 from jax2onnx_lax.branches import Body, choose, emit_loop, moving
 from jax2onnx_lax.draws_ahead import draw_ahead
@@ -19,7 +19,7 @@ from jax2onnx_lax.known_apart import known_apart
 from jax2onnx_lax.zeros import emit_select
 
 if TYPE_CHECKING:
-    from jax2onnx.plugin import BoundLowerings, Eqn, LoweringContext
+    from jax2onnx.plugin import BoundLowerings, Eqn, LoweringContext, Program
 
 _Platforms: TypeAlias = Sequence[str] | None
 """For which platforms a branch is; None: for all others."""
@@ -141,12 +141,60 @@ def cond(
     if index.const_value is not None:
         chosen = int(index.const_value.numpy())
         return ctx.inline(branches[chosen if 0 <= chosen < len(branches) else -1], *operands)
+    if len(branches) == 2:
+        return _one_of_two(ctx, _nonzero(ctx, index), branches, operands)
     bodies = [functools.partial(ctx.inline, branch, *operands) for branch in branches]
-    if len(bodies) == 2:
-        return choose(ctx, _nonzero(ctx, index), bodies[1], bodies[0])
     if len(bodies) > _IN_A_ROW:
         index = ctx.stamp(ctx.op.Where(ctx.op.Less(index, 0), len(bodies) - 1, index), ())
     return _switch(ctx, index, bodies, 0)
+
+
+def _one_of_two(
+    ctx: LoweringContext, predicate: ir.Value, branches: Sequence[Any], operands: Sequence[ir.Value]
+) -> Sequence[ir.Value]:
+    """Choose between two branches; without them where each result is one of two values that are known before.
+
+    ::
+
+        before: If(p) {a' = Identity(a), b' = Identity(b)} else {c' = Identity(c), b' = Identity(b)}
+        after:  Where(p, a, c), b
+
+    A branch takes a node for each of its results that it only passes on.
+    """
+    no, yes = (_passed_on(ctx, ctx.program(branch), operands) for branch in branches)
+    same = [one if one is other else None for one, other in zip(yes, no, strict=True)]
+    left = [place for place, value in enumerate(same) if value is None]
+    pairs = [(yes[place], no[place]) for place in left]
+    known = [(one, other) for one, other in pairs if one is not None and other is not None]
+    if len(known) == len(left) and all(_is_where(ctx, one) for one, _ in known):
+        values = [emit_select(ctx, predicate, one, other) for one, other in known]
+    else:
+        bodies = [functools.partial(_some, ctx, branch, operands, left) for branch in branches]
+        values = list(choose(ctx, predicate, bodies[1], bodies[0], avals=[ctx.avals_out[place] for place in left]))
+    rest = iter(values)
+    return [next(rest) if value is None else value for value in same]
+
+
+def _some(ctx: LoweringContext, branch: Any, operands: Sequence[ir.Value], places: Sequence[int]) -> list[ir.Value]:
+    """Emit a branch; return some of its results."""
+    values = ctx.inline(branch, *operands)
+    return [values[place] for place in places]
+
+
+def _passed_on(ctx: LoweringContext, program: Program, operands: Sequence[ir.Value]) -> list[ir.Value | None]:
+    """Return the results of a branch that are operands or constants; None for what it computes."""
+    given: dict[Any, ir.Value] = dict(zip(program.inputs, operands, strict=True))
+    return [
+        ctx.constant(atom.value, atom.aval.dtype) if isinstance(atom, Const) else given.get(atom)
+        for atom in program.outputs
+    ]
+
+
+def _is_where(ctx: LoweringContext, value: ir.Value) -> bool:
+    """Return whether a value is chosen by one ``Where``."""
+    if value.dtype is None or (value.dtype.is_floating_point() and ctx.sign_of_zero_matters()):
+        return False
+    return ctx.target is None or ctx.target.supports("Where", ctx.opset, [ir.DataType.BOOL, value.dtype])
 
 
 def _switch(ctx: LoweringContext, index: ir.Value, bodies: Sequence[Body], first: int) -> Sequence[ir.Value]:

@@ -17,6 +17,7 @@ from jax2onnx.tidy.match_nodes import (
     tensor_at,
 )
 from jax2onnx.tidy.subgraphs import bodies, standard
+from jax2onnx.tidy.unread_results import drop_unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -29,13 +30,13 @@ __all__ = ["is_dead", "is_idle", "remove_dead", "remove_unused", "skip_expands",
 
 
 def remove_dead(graph: ir.Graph) -> None:
-    """Remove the nodes whose results nothing uses, in subgraphs too."""
+    """Remove the nodes whose results nothing uses, in subgraphs too, and results of choices and loops."""
     # From the last node to the first: the dead users of a node are gone when it is reached.
     for node in reversed(graph):
         if is_dead(node):
             graph.remove(node, safe=True)
         elif node.attributes.data:
-            for body in bodies(node):
+            for body in bodies(drop_unread(node)):
                 remove_dead(body)
 
 
