@@ -23,12 +23,12 @@ import numpy as np
 from jax2onnx.plugin import is_static, open_jaxpr, scan_counts
 from jax2onnx_lax.scan_steps import Step, Steps, Values, made_by, numbers_of, read_by
 
-__all__ = ["SCALAR", "bytes_of", "draw_ahead", "holds_hash", "is_call", "is_hash", "is_jaxpr", "may_be_ahead"]
+__all__ = ["MOVED", "SCALAR", "bytes_of", "draw_ahead", "holds_hash", "is_call", "is_hash", "is_jaxpr", "may_be_ahead"]
 
 _MOST_BYTES = 2**24
 """How much what is computed ahead may take in all; JAX holds a single step's."""
 _HASHES = frozenset({"random_bits", "random_fold_in", "random_seed", "random_split", "threefry2x32"})
-_PARTS = frozenset(
+MOVED = frozenset(
     {
         *("argmax", "argmin", "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "cumsum"),
         *("dynamic_slice", "expand_dims", "gather", "iota", "random_clone", "random_unwrap", "random_wrap"),
@@ -36,6 +36,7 @@ _PARTS = frozenset(
         *("split", "squeeze", "stop_gradient", "transpose", "unstack"),
     }
 )
+"""Primitives that move elements, count them or compare them, each of which is the same for all steps at once."""
 SCALAR = frozenset(
     {
         *("abs", "add", "and", "bitcast_convert_type", "ceil", "clamp", "cos", "div", "eq", "erf", "erf_inv", "exp"),
@@ -109,7 +110,7 @@ def may_be_ahead(step: Step) -> bool:
     Of a batch of keys of ``rbg``, or of the user's own kind, JAX draws other numbers than of one key after the other.
     Sizes must be known, to hold what is computed ahead within bounds.
     """
-    if step.name not in _HASHES and step.name not in _PARTS and step.name not in SCALAR:
+    if step.name not in _HASHES and step.name not in MOVED and step.name not in SCALAR:
         return False
     avals = [v.aval for v in (*step.eqn.invars, *step.eqn.outvars)]
     return all(is_static(*aval.shape) and (isinstance(aval.dtype, np.dtype) or _is_threefry(aval)) for aval in avals)

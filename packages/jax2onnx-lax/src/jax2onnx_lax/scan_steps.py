@@ -129,7 +129,7 @@ class Steps:
         by_step: Values,
         stacked: Sequence[Any],
         *,
-        length: int,
+        length: int | None,
         reverse: bool,
     ) -> tuple[Values, list[jax.Array]]:
         """Scan some of the steps; return the last of some carried values, and those that are stacked.
@@ -140,7 +140,7 @@ class Steps:
             shared: the values that are the same in all iterations.
             by_step: the values that are scanned.
             stacked: what is stacked; literals as they are.
-            length: how many iterations there are.
+            length: how many iterations there are; None for as many as there are scanned elements.
             reverse: whether the last one comes first.
         """
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import onnx_ir as ir
 
 from jax2onnx.tidy.subgraphs import bodies, standard
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["drop_unread"]
 
@@ -30,24 +35,34 @@ def drop_unread(node: ir.Node) -> ir.Node:
         del node.attributes["scan_output_directions"]
         if kept:
             node.attributes.add(ir.AttrInt64s("scan_output_directions", kept))
-    _without(node, frozenset(unread))
-    return node
+    return _with_results(node, [value for place, value in enumerate(node.outputs) if place not in unread])
 
 
 def _is_unread(value: ir.Value) -> bool:
     return not value.uses() and not value.is_graph_output()
 
 
-def _without(node: ir.Node, unread: frozenset[int]) -> None:
-    """Remove results of a node: those after them move up."""
-    kept = [value for place, value in enumerate(node.outputs) if place not in unread]
-    for place, value in enumerate(kept):
-        target = node.outputs[place]
-        if target is not value:
-            target.type, target.shape = value.type, value.shape
-            target.name, value.name = value.name, target.name
-            value.replace_all_uses_with(target, replace_graph_outputs=True)
-    node.resize_outputs(len(kept))
+def _with_results(node: ir.Node, kept: Sequence[ir.Value]) -> ir.Node:
+    """Put a node that has some of the results in the place of a node; they keep their names."""
+    assert node.graph is not None
+    results = [ir.Value(type=value.type, shape=value.shape) for value in kept]
+    new = ir.Node(
+        node.domain,
+        node.op_type,
+        node.inputs,
+        node.attributes.values(),
+        outputs=results,
+        name=node.name,
+        metadata_props=dict(node.metadata_props),
+    )
+    node.append(new)
+    for value, result in zip(kept, results, strict=True):
+        name, value.name = value.name, None
+        result.name = name
+        result.meta.update(value.meta)
+        value.replace_all_uses_with(result, replace_graph_outputs=True)
+    node.graph.remove(node, safe=True)
+    return new
 
 
 def _of_choice(_: ir.Node) -> tuple[int, int]:
