@@ -287,6 +287,24 @@ def test_parameters_are_stored_once():
     assert sum(int(np.prod(i.dims)) for i in model.graph.initializer) < 1.05 * (w.size + u.size)
 
 
+def test_the_same_parameters_in_another_order():
+    """Their packed weights differ, though what they are made of, and what for, is equal; those of equal layers do not."""
+
+    def run(xs, h, parameters):
+        def gates(x, h):
+            return jnp.split(x @ parameters["w"] + h @ parameters["u"] + parameters["b"], 4, axis=-1)
+
+        one, other = layer(lstm(gates, "ifgo")), layer(lstm(gates, "fiog"))
+        return one(xs, h), other(xs, h), one(xs[::-1], h)
+
+    bound = functools.partial(run, parameters={"w": jnp.asarray(W), "u": jnp.asarray(U), "b": jnp.asarray(B)})
+    inputs = [("T", 2, F), (2, H)]
+    model = to_onnx(bound, inputs)
+    check(model, bound, inputs)
+    assert operators(model)["LSTM"] == 3
+    assert sum(list(i.dims) == [1, 4 * H, F] for i in model.graph.initializer) == 2
+
+
 def test_an_input_of_some_gates_keeps_its_infinities():
     """What a gate does not read cannot make it NaN: the operator multiplies by 0, JAX does not."""
     matrix = W[:, 2 * H : 3 * H]

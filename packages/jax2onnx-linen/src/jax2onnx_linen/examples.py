@@ -170,6 +170,13 @@ ALL: tuple[Example, ...] = (
     _model("lstm", LSTMTagger(), (1, 6), ["int32[3,6]"], dtype=jnp.int32, values=_tokens, operators={"LSTM": 1}),
     _model("lstm_functions", nn.RNN(nn.LSTMCell(4)), (1, 6, 3), [("B", 6, 3)], options={"functions": "modules"}),
     _model("gru", nn.RNN(nn.GRUCell(4), reverse=True), (1, 6, 3), [("B", 6, 3)], operators={"GRU": 1}),
+    _model(
+        "gru_beside_lstm",
+        nn.Bidirectional(nn.RNN(nn.GRUCell(4)), nn.RNN(nn.LSTMCell(4))),
+        (1, 6, 3),
+        [("B", 6, 3)],
+        operators={"GRU": 1, "LSTM": 1},
+    ),
     _model("rnn_lstm", nn.RNN(nn.LSTMCell(4)), (1, 6, 3), [("B", "T", 3)], operators={"LSTM": 1}),
     _model("rnn_simple", nn.RNN(nn.SimpleCell(4)), (1, 6, 3), [("B", "T", 3)], operators={"RNN": 1}),
     _model(

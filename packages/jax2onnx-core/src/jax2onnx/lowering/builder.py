@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import types
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -309,21 +312,34 @@ class Ops(Operators):
         sources: Sequence[ir.Value],
         function: Callable[..., np.ndarray[Any, Any]],
     ) -> ir.Value | None:
-        """Return the constant that ``function`` makes of constants' arrays, once; None if one is computed."""
+        """Return the constant that ``function`` makes of constants' arrays, once; None if one is computed.
+
+        Two functions may make different arrays of the same sources: a constant is shared if its numbers are equal, or if
+        they are not at hand, between calls with the same function.
+        """
         root = self.scope.root
         tensors = [tensor for tensor in map(stored_tensor, sources) if tensor is not None]
         if root.function or len(tensors) < len(sources):
             return None
+        wanted = f"{_common_path(sources)}[{what}]"
+        if any(isinstance(tensor, StoredTensor) for tensor in tensors):
+            key = (what, *map(id, sources), _function_key(function))
+            later = functools.partial(_computed_later, tensors, function)
+            return root.shared(key, (sources, function), lambda: _initializer_of(root, later(), wanted))
+        array = np.ascontiguousarray(function(*[tensor.numpy() for tensor in tensors]))
+        content = hashlib.sha256(array.reshape(-1).view(np.uint8)).digest()
+        key = (what, *map(id, sources), array.shape, array.dtype, content)
+        return root.shared(key, sources, lambda: _initializer(root, array, wanted))
 
-        def make() -> ir.Value:
-            wanted = f"{_common_path(sources)}[{what}]"
-            if any(isinstance(tensor, StoredTensor) for tensor in tensors):
-                return _initializer_of(root, _computed_later(tensors, function), wanted)
-            array = np.ascontiguousarray(function(*[tensor.numpy() for tensor in tensors]))
-            return _initializer(root, array, wanted)
 
-        key = (what, *map(id, sources))
-        return root.shared(key, sources, make)
+def _function_key(function: Callable[..., Any]) -> Any:
+    """Return what two functions have in common only if they compute the same: the parts of partials and methods."""
+    if isinstance(function, functools.partial) and not function.keywords:
+        bound = [(type(each), each if isinstance(each, str | int) else id(each)) for each in function.args]
+        return (_function_key(function.func), *bound)
+    if isinstance(function, types.MethodType):
+        return (id(function.__func__), id(function.__self__))
+    return id(function)
 
 
 def hold(value: ir.Value, tensor: ir.TensorProtocol) -> None:
