@@ -288,7 +288,7 @@ def test_parameters_are_stored_once():
 
 
 def test_the_same_parameters_in_another_order():
-    """Their packed weights differ, though what they are made of, and what for, is equal; those of equal layers do not."""
+    """Their packed weights differ, though they are made of the same arrays; those of equal layers do not."""
 
     def run(xs, h, parameters):
         def gates(x, h):

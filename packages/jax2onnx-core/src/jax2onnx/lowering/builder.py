@@ -314,8 +314,8 @@ class Ops(Operators):
     ) -> ir.Value | None:
         """Return the constant that ``function`` makes of constants' arrays, once; None if one is computed.
 
-        Two functions may make different arrays of the same sources: a constant is shared if its numbers are equal, or if
-        they are not at hand, between calls with the same function.
+        Two functions may make different arrays of the same sources: a constant is shared if its numbers are equal or,
+        where they are not at hand, between calls with the same function.
         """
         root = self.scope.root
         tensors = [tensor for tensor in map(stored_tensor, sources) if tensor is not None]
