@@ -17,6 +17,7 @@ from jax import lax
 
 from jax2onnx import check, to_onnx
 from jax2onnx.checking.rounding import roundings
+from jax2onnx.checking.spreads import Spreads
 from jax2onnx.errors import CheckError
 from jax2onnx.program.facts import Facts
 
@@ -232,3 +233,13 @@ def test_equations_that_are_made_for_one_evaluation_are_told_apart() -> None:
             (result,) = rounding.results(eqn, facts, [numbers, numbers])
             assert result.shape == numbers.shape
             del eqn
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_the_spread_of_nan_is_noted(dtype: str) -> None:
+    """NumPy warns of a NaN where it takes the minimum of bfloat16 numbers."""
+    spreads = Spreads()
+    for _ in range(2):
+        spreads.note((0, 0), [np.array([np.nan, 1, -np.inf], dtype)])
+    (result,) = spreads.cancelled((0, 0), [jnp.asarray([np.nan, 1, -np.inf], dtype)])
+    np.testing.assert_array_equal(np.asarray(result, np.float32), [np.nan, 1, -np.inf])

@@ -40,9 +40,9 @@ class Spreads:
             if self.left > 0:
                 self.known[place] = [(array, array) for array in arrays]
             return
-        self.known[place] = [
-            (np.minimum(low, array), np.maximum(high, array)) for array, (low, high) in zip(arrays, known, strict=True)
-        ]
+        pairs = zip(arrays, known, strict=True)
+        with np.errstate(invalid="ignore"):  # NumPy warns of a NaN among bfloat16 numbers
+            self.known[place] = [(np.minimum(low, array), np.maximum(high, array)) for array, (low, high) in pairs]
 
     def cancelled(self, place: tuple[int, int], results: Sequence[Any]) -> list[Any]:
         """Return the results of an equation with 0 for numbers that are no farther from it than they spread."""
