@@ -63,7 +63,10 @@ MODULES: dict[str, tuple[str, str]] = {
     "gather": (f"{LAX}gather.py", f"{LAX_TESTS}test_indexing.py {LAX_TESTS}test_lax_examples.py -k 'index or gather'"),
     "known ranges": (f"{CORE}program/ranges.py", f"{LAX_TESTS}test_known.py {LAX_TESTS}test_ranges.py"),
     "ranges of rules": (f"{LAX}ranges.py", f"{LAX_TESTS}test_known.py {LAX_TESTS}test_ranges.py"),
-    "bounds": (f"{CORE}program/bounds.py", f"{LAX_TESTS}test_known.py {LAX_TESTS}test_ranges.py"),
+    "bounds": (
+        f"{CORE}program/bounds.py",
+        f"{CORE_TESTS}test_bounds.py {LAX_TESTS}test_known.py {LAX_TESTS}test_ranges.py",
+    ),
     "scatter": (f"{LAX}scatter.py", f"{LAX_TESTS}test_scatter_windows.py {LAX_TESTS}test_indexing.py"),
 }
 """What the table calls a module -> its file, and the tests that belong to it."""

@@ -239,7 +239,7 @@ def test_equations_that_are_made_for_one_evaluation_are_told_apart() -> None:
 def test_the_spread_of_nan_is_noted(dtype: str) -> None:
     """NumPy warns of a NaN where it takes the minimum of bfloat16 numbers."""
     spreads = Spreads()
-    for _ in range(2):
-        spreads.note((0, 0), [np.array([np.nan, 1, -np.inf], dtype)])
+    for first in (1, np.nan):
+        spreads.note((0, 0), [np.array([first, 1, -np.inf], dtype)])
     (result,) = spreads.cancelled((0, 0), [jnp.asarray([np.nan, 1, -np.inf], dtype)])
     np.testing.assert_array_equal(np.asarray(result, np.float32), [np.nan, 1, -np.inf])
