@@ -14,6 +14,7 @@ from jax2onnx.plugin import Const, Facts, evaluate, open_jaxpr, scan_counts
 from jax2onnx_lax.alike_loops import join_loops
 from jax2onnx_lax.branches import Body, choose, emit_loop, moving
 from jax2onnx_lax.done_after import do_after
+from jax2onnx_lax.done_before import do_before
 from jax2onnx_lax.draws_ahead import draw_ahead
 from jax2onnx_lax.hashes_earlier import hash_earlier
 from jax2onnx_lax.known_apart import known_apart
@@ -63,7 +64,7 @@ def _carried_by_while(params: Mapping[str, Any]) -> tuple[int, int]:
 
 def _in_parts(eqn: Any, known: frozenset[int]) -> Callable[..., Any] | None:
     """Return the function that does the work of ``scan`` in fewer steps."""
-    return draw_ahead(eqn) or known_apart(eqn, known) or do_after(eqn)
+    return draw_ahead(eqn) or known_apart(eqn, known) or do_before(eqn) or do_after(eqn)
 
 
 FACTS = {

@@ -21,13 +21,23 @@ from jax2onnx.plugin import InconclusiveDimensionOperation, is_static, open_jaxp
 from jax2onnx_lax.draws_ahead import MOVED, SCALAR, is_call
 from jax2onnx_lax.scan_steps import Step, Steps, Values, made_by, numbers_of, read_by
 
-__all__ = ["do_after"]
+__all__ = [
+    "FREE",
+    "MOST_BYTES",
+    "WIDER",
+    "can_be_traced",
+    "do_after",
+    "is_loop",
+    "may_be_apart",
+    "opened",
+    "size_of",
+]
 
-_MOST_BYTES = 2**24
+MOST_BYTES = 2**24
 """How much what is done after the scan may take in all; JAX holds a single step's."""
-_WIDER = 4
+WIDER = 4
 """How many times as large as the largest result of a step another value may be, where sizes are symbolic."""
-_FREE = frozenset({"broadcast_in_dim", "copy", "expand_dims", "iota", "reshape", "squeeze", "stop_gradient"})
+FREE = frozenset({"broadcast_in_dim", "copy", "expand_dims", "iota", "reshape", "squeeze", "stop_gradient"})
 """Primitives that are often no nodes."""
 _OPENED = {"custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
 
@@ -41,19 +51,19 @@ def do_after(eqn: Any) -> Callable[..., Any] | None:
     jaxpr, consts = open_jaxpr(eqn.params["jaxpr"])
     length = eqn.params["length"]
     constants, carries = scan_counts(eqn.params)
-    if jaxpr.effects or len(jaxpr.outvars) == carries or not _is_loop(length):
+    if jaxpr.effects or len(jaxpr.outvars) == carries or not is_loop(length):
         return None
-    body = Steps.of((jaxpr, consts), constants, carries, _opened)
+    body = Steps.of((jaxpr, consts), constants, carries, opened)
     plan = _Plan.of(body)
     if plan is None or not plan.is_small(jaxpr, carries, length):
         return None
     if not is_static(length) and _read_in_scan(body, plan).isdisjoint(body.scanned()):
         return None
     function = _Split(body, plan, length, reverse=eqn.params["reverse"])
-    return function if _can_be_traced(function, [v.aval for v in eqn.invars]) else None
+    return function if can_be_traced(function, [v.aval for v in eqn.invars]) else None
 
 
-def _can_be_traced(function: Callable[..., Any], avals: Sequence[Any]) -> bool:
+def can_be_traced(function: Callable[..., Any], avals: Sequence[Any]) -> bool:
     """Return whether JAX decides the comparisons of sizes that arise where all steps are done at once."""
     if all(is_static(*aval.shape) for aval in avals):
         return True
@@ -64,7 +74,7 @@ def _can_be_traced(function: Callable[..., Any], avals: Sequence[Any]) -> bool:
     return True
 
 
-def _is_loop(length: Any) -> bool:
+def is_loop(length: Any) -> bool:
     """Return whether there are several steps, or as many as a symbolic dim has, of which JAX knows that it is not 0."""
     try:
         return bool(length >= 2) if is_static(length) else bool(length >= 1)
@@ -72,14 +82,15 @@ def _is_loop(length: Any) -> bool:
         return False
 
 
-def _opened(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
+def opened(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
+    """Return the jaxpr, and its constants, of an equation that only calls it; else None."""
     if is_call(eqn):
         return open_jaxpr(eqn.params["jaxpr"])
     inner = eqn.params.get(_OPENED.get(eqn.primitive.name, ""))
     return None if inner is None else open_jaxpr(inner)
 
 
-def _may_be_after(step: Step) -> bool:
+def may_be_apart(step: Step) -> bool:
     """Return whether the equation is the same for all steps at once."""
     if step.name not in MOVED and step.name not in SCALAR and step.name != "dot_general":
         return False
@@ -106,7 +117,7 @@ class _Plan:
         """Return the plan of a body; None if no step spares a node."""
         ends, results = body.results[: body.carries], body.results[body.carries :]
         needed = body.needed(body.results)
-        fixed = [number for step in needed if not _may_be_after(step) for number in step.makes]
+        fixed = [number for step in needed if not may_be_apart(step) for number in step.makes]
         stay = body.needed([*ends, *fixed])
         kept = set(stay)
         after = [step for step in needed if step not in kept]
@@ -119,19 +130,19 @@ class _Plan:
         stacked = numbers_of(results) & given
         new = set(passed) - stacked
         taken = len(new & (numbers_of(ends) | set(body.carried())))
-        spared = sum(step.name not in _FREE for step in after) - 2 * taken
+        spared = sum(step.name not in FREE for step in after) - 2 * taken
         return cls(stay, after, passed) if spared > 0 else None
 
     def is_small(self, jaxpr: Any, carries: int, length: Any) -> bool:
         """Return whether what is computed for all steps takes no more memory than results do, or little."""
         made = [v.aval for step in self.after for v in step.eqn.outvars]
         if is_static(length) and all(is_static(*aval.shape) for aval in made):
-            return int(length) * sum(map(_size, made)) <= _MOST_BYTES
-        largest = max((_size(v.aval) for v in jaxpr.outvars[carries:]), default=0)
-        return all(_size(aval) <= _WIDER * largest for aval in made)
+            return int(length) * sum(map(size_of, made)) <= MOST_BYTES
+        largest = max((size_of(v.aval) for v in jaxpr.outvars[carries:]), default=0)
+        return all(size_of(aval) <= WIDER * largest for aval in made)
 
 
-def _size(aval: Any) -> int:
+def size_of(aval: Any) -> int:
     """Return how many bytes a value takes where all symbolic dims are 1."""
     return int(math.prod(dim for dim in aval.shape if is_static(dim)) * aval.dtype.itemsize)
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import jax
 from jax import lax
 
-from jax2onnx.plugin import bind_equation
+from jax2onnx.plugin import bind_equation, is_static
 
 __all__ = ["Open", "Step", "Steps", "Values", "made_by", "numbers_of", "read_by", "value_of"]
 
@@ -160,7 +160,7 @@ class Steps:
         last: Values,
         shared: Values,
         by_step: Values,
-        length: int,
+        length: Any,
         reverse: bool,
     ) -> list[jax.Array]:
         """Scan the steps that are left; return the results of the whole scan.
@@ -181,7 +181,9 @@ class Steps:
         if init or stacked:
             read = read_by(rest) | numbers_of(self.results[number - self.constants] for number in init)
             scanned = {number: array for number, array in by_step.items() if number in read}
-            others, results = self.scan(init, rest, shared, scanned, stacked, length=length, reverse=reverse)
+            # JAX takes a symbolic length from what is scanned only.
+            count = None if scanned and not is_static(length) else length
+            others, results = self.scan(init, rest, shared, scanned, stacked, length=count, reverse=reverse)
             last = {**last, **others}
             by_step = {**by_step, **dict(zip(stacked, results, strict=True))}
 
