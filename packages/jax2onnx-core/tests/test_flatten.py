@@ -56,8 +56,8 @@ def test_a_marked_call_is_kept_where_that_is_asked_for(keep: bool) -> None:  # n
     collect = flat_with_functions if keep else flat
     expected = ["onnx_function"] if keep else ["tanh", "mul"]
     assert primitives(collect(marked)) == expected
-    mapped = collect(lambda rows: lax.map(marked, rows), array(2, 3))
-    assert primitives(only(mapped, "scan").bodies[0].program) == expected
+    looped = collect(lambda x: lax.scan(lambda x, _: (marked(x), None), x, length=3)[0])
+    assert primitives(only(looped, "scan").bodies[0].program) == expected
 
 
 def test_a_marked_call_names_what_it_takes() -> None:
@@ -105,8 +105,8 @@ def test_what_is_no_real_number_has_a_further_dim_at_a_border(name: str, place: 
     function, aval, taken, given = SPECIAL[name]
     program = flat(function, aval)
     if place == "body":
-        looped = flat(lambda rows: lax.map(function, rows), jax.eval_shape(lambda x: jnp.stack([x, x]), aval))
-        program = only(looped, "scan").bodies[0].program
+        chosen = flat(lambda x, yes: lax.cond(yes, function, lambda x: function(x[::-1]), x), aval, array(dtype=bool))
+        program = only(chosen, "cond").bodies[1].program
     assert [v.aval.shape for v in program.inputs] == [taken]
     assert [v.aval.shape for v in program.outputs] == [given]
     assert_real(program)
