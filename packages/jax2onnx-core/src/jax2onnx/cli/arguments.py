@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jax2onnx._accepted import nearest
+from jax2onnx._accepted import nearest, shown
 from jax2onnx.cli.user_modules import import_named
 from jax2onnx.cli.values import nested, read_spec, split_name
 from jax2onnx.errors import ConversionError
@@ -113,6 +113,11 @@ def arrange_inputs(
             else they are positional, and the names are those in the model. A name with dots is a part of an input.
     """
     pairs = [split_name(text) for text in texts]
+    for text, (_, spec) in zip(texts, pairs, strict=True):
+        if not spec or spec.startswith("="):
+            raise click.UsageError(
+                f"--input: {shown(text)} is not of the form NAME=DTYPE[DIMS]; write for example x=float32[B,30]"
+            )
     names = [name for name, _ in pairs]
     specs = [read_spec(spec) for _, spec in pairs]
     parameters = _named_parameters(fn)
