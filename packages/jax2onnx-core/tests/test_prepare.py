@@ -25,10 +25,16 @@ MATRIX = array(2, 3)
 
 
 def nested(body: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a function of a matrix that applies ``body`` to its rows, in a scan inside a cond."""
+    """Return a function of a matrix that applies ``body`` to sums of its rows, in a scan inside a cond.
+
+    Each step needs the one before: else its work is done for all rows at once.
+    """
+
+    def step(before: Any, row: Any) -> Any:
+        return (body(before + row),) * 2
 
     def choose(matrix: Any) -> Any:
-        return lax.cond(matrix[0, 0] > 0, lambda rows: lax.map(body, rows), lambda rows: rows, matrix)
+        return lax.cond(matrix[0, 0] > 0, lambda rows: lax.scan(step, rows[0], rows)[1], lambda rows: rows, matrix)
 
     return choose
 
