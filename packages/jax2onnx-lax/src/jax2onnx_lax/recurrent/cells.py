@@ -59,8 +59,12 @@ class Cell:
             over_state = self.late if self.late is not None and place == last else gate
             weights.append(_concatenated([_matrix(gate, source, size) for source in self.inputs], 0))
             recurrent.append(_matrix(over_state, self._state_of(place), size))
-            biases.append(_matrix(gate, None, size)[0])
-            late.append(_matrix(over_state, None, size)[0] * (1 if over_state is not gate else 0))
+            bias = _matrix(gate, None, size)[0]
+            biases.append(bias)
+            # Not a product with 0, which is NaN of an infinite bias.
+            late.append(
+                _matrix(over_state, None, size)[0] if over_state is not gate else library_of(bias).zeros_like(bias)
+            )
         bias = _concatenated([*biases, *late], 0)
         return [_concatenated(weights, 1).T[None], _concatenated(recurrent, 1).T[None], bias[None]]
 
