@@ -23,19 +23,17 @@ from jax2onnx_lax.scan_steps import Step, Steps, Values, made_by, numbers_of, re
 
 __all__ = [
     "FREE",
-    "MOST_BYTES",
-    "WIDER",
     "can_be_traced",
     "do_after",
     "is_loop",
+    "is_small",
     "may_be_apart",
     "opened",
-    "size_of",
 ]
 
-MOST_BYTES = 2**24
+_MOST_BYTES = 2**24
 """How much what is done after the scan may take in all; JAX holds a single step's."""
-WIDER = 4
+_WIDER = 4
 """How many times as large as the largest result of a step another value may be, where sizes are symbolic."""
 FREE = frozenset({"broadcast_in_dim", "copy", "expand_dims", "iota", "reshape", "squeeze", "stop_gradient"})
 """Primitives that are often no nodes."""
@@ -55,7 +53,7 @@ def do_after(eqn: Any) -> Callable[..., Any] | None:
         return None
     body = Steps.of((jaxpr, consts), constants, carries, opened)
     plan = _Plan.of(body)
-    if plan is None or not plan.is_small(jaxpr, carries, length):
+    if plan is None or not is_small(plan.after, jaxpr.outvars[carries:], length):
         return None
     if not is_static(length) and _read_in_scan(body, plan).isdisjoint(body.scanned()):
         return None
@@ -133,16 +131,23 @@ class _Plan:
         spared = sum(step.name not in FREE for step in after) - 2 * taken
         return cls(stay, after, passed) if spared > 0 else None
 
-    def is_small(self, jaxpr: Any, carries: int, length: Any) -> bool:
-        """Return whether what is computed for all steps takes no more memory than results do, or little."""
-        made = [v.aval for step in self.after for v in step.eqn.outvars]
-        if is_static(length) and all(is_static(*aval.shape) for aval in made):
-            return int(length) * sum(map(size_of, made)) <= MOST_BYTES
-        largest = max((size_of(v.aval) for v in jaxpr.outvars[carries:]), default=0)
-        return all(size_of(aval) <= WIDER * largest for aval in made)
+
+def is_small(steps: Sequence[Step], beside: Sequence[Any], length: Any) -> bool:
+    """Return whether what is computed for all steps of a scan takes little memory, or no more than what lies beside it.
+
+    Args:
+        steps: compute it.
+        beside: the variables of a step that are in memory for all steps anyway.
+        length: how many steps there are.
+    """
+    made = [v.aval for step in steps for v in step.eqn.outvars]
+    if is_static(length) and all(is_static(*aval.shape) for aval in made):
+        return int(length) * sum(map(_size_of, made)) <= _MOST_BYTES
+    largest = max((_size_of(v.aval) for v in beside), default=0)
+    return all(_size_of(aval) <= _WIDER * largest for aval in made)
 
 
-def size_of(aval: Any) -> int:
+def _size_of(aval: Any) -> int:
     """Return how many bytes a value takes where all symbolic dims are 1."""
     return int(math.prod(dim for dim in aval.shape if is_static(dim)) * aval.dtype.itemsize)
 

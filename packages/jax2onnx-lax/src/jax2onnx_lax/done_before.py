@@ -15,8 +15,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jax2onnx.plugin import is_static, open_jaxpr, scan_counts
-from jax2onnx_lax.done_after import FREE, MOST_BYTES, WIDER, can_be_traced, is_loop, may_be_apart, opened, size_of
+from jax2onnx.plugin import open_jaxpr, scan_counts
+from jax2onnx_lax.done_after import FREE, can_be_traced, is_loop, is_small, may_be_apart, opened
 from jax2onnx_lax.scan_steps import Step, Steps, Values, made_by, numbers_of, read_by
 
 __all__ = ["do_before"]
@@ -35,7 +35,7 @@ def do_before(eqn: Any) -> Callable[..., Any] | None:
         return None
     body = Steps.of((jaxpr, consts), constants, carries, opened)
     plan = _Plan.of(body, [number for number in body.scanned() if _is_short(jaxpr.invars[number].aval)])
-    if plan is None or not plan.is_small(jaxpr, constants, length):
+    if plan is None or not is_small(plan.before, (*jaxpr.invars[constants:], *jaxpr.outvars), length):
         return None
     function = _Split(body, plan, length, reverse=eqn.params["reverse"])
     return function if can_be_traced(function, [v.aval for v in eqn.invars]) else None
@@ -83,14 +83,6 @@ class _Plan:
         more = len(passed) - len(scanned & read_by(before) - read_by(steps) - ends)
         spared = sum(step.name not in FREE for step in before if step in apart) - max(more, 0)
         return cls(before, passed, steps) if spared > 0 else None
-
-    def is_small(self, jaxpr: Any, constants: int, length: Any) -> bool:
-        """Return whether what is computed for all steps takes no more memory than what is scanned, or little."""
-        made = [v.aval for step in self.before for v in step.eqn.outvars]
-        if is_static(length) and all(is_static(*aval.shape) for aval in made):
-            return int(length) * sum(map(size_of, made)) <= MOST_BYTES
-        largest = max((size_of(v.aval) for v in (*jaxpr.invars[constants:], *jaxpr.outvars)), default=0)
-        return all(size_of(aval) <= WIDER * largest for aval in made)
 
 
 @dataclass(frozen=True, slots=True)
