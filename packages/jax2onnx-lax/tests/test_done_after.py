@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from placed_operators import placed_operators
 
 from jax2onnx import check, to_onnx
 from jax2onnx.testing import operators
@@ -62,14 +63,7 @@ CASES = {
 
 def _inside(model):
     """Return the operators in bodies of loops."""
-    return [kind for kind, is_inside in _every(model.graph) if is_inside]
-
-
-def _every(graph, *, is_inside=False):
-    for node in graph.node:
-        yield node.op_type, is_inside
-        for attribute in node.attribute:
-            yield from _every(attribute.g, is_inside=is_inside or node.op_type in {"Loop", "Scan"})
+    return [kind for kind, is_inside in placed_operators(model.graph) if is_inside]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -77,7 +71,7 @@ def test_done_after(name) -> None:
     function, inputs, operator = CASES[name]
     model = to_onnx(function, inputs)
     assert operator not in _inside(model)
-    assert operator in [kind for kind, _ in _every(model.graph)]
+    assert operator in [kind for kind, _ in placed_operators(model.graph)]
     check(model, function, inputs)
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from placed_operators import placed_operators
 
 from jax2onnx import check, to_onnx
 from jax2onnx.testing import operators
@@ -37,18 +38,11 @@ def _times(ts, x):
 CASES = {"words": (_words, ["int32[5,2]", (2, 4)], "Gather"), "times": (_times, [(6,), (3,)], "Sin")}
 
 
-def _every(graph, *, is_inside=False):
-    for node in graph.node:
-        yield node.op_type, is_inside
-        for attribute in node.attribute:
-            yield from _every(attribute.g, is_inside=is_inside or node.op_type in {"Loop", "Scan"})
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_done_before(name) -> None:
     function, inputs, operator = CASES[name]
     model = to_onnx(function, inputs)
-    found = list(_every(model.graph))
+    found = list(placed_operators(model.graph))
     assert (operator, False) in found
     assert (operator, True) not in found
     check(model, function, inputs)
@@ -78,6 +72,8 @@ def test_weights_that_are_scanned_stay() -> None:
     inputs = [(2, 4), "int8[3,4,4]", (3, 4)]
     model = to_onnx(layers, inputs)
     assert not [
-        kind for kind, is_inside in _every(model.graph) if kind in {"Mul", "DequantizeLinear"} and not is_inside
+        kind
+        for kind, is_inside in placed_operators(model.graph)
+        if kind in {"Mul", "DequantizeLinear"} and not is_inside
     ]
     check(model, layers, inputs)

@@ -10,7 +10,7 @@ What is left is often a step that has an operator of its own, such as that of a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,19 +181,7 @@ class _Split:
         length = None if scanned else self.length
         last, arrays = body.scan(init, plan.steps, shared, scanned, stacked, length=length, reverse=self.reverse)
         by_step |= dict(zip(stacked, arrays, strict=True))
-        by_step |= self._after(shared, by_step, numbers_of(results) & made_by(plan.after))
+        by_step |= body.at_once(plan.after, sorted(numbers_of(results) & made_by(plan.after)), shared, by_step)
         return body.finish(
             [], operands, last=last, shared=shared, by_step=by_step, length=self.length, reverse=self.reverse
         )
-
-    def _after(self, shared: Values, by_step: Values, wanted: Collection[int]) -> Values:
-        """Return what is done after the scan, for all steps."""
-        numbers = sorted(wanted)
-        read = read_by(self.plan.after)
-
-        def one(inputs: Values) -> list[Any]:
-            values = self.body.evaluate(self.plan.after, {**shared, **inputs})
-            return [values[number] for number in numbers]
-
-        arrays = jax.vmap(one)({number: array for number, array in by_step.items() if number in read})
-        return dict(zip(numbers, arrays, strict=True))

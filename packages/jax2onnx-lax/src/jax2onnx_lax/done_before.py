@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from jax2onnx.plugin import open_jaxpr, scan_counts
 from jax2onnx_lax.done_after import FREE, can_be_traced, is_loop, is_small, may_be_apart, opened
 from jax2onnx_lax.scan_steps import Step, Steps, Values, made_by, numbers_of, read_by
+
+if TYPE_CHECKING:
+    import jax
 
 __all__ = ["do_before"]
 
@@ -99,13 +101,6 @@ class _Split:
         body, plan = self.body, self.plan
         shared = dict(enumerate(operands[: body.constants]))
         by_step: Values = {number: operands[number] for number in body.scanned()}
-        read = read_by(plan.before)
-
-        def one(inputs: Values) -> list[Any]:
-            values = body.evaluate(plan.before, {**shared, **inputs})
-            return [values[number] for number in plan.passed]
-
-        arrays = jax.vmap(one)({number: array for number, array in by_step.items() if number in read})
-        by_step |= dict(zip(plan.passed, arrays, strict=True))
+        by_step |= body.at_once(plan.before, plan.passed, shared, by_step)
         form: dict[str, Any] = {"length": self.length, "reverse": self.reverse}
         return body.finish(plan.steps, operands, last={}, shared=shared, by_step=by_step, **form)

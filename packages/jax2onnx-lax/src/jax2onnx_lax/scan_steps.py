@@ -117,6 +117,24 @@ class Steps:
             values.update(zip(step.makes, bind_equation(step.eqn, operands), strict=True))
         return values
 
+    def at_once(self, steps: Sequence[Step], wanted: Sequence[int], shared: Values, by_step: Values) -> Values:
+        """Return the wanted values that steps make, for all iterations.
+
+        Args:
+            steps: those to evaluate.
+            wanted: the numbers of the values.
+            shared: the values that are the same in all iterations.
+            by_step: the values that are known for all iterations at once.
+        """
+        read = read_by(steps)
+
+        def one(inputs: Values) -> list[Any]:
+            values = self.evaluate(steps, {**shared, **inputs})
+            return [values[number] for number in wanted]
+
+        arrays = jax.vmap(one)({number: array for number, array in by_step.items() if number in read})
+        return dict(zip(wanted, arrays, strict=True))
+
     def ends(self, values: Values) -> list[Any]:
         """Return the carried values that an iteration leaves."""
         return [value_of(atom, values) for atom in self.results[: self.carries]]
