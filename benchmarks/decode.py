@@ -132,7 +132,7 @@ VARIANTS: dict[int, dict[str, dict[str, Any]]] = {
         "ONNX's operators, growing cache": {"contrib": False, "batch": False},
     },
 }
-SESSIONS = 4
+SESSIONS = 12
 BUILDER = "the builder of onnxruntime-genai"
 BUILT = {32: "fp32", 4: "int4"}
 
@@ -258,7 +258,8 @@ def timed(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[fl
 def measured(bits: int, length: int, place: int, root: Path, rounds: int) -> Measured:
     """Export the variants of a decoder, and measure them; the medians are of times in several sessions each.
 
-    Where in memory a session has its weights decides up to a tenth of its time.
+    Where in memory a session has its weights and its cache decides up to a tenth of its time. So the sessions are made
+    in another order each time, too.
     """
     decoder = Decoder(bits)
     decoder.eval()
@@ -272,15 +273,16 @@ def measured(bits: int, length: int, place: int, root: Path, rounds: int) -> Mea
     in_place = {"GroupQueryAttention", "TensorScatter"}
     taken: dict[str, list[float]] = {}
     differences: dict[str, float] = {}
+    draw = random.Random(0)  # noqa: S311 - no secret
     for _ in range(SESSIONS):
         calls = {"jax.jit": in_jax(decoder, length, place)}
-        for name, folder in folders.items():
+        for name in draw.sample(sorted(folders), len(folders)):
             shared = not in_place.isdisjoint(operators[name])
-            calls[name] = in_onnxruntime(folder, length, place, shared=shared)
+            calls[name] = in_onnxruntime(folders[name], length, place, shared=shared)
         differences = errors(calls)
         for name, times in timed(calls, rounds).items():
             taken.setdefault(name, []).extend(times)
-    medians = {name: statistics.median(times) for name, times in taken.items()}
+    medians = {name: statistics.median(taken[name]) for name in ("jax.jit", *folders)}
     return Measured(medians, {name: found.total() for name, found in operators.items()}, differences)
 
 
@@ -369,7 +371,7 @@ PREFACE = (
     "# Decoding\n\n"
     "Written by `nox -s decode` ([benchmarks/decode.py](../../benchmarks/decode.py)). One token of a decoder:\n"
     f"{LAYERS} layers of width {WIDTH}, {HEADS} heads over {SHARED}, {WORDS} words. Times are processor time\n"
-    "in ms on one thread, the median of runs in four sessions that take turns; JAX overwrites its cache.\n"
+    "in ms on one thread, the median of runs in twelve sessions that take turns; JAX overwrites its cache.\n"
     "*Error* is the largest difference of logits from those of `jax.jit`, over the largest of these; the positions\n"
     "before are empty. The weights are constants of the step that is compiled, of which XLA makes floats.\n\n"
     "The builder of onnxruntime-genai makes its models of the same weights: `nox -s decode -- --builder --write`,\n"

@@ -156,6 +156,9 @@ def test_sums_are_normalised_where_they_are_computed(tmp_path):
     found = operators(tmp_path)
     assert found.count("SkipSimplifiedLayerNormalization") == 2
     assert found.count("RMSNormalization") == 1
+    nodes = onnx.load(tmp_path / "model.onnx").graph.node
+    unused = [list(node.output[1:3]) for node in nodes if node.op_type == "SkipSimplifiedLayerNormalization"]
+    assert unused == [["", ""]] * 2
     compare(normalised, cache, tmp_path, [ALL, [[9]]])
     save_genai(normalised, tmp_path / "plain", cache=cache, max_length=32, batch=False, contrib=False)
     assert operators(tmp_path / "plain").count("RMSNormalization") == 3

@@ -42,8 +42,8 @@ def _rewrite(node: ir.Node, graph: ir.Graph) -> None:
         raise NotFound("the sum is a result of the model")
     results = [
         ir.Value(type=node.outputs[0].type, shape=node.outputs[0].shape),
-        ir.Value(),
-        ir.Value(),
+        ir.Value(name=""),  # the mean and the variance, which nothing uses
+        ir.Value(name=""),
         ir.Value(type=total.type, shape=total.shape),
     ]
     made = ir.Node(

@@ -105,7 +105,8 @@ def rename_constants(params: Sequence[ir.Value], constants: Sequence[ir.Value]) 
 def unique_names(model: ir.Model) -> None:
     """Give every value a name that no other has, in subgraphs too.
 
-    onnxruntime wants that even where a name would hide no other. Inputs and outputs keep their names.
+    onnxruntime wants that even where a name would hide no other. Inputs and outputs keep their names. A result that
+    nothing uses may have the empty name, which asks an operator for none.
     """
     _make_unique(model.graph)
     for function in model.functions.values():
@@ -118,7 +119,8 @@ def _make_unique(root: ir.Graph) -> None:
     inside: list[ir.Value] = []
     used = {_UNNAMED, *taken}
     for value in _values(root):
-        if value not in border:
+        omitted = value.name == "" and not value.uses()
+        if value not in border and not omitted:
             inside.append(value)
             used.add(value.name or "")
     for value in inside:
