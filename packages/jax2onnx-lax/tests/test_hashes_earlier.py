@@ -100,7 +100,7 @@ CASES = {
     "a counter": (_a_counter, 1, 1),
     "the draw chooses the key": (_the_draw_chooses, 0, 2),
     "a loop in a loop": (_in_a_loop, 0, 3),
-    "one hash": (_one_hash, 0, 1),
+    "the same key in each step": (_one_hash, 1, 0),
     "no step": (_never, 1, 1),
 }
 """Program -> how many hashes there are before the loop, and in it."""

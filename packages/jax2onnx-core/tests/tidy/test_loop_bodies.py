@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import pytest
 from jax import lax
@@ -38,7 +39,32 @@ def _unchanged(x, w):
     return lax.scan(step, (0, jnp.cos(w[0]), jnp.zeros(3)), x)
 
 
+def _rearranged(x, w):
+    def step(total, row):
+        parts = jnp.split(w, 2)
+        joined = jnp.concatenate([parts[1], parts[0]]).reshape((6, 2))
+        return total + joined[jnp.array([0, 2])] * row[0] + jnp.broadcast_to(w[0, 0], (2, 2)), None
+
+    return lax.scan(step, jnp.zeros((2, 2)), x)[0]
+
+
+def _hashed(x, key):
+    def step(state):
+        i, total = state
+        return i + 1, total + jax.random.normal(jax.random.fold_in(key, 7), (3,)) * x
+
+    return lax.while_loop(lambda s: s[0] < 3, step, (0, jnp.zeros(3)))[1]
+
+
+def _looked_up(x, w):
+    i = w.astype(jnp.int32)[0]
+    return lax.scan(lambda c, row: (c + w.at[i].get(mode="promise_in_bounds") * row[0], None), jnp.zeros(()), x)[0]
+
+
 CASES = {
+    "rearranged": (_rearranged, [(5, 3), (4, 3)], {"Gather", "Reshape"}, {"Mul"}),
+    "a key": (_hashed, [(3,), jax.ShapeDtypeStruct((2,), "uint32")], {"MatMul", "Split", "Gather"}, {"Add"}),
+    "a place that may be out of bounds": (_looked_up, [(5, 3), (4,)], set(), {"Gather"}),
     "invariant": (_product, [(5, 3), (4, 3)], {"Tanh", "Transpose"}, set()),
     "repeated": (_twice, [(5, 3), (4, 3)], {"Exp"}, {"Sin"}),
     "may fail": (_quotient, [(3, 3), (4,)], set(), {"Div"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from typing import TYPE_CHECKING, Any
@@ -51,20 +52,53 @@ def hashed_together(eqns: Sequence[Eqn]) -> Callable[..., list[jax.Array]] | Non
     if not all(is_static(*shape) for shape in shapes) or sum(map(math.prod, shapes)) > _MOST_HASHED:
         return None
     sizes = list(map(math.prod, shapes))
+    return functools.partial(_hashed_in_pairs if sum(sizes) <= _FEW else _hashed, shapes, sizes)
 
-    def lanes(parts: Sequence[jax.Array]) -> jax.Array:
-        if all(part.size == 1 for part in parts):
-            numbers = lax.concatenate([lax.reshape(part, (1,)) for part in parts], 0)
-            return jnp.take(numbers, np.repeat(np.arange(len(parts)), sizes), mode="clip")
-        wide = [jnp.broadcast_to(part, shape) for part, shape in zip(parts, shapes, strict=True)]
-        return lax.concatenate([lax.reshape(part, (size,)) for part, size in zip(wide, sizes, strict=True)], 0)
 
-    def hashed(*operands: jax.Array) -> list[jax.Array]:
-        words = threefry2x32_p.bind(*[lanes(operands[position::4]) for position in range(4)])
-        parts = [lax.split(word, sizes) for word in words]
-        return [part.reshape(shape) for shape, *pair in zip(shapes, *parts, strict=True) for part in pair]
+def _hashed(shapes: Sequence[tuple[int, ...]], sizes: Sequence[int], *operands: jax.Array) -> list[jax.Array]:
+    """Return both words of some hashes, one after the other."""
+    words = threefry2x32_p.bind(*[_lanes(operands[position::4], shapes, sizes) for position in range(4)])
+    parts = [lax.split(word, sizes) for word in words]
+    return [part.reshape(shape) for shape, *pair in zip(shapes, *parts, strict=True) for part in pair]
 
-    return hashed
+
+def _hashed_in_pairs(shapes: Sequence[tuple[int, ...]], sizes: Sequence[int], *operands: jax.Array) -> list[jax.Array]:
+    """Return both words of some hashes, which are joined and cut in pairs.
+
+    A pair is what a key is: where keys become keys, or bits, nothing takes their words apart.
+    """
+    counters = [_lanes(operands[position::4], shapes, sizes) for position in (2, 3)]
+    words = threefry2x32_p.bind(*_words(_keys(operands[::4], operands[1::4], shapes)), *counters)
+    pairs = lax.split(jnp.stack(words, -1), sizes)
+    return [word for pair, shape in zip(pairs, shapes, strict=True) for word in _words(pair.reshape((*shape, 2)))]
+
+
+def _lanes(parts: Sequence[jax.Array], shapes: Sequence[tuple[int, ...]], sizes: Sequence[int]) -> jax.Array:
+    """Return one operand of some hashes as one array."""
+    if all(part.size == 1 for part in parts):
+        numbers = lax.concatenate([lax.reshape(part, (1,)) for part in parts], 0)
+        return jnp.take(numbers, np.repeat(np.arange(len(parts)), sizes), mode="clip")
+    wide = [jnp.broadcast_to(part, shape) for part, shape in zip(parts, shapes, strict=True)]
+    return lax.concatenate([lax.reshape(part, (size,)) for part, size in zip(wide, sizes, strict=True)], 0)
+
+
+def _keys(firsts: Sequence[jax.Array], seconds: Sequence[jax.Array], shapes: Sequence[tuple[int, ...]]) -> jax.Array:
+    """Return the keys of some hashes, a row for each number that is hashed."""
+    rows, places = [], []
+    count = 0
+    for first, second, shape in zip(firsts, seconds, shapes, strict=True):
+        pair = jnp.stack(jnp.broadcast_arrays(first, second), -1)
+        places.append(np.broadcast_to(np.arange(count, count + pair.size // 2).reshape(pair.shape[:-1]), shape).ravel())
+        rows.append(pair.reshape((-1, 2)))
+        count += len(rows[-1])
+    joined = lax.concatenate(rows, 0)
+    wanted = np.concatenate(places)
+    return joined if np.array_equal(wanted, np.arange(count)) else jnp.take(joined, wanted, axis=0, mode="clip")
+
+
+def _words(pairs: jax.Array) -> list[jax.Array]:
+    """Return both words of some pairs."""
+    return [lax.squeeze(word, (-1,)) for word in lax.split(pairs, (1, 1), axis=pairs.ndim - 1)]
 
 
 def threefry2x32(ctx: LoweringContext, *operands: ir.Value) -> Sequence[ir.Value]:

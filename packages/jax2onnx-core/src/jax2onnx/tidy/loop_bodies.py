@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
+from jax2onnx.tidy.match_nodes import ints_at, producer_at, sizes_of
 from jax2onnx.tidy.operators import BROADCASTING, REDUCTIONS, UNARY
 from jax2onnx.tidy.subgraphs import bodies, standard
 
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["lift_invariants", "remove_repeated_inside"]
 
 _LOOPS = frozenset({"Loop", "Scan"})
-_NEVER_FAILING = (BROADCASTING | UNARY | REDUCTIONS | {"MatMul", "Squeeze", "Transpose", "Unsqueeze"}) - {"Div", "Mod"}
+_NEVER_FAILING = (
+    BROADCASTING | UNARY | REDUCTIONS | {"BitShift", "Concat", "CumSum", "MatMul", "Squeeze", "Transpose", "Unsqueeze"}
+) - {"Div", "Mod"}
 """Operators that may run where the loop makes no iteration: no numbers make them fail."""
+_BY_SIZES = frozenset({"Expand", "Reshape", "Slice", "Split"})
+"""Operators that may run there too, where their sizes are constants: only sizes could make them fail."""
 _TRAPPING = frozenset({"Div", "Mod"})
 """Operators that fail where an integer is divided by 0."""
 _VARYING = frozenset({"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
@@ -60,7 +65,29 @@ def _is_safe(node: ir.Node) -> bool:
     if kind in _TRAPPING:
         dtype = node.outputs[0].dtype
         return dtype is not None and dtype.is_floating_point()
-    return kind in _NEVER_FAILING and None not in node.inputs
+    if None in node.inputs:
+        return False
+    if kind in _BY_SIZES:
+        return all(value is not None and value.const_value is not None for value in node.inputs[1:])
+    return kind in _NEVER_FAILING or (kind == "Gather" and _is_in_range(node))
+
+
+def _is_in_range(gather: ir.Node) -> bool:
+    """Return whether the indices of a ``Gather`` are constants within the size of its axis, or conditions."""
+    data, indices = gather.inputs[0], ints_at(gather, 1)
+    sizes = None if data is None else sizes_of(data.shape)
+    if sizes is None:
+        return False
+    size = sizes[gather.attributes.get_int("axis", 0)]
+    if indices is not None:
+        return all(-size <= index < size for index in indices)
+    cast = producer_at(gather, 1)
+    return cast is not None and standard(cast) == "Cast" and _reads_conditions(cast) and size > 1
+
+
+def _reads_conditions(node: ir.Node) -> bool:
+    value = node.inputs[0]
+    return value is not None and value.dtype == ir.DataType.BOOL
 
 
 def remove_repeated_inside(graph: ir.Graph) -> None:

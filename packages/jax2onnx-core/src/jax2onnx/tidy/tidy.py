@@ -12,6 +12,7 @@ from jax2onnx.tidy.batch_norm import fold_batch_norms
 from jax2onnx.tidy.biases import merge_biases, place_biases
 from jax2onnx.tidy.blocks import name_blocks
 from jax2onnx.tidy.codebooks import name_codebooks
+from jax2onnx.tidy.conditions import shorten_conditions
 from jax2onnx.tidy.dense_rows import reorder_rows
 from jax2onnx.tidy.dequantise import name_dequantisation, scale_weights
 from jax2onnx.tidy.gathered_rows import dequantise_rows
@@ -25,8 +26,10 @@ from jax2onnx.tidy.loop_bodies import lift_invariants, remove_repeated_inside
 from jax2onnx.tidy.match_nodes import drop
 from jax2onnx.tidy.operators import BROADCASTING, RESHAPES
 from jax2onnx.tidy.pieces import forward_pieces
+from jax2onnx.tidy.reshaped_pieces import join_reshaped, reshape_after
 from jax2onnx.tidy.reshapes import merge_reshapes, merge_transposes
 from jax2onnx.tidy.runtime_bugs import pad_all_axes, turn_vector_products
+from jax2onnx.tidy.scaled_counts import shorten_counts
 from jax2onnx.tidy.subgraphs import every_node, graphs
 from jax2onnx.tidy.window_sums import join_windows
 
@@ -102,11 +105,15 @@ def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
         name_codebooks(graph, home)
         name_dequantisation(graph, home)
         shorten(graph, home)
+        shorten_conditions(graph, home)
+        shorten_counts(graph, home)
         keep_leading_ones(graph, home)
         forward_pieces(graph, home)
+        join_reshaped(graph, home)
         join_windows(graph, home)
     remove_dead(home.graph)  # what nothing reads any more would count as a user
     for graph in inner:
+        reshape_after(graph)
         compute_alike(graph, home)
         shorten_lookups(graph, home)
     settled = [settle(graph, home) for graph in inner]

@@ -1,0 +1,142 @@
+"""Conditions: tests of numbers, and what they choose, in fewer nodes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from jax2onnx.tidy.match_nodes import drop, input_at, new_node, same_shape, scalar_at, sole_producer, tensor_at
+from jax2onnx.tidy.subgraphs import standard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jax2onnx.tidy.initializers import Home
+
+__all__ = ["shorten_conditions"]
+
+_FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
+_FEW = 1024
+"""Up to how many numbers a constant is looked at."""
+
+
+def shorten_conditions(graph: ir.Graph, home: Home) -> None:
+    """Replace tests and choices by shorter ones. The nodes that this leaves without users stay."""
+    for node in list(graph):
+        rule = _RULES.get(standard(node))
+        if rule is not None and None not in node.inputs:
+            rule(node, home)
+
+
+def _both(node: ir.Node, home: Home) -> None:
+    """Rewrite ``And(c[4], True)`` to ``c``, and a test whether numbers are finite to ``Less(Abs(x[4]), inf)``.
+
+    The test is ``And(And(Equal(x, x), Not(Equal(x, inf))), Not(Equal(x, -inf)))``, in any order.
+    """
+    for place in (0, 1):
+        constant, value = _flag(node, place), node.inputs[1 - place]
+        if constant is True and same_shape(value, node.outputs[0]):
+            node.replace_input_with(0, value)
+            drop(node)
+            return
+    tested = _tested(node)
+    if tested is None or sorted(map(str, tested[1])) != ["-inf", "inf", "nan"]:
+        return
+    source = tested[0]
+    magnitude = new_node("Abs", [source], source.shape, node)
+    node.prepend(magnitude)
+    node.op_type = "Less"
+    node.replace_input_with(0, magnitude.outputs[0])
+    node.replace_input_with(1, home.constant(np.asarray(math.inf, source.dtype.numpy() if source.dtype else None)))
+
+
+def _flag(node: ir.Node, place: int) -> bool | None:
+    """Return the truth value that an operand of rank 0 holds, None if it holds none."""
+    tensor = tensor_at(node, place)
+    if tensor is None or tensor.dtype != ir.DataType.BOOL or tensor.shape.rank() > 0:
+        return None
+    return bool(tensor.numpy())
+
+
+def _tested(node: ir.Node) -> tuple[ir.Value, list[float]] | None:
+    """Return the array of which a condition says that it is none of some numbers, and these numbers; else None."""
+    if standard(node) == "And":
+        sides = [_tested(side) for place in (0, 1) if (side := sole_producer(node, place, "And", "Equal", "Not"))]
+        found = [side for side in sides if side is not None]
+        return (found[0][0], found[0][1] + found[1][1]) if len(found) == 2 and found[0][0] is found[1][0] else None
+    if standard(node) == "Not":
+        equal = sole_producer(node, 0, "Equal")
+        number = None if equal is None else scalar_at(equal, 1)
+        return _told(equal, number) if number in {math.inf, -math.inf} else None
+    return _told(node, math.nan) if standard(node) == "Equal" and node.inputs[0] is node.inputs[1] else None
+
+
+def _told(equal: ir.Node | None, number: float | None) -> tuple[ir.Value, list[float]] | None:
+    value = input_at(equal, 0)
+    if value is None or number is None or value.dtype not in _FLOATS:
+        return None
+    return value, [number]
+
+
+def _either(node: ir.Node, _home: Home) -> None:
+    """Rewrite ``Or(c[4], False)`` to ``c``."""
+    for place in (0, 1):
+        constant, value = _flag(node, place), node.inputs[1 - place]
+        if constant is False and same_shape(value, node.outputs[0]):
+            node.replace_input_with(0, value)
+            drop(node)
+            return
+
+
+def _equal(node: ir.Node, home: Home) -> None:
+    """Rewrite ``Equal(c[4], False)``, of a condition, to ``Not(c)``."""
+    for place in (0, 1):
+        if _flag(node, place) is False and same_shape(node.inputs[1 - place], node.outputs[0]):
+            node.replace_input_with(0, node.inputs[1 - place])
+            node.resize_inputs(1)
+            node.op_type = "Not"
+            _not(node, home)
+            return
+
+
+def _not(node: ir.Node, home: Home) -> None:
+    """Rewrite ``Where(Not(c[4]), x, y)`` to ``Where(c, y, x)``, and fold ``Not(True)``.
+
+    onnxruntime's ``Where`` returns 0 for a -0 of its second operand, and keeps that of its third: where the sign of a
+    zero matters, what is chosen stands third. So ``y`` is a constant that is not -0, or has no such zeros.
+    """
+    constant, condition = _flag(node, 0), node.inputs[0]
+    result = node.outputs[0]
+    if constant is not None and not result.is_graph_output():
+        result.replace_all_uses_with(home.constant(np.asarray(not constant)))
+        return
+    for user, place in list(result.uses()):
+        if standard(user) == "Where" and place == 0 and _has_no_negative_zero(user.inputs[2]):
+            first, second = user.inputs[1:]
+            user.replace_input_with(0, condition)
+            user.replace_input_with(1, second)
+            user.replace_input_with(2, first)
+
+
+def _has_no_negative_zero(value: ir.Value | None) -> bool:
+    """Return whether an array is known to have no -0."""
+    if value is None or value.dtype is None:
+        return False
+    if value.dtype.is_integer() or value.dtype == ir.DataType.BOOL:
+        return True
+    tensor = value.const_value
+    if tensor is None or value.dtype not in _FLOATS or tensor.size > _FEW:
+        return False
+    numbers = tensor.numpy()
+    return not np.any((numbers == 0) & np.signbit(numbers))
+
+
+_RULES: dict[str, Callable[[ir.Node, Home], None]] = {
+    "And": _both,
+    "Equal": _equal,
+    "Not": _not,
+    "Or": _either,
+}

@@ -1,0 +1,68 @@
+"""Conditions: what is tested and chosen in fewer nodes has the same numbers, NaN, infinities and signed zeros too."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+SPECIAL = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 3e38, -3e38, 1e-30], np.float32)
+FINITE = "e = Equal(x, x) i = Equal(x, inf) n = Not(i) a = And(e, n) j = Equal(x, low) o = Not(j)"
+BOUNDS = "<float inf = {inf}, float low = {-inf}, bool yes = {1}, bool no = {0}>"
+CASES = {
+    "finite": (f"{FINITE} y = And(a, o)", "bool[4]", {"Abs": 1, "Less": 1, "And": 0, "Equal": 0}),
+    "finite in another order": (
+        "j = Equal(x, low) o = Not(j) i = Equal(x, inf) n = Not(i) a = And(o, n) e = Equal(x, x) y = And(e, a)",
+        "bool[4]",
+        {"Abs": 1, "Less": 1, "And": 0},
+    ),
+    "neither NaN nor one infinity": (
+        "e = Equal(x, x) i = Equal(x, inf) n = Not(i) y = And(e, n)",
+        "bool[4]",
+        {"And": 1},
+    ),
+    "one infinity twice": (
+        "e = Equal(x, x) i = Equal(x, inf) n = Not(i) a = And(e, n) j = Equal(x, inf) o = Not(j) y = And(a, o)",
+        "bool[4]",
+        {"Abs": 0},
+    ),
+    "of another array": (
+        (
+            "z = Neg(x) e = Equal(x, x) i = Equal(z, inf) n = Not(i) a = And(e, n) j = Equal(x, low) o = Not(j)"
+            " y = And(a, o)"
+        ),
+        "bool[4]",
+        {"Abs": 0},
+    ),
+    "not NaN is read twice": (f"{FINITE} v = And(a, o) y = Or(v, a)", "bool[4]", {"Abs": 0}),
+    "and true": ("g = Greater(x, low) y = And(g, yes)", "bool[4]", {"And": 0}),
+    "and false": ("g = Greater(x, low) y = And(g, no)", "bool[4]", {"And": 1}),
+    "or false": ("g = Greater(x, low) y = Or(no, g)", "bool[4]", {"Or": 0}),
+    "or true": ("g = Greater(x, low) y = Or(yes, g)", "bool[4]", {"Or": 1}),
+    "equal to false": ("g = Greater(x, low) y = Equal(g, no)", "bool[4]", {"Equal": 0, "Not": 1}),
+    "equal to true": ("g = Greater(x, low) y = Equal(g, yes)", "bool[4]", {"Equal": 1}),
+    "chosen by the contrary": (
+        "g = Greater(x, low) n = Equal(g, no) y = Where(n, x, inf)",
+        "float[4]",
+        {"Equal": 0, "Not": 0, "Where": 1},
+    ),
+    "chosen by the contrary, with a sign": (
+        "g = Greater(x, low) n = Equal(g, no) z = Neg(x) y = Where(n, inf, z)",
+        "float[4]",
+        {"Not": 1, "Where": 1},
+    ),
+    "the contrary of a constant": ("n = Not(no) g = Greater(x, low) y = And(g, n)", "bool[4]", {"Not": 0, "And": 0}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_conditions(name: str, graphs) -> None:
+    body, out, expected = CASES[name]
+    before = graphs.parse(f"(float[4] x) => ({out} y) {BOUNDS} {{ {body} }}")
+    after = graphs.tidied(before)
+    found = graphs.count(after)
+    assert {op: found.get(op, 0) for op in expected} == expected
+    for x in (SPECIAL[:4], SPECIAL[4:]):
+        for want, got in zip(graphs.run(before, {"x": x}), graphs.run(after, {"x": x}), strict=True):
+            np.testing.assert_array_equal(got, want)
+            if got.dtype != bool:
+                np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
