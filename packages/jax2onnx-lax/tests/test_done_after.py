@@ -101,6 +101,39 @@ def test_what_takes_much_memory_stays() -> None:
         assert "Sin" in _inside(to_onnx(run, [shape]))
 
 
+def _attention(tokens, cache, start):
+    """Let each word attend to the words before it, of which a cache holds one row each."""
+
+    def step(state, word):
+        rows, place = state
+        x = jnp.asarray(V.T)[word]
+        rows = lax.dynamic_update_slice(rows, x[None], (place, 0))
+        weights = jax.nn.softmax(jnp.where(jnp.arange(rows.shape[0]) <= place, rows @ x, -1e30))
+        return (rows, place + 1), jnp.tanh(weights @ rows) @ V + 1
+
+    padded = jnp.concatenate([cache, jnp.zeros((tokens.shape[0], 4))])
+    return lax.scan(step, (padded, start), tokens)[1]
+
+
+def test_as_many_caches_as_there_are_words_are_not_held() -> None:
+    """They would take the square of the length of a text; what is computed of a word's row is done apart."""
+    inputs = ["int32[T]", ("S", 4), "int32[]"]
+    model = to_onnx(_attention, inputs)
+    assert {"Softmax", "Gather"} & {*_inside(model)} == {"Softmax"}
+    assert "Tanh" not in _inside(model)
+    check(model, _attention, inputs, sizes=[{"T": 1, "S": 3}, {"T": 7, "S": 0}])
+
+
+def test_a_single_step_takes_no_more_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text may have one word: then work that is done apart is not done fewer times."""
+    inputs = ["int32[T]", ("S", 4), "int32[]"]
+    apart = sum(operators(to_onnx(_attention, inputs)).values())
+    monkeypatch.setattr("jax2onnx_lax.control.do_after", lambda _eqn: None)
+    monkeypatch.setattr("jax2onnx_lax.control.do_before", lambda _eqn: None)
+    whole = sum(operators(to_onnx(_attention, inputs)).values())
+    assert apart <= whole + 2  # the stacked results of no steps: a Concat and an Expand
+
+
 def test_one_node_of_what_is_carried_stays() -> None:
     """To stack what is carried takes a node in each step, as many as it would spare."""
 

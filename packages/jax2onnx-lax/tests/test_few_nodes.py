@@ -75,6 +75,30 @@ def test_indices_out_of_bounds():
     check(model, _wrapped, inputs, values=[[x, np.int32(i)] for i in (-9, -5, -4, -1, 0, 3, 4, 100)])
 
 
+MAPPED = {
+    "row": (lambda x, i, _: jax.vmap(lambda i: x[0][i])(i), 11),
+    "row of each": (lambda x, i, _: jax.vmap(lambda x, i: x[i])(x, i), 4),
+    "window of each": (lambda x, i, _: jax.vmap(lambda x, i: lax.dynamic_slice_in_dim(x, i, 1))(x, i), 9),
+    "column of each": (lambda x, i, _: jax.vmap(lambda x, i: x[:, i])(x, i), 5),
+    "written to each": (jax.vmap(lambda x, i, u: lax.dynamic_update_index_in_dim(x, u, i, 0)), 16),
+    "filled": (lambda x, i, _: jax.vmap(lambda x, i: x.at[i].get(mode="fill"))(x, i), 14),
+}
+
+
+@pytest.mark.parametrize("dims", [(6, 5, 3), ("N", 5, 3), ("N", "M", 3)], ids=str)
+@pytest.mark.parametrize("name", MAPPED)
+def test_mapped_lookups(name, dims):
+    """JAX makes index vectors of what is mapped, of which only the components that move a window are used."""
+    function, most = MAPPED[name]
+    inputs = [dims, f"int32[{dims[0]}]", (dims[0], 3)]
+    model = to_onnx(function, inputs)
+    if dims[1] == 5:
+        assert len(model.graph.node) <= most, operators(model)
+    x, u = np.random.default_rng(0).normal(size=(2, 6, 5, 3)).astype(np.float32)
+    indices = [np.asarray(i, np.int32) for i in ([0, 4, -1, 5, -5, -6], [100, -100, 2, 3, -2, 1])]
+    check(model, function, inputs, values=[[x, i, u[:, 0]] for i in indices])
+
+
 UNARY = [jnp.sin, jnp.tanh, jnp.abs, jnp.exp, jnp.negative, lambda x: jnp.where(x > 0, x, -2.0 * x)]
 BINARY = [jnp.add, jnp.multiply, jnp.subtract, jnp.maximum, lambda x, y: x / (1.0 + y * y)]
 

@@ -90,3 +90,20 @@ def test_a_counter_is_scanned():
     around, body = _ops(to_onnx(walk, [(7,)]))
     assert around[-1] == "Scan" or "Scan" in around
     assert body.count("Add") == 1
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_is_scanned_twice_is_sliced_once(reverse):
+    def run(x, y):
+        def step(c, rows):
+            one, same, other, again = rows
+            return c * one + same + jnp.sin(other * c) * jnp.cos(again * c), again
+
+        return lax.scan(step, jnp.zeros(3), (jnp.exp(x), jnp.exp(x), y, y), reverse=reverse)
+
+    inputs = [(5, 3), (5, 3)]
+    model = to_onnx(run, inputs)
+    (scan,) = [node for node in model.graph.node if node.op_type == "Scan"]
+    (count,) = [a.i for a in scan.attribute if a.name == "num_scan_inputs"]
+    assert (count, len(scan.input)) == (2, 3)
+    check(model, run, inputs)

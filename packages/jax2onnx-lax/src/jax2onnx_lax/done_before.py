@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jax2onnx.plugin import open_jaxpr, scan_counts
-from jax2onnx_lax.done_after import FREE, can_be_traced, is_loop, is_small, may_be_apart, opened
+from jax2onnx_lax.apart import FREE, Memory, can_be_traced, is_loop, opened
 from jax2onnx_lax.scan_steps import Step, Steps, Values, made_by, numbers_of, read_by
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ def do_before(eqn: Any) -> Callable[..., Any] | None:
     if jaxpr.effects or not carries or len(jaxpr.invars) == constants + carries or not is_loop(length):
         return None
     body = Steps.of((jaxpr, consts), constants, carries, opened)
-    plan = _Plan.of(body, [number for number in body.scanned() if _is_short(jaxpr.invars[number].aval)])
-    if plan is None or not is_small(plan.before, (*jaxpr.invars[constants:], *jaxpr.outvars), length):
+    memory = Memory.of(jaxpr, constants, carries, length, (*jaxpr.invars[constants:], *jaxpr.outvars))
+    plan = _Plan.of(body, memory, [number for number in body.scanned() if _is_short(jaxpr.invars[number].aval)])
+    if plan is None or not memory.is_enough_for(plan.before):
         return None
     function = _Split(body, plan, length, reverse=eqn.params["reverse"])
     return function if can_be_traced(function, [v.aval for v in eqn.invars]) else None
@@ -63,18 +64,19 @@ class _Plan:
     steps: list[Step]
 
     @classmethod
-    def of(cls, body: Steps, short: Sequence[int]) -> _Plan | None:
+    def of(cls, body: Steps, memory: Memory, short: Sequence[int]) -> _Plan | None:
         """Return the plan of a body, of whose scanned inputs some are short; None if no step spares a node."""
         varying = set(short)
         bound = {*body.carried(), *body.scanned()} - varying
         apart: list[Step] = []
         for step in body.needed(body.results):
             reads = set(step.numbers())
-            is_apart = may_be_apart(step) and step.name != "dot_general" and bound.isdisjoint(reads)
+            may_be = memory.may_be_apart(step)
+            is_apart = may_be and step.name != "dot_general" and bound.isdisjoint(reads)
             if is_apart and not varying.isdisjoint(reads):
                 apart.append(step)
                 varying.update(step.makes)
-            elif not bound.isdisjoint(reads) or not varying.isdisjoint(reads) or not may_be_apart(step):
+            elif not bound.isdisjoint(reads) or not varying.isdisjoint(reads) or not may_be:
                 bound.update(step.makes)
         made = made_by(apart)
         ends = numbers_of(body.results)

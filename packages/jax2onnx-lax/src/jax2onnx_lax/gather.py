@@ -44,13 +44,15 @@ def gather(
     mode = GatherScatterMode.from_any(mode)
     if mode == GatherScatterMode.ONE_HOT:
         raise ctx.unsupported(f"mode {mode}", "use mode='clip' or mode='fill'")
-    window = _Window(ctx, dimension_numbers, slice_sizes)
     fills = mode == GatherScatterMode.FILL_OR_DROP
-    indices = indexing.vectors(ctx, indices, in_int32=fills and indexing.are_made_int32(ctx, window.limits))
+    window = _Window(ctx, indices, dimension_numbers, slice_sizes, fills=fills)
+    limits, columns = window.limits, window.columns
+    in_int32 = fills and indexing.are_made_int32(ctx, limits, columns)
+    indices = indexing.vectors(ctx, indices, columns, in_int32=in_int32)
     # ONNX refuses indices out of bounds and wraps negative ones; JAX clamps them, promised to be in bounds or not.
-    indices, within, safe = indexing.bounded(ctx, indices, window.limits, counts=window.counts())
+    indices, within, safe = indexing.bounded(ctx, indices, limits, columns, counts=window.counts())
     value, axes = window.take(x, within)
-    value = indexing.arranged(ctx, value, axes, window.wanted)
+    value = indexing.arranged(ctx, ctx.stamp(value, [*axes.values()]), axes, window.wanted)
     if not fills or safe:
         return value
     valid = indexing.in_bounds(ctx, indices, within, len(window.limits))
@@ -72,25 +74,41 @@ class _Window:
     """A gather's dimension numbers, by axis.
 
     Attributes:
-        limits: for each component of an index vector, the last start at which the window still fits.
+        columns: the components of index vectors that decide on something.
+        limits: for each of these, the last start at which the window still fits.
         wanted: the axes of the result.
     """
 
-    def __init__(self, ctx: LoweringContext, numbers: GatherDimensionNumbers, sizes: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        ctx: LoweringContext,
+        indices: ir.Value,
+        numbers: GatherDimensionNumbers,
+        sizes: Sequence[Any],
+        *,
+        fills: bool,
+    ) -> None:
         self._ctx = ctx
         self._shape = ctx.avals_in[0].shape
         self._sizes = sizes
-        self._start = list(map(int, numbers.start_index_map))
+        start = list(map(int, numbers.start_index_map))
+        limits = [self._shape[d] - sizes[d] for d in start]
+        self.columns = indexing.deciding(ctx, indices, limits, drops=fills)
+        self._start = [start[k] for k in self.columns]
+        self.limits = [limits[k] for k in self.columns]
         self._batching = list(map(int, numbers.operand_batching_dims))
         self._index_batching: list[Label] = [("batch", int(i)) for i in numbers.start_indices_batching_dims]
         self._batch = batch_axes(ctx.avals_in[1].shape[:-1])
-        self.limits = [self._shape[d] - sizes[d] for d in self._start]
         kept = other_axes(len(self._shape), {*numbers.collapsed_slice_dims, *self._batching})
         self.wanted = indexing.labelled(len(ctx.aval_out.shape), numbers.offset_dims, kept)
 
     def counts(self) -> bool:
-        """Return whether one element is taken along the indexed axis, by an operator that counts from the end."""
-        return all(self._sizes[d] == 1 and ("window", d) not in self.wanted for d in self._start)
+        """Return whether one element is taken along the indexed axis, by an operator that counts from the end.
+
+        ``Slice`` does not, which serves where there is one window and the axis stays.
+        """
+        is_gathered = bool(self._batch) or all(("window", d) not in self.wanted for d in self._start)
+        return is_gathered and all(self._sizes[d] == 1 for d in self._start)
 
     def take(self, x: ir.Value, indices: ir.Value) -> tuple[ir.Value, Axes]:
         """Gather; return the value and its axes, in whatever order they came out."""

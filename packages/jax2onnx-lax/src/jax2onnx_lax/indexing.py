@@ -16,7 +16,7 @@ from jax2onnx_lax.shape import LARGEST, arange, surely_at_most, transposed
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from jax2onnx.plugin import LoweringContext
+    from jax2onnx.plugin import LoweringContext, Range
 
 INT_TYPES = (np.dtype(np.int32), np.dtype(np.int64))
 """The dtypes that ONNX takes for indices."""
@@ -37,25 +37,73 @@ def as_index(ctx: LoweringContext, x: ir.Value, dtype: Any) -> ir.Value:
     return ctx.cast(x, np.int64)
 
 
-def are_made_int32(ctx: LoweringContext, limits: Sequence[Any]) -> bool:
+def _ranges(ctx: LoweringContext, columns: Sequence[int]) -> Sequence[Range]:
+    """Return the ranges of some components of the second operand; one if all have the same."""
+    known = ctx.ranges(1)
+    return [known[k] for k in columns] if len(known) > 1 else known
+
+
+def are_made_int32(ctx: LoweringContext, limits: Sequence[Any], columns: Sequence[int]) -> bool:
     """Return whether JAX, which fills in, makes int32 of the indices: larger ones wrap, and may be in bounds again."""
     sizes, indices = ctx.avals_in[0].shape, ctx.avals_in[1].dtype
     is_wider = not np.can_cast(indices, np.int32)
-    return is_wider and is_static(*sizes) and max(sizes) < 2**31 and not are_within(ctx.ranges(1), limits)
+    return is_wider and is_static(*sizes) and max(sizes) < 2**31 and not are_within(_ranges(ctx, columns), limits)
 
 
-def vectors(ctx: LoweringContext, indices: ir.Value, *, in_int32: bool = False) -> ir.Value:
-    """Return the equation's index vectors in a dtype that ONNX takes; vectors of one component as scalars."""
+def deciding(ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any], *, drops: bool) -> list[int]:
+    """Return the components of the equation's index vectors that decide where its windows are, or if they are.
+
+    Others are in bounds at 0 only, as the window fills the dim. There JAX clamps all to 0; with ``drops`` it drops the
+    window, unless it is known that they are 0.
+
+    Args:
+        ctx: the context of the equation.
+        indices: the index vectors, its second operand.
+        limits: for each component, the last start at which the window still fits.
+        drops: whether windows are dropped, or filled, that do not fit.
+    """
+    value = constant(indices)
+
+    def is_zero(k: int) -> bool:
+        return are_within(_ranges(ctx, [k]), [0]) if value is None else not np.any(value[..., k])
+
+    return [k for k, limit in enumerate(limits) if limit != 0 or (drops and not is_zero(k))]
+
+
+def vectors(ctx: LoweringContext, indices: ir.Value, columns: Sequence[int], *, in_int32: bool = False) -> ir.Value:
+    """Return some components of the equation's index vectors in a dtype that ONNX takes; one component as scalars."""
     aval = ctx.avals_in[1]
-    is_scalar = aval.shape[-1] == 1
+    is_scalar = len(columns) == 1
     value = constant(indices)
     if value is not None:
         if in_int32:
             value = value.astype(np.int32)
         value = value if value.dtype in INT_TYPES else np.minimum(value.astype(object), 2**62).astype(np.int64)
-        return ctx.constant(value[..., 0] if is_scalar else value)
-    indices = ctx.cast(indices, np.int32) if in_int32 else as_index(ctx, indices, aval.dtype)
-    return ctx.reshape(indices, aval.shape, aval.shape[:-1]) if is_scalar else indices
+        return ctx.constant(value[..., columns[0]] if is_scalar else value[..., columns])
+    count = aval.shape[-1]
+    if is_scalar and count == 1:
+        indices = ctx.reshape(indices, aval.shape, aval.shape[:-1])
+    elif is_scalar:
+        indices = _column(ctx, indices, columns[0], aval.shape)
+    else:
+        indices = components(ctx, indices, columns, count)
+    return ctx.cast(indices, np.int32) if in_int32 else as_index(ctx, indices, aval.dtype)
+
+
+def _column(ctx: LoweringContext, indices: ir.Value, column: int, shape: Sequence[Any]) -> ir.Value:
+    """Return a component of index vectors of this shape as scalars; of concatenated ones that which stands there."""
+    node = indices.producer()
+    is_joined = node is not None and node.op_type == "Concat" and not node.domain
+    parts = node.inputs if node is not None and is_joined and node.attributes["axis"].as_int() == len(shape) - 1 else ()
+    first = 0
+    for part in parts:
+        width = part.shape[-1] if part is not None and part.shape else None
+        if part is None or not isinstance(width, int):
+            break
+        if column == first and width == 1:
+            return ctx.reshape(part, (*shape[:-1], 1), shape[:-1])
+        first += width
+    return components(ctx, indices, [column], shape[-1])
 
 
 def constant(x: ir.Value) -> np.ndarray[Any, Any] | None:
@@ -67,14 +115,14 @@ def constant(x: ir.Value) -> np.ndarray[Any, Any] | None:
 
 
 def bounded(
-    ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any], *, counts: bool
+    ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any], columns: Sequence[int], *, counts: bool
 ) -> tuple[ir.Value, ir.Value, bool]:
-    """Return index vectors, the nearest ones in bounds, and whether they are the same for sure.
+    """Return index vectors of some columns, the nearest ones in bounds, and whether they are the same for sure.
 
     With ``counts``, the operator that takes the one component of the latter counts negative ones from the end. Then
     both are as the user wrote them, without the size that JAX adds to negative ones.
     """
-    safe = not limits or surely_in_bounds(ctx, indices, limits)
+    safe = not limits or surely_in_bounds(ctx, indices, limits, columns)
     counts = counts and len(limits) == 1
     plain = counted_from_end(ctx, indices, limits[0] + 1, in_bounds=safe) if counts else indices
     if safe:
@@ -111,9 +159,9 @@ def clamped(ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any], *, f
     return ctx.op.Where(ctx.op.Less(below, lower), lower, below)
 
 
-def surely_in_bounds(ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any]) -> bool:
-    """Return whether index vectors, the second operand, are known to lie all in ``[0, limit]``."""
-    if are_within(ctx.ranges(1), limits):
+def surely_in_bounds(ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any], columns: Sequence[int]) -> bool:
+    """Return whether index vectors, some columns of the second operand, are known to lie all in ``[0, limit]``."""
+    if are_within(_ranges(ctx, columns), limits):
         return True
     value = constant(indices)
     if value is None or np.any(value < 0):

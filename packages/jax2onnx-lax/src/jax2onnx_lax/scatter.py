@@ -71,7 +71,7 @@ def scatter(
         window = emit_window(ctx, x, indices, updates, numbers=dimension_numbers, mode=mode, combine=None)
         if window is not None:
             return window
-        return _Scatter(ctx, dimension_numbers).emit(x, indices, updates, mode, unique=unique_indices)
+        return _Scatter(ctx, indices, dimension_numbers, mode).emit(x, updates, unique=unique_indices)
     combine = functools.partial(_mapped, functools.partial(evaluate, inner, [*consts, *update_consts]))
 
     def scattered(x: jax.Array, indices: jax.Array, updates: jax.Array) -> jax.Array:
@@ -113,12 +113,12 @@ def scatter_reduce(
     x, updates = ctx.cast(x, carrier), ctx.cast(updates, carrier)
     if ctx.eqn.primitive == "scatter-sub":
         updates = ctx.op.Sub(np.asarray(0, carrier), updates)
-    plan = _Scatter(ctx, dimension_numbers)
-    value = plan.emit(x, indices, updates, mode, reduction)
+    plan = _Scatter(ctx, indices, dimension_numbers, mode)
+    value = plan.emit(x, updates, reduction)
     if reduction in ("min", "max") and is_float(carrier):
         # A NaN wins in JAX; onnxruntime keeps whichever side the comparison leaves.
         nan, update_nan = ctx.cast(ctx.op.IsNaN(x), np.int32), ctx.cast(ctx.op.IsNaN(updates), np.int32)
-        hit = ctx.cast(plan.emit(nan, indices, update_nan, mode, "max"), np.bool_)
+        hit = ctx.cast(plan.emit(nan, update_nan, "max"), np.bool_)
         value = ctx.op.Where(hit, np.asarray(np.nan, carrier), value)
     return ctx.cast(value, dtype)
 
@@ -130,41 +130,42 @@ class _Scatter:
     own: an index vector together with a place in the window's dims that are partial, neither whole nor of size 1.
     """
 
-    def __init__(self, ctx: LoweringContext, numbers: ScatterDimensionNumbers) -> None:
+    def __init__(
+        self, ctx: LoweringContext, indices: ir.Value, numbers: ScatterDimensionNumbers, mode: GatherScatterMode
+    ) -> None:
         self._ctx = ctx
-        self._shape, indices, updates = (aval.shape for aval in ctx.avals_in)
+        self._indices = indices
+        self._clips = mode == GatherScatterMode.CLIP
+        self._shape, vectors, updates = (aval.shape for aval in ctx.avals_in)
         rank = len(self._shape)
-        self._start = list(map(int, numbers.scatter_dims_to_operand_dims))
         self._batching = dict(zip(numbers.operand_batching_dims, numbers.scatter_indices_batching_dims, strict=True))
         kept = other_axes(rank, {*numbers.inserted_window_dims, *self._batching})
         labels = indexing.labelled(len(updates), numbers.update_window_dims, kept)
         self._update_axes = dict(zip(labels, updates, strict=True))
         self._sizes = [self._update_axes.get(("window", d), 1) for d in range(rank)]
-        self._limits = [self._shape[d] - self._sizes[d] for d in self._start]
+        start = list(map(int, numbers.scatter_dims_to_operand_dims))
+        limits = [self._shape[d] - self._sizes[d] for d in start]
+        self._columns = indexing.deciding(ctx, indices, limits, drops=not self._clips)
+        self._start = [start[k] for k in self._columns]
+        self._limits = [limits[k] for k in self._columns]
         self._addressed = [d for d in range(rank) if d in self._batching or self._sizes[d] != self._shape[d]]
         self._partial = [d for d in self._addressed if self._sizes[d] != 1]
-        self._batch = batch_axes(indices[:-1])
+        self._batch = batch_axes(vectors[:-1])
         self._points = {**self._batch, **window_axes(self._sizes, self._partial)}
 
-    def emit(
-        self,
-        x: ir.Value,
-        indices: ir.Value,
-        updates: ir.Value,
-        mode: Any,
-        reduction: str | None = None,
-        *,
-        unique: bool = False,
-    ) -> ir.Value:
+    def emit(self, x: ir.Value, updates: ir.Value, reduction: str | None = None, *, unique: bool = False) -> ir.Value:
         """Scatter into ``x``; both may have another dtype than the equation's."""
         ctx = self._ctx
         if has_zero(*self._update_axes.values(), *self._shape):
             return x
-        indices = indexing.vectors(ctx, indices)
-        all_fit = mode == GatherScatterMode.CLIP or indexing.surely_in_bounds(ctx, indices, self._limits)
+        limits, columns = self._limits, self._columns
+        indices = indexing.vectors(ctx, self._indices, columns)
+        all_fit = self._clips or indexing.surely_in_bounds(ctx, indices, limits, columns)
         is_one_place = self._is_one_place() and (all_fit or reduction in {None, "add"})
-        counts = (all_fit or is_one_place) and all(self._sizes[d] == 1 for d in self._start)
-        indices, within, safe = indexing.bounded(ctx, indices, self._limits, counts=counts)
+        # A linear index does not count from the end of its dim, unless this is the only one.
+        is_one_dim = self._addressed == self._start
+        counts = (all_fit or is_one_place) and is_one_dim and all(self._sizes[d] == 1 for d in self._start)
+        indices, within, safe = indexing.bounded(ctx, indices, limits, columns, counts=counts)
         if is_one_place:
             valid = None if all_fit else self._in_bounds(indices, within)
             return self._at_one_place(x, within, updates, reduction, valid)
@@ -172,7 +173,7 @@ class _Scatter:
         line = ctx.reshape(self._linear(within), points, points or [1])
         x, before, count, after, perm = self._merged(x)
         size = count
-        if mode != GatherScatterMode.CLIP and not safe:
+        if not self._clips and not safe:
             # JAX drops updates that do not fit; ONNX refuses them. They go to one element more, cut off below.
             size = count + 1
             line = self._or_last(line, self._in_bounds(indices, within), count)

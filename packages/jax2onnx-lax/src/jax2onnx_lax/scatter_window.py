@@ -12,7 +12,7 @@ from jax import lax
 from jax.lax import GatherScatterMode
 
 from jax2onnx.plugin import is_static, other_axes
-from jax2onnx_lax.indexing import constant, surely_in_bounds, vectors
+from jax2onnx_lax.indexing import constant, surely_in_bounds
 from jax2onnx_lax.shape import TO_END, cut, replaced
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _start(
     first = value.reshape(-1).tolist()
     if mode == GatherScatterMode.CLIP and is_static(*limits):
         first = [min(max(index, 0), limit) for index, limit in zip(first, limits, strict=True)]
-    elif limits and not surely_in_bounds(ctx, vectors(ctx, indices), limits):
+    elif limits and not surely_in_bounds(ctx, indices, limits, range(len(limits))):
         return None
     start = [0] * len(shape)
     for d, index in zip(dims, first, strict=True):

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import ints_at, producer_at, sizes_of
 from jax2onnx.tidy.operators import BROADCASTING, REDUCTIONS, UNARY
+from jax2onnx.tidy.scanned_inputs import scan_once
 from jax2onnx.tidy.subgraphs import bodies, standard
 
 if TYPE_CHECKING:
@@ -91,7 +92,10 @@ def _reads_conditions(node: ir.Node) -> bool:
 
 
 def remove_repeated_inside(graph: ir.Graph) -> None:
-    """Rewrite nodes of bodies that compute what a node before them does, in the body or around it, to its results."""
+    """Rewrite nodes of bodies that compute what a node before them does, in the body or around it, to its results.
+
+    An array that a scan has twice is sliced once before.
+    """
     _visit(graph, (), is_inside=False)
 
 
@@ -101,6 +105,8 @@ def _visit(graph: ir.Graph, around: tuple[Mapping[Hashable, ir.Node], ...], *, i
     seen: dict[Hashable, ir.Node] = {}
     for node in list(graph):
         inner = bodies(node) if node.attributes.data else []
+        if inner:
+            scan_once(node)
         for body in inner:
             _visit(body, (*around, seen), is_inside=True)
         key = None if inner else _key(node)

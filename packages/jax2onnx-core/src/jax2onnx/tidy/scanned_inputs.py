@@ -1,0 +1,42 @@
+"""Scanned inputs: an array that a scan has twice is sliced once."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from jax2onnx.tidy.subgraphs import bodies, standard
+
+__all__ = ["scan_once"]
+
+_BY_INPUT = ("scan_input_axes", "scan_input_directions")
+
+
+def scan_once(node: ir.Node) -> None:
+    """Rewrite ``Scan(x, x) {a, b -> a + b}`` to ``Scan(x) {a -> a + a}``."""
+    if standard(node) != "Scan":
+        return
+    count = node.attributes["num_scan_inputs"].as_int()
+    carries = len(node.inputs) - count
+    (body,) = bodies(node)
+    lists = {name: list(node.attributes[name].as_ints()) for name in _BY_INPUT if name in node.attributes}
+    firsts: dict[object, int] = {}
+    kept = []
+    for place in range(count):
+        key = (node.inputs[carries + place], *(values[place] for values in lists.values()))
+        first = firsts.setdefault(key, place)
+        if first == place:
+            kept.append(place)
+        else:
+            body.inputs[carries + place].replace_all_uses_with(body.inputs[carries + first], replace_graph_outputs=True)
+    if len(kept) == count:
+        return
+    scanned = [node.inputs[carries + place] for place in kept]
+    node.resize_inputs(carries + len(kept))
+    for place, value in enumerate(scanned, carries):
+        node.replace_input_with(place, value)
+    for place in reversed(range(count)):
+        if place not in kept:
+            body.inputs.pop(carries + place)
+    node.attributes.add(ir.AttrInt64("num_scan_inputs", len(kept)))
+    for name, values in lists.items():
+        node.attributes.add(ir.AttrInt64s(name, [values[place] for place in kept]))
