@@ -12,7 +12,8 @@ from jax import lax
 
 from jax2onnx.plugin import Facts, InconclusiveDimensionOperation, blind, has_zero, is_static, may_be_zero, permuted
 from jax2onnx_lax import windows
-from jax2onnx_lax.dot import compute_dtype, convert, narrow_dtypes
+from jax2onnx_lax.convert import convert
+from jax2onnx_lax.dot import compute_dtype, from_product, narrow_dtypes
 from jax2onnx_lax.shape import transposed
 
 if TYPE_CHECKING:
@@ -92,12 +93,12 @@ def conv_general_dilated(
     narrow = (compute, compute)
     if len(window_strides) <= _MOST_DIMS:
         narrow = narrow_dtypes(left.dtype, right.dtype, compute) or narrow
-    x = transposed(ctx, ctx.cast(lhs, narrow[0]), left.shape, lhs_spec)
+    x = transposed(ctx, convert(ctx, lhs, left.dtype, narrow[0]), left.shape, lhs_spec)
     x, shape = _batch_groups_as_features(ctx, x, permuted(left.shape, lhs_spec), narrow[0], batch_group_count)
     conv = _Conv(
         x=x,
         shape=shape,
-        kernel=transposed(ctx, ctx.cast(rhs, narrow[1]), right.shape, rhs_spec),
+        kernel=transposed(ctx, convert(ctx, rhs, right.dtype, narrow[1]), right.shape, rhs_spec),
         kernel_shape=permuted(right.shape, rhs_spec),
         out=out,
         dtype=narrow[0],
@@ -108,7 +109,7 @@ def conv_general_dilated(
         groups=feature_group_count * batch_group_count,
     )
     y = ctx.stamp(_emit(ctx, conv), out)
-    y = convert(ctx, y, out, compute, dtype)
+    y = from_product(ctx, y, compute, left.dtype, dtype)
     return transposed(ctx, y, out, np.argsort(out_spec).tolist())
 
 

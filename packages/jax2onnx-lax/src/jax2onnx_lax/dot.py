@@ -14,6 +14,8 @@ import numpy as np
 from jax import lax
 
 from jax2onnx.plugin import Facts, blind, has_zero, is_static, may_be_zero, other_axes, permuted
+from jax2onnx_lax.convert import convert
+from jax2onnx_lax.dtypes import is_float, is_float8
 from jax2onnx_lax.folding import work_of_matrices
 from jax2onnx_lax.shape import transposed
 
@@ -102,23 +104,31 @@ def dot_general(
     # onnxruntime's MatMul fails on an empty operand that it broadcasts, and unsigned on an empty contraction.
     if has_zero(*sizes):
         return ctx.op.Expand(ctx.constant(0, dtype), ctx.shape(plan.out))
-    compute = compute_dtype(left.dtype, right.dtype, dtype)
+    dtypes = (left.dtype, right.dtype)
+    compute = compute_dtype(*dtypes, dtype)
     if ctx.target is not None and compute.kind == "u" and any(map(may_be_zero, plan.contracted)):
         # onnxruntime's kernel of unsigned numbers fails where it contracts nothing; the signed one has the same bits.
         compute = np.dtype(f"int{8 * compute.itemsize}")
     if left.dtype != right.dtype and narrow_dtypes(left.dtype, right.dtype, compute) is None:
-        x = convert(ctx, x, left.shape, left.dtype, dtype)
-        y = convert(ctx, y, right.shape, right.dtype, dtype)
+        x, y = convert(ctx, x, left.dtype, dtype), convert(ctx, y, right.dtype, dtype)
+        dtypes = (dtype, dtype)
     narrow = narrow_dtypes(left.dtype, right.dtype, compute) if plan.contracted else None
-    x = _arrange(ctx, ctx.cast(x, narrow[0] if narrow else compute), plan.left)
-    y = _arrange(ctx, ctx.cast(y, narrow[1] if narrow else compute), plan.right)
+    x = _arrange(ctx, convert(ctx, x, dtypes[0], narrow[0] if narrow else compute), plan.left)
+    y = _arrange(ctx, convert(ctx, y, dtypes[1], narrow[1] if narrow else compute), plan.right)
     # MatMul multiplies the last two dims as matrices. Without contracted dims the product is elementwise.
     multiply = ctx.op.MatMulInteger if narrow else ctx.op.MatMul if plan.contracted else ctx.op.Mul
     product = ctx.stamp(multiply(x, y), plan.product)
     product = ctx.reshape(product, plan.product, plan.out)
     if plan.contracted and (narrow or len(plan.product) > 2):
         product = zero_if_empty(ctx, product, plan.contracted, plan.out)
-    return convert(ctx, product, plan.out, compute, dtype)
+    return from_product(ctx, product, compute, dtypes[0], dtype)
+
+
+def from_product(ctx: LoweringContext, product: ir.Value, compute: Any, operand: Any, dtype: Any) -> ir.Value:
+    """Convert a product from the dtype in which it was computed; JAX rounds one of float8 before it makes integers."""
+    if is_float8(operand) and not is_float(dtype):
+        product, compute = convert(ctx, product, compute, operand), operand
+    return convert(ctx, product, compute, dtype)
 
 
 def zero_if_empty(ctx: LoweringContext, product: ir.Value, contracted: Sequence[Any], out: Shape) -> ir.Value:
@@ -158,14 +168,6 @@ def compute_dtype(left: Any, right: Any, out: Any) -> np.dtype[Any]:
     if len(set(dtypes)) == 1 and dtypes[0].name in _PRODUCT_DTYPES:
         return dtypes[0]
     return np.dtype(np.float64 if np.dtype(np.float64) in dtypes else np.float32)
-
-
-def convert(ctx: LoweringContext, x: ir.Value, shape: Shape, old: Any, new: Any) -> ir.Value:
-    """Convert as JAX does: a ``Cast``, except from floats to integers, where out-of-range values saturate."""
-    if jnp.issubdtype(old, jnp.floating) and not jnp.issubdtype(new, jnp.floating):
-        aval = jax.ShapeDtypeStruct(shape, old)
-        return ctx.via_jax(lambda a: lax.convert_element_type(a, new), x, avals=[aval])  # type: ignore[no-any-return]
-    return ctx.cast(x, new)
 
 
 @dataclass(frozen=True, slots=True)

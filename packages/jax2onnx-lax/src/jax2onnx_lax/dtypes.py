@@ -54,11 +54,18 @@ def unsigned(dtype: Any) -> np.dtype[Any]:
     return np.dtype(f"uint{info(dtype).bits}")
 
 
+def has_infinity(dtype: Any) -> bool:
+    """Return whether a float dtype has infinities; most of those of 8 bits have none, and NaN would come of one."""
+    return bool(np.isinf(np.asarray(np.inf, dtype)))
+
+
 def bound(dtype: Any, *, is_max: bool) -> np.ndarray[Any, Any]:
     """Return the scalar that never wins a maximum (or minimum): the identity of that operation."""
     if is_bool(dtype):
         return np.asarray(not is_max)
     if is_integer(dtype):
+        return np.asarray(info(dtype).min if is_max else info(dtype).max, dtype)
+    if not has_infinity(dtype):
         return np.asarray(info(dtype).min if is_max else info(dtype).max, dtype)
     return np.asarray(-np.inf if is_max else np.inf, dtype)
 

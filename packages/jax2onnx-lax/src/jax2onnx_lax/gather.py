@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.lax import GatherScatterMode
 
-from jax2onnx.plugin import has_zero, other_axes
+from jax2onnx.plugin import has_zero, is_static, other_axes
 from jax2onnx_lax import indexing
 from jax2onnx_lax.dtypes import converted, info
 from jax2onnx_lax.indexing import Axes, Label, batch_axes, window_axes
-from jax2onnx_lax.shape import TO_END, cut, expand, filled, transposed
+from jax2onnx_lax.shape import TO_END, cut, dim_scalar, expand, filled, transposed
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -58,8 +58,17 @@ def gather(
     valid = indexing.in_bounds(ctx, indices, within, len(window.limits))
     places = [i for i, (kind, _) in enumerate(window.wanted) if kind == "window"]
     valid = ctx.op.Unsqueeze(valid, ctx.ints(*places)) if places else valid
-    fill = _default_fill(dtype) if fill_value is None else converted(fill_value, dtype)
-    return ctx.op.Where(valid, value, ctx.constant(fill, dtype))
+    return ctx.op.Where(valid, value, _fill(ctx, fill_value))
+
+
+def _fill(ctx: LoweringContext, fill_value: Any) -> ir.Value:
+    """Return what stands where an index is out of bounds; it may be a size, as in ``jnp.intersect1d``."""
+    dtype = ctx.aval_out.dtype
+    if fill_value is None:
+        return ctx.constant(_default_fill(dtype), dtype)
+    if not is_static(fill_value):
+        return ctx.cast(dim_scalar(ctx, fill_value), dtype)
+    return ctx.constant(converted(fill_value, dtype), dtype)
 
 
 def _default_fill(dtype: Any) -> Any:

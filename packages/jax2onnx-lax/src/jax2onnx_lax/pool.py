@@ -13,6 +13,7 @@ from jax import lax
 
 from jax2onnx.plugin import has_zero, is_static, may_be_zero, other_axes, permuted
 from jax2onnx_lax import windows
+from jax2onnx_lax.convert import convert
 from jax2onnx_lax.dtypes import bound, is_float, is_narrow
 from jax2onnx_lax.shape import transposed
 from jax2onnx_lax.zeros import source
@@ -42,7 +43,7 @@ def window_sum(ctx: LoweringContext, x: ir.Value, window: windows.Window) -> ir.
         y = average_with_padding(ctx, x, pool.shape, pool.window.padding, pool.attributes)
         return ctx.op.Mul(ctx.stamp(y, pool.window.out), count)
 
-    return ctx.cast(_pooled(ctx, ctx.cast(x, compute), pool, emit), dtype)
+    return convert(ctx, _pooled(ctx, convert(ctx, x, dtype, compute), pool, emit), compute, dtype)
 
 
 def average_with_padding(
@@ -88,7 +89,7 @@ def _window_extremum(ctx: LoweringContext, x: ir.Value, window: windows.Window, 
             ctx.stamp(y, pool.window.out)
         return y if is_max else ctx.op.Neg(y)
 
-    return ctx.cast(_pooled(ctx, ctx.cast(x, compute), pool, emit), dtype)
+    return convert(ctx, _pooled(ctx, convert(ctx, x, dtype, compute), pool, emit), compute, dtype)
 
 
 window_maximum = functools.partial(_window_extremum, is_max=True)

@@ -11,6 +11,7 @@ from jax2onnx.plugin import (
     Range,
     at_most,
     fitting,
+    is_static,
     joined,
     limits_of,
     lowered,
@@ -159,6 +160,8 @@ def of_gather(eqn: Eqn, known: KnownRanges) -> Found:
     if "FILL" not in str(eqn.params["mode"]) or _is_in_bounds(eqn, known):
         return [one], ()
     if eqn.params["fill_value"] is None:
+        return [within], ()
+    if not is_static(eqn.params["fill_value"]):
         return [within], ()
     fill = int(converted(eqn.params["fill_value"], eqn.outputs[0].aval.dtype))
     return [joined(one, Range(fill, fill), within=within)], ()

@@ -14,7 +14,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from jax2onnx.plugin import Facts, blind, has_zero, is_static, may_be_zero, other_axes, permuted
 from jax2onnx_lax import folding
-from jax2onnx_lax.dtypes import bound, info, is_bool, is_float, is_integer
+from jax2onnx_lax.dtypes import bound, has_infinity, info, is_bool, is_float, is_integer
 from jax2onnx_lax.monoids import Combine, reduce_last
 from jax2onnx_lax.shape import transposed
 from jax2onnx_lax.zeros import emit_signed, source
@@ -125,6 +125,8 @@ def reduce_extremum(op_type: str, pair: str) -> Callable[..., Any]:
         if is_float(dtype) and not ctx.guards and ctx.target is not None:
             return _emit(ctx, op_type, x, axes)
         if is_float(dtype):
+            if not has_infinity(dtype):
+                x = _with_one_more(ctx, x, axes, bound(dtype, is_max=pair == "Max"))
             # onnxruntime's kernels pass over NaN.
             if _is_magnitude(x):
                 nan = op.IsNaN(_emit(ctx, "ReduceSum", x, axes))

@@ -12,7 +12,8 @@ import numpy as np
 from jax import lax
 
 from jax2onnx.plugin import Facts, blind, is_static, telling
-from jax2onnx_lax.dtypes import is_narrow, needs_double, widened
+from jax2onnx_lax.convert import convert
+from jax2onnx_lax.dtypes import is_float8, is_narrow, needs_double, widened
 from jax2onnx_lax.folding import plain
 from jax2onnx_lax.zeros import emit_sign_bit, negation
 
@@ -96,7 +97,8 @@ def in_float32(rule: Callable[..., ir.Value]) -> Callable[..., Any]:
     """Return a rule that computes float16 and bfloat16 in float32: a composition would round at every step."""
 
     def wide(ctx: LoweringContext, *operands: ir.Value) -> ir.Value:
-        return ctx.cast(rule(ctx, *widened(ctx, *operands)), ctx.aval_out.dtype)
+        value, dtype = rule(ctx, *widened(ctx, *operands)), ctx.aval_out.dtype
+        return convert(ctx, value, np.float32, dtype) if is_float8(dtype) else ctx.cast(value, dtype)
 
     return wide
 

@@ -20,9 +20,12 @@ _BYTES: Mapping[DataType | None, DataType] = {
     DataType.UINT4: DataType.UINT8,
 }
 
+_FIRST_RESULT = {"Loop": 1}
+"""Operator -> where its body returns the node's first result: that of a loop first returns whether to go on."""
+
 
 def pass_bytes(graph: ir.Graph, node: ir.Node) -> None:
-    """Pass integers of 4 bits through the borders of an ``If`` or ``Scan``, in place, in 8 bits.
+    """Pass integers of 4 bits through the borders of an ``If``, ``Loop`` or ``Scan``, in place, in 8 bits.
 
     onnxruntime does not load such a node with other borders (1.24 to 1.32). For ``x: int4[3]``,
 
@@ -42,7 +45,7 @@ def pass_bytes(graph: ir.Graph, node: ir.Node) -> None:
         if dtype is None:
             continue
         for body in bodies(node):
-            _give(body, index, dtype)
+            _give(body, index + _FIRST_RESULT.get(node.op_type, 0), dtype)
         _restore(graph, node, value, dtype)
 
 

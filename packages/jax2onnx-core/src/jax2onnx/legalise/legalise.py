@@ -34,6 +34,7 @@ from jax2onnx.legalise.packed_products import PRODUCTS, Packer, add_zero_point
 from jax2onnx.legalise.plan import Plan, Planner
 from jax2onnx.legalise.rounded_bytes import RoundedBytes
 from jax2onnx.legalise.short_arrays import lengthen
+from jax2onnx.legalise.sizes_of_bytes import read_sizes_of_bytes
 from jax2onnx.legalise.tiled_products import Tiler
 from jax2onnx.tidy.subgraphs import bodies
 
@@ -215,6 +216,8 @@ class _Legaliser:
 
     def run(self) -> None:
         """Legalise the graph, and those within."""
+        if self._is_onnxruntime:
+            read_sizes_of_bytes(self._root)
         self.graph(self._root)
         if self._is_onnxruntime and self._multiplies:
             self._products.keep(self._root)

@@ -153,6 +153,7 @@ _NODE_WORKAROUNDS: Mapping[str, tuple[NodeWorkaround, ...]] = {
     **dict.fromkeys(_NEUTRAL, (keep_dims, keep_near_neutral)),
     "Pow": (keep_dims,),
     "If": (keep_choices, pass_bytes),
+    "Loop": (pass_bytes,),
     "Scan": (pass_bytes,),
     "Transpose": (move_without_ones,),
 }
