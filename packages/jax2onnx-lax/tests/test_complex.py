@@ -198,3 +198,29 @@ def test_clamp_compares_real_parts(dim):
     bounds = [(1 + 1j, 2.5), (complex(nan, 1), 2), (1, complex(nan, 0)), (3 + 1j, 2)]
     values = [[np.full(dim, low, np.complex64), x, np.full(dim, high, np.complex64)] for low, high in bounds]
     check(to_onnx(jax.lax.clamp, specs), jax.lax.clamp, specs, values=values)
+
+
+@pytest.mark.parametrize("function", [jnp.fft.rfft, jnp.fft.fft, lambda x: jnp.fft.rfft2(x[..., None])])
+def test_a_transform_of_one_number_is_this_number(function) -> None:
+    """Its imaginary part is 0, and not -0 for a negative number, on which the branch of a logarithm depends."""
+
+    def run(x):
+        z = function(x)
+        return jnp.log(z), z.real, 1 / z.imag
+
+    values = np.asarray([[1], [-2], [0.0], [-0.0], [np.inf], [-np.inf], [np.nan]], np.float32)
+    check(to_onnx(run, [(7, 1)]), run, [(7, 1)], values=[[values]])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [jnp.fft.fft, jnp.fft.ifft, lambda z: jnp.fft.irfft(z, n=1) + 0j],
+    ids=["fft", "ifft", "irfft"],
+)
+def test_a_transform_of_one_complex_number(function) -> None:
+    def run(z):
+        return function(z).real, function(z).imag
+
+    parts = np.asarray([1, -2, 0.0, -0.0, np.inf, -np.inf, np.nan], np.float32)
+    values = (parts + 1j * np.asarray([3, -0.0, 1, 2, 0, 1, 5], np.float32)).astype(np.complex64)[:, None]
+    check(to_onnx(run, ["complex64[7,1]"]), run, ["complex64[7,1]"], values=[[values]])

@@ -56,7 +56,9 @@ def _number(n: Any, dtype: Any) -> Any:
 
 
 def _real(x: Any, n: Any) -> Parts:
-    """Transform the last axis of a real array."""
+    """Transform the last axis of a real array; a single number stays what it is."""
+    if is_static(n) and n == 1:
+        return x, jnp.zeros_like(x)
     if not is_static(n) or n < _SPLIT:
         cos, sin = _matrix(n, -1, x.dtype)
         return _times(x, cos), _times(x, sin)
@@ -66,9 +68,10 @@ def _real(x: Any, n: Any) -> Parts:
 def _from_half(re: Any, im: Any, n: Any) -> Any:
     """Transform back to a real array from the first half of its transform, whose other half is its conjugate."""
     if is_static(n) and n == 0:
-        return jnp.zeros(
-            (*re.shape[:-1], 0), re.dtype
-        )  # of one number, which ``jnp.fft.irfft`` takes for the half of 0
+        # Of one number, which ``jnp.fft.irfft`` takes for the half of 0.
+        return jnp.zeros((*re.shape[:-1], 0), re.dtype)
+    if is_static(n) and n == 1:
+        return re
     half = n // 2 + 1
     index = jnp.arange(half)
     twice = (2 - (index == 0) - (2 * index == n)).astype(re.dtype)
@@ -81,7 +84,9 @@ def _from_half(re: Any, im: Any, n: Any) -> Any:
 
 
 def _last(re: Any, im: Any, n: Any, sign: int) -> Parts:
-    """Transform the last axis, of length ``n``."""
+    """Transform the last axis, of length ``n``; a single number stays what it is."""
+    if is_static(n) and n == 1:
+        return re, im
     if not is_static(n) or n < _SPLIT:
         return _product(re, im, *_matrix(n, sign, re.dtype))
     rows = next(d for d in range(math.isqrt(n), 0, -1) if n % d == 0)
