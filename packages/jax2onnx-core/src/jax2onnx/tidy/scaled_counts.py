@@ -73,9 +73,9 @@ def _is_power_of_two(*numbers: float) -> bool:
 
 
 def _is_count(node: ir.Node, dtypes: frozenset[ir.DataType]) -> bool:
-    """Return whether a node converts integers to floats."""
+    """Return whether a node converts integers to floats; among integers a large unsigned one may become negative."""
     value = input_at(node, 0)
-    return standard(node) == "Cast" and value is not None and value.dtype in dtypes
+    return standard(node) == "Cast" and value is not None and value.dtype in dtypes and node.outputs[0].dtype in _FLOATS
 
 
 def _bound_below(node: ir.Node, _home: Home) -> None:
