@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.tidy.match_nodes import drop, input_at, new_node, same_shape, scalar_at, sole_producer, tensor_at
+from jax2onnx.tidy.match_nodes import (
+    FLOATS,
+    drop,
+    input_at,
+    new_node,
+    same_shape,
+    scalar_at,
+    sole_producer,
+    tensor_at,
+)
+from jax2onnx.tidy.rules import apply_rules
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
@@ -18,17 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = ["shorten_conditions"]
 
-_FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
 _FEW = 1024
 """Up to how many numbers a constant is looked at."""
 
 
 def shorten_conditions(graph: ir.Graph, home: Home) -> None:
     """Replace tests and choices by shorter ones. The nodes that this leaves without users stay."""
-    for node in list(graph):
-        rule = _RULES.get(standard(node))
-        if rule is not None and None not in node.inputs:
-            rule(node, home)
+    apply_rules(graph, _RULES, home)
 
 
 def _both(node: ir.Node, home: Home) -> None:
@@ -36,13 +42,7 @@ def _both(node: ir.Node, home: Home) -> None:
 
     The test is ``And(And(Equal(x, x), Not(Equal(x, inf))), Not(Equal(x, -inf)))``, in any order.
     """
-    for place in (0, 1):
-        constant, value = _flag(node, place), node.inputs[1 - place]
-        if constant is True and same_shape(value, node.outputs[0]):
-            node.replace_input_with(0, value)
-            drop(node)
-            return
-    tested = _tested(node)
+    tested = None if _drop_neutral(node, neutral=True) else _tested(node)
     if tested is None or sorted(map(str, tested[1])) != ["-inf", "inf", "nan"]:
         return
     source = tested[0]
@@ -76,19 +76,24 @@ def _tested(node: ir.Node) -> tuple[ir.Value, list[float]] | None:
 
 def _told(equal: ir.Node | None, number: float | None) -> tuple[ir.Value, list[float]] | None:
     value = input_at(equal, 0)
-    if value is None or number is None or value.dtype not in _FLOATS:
+    if value is None or number is None or value.dtype not in FLOATS:
         return None
     return value, [number]
 
 
 def _either(node: ir.Node, _home: Home) -> None:
     """Rewrite ``Or(c[4], False)`` to ``c``."""
+    _drop_neutral(node, neutral=False)
+
+
+def _drop_neutral(node: ir.Node, *, neutral: bool) -> bool:
+    """Give an operand to the users of a node if the other one is neutral; return whether it is."""
     for place in (0, 1):
-        constant, value = _flag(node, place), node.inputs[1 - place]
-        if constant is False and same_shape(value, node.outputs[0]):
-            node.replace_input_with(0, value)
-            drop(node)
-            return
+        value = node.inputs[1 - place]
+        if _flag(node, place) is neutral and same_shape(value, node.outputs[0]):
+            drop(node, 1 - place)
+            return True
+    return False
 
 
 def _equal(node: ir.Node, home: Home) -> None:
@@ -128,7 +133,7 @@ def _has_no_negative_zero(value: ir.Value | None) -> bool:
     if value.dtype.is_integer() or value.dtype == ir.DataType.BOOL:
         return True
     tensor = value.const_value
-    if tensor is None or value.dtype not in _FLOATS or tensor.size > _FEW:
+    if tensor is None or value.dtype not in FLOATS or tensor.size > _FEW:
         return False
     numbers = tensor.numpy()
     return not np.any((numbers == 0) & np.signbit(numbers))

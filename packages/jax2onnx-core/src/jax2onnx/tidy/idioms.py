@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import (
+    FLOATS,
     drop,
     input_at,
     ints_at,
@@ -21,6 +22,7 @@ from jax2onnx.tidy.match_nodes import (
     sole_producer,
     tensor_at,
 )
+from jax2onnx.tidy.rules import apply_rules
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
@@ -30,16 +32,12 @@ if TYPE_CHECKING:
 
 __all__ = ["shorten"]
 
-_FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
 _INDEXED = frozenset({"Gather", "GatherElements", "ScatterElements"})
 
 
 def shorten(graph: ir.Graph, home: Home) -> None:
     """Replace idioms by single operators. The nodes that this leaves without users stay."""
-    for node in list(graph):
-        rule = _RULES.get(node.op_type)
-        if rule is not None and not node.domain and None not in node.inputs:
-            rule(node, home)
+    apply_rules(graph, _RULES, home)
 
 
 def _sum_of_squares(node: ir.Node, _home: Home) -> None:
@@ -75,7 +73,7 @@ def _count_reduced(total: ir.Node) -> int | None:
     """Return how many floats a sum adds for each of its results, None if that is not known."""
     shape = shape_at(total, 0)
     axes = ints_at(total, 1)
-    if shape is None or not axes or total.outputs[0].dtype not in _FLOATS:
+    if shape is None or not axes or total.outputs[0].dtype not in FLOATS:
         return None
     sizes = sizes_of(shape[axis] for axis in axes)
     return None if sizes is None else math.prod(sizes)
@@ -153,7 +151,7 @@ def _is_nan(node: ir.Node, _home: Home) -> None:
     value = input_at(equal, 0)
     if value is None or value is not input_at(equal, 1):
         return
-    if value.dtype in _FLOATS:
+    if value.dtype in FLOATS:
         node.op_type = "IsNaN"
         node.replace_input_with(0, value)
 
@@ -165,7 +163,7 @@ def _is_infinite(node: ir.Node, _home: Home) -> None:
     if magnitude is None or bound != math.inf:
         return
     value = magnitude.outputs[0]
-    if value.dtype in _FLOATS and same_shape(value, node.outputs[0]):
+    if value.dtype in FLOATS and same_shape(value, node.outputs[0]):
         node.op_type = "IsInf"
         node.replace_input_with(0, magnitude.inputs[0])
         node.resize_inputs(1)

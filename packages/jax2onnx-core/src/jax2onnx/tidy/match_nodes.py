@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "FLOATS",
     "Dim",
     "drop",
     "input_at",
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 Dim: TypeAlias = int | ir.SymbolicDim
+FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
+"""The dtypes of floats that every runtime computes in."""
 
 
 def input_at(node: ir.Node | None, index: int) -> ir.Value | None:

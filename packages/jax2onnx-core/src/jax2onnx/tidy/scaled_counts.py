@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.tidy.match_nodes import drop, input_at, same_shape, sole_producer, tensor_at
+from jax2onnx.tidy.match_nodes import FLOATS, drop, input_at, same_shape, sole_producer, tensor_at
+from jax2onnx.tidy.rules import apply_rules
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["shorten_counts"]
 
-_FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
 _UNSIGNED = frozenset({ir.DataType.UINT8, ir.DataType.UINT16, ir.DataType.UINT32, ir.DataType.UINT64})
 _INTEGERS = _UNSIGNED | {ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64}
 _LEAST, _MOST = 2.0**-60, 2.0**60
@@ -27,10 +27,7 @@ _LEAST, _MOST = 2.0**-60, 2.0**60
 
 def shorten_counts(graph: ir.Graph, home: Home) -> None:
     """Scale integers by one factor, and bound numbers only where they may be out of bounds."""
-    for node in list(graph):
-        rule = _RULES.get(standard(node))
-        if rule is not None and None not in node.inputs:
-            rule(node, home)
+    apply_rules(graph, _RULES, home)
 
 
 def _scale_once(node: ir.Node, home: Home) -> None:
@@ -40,7 +37,7 @@ def _scale_once(node: ir.Node, home: Home) -> None:
     """
     place, second = _factor(node)
     product = sole_producer(node, 1 - place, "Mul")
-    if product is None or second is None or node.outputs[0].dtype not in _FLOATS:
+    if product is None or second is None or node.outputs[0].dtype not in FLOATS:
         return
     inner, first = _factor(product)
     source = product.inputs[1 - inner]
@@ -75,7 +72,7 @@ def _is_power_of_two(*numbers: float) -> bool:
 def _is_count(node: ir.Node, dtypes: frozenset[ir.DataType]) -> bool:
     """Return whether a node converts integers to floats; among integers a large unsigned one may become negative."""
     value = input_at(node, 0)
-    return standard(node) == "Cast" and value is not None and value.dtype in dtypes and node.outputs[0].dtype in _FLOATS
+    return standard(node) == "Cast" and value is not None and value.dtype in dtypes and node.outputs[0].dtype in FLOATS
 
 
 def _bound_below(node: ir.Node, _home: Home) -> None:
