@@ -202,6 +202,7 @@ class _Legaliser:
         self._is_onnxruntime = target.is_onnxruntime
         self._root = root
         self._multiplies = False
+        self._sizes: list[ir.Node] = []
         self._products = ProductKeeper(root, target, functions, is_function=is_function)
         self._workarounds = node_workarounds(target)
         if products:
@@ -216,9 +217,9 @@ class _Legaliser:
 
     def run(self) -> None:
         """Legalise the graph, and those within."""
-        if self._is_onnxruntime:
-            read_sizes_of_bytes(self._root)
         self.graph(self._root)
+        if self._is_onnxruntime and self._sizes:
+            read_sizes_of_bytes(self._root, self._sizes)
         if self._is_onnxruntime and self._multiplies:
             self._products.keep(self._root)
 
@@ -234,7 +235,10 @@ class _Legaliser:
                     self.graph(body)
             op_type = node.op_type  # most operators have no workaround; the domain is asked of the others only
             workarounds, is_late = self._workarounds.get(op_type, ()), op_type in self._late_workarounds
-            self._multiplies |= op_type == "MatMul"
+            if op_type == "MatMul":
+                self._multiplies = True
+            elif op_type == "Shape":
+                self._sizes.append(node)
             if (workarounds or is_late) and not node.domain:
                 for workaround in workarounds:
                     workaround(graph, node)

@@ -11,25 +11,29 @@ from onnx_ir import DataType
 from jax2onnx.tidy.subgraphs import every_node, standard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["read_sizes_of_bytes"]
 
 _FEW_BITS = frozenset({DataType.INT2, DataType.UINT2, DataType.INT4, DataType.UINT4})
 
 
-def read_sizes_of_bytes(root: ir.Graph) -> None:
-    """Read sizes from arrays of a rank that no array of 4-bit integers has, in place, in subgraphs too.
+def read_sizes_of_bytes(root: ir.Graph, sizes: Sequence[ir.Node]) -> None:
+    """Read sizes from arrays of a rank that no array of 4-bit integers has, in place.
 
     onnxruntime has no ``Shape`` of integers of 4 bits. Its optimiser lets every ``Shape`` read the first array that has
     the same dims, and does not ask for the dtype of that. For ``x: int4[N]`` and ``y: int8[N]``,
 
     rewrite ``Shape(y)`` to ``Shape(Unsqueeze(y, [0]), start=1)``: there is no array of 4 bits with the dims ``[1, N]``.
+
+    Args:
+        root: the outermost graph, or the function.
+        sizes: its nodes ``Shape``, those in subgraphs too, of dtypes that the target has.
     """
     ranks = [len(shape) for shape in map(_dims_of_few_bits, _values(root)) if shape is not None]
     if not ranks:
         return
-    for node in list(every_node(root)):
+    for node in sizes:
         value = node.inputs[0] if standard(node) == "Shape" else None
         if value is None or value.shape is None or value.shape.is_static():
             continue

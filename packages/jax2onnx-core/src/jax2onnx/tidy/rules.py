@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jax2onnx.tidy.subgraphs import standard
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -19,6 +17,6 @@ __all__ = ["apply_rules"]
 def apply_rules(graph: ir.Graph, rules: Mapping[str, Callable[[ir.Node, Home], None]], home: Home) -> None:
     """Apply to each standard node that leaves out no input the rule of its operator; nodes without users stay."""
     for node in list(graph):
-        rule = rules.get(standard(node))
-        if rule is not None and None not in node.inputs:
+        rule = rules.get(node.op_type)
+        if rule is not None and not node.domain and None not in node.inputs:
             rule(node, home)
