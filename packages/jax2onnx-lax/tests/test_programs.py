@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 from random_programs import REFUSED, WORLDS, Program, World, programs
 
 from jax2onnx import check, to_onnx
-from jax2onnx.errors import CheckError
+from jax2onnx.errors import CheckError, TraceError
 from jax2onnx.testing import Runner, draw, represented
 
 if TYPE_CHECKING:
@@ -31,8 +31,16 @@ if TYPE_CHECKING:
 COUNT = int(os.environ.get("PROGRAMS", "70"))
 SEED = int(os.environ.get("PROGRAMS_SEED", "0"))
 LAST = os.environ.get("PROGRAMS_LAST")
+NEW = os.environ.get("PROGRAMS_FOUND")
 KEEP_GOING = bool(os.environ.get("PROGRAMS_KEEP_GOING"))
 SHARES = sum(world.share for world in WORLDS.values())
+
+NOT_MENDED = "not mended: "
+FOUND = [
+    entry.strip().split("\n", 1)
+    for entry in Path(__file__).with_name("programs_found.txt").read_text(encoding="utf-8").split("\n\n")[1:]
+]
+"""The heading and the text of each program that once failed."""
 
 Arrays = list[np.ndarray[Any, Any]]
 
@@ -149,6 +157,9 @@ def test_programs_agree_with_jax(name: str, record_property: Callable[[str, obje
             assume(runs(program))
             if not KEEP_GOING:
                 raise
+            if NEW:
+                with Path(NEW).open("a", encoding="utf-8") as file:
+                    file.write(f"\n# {name}, seed {SEED}\n{program.without_unused()!r}\n")
             failures.append(f"{program!r}\n{traceback.format_exc(limit=-3)}")
         agreed.add(repr(program))
 
@@ -157,3 +168,15 @@ def test_programs_agree_with_jax(name: str, record_property: Callable[[str, obje
     record_property("failed programs", len(failures))  # `scripts/robustness.py` reads it
     assert not failures, "\n\n".join(failures)
     assert len(agreed) == count
+
+
+@pytest.mark.filterwarnings("ignore:.*overflow.*:RuntimeWarning")
+@pytest.mark.parametrize(("heading", "text"), FOUND, ids=[heading for heading, _ in FOUND])
+def test_programs_that_once_failed_agree(heading: str, text: str, request: pytest.FixtureRequest) -> None:
+    _, _, reason = heading.partition(NOT_MENDED)
+    if reason:
+        request.applymarker(pytest.mark.xfail(raises=(CheckError, TraceError), strict=True, reason=reason))
+    program, world = Program.read(text), WORLDS[heading.removeprefix("# ").split(",")[0]]
+    assert repr(program) == text
+    with world.configured():
+        compare(program, world.kinds)

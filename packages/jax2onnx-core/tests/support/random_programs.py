@@ -6,6 +6,7 @@ exported and compared.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import re
@@ -234,6 +235,26 @@ class Program:
 
     def __repr__(self) -> str:
         return f"{self}\n# {[f'{s.dtype}{list(s.shape)}' for s in self.specs]}"
+
+    @classmethod
+    def read(cls, text: str) -> Program:
+        """Return the program that is printed so."""
+        _, *body, results, inputs = text.splitlines()
+        shapes = (re.fullmatch(r"(\w+)\[(.*)\]", spec) for spec in ast.literal_eval(inputs.removeprefix("# ")))
+        specs = [jax.ShapeDtypeStruct(ast.literal_eval(f"({m[2]},)" if m[2] else "()"), m[1]) for m in shapes if m]
+        names = results.removeprefix("    return ").rstrip(",").split(", ")
+        return cls(specs, [line.strip() for line in body], names)
+
+    def without_unused(self) -> Program:
+        """Return the program without the lines on which no result depends."""
+        needed = set(self.results)
+        kept: list[str] = []
+        for line in reversed(self.body):
+            name, expression = line.split(" = ", 1)
+            if name in needed:
+                needed |= set(re.findall(r"\bv\d+\b", expression))
+                kept.insert(0, line)
+        return replace(self, body=kept)
 
     def function(self, generator: np.random.Generator | None = None) -> Callable[..., Any]:
         """Return the program as a Python function; with a generator, one that moves the result of each line."""
