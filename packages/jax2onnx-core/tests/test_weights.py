@@ -21,7 +21,7 @@ import pytest
 from checkpoints import write_safetensors
 
 from jax2onnx import check, save_onnx, show, to_onnx
-from jax2onnx.errors import InputSpecError
+from jax2onnx.errors import InputSpecError, TraceError
 from jax2onnx.output.external_data import locations
 from jax2onnx.plugin import StoredArray
 from jax2onnx.weights import blocks as parts
@@ -237,6 +237,13 @@ def test_code_that_needs_a_value_gets_it(tmp_path: Path) -> None:
     save_onnx(fn, X, tmp_path / "m.onnx", weights={"count": 3}, explain=told.append)
     assert "count" in str(told[0])
     assert [node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node] == ["Mul"]
+
+
+def test_abstract_parameters_that_are_no_arguments(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match="reaches an array that has no value.*functools.partial"):
+        save_onnx(lambda x: network(ABSTRACT, x), X, tmp_path / "m.onnx", weights=FLAT)
+    save_onnx(functools.partial(network, ABSTRACT), X, tmp_path / "m.onnx", weights=FLAT)
+    agrees(tmp_path / "m.onnx")
 
 
 def test_without_weights_there_is_a_graph_to_look_at() -> None:

@@ -53,6 +53,12 @@ _FALLBACK = (
     "JAX raises it too: call the function with arrays of these shapes and dtypes, or jax.eval_shape(fn, ...), to see it"
 )
 
+_ABSTRACT = "ShapeDtypeStruct"
+_OF_ABSTRACT = (
+    "the callable reaches an array that has no value; make its parameters arguments that it holds, "
+    "functools.partial(fn, params), or bind them to a module, module.bind(params)"
+)
+
 
 @contextlib.contextmanager
 def explained(fn: Any, opened: Opened, inputs: Inputs) -> Iterator[None]:
@@ -170,9 +176,10 @@ class _Explanation:
             return mismatch
         if isinstance(error, RecursionError):
             return too_deep(error)
-        remedy = self._working_change(named_error(error))
+        told = named_error(error)
+        remedy = _OF_ABSTRACT if _ABSTRACT in told else self._working_change(told)
         return TraceError(
-            f"the callable cannot be traced with {self.inputs.described()}: {named_error(error)}",
+            f"the callable cannot be traced with {self.inputs.described()}: {told}",
             where=user_line(error) or _definition(self._callable),
             remedy=remedy or _FALLBACK,
         )

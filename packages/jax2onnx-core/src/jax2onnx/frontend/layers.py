@@ -7,7 +7,6 @@ weights, products and whole functions is done to it.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -174,7 +173,7 @@ class _Unroller:
                 own = free_name(_numbered(name, prefix, step), self.params)
                 self.names[variable] = own
                 if name in self.stored:
-                    self.stored[own] = _slice_of(self.stored[name], step)
+                    self.stored[own] = self.stored[name].rows(step, step + 1).reshaped(aval.shape)
                     self.params[own] = jax.ShapeDtypeStruct(aval.shape, aval.dtype)
                 else:
                     self.params[own] = np.asarray(self.params[name])[step]
@@ -214,16 +213,6 @@ def _is_plain(array: Any) -> bool:
     if not hasattr(array, "__array__") or not isinstance(array.dtype, np.dtype):
         return False
     return array.dtype.kind != "c" and array.dtype != jax.dtypes.float0
-
-
-def _slice_of(array: StoredArray, step: int) -> StoredArray:
-    """Return a slice of an array that is not in memory, nor is the slice then."""
-    shape = array.shape[1:]
-    place = array.place
-    if place is not None:
-        offset = place.offset + step * math.prod(shape) * array.dtype.itemsize
-        place = replace(place, offset=offset)
-    return replace(array, shape=shape, read=lambda: array.read()[step], parts=None, place=place)
 
 
 def _path_of(names: Sequence[str], all_names: Collection[str]) -> str:

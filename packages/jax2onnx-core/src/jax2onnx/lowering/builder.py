@@ -296,8 +296,7 @@ class Ops(Operators):
             wanted = f"{origin}_rearranged"
             value: ir.Value
             if isinstance(tensor, StoredTensor):
-                moved = tensor.rearranged(lambda array: array.reshape(shape), shape, tensor.dtype)
-                value = _initializer_of(root, moved, wanted)
+                value = _initializer_of(root, tensor.reshaped(shape), wanted)
             else:
                 value = _initializer(root, tensor.numpy().reshape(shape), wanted)
             value.meta[ORIGIN] = origin

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.weights.stored import Place
 
-__all__ = ["INLINE", "DataFile", "Progress", "Weights", "bytes_of", "is_text", "location_in"]
+__all__ = ["INLINE", "DataFile", "Progress", "Weights", "by_source", "bytes_of", "is_text", "location_in"]
 
 INLINE = 1024
 """Tensors of up to this many bytes stay in the model file in any case."""
@@ -201,6 +201,23 @@ class DataFile:
         return done
 
 
+def by_source(values: Iterable[ir.Value]) -> list[ir.Value]:
+    """Return initializers such that the parts of one stored array follow each other, and else as they are."""
+    known = list(values)
+    places: dict[int, int] = {}
+    for value in known:
+        places.setdefault(_source(value), len(places))
+    return sorted(known, key=lambda value: places[_source(value)])
+
+
+def _source(value: ir.Value) -> int:
+    """Return what is equal for the initializers that are parts of one stored array."""
+    tensor = value.const_value
+    if not isinstance(tensor, StoredTensor):
+        return id(value)
+    return id(tensor.source.whole or tensor.source)
+
+
 def _identity(tensor: ir.TensorProtocol) -> object:
     """Return what is equal for tensors of the same bytes, None if that is not known."""
     if isinstance(tensor, StoredTensor):
@@ -247,7 +264,7 @@ class Weights:
         if data is not None:
             data.next_model()
         try:
-            for value in model.graph.initializers.values():
+            for value in by_source(model.graph.initializers.values()):
                 tensor = value.const_value
                 if tensor is None or stored_bytes(tensor) <= INLINE:
                     continue

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import onnx
 import onnx_ir as ir
 
+from jax2onnx.output.data_file import by_source
 from jax2onnx.output.proto import without_initializers
 from jax2onnx.weights.stored import StoredTensor, in_memory
 
@@ -38,7 +39,7 @@ def write(model: ir.Model, path: str | os.PathLike[str]) -> None:
         TooLargeError: it takes more bytes than protobuf reads; nothing is written.
     """
     tensors = []
-    for value in model.graph.initializers.values():
+    for value in by_source(model.graph.initializers.values()):
         if value.const_value is not None:
             value.const_value.name = value.name
             tensors.append(value.const_value)

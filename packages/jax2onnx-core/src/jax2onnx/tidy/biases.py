@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
 import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import (
@@ -45,7 +44,7 @@ def place_biases(graph: ir.Graph, home: Home) -> None:
 
     @functools.cache  # one initializer for all who want it in this shape
     def reshaped(value: ir.Value | None, sizes: tuple[int, ...]) -> ir.Value:
-        return home.derive(value, lambda array: np.reshape(array, sizes), sizes)
+        return home.reshaped(value, sizes)
 
     placed = False
     for node in list(graph):
@@ -203,4 +202,4 @@ def _channels(conv: ir.Node, added: ir.Value | None, home: Home) -> ir.Value | N
     expected = (channels, *[1] * (len(shape) - 2))
     if _without_leading_ones(sizes) != _without_leading_ones(expected):
         return None
-    return home.derive(added, np.ravel, [channels])
+    return home.reshaped(added, [channels])

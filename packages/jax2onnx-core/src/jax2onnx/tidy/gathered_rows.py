@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import producer_at, replace, tensor_at
@@ -71,7 +70,7 @@ class _Rows:
         if not len(tensor.shape):
             return value
         shape[axis] = self._sizes[axis]
-        spread = self._home.derive(value, lambda array: np.reshape(array, shape), shape)
+        spread = self._home.reshaped(value, shape)
         return self.gathered(spread) if axis == 0 else spread
 
     def gathered(self, table: ir.Value) -> ir.Value:

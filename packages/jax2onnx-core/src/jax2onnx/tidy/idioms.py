@@ -130,7 +130,7 @@ def _per_feature(norm: ir.Node, user: ir.Node, place: int, home: Home) -> ir.Val
     if len(size) != 1 or sizes_of(value.shape) != (*[1] * (value.shape.rank() - 1), *size):
         return None
     if home.sizes(value) is not None:
-        return home.derive(value, np.ravel, size)
+        return home.reshaped(value, size)
     reshape = sole_producer(user, place, "Reshape", "Unsqueeze")
     if reshape is not None and shape_at(reshape, 0) == size:
         return reshape.inputs[0]

@@ -12,7 +12,15 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx._unique import free_name
-from jax2onnx.tidy.match_nodes import ints_at, sizes_of, slice_steps, tensor_at
+from jax2onnx.tidy.match_nodes import (
+    ints_at,
+    is_transpose,
+    permutation,
+    shape_at,
+    sizes_of,
+    slice_steps,
+    tensor_at,
+)
 from jax2onnx.tidy.subgraphs import held_array, stored_bytes
 from jax2onnx.weights.blocks import blocks
 from jax2onnx.weights.stored import StoredTensor
@@ -111,6 +119,29 @@ class Home:
             derived = ir.LazyTensor(compute, dtype=to, shape=ir.Shape(shape))
         else:
             derived = compute()
+        return self._of(source, derived)
+
+    def reshaped(self, source: ir.Value | None, shape: Sequence[int]) -> ir.Value:
+        """Return a new initializer that holds another one in this shape: what is in a file stays there."""
+        if source is not None and isinstance(source.const_value, StoredTensor):
+            return self._of(source, source.const_value.reshaped(shape))
+        return self.derive(source, lambda array: np.reshape(array, shape), shape)
+
+    def rows(self, source: ir.Value, start: int, stop: int) -> ir.Value:
+        """Return a new initializer that is a part of the first axis of another one: what is in a file stays there."""
+        tensor = source.const_value
+        assert tensor is not None
+        if isinstance(tensor, StoredTensor):
+            return self._of(source, tensor.rows(start, stop))
+        return self.derive(source, lambda array: array[start:stop], (stop - start, *tensor.shape.numpy()[1:]))
+
+    def name_alone(self, value: ir.Value, wanted: str) -> None:
+        """Give an initializer a name that is not the one of what it is derived from."""
+        value.meta.pop(ORIGIN, None)
+        value.name = free_name(wanted, self.graph.initializers)
+
+    def _of(self, source: ir.Value, derived: ir.TensorProtocol) -> ir.Value:
+        """Return a new initializer that is derived from another one."""
         origin = source.meta.get(ORIGIN, source.name)
         value = self._register(derived, f"{origin}_rearranged")
         value.meta[ORIGIN] = origin
@@ -181,11 +212,22 @@ def fold(graph: ir.Graph, home: Home) -> None:
         result = node.outputs[0]
         if not home.holds(source) or not stored_once(source) or result.is_graph_output():
             continue
-        function = find(node)
         shape = sizes_of(result.shape)
-        if function is not None and shape is not None:
-            derived = home.derive(source, function, shape, result.dtype)
-            result.replace_all_uses_with(derived)
+        if shape is None:
+            continue
+        if _keeps_order(node):
+            result.replace_all_uses_with(home.reshaped(source, shape))
+        elif (function := find(node)) is not None:
+            result.replace_all_uses_with(home.derive(source, function, shape, result.dtype))
+
+
+def _keeps_order(node: ir.Node) -> bool:
+    """Return whether a node gives an array another shape, and no element another place among all."""
+    if not is_transpose(node):
+        return node.op_type in _RESHAPES
+    sizes = shape_at(node, 0)
+    moved = [axis for axis in permutation(node) if sizes is None or sizes[axis] != 1]
+    return moved == sorted(moved)
 
 
 def _transpose(node: ir.Node) -> _Rearrangement | None:
@@ -233,6 +275,8 @@ def _slice(node: ir.Node) -> _Rearrangement | None:
         index[axis] = slice(start, None if to_first else end, step)
     return lambda array: array[tuple(index)]
 
+
+_RESHAPES = frozenset({"Reshape", "Squeeze", "Unsqueeze"})
 
 _REARRANGE: dict[str, Callable[[ir.Node], _Rearrangement | None]] = {
     "Cast": _cast,

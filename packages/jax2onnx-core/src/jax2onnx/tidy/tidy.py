@@ -30,6 +30,7 @@ from jax2onnx.tidy.reshaped_pieces import join_reshaped, reshape_after
 from jax2onnx.tidy.reshapes import merge_reshapes, merge_transposes
 from jax2onnx.tidy.runtime_bugs import pad_all_axes, turn_vector_products
 from jax2onnx.tidy.scaled_counts import shorten_counts
+from jax2onnx.tidy.stacked_weights import unstack
 from jax2onnx.tidy.subgraphs import every_node, graphs
 from jax2onnx.tidy.window_sums import join_windows
 
@@ -99,6 +100,7 @@ def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
         _simplify(graph, home)
     # Before initializers are folded: what is large is only rearranged if nothing else uses it.
     remove_dead(home.graph)
+    unstack(home)
     for graph in inner:
         fold(graph, home)
     for graph in inner:

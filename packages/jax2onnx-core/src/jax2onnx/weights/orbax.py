@@ -98,6 +98,7 @@ class _Reader:
         self._root = root
         self._driver = "zarr3" if is_zarr3 else "zarr"
         self._is_ocdbt = (root / "manifest.ocdbt").exists()
+        self._last: tuple[str, np.ndarray[Any, Any]] | None = None
 
     def array(self, leaf: Any) -> StoredArray:
         """Return the array that a leaf of the metadata describes."""
@@ -111,7 +112,9 @@ class _Reader:
             row = math.prod(shape[1:]) * dtype.itemsize
             rows = chunk[0] * max(1, _AT_ONCE // max(1, row * chunk[0]))
             parts = partial(self._parts, leaf.name, shape[0], rows)
-        return StoredArray(shape=shape, dtype=dtype, read=read, parts=parts)
+        is_cut = bool(shape) and chunk[0] < shape[0]
+        cut = partial(self._cut if is_cut else self._cut_of_all, leaf.name)
+        return StoredArray(shape=shape, dtype=dtype, read=read, parts=parts, cut=cut)
 
     def _open(self, name: str) -> Any:
         store: dict[str, Any] = {"driver": "file", "path": f"{self._root}/{name}/"}
@@ -121,6 +124,16 @@ class _Reader:
 
     def _read(self, name: str) -> np.ndarray[Any, Any]:
         return np.asarray(self._open(name).read().result())
+
+    def _cut(self, name: str, start: int, stop: int) -> np.ndarray[Any, Any]:
+        return np.asarray(self._open(name)[start:stop].read().result())
+
+    def _cut_of_all(self, name: str, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """Return a part of an array that was written as one: the last such array is kept for its other parts."""
+        if self._last is None or self._last[0] != name:
+            self._last = None  # before the next one is read
+            self._last = (name, self._read(name))
+        return self._last[1][start:stop]
 
     def _parts(self, name: str, length: int, rows: int) -> Iterator[np.ndarray[Any, Any]]:
         opened = self._open(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +47,20 @@ class StoredArray:
         dtype: its dtype, of numpy or of ml_dtypes.
         read: returns it; an array that is mapped from a file is not in memory then.
         parts: yields arrays that, one after the other, have its elements in C order, where that takes less memory.
+        cut: reads what is between two places of the first axis, where that takes less than to read all.
         place: where its bytes are, if they are in a file as they are in memory.
         is_there: whether anybody has it; if not, reading it is an error.
+        whole: the array that it is a part of. Who reads its parts one after the other reads it once.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     read: Callable[[], Array]
     parts: Callable[[], Iterator[Array]] | None = None
+    cut: Callable[[int, int], Array] | None = None
     place: Place | None = None
     is_there: bool = True
+    whole: StoredArray | None = None
 
     @classmethod
     def in_file(cls, file: Path, offset: int, shape: Sequence[int], dtype: np.dtype[Any]) -> StoredArray:
@@ -81,6 +85,27 @@ class StoredArray:
                     yield part
 
         return cls(shape=sizes, dtype=dtype, read=read, parts=parts, place=Place(file, offset))
+
+    def reshaped(self, shape: Sequence[int]) -> StoredArray:
+        """Return the array in another shape: its elements, and their order, are the same."""
+        sizes = tuple(shape)
+        return replace(self, shape=sizes, read=lambda: self.read().reshape(sizes), cut=None, whole=self.whole or self)
+
+    def rows(self, start: int, stop: int) -> StoredArray:
+        """Return the part between two places of the first axis: it is not in memory either."""
+        sizes = (stop - start, *self.shape[1:])
+        whole = self.whole or self
+        if self.place is not None:
+            before = start * math.prod(self.shape[1:]) * self.dtype.itemsize
+            place = replace(self.place, offset=self.place.offset + before)
+            part = StoredArray.in_file(place.file, place.offset, sizes, self.dtype)
+            return replace(part, place=place, is_there=self.is_there, whole=whole)
+        cut = self.cut or (lambda first, last: self.read()[first:last])
+
+        def within(first: int, last: int) -> Array:
+            return cut(start + first, start + last)
+
+        return replace(self, shape=sizes, read=lambda: cut(start, stop), parts=None, cut=within, whole=whole)
 
     @property
     def nbytes(self) -> int:
@@ -127,13 +152,29 @@ class StoredTensor(ir.LazyTensor):
     @property
     def identity(self) -> object:
         """What is equal for tensors of the same bytes, None if that is not known."""
-        return (id(self.source), self.dtype) if self._function is None else None
+        if self._function is not None:
+            return None
+        place = self.source.place
+        return (id(self.source), self.dtype) if place is None else (place, self.source.nbytes, self.dtype)
 
     def rearranged(self, function: Callable[[Array], Array], shape: Sequence[int], dtype: ir.DataType) -> StoredTensor:
         """Return the tensor with its elements in another order; ``function`` does not compute with them."""
         first = self._function
         both = function if first is None else lambda array: function(first(array))
         return StoredTensor(self.source, dtype, shape, both)
+
+    def reshaped(self, shape: Sequence[int]) -> StoredTensor:
+        """Return the tensor in another shape: what is in a file as it is stays there."""
+        if self._function is not None:
+            return self.rearranged(lambda array: array.reshape(shape), shape, self.dtype)
+        return StoredTensor(self.source.reshaped(shape), self.dtype)
+
+    def rows(self, start: int, stop: int) -> StoredTensor:
+        """Return the part between two places of the first axis."""
+        if self._function is not None:
+            shape = (stop - start, *self.shape.numpy()[1:])
+            return self.rearranged(lambda array: array[start:stop], shape, self.dtype)
+        return StoredTensor(self.source.rows(start, stop), self.dtype)
 
     def _stored(self) -> Array:
         array = self.source.read()
