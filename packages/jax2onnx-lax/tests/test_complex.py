@@ -13,6 +13,7 @@ import pytest
 from jax import lax
 
 from jax2onnx import check, to_onnx
+from jax2onnx.testing import x64
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,6 +133,44 @@ LARGE: dict[str, tuple[Callable[[Any], Any], list[complex]]] = {
 def test_parts_beyond_the_range_of_what_they_are_computed_from(name: str) -> None:
     function, numbers = LARGE[name]
     assert not _disagreement(function, np.array(numbers, np.complex64))
+
+
+BESIDE_NAN = (
+    "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "cosh", "exp", "exp2", "expm1", "log", "log1p", "log2",
+    "sign", "sinh", "sqrt", "tan", "tanh",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+@pytest.mark.parametrize("function", [*(getattr(jnp, name) for name in BESIDE_NAN), lax.rsqrt])
+def test_infinite_parts_and_nan_beside_any(function: Callable[..., Any], dtype: str) -> None:
+    numbers = _grid(0, -0.0, 1, -2.5, np.inf, -np.inf, np.nan, 0.3).astype(dtype)
+    with x64(enabled=dtype == "complex128"):
+        (result,) = _run(to_onnx(function, [f"{dtype}[N]"]), numbers)
+        expected = np.asarray(function(numbers))
+    expected = np.stack([expected.real, expected.imag], -1) if result.ndim > 1 else expected
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+@pytest.mark.parametrize("function", [jnp.arctan, jnp.arctanh])
+def test_far_out_a_zero_has_no_side(function: Callable[..., Any], dtype: str) -> None:
+    sizes = 2.0 ** (np.array([-2, -0.01, 0, 0.01, 3]) + (48 if dtype == "complex64" else 106))
+    numbers = np.array([complex(a, b) for a in [*sizes, *-sizes] for b in (0.0, -0.0, 1e-3, -1e-3)], dtype)
+    with x64(enabled=dtype == "complex128"):
+        for z in (numbers, numbers.imag + 1j * numbers.real):
+            (result,) = _run(to_onnx(function, [f"{dtype}[N]"]), z.astype(dtype))
+            expected = np.asarray(function(z.astype(dtype)))
+            np.testing.assert_allclose(result, np.stack([expected.real, expected.imag], -1), rtol=1e-5)
+
+
+def test_powers_of_infinity() -> None:
+    exponents = _grid(0, -0.0, 1, -2.5, np.inf, -np.inf, np.nan)
+    for base in (np.inf, complex(np.inf, -0.0), 0, complex(np.inf, 1)):
+        x = np.full_like(exponents, base)
+        (result,) = _run(to_onnx(lax.pow, ["complex64[N]", "complex64[N]"]), x, exponents)
+        expected = np.asarray(lax.pow(jnp.asarray(x), jnp.asarray(exponents)))
+        np.testing.assert_array_equal(result, np.stack([expected.real, expected.imag], -1))
 
 
 @pytest.mark.parametrize("shape", [(1,), (2, 3, 1)])

@@ -117,6 +117,17 @@ def test_numbers_that_are_0_or_1_in_float32_only(name, number):
             np.testing.assert_allclose(actual, function(x), rtol=1e-15)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_the_gamma_function_of_the_largest_numbers(dtype):
+    largest = float(jnp.finfo(dtype).max)
+    x = np.array([largest * part for part in (1, 0.5, 1e-2, 1e-3, -1e-3, -1e-2, -0.5, -1)]).astype(jnp.dtype(dtype))
+    with x64(enabled=dtype == "float64"):
+        for function in (lax.lgamma, lax.digamma):
+            (actual,) = Runner(to_onnx(function, [x])).run([x])
+            expected = np.asarray(function(x), np.float64)
+            np.testing.assert_allclose(actual.astype(np.float64), expected, rtol=float(jnp.finfo(dtype).eps) * 4)
+
+
 TRANSPOSED = {
     "left": (lambda x, y: x.T @ y, [(4, 3), (4, 5)]),
     "right": (lambda x, y: x @ y.T, [(4, 3), (5, 3)]),

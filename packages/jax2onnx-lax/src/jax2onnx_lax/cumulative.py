@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jax2onnx.plugin import Facts, blind, has_zero
+from jax2onnx_lax.blocked import prefixes_in_blocks
 from jax2onnx_lax.elementwise import emit_extremum
 from jax2onnx_lax.monoids import prefixes
 from jax2onnx_lax.shape import flip
@@ -30,7 +32,7 @@ def register(registry: BoundLowerings) -> None:
     registry.table(
         {
             "cumsum": cumsum,
-            "cumprod": cumulative(_product),
+            "cumprod": cumprod,
             "cummax": cumulative(functools.partial(_extremum, "Max")),
             "cummin": cumulative(functools.partial(_extremum, "Min")),
             "cumlogsumexp": cumlogsumexp,
@@ -57,6 +59,17 @@ def cumulative(combine: Callable[[LoweringContext, ir.Value, ir.Value, Any], ir.
         return flip(ctx, x, [axis]) if reverse else x
 
     return rule
+
+
+def cumprod(ctx: LoweringContext, x: ir.Value, *, axis: int, reverse: bool) -> ir.Value:
+    """Lower ``cumprod``; of floats in JAX's order, which decides whether a product that overflows meets 0."""
+    aval = ctx.avals_in[0]
+    value: ir.Value
+    if jnp.issubdtype(aval.dtype, np.inexact):
+        value = ctx.via_jax(prefixes_in_blocks, x, combine=lax.mul, start=1, axis=axis, reverse=reverse)
+    else:
+        value = cumulative(_product)(ctx, x, axis=axis, reverse=reverse)
+    return value
 
 
 def cumlogsumexp(ctx: LoweringContext, x: ir.Value, *, axis: int, reverse: bool) -> ir.Value:

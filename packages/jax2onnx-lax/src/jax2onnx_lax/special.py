@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jax2onnx.plugin import Facts, special_function, telling
@@ -91,8 +92,10 @@ def lgamma(x: Any) -> Any:
     reflected = x < 0.5
     z = jnp.where(reflected, 1 - x, x)
     value = _lgamma_right(z)
-    # The sine of pi times the distance to the nearest integer; zero at the poles.
-    reflection = math.log(math.pi) - lax.log(lax.sin(math.pi * _distance(x))) - value
+    # The sine of pi times the distance to the nearest integer; zero at the poles, of which the largest are too large
+    # for their value on the right to be finite.
+    right = jnp.minimum(value, float(np.finfo(x.dtype).max))
+    reflection = math.log(math.pi) - lax.log(lax.sin(math.pi * _distance(x))) - right
     value = jnp.where(reflected, reflection, value)
     return jnp.where(lax.abs(x) == jnp.inf, jnp.inf, value)
 

@@ -67,12 +67,16 @@ def one(x: Complex) -> Complex:
 
 
 def absolute(x: Complex) -> Array:
-    """Return the absolute value."""
+    """Return the absolute value; it is infinite where a part is, also beside NaN."""
+    return jnp.where(infinite(x), jnp.inf, size_of_numbers(x))
+
+
+def size_of_numbers(x: Complex) -> Array:
+    """Return the absolute value, NaN where a part is: so it enters the logarithm and the root."""
     a, b = jnp.abs(x.re), jnp.abs(x.im)
     large, small = jnp.maximum(a, b), jnp.minimum(a, b)
     ratio = small / jnp.where(large == 0, 1, large)
-    size = large * jnp.sqrt(1 + ratio * ratio)
-    return jnp.where(jnp.isinf(a) | jnp.isinf(b), jnp.inf, size)
+    return jnp.where(large == jnp.inf, jnp.inf, large * jnp.sqrt(1 + ratio * ratio))
 
 
 def sign(x: Complex) -> Complex:
@@ -145,7 +149,7 @@ def logarithm(x: Complex) -> Complex:
     large, small = jnp.maximum(a, b), jnp.minimum(a, b)
     # Near the unit circle log(|x|) has lost the digits that |x| does not hold.
     near = 0.5 * jnp.log1p((large - 1) * (large + 1) + small * small)
-    size = absolute(x)
+    size = size_of_numbers(x)
     return Complex(jnp.where((size > 0.5) & (size < 2), near, jnp.log(size)), jnp.arctan2(x.im, x.re))
 
 
@@ -160,26 +164,30 @@ def square_root(x: Complex, below: Array | None = None) -> Complex:
     """Return the principal square root; its imaginary part is negative where ``below`` holds."""
     below = x.im < 0 if below is None else below
     eighth = scaled(x, 0.125)  # the absolute value of x itself may be too large
-    root = 2 * jnp.sqrt(absolute(eighth) + jnp.abs(eighth.re))
-    other = jnp.where(jnp.isinf(x.im), jnp.inf, jnp.abs(x.im) / jnp.where(root == 0, 1, 2 * root))
+    root = 2 * jnp.sqrt(size_of_numbers(eighth) + jnp.abs(eighth.re))
+    other = jnp.where(jnp.isinf(x.im), root, jnp.abs(x.im) / jnp.where(root == 0, 1, 2 * root))
     right = x.re >= 0
     return Complex(jnp.where(right, root, other), jnp.where(below, -1, 1) * jnp.where(right, other, root))
 
 
 def reciprocal_root(x: Complex) -> Complex:
-    """Return one by the square root; on the negative axis the sign of the zero beside counts."""
-    return divide(one(x), square_root(x, (x.im < 0) | (1 / x.im < 0)))
+    """Return one by the square root; on the negative axis the sign of the zero beside counts.
+
+    It is zero where a part is infinite, also beside NaN.
+    """
+    return divide(one(x), square_root(within(x, math.inf), (x.im < 0) | (1 / x.im < 0)))
 
 
 def hyperbolic_tangent(x: Complex) -> Complex:
-    """Return the hyperbolic tangent."""
+    """Return the hyperbolic tangent; that of a real number is real, also of NaN."""
     outside = jnp.abs(x.re) > 20
     a = jnp.where(outside, 0, x.re)
     sinh, cosh, sin, cos = jnp.sinh(a), jnp.cosh(a), jnp.sin(x.im), jnp.cos(x.im)
     size = sinh * sinh + cos * cos
+    far = jnp.where(jnp.isinf(x.re), 0, 0 * x.im)
     return Complex(
         jnp.where(outside, jnp.sign(x.re), sinh * cosh / size),
-        jnp.where(outside, jnp.where(jnp.isinf(x.re), 0, 0 * x.im), sin * cos / size),
+        jnp.where(x.im == 0, x.im, jnp.where(outside, far, sin * cos / size)),
     )
 
 
@@ -201,6 +209,11 @@ def _sizable(x: Complex) -> Complex:
     return within(x, float(np.finfo(x.re.dtype).max) / 16)
 
 
+def _also_nan(x: Complex, value: Array) -> Array:
+    """Return the value, NaN where a part of ``x`` is."""
+    return jnp.where(jnp.isnan(x.re) | jnp.isnan(x.im), jnp.nan, value)
+
+
 def _beside(x: Complex, value: Array) -> Array:
     """Return the positive value for ``x`` above the real axis, its negative below."""
     return jnp.where(x.im < 0, -value, value)
@@ -215,13 +228,14 @@ def arcsine(x: Complex) -> Complex:
     """Return the inverse sine."""
     near = _sizable(x)
     minus, plus = _roots(near)
-    return Complex(jnp.arctan2(near.re, minus.re * plus.re - minus.im * plus.im), _height(x, minus, plus))
+    angle = jnp.arctan2(near.re, minus.re * plus.re - minus.im * plus.im)
+    return Complex(_also_nan(x, angle), _height(x, minus, plus))
 
 
 def arccosine(x: Complex) -> Complex:
     """Return the inverse cosine."""
     minus, plus = _roots(_sizable(x))
-    return Complex(2 * jnp.arctan2(minus.re, plus.re), -_height(x, minus, plus))
+    return Complex(_also_nan(x, 2 * jnp.arctan2(minus.re, plus.re)), -_height(x, minus, plus))
 
 
 def hyperbolic_arccosine(x: Complex) -> Complex:
@@ -229,19 +243,28 @@ def hyperbolic_arccosine(x: Complex) -> Complex:
     near = _sizable(x)
     minus, plus = square_root(Complex(near.re - 1, near.im)), square_root(Complex(near.re + 1, near.im))
     re = _large(x, jnp.arcsinh(minus.re * plus.re + minus.im * plus.im))
-    return Complex(re, _beside(x, 2 * jnp.arctan2(jnp.abs(minus.im), plus.re)))
+    return Complex(re, _also_nan(x, _beside(x, 2 * jnp.arctan2(jnp.abs(minus.im), plus.re))))
+
+
+_FAR = {"float32": 2.0**48, "float64": 2.0**106}
+"""Beyond this size, the inverse of a tangent is a quarter turn to JAX."""
 
 
 def hyperbolic_arctangent(x: Complex) -> Complex:
-    """Return the inverse hyperbolic tangent. For NaN, JAX has a quarter turn as its imaginary part."""
+    """Return the inverse hyperbolic tangent.
+
+    For NaN, and so far out that ``1 + x * x`` is ``x * x``, JAX has a quarter turn as its imaginary part,
+    on whose side a zero's sign does not count.
+    """
     a = jnp.abs(x.re)
     scale = jnp.maximum(jnp.abs(1 - a), jnp.abs(x.im))
+    near = scale <= _FAR[x.re.dtype.name]
     scale = jnp.where(scale == 0, 1, scale)
     c, d = (1 - a) / scale, x.im / scale
     re = jnp.where(infinite(x), 0, jnp.log1p(4 * (a / scale) / scale / (c * c + d * d)) / 4)
     im = (jnp.arctan2(x.im, 1 + x.re) + jnp.arctan2(x.im, 1 - x.re)) / 2
     quarter = jnp.where(x.im >= 0, math.pi / 2, -math.pi / 2).astype(im.dtype)
-    im = jnp.where(jnp.isnan(x.re) | jnp.isnan(x.im), quarter, im)
+    im = jnp.where(near, im, quarter)
     return Complex(jnp.where(x.re < 0, -re, re), im)
 
 
@@ -268,10 +291,14 @@ def power(x: Complex, y: Complex | Array) -> Complex:
         y = Complex(y.astype(x.re.dtype), jnp.zeros_like(x.im))
     result = exponential(multiply(y, logarithm(x)))
     # Zero has no power but those to positive real exponents: the others are NaN, as the formula makes them.
-    zero = (x.re == 0) & (x.im == 0) & (y.re > 0) & (y.im == 0)
+    # Positive infinity has those to all real ones; to negative ones they are zero.
+    real = (x.im == 0) & (y.im == 0)
+    up, down = real & (y.re > 0), real & (y.re < 0)
+    zero = ((x.re == 0) & up) | ((x.re == jnp.inf) & down)
+    endless = (x.re == jnp.inf) & up
     whole = ((y.re == 0) & (y.im == 0)) | ((x.re == 1) & (x.im == 0))
-    re = jnp.where(whole, 1, jnp.where(zero, 0, result.re))
-    return Complex(re, jnp.where(whole | zero, 0, result.im))
+    re = jnp.where(whole, 1, jnp.where(zero, 0, jnp.where(endless, jnp.inf, result.re)))
+    return Complex(re, jnp.where(whole | zero | endless, 0, result.im))
 
 
 def integer_power(x: Complex, exponent: int) -> Complex:
@@ -324,7 +351,7 @@ ELEMENTARY: dict[str, Callable[..., Any]] = {
     "div": divide,
     "eq": lambda x, y: (x.re == y.re) & (x.im == y.im),
     "exp": exponential,
-    "exp2": lambda x: exponential(scaled(x, math.log(2))),
+    "exp2": lambda x: exponential(multiply(Complex(math.log(2), 0.0), x)),  # of infinite ones NaN, as JAX's is
     "expm1": exponential_less_one,
     "imag": lambda x: x.im,
     "log": logarithm,

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx.plugin import Complex, evaluate, is_symbolic, open_jaxpr
+from jax2onnx.plugin import Complex, evaluate, open_jaxpr
+from jax2onnx_lax.blocked import prefixes_in_blocks
 from jax2onnx_lax.complex.fourier import transform
 from jax2onnx_lax.complex.functions import (
     ELEMENTARY,
@@ -157,25 +158,16 @@ def _generic(eqn: Any) -> Callable[..., Any]:
 
 
 def _cumulative(operation: Callable[[Complex, Complex], Complex], start: complex) -> Maker:
-    """Combine each element with all before it, in logarithmically many steps if the length is not symbolic."""
+    """Combine each element with all before it, in JAX's order."""
 
     def maker(eqn: Any) -> Callable[..., Any]:
-        axis, reverse = eqn.params["axis"], eqn.params["reverse"]
-
-        def step(carry: Complex, x: Complex) -> tuple[Complex, Complex]:
-            value = operation(carry, x)
-            return value, value
-
-        def function(x: Complex) -> Any:
-            if not is_symbolic(x.re.shape[axis]):
-                return lax.associative_scan(operation, x, reverse=reverse, axis=axis)
-            leading = Complex(jnp.moveaxis(x.re, axis, 0), jnp.moveaxis(x.im, axis, 0))
-            shape, dtype = leading.re.shape[1:], x.re.dtype
-            first = Complex(lax.full(shape, start.real, dtype), lax.full(shape, start.imag, dtype))
-            _, result = lax.scan(step, first, leading, reverse=reverse)
-            return Complex(jnp.moveaxis(result.re, 0, axis), jnp.moveaxis(result.im, 0, axis))
-
-        return function
+        return functools.partial(
+            prefixes_in_blocks,
+            combine=operation,
+            start=Complex(start.real, start.imag),
+            axis=eqn.params["axis"],
+            reverse=eqn.params["reverse"],
+        )
 
     return maker
 
@@ -229,7 +221,7 @@ _LINEAR = (
 )  # fmt: skip
 """Primitives that treat the real and the imaginary part alike."""
 
-_LOWEST, _HIGHEST = complex(-np.inf, -np.inf), complex(np.inf, np.inf)
+_LOWEST, _HIGHEST = complex(-np.inf, 0), complex(np.inf, 0)
 
 COMPLEX: dict[str, Maker] = {
     **{name: _always(function) for name, function in ELEMENTARY.items()},
