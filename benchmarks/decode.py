@@ -30,13 +30,12 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from flax import nnx
+from parts import write_part
 
 from jax2onnx_ortgenai import save_genai
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "coverage" / "decoding.md"
-BENCHMARKS = DOCS / "benchmarks.md"
-START, END = "<!-- decode: written by benchmarks/decode.py -->", "<!-- end of decode -->"
 WORDS, WIDTH, LAYERS, HEADS, SHARED, DEPTH, FURTHER = 32000, 512, 8, 8, 2, 64, 1408
 BLOCK = 32
 PLACES = ((256, 200), (4096, 2000))
@@ -347,10 +346,7 @@ def compared(bits: int, results: list[Measured]) -> list[str]:
 
 def write_beside(rows: list[str]) -> None:
     """Write the times beside the builder's model to docs/benchmarks.md."""
-    before, _, rest = BENCHMARKS.read_text().partition(START)
-    _, _, after = rest.partition(END)
-    lines = [START, "", BESIDE, *rows, "", END]
-    BENCHMARKS.write_text(f"{before.rstrip()}\n\n{chr(10).join(lines)}\n{after.lstrip()}")
+    write_part("decode", "\n".join([BESIDE, *rows]))
 
 
 WORDS_OF = {32: "float32", 4: f"weights of 4 bits, a scale for each {BLOCK}"}

@@ -26,14 +26,13 @@ import onnx
 import onnxruntime
 import qwix
 from flax import nnx
+from parts import write_part
 
 from jax2onnx import save_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-START, END = "<!-- quantised: written by benchmarks/quantised.py -->", "<!-- end of quantised -->"
 TURNS = 15
 LAYERS = 8
 WORDS, WIDTH = 1000, 256
@@ -260,8 +259,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> It
 
 
 def _render(quantised: Sequence[Measured], layers: Sequence[Measured]) -> Iterator[str]:
-    yield START
-    yield ""
     yield "## Quantised models"
     yield ""
     yield "Written by `benchmarks/quantised.py`, in one run, by turns. Times are processor time of one thread; medians."
@@ -291,8 +288,6 @@ def _render(quantised: Sequence[Measured], layers: Sequence[Measured]) -> Iterat
     found = zip(layers, _times(layers), strict=True)
     rows = [[*one.labels, f"{one.error:.1e}", *(_ms(times[n][0]) for n in sorted(times))] for one, times in found]
     yield from _table(("Layers", "error", "batch of 1", "batch of 16"), rows, 1)
-    yield ""
-    yield END
 
 
 def main() -> None:
@@ -309,10 +304,7 @@ def main() -> None:
     if not options.write:
         print(section)
         return
-    page = PAGE.read_text()
-    before, _, rest = page.partition(START)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before.rstrip()}\n\n{section}\n{after.lstrip()}")
+    write_part("quantised", section)
 
 
 if __name__ == "__main__":

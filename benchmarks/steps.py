@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from parts import write_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,13 +40,10 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 SECONDS = 0.15
 """How much processor time each side is run for."""
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "benchmarks.md"
 _FAR = 0.01
 """A difference from JAX that is no rounding."""
 _ROUNDING = 1e-5
 """How far a model that is written by hand may be from JAX, over the largest element."""
-START = "<!-- steps: written by benchmarks/steps.py -->"
-END = "<!-- end of steps -->"
 LIBRARIES = {
     "blackjax": ["Steps of Hamiltonian Monte Carlo"],
     "brax": ["A step of the spring pipeline"],
@@ -407,8 +405,6 @@ def _both(before: dict[str, Any], found: dict[str, Any]) -> list[list[Any]]:
 
 
 def _render(found: dict[str, Any], note: str) -> Iterator[str]:
-    yield START
-    yield ""
     yield "## Programs of many small steps"
     yield ""
     yield "Written by `benchmarks/steps.py`, in one run, on one core: processor time, the least of many runs."
@@ -441,8 +437,6 @@ def _render(found: dict[str, Any], note: str) -> Iterator[str]:
     for line in _means({}, found):
         yield f"- {line}"
     yield from _render_by_hand({name: row for name, row in found.items() if "hand, us" in row})
-    yield ""
-    yield END
 
 
 def _render_by_hand(found: dict[str, Any]) -> Iterator[str]:
@@ -504,10 +498,7 @@ def main() -> None:
             args.json.write_text(json.dumps(found))
     print(*_means(before, found), sep="\n")
     if args.write:
-        section = "\n".join(_render(found, args.note))
-        first, _, rest = PAGE.read_text().partition(START)
-        _, _, after = rest.partition(END)
-        PAGE.write_text(f"{first.rstrip()}\n\n{section}\n{after.lstrip()}")
+        write_part("steps", "\n".join(_render(found, args.note)))
 
 
 if __name__ == "__main__":
