@@ -104,6 +104,9 @@ def test_what_onnx_or_the_runtime_lacks_is_told():
         to_onnx(several, ["uint8[3]"])
     assert len(raised.value.others) == 1
     assert "such as float16" in str(raised.value)
+    with pytest.raises(UnsupportedCaseError, match="ONNX has no dtype float8_e3m4") as raised:
+        to_onnx(lambda x: (x.astype(jnp.float8_e3m4) * 2).astype(jnp.float32), ["float32[3]"])
+    assert "test_bits.py" in str(raised.value)
     with pytest.raises(UnsupportedCaseError, match="x: ONNX has no dtype float8_e3m4"):
         to_onnx(lambda x: x, ["float8_e3m4[3]"])
     with pytest.raises(NoKernelError, match=r"has no kernel for Cast .* in uint8, int2"):

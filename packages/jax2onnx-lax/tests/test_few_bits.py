@@ -57,6 +57,19 @@ def test_float8(function, dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
+def test_order_of_float8(dtype) -> None:
+    """The NaN of a kind without -0 has the bits of -0, and is the first, not the last."""
+
+    def orders(x):
+        pairs = lax.sort((x[::-1], x), num_keys=2)
+        return jnp.sort(x), jnp.argsort(x, descending=True), pairs, jnp.argmax(x), jnp.argmin(x)
+
+    bits = np.array([0x80, 0x7F, 0xFF, 0, 0x81, 1, 0x38, 0xB8, 0x80, 0x40], np.uint8)
+    numbers = bits.view(jnp.dtype(dtype))
+    check(to_onnx(orders, [f"{dtype}[N]"]), orders, [f"{dtype}[N]"], values=[[numbers], [numbers[1:2]], [numbers[3:]]])
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
 def test_extrema_of_no_elements(dtype) -> None:
     def run(x):
         return lax.reduce_max(x, (0,)), lax.reduce_min(x, (0,))

@@ -55,6 +55,10 @@ def _keys(ctx: LoweringContext, x: ir.Value, dtype: Any) -> list[ir.Value]:
     if dtype == np.float64 or (is_float(dtype) and not ctx.supports("TopK", np.float64)):
         nan = ctx.op.IsNaN(x)
         return [ctx.cast(nan, np.int32), ctx.op.Where(nan, np.asarray(np.inf, dtype), x)] if ctx.guards else [x]
+    if str(dtype).endswith("fnuz"):
+        # Their one NaN has the bits of -0, and stands before all numbers in JAX's order.
+        wide = ctx.cast(x, np.float32)
+        return [ctx.op.Where(ctx.op.IsNaN(wide), np.asarray(-np.inf, np.float32), wide)]
     if is_float(dtype):
         return [_above_infinity(ctx, x)]
     if dtype == np.bool_:

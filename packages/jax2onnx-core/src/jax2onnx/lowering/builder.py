@@ -16,6 +16,7 @@ from jax2onnx._unique import free_name
 from jax2onnx.lowering.attributes import attribute
 from jax2onnx.lowering.domains import Domains, normal
 from jax2onnx.lowering.signature import signature
+from jax2onnx.plugin.context import ir_dtype
 from jax2onnx.plugin.operators import Operators
 from jax2onnx.tidy.initializers import LAZY, ORIGIN
 from jax2onnx.tidy.subgraphs import stored_bytes
@@ -278,6 +279,7 @@ class Ops(Operators):
         root = self.scope.root
 
         def make() -> ir.Value:
+            ir_dtype(array.dtype)  # says which dtypes ONNX does not have
             if root.function:
                 return _constant_in_function(root, array)
             return _initializer(root, array, f"const_{len(root.initializers)}")
