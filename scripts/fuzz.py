@@ -65,8 +65,8 @@ SETTINGS: dict[str, Mapping[str, Any]] = {
 }
 FINITE = ("ordinary", "large")
 """Kinds of inputs for derivatives: whether infinity times zero comes about depends on the order of products."""
-_RULE_FAILED = "the rule of"
-"""The message of an error for a rule that raises something else than a refusal."""
+_FAULT = "report it"
+"""How the remedy of an error begins whose cause is a bug of ours, and no refusal."""
 PER_PROCESS = 250
 """How many variants one process tries: JAX keeps what it compiled."""
 
@@ -474,7 +474,7 @@ def outcome(variant: Variant) -> str:
             model = to_onnx(subject.fn, subject.inputs, **subject.options)
         except ConversionError as error:
             told = f"{type(error).__name__}: {_line(error)}"
-            is_fault = isinstance(error, InvalidModelError) or _RULE_FAILED in told
+            is_fault = isinstance(error, InvalidModelError) or (error.remedy or "").startswith(_FAULT)
             return f"FAILED: {told}" if is_fault else f"refused: {told}"
         except Exception as error:  # noqa: BLE001 - whatever goes wrong is a finding
             return f"FAILED: raw {type(error).__name__}: {_line(error)} {_place(error)}"

@@ -33,6 +33,12 @@ def test_variants_are_read_as_they_are_printed():
     assert any(variant.steps for variant in variants)
 
 
+def test_a_fault_of_ours_is_no_refusal(monkeypatch):
+    monkeypatch.setattr("jax2onnx.tidy.tidy._remove_repeated", int)
+    told = fuzz.outcome(fuzz.Variant.read("lax.tanh"))
+    assert told.startswith("FAILED: ConversionError: an internal step failed: TypeError")
+
+
 def test_a_wrong_rule_is_found_and_shrunk(monkeypatch):
     """With a function of the model that is not the one JAX runs, the step that shows it is left."""
     right = fuzz.to_onnx
