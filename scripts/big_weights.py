@@ -259,9 +259,8 @@ is exported from abstract parameters. Memory is the peak of the process above wh
 Beside the time of the export, without the imports, is that of a copy of the checkpoint by `shutil.copyfile`. Both are
 medians of runs that alternate, on a machine that did other work too.
 
-A checkpoint of orbax is read by tensorstore. A GiB took it 1.0 to 2.3 s of processor time, with 1, 3 or 6 reads
-under way, and 1.2 to 1.3 s uncompressed, with 3; a copy took 0.3 to 0.5 s. That was measured apart, with 1 GiB that
-the kernel had in memory, where about one core was free.
+A checkpoint of orbax is compressed. tensorstore decompresses the next shards while one is written: what reading alone
+takes has a row of its own. Both take processor time and copies in memory, of which the copy of a file takes half.
 
 {head}
 {table}

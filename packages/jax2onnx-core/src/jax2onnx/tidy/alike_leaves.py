@@ -105,9 +105,10 @@ def piece(value: ir.Value) -> tuple[ir.Value, int, int, tuple[int, ...]] | None:
     """Return of which array, along which axis, and with which rank, a value is which places."""
     node = value.producer()
     rank = len(value.shape or ())
-    if node is None or node.inputs[0] is None:
+    source = node.inputs[0] if node is not None and node.inputs else None  # a constant of a function has no inputs
+    if node is None or source is None:
         return None
-    source, kind = node.inputs[0], standard(node)
+    kind = standard(node)
     if kind == "Slice":
         bounds = slice_bounds(node)
         if bounds is not None and len(bounds) == 1:

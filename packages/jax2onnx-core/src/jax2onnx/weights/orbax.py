@@ -136,10 +136,25 @@ class _Reader:
         return self._last[1][start:stop]
 
     def _parts(self, name: str, length: int, rows: int) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield the array, so many rows at a time, in memory that is used again: each part before the next."""
         opened = self._open(name)
+        first = self._tensorstore.d[0]
+        shape, dtype = (rows, *opened.shape[1:]), opened.dtype.numpy_dtype
+        free = [np.empty(shape, dtype) for _ in range(min(_AHEAD, -(-length // rows)) + 1)]
         starts = iter(range(0, length, rows))
-        reads = deque(opened[at : min(at + rows, length)].read() for at in itertools.islice(starts, _AHEAD))
+        reads: deque[tuple[np.ndarray[Any, Any], int, Any]] = deque()
+
+        def begin(at: int) -> None:
+            memory, stop = free.pop(), min(at + rows, length)
+            source = opened[first[at:stop].translate_to[0]]
+            reads.append((memory, stop - at, self._tensorstore.array(memory[: stop - at]).write(source)))
+
+        for at in itertools.islice(starts, _AHEAD):
+            begin(at)
         while reads:
-            array = np.asarray(reads.popleft().result())
-            reads.extend(opened[at : min(at + rows, length)].read() for at in itertools.islice(starts, 1))
-            yield array
+            memory, count, read = reads.popleft()
+            read.result()
+            for at in itertools.islice(starts, 1):
+                begin(at)
+            yield memory[:count]
+            free.append(memory)

@@ -46,7 +46,8 @@ class StoredArray:
         shape: its sizes.
         dtype: its dtype, of numpy or of ml_dtypes.
         read: returns it; an array that is mapped from a file is not in memory then.
-        parts: yields arrays that, one after the other, have its elements in C order, where that takes less memory.
+        parts: yields arrays that, one after the other, have its elements in C order, where that takes less memory. Each
+            may be changed once the next one is asked for.
         cut: reads what is between two places of the first axis, where that takes less than to read all.
         place: where its bytes are, if they are in a file as they are in memory.
         is_there: whether anybody has it; if not, reading it is an error.
