@@ -260,7 +260,7 @@ Beside the time of the export, without the imports, is that of a copy of the che
 medians of runs that alternate, on a machine that did other work too.
 
 A checkpoint of orbax is compressed. tensorstore decompresses the next shards while one is written: what reading alone
-takes has a row of its own. Both take processor time and copies in memory, of which the copy of a file takes half.
+takes has a row of its own.
 
 {head}
 {table}
