@@ -37,9 +37,8 @@ def unstack(home: Home) -> None:
         sizes = home.sizes(source)
         if not sizes or source.is_graph_output():
             continue
-        rows = [_rows(use.node, source) for use in source.uses()]
-        known = [one for ones in rows if ones is not None for one in ones]
-        if not known or None in rows or not _are_apart(known):
+        known = _all_rows(source)
+        if not known or not _are_apart(known):
             continue
         parts = {place: home.rows(source, *place) for place in sorted({place for _, place in known})}
         if len(parts) > 1:
@@ -50,6 +49,17 @@ def unstack(home: Home) -> None:
             sizes = sizes_of(result.shape)
             assert sizes is not None
             result.replace_all_uses_with(part if part.shape == result.shape else home.reshaped(part, sizes))
+
+
+def _all_rows(source: ir.Value) -> list[_Part]:
+    """Return what is read of an array, nothing if one of its users does something else than to read rows."""
+    known: list[_Part] = []
+    for use in source.uses():
+        rows = _rows(use.node, source)
+        if rows is None:
+            return []
+        known += rows
+    return known
 
 
 def _rows(node: ir.Node, source: ir.Value) -> list[_Part] | None:
