@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from jax import lax
 
 from jax2onnx import check, save_onnx, to_onnx
 from jax2onnx.plugin import StoredArray
+from jax2onnx.weights.orbax import read_orbax
 
 random = np.random.default_rng(0)
 
@@ -139,3 +141,30 @@ def test_an_array_is_read_once_for_all_its_parts(tmp_path: Path) -> None:
     assert sorted(read) == sorted(set(read))
     for name in ("alone", "beside"):
         check(tmp_path / f"{name}.onnx", functools.partial(by_index, PARAMS), X, sizes=[2])
+
+
+@pytest.mark.parametrize("at_once", [1, 100, 1 << 25])
+def test_parts_of_arrays_of_orbax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    """Arrays in several pieces, and in one, are read piece by piece and row by row."""
+    monkeypatch.setattr("jax2onnx.weights.orbax._AT_ONCE", at_once)
+    tree = {
+        "pieces": np.arange(102, dtype=np.float32).reshape(17, 6),
+        "half": np.arange(96, dtype=jnp.bfloat16).reshape(12, 2, 4),
+        "whole": np.arange(7, dtype=np.int32),
+    }
+    sizes = {"pieces": 48, "half": 32, "whole": 1 << 20}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ocp = pytest.importorskip("orbax.checkpoint")
+        args = {name: ocp.SaveArgs(chunk_byte_size=size) for name, size in sizes.items()}
+        ocp.PyTreeCheckpointer().save(tmp_path / "state", tree, save_args=args)
+        arrays = read_orbax(tmp_path / "state")
+        for name, expected in tree.items():
+            array = arrays[name]
+            assert (array.read() == expected).all()
+            assert (array.parts is None) is (name == "whole")
+            if array.parts is not None:
+                np.testing.assert_array_equal(np.concatenate([part.copy() for part in array.parts()]), expected)
+            for row in range(len(expected)):
+                np.testing.assert_array_equal(array.rows(row, row + 1).read(), expected[row : row + 1])
+                np.testing.assert_array_equal(array.rows(row, len(expected)).rows(0, 1).read(), expected[row : row + 1])

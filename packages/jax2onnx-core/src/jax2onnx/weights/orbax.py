@@ -26,7 +26,9 @@ _ITEMS = ("default", "state", "params", "model")
 _AT_ONCE = 1 << 25
 """How many bytes are read at once, where shards are smaller."""
 _AHEAD = 3
-"""How many reads are under way while the caller writes: each decompresses its shards in a thread."""
+"""How many reads are under way, at most, while the caller writes: each decompresses its shards in a thread."""
+_MOST_AHEAD = 1 << 28
+"""How many bytes are read ahead at most, unless one read has more."""
 
 
 def is_orbax(folder: Path) -> bool:
@@ -111,7 +113,7 @@ class _Reader:
         if shape and math.prod(shape) and chunk[0] < shape[0]:
             row = math.prod(shape[1:]) * dtype.itemsize
             rows = chunk[0] * max(1, _AT_ONCE // max(1, row * chunk[0]))
-            parts = partial(self._parts, leaf.name, shape[0], rows)
+            parts = partial(self._parts, leaf.name, shape[0], min(rows, shape[0]))
         is_cut = bool(shape) and chunk[0] < shape[0]
         cut = partial(self._cut if is_cut else self._cut_of_all, leaf.name)
         return StoredArray(shape=shape, dtype=dtype, read=read, parts=parts, cut=cut)
@@ -140,7 +142,8 @@ class _Reader:
         opened = self._open(name)
         first = self._tensorstore.d[0]
         shape, dtype = (rows, *opened.shape[1:]), opened.dtype.numpy_dtype
-        free = [np.empty(shape, dtype) for _ in range(min(_AHEAD, -(-length // rows)) + 1)]
+        ahead = max(1, min(_AHEAD, _MOST_AHEAD // (math.prod(shape) * dtype.itemsize)))
+        free = [np.empty(shape, dtype) for _ in range(ahead + 1)]
         starts = iter(range(0, length, rows))
         reads: deque[tuple[np.ndarray[Any, Any], int, Any]] = deque()
 
@@ -149,7 +152,7 @@ class _Reader:
             source = opened[first[at:stop].translate_to[0]]
             reads.append((memory, stop - at, self._tensorstore.array(memory[: stop - at]).write(source)))
 
-        for at in itertools.islice(starts, _AHEAD):
+        for at in itertools.islice(starts, ahead):
             begin(at)
         while reads:
             memory, count, read = reads.popleft()
