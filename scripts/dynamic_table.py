@@ -24,6 +24,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "coverage" / "dynamic.md"
+MARK = "<!-- written by scripts/size_zero.py -->"
+"""Where the part of the page begins that another script writes."""
 SYMBOL = "B"
 SIZES = (1, 2, 5)
 CHECKED = ("input_params", "inputs_as_nchw", "outputs_as_nchw", "constraints", "state", "training")
@@ -201,7 +203,8 @@ def main() -> None:
                 print(f"{done} of {len(indices)} examples", file=sys.stderr)
     page = render(outcomes, ", ".join(f"{name} {version(name)}" for name in ("jax", "flax", "onnxruntime")))
     if arguments.every == 1:
-        PAGE.write_text(page)
+        _, mark, rest = PAGE.read_text(encoding="utf-8").partition(MARK)
+        PAGE.write_text(f"{page}\n{mark}{rest}" if mark else page, encoding="utf-8")
     print(page)
     sys.exit(1 if any(o.kind == "failed" for o in outcomes) else 0)
 

@@ -1,11 +1,13 @@
 """Arrays that are empty at run time: a symbolic size is 0, which JAX does not think of while it traces."""
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import lax
 
 from jax2onnx import check, to_onnx
-from jax2onnx.testing import x64
+from jax2onnx.testing import operators, x64
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 EXTREMA = {
@@ -42,3 +44,58 @@ def test_extremum(name, dtype):
 def test_program(name):
     program, spec = PROGRAMS[name], "float32[N,3]"
     check(to_onnx(program, [spec]), program, [spec], sizes=(0, 1, 2, 5))
+
+
+def _moments(x):
+    return jnp.cov(x), jnp.histogram(x), jnp.histogram_bin_edges(x, bins=3), jnp.histogram(x, range=(0, 1))[0]
+
+
+def _places(x):
+    kept = jnp.nonzero(x > 0, size=3, fill_value=7), jnp.argwhere(x > 0, size=2, fill_value=-1)
+    return *kept, jnp.flatnonzero(x, size=2, fill_value=5), jnp.nonzero(x, size=2)
+
+
+def _distinct(x):
+    found = jnp.unique(x, size=3, fill_value=7, return_inverse=True)
+    return *found, jnp.unique(x, size=2, fill_value=0), jnp.unique_values(x, size=4, fill_value=-1)
+
+
+def _ranked(x):
+    # The count of the mode is an integer but for none, which a model cannot have.
+    ranks, mode = jax.scipy.stats.rankdata(x), jax.scipy.stats.mode(x).mode
+    return jnp.nanmedian(x), jnp.nanquantile(x, 0.3), jnp.nanpercentile(x, 70), ranks, mode
+
+
+def _squares(x):
+    return jax.scipy.linalg.toeplitz(x), jax.scipy.linalg.hankel(x)
+
+
+DECIDED = (_moments, _places, _distinct, _ranked, _squares)
+"""JAX asks whether the array is empty."""
+
+
+@pytest.mark.filterwarnings("ignore:Degrees of freedom|invalid value|All-NaN")
+@pytest.mark.parametrize("program", DECIDED)
+def test_function_that_looks_whether_an_array_is_empty(program):
+    numbers = [[np.array([3, -1, 3, 0, 2][:size], np.float32)] for size in (0, 1, 2, 5)]
+    check(to_onnx(program, ["float32[N]"]), program, ["float32[N]"], values=numbers)
+
+
+@pytest.mark.parametrize("name", ["union1d", "setdiff1d", "intersect1d", "setxor1d"])
+def test_sets_of_two_arrays_that_may_be_empty(name):
+    def program(x, y):
+        return getattr(jnp, name)(x, y, size=4, fill_value=9)
+
+    specs = ["float32[N]", "float32[M]"]
+    full = np.array([3, -1, 3, 0, 2], np.float32)
+    pairs = [[full[:n], full[2 : 2 + m] + 0] for n in (0, 1, 5) for m in (0, 1, 3)]
+    check(to_onnx(program, specs), program, specs, values=pairs)
+
+
+def test_no_choice_where_a_size_is_at_least_1():
+    def program(x):
+        return jnp.cov(x)
+
+    model = to_onnx(program, ["float32[N]"], constraints=["N >= 1"])
+    assert operators(model)["If"] == 0
+    assert operators(to_onnx(program, ["float32[N]"]))["If"] == 1

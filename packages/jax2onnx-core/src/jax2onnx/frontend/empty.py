@@ -1,0 +1,168 @@
+"""Empty: functions of JAX that look whether an array is empty, where only the run of a model tells.
+
+JAX traces with the assumption that a symbolic size is at least 1. A function that treats an empty array in a way of
+its own (``jnp.unique`` fills, ``jnp.histogram`` takes another range) is traced for size 0 too, with arrays of that
+size, and the model chooses between both by the size that it gets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jax2onnx._compat import is_symbolic
+from jax2onnx.program.dims import may_be_zero
+
+__all__ = ["EMPTY"]
+
+_Function: TypeAlias = Callable[..., Any]
+_Call: TypeAlias = Callable[[Sequence[Any]], Any]
+"""Calls a function with these arrays; its other arguments are known."""
+
+
+class _Here(threading.local):
+    """What holds in this thread.
+
+    Attributes:
+        choosing: whether a function that is called by another one is traced, which has chosen for it.
+    """
+
+    choosing = False
+
+
+_here = _Here()
+
+
+@contextlib.contextmanager
+def _choosing() -> Iterator[None]:
+    _here.choosing = True
+    try:
+        yield
+    finally:
+        _here.choosing = False
+
+
+def _replacement(original: _Function, *, with_: str = "", without: str = "") -> _Function:
+    """Return a function that chooses between ``original`` for empty arrays and for others.
+
+    Args:
+        original: the function.
+        with_: an argument without which there is nothing to choose.
+        without: an argument with which there is nothing to choose.
+    """
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        leaves, tree = jax.tree_util.tree_flatten((args, kwargs))
+        places = [place for place, leaf in enumerate(leaves) if _unknown_dims([leaf])]
+        if _here.choosing or not places:
+            return original(*args, **kwargs)
+        given = {name for name, value in signature.bind(*args, **kwargs).arguments.items() if value is not None}
+        if (with_ and with_ not in given) or without in given:
+            return original(*args, **kwargs)
+
+        def call(arrays: Sequence[Any]) -> Any:
+            whole = [*leaves]
+            for place, array in zip(places, arrays, strict=True):
+                whole[place] = array
+            args, kwargs = jax.tree_util.tree_unflatten(tree, whole)
+            return original(*args, **kwargs)
+
+        arrays = [leaves[place] for place in places]
+        with _choosing():
+            return _chosen(call, arrays, _unknown_dims(arrays))
+
+    return function
+
+
+def _unknown_dims(values: Sequence[Any]) -> list[Any]:
+    """Return the distinct symbolic sizes of arrays that may be 0."""
+    dims = [dim for value in values if isinstance(value, jax.Array) for dim in value.shape]
+    return list(dict.fromkeys(dim for dim in dims if is_symbolic(dim) and may_be_zero(dim)))
+
+
+def _chosen(call: _Call, arrays: Sequence[Any], dims: Sequence[Any]) -> Any:
+    """Return the results of a call, chosen by whether each of the dims is 0."""
+    if not dims:
+        return call(arrays)
+    dim, *rest = dims
+    without = functools.partial(_with_none, call, dim)
+    expected = jax.eval_shape(lambda *arrays: call(arrays), *arrays)
+    try:
+        found = jax.eval_shape(lambda *arrays: without(arrays), *arrays)
+    except (ValueError, TypeError, IndexError, ZeroDivisionError):
+        # JAX has no result for an empty array.
+        return _chosen(call, arrays, rest)
+    if not _fits(found, expected, dim):
+        return _chosen(call, arrays, rest)
+
+    def if_empty(*arrays: Any) -> Any:
+        result = _chosen(without, arrays, rest)
+        return jax.tree_util.tree_map(_as_expected, result, expected)
+
+    def otherwise(*arrays: Any) -> Any:
+        return _chosen(call, arrays, rest)
+
+    return lax.cond(jnp.asarray(dim) == 0, if_empty, otherwise, *arrays)
+
+
+def _with_none(call: _Call, dim: Any, arrays: Sequence[Any]) -> Any:
+    """Call with arrays that have no elements along the axes of a dim."""
+    return call([_emptied(array, dim) if dim in array.shape else array for array in arrays])
+
+
+def _emptied(array: Any, dim: Any) -> Any:
+    return jnp.zeros([0 if size == dim else size for size in array.shape], array.dtype)
+
+
+def _fits(found: Any, expected: Any, dim: Any) -> bool:
+    """Return whether results for size 0 have the shapes of the others, but for axes of the dim."""
+    ours, theirs = jax.tree_util.tree_leaves(found), jax.tree_util.tree_leaves(expected)
+    shapes = [tuple([0 if size == dim else size for size in aval.shape]) for aval in theirs]
+    return [aval.shape for aval in ours] == shapes
+
+
+def _as_expected(array: Any, expected: Any) -> Any:
+    """Return a result for size 0 with the shape and dtype of the others."""
+    if array.shape == expected.shape:
+        return array.astype(expected.dtype)
+    return jnp.zeros(expected.shape, expected.dtype)
+
+
+_FILLED = functools.partial(_replacement, with_="fill_value")
+_WITHOUT_RANGE = functools.partial(_replacement, without="range")
+_FUNCTIONS: Mapping[str, Mapping[str, Callable[[_Function], _Function]]] = {
+    "lax_numpy": {
+        **dict.fromkeys(("argwhere", "flatnonzero", "nonzero"), _FILLED),
+        **dict.fromkeys(("histogram", "histogram2d", "histogram_bin_edges", "histogramdd"), _WITHOUT_RANGE),
+        **dict.fromkeys(("corrcoef", "cov", "digitize"), _replacement),
+    },
+    "setops": dict.fromkeys(
+        (
+            "intersect1d", "setdiff1d", "setxor1d", "union1d", "unique", "unique_all", "unique_counts",
+            "unique_inverse", "unique_values",
+        ),
+        _replacement,
+    ),
+    "reductions": dict.fromkeys(("nanmedian", "nanpercentile", "nanquantile"), _replacement),
+}  # fmt: skip
+"""Module of ``jax._src.numpy`` -> function -> what makes its replacement."""
+
+_SCIPY = (("jax._src.scipy", "._core"), ("jax.scipy", ""))
+
+EMPTY: Mapping[tuple[str, str], Callable[[_Function], _Function]] = {
+    **{(f"jax._src.numpy.{module}", name): make for module, all_ in _FUNCTIONS.items() for name, make in all_.items()},
+    **{("jax.numpy", name): make for all_ in _FUNCTIONS.values() for name, make in all_.items()},
+    **{(f"{package}.stats{core}", name): _replacement for package, core in _SCIPY for name in ("mode", "rankdata")},
+    **{(f"{package}.linalg", name): _replacement for package, _ in _SCIPY for name in ("hankel", "toeplitz")},
+}
+"""(module, name) -> what makes the replacement of the original."""
