@@ -71,6 +71,14 @@ def _require_in_use(session: nox.Session, distribution: str) -> None:
         session.error(f"{distribution} is not in use: {listed}")
 
 
+def _pytest_every_case(session: nox.Session) -> None:
+    """Run all tests, sampled in no way, and remember the counts for docs/robustness.md."""
+    report = Path(session.create_tmp()) / "report.xml"
+    _pytest(session, "--every-case", f"--junitxml={report}")
+    if not session.posargs:
+        session.run("python", "scripts/robustness.py", "--tests", session.name.partition("-")[0], str(report))
+
+
 def _pytest(session: nox.Session, *further: str) -> None:
     session.run(
         "python", "-c", "import jax, platform as p; print('Python', p.python_version(), 'jax', jax.__version__)"
@@ -100,14 +108,14 @@ def oldest(session: nox.Session) -> None:
     python = ("--python", session.virtualenv.location)
     session.run("uv", "pip", "install", *python, "--resolution", "lowest-direct", *EDITABLE)
     session.install(*GROUPS["test"], *GROUPS["oldest"])  # these stay as they are, or the group is not the lower bounds
-    _pytest(session, "--every-case")
+    _pytest_every_case(session)
 
 
 @nox.session(python=[version for version in ("3.13", "3.14") if _available(version)])
 def later(session: nox.Session) -> None:
     """Run the tests with later Pythons and the newest of every dependency."""
     _install(session, *GROUPS["test"])
-    _pytest(session, "--every-case")
+    _pytest_every_case(session)
 
 
 @nox.session(python=NEWEST)
@@ -116,7 +124,7 @@ def prereleases(session: nox.Session) -> None:
     _install(session, *GROUPS["test"])
     names = ("jax", "jaxlib", "flax", "equinox", "onnx", "onnx-ir", "onnxruntime", "numpy", "ml-dtypes")
     session.install("--upgrade", "--pre", *names)
-    _pytest(session, "--every-case")
+    _pytest_every_case(session)
 
 
 @nox.session(python=NEWEST)

@@ -4,9 +4,11 @@ python scripts/robustness.py                     run the tests of each kind, and
 python scripts/robustness.py --write             write it too
 python scripts/robustness.py --runs --write      write what long sessions found, and keep the counts of the tests
 python scripts/robustness.py --programs 7 2000   run random programs from a seed, and remember the result
+python scripts/robustness.py --tests NAME FILE   remember what a session, in these versions, reported of all tests
 
 The tests of a kind are counted as pytest reports them. Long sessions (`nox -s programs`, `nox -s fuzz`) remember their
-results in ``docs/coverage/runs.jsonl``, a line each.
+results in ``docs/coverage/runs.jsonl``, a line each; sessions of all tests in other versions (`nox -s oldest`) in
+``docs/coverage/versions.jsonl``.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "robustness.md"
 RUNS = ROOT / "docs" / "coverage" / "runs.jsonl"
+VERSIONS = ROOT / "docs" / "coverage" / "versions.jsonl"
+DEPENDENCIES = ("jax", "flax", "equinox", "onnx", "onnx-ir", "onnxruntime", "numpy")
 FOUND = ROOT / "packages" / "jax2onnx-examples" / "tests" / "fuzz_found.txt"
 FOUND_PROGRAMS = ROOT / "packages" / "jax2onnx-lax" / "tests" / "programs_found.txt"
 NOT_MENDED = ", not mended: "
@@ -43,7 +47,8 @@ KINDS: Mapping[str, tuple[str, ...]] = {
         f"{CORE}test_specs.py",
         f"{CORE}test_function_names.py",
     ),
-    "Deep, cyclic and huge programs and pytrees": (f"{CORE}test_nesting.py", f"{CORE}test_process.py"),
+    "Deep, cyclic and huge programs and pytrees": (f"{CORE}test_nesting.py",),
+    "Exports in threads at once, and what a process is left with": (f"{CORE}test_process.py",),
     "Broken plugins": (f"{CORE}test_broken_plugins.py", f"{CORE}test_faulty_plugins.py"),
     "Hostile models to inspect and check": (f"{CORE}test_hostile_models.py", f"{CORE}test_verify.py"),
     "Saves that are killed, interrupted or refused": (f"{CORE}test_save.py",),
@@ -75,6 +80,14 @@ agree.
 
 | Session | Seed | Tried | Agree | Refused clearly | Failed |
 |---|---|---|---|---|---|
+"""
+VERSIONS_HEAD = """
+## Versions
+
+All tests, in environments with other versions. A session that samples the examples tries fewer.
+
+| Session | Python | {names} | Tried | Held |
+|---|---|{lines}---|---|
 """
 PAGES = {
     "Lines and branches that the tests reach": "coverage/lines.md",
@@ -118,12 +131,40 @@ def remembered() -> list[Run]:
     return [Run(**json.loads(line)) for line in RUNS.read_text().splitlines()]
 
 
+def remember_tests(session: str, report: Path) -> int:
+    """Remember what pytest reported of all tests in this environment; return how many failed."""
+    tried, failed = totals(ET.parse(report).getroot())  # noqa: S314
+    python = ".".join(map(str, sys.version_info[:3]))
+    versions = {name: importlib.metadata.version(name) for name in DEPENDENCIES}
+    row = {"session": session, "python": python, **versions, "tried": tried, "failed": failed}
+    lines = VERSIONS.read_text().splitlines() if VERSIONS.exists() else []
+    others = [known for known in map(json.loads, lines) if (known["session"], known["python"]) != (session, python)]
+    rows = sorted([*others, row], key=lambda one: (one["session"], one["python"]))
+    VERSIONS.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    return failed
+
+
+def versions_table() -> str:
+    """Return the table of the environments in which all tests were run."""
+    rows = map(json.loads, VERSIONS.read_text().splitlines() if VERSIONS.exists() else [])
+    text = VERSIONS_HEAD.format(names=" | ".join(DEPENDENCIES), lines="---|" * len(DEPENDENCIES))
+    for row in rows:
+        cells = [f"`{row['session']}`", row["python"], *(row[name] for name in DEPENDENCIES)]
+        text += f"| {' | '.join(cells)} | {row['tried']} | {row['tried'] - row['failed']} |\n"
+    return text
+
+
+def totals(report: ET.Element) -> tuple[int, int]:
+    """Return how many tests ran, and how many of them failed, as pytest reports them."""
+    suites = list(report.iter("testsuite"))
+    counts = [tuple(int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")) for suite in suites]
+    tests, failures, errors, skipped = map(sum, zip(*counts, strict=True))
+    return tests - skipped, failures + errors
+
+
 def count(files: Iterable[str]) -> tuple[int, int]:
     """Run test files; return how many tests ran, and how many of them failed."""
-    suites = list(reported(["-q", *files]).iter("testsuite"))
-    totals = [tuple(int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")) for suite in suites]
-    tests, failures, errors, skipped = map(sum, zip(*totals, strict=True))
-    return tests - skipped, failures + errors
+    return totals(reported(["-q", *files]))
 
 
 def reported(arguments: Iterable[str], settings: Mapping[str, str] | None = None) -> ET.Element:
@@ -159,28 +200,32 @@ def page(counts: Mapping[str, tuple[int, int]], runs: Iterable[Run]) -> str:
     text += RUNS_HEAD.format(found=found, programs=len(headings), mended=mended)
     known = list(runs)
     text += "".join(run.row() + "\n" for run in known)
-    totals = (sum(column) for column in zip(*((r.tried, r.agree, r.refused, r.failed) for r in known), strict=True))
-    text += f"| all | | {' | '.join(map(str, totals))} |\n" if known else ""
+    sums = (sum(column) for column in zip(*((r.tried, r.agree, r.refused, r.failed) for r in known), strict=True))
+    text += f"| all | | {' | '.join(map(str, sums))} |\n" if known else ""
+    text += versions_table()
     further = [f"- [{title}]({path})\n" for title, path in PAGES.items() if (PAGE.parent / path).exists()]
     return text + "\n## Other pages\n\n" + "".join(further)
 
 
 def known_counts() -> dict[str, tuple[int, int]]:
-    """Return the counts of tests that the page has."""
+    """Return the counts of tests that the page has; tests of a new kind are run."""
     rows = (line.strip("| ").split(" | ") for line in PAGE.read_text().splitlines())
     found = {row[0]: (int(row[1]), int(row[1]) - int(row[2])) for row in rows if row[0] in KINDS}
-    return {kind: found[kind] for kind in KINDS}
+    return {kind: found[kind] if kind in found else count(files) for kind, files in KINDS.items()}
 
 
 def main() -> Any:
     """Run what the arguments say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", nargs=2, type=int, metavar=("SEED", "COUNT"))
+    parser.add_argument("--tests", nargs=2, metavar=("SESSION", "REPORT"))
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--runs", action="store_true")
     args = parser.parse_args()
     if args.programs:
         return programs(*args.programs)
+    if args.tests:
+        return remember_tests(args.tests[0], Path(args.tests[1]))
     os.environ.pop("JAX2ONNX_STRICT_PLUGINS", None)  # broken plugins are set aside, unless it is set
     counts = known_counts() if args.runs else {kind: count(files) for kind, files in KINDS.items()}
     text = page(counts, remembered())
