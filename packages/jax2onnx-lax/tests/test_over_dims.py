@@ -322,3 +322,18 @@ def test_jax_is_left_as_it_was_and_another_thread_sees_no_difference():
     with pytest.raises(errors.TraceError):
         to_onnx(lambda x: x if x.sum() > 0 else -x, [("N",)])
     assert vars(module) == before
+
+
+@pytest.mark.parametrize("mode", ["full", "same", "valid"])
+@pytest.mark.parametrize("function", [jnp.convolve, jnp.correlate])
+def test_infinite_numbers_beside_a_kernel_of_known_size(function, mode):
+    def program(x, y):
+        return function(x, y, mode=mode)
+
+    rng = np.random.default_rng(0)
+    for size in (1, 3, 4):
+        specs = [f"float32[{size}]", "float32[N]"]
+        values = [[rng.normal(size=n).astype(np.float32) for n in (size, other)] for other in (1, 2, 4, 7, 20)]
+        for _, numbers in values[3:]:
+            numbers[2], numbers[4] = np.inf, np.nan
+        check(to_onnx(program, specs), program, specs, values=values)

@@ -227,8 +227,12 @@ def _part_of_full(x: Any, y: Any, mode: str, op: str, how: Mapping[str, Any]) ->
     correlation that depends on which array is the longer one.
     """
     n, m = x.shape[0], y.shape[0]
-    kernel = jnp.conj(y) if op == "correlate" else jnp.flip(y)
-    full = lax.conv_general_dilated(x[None, None], kernel[None, None], (1,), [(m - 1, m - 1)], **how)[0, 0]
+    image, kernel = x, jnp.conj(y) if op == "correlate" else jnp.flip(y)
+    if is_symbolic(m) and not is_symbolic(n):
+        # JAX takes the shorter one for the kernel; what is infinite in the other one then meets no padding.
+        image, kernel = jnp.flip(kernel), jnp.flip(x)
+    border = kernel.shape[0] - 1
+    full = lax.conv_general_dilated(image[None, None], kernel[None, None], (1,), [(border, border)], **how)[0, 0]
     if mode == "full":
         return full
     shorter, longer = min_dim(n, m), max_dim(n, m)
