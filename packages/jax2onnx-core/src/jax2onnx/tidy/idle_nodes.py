@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from jax2onnx.tidy.match_nodes import (
+    drop,
     ints_at,
     is_known,
     is_transpose,
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.tidy.initializers import Home
 
-__all__ = ["is_dead", "is_idle", "remove_dead", "remove_unused", "skip_expands", "unused_initializers"]
+__all__ = ["drop_neutral", "is_dead", "is_idle", "remove_dead", "remove_unused", "skip_expands", "unused_initializers"]
 
 
 def remove_dead(graph: ir.Graph) -> None:
@@ -100,6 +103,27 @@ def is_idle(node: ir.Node) -> bool:
     return returns_input is not None and returns_input(node)
 
 
+def drop_neutral(graph: ir.Graph) -> None:
+    """Rewrite ``Mul(1, x[N, 4]) [N, 4]`` and ``Sub(x, 0)`` to ``x``; even -0 stays.
+
+    Beside ``Sub(x, 10)``, the latter may be computed at once with it, which is better.
+    """
+    for node in list(graph):
+        kind = standard(node)
+        if kind == "Mul" and _is_number(tensor_at(node, 0), 1) and same_shape(node.inputs[1], node.outputs[0]):
+            drop(node, 1)
+        elif kind == "Sub" and _is_number(tensor_at(node, 1), 0) and _keeps_shape(node):
+            drop(node)
+
+
+def _is_number(tensor: ir.TensorProtocol | None, number: float) -> bool:
+    """Return whether a tensor holds one number, this one; 0 is not -0."""
+    if tensor is None or tensor.size != 1:
+        return False
+    array = tensor.numpy()
+    return bool(array.item() == number) and not (array.dtype.kind == "f" and bool(np.signbit(array).any()))
+
+
 def _keeps_shape(node: ir.Node) -> bool:
     return same_shape(node.inputs[0], node.outputs[0])
 
@@ -118,10 +142,7 @@ def _keeps_axes(node: ir.Node) -> bool:
 
 def _keeps_values(node: ir.Node) -> bool:
     """Return whether a product or quotient is by 1, which may be of any rank that does not add dims to the result."""
-    factor = tensor_at(node, 1)
-    if factor is None or factor.size != 1 or not _keeps_shape(node):
-        return False
-    return bool(factor.numpy().item() == 1)
+    return _is_number(tensor_at(node, 1), 1) and _keeps_shape(node)
 
 
 def _takes_everything(node: ir.Node) -> bool:

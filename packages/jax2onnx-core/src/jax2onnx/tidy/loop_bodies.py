@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import ints_at, producer_at, sizes_of
+from jax2onnx.tidy.next_values import carry_next_values
 from jax2onnx.tidy.operators import BROADCASTING, REDUCTIONS, UNARY
 from jax2onnx.tidy.scanned_inputs import scan_once
 from jax2onnx.tidy.subgraphs import bodies, standard
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Mapping, Sequence
 
-__all__ = ["lift_invariants", "remove_repeated_inside"]
+__all__ = ["carry_repeated", "lift_invariants", "remove_repeated_inside"]
 
 _LOOPS = frozenset({"Loop", "Scan"})
 _NEVER_FAILING = (
@@ -91,6 +92,11 @@ def _reads_conditions(node: ir.Node) -> bool:
     return value is not None and value.dtype == ir.DataType.BOOL
 
 
+def carry_repeated(graph: ir.Graph) -> None:
+    """Let iterations leave to the next one what both would compute."""
+    carry_next_values(graph, _key, _is_safe)
+
+
 def remove_repeated_inside(graph: ir.Graph) -> None:
     """Rewrite nodes of bodies that compute what a node before them does, in the body or around it, to its results.
 
@@ -109,7 +115,7 @@ def _visit(graph: ir.Graph, around: tuple[Mapping[Hashable, ir.Node], ...], *, i
             scan_once(node)
         for body in inner:
             _visit(body, (*around, seen), is_inside=True)
-        key = None if inner else _key(node)
+        key = None if inner else _key(node, node.inputs)
         if key is None:
             continue
         first = next((table[key] for table in (seen, *around) if key in table), None)
@@ -129,8 +135,8 @@ def _take(node: ir.Node, first: ir.Node) -> None:
     node.graph.remove(node, safe=True)
 
 
-def _key(node: ir.Node) -> Hashable | None:
-    """Return what is equal for nodes that compute the same, None if nothing is."""
+def _key(node: ir.Node, operands: Sequence[ir.Value | None]) -> Hashable | None:
+    """Return what is equal for nodes that compute the same of some operands, None if nothing is."""
     if node.op_type in _VARYING or node.domain:
         return None
     attributes: list[Any] = []
@@ -141,4 +147,4 @@ def _key(node: ir.Node) -> Hashable | None:
             attributes.append((name, repr(list(attribute.value))))
         else:
             return None
-    return (node.op_type, len(node.outputs), *node.inputs, *attributes)
+    return (node.op_type, len(node.outputs), *operands, *attributes)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.tidy.initializers import Home
 
-__all__ = ["merge_reshapes", "merge_transposes", "shorten_reshape"]
+__all__ = ["merge_reshapes", "merge_transposes", "reshape_ones", "shorten_reshape"]
 
 
 def merge_reshapes(node: ir.Node, home: Home) -> None:
@@ -133,7 +133,7 @@ def merge_transposes(node: ir.Node, home: Home) -> None:
         dims[place] = origin.shape[axis]
     for place, axis in kept.items():
         perm[place] = places[axis]
-    reshape = _reshape_ones(origin, ir.Shape(dims), node, home)
+    reshape = reshape_ones(origin, ir.Shape(dims), node, home)
     if reshape is None:
         return
     node.prepend(reshape)
@@ -181,7 +181,7 @@ def _wide_dims(shape: ir.Shape, order: Iterable[int]) -> dict[int, Dim]:
     return {axis: shape[axis] for axis in order if shape[axis] != 1}
 
 
-def _reshape_ones(source: ir.Value, shape: ir.Shape, origin: ir.Node, home: Home) -> ir.Node | None:
+def reshape_ones(source: ir.Value, shape: ir.Shape, origin: ir.Node, home: Home) -> ir.Node | None:
     """Return a node that reshapes ``source`` to a shape with the same dims but for those of size 1."""
     gone = _ones(source.shape)
     added = _ones(shape)

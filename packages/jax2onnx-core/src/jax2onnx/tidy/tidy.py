@@ -15,21 +15,24 @@ from jax2onnx.tidy.codebooks import name_codebooks
 from jax2onnx.tidy.conditions import shorten_conditions
 from jax2onnx.tidy.dense_rows import reorder_rows
 from jax2onnx.tidy.dequantise import name_dequantisation, scale_weights
+from jax2onnx.tidy.entries import take_at_once
 from jax2onnx.tidy.gathered_rows import dequantise_rows
 from jax2onnx.tidy.idioms import shorten
-from jax2onnx.tidy.idle_nodes import is_idle, remove_dead, skip_expands
+from jax2onnx.tidy.idle_nodes import drop_neutral, is_idle, remove_dead, skip_expands
 from jax2onnx.tidy.initializers import Home, fold, restore_names, share
 from jax2onnx.tidy.layout import settle
 from jax2onnx.tidy.leading_ones import keep_leading_ones
 from jax2onnx.tidy.lookups import gather_first, shorten_lookups
-from jax2onnx.tidy.loop_bodies import lift_invariants, remove_repeated_inside
+from jax2onnx.tidy.loop_bodies import carry_repeated, lift_invariants, remove_repeated_inside
 from jax2onnx.tidy.match_nodes import drop
+from jax2onnx.tidy.ones import shorten_ones, turn_ones
 from jax2onnx.tidy.operators import BROADCASTING, RESHAPES
 from jax2onnx.tidy.pieces import forward_pieces
 from jax2onnx.tidy.reshaped_pieces import join_reshaped, reshape_after
 from jax2onnx.tidy.reshapes import merge_reshapes, merge_transposes
 from jax2onnx.tidy.runtime_bugs import pad_all_axes, turn_vector_products
 from jax2onnx.tidy.scaled_counts import shorten_counts
+from jax2onnx.tidy.splits import split_at_once
 from jax2onnx.tidy.stacked_weights import unstack
 from jax2onnx.tidy.subgraphs import every_node, graphs
 from jax2onnx.tidy.window_sums import join_windows
@@ -129,9 +132,15 @@ def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
         dequantise_rows(graph, home)
         place_biases(graph, home)
         merge_biases(graph, home)
+        drop_neutral(graph)
+        shorten_ones(graph, home)
+        split_at_once(graph, home)
+        take_at_once(graph, home)
         if fold_batch_norm:
             fold_batch_norms(graph, home)
     remove_dead(home.graph)
+    # Last: what is carried is no more known as what it is computed of.
+    carry_repeated(home.graph)
 
 
 def _simplify(graph: ir.Graph, home: Home) -> None:
@@ -148,10 +157,17 @@ def _simplify(graph: ir.Graph, home: Home) -> None:
             drop(node)
 
 
+def _shorten_transpose(node: ir.Node, home: Home) -> None:
+    """Write a transpose that moves dims of size 1 alone as a reshape, beside another one, or merge it with another."""
+    turn_ones(node, home)
+    if node.graph is not None:
+        merge_transposes(node, home)
+
+
 _REWRITES: dict[str, Callable[[ir.Node, Home], None]] = {
     **dict.fromkeys(BROADCASTING, skip_expands),
     **dict.fromkeys(RESHAPES, merge_reshapes),
     "Gather": gather_first,
     "Pad": pad_all_axes,
-    "Transpose": merge_transposes,
+    "Transpose": _shorten_transpose,
 }

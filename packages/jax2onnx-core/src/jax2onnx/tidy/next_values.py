@@ -1,0 +1,211 @@
+"""Next values: what an iteration computes of its new state as well as of its old one, it leaves to the next iteration.
+
+A leapfrog step ends with the gradient with which the next one begins, and a condition compares what the next iteration
+computes first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from jax2onnx.tidy.match_nodes import same_shape
+from jax2onnx.tidy.operators import RESHAPES
+from jax2onnx.tidy.subgraphs import bodies, standard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+__all__ = ["carry_next_values"]
+
+
+def carry_next_values(
+    graph: ir.Graph,
+    key_of: Callable[[ir.Node, Sequence[ir.Value | None]], Hashable | None],
+    is_safe: Callable[[ir.Node], bool],
+) -> None:
+    """Rewrite ``Loop(x) {y = f(x); z = g(y); z, f(z)}`` to ``Loop(x, f(x)) {x, y: z = g(y); w = f(z); z, w, w}``.
+
+    Inner loops first; likewise ``Scan``.
+
+    Args:
+        graph: a graph, with what is in its bodies.
+        key_of: returns what is equal for nodes that compute the same of some operands, None if nothing is.
+        is_safe: whether a node may run where the loop makes no iteration.
+    """
+    for node in list(graph):
+        if not node.attributes.data:
+            continue
+        for body in bodies(node):
+            carry_next_values(body, key_of, is_safe)
+        if standard(node) in _FIRST:
+            loop = _Loop.of(node)
+            _match(loop, key_of, is_safe)
+            carried = loop.carried()
+            if carried and any(standard(one) not in _VIEWS for one in loop.repeated):
+                _carry(loop, carried)
+
+
+_VIEWS = RESHAPES | {"Expand", "Identity", "Transpose"}
+"""Operators that other rewrites leave out in many places: they alone are not worth a value that is carried."""
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """A loop, and what its iterations compute twice.
+
+    Attributes:
+        node: the loop.
+        body: what each iteration does.
+        state: the operands of the loop that become the carried inputs of the body.
+        operand: the place of the first of them among the operands, which is that among the body's inputs.
+        result: the place of the first carried one among the body's results.
+        following: value of the body -> the value that it is in the next iteration.
+        repeated: the nodes whose results the iteration before has computed.
+    """
+
+    node: ir.Node
+    body: ir.Graph
+    state: list[ir.Value]
+    operand: int
+    result: int
+    following: dict[ir.Value, ir.Value]
+    repeated: list[ir.Node] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, node: ir.Node) -> _Loop:
+        """Return a loop of which nothing is known yet."""
+        (body,) = bodies(node)
+        operand, result, count = _FIRST[standard(node)](node)
+        state = [value for value in node.inputs[operand : operand + count] if value is not None]
+        assert len(state) == count
+        inputs, results = body.inputs[operand : operand + count], body.outputs[result : result + count]
+        following = {value: _passed_on(other) for value, other in zip(inputs, results, strict=True)}
+        return cls(node, body, state, operand, result, following)
+
+    def carried(self) -> list[ir.Value]:
+        """Return the results of repeated nodes that others read."""
+        results = [value for node in self.repeated for value in node.outputs]
+        return [value for value in results if any(user not in self.repeated for user, _ in value.uses())]
+
+
+def _passed_on(value: ir.Value) -> ir.Value:
+    """Return what a result of a body is: another input of it may be passed on."""
+    node = value.producer()
+    given = node.inputs[0] if node is not None and standard(node) == "Identity" else None
+    return value if given is None else given
+
+
+def _of_loop(node: ir.Node) -> tuple[int, int, int]:
+    # It takes how often it runs at most, and whether it runs; its body returns whether it goes on.
+    return 2, 1, len(node.inputs) - 2
+
+
+def _of_scan(node: ir.Node) -> tuple[int, int, int]:
+    return 0, 0, len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
+
+
+_FIRST = {"Loop": _of_loop, "Scan": _of_scan}
+"""Operator -> the places of what it carries among its operands and among its body's results, and how much that is."""
+
+
+def _match(
+    loop: _Loop,
+    key_of: Callable[[ir.Node, Sequence[ir.Value | None]], Hashable | None],
+    is_safe: Callable[[ir.Node], bool],
+) -> None:
+    """Find the nodes that compute of the old state what others compute of the new one."""
+    own = {*loop.body.inputs, *(value for node in loop.body for value in node.outputs)}
+    known = {key: node for node in loop.body if (key := key_of(node, node.inputs)) is not None}
+    for node in loop.body:
+        if own.isdisjoint(node.inputs) or any(value in own and value not in loop.following for value in node.inputs):
+            continue
+        key = key_of(node, [value and loop.following.get(value, value) for value in node.inputs])
+        later = None if key is None else known.get(key)
+        if later is None or later is node or not _alike(node, later):
+            continue
+        loop.following.update(zip(node.outputs, later.outputs, strict=True))
+        if is_safe(node) and not any(value.is_graph_output() for value in node.outputs):
+            loop.repeated.append(node)
+
+
+def _alike(node: ir.Node, other: ir.Node) -> bool:
+    """Return whether the results of two nodes are known to have the same types."""
+    pairs = zip(node.outputs, other.outputs, strict=True)
+    return all(one.dtype == two.dtype is not None and same_shape(one, two) for one, two in pairs)
+
+
+def _carry(loop: _Loop, carried: Sequence[ir.Value]) -> None:
+    """Carry some results of repeated nodes, computed for the first iteration before the loop; the nodes go."""
+    before = dict(zip(loop.body.inputs[loop.operand :], loop.state, strict=False))
+    for node in loop.repeated:
+        first = _copied(node, before)
+        before.update(zip(node.outputs, first.outputs, strict=True))
+        loop.node.prepend(first)
+    inputs = {value: ir.Value(type=value.type, shape=value.shape) for value in carried}
+    for value, other in inputs.items():
+        for user, place in list(value.uses()):
+            if user not in loop.repeated:
+                user.replace_input_with(place, other)
+    end = loop.operand + len(loop.state)
+    loop.body.inputs[end:end] = [*inputs.values()]
+    end = loop.result + len(loop.state)
+    loop.body.outputs[end:end] = [_returned(loop.body, loop.following[value], inputs) for value in carried]
+    _with_state(loop, [before[value] for value in carried])
+    for node in reversed(loop.repeated):
+        loop.body.remove(node, safe=True)
+
+
+def _copied(node: ir.Node, given: dict[ir.Value, ir.Value]) -> ir.Node:
+    """Return a copy of a node that reads other values."""
+    operands = [value if value is None else given.get(value, value) for value in node.inputs]
+    results = [ir.Value(type=value.type, shape=value.shape) for value in node.outputs]
+    return ir.Node(
+        node.domain,
+        node.op_type,
+        operands,
+        node.attributes.values(),
+        outputs=results,
+        metadata_props=dict(node.metadata_props),
+    )
+
+
+def _returned(body: ir.Graph, value: ir.Value, inputs: dict[ir.Value, ir.Value]) -> ir.Value:
+    """Return a value as a result of a body: of a node of it, and no other result."""
+    value = inputs.get(value, value)
+    node = value.producer()
+    if node is not None and node.graph is body and not value.is_graph_output():
+        return value
+    same = ir.node("Identity", [value])
+    same.outputs[0].type, same.outputs[0].shape = value.type, value.shape
+    body.append(same)
+    return same.outputs[0]
+
+
+def _with_state(loop: _Loop, values: Sequence[ir.Value]) -> None:
+    """Put a loop that carries some values more in the place of the loop."""
+    node, count = loop.node, len(loop.state)
+    end = loop.operand + count
+    carried = [ir.Value(type=value.type, shape=value.shape) for value in values]
+    results = [ir.Value(type=value.type, shape=value.shape) for value in node.outputs]
+    new = ir.Node(
+        node.domain,
+        node.op_type,
+        [*node.inputs[:end], *values, *node.inputs[end:]],
+        [attribute for attribute in node.attributes.values() if attribute.type != ir.AttributeType.GRAPH],
+        outputs=[*results[:count], *carried, *results[count:]],
+        name=node.name,
+        metadata_props=dict(node.metadata_props),
+    )
+    (held,) = (one for one in node.attributes.values() if one.type == ir.AttributeType.GRAPH)
+    new.attributes.add(held)
+    node.append(new)
+    for value, result in zip(node.outputs, results, strict=True):
+        name, value.name = value.name, None
+        result.name = name
+        result.meta.update(value.meta)
+        value.replace_all_uses_with(result, replace_graph_outputs=True)
+    assert node.graph is not None
+    node.graph.remove(node, safe=True)
