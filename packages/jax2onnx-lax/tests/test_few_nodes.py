@@ -146,7 +146,7 @@ def test_random_pieces(seed):
 def test_random_pieces_are_computed_at_once(monkeypatch):
     programs = [_random_program(seed) for seed in range(10)]
     after = sum(len(to_onnx(*program).graph.node) for program in programs)
-    for rewrite in ("compute_alike", "forward_pieces", "join_windows"):
+    for rewrite in ("compute_alike", "forward_pieces", "join_windows", "split_at_once"):
         monkeypatch.setattr(f"jax2onnx.tidy.tidy.{rewrite}", lambda _graph, _home: None)
     before = sum(len(to_onnx(*program).graph.node) for program in programs)
     assert after <= 0.7 * before
@@ -208,11 +208,72 @@ def test_a_matrix_that_is_not_positive_definite():
     check(to_onnx(function, [(5, 3, 3)]), function, [(5, 3, 3)], values=[[batch]])
 
 
+def test_places_that_are_known_are_looked_up_along_one_axis():
+    i, j = np.triu_indices(4)
+    functions = {
+        "diagonal": (lambda x: jnp.diagonal(x, axis1=1, axis2=2), [(3, 4, 5)]),
+        "diagonals": (lambda x: jnp.diagonal(x, axis1=-2, axis2=-1), [("B", 4, 4)]),
+        "upper": (lambda x: x[:, i, j], [(3, 4, 4)]),
+        "from the end": (lambda x: x[:, np.array([-1, 0]), np.array([0, -2])], [(3, 4, 4, 2)]),
+    }
+    for function, inputs in functions.values():
+        model = to_onnx(function, inputs)
+        assert len(model.graph.node) <= 2
+        check(model, function, inputs)
+    first = lambda x: x[i, j]  # noqa: E731
+    assert "GatherND" in operators(to_onnx(first, [(4, 4, 3)]))
+
+
+def test_rows_of_one_matrix_for_a_batch():
+    table = np.arange(12, dtype=np.float32).reshape(3, 4)
+
+    def function(x, i):
+        same = jnp.take_along_axis(jnp.broadcast_to(table, (2, 3, 4)), i[..., None], axis=1, mode="clip")
+        other = jnp.take_along_axis(jnp.stack([table, table + 1]), i[..., None], axis=1, mode="clip")
+        return same + x, other
+
+    model = to_onnx(function, [(2, 5, 4), "int32[2,5]"])
+    places = np.int32([[0, 1, 2, 0, 2], [2, 1, 0, 1, 7]])
+    check(model, function, [(2, 5, 4), "int32[2,5]"], values=[[np.zeros((2, 5, 4), np.float32), places]])
+    inverse = to_onnx(jnp.linalg.inv, [(7, 4, 4)])
+    assert "GatherND" not in operators(inverse)
+    check(inverse, jnp.linalg.inv, [(7, 4, 4)], kinds=("ordinary",))
+
+
+def test_a_remainder_is_one_node():
+    def function(x, y):
+        return lax.rem(x, jnp.int32(7)), lax.rem(x, jnp.int32(-3)), lax.rem(y, jnp.uint32(5))
+
+    model = to_onnx(function, ["int32[5]", "uint32[5]"])
+    assert dict(operators(model)) == {"Mod": 3}
+    smallest = np.iinfo(np.int32).min
+    check(model, function, ["int32[5]", "uint32[5]"], values=[[
+        np.int32([smallest, -7, -1, 8, 2**31 - 1]), np.uint32([0, 4, 5, 2**31, 2**32 - 1])
+    ]])  # fmt: skip
+    many = to_onnx(lambda x: lax.rem(x, jnp.int32(7)), ["int32[5000]"])
+    assert "Mod" not in operators(many)
+
+
+@pytest.mark.parametrize(("shape", "m"), [((3,), 3), ((4, 3), 3), (("B", 5), 5), ((2, 3), 6), ((1,), 1), ((0, 3), 3)])
+def test_the_order_that_few_exchanges_result_in(shape, m):
+    def function(pivots):
+        return lax.linalg.lu_pivots_to_permutation(pivots, m)
+
+    spec = f"int32[{','.join(map(str, shape))}]"
+    model = to_onnx(function, [spec])
+    assert not {"Loop", "Scan"} & set(operators(model))
+    assert len(model.graph.node) <= 2 + 2 * shape[-1]
+    sizes = [7 if size == "B" else size for size in shape]
+    for seed in range(4):
+        pivots = np.random.default_rng(seed).integers(0, m, sizes).astype(np.int32)
+        check(model, function, [spec], values=[[pivots]])
+
+
 def test_rows_are_exchanged_by_tables():
     def function(a):
         return lax.linalg.lu(a)
 
-    for shape, most in [((5, 5), 75), ((2, 5, 5), 75), ((2, 6, 3), 55)]:
+    for shape, most in [((5, 5), 68), ((2, 5, 5), 68), ((2, 6, 3), 51), ((3, 3), 37), ((2, 2), 19), ((2, 4, 5), 54)]:
         model = to_onnx(function, [shape])
         assert len(model.graph.node) <= most
         normal = np.random.default_rng(1).normal(size=shape).astype(np.float32)

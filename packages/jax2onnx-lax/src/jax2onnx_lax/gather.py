@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.lax import GatherScatterMode
 
-from jax2onnx.plugin import has_zero, is_static, other_axes
+from jax2onnx.plugin import has_zero, is_static, other_axes, permuted
 from jax2onnx_lax import indexing
 from jax2onnx_lax.dtypes import converted, info
 from jax2onnx_lax.indexing import Axes, Label, batch_axes, window_axes
 from jax2onnx_lax.shape import TO_END, cut, dim_scalar, expand, filled, transposed
+from jax2onnx_lax.zeros import source
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -45,7 +47,8 @@ def gather(
     if mode == GatherScatterMode.ONE_HOT:
         raise ctx.unsupported(f"mode {mode}", "use mode='clip' or mode='fill'")
     fills = mode == GatherScatterMode.FILL_OR_DROP
-    window = _Window(ctx, indices, dimension_numbers, slice_sizes, fills=fills)
+    x, operand_shape, dimension_numbers, slice_sizes = _of_one(ctx, x, dimension_numbers, slice_sizes)
+    window = _Window(ctx, operand_shape, indices, dimension_numbers, slice_sizes, fills=fills)
     limits, columns = window.limits, window.columns
     in_int32 = fills and indexing.are_made_int32(ctx, limits, columns)
     indices = indexing.vectors(ctx, indices, columns, in_int32=in_int32)
@@ -79,6 +82,34 @@ def _default_fill(dtype: Any) -> Any:
     return info(dtype).min if jnp.issubdtype(dtype, np.signedinteger) else info(dtype).max
 
 
+def _of_one(
+    ctx: LoweringContext, x: ir.Value, numbers: GatherDimensionNumbers, sizes: Sequence[Any]
+) -> tuple[ir.Value, Sequence[Any], GatherDimensionNumbers, Sequence[Any]]:
+    """Return an operand, its shape, dimension numbers and sizes without batched dims, where it is the same along them.
+
+    Such is the identity by which ``inv`` solves for a batch.
+    """
+    shape, batching = ctx.avals_in[0].shape, list(map(int, numbers.operand_batching_dims))
+    known = indexing.constant(source(x, {"Expand"})) if batching else None
+    if known is None:
+        return x, shape, numbers, sizes
+    known = known.reshape((1,) * (len(shape) - known.ndim) + known.shape)
+    if any(known.shape[d] > 1 and np.any(known != known.take([0], axis=d)) for d in batching):
+        return x, shape, numbers, sizes
+    kept = other_axes(len(shape), batching)
+    known = known[tuple(0 if d in batching else slice(None) for d in range(len(shape)))]
+    if not is_static(*permuted(shape, kept)):
+        return x, shape, numbers, sizes
+    whole = np.broadcast_to(known, permuted(shape, kept))
+    numbers = numbers._replace(
+        collapsed_slice_dims=tuple(kept.index(d) for d in numbers.collapsed_slice_dims),
+        start_index_map=tuple(kept.index(d) for d in numbers.start_index_map),
+        operand_batching_dims=(),
+        start_indices_batching_dims=(),
+    )
+    return ctx.constant(whole), whole.shape, numbers, permuted(sizes, kept)
+
+
 class _Window:
     """A gather's dimension numbers, by axis.
 
@@ -91,6 +122,7 @@ class _Window:
     def __init__(
         self,
         ctx: LoweringContext,
+        shape: Sequence[Any],
         indices: ir.Value,
         numbers: GatherDimensionNumbers,
         sizes: Sequence[Any],
@@ -98,7 +130,7 @@ class _Window:
         fills: bool,
     ) -> None:
         self._ctx = ctx
-        self._shape = ctx.avals_in[0].shape
+        self._shape = shape
         self._sizes = sizes
         start = list(map(int, numbers.start_index_map))
         limits = [self._shape[d] - sizes[d] for d in start]
@@ -136,13 +168,45 @@ class _Window:
         points = {**self._batch, **window_axes(sizes, partial)}
         columns = {axes.index(d): sizes[d] for d in partial}
         indices = indexing.spread(ctx, indices, len(self._batch), columns, len(axes))
+        merged = self._merged(x, indices, shape, axes)
+        if merged is not None and not partial:
+            return merged
         if len(axes) > 1 or (self._batching and not len(points) <= len(shape) == len(self._batching) + 1):
             return self._vectors(x, indices, points, axes, shape)
         (axis,) = axes
         if self._batching:
             return self._elements(x, indices, points, axis)
+        known = indexing.constant(x)
+        if known is not None and axis and not partial and self._is_moved(axis):
+            rest = window_axes(shape, other_axes(len(shape), [axis]))
+            first = ctx.constant(np.ascontiguousarray(np.moveaxis(known, axis, 0)))
+            return ctx.op.Gather(first, indices, axis=0), {**points, **rest}
         before, after = window_axes(shape, range(axis)), window_axes(shape, range(axis + 1, len(shape)))
         return ctx.op.Gather(x, indices, axis=axis), {**before, **points, **after}
+
+    def _is_moved(self, axis: int) -> bool:
+        """Return whether what is indexed stands elsewhere in the result than in the operand."""
+        before = [label for label in self.wanted if label[0] == "window" and label[1] < axis]
+        return bool(self._batch) and self.wanted[: len(before)] != before
+
+    def _merged(
+        self, x: ir.Value, indices: ir.Value, shape: Sequence[Any], axes: Sequence[int]
+    ) -> tuple[ir.Value, Axes] | None:
+        """Emit ``Gather`` along several axes merged into one, such as those of a diagonal; None where that is no gain.
+
+        They lie next to each other, but not first, and the indices are known.
+        """
+        known, first, end = indexing.constant(indices), axes[0], axes[-1] + 1
+        sizes = shape[first:end]
+        if known is None or self._batching or first == 0 or list(axes) != list(range(first, end)) or len(axes) == 1:
+            return None
+        if not is_static(*sizes):
+            return None
+        size = math.prod(sizes)
+        flat = np.ravel_multi_index(tuple(np.moveaxis(known, -1, 0)), tuple(sizes)).astype(np.int32)
+        x = self._ctx.reshape(x, shape, (*shape[:first], size, *shape[end:]))
+        before, after = window_axes(shape, range(first)), window_axes(shape, range(end, len(shape)))
+        return self._ctx.op.Gather(x, self._ctx.constant(flat), axis=first), {**before, **self._batch, **after}
 
     def _narrowed(self, x: ir.Value) -> tuple[ir.Value, list[Any]]:
         """Cut the dims that no index moves to their window, which starts at 0; return the value and its shape."""

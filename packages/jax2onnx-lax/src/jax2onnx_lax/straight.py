@@ -7,6 +7,7 @@ shape ``(..., m, n)`` whose leading dims may be symbolic.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from jax import lax
 
 from jax2onnx_lax.matrices import Array, adjoint, columns, is_complex, magnitude, nan, product, reflector, rows
 
-__all__ = ["LARGEST", "cholesky", "geqrf", "lu", "ormqr", "substitute"]
+__all__ = ["LARGEST", "cholesky", "geqrf", "lu", "order_after", "ormqr", "substitute"]
 
 LARGEST = 8
 """Matrices of up to this many columns take fewer nodes than the iterations of a loop do."""
@@ -147,11 +148,13 @@ def lu(a: Array) -> tuple[Array, Array, Array]:
     """Return both factors in one matrix, the row exchanged at each step, and the resulting permutation of rows.
 
     The entries that a step needs lie in one vector. One gather exchanges the rows and lays out what is multiplied
-    entry by entry: where each entry comes from is a row of a table, which the place of the pivot chooses.
+    entry by entry: where each entry comes from is a row of a table, which the place of the pivot chooses. Of more than
+    two steps, a dim of size 1 is before the entries, so that places of pivots are joined as they are.
     """
     m, n = a.shape[-2:]
-    axis = a.ndim - 2
-    left = lax.reshape(a, (*a.shape[:-2], m * n))
+    lead = (*a.shape[:-2], 1) if m > _FEW_ROWS else a.shape[:-2]
+    axis = len(lead)
+    left = lax.reshape(a, (*lead, m * n))
     places = {(i, j): i * n + j for i in range(m) for j in range(n)}
     pieces, finished, chosen = [], [], []
     for k in range(min(m, n)):
@@ -200,8 +203,10 @@ def lu(a: Array) -> tuple[Array, Array, Array]:
     start = sum(map(len, finished))
     every |= {label: start + place for label, place in places.items()}
     packed = lax.concatenate([*pieces, left], axis) if pieces else left
-    factored = jnp.take(packed, np.array([[every[i, j] for j in range(n)] for i in range(m)], np.int32), axis=axis)
-    return factored, *_orders(chosen, m, min(m, n), a.shape[:-2])
+    order = np.array([[every[i, j] for j in range(n)] for i in range(m)], np.int32)
+    factored = jnp.take(packed, order if lead == a.shape[:-2] else order.ravel(), axis=axis)
+    orders = _orders if m > _FEW_ROWS else _few_orders
+    return lax.reshape(factored, a.shape), *orders(chosen, m, min(m, n), a.shape[:-2])
 
 
 def _first_places(labels: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
@@ -224,14 +229,41 @@ def _exchanges(k: int, m: int, places: Mapping[tuple[int, int], int], wanted: Se
 
 def _chosen_at(a: Array, place: Array, table: Any) -> Array:
     """Return the entries of vectors at the places that a row of a table holds."""
+    axis = a.ndim - 1
+    lead = tuple(range(axis))
+    numbers = lax.GatherDimensionNumbers(
+        offset_dims=(),
+        collapsed_slice_dims=(axis,),
+        start_index_map=(axis,),
+        operand_batching_dims=lead,
+        start_indices_batching_dims=lead,
+    )
     indices = jnp.take(table, place, axis=0, mode="clip")
-    if a.ndim == 1:
-        return jnp.take(a, indices, mode="clip")
-    return jnp.take_along_axis(a, indices, axis=-1, mode="promise_in_bounds")
+    return lax.gather(a, indices[..., None], numbers, (1,) * a.ndim, mode="promise_in_bounds")
 
 
+_FEW_ROWS = 3
+"""Of up to so many rows there are few orders, which no more than two exchanges decide."""
 _MOST_ORDERS = 2000
 """A table of orders has at most about as many rows."""
+
+
+def _few_orders(chosen: Sequence[Array], m: int, count: int, lead: Sequence[Any]) -> tuple[Array, Array]:
+    """Return the exchanged rows, and the order of rows that all exchanges result in, each as a row of a table."""
+    if not chosen:
+        return jnp.full((*lead, count), count - 1, jnp.int32), jnp.zeros((*lead, m), jnp.int32)
+    number = chosen[0]
+    for k, place in enumerate(chosen[1:], 1):
+        number = number * (m - k) + place
+    every = [[*rows_, *range(len(chosen), count)] for rows_ in itertools.product(*_digits(m, 0, len(chosen)))]
+    orders = [_exchanged(range(m), dict(enumerate(rows_))) for rows_ in every]
+    pivots, order = (jnp.take(np.array(table, np.int32), number, axis=0, mode="clip") for table in (every, orders))
+    return pivots, order
+
+
+def _digits(m: int, start: int, end: int) -> list[range]:
+    """Return, for some steps, the rows that may be exchanged."""
+    return [range(k, m) for k in range(start, end)]
 
 
 def _orders(chosen: Sequence[Array], m: int, count: int, lead: Sequence[Any]) -> tuple[Array, Array]:
@@ -239,25 +271,35 @@ def _orders(chosen: Sequence[Array], m: int, count: int, lead: Sequence[Any]) ->
 
     Exchanges are the digits of a number, and orders the rows of a table that it chooses from.
     """
-    pivots, order, start = [], None, 0
+    padding = [jnp.zeros_like(chosen[0])] * (count - len(chosen))
+    digits = lax.concatenate([*chosen, *padding], len(lead))
+    order, start = None, 0
     while start < len(chosen):
-        end, size = start, 1
+        weights, end, size = np.zeros(count, np.int32), start, 1
         while end < len(chosen) and size * (m - end) <= _MOST_ORDERS:
             size *= m - end
             end += 1
-        number = chosen[start]
-        for k in range(start + 1, end):
-            number = number * (m - k) + chosen[k]
-        every = list(itertools.product(*(range(k, m) for k in range(start, end))))
-        pivots.append(jnp.take(np.array(every, np.int32), number, axis=0, mode="clip"))
+        weights[start:end] = [math.prod(range(m - end + 1, m - k)) for k in range(start, end)]
+        every = itertools.product(*_digits(m, start, end))
         orders = np.array([_exchanged(range(m), dict(enumerate(rows_, start))) for rows_ in every], np.int32)
+        number = digits @ weights
         order = jnp.take(orders, number, axis=0, mode="clip") if order is None else _chosen_at(order, number, orders)
         start = end
-    if len(chosen) < count:
-        pivots.append(jnp.full((*lead, 1), count - 1, jnp.int32))
-    if order is None:
-        order = jnp.zeros((*lead, m), jnp.int32)
-    return lax.concatenate(pivots, len(lead)), order
+    assert order is not None
+    return digits + np.arange(count, dtype=np.int32), order
+
+
+def order_after(pivots: Array, m: int) -> Array:
+    """Return the order of ``m`` rows after each row k in turn has been exchanged with row ``pivots[k]``."""
+    count, axis = pivots.shape[-1], pivots.ndim - 1
+    first, last = (np.asarray(bound, pivots.dtype) for bound in (0, m - 1))
+    places = lax.split(lax.clamp(first, pivots, last), [1] * count, axis=axis)
+    order = None
+    for k, place in enumerate(places):
+        table = np.array([_exchanged(range(m), {k: other}) for other in range(m)], pivots.dtype)
+        order = jnp.take(table, place, axis=0, mode="clip") if order is None else _chosen_at(order, place, table)
+    assert order is not None
+    return lax.squeeze(order, [axis])
 
 
 def _exchanged(order: Iterable[int], places: Mapping[int, int]) -> list[int]:

@@ -111,6 +111,8 @@ def lu(a: Array) -> tuple[Array, Array, Array]:
 
 def lu_pivots_to_permutation(pivots: Array, *, permutation_size: int) -> Array:
     """Return the permutation that exchanging row k with row ``pivots[k]``, for each k in turn, amounts to."""
+    if is_static(pivots.shape[-1]) and 0 < pivots.shape[-1] <= permutation_size <= straight.LARGEST:
+        return straight.order_after(pivots, permutation_size)
     i = jnp.arange(permutation_size, dtype=pivots.dtype)
 
     def exchange(k: Any, permutation: Array) -> Array:
