@@ -19,6 +19,13 @@ CASES = {
         ),
         {"Transpose": 0, "Squeeze": 1},
     ),
+    "heads stay": (
+        (
+            "(float[2,1,12] x) => (float[2,3,1,4] y) <int64[4] s = {2, 1, 3, 4}> {"
+            " a = Reshape(x, s) t = Transpose<perm = [0, 2, 1, 3]>(a) y = Relu(t) }"
+        ),
+        {"Transpose": 1},
+    ),
     "a transpose of others stays": (
         (
             "(float[3,5] x) => (float[5,1,3] y) <int64[1] z = {0}> {"

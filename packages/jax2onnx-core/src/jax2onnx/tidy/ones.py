@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["shorten_ones", "turn_ones"]
 
+_MOST_DIMS = 3
+
 
 def shorten_ones(graph: ir.Graph, home: Home) -> None:
     """Write dims of size 1 in the fewest nodes; nodes without users stay."""
@@ -41,9 +43,12 @@ def shorten_ones(graph: ir.Graph, home: Home) -> None:
 
 
 def turn_ones(node: ir.Node, home: Home) -> None:
-    """Rewrite ``Transpose(Unsqueeze(x[5], 0), [1, 0])`` to ``Unsqueeze(x, 1)``; likewise before a reshape."""
+    """Rewrite ``Transpose(Unsqueeze(x[5], 0), [1, 0])`` to ``Unsqueeze(x, 1)``; likewise before a reshape.
+
+    The heads of one token, of four dims, stay transposed: targets know an attention by that.
+    """
     value, result, shape = node.inputs[0], node.outputs[0], shape_at(node, 0)
-    if shape is None or value is None or result.shape is None or not is_transpose(node):
+    if shape is None or value is None or result.shape is None or not is_transpose(node) or len(shape) > _MOST_DIMS:
         return
     wide = [axis for axis in permutation(node) if shape[axis] != 1]
     if wide != sorted(wide):
