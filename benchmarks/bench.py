@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from models import CASES, GROWING
+from parts import PAGE, write_start
 from report import OURS, THEIRS, render
 
 HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "benchmarks.md"
 LIMIT_S = 240.0  # of processor time for one export
 PROCESSES = 2  # in which the same is run: how memory is laid out makes them differ by a third
 BEST = ("trace", "export", "copy")  # of which the least is kept
@@ -139,7 +139,7 @@ def main() -> None:
     page = render(results)
     print(page)
     if args.write:
-        PAGE.write_text(page)
+        write_start(page)
 
 
 if __name__ == "__main__":
