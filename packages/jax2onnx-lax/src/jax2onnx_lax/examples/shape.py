@@ -120,7 +120,7 @@ JOIN = [
     _example("tile", "tile", lambda x: jnp.tile(x, (2, 1, 3)), [("B", 4)]),
     _example("tile_bfloat16", "tile", lambda x: jnp.tile(x, (2, 3)), [_typed((3, 4), jnp.bfloat16)]),
     _example("stack", "stack", lambda x, y: jnp.stack([x, y], 1), [("B", 4), ("B", 4)], {"Concat": 1}),
-    _example("unstack", "unstack", lambda x: jnp.unstack(x, axis=1), [("B", 3)], {"Split": 1}),
+    _example("unstack", "unstack", lambda x: jnp.unstack(x, axis=1), [("B", 3)], {"Gather": 3}),
 ]
 
 DIMENSIONS = [
