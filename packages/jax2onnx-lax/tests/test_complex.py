@@ -144,6 +144,8 @@ BESIDE_NAN = (
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
 @pytest.mark.parametrize("function", [*(getattr(jnp, name) for name in BESIDE_NAN), lax.rsqrt])
 def test_infinite_parts_and_nan_beside_any(function: Callable[..., Any], dtype: str) -> None:
+    if function is jnp.abs and np.isnan(jnp.abs(jnp.asarray(complex(np.inf, np.nan), np.complex64))):
+        pytest.skip(f"in jax {jax.__version__}, the magnitude of inf + NaN j is NaN; later it is inf, as in the model")
     numbers = _grid(0, -0.0, 1, -2.5, np.inf, -np.inf, np.nan, 0.3).astype(dtype)
     with x64(enabled=dtype == "complex128"):
         (result,) = _run(to_onnx(function, [f"{dtype}[N]"]), numbers)

@@ -27,8 +27,6 @@ _COUNTED = 2**24
 """float32 holds all integers up to here."""
 _EXACT = 2**21
 """So many integers of 32 bits have a sum that float64 holds."""
-_OWN_EXTREMA = frozenset({"int8", "int32", "uint8"})
-"""Integers that onnxruntime compares as what they are."""
 _FOLLOWED = frozenset({"Cast", "Expand", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
 
@@ -135,8 +133,7 @@ def reduce_extremum(op_type: str, pair: str) -> Callable[..., Any]:
                 nan = _truth(ctx, "ReduceMax", op.IsNaN(x), axes)
                 value = emit_signed(ctx, pair, lambda a: _emit(ctx, op_type, a, axes), x)
             return op.Where(nan, np.asarray(np.nan, dtype), value)
-        if dtype.name not in _OWN_EXTREMA:
-            x = _with_one_more(ctx, x, axes, bound(dtype, is_max=pair == "Max"))
+        x = _with_one_more(ctx, x, axes, bound(dtype, is_max=pair == "Max"))
         if dtype in {np.dtype(np.int64), np.dtype(np.uint64)}:
             return _indexed(ctx, f"Arg{pair}", x, axes)
         if dtype == np.int16:
@@ -155,7 +152,8 @@ def _is_magnitude(x: ir.Value) -> bool:
 def _with_one_more(ctx: LoweringContext, x: ir.Value, axes: Sequence[int], identity: np.ndarray[Any, Any]) -> ir.Value:
     """Add an element that never wins to each dim that is reduced and may be empty at run time.
 
-    The extremum of no elements is that of the dtype in which they are compared, which is a larger one than theirs.
+    The extremum of no elements is that of the dtype in which they are compared, which may be a larger one than theirs;
+    of integers it is 0 in onnxruntime 1.25 and before.
     """
     shape = list(ctx.avals_in[0].shape)
     after = [int(axis in axes and may_be_zero(size)) for axis, size in enumerate(shape)]
@@ -169,6 +167,10 @@ def _indexed(ctx: LoweringContext, op_type: str, x: ir.Value, axes: Sequence[int
     """Take the extremum at its index; onnxruntime's kernels for 64-bit extrema compare the halves wrongly."""
     last, _ = _to_last(ctx, x, ctx.avals_in[0], axes)
     index = ctx.op.emit(op_type, last, axis=-1, keepdims=1)
+    if any(map(may_be_zero, ctx.aval_out.shape)):
+        # Of no rows, onnxruntime 1.25 and before has as many indices as a row has elements.
+        sizes = [*ctx.aval_out.shape, 1]
+        index = ctx.stamp(ctx.op.Slice(index, ctx.ints(0), ctx.ints(1), ctx.ints(len(sizes) - 1)), sizes)
     return ctx.op.Squeeze(ctx.op.GatherElements(last, index, axis=-1), ctx.ints(-1))
 
 
