@@ -84,7 +84,8 @@ agree.
 VERSIONS_HEAD = """
 ## Versions
 
-All tests, in environments with other versions. A session that samples the examples tries fewer.
+All tests, in environments of several versions. A session that samples the examples tries fewer. What did not hold was
+mended afterwards.
 
 | Session | Python | {names} | Tried | Held |
 |---|---|{lines}---|---|
