@@ -21,6 +21,7 @@ from jax2onnx.tidy.match_nodes import (
     slice_steps,
     tensor_at,
 )
+from jax2onnx.tidy.operators import RESHAPES
 from jax2onnx.tidy.subgraphs import held_array, stored_bytes
 from jax2onnx.weights.blocks import blocks
 from jax2onnx.weights.stored import StoredTensor
@@ -206,7 +207,7 @@ def fold(graph: ir.Graph, home: Home) -> None:
     """
     for node in graph:
         find = _REARRANGE.get(node.op_type)
-        if find is None or node.domain or not node.inputs:
+        if (find is None and node.op_type not in RESHAPES) or node.domain or not node.inputs:
             continue
         source = node.inputs[0]
         result = node.outputs[0]
@@ -217,14 +218,14 @@ def fold(graph: ir.Graph, home: Home) -> None:
             continue
         if _keeps_order(node):
             result.replace_all_uses_with(home.reshaped(source, shape))
-        elif (function := find(node)) is not None:
+        elif find is not None and (function := find(node)) is not None:
             result.replace_all_uses_with(home.derive(source, function, shape, result.dtype))
 
 
 def _keeps_order(node: ir.Node) -> bool:
     """Return whether a node gives an array another shape, and no element another place among all."""
     if not is_transpose(node):
-        return node.op_type in _RESHAPES
+        return node.op_type in RESHAPES
     sizes = shape_at(node, 0)
     moved = [axis for axis in permutation(node) if sizes is None or sizes[axis] != 1]
     return moved == sorted(moved)
@@ -233,11 +234,6 @@ def _keeps_order(node: ir.Node) -> bool:
 def _transpose(node: ir.Node) -> _Rearrangement | None:
     perm = node.attributes["perm"].as_ints()
     return lambda array: np.transpose(array, perm)
-
-
-def _reshape(node: ir.Node) -> _Rearrangement | None:
-    shape = sizes_of(node.outputs[0].shape)
-    return None if shape is None else lambda array: np.reshape(array, shape)
 
 
 def _cast(node: ir.Node) -> _Rearrangement | None:
@@ -276,13 +272,8 @@ def _slice(node: ir.Node) -> _Rearrangement | None:
     return lambda array: array[tuple(index)]
 
 
-_RESHAPES = frozenset({"Reshape", "Squeeze", "Unsqueeze"})
-
 _REARRANGE: dict[str, Callable[[ir.Node], _Rearrangement | None]] = {
     "Cast": _cast,
     "Transpose": _transpose,
-    "Reshape": _reshape,
-    "Squeeze": _reshape,
-    "Unsqueeze": _reshape,
     "Slice": _slice,
 }

@@ -93,7 +93,7 @@ def _reads_conditions(node: ir.Node) -> bool:
 
 
 def carry_repeated(graph: ir.Graph) -> None:
-    """Let iterations leave to the next one what both would compute."""
+    """Carry to the next iteration what it would compute again."""
     carry_next_values(graph, _key, _is_safe)
 
 
