@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import onnxruntime
 import pytest
 from jax import lax
 
@@ -11,10 +10,6 @@ from jax2onnx import check, to_onnx
 from jax2onnx.errors import NoKernelError, OpsetError, UnsupportedCaseError
 from jax2onnx.testing import Runner
 
-KEEPS_MEMORY_APART = pytest.mark.skipif(
-    tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 32),
-    reason="before 1.32, onnxruntime gives the memory of a 4-bit array to an 8-bit one of the same shape",
-)
 BYTES = np.concatenate([np.arange(256), np.random.default_rng(0).integers(0, 256, 256)]).astype(np.uint8)
 FLOAT8 = ["float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"]
 
@@ -82,7 +77,6 @@ PROGRAMS_OF_FOUR_BITS = {
 }
 
 
-@KEEPS_MEMORY_APART
 @pytest.mark.parametrize("dtype", ["int4", "uint4"])
 @pytest.mark.parametrize("name", PROGRAMS_OF_FOUR_BITS)
 def test_four_bits_in_loops_and_choices(name, dtype):

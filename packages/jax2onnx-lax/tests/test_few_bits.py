@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
-import onnxruntime
 import pytest
 from jax import lax
 
 from jax2onnx import check, to_onnx
 
-KEEPS_MEMORY_APART = pytest.mark.skipif(
-    tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 32),
-    reason="before 1.32, onnxruntime gives the memory of a 4-bit array to an 8-bit one of the same shape",
-)
 FLOATS = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
 SMALL = (1, 2, -1, 0.5)
 LARGE = (200, 240, -240, 30)
@@ -83,7 +78,6 @@ def test_extrema_of_no_elements(dtype) -> None:
     check(to_onnx(run, [f"{dtype}[N,2]"]), run, [f"{dtype}[N,2]"], values=values)
 
 
-@KEEPS_MEMORY_APART
 @pytest.mark.parametrize("dtype", ["int4", "uint4"])
 @pytest.mark.parametrize(
     "function",
@@ -96,7 +90,6 @@ def test_sizes_of_4_bit_integers(function, dtype) -> None:
     check(to_onnx(function, [f"{dtype}[N]"]), function, [f"{dtype}[N]"], values=values)
 
 
-@KEEPS_MEMORY_APART
 @pytest.mark.parametrize("dtype", ["int4", "uint4"])
 def test_loops_of_4_bit_integers(dtype) -> None:
     def run(x, n):

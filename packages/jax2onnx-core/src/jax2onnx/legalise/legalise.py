@@ -36,6 +36,7 @@ from jax2onnx.legalise.rounded_bytes import RoundedBytes
 from jax2onnx.legalise.short_arrays import lengthen
 from jax2onnx.legalise.sizes_of_bytes import read_sizes_of_bytes
 from jax2onnx.legalise.tiled_products import Tiler
+from jax2onnx.legalise.whole_bytes import SHARED_MEMORY, keep_in_bytes
 from jax2onnx.tidy.subgraphs import bodies
 
 if TYPE_CHECKING:
@@ -200,6 +201,7 @@ class _Legaliser:
         self._derived = derived
         self._arguments = frozenset(root.inputs if is_function else ())
         self._is_onnxruntime = target.is_onnxruntime
+        self._is_function, self._keeps_bytes = is_function, target.lacks(SHARED_MEMORY)
         self._root = root
         self._multiplies = False
         self._sizes: list[ir.Node] = []
@@ -222,6 +224,8 @@ class _Legaliser:
             read_sizes_of_bytes(self._root, self._sizes)
         if self._is_onnxruntime and self._multiplies:
             self._products.keep(self._root)
+        if self._keeps_bytes:
+            keep_in_bytes(self._root, self._derived, self._functions, is_function=self._is_function)
 
     def graph(self, graph: ir.Graph) -> None:
         """Legalise every node; then drop the casts that nothing reads."""

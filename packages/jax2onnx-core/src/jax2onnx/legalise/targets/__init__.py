@@ -81,13 +81,12 @@ def load(name: str) -> Target | None:
 
 @functools.cache
 def _web(name: str) -> Target:
-    wasm = replace(
-        read(resources.files(__name__) / f"{_WEB[0]}.json"), name=name, one_file=True, refuses=_without_arrays
-    )
+    listed = _with_faults(read(resources.files(__name__) / f"{_WEB[0]}.json"))
+    wasm = replace(listed, name=name, one_file=True, refuses=_without_arrays)
     if name != _WEB[-1]:
         return wasm
-    listed = read(resources.files(__name__) / f"{name}.json")
-    return replace(wasm, runtime=listed.runtime, preferred=listed.kernels)
+    webgpu = read(resources.files(__name__) / f"{name}.json")
+    return replace(wasm, runtime=webgpu.runtime, preferred=webgpu.kernels)
 
 
 _IN_JAVASCRIPT = frozenset(
@@ -119,7 +118,10 @@ def _release(name: str, index: int) -> Target:
 
 @functools.cache
 def _table(version: str) -> Target:
-    target = read(resources.files(__name__) / f"{DEFAULT}-{version}.json")
+    return _with_faults(read(resources.files(__name__) / f"{DEFAULT}-{version}.json"))
+
+
+def _with_faults(target: Target) -> Target:
     return replace(target, faults=tuple(fault for fault in FAULTS if fault.versions.meets(Span(target.version))))
 
 

@@ -1,4 +1,4 @@
-"""Faults of releases of onnxruntime that jax2onnx itself does not support any more, but for which models are made."""
+"""Faults of releases of onnxruntime that are mended by version: models are made for older ones than the newest."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import onnx_ir as ir
 from onnx_ir import DataType
 
 from jax2onnx.legalise.targets.fault import Fault, Span
+from jax2onnx.legalise.whole_bytes import SHARED_MEMORY
 
 __all__ = ["FAULTS"]
 
@@ -36,4 +37,7 @@ def _double(graph: ir.Graph, node: ir.Node) -> str | None:
     return None
 
 
-FAULTS = (Fault("Sqrt of float32 loses infinity and the sign of 0", ("Sqrt",), _double, Span(high="1.21")),)
+FAULTS = (
+    Fault("Sqrt of float32 loses infinity and the sign of 0", ("Sqrt",), _double, Span(high="1.21")),
+    Fault(SHARED_MEMORY, versions=Span(high="1.32")),
+)
