@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
+import onnx
 import pytest
 from jax import lax
 
-from jax2onnx import check, to_onnx
+from jax2onnx import check, onnx_function, onnx_op, to_onnx
 
+FOUR_BITS = {onnx.TensorProto.INT4, onnx.TensorProto.UINT4}
 FLOATS = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
 SMALL = (1, 2, -1, 0.5)
 LARGE = (200, 240, -240, 30)
@@ -106,3 +108,55 @@ def test_a_fill_value_may_be_a_size() -> None:
 
     values = [[np.asarray([0, 2, 0, 3, 3, 2, 0, 5][:size], np.float32)] for size in (1, 2, 5, 8)]
     check(to_onnx(run, ["float32[N]"]), run, ["float32[N]"], values=values)
+
+
+def _quantized(x):
+    return onnx_op("QuantizeLinear", x, jnp.float32(0.5), jnp.asarray(1, jnp.int4), reference=_quantized_reference)
+
+
+def _quantized_reference(x, scale, zero):
+    return jnp.clip(jnp.round(x / scale) + zero.astype(jnp.int32), -8, 7).astype(jnp.int4)
+
+
+def _halved(x):
+    return x.reshape(2, -1).T + 1
+
+
+BETWEEN = {
+    "sums": lambda x: (x + x, (x + x).astype(jnp.int8) * 3),
+    "moved": lambda x: ((x * 2)[None].T, jnp.negative((x * 2).astype(jnp.int8))),
+    "called": lambda x: jnp.negative(onnx_function(_halved)(x + 1).astype(jnp.int8)),
+    "in a loop": lambda x: lax.fori_loop(
+        0, 3, lambda i, c: (c.astype(x.dtype) * 3).astype(jnp.int8), x.astype(jnp.int8)
+    ),
+    "quantised": lambda x: jnp.negative(_quantized(x.astype(jnp.float32)).astype(jnp.int8)),
+}
+
+
+def _computed(model):
+    """Return the integers of 4 bits that a model computes, but for its results."""
+    model = onnx.shape_inference.infer_shapes(onnx.inliner.inline_local_functions(model), strict_mode=True)
+    made = {name for node in model.graph.node if node.op_type != "Constant" for name in node.output}
+    return [v.name for v in model.graph.value_info if v.name in made and v.type.tensor_type.elem_type in FOUR_BITS]
+
+
+@pytest.mark.parametrize("dtype", ["int4", "uint4"])
+@pytest.mark.parametrize("name", BETWEEN)
+def test_before_1_32_integers_of_4_bits_give_their_memory_to_bytes(name, dtype) -> None:
+    """A model for these releases computes none; inputs, constants and results have memory of their own."""
+    program, specs = BETWEEN[name], [f"{dtype}[6]"]
+    model = to_onnx(program, specs)
+    assert not _computed(model)
+    check(model, program, specs)
+
+
+@pytest.mark.parametrize("name", ["moved", "called", "quantised"])
+def test_from_1_32_on_they_are_computed(name) -> None:
+    assert _computed(to_onnx(BETWEEN[name], ["int4[6]"], target="onnxruntime>=1.32"))
+
+
+def test_browsers_compute_none_before_1_32() -> None:
+    def program(x):
+        return BETWEEN["called"](x.astype("int4"))
+
+    assert not _computed(to_onnx(program, ["int8[6]"], target="web"))

@@ -142,8 +142,10 @@ class _Held:
             return small
         return self._step(node, "Cast", value, dtype)
 
-    def _step(self, node: ir.Node, op_type: str, value: ir.Value, dtype: DataType, number: int | None = None) -> ir.Value:
-        """Insert a node before another; return what it computes of a value, and of a constant if there is one."""
+    def _step(
+        self, node: ir.Node, op_type: str, value: ir.Value, dtype: DataType, number: int | None = None
+    ) -> ir.Value:
+        """Insert a node before another; return what it computes of a value, and of a constant."""
         operands = [value] if number is None else [value, self._derived.scalar(node, np.int32(number))]
         attributes = {"to": int(dtype)} if op_type == "Cast" else {}
         step = ir.node(op_type, operands, attributes, outputs=[like(value, dtype)])
