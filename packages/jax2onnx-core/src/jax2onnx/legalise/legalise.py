@@ -36,7 +36,7 @@ from jax2onnx.legalise.rounded_bytes import RoundedBytes
 from jax2onnx.legalise.short_arrays import lengthen
 from jax2onnx.legalise.sizes_of_bytes import read_sizes_of_bytes
 from jax2onnx.legalise.tiled_products import Tiler
-from jax2onnx.legalise.whole_bytes import SHARED_MEMORY, keep_in_bytes
+from jax2onnx.legalise.whole_bytes import FEW_BITS, SHARED_MEMORY, keep_in_bytes
 from jax2onnx.tidy.subgraphs import bodies
 
 if TYPE_CHECKING:
@@ -224,8 +224,12 @@ class _Legaliser:
             read_sizes_of_bytes(self._root, self._sizes)
         if self._is_onnxruntime and self._multiplies:
             self._products.keep(self._root)
-        if self._keeps_bytes:
+        if self._keeps_bytes and self._has_few_bits():
             keep_in_bytes(self._root, self._derived, self._functions, is_function=self._is_function)
+
+    def _has_few_bits(self) -> bool:
+        borders = {value.dtype for value in (*self._root.inputs, *self._root.outputs)}
+        return not FEW_BITS.isdisjoint(borders | self._planner.dtypes)
 
     def graph(self, graph: ir.Graph) -> None:
         """Legalise every node; then drop the casts that nothing reads."""

@@ -50,6 +50,9 @@ class Planner:
     """Makes the plans of the nodes of one graph, with its subgraphs, or of one function.
 
     Nodes of the same operator and dtypes have the same plan, which is made once.
+
+    Attributes:
+        dtypes: those of the operands and results of all nodes so far.
     """
 
     def __init__(self, target: Target, opsets: Mapping[str, int], functions: Functions) -> None:
@@ -57,6 +60,7 @@ class Planner:
         self._opsets = opsets
         self._functions = functions
         self._domains = {domain for domain, _ in target.kernels or ()}
+        self.dtypes: set[DataType | None] = set()
         self._plans: dict[tuple[str, str, str, Dtypes, Dtypes], Plan | None] = {}
 
     def plan(self, node: ir.Node) -> Plan | None:
@@ -73,6 +77,7 @@ class Planner:
         key = (node.domain, op_type, reduction, inputs, outputs)
         if key in self._plans:
             return self._plans[key]
+        self.dtypes.update(inputs, outputs)
         found = self._schema(node)
         if found is None:
             self._plans[key] = None

@@ -8,14 +8,13 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir import DataType
 
+from jax2onnx.legalise.whole_bytes import FEW_BITS
 from jax2onnx.tidy.subgraphs import every_node, standard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 __all__ = ["read_sizes_of_bytes"]
-
-_FEW_BITS = frozenset({DataType.INT2, DataType.UINT2, DataType.INT4, DataType.UINT4})
 
 
 def read_sizes_of_bytes(root: ir.Graph, sizes: Sequence[ir.Node]) -> None:
@@ -50,7 +49,7 @@ def _values(root: ir.Graph) -> Iterator[ir.Value]:
 
 def _dims_of_few_bits(value: ir.Value) -> ir.Shape | None:
     """Return the shape of an array of 4-bit integers whose sizes are not all known, None for other values."""
-    if value.dtype not in _FEW_BITS or value.shape is None or value.shape.is_static():
+    if value.dtype not in FEW_BITS or value.shape is None or value.shape.is_static():
         return None
     return value.shape
 

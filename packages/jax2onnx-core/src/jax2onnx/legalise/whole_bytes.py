@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from jax2onnx.legalise.derived import Derived
     from jax2onnx.legalise.schema import Functions
 
-__all__ = ["SHARED_MEMORY", "keep_in_bytes"]
+__all__ = ["FEW_BITS", "SHARED_MEMORY", "keep_in_bytes"]
 
 SHARED_MEMORY = "integers of few bits give their memory to bytes"
 """The fault that asks for this."""
 
 _BITS = {DataType.INT2: 2, DataType.UINT2: 2, DataType.INT4: 4, DataType.UINT4: 4}
+FEW_BITS = frozenset(_BITS)
 _SIGNED = frozenset({DataType.INT2, DataType.INT4})
 _MOVES = frozenset({"Identity", "Transpose"})
 """Operators that onnxruntime executes on integers of few bits, besides casts and quantisation, and calls."""
