@@ -8,9 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.tidy.match_nodes import scalar_at
-from jax2onnx.tidy.pieces import slice_bounds
-from jax2onnx.tidy.subgraphs import standard
+from jax2onnx.tidy.spans import spans
 
 __all__ = ["Cut", "Joined", "Known", "Same", "Values", "constants", "piece", "pieces", "size_at"]
 
@@ -104,36 +102,10 @@ def pieces(values: Values, end: int) -> Cut | None:
 def piece(value: ir.Value) -> tuple[ir.Value, int, int, tuple[int, ...]] | None:
     """Return of which array, along which axis, and with which rank, a value is which places."""
     node = value.producer()
-    rank = len(value.shape or ())
     source = node.inputs[0] if node is not None and node.inputs else None  # a constant of a function has no inputs
-    if node is None or source is None:
+    found = None if node is None else spans(node)
+    if node is None or source is None or found is None:
         return None
-    kind = standard(node)
-    if kind == "Slice":
-        bounds = slice_bounds(node)
-        if bounds is not None and len(bounds) == 1:
-            ((axis, (start, end)),) = bounds.items()
-            return source, axis, rank, tuple(range(start, end))
-    if kind == "Split" and source.shape is not None:
-        axis = node.attributes.get_int("axis", 0) % len(source.shape)
-        return _part(node, value, source, axis)
-    if kind == "Gather" and source.shape is not None and scalar_at(node, 1) is not None:
-        axis = node.attributes.get_int("axis", 0)
-        size, place = source.shape[axis], int(scalar_at(node, 1) or 0)
-        if isinstance(size, int) and axis >= 0:
-            return source, axis, rank, (place % size,)
-    return None
-
-
-def _part(
-    node: ir.Node, value: ir.Value, source: ir.Value, axis: int
-) -> tuple[ir.Value, int, int, tuple[int, ...]] | None:
-    start = 0
-    for output in node.outputs:
-        size = None if output.shape is None else output.shape[axis]
-        if not isinstance(size, int):
-            return None
-        if output is value:
-            return source, axis, len(source.shape or ()), tuple(range(start, start + size))
-        start += size
-    return None
+    axis, start, end = found[node.outputs.index(value)]
+    rank = len(value.shape or ())
+    return (source, axis, rank, tuple(range(start, end))) if rank <= len(source.shape or ()) else None

@@ -19,7 +19,7 @@ from jax2onnx.tidy.match_nodes import (
     sole_producer,
 )
 from jax2onnx.tidy.operators import RESHAPES
-from jax2onnx.tidy.pieces import slice_bounds
+from jax2onnx.tidy.spans import slice_bounds
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import onnx_ir as ir
 
-from jax2onnx.tidy.match_nodes import input_at, ints_at, new_node, producer_at, replace, shape_at, slice_steps
+from jax2onnx.tidy.match_nodes import new_node, producer_at, replace, shape_at
+from jax2onnx.tidy.spans import slice_bounds
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.tidy.initializers import Home
 
-__all__ = ["forward_pieces", "slice_bounds"]
+__all__ = ["forward_pieces"]
 
 _Part: TypeAlias = tuple[ir.Value, int, int]
 """A value, and between which places of an axis it lies."""
@@ -104,26 +105,6 @@ def _split(node: ir.Node) -> None:
             node.prepend(joined)
             value = joined.outputs[0]
         result.replace_all_uses_with(value)
-
-
-def slice_bounds(node: ir.Node) -> dict[int, tuple[int, int]] | None:
-    """Return between which places a ``Slice`` cuts which axes, None if that is not known or a step is not 1."""
-    shape = shape_at(node, 0)
-    starts, ends = ints_at(node, 1), ints_at(node, 2)
-    steps = slice_steps(node)
-    if shape is None or starts is None or ends is None or steps is None or set(steps) - {1}:
-        return None
-    axes = list(range(len(starts))) if input_at(node, 3) is None else ints_at(node, 3)
-    if axes is None:
-        return None
-    bounds = {}
-    for axis, start, end in zip(axes, starts, ends, strict=True):
-        size = shape[axis]
-        if not isinstance(size, int):
-            return None
-        places = [min(max(place + size if place < 0 else place, 0), size) for place in (start, end)]
-        bounds[axis % len(shape)] = (places[0], max(places))
-    return bounds
 
 
 def _cut_part(node: ir.Node, home: Home) -> bool:

@@ -8,7 +8,8 @@ import onnx_ir as ir
 
 from jax2onnx.tidy.idle_nodes import is_dead
 from jax2onnx.tidy.match_nodes import replace
-from jax2onnx.tidy.pieces import forward_pieces, slice_bounds
+from jax2onnx.tidy.pieces import forward_pieces
+from jax2onnx.tidy.spans import slice_bounds
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:

@@ -7,13 +7,12 @@ look for weights among initializers, and a runtime would make a copy of each row
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 import onnx_ir as ir
 
-from jax2onnx.tidy.match_nodes import ints_at, shape_at, sizes_of, slice_steps
-from jax2onnx.tidy.subgraphs import standard
+from jax2onnx.tidy.match_nodes import sizes_of
+from jax2onnx.tidy.spans import Span, spans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["unstack"]
 
-_Place: TypeAlias = tuple[int, int]
-"""From which row to which, without that."""
-_Part: TypeAlias = tuple[ir.Value, _Place]
+_Part: TypeAlias = tuple[ir.Value, Span]
+"""A value, and which rows it is."""
 
 
 def unstack(home: Home) -> None:
@@ -40,12 +38,12 @@ def unstack(home: Home) -> None:
         known = _all_rows(source)
         if not known or not _are_apart(known):
             continue
-        parts = {place: home.rows(source, *place) for place in sorted({place for _, place in known})}
+        parts = {span: home.rows(source, span.start, span.end) for span in sorted({span for _, span in known})}
         if len(parts) > 1:
-            for (start, _), part in parts.items():
-                home.name_alone(part, f"{source.name}.{start}")
-        for result, place in known:
-            part = parts[place]
+            for span, part in parts.items():
+                home.name_alone(part, f"{source.name}.{span.start}")
+        for result, span in known:
+            part = parts[span]
             sizes = sizes_of(result.shape)
             assert sizes is not None
             result.replace_all_uses_with(part if part.shape == result.shape else home.reshaped(part, sizes))
@@ -64,52 +62,17 @@ def _all_rows(source: ir.Value) -> list[_Part]:
 
 def _rows(node: ir.Node, source: ir.Value) -> list[_Part] | None:
     """Return the results of a node with the rows of an array that they are, None if it does something else."""
-    sizes = shape_at(node, 0)
-    read = _READS.get(standard(node))
-    if read is None or sizes is None or node.inputs[0] is not source:
+    found = spans(node)
+    if found is None or node.inputs[0] is not source:
         return None
     if any(result.is_graph_output() or sizes_of(result.shape) is None for result in node.outputs):
         return None
-    first = sizes[0]
-    assert isinstance(first, int)
-    places = read(node, first)
-    if places is None or any(start >= stop for start, stop in places):
+    if any(span.axis != 0 or span.start >= span.end for span in found):
         return None
-    return list(zip(node.outputs, places, strict=True))
-
-
-def _of_gather(node: ir.Node, length: int) -> list[_Place] | None:
-    indices = ints_at(node, 1)
-    if indices is None or len(indices) != 1 or node.attributes.get_int("axis", 0) != 0:
-        return None
-    start = indices[0] % length if -length <= indices[0] < length else length
-    return [(start, min(start + 1, length))]
-
-
-def _of_slice(node: ir.Node, length: int) -> list[_Place] | None:
-    starts, ends = ints_at(node, 1), ints_at(node, 2)
-    if starts is None or ends is None or ints_at(node, 3) != [0] or slice_steps(node) not in ([], [1]):
-        return None
-    start, stop, _ = slice(starts[0], ends[0]).indices(length)
-    return [(start, stop)]
-
-
-def _of_split(node: ir.Node, _: int) -> list[_Place] | None:
-    if node.attributes.get_int("axis", 0) != 0:
-        return None
-    counts = [0 if sizes is None else sizes[0] for sizes in (sizes_of(result.shape) for result in node.outputs)]
-    return list(itertools.pairwise(itertools.accumulate(counts, initial=0)))
-
-
-_READS: dict[str, Callable[[ir.Node, int], list[_Place] | None]] = {
-    "Gather": _of_gather,
-    "Slice": _of_slice,
-    "Split": _of_split,
-}
-"""Operator -> from where to where on the first axis of an array of this length its results are."""
+    return list(zip(node.outputs, found, strict=True))
 
 
 def _are_apart(parts: Sequence[_Part]) -> bool:
     """Return whether no row is in two different parts."""
-    places = sorted({place for _, place in parts})
-    return all(one[1] <= other[0] for one, other in itertools.pairwise(places))
+    found = sorted({span for _, span in parts})
+    return all(one.end <= other.start for one, other in itertools.pairwise(found))
