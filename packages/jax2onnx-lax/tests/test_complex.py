@@ -166,6 +166,77 @@ def test_far_out_a_zero_has_no_side(function: Callable[..., Any], dtype: str) ->
             np.testing.assert_allclose(result, np.stack([expected.real, expected.imag], -1), rtol=1e-5)
 
 
+SIDES = {
+    **{name: getattr(jnp, name) for name in ("exp", "expm1", "sinh", "cosh", "tanh", "sin", "cos", "tan", "square")},
+    "reciprocal": jnp.reciprocal,
+    "quotient": lambda z: z / (2 - 1j),
+    "inverse square": lambda z: jnp.where(jnp.isfinite(z), z, 1) ** -2,
+}
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_zeros_have_the_sign_that_is_a_side_of_a_branch_cut(name: str) -> None:
+    numbers = _grid(0, -0.0, 1, -1, 2.5, -2.5, 0.3, 100, -100, np.inf, -np.inf)
+    for part in (jnp.real, jnp.imag):
+        expected = np.asarray(part(SIDES[name](jnp.asarray(numbers))))
+        sign = lambda z, part=part: jnp.copysign(1.0, part(SIDES[name](z)))  # noqa: E731
+        (result,) = _run(to_onnx(sign, ["complex64[N]"]), numbers)
+        zeros = expected == 0
+        np.testing.assert_array_equal(result[zeros], np.copysign(1, expected[zeros]))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda z: jnp.log(-jnp.expm1(-z)),
+        lambda z: jnp.log(1 / z),
+        lambda z: jnp.sqrt(jnp.cosh(z) - 2),
+        lambda z: jnp.log(jnp.square(z)),
+        lambda z: jnp.log(-jnp.exp(z)),
+    ],
+)
+def test_logarithms_and_roots_on_their_cuts(function: Callable[[Any], Any]) -> None:
+    numbers = jnp.asarray(_grid(0, -0.0, 1, -1, 2.5, -2.5))
+    expected = np.asarray(function(numbers))
+    (result,) = _run(to_onnx(function, ["complex64[N]"]), numbers)
+    np.testing.assert_allclose(result, np.stack([expected.real, expected.imag], -1), rtol=1e-5, atol=1e-6)
+
+
+ACTIVATIONS = ("celu", "elu", "log1mexp", "sparse_plus", "squareplus", "selu", "gelu", "mish", "softplus", "silu")
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+@pytest.mark.parametrize("name", [name for name in ACTIVATIONS if hasattr(jax.nn, name)])
+def test_activations_beside_infinity_and_nan(name: str, dtype: str) -> None:
+    function = getattr(jax.nn, name)
+    numbers = _grid(0, -0.0, 1, -2.5, np.inf, -np.inf, np.nan, 0.3).astype(dtype)
+    with x64(enabled=dtype == "complex128"):
+        (result,) = _run(to_onnx(function, [f"{dtype}[N]"]), numbers)
+        expected = np.asarray(function(numbers))
+    np.testing.assert_allclose(result, np.stack([expected.real, expected.imag], -1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("divisor", [1, 2, 3j, 2 - 1j, 0, -1, np.inf])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_quotient_by_a_literal_is_a_product_where_it_is_compiled(divisor: complex, *, compiled: bool) -> None:
+    """XLA multiplies by the reciprocal, which has no case for infinities; an equation by itself divides."""
+    plain = lambda z: jax.lax.div(z, np.complex64(divisor))  # noqa: E731
+    function: Callable[[Any], Any] = jax.jit(plain) if compiled else plain
+    numbers = _grid(0, 1, -2.5, np.inf, -np.inf, np.nan)
+    expected = np.asarray(function(numbers))
+    (result,) = _run(to_onnx(function, ["complex64[N]"]), numbers)
+    np.testing.assert_array_equal(np.isnan(result), np.isnan(np.stack([expected.real, expected.imag], -1)))
+    np.testing.assert_allclose(result, np.stack([expected.real, expected.imag], -1), rtol=1e-5)
+
+
+def test_loops_are_compiled() -> None:
+    scaled = lambda z: jax.lax.fori_loop(0, 3, lambda _, c: c / 2 * 1.0, z)  # noqa: E731
+    numbers = _grid(0, 1, -2.5, np.inf, -np.inf, np.nan)
+    expected = np.asarray(scaled(numbers))
+    (result,) = _run(to_onnx(scaled, ["complex64[N]"]), numbers)
+    np.testing.assert_allclose(result, np.stack([expected.real, expected.imag], -1), rtol=1e-5)
+
+
 def test_powers_of_infinity() -> None:
     exponents = _grid(0, -0.0, 1, -2.5, np.inf, -np.inf, np.nan)
     for base in (np.inf, complex(np.inf, -0.0), 0, complex(np.inf, 1)):

@@ -48,6 +48,7 @@ def register(registry: BoundLowerings) -> None:
     registry.facts(dict.fromkeys(IDENTITIES, Facts(identity=True)))
     registry.facts(
         {
+            **dict.fromkeys(("jit", "pjit"), Facts(compiles=True)),
             "composite": Facts(named=_composite_name),
             "call_hi_primitive": Facts(calls=expand_hi_primitive),
             "run_state": Facts(calls=expand_run_state),

@@ -103,6 +103,9 @@ class Facts:
             as for one composite among all.
         calls: it only calls a jaxpr: the params that may hold it (the name changes between jax releases), or a
             function of the jaxpr's equation that finds it.
+        compiles: JAX compiles the jaxpr that it calls as one.
+        simplified: makes, of the jaxpr's equation, the JAX function of its operands by which XLA does its work beside
+            literals, where the equation is compiled with others and that may give other numbers; else None.
         instead: makes, of the jaxpr's equation and the positions of operands that depend on no input, a JAX function of
             its operands that does its work in fewer steps; None where there is none. Equations that it binds again
             (``bind_equation``) keep their lines.
@@ -159,6 +162,8 @@ class Facts:
     identity: bool | Callable[[Any], bool] = False
     named: Callable[[Any], str] | None = None
     calls: Sequence[str] | FindCall = ()
+    compiles: bool = False
+    simplified: Callable[[Any], Callable[..., Any] | None] | None = None
     instead: Callable[[Any, frozenset[int]], Callable[..., Any] | None] | None = None
     together: Callable[[Sequence[Any]], Callable[..., Any] | None] | None = None
     joined: Callable[[Sequence[Any]], Callable[..., Any] | None] | None = None
@@ -211,7 +216,7 @@ class Facts:
 
 _FUNCTIONS = (
     *("bodies", "fold", "work", "bounded", "unchanged", "zeros", "small", "carried"),
-    *("permutation", "transposed", "on_complex", "on_keys", "warning", "instead", "together", "joined"),
+    *("permutation", "transposed", "on_complex", "on_keys", "warning", "instead", "simplified", "together", "joined"),
     *("steps", "vanishes"),
 )
 """The facts that are functions."""

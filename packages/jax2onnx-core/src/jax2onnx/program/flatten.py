@@ -113,11 +113,11 @@ class _Flattener:
     bodies: dict[int, Body] = field(default_factory=dict)
     constants: EarlyConstants = field(default_factory=EarlyConstants)
 
-    def flatten(self, jaxpr: Any, caller: Any, source: Any) -> Program:
-        """Return the flat program of a closed jaxpr; for ``caller`` and ``source`` see ``flatten``."""
+    def flatten(self, jaxpr: Any, caller: Any, source: Any, *, compiled: bool = False) -> Program:
+        """Return the flat program of a closed jaxpr; for the arguments see ``flatten`` and ``_Writer``."""
         inner, consts = open_jaxpr(jaxpr)
         program = Program(border_variables(inner.invars))
-        writer = _Writer(self, program.eqns, source, caller)
+        writer = _Writer(self, program.eqns, source, caller, compiled=compiled)
         operands = writer.from_border(program.inputs, inner.invars)
         results = writer.run(inner, consts, operands)
         program.outputs = list(map(writer.to_border, results))
@@ -129,18 +129,20 @@ class _Flattener:
         facts: Facts,
         caller: Any,
         source: Any,
+        *,
+        compiled: bool,
     ) -> tuple[Body, ...]:
-        """Return the programs that an equation's params hold; for ``caller`` and ``source`` see ``flatten``."""
+        """Return the programs that an equation's params hold; for the arguments see ``flatten`` and ``_Writer``."""
         if facts.common:
             return ()
         find = facts.bodies or _closed_jaxprs
-        bodies = [self._body(jaxpr, caller, source) for jaxpr in find(params)]
+        bodies = [self._body(jaxpr, caller, source, compiled=compiled) for jaxpr in find(params)]
         return tuple(bodies)
 
-    def _body(self, jaxpr: Any, caller: Any, source: Any) -> Body:
+    def _body(self, jaxpr: Any, caller: Any, source: Any, *, compiled: bool) -> Body:
         key = id(jaxpr)
         if key not in self.bodies:
-            program = self.flatten(jaxpr, caller, source)
+            program = self.flatten(jaxpr, caller, source, compiled=compiled)
             self.bodies[key] = Body(jaxpr, program)
         return self.bodies[key]
 
@@ -155,6 +157,8 @@ class _Writer:
         source: source info for all equations, in place of their own.
         caller: source info for the equations in which no line of the user's is.
         depth: how many definitions of primitives these equations are in.
+        compiled: whether JAX compiles these equations together, as those of a ``jit`` or of a loop. Others are executed
+            one by one, and all operands of those are arrays.
     """
 
     flattener: _Flattener
@@ -162,6 +166,7 @@ class _Writer:
     source: Any
     caller: Any
     depth: int = 0
+    compiled: bool = False
 
     def run(
         self,
@@ -201,7 +206,7 @@ class _Writer:
         if facts.warning is not None:
             self._warn(eqn, facts.warning)
         source = self._source_of(eqn)
-        better = facts.instead(eqn, self._constants_among(values)) if facts.instead is not None else None
+        better = self._better(eqn, facts, values)
         if better is not None:
             return self._replaced(eqn, better, source, values)
         new = Eqn(name, [], [], eqn.params, source, facts, origin=eqn)
@@ -231,6 +236,13 @@ class _Writer:
             return self._write_at_border(eqn, new, values)
         return self._represented(eqn, new, values)
 
+    def _better(self, eqn: Any, facts: Facts, values: Sequence[Value]) -> Callable[..., Any] | None:
+        """Return the function of an equation's operands that takes its place; None where there is none."""
+        better = facts.instead(eqn, self._constants_among(values)) if facts.instead is not None else None
+        if better is None and self.compiled and facts.simplified is not None:
+            better = facts.simplified(eqn)
+        return better
+
     def _write(
         self,
         eqn: Any,
@@ -239,7 +251,8 @@ class _Writer:
     ) -> list[Var]:
         """Write ``new`` for an equation; return its results, which have the form of a border."""
         caller = without_scopes(new.source) if new.is_call else new.source
-        new.bodies = self.flattener.bodies_of(eqn.params, new.facts, caller, self.source)
+        compiled = self.compiled or not new.is_call
+        new.bodies = self.flattener.bodies_of(eqn.params, new.facts, caller, self.source, compiled=compiled)
         new.inputs = inputs
         new.outputs = border_variables(eqn.outvars)
         self.eqns.append(new)
@@ -322,7 +335,8 @@ class _Writer:
             # What was traced for the export has the line of the export in the place of the user's own.
             is_traced_here = not any(called[0] is jaxpr for jaxpr in inner_jaxprs(eqn))
             inlining = replace(self, caller=source, source=source if is_traced_here else self.source)
-            return inlining.run(*called, values)
+            compiles = self.flattener.facts.of(self.flattener.facts.name_of(eqn)).compiles
+            return replace(inlining, compiled=self.compiled or compiles).run(*called, values)
         call = Eqn(CALL, [], [], params, source)
         return self._write_at_border(eqn, call, values)
 

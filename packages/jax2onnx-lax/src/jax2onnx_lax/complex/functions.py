@@ -44,21 +44,35 @@ def within(x: Complex, size: float) -> Complex:
 
 
 def divide(x: Complex, y: Complex) -> Complex:
-    """Return the quotient; that of zero and infinite numbers after annex G of the C standard."""
+    """Return the quotient as XLA does: by Smith's algorithm; if both parts are NaN, after annex G of the C standard.
+
+    So a part of the quotient that is zero has JAX's sign, which is a side of the branch cuts of logarithms and roots.
+    """
+    (a, b), (c, d) = x, y
+    turned = jnp.abs(c) < jnp.abs(d)
+    large, small = jnp.where(turned, d, c), jnp.where(turned, c, d)
+    ratio = small / large
+    size = large + small * ratio
+    along, across = jnp.where(turned, b, a), jnp.where(turned, a, b)
+    re = (along + across * ratio) / size
+    im = jnp.where(turned, b * ratio - a, b - a * ratio) / size
+    return select(jnp.isnan(re) & jnp.isnan(im), _quotient_at_the_ends(x, y), Complex(re, im))
+
+
+def _quotient_at_the_ends(x: Complex, y: Complex) -> Complex:
+    """Return the quotient of zero and infinite numbers; NaN for all others."""
     over, under = infinite(x), infinite(y)
-    factor = jnp.where(over, jnp.where(under, jnp.nan, jnp.inf), jnp.where(under, 0, 1))
+    factor = jnp.where(over & ~under, jnp.inf, jnp.where(under & ~over, 0, jnp.nan))
     zero, inverse = (y.re == 0) & (y.im == 0), 1 / y.re
     (a, b), (c, d) = within(x, 1), within(y, 1)
-    scale = jnp.maximum(jnp.abs(c), jnp.abs(d))
-    c, d = c / scale, d / scale
-    size = c * c + d * d
-    re, im = (a * c + b * d) / size / scale, (b * c - a * d) / size / scale
-    return Complex(jnp.where(zero, x.re * inverse, re * factor), jnp.where(zero, x.im * inverse, im * factor))
+    re, im = (a * c + b * d) * factor, (b * c - a * d) * factor
+    return Complex(jnp.where(zero, x.re * inverse, re), jnp.where(zero, x.im * inverse, im))
 
 
 def square(x: Complex) -> Complex:
-    """Return the square."""
-    return Complex((x.re - x.im) * (x.re + x.im), 2 * (x.re * x.im))
+    """Return the square; a real part of zero is a positive zero."""
+    re = (x.re - x.im) * (x.re + x.im)
+    return Complex(jnp.where(re == 0, 0, re), 2 * (x.re * x.im))
 
 
 def one(x: Complex) -> Complex:
@@ -92,9 +106,13 @@ def scaled(x: Complex, factor: float) -> Complex:
     return Complex(x.re * factor, x.im * factor)
 
 
+# The sign of a part that is zero is a side of the branch cuts of logarithms and roots. The functions below have XLA's:
+# a part that is zero since an operand's is, is a positive zero, whatever the sign of the operand's.
+
+
 def stretched(x: Array, factor: Array) -> Array:
-    """Return the product; a zero stays one when the factor is infinite."""
-    return jnp.where(x == 0, x, x * factor)
+    """Return the product; a zero gives one when the factor is infinite."""
+    return jnp.where(x == 0, 0, x * factor)
 
 
 def exponential(x: Complex) -> Complex:
@@ -102,12 +120,12 @@ def exponential(x: Complex) -> Complex:
     root = jnp.exp(x.re / 2)
     real = x.im == 0
     re = root * jnp.where(real, root, root * jnp.cos(x.im))
-    return Complex(re, jnp.where(real, x.im, root * (root * jnp.sin(x.im))))
+    return Complex(re, jnp.where(real, 0, root * (root * jnp.sin(x.im))))
 
 
 def cosine(x: Complex) -> Complex:
     """Return the cosine; it overflows where ``cosh(x.im)`` does."""
-    return Complex(jnp.cos(x.re) * jnp.cosh(x.im), -stretched(jnp.sin(x.re), jnp.sinh(x.im)))
+    return Complex(jnp.cos(x.re) * jnp.cosh(x.im), stretched(-jnp.sin(x.re), jnp.sinh(x.im)))
 
 
 def sine(x: Complex) -> Complex:
@@ -126,21 +144,22 @@ def hyperbolic_sine(x: Complex) -> Complex:
 
 
 def _times_cosh(x: Array, y: Array) -> Array:
-    """Return ``x cosh(y)`` without computing ``cosh(y)``; a zero stays one."""
+    """Return ``x cosh(y)`` without computing ``cosh(y)``."""
     half = jnp.cosh(y / 2)
-    return jnp.where(x == 0, x, 2 * (x * half) * half - x)
+    return jnp.where(x == 0, 0, 2 * (x * half) * half - x)
 
 
 def _times_sinh(x: Array, y: Array) -> Array:
-    """Return ``x sinh(y)`` without computing ``sinh(y)``; a zero stays one."""
-    return jnp.where(x == 0, x, 2 * (x * jnp.sinh(y / 2)) * jnp.cosh(y / 2))
+    """Return ``x sinh(y)`` without computing ``sinh(y)``."""
+    product = 2 * (x * jnp.sinh(y / 2)) * jnp.cosh(y / 2)
+    return jnp.where((x == 0) | (product == 0), 0, product)
 
 
 def exponential_less_one(x: Complex) -> Complex:
     """Return ``exp(x) - 1``, exact near zero."""
     half = jnp.sin(x.im / 2)
     re = jnp.expm1(x.re) * jnp.cos(x.im) - 2 * half * half
-    return Complex(re, jnp.where(x.im == 0, x.im, jnp.exp(x.re) * jnp.sin(x.im)))
+    return Complex(jnp.where(re == 0, 0, re), jnp.where(x.im == 0, 0, jnp.exp(x.re) * jnp.sin(x.im)))
 
 
 def logarithm(x: Complex) -> Complex:
@@ -184,10 +203,11 @@ def hyperbolic_tangent(x: Complex) -> Complex:
     a = jnp.where(outside, 0, x.re)
     sinh, cosh, sin, cos = jnp.sinh(a), jnp.cosh(a), jnp.sin(x.im), jnp.cos(x.im)
     size = sinh * sinh + cos * cos
-    far = jnp.where(jnp.isinf(x.re), 0, 0 * x.im)
+    turn = sin * cos
+    far = jnp.where(jnp.isinf(x.re) & jnp.isnan(turn), 0, 0 * turn)
     return Complex(
         jnp.where(outside, jnp.sign(x.re), sinh * cosh / size),
-        jnp.where(x.im == 0, x.im, jnp.where(outside, far, sin * cos / size)),
+        jnp.where(x.im == 0, 0, jnp.where(outside, far, turn / size)),
     )
 
 
