@@ -142,7 +142,7 @@ def _computed(model):
 
 @pytest.mark.parametrize("dtype", ["int4", "uint4"])
 @pytest.mark.parametrize("name", BETWEEN)
-def test_before_1_32_integers_of_4_bits_give_their_memory_to_bytes(name, dtype) -> None:
+def test_before_1_31_integers_of_4_bits_give_their_memory_to_bytes(name, dtype) -> None:
     """A model for these releases computes none; inputs, constants and results have memory of their own."""
     program, specs = BETWEEN[name], [f"{dtype}[6]"]
     model = to_onnx(program, specs)
@@ -151,11 +151,11 @@ def test_before_1_32_integers_of_4_bits_give_their_memory_to_bytes(name, dtype) 
 
 
 @pytest.mark.parametrize("name", ["moved", "called", "quantised"])
-def test_from_1_32_on_they_are_computed(name) -> None:
-    assert _computed(to_onnx(BETWEEN[name], ["int4[6]"], target="onnxruntime>=1.32"))
+def test_from_1_31_on_they_are_computed(name) -> None:
+    assert _computed(to_onnx(BETWEEN[name], ["int4[6]"], target="onnxruntime>=1.31"))
 
 
-def test_browsers_compute_none_before_1_32() -> None:
+def test_browsers_compute_none_before_1_31() -> None:
     def program(x):
         return BETWEEN["called"](x.astype("int4"))
 

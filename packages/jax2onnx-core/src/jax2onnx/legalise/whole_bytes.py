@@ -1,6 +1,6 @@
 """Whole bytes: integers of few bits that a model computes, kept in 8 bits.
 
-Before 1.32, onnxruntime plans memory by the shapes of arrays and the bytes of an element, and takes integers of 2 and 4
+Before 1.31, onnxruntime plans memory by the shapes of arrays and the bytes of an element, and takes integers of 2 and 4
 bits for bytes. An array of them that is read no more gives its memory, half as large, to an array of bytes.
 """
 
