@@ -2,7 +2,9 @@
 
 import functools
 import importlib
+import sys
 import threading
+import types
 from collections.abc import Callable
 
 import jax
@@ -322,6 +324,26 @@ def test_jax_is_left_as_it_was_and_another_thread_sees_no_difference():
     with pytest.raises(errors.TraceError):
         to_onnx(lambda x: x if x.sum() > 0 else -x, [("N",)])
     assert vars(module) == before
+
+
+IMPORTED = types.ModuleType("a_users_module")
+exec("from jax.lax import associative_scan\nfrom jax.numpy import add, digitize", vars(IMPORTED))
+HELD = {
+    "imported scan": (lambda x: IMPORTED.associative_scan(IMPORTED.add, x), ["float32[N]"]),
+    "partial of a scan": (functools.partial(jax.lax.associative_scan, jnp.add), ["float32[N]"]),
+    "imported": (lambda x: IMPORTED.digitize(jnp.arange(3.0), x), ["float32[N]"]),
+    "itself": (jnp.digitize, ["float32[N]", "float32[M]"]),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_functions_of_jax_that_the_user_holds_are_replaced_too(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, IMPORTED.__name__, IMPORTED)
+    function, specs = HELD[name]
+    before = dict(vars(IMPORTED))
+    model = to_onnx(function, specs)
+    assert vars(IMPORTED) == before
+    check(model, function, specs, sizes=[0, 1, 5])
 
 
 @pytest.mark.parametrize("mode", ["full", "same", "valid"])

@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import operator
 import re
+import sys
 import threading
 import types
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from jax2onnx.errors import described_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
 Literal = _core.Literal
 DropVar = _core.DropVar
@@ -558,6 +560,8 @@ _BUILTIN_NAMES = frozenset(dir(builtins))
 _REPLACING = threading.RLock()
 _replacing_count = 0
 _replaced_names: list[tuple[Any, str, Any]] = []
+_replacement_of: dict[int, Any] = {}
+"""The id of an original, which ``_replaced_names`` keeps alive -> its replacement."""
 
 
 class _Depth(threading.local):
@@ -575,7 +579,8 @@ def replaced(replacements: Mapping[tuple[str, str], Callable[[Any], Any]]) -> It
 
     Modules and classes are those of the process: while one thread needs the replacements, all find them there, and in
     another thread they do what the originals do. They are put back when no thread needs them any more. All calls have
-    the same ``replacements``.
+    the same ``replacements``. A module that imported a function by its name (``from jax.lax import associative_scan``)
+    holds the replacement meanwhile too; for a function that is held otherwise, ask ``standing_for``.
 
     Args:
         replacements: the module and the name -> a function that returns the replacement of the original: of a function
@@ -588,6 +593,7 @@ def replaced(replacements: Mapping[tuple[str, str], Callable[[Any], Any]]) -> It
         if _replacing_count == 1:
             for (module_name, name), make in replacements.items():
                 _replace(module_name, name, make)
+            _replace_imported({name for module_name, name in replacements if "._src" not in module_name})
     _here.depth += 1
     try:
         yield
@@ -597,6 +603,7 @@ def replaced(replacements: Mapping[tuple[str, str], Callable[[Any], Any]]) -> It
             _replacing_count -= 1
             while _replacing_count == 0 and _replaced_names:
                 owner, name, original = _replaced_names.pop()
+                _replacement_of.pop(id(original), None)
                 if original is None:
                     delattr(owner, name)
                 else:
@@ -614,7 +621,30 @@ def _replace(module_name: str, name: str, make: Callable[[Any], Any]) -> None:
     if original is not None or class_name or name in _BUILTIN_NAMES:
         _replaced_names.append((owner, name, original))
         elsewhere = original or (_always_true if class_name else getattr(builtins, name))
-        setattr(owner, name, _by_thread(make(original), elsewhere))
+        replacement = _by_thread(make(original), elsewhere)
+        setattr(owner, name, replacement)
+        if original is not None:
+            _replacement_of[id(original)] = replacement
+
+
+def _replace_imported(names: AbstractSet[str]) -> None:
+    """Replace functions of JAX that modules of others imported by one of the names."""
+    modules: list[tuple[str, Any]] = list(sys.modules.items())
+    for module_name, module in modules:
+        if not isinstance(module, types.ModuleType) or module_name.partition(".")[0] == "jax":
+            continue
+        held = vars(module)
+        for name in names & held.keys():
+            original = held[name]
+            replacement = _replacement_of.get(id(original))
+            if replacement is not None:
+                _replaced_names.append((module, name, original))
+                setattr(module, name, replacement)
+
+
+def standing_for(function: Any) -> Any:
+    """Return what is in the place of a function of JAX in this thread; any other object itself."""
+    return _replacement_of.get(id(function), function)
 
 
 def _always_true(_: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from jax2onnx._accepted import shown
+from jax2onnx._compat import standing_for
 from jax2onnx.errors import InputSpecError
 from jax2onnx.frontend.closures import hidden_objects, lift_objects
 from jax2onnx.plugin.naming import callable_name, path_name
@@ -120,7 +121,7 @@ def _open_plain(fn: Any) -> Opened:
     def pure(params: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         own_args, own_kwargs = held.with_params(params)
         own_kwargs.update(kwargs)
-        return fn.func(*own_args, *args, **own_kwargs)
+        return standing_for(fn.func)(*own_args, *args, **own_kwargs)
 
     return Opened(
         function=pure,
