@@ -148,17 +148,21 @@ def _array(atom: Atom) -> Any:
     return np.asarray(atom.value)
 
 
+def _magnitudes(atom: Atom) -> np.ndarray[Any, Any] | None:
+    """Return the magnitudes of the numbers in a constant; None for what is none."""
+    array = _array(atom) if isinstance(atom, Const) else None
+    return np.abs(array.astype(np.float64)) if array is not None and array.size else None
+
+
 def _smallest(atom: Atom) -> float | None:
     """Return the smallest magnitude in a constant; None for what is none."""
-    if not isinstance(atom, Const) or not _array(atom).size:
-        return None
-    return float(np.min(np.abs(_array(atom).astype(np.float64))))
+    magnitudes = _magnitudes(atom)
+    return None if magnitudes is None else float(magnitudes.min())
 
 
 def _largest(atom: Atom) -> float | None:
-    if not isinstance(atom, Const) or not _array(atom).size:
-        return None
-    return float(np.max(np.abs(_array(atom).astype(np.float64))))
+    magnitudes = _magnitudes(atom)
+    return None if magnitudes is None else float(magnitudes.max())
 
 
 _STOP = ("acos", "acosh", "cos", "cosh", "erfc", "exp", "exp2", "is_finite", "logistic", "round")

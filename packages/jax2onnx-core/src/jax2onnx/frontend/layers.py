@@ -81,8 +81,9 @@ class _Unroller:
 
     def unroll(self, program: Program) -> Program | None:
         """Return the program with the steps of all scans over weights that it has itself; None if it has none."""
-        weights = self._weights(program)
-        layers = [eqn for eqn in program.eqns if _is_over(eqn, weights, quantised=self.quantised)]
+        scans = [eqn for eqn in program.eqns if eqn.primitive == "scan" and eqn.bodies]
+        weights = self._weights(program) if scans else set()
+        layers = [eqn for eqn in scans if _is_over(eqn, weights, quantised=self.quantised)]
         if not layers:
             return None
         reads = Counter(atom for eqn in program.eqns for atom in eqn.inputs)
@@ -199,7 +200,7 @@ def _stacked(eqn: Eqn) -> list[Atom]:
 
 def _is_over(eqn: Eqn, weights: set[Atom], *, quantised: bool) -> bool:
     """Return whether an equation is a scan over stacked weights: matrices, or constants for each step."""
-    if eqn.primitive != "scan" or not eqn.bodies or not is_static(eqn.params["length"]) or not eqn.params["length"]:
+    if not is_static(eqn.params["length"]) or not eqn.params["length"]:
         return False
     stacked = [atom for atom in _stacked(eqn) if isinstance(atom, Const) or atom in weights]
     least = 3 if quantised else 2

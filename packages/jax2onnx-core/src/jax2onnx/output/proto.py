@@ -44,7 +44,7 @@ def without_weights(model: ir.Model) -> onnx.ModelProto:
         if value.is_graph_input():
             continue
         if _is_large(value):
-            proto.graph.input.append(ir.to_proto(ir.Value(name=value.name, type=value.type, shape=value.shape)))
+            ir.serde.serialize_value_into(proto.graph.input.add(), value)
         else:
             _write(value, proto)
     return proto
@@ -52,10 +52,14 @@ def without_weights(model: ir.Model) -> onnx.ModelProto:
 
 def add_weights(proto: onnx.ModelProto, model: ir.Model) -> onnx.ModelProto:
     """Make of the model without weights the whole model, in place; return it."""
+    small = {tensor.name: tensor for tensor in proto.graph.initializer}
     del proto.graph.input[len(model.graph.inputs) :]
     del proto.graph.initializer[:]
     for value in model.graph.initializers.values():
-        _write(value, proto)
+        if value.name in small:
+            proto.graph.initializer.append(small[value.name])
+        else:
+            _write(value, proto)
     return proto
 
 
@@ -100,8 +104,7 @@ def _without_types(graph: ir.Graph, types: dict[str, onnx.TypeProto]) -> Iterato
                 continue
             key = (value.type.dtype, None if value.shape is None else value.shape.dims)
             if key not in shared:
-                alike = ir.Value(name=value.name, type=value.type, shape=value.shape)
-                shared[key] = ir.to_proto(alike).type
+                shared[key] = ir.serde.serialize_value(value).type
             types[value.name] = shared[key]
             taken.append((value, value.type, value.shape))
             value.type = value.shape = None

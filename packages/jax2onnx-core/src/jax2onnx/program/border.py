@@ -17,8 +17,6 @@ from jax2onnx.program.represent import (
     Complex,
     form,
     is_complex,
-    is_key,
-    is_nothing,
     represented,
 )
 
@@ -57,9 +55,7 @@ def read(env: Mapping[Any, Value], atom: Any) -> Value:
 
 def const(aval: Any, value: Any) -> Value:
     """Return a constant of a jaxpr as a value."""
-    if is_complex(aval) or is_key(aval) or is_nothing(aval):
-        return held(aval, represented(value))
-    return Const(aval, value)
+    return Const(aval, value) if form(aval) is aval else held(aval, represented(value))
 
 
 def held(aval: Any, array: Any) -> Value:

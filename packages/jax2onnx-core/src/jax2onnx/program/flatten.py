@@ -32,7 +32,7 @@ from jax2onnx.program.border import Value, border_variables, const, convert_lite
 from jax2onnx.program.definitions import Defined, Undefined, trace_definition
 from jax2onnx.program.early_constants import EarlyConstants
 from jax2onnx.program.fold_constants import Folding
-from jax2onnx.program.joined import Joined, join_alike, members_of
+from jax2onnx.program.joined import Joined, join_alike
 from jax2onnx.program.lost import require_value
 from jax2onnx.program.program import CALL, Atom, Body, Const, Eqn, Program, Var
 from jax2onnx.program.represent import (
@@ -182,10 +182,9 @@ class _Writer:
             require_value(value)
             env[var] = const(var.aval, value)
         for eqn in join_alike(jaxpr.eqns, self.flattener.facts):
-            members = members_of(eqn)
-            values = [read(env, atom) for member in members for atom in member.invars]
+            values = [read(env, atom) for atom in eqn.invars]
             results = self._joined(eqn, values) if isinstance(eqn, Joined) else self._equation(eqn, values)
-            env.update(zip([v for member in members for v in member.outvars], results, strict=True))
+            env.update(zip(eqn.outvars, results, strict=True))
         return [read(env, atom) for atom in jaxpr.outvars]
 
     def _is_stateful(self, jaxpr: Any) -> bool:
@@ -218,7 +217,7 @@ class _Writer:
             return self._write_at_border(eqn, new, values)
         if called is not None:
             return self._call(eqn, called, values)
-        if self._needs_definition(eqn, facts):
+        if self._needs_definition(name, facts):
             try:
                 return self._defined(eqn, new, values)
             except Undefined as reason:
@@ -306,9 +305,8 @@ class _Writer:
 
     def _joined(self, joined: Joined, values: list[Value]) -> list[Value]:
         """Write the equations of a function that does the work of some equations at once."""
-        atoms = [atom for eqn in joined.eqns for atom in eqn.invars]
         first = joined.eqns[0]
-        return self._traced(first, joined.function, self._source_of(first), atoms, values)
+        return self._traced(first, joined.function, self._source_of(first), joined.invars, values)
 
     def _replaced(self, eqn: Any, better: Callable[..., Any], source: Any, values: list[Value]) -> list[Value]:
         """Write the equations of a function that does the work of an equation in fewer steps."""
@@ -345,10 +343,10 @@ class _Writer:
         if message is not None:
             self.flattener.notes.append(Warned(message))
 
-    def _needs_definition(self, eqn: Any, facts: Facts) -> bool:
+    def _needs_definition(self, name: str, facts: Facts) -> bool:
         """Return whether nothing is known of a primitive by which an equation could be lowered."""
         is_known = facts.on_complex is not None or facts.on_keys is not None
-        return not is_known and not self.flattener.facts.is_lowered(self.flattener.facts.name_of(eqn))
+        return not is_known and not self.flattener.facts.is_lowered(name)
 
     def _defined(
         self,

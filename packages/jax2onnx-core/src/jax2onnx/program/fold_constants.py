@@ -87,9 +87,9 @@ class _Folder:
             is_known = self._learn(new)
             if is_known:
                 self._weigh(new)
-            read_out = [operand for operand in new.inputs if last[operand] == index and operand in self._known]
-            for operand in filter(self._is_never_stored, read_out):
-                self._known.forget(operand)
+            for operand in new.inputs:
+                if last[operand] == index and self._known.has_computed(operand) and self._is_never_stored(operand):
+                    self._known.forget(operand)
             equations.append((new, is_known))
         return equations
 

@@ -24,6 +24,16 @@ class Joined:
     eqns: Sequence[Any]
     function: Callable[..., Any]
 
+    @property
+    def invars(self) -> list[Any]:
+        """The operands of all."""
+        return [atom for eqn in self.eqns for atom in eqn.invars]
+
+    @property
+    def outvars(self) -> list[Any]:
+        """The results of all."""
+        return [variable for eqn in self.eqns for variable in eqn.outvars]
+
 
 def join_alike(eqns: Sequence[Any], facts: FactTable) -> Sequence[Any]:
     """Return the equations in an order in which they can be evaluated, with ``Joined`` in the place of some."""
@@ -57,15 +67,10 @@ def _depending(order: Sequence[Any], first: Any) -> list[Any]:
     made = set(first.outvars)
     after = []
     for eqn in order:
-        if any(not made.isdisjoint(_variables(member)) for member in members_of(eqn)):
+        if not made.isdisjoint(_variables(eqn)):
             after.append(eqn)
-            made.update(v for member in members_of(eqn) for v in member.outvars)
+            made.update(eqn.outvars)
     return after
-
-
-def members_of(eqn: Any) -> Sequence[Any]:
-    """Return the equations that are one; the equation itself where it is alone."""
-    return eqn.eqns if isinstance(eqn, Joined) else [eqn]
 
 
 def _variables(eqn: Any) -> list[Any]:

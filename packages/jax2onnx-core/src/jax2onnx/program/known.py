@@ -76,6 +76,10 @@ class Known:
         """Return a known value as a constant."""
         return atom if isinstance(atom, Const) else Const(atom.aval, self.array(atom))
 
+    def has_computed(self, atom: Atom) -> bool:
+        """Return whether a value is the result of an equation that was computed."""
+        return atom in self._values
+
     def forget(self, atom: Atom) -> None:
         """Drop the array of a value that nobody will ask for again."""
         if atom in self._values:
@@ -85,7 +89,8 @@ class Known:
         """Compute the results of an equation if its operands are known; return whether they are known then."""
         if holds_nothing(eqn):
             return True
-        if not is_constant(eqn) or not all(operand in self for operand in eqn.inputs):
+        # Of most equations an operand is not known: that is asked first.
+        if not all(operand in self for operand in eqn.inputs) or not is_constant(eqn):
             return False
         results = self._by_numpy(eqn)
         if results is None:
@@ -148,7 +153,7 @@ def is_empty(atom: Atom) -> bool:
     Kernels of runtimes, and the shape inference of onnx before 1.20, often have no such arrays in mind.
     """
     aval = atom.aval
-    return isinstance(aval, ShapedArray) and is_static(*aval.shape) and aval.size == 0
+    return isinstance(aval, ShapedArray) and 0 in aval.shape and is_static(*aval.shape)
 
 
 def holds_nothing(eqn: Eqn) -> bool:

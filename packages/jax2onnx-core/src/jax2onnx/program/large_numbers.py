@@ -26,7 +26,8 @@ def large_values(program: Program) -> set[Var]:
 def _walk(program: Program, found: set[Var]) -> None:
     known: dict[Var, Eqn] = {}
     for eqn in program.eqns:
-        known.update(dict.fromkeys(eqn.outputs, eqn))
+        for output in eqn.outputs:
+            known[output] = eqn
         if eqn.bodies:
             _walk_bodies(eqn, found)
         elif _is_large(eqn, found, known):

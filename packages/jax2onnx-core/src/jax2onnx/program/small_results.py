@@ -118,8 +118,8 @@ class _Marker:
 
     def _factors(self, eqn: Eqn) -> list[tuple[Atom, Need]]:
         """Return the operands of a product with a large number: a small one times that is not small."""
-        large = [atom for atom in eqn.inputs if atom in self._large]
-        return [(atom, _FACTOR) for atom in eqn.inputs if any(other is not atom for other in large)]
+        large = self._large.intersection(eqn.inputs)
+        return [(atom, _FACTOR) for atom in eqn.inputs if large.difference([atom])]
 
     def _operands_of_bodies(self, eqn: Eqn, found: Mapping[Var, Need]) -> Iterable[tuple[Atom, Need]]:
         pairs: list[tuple[Atom, Need]] = []

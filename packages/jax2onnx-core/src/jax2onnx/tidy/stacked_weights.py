@@ -32,11 +32,8 @@ def unstack(home: Home) -> None:
     A ``Split`` becomes as many. The nodes are left without users.
     """
     for source in list(home.graph.initializers.values()):
-        sizes = home.sizes(source)
-        if not sizes or source.is_graph_output():
-            continue
         known = _all_rows(source)
-        if not known or not _are_apart(known):
+        if not known or source.is_graph_output() or not home.holds(source) or not _are_apart(known):
             continue
         parts = {span: home.rows(source, span.start, span.end) for span in sorted({span for _, span in known})}
         if len(parts) > 1:
