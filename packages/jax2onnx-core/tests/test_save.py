@@ -267,6 +267,27 @@ def test_a_folder_in_use_is_waited_for(tmp_path: Path, monkeypatch: pytest.Monke
     assert names(tmp_path) == ["m.onnx"]
 
 
+def test_an_interrupt_just_before_a_lock_is_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process does not wait for itself at the next save, and what was left is removed by it."""
+    path = tmp_path / "m.onnx"
+    save(add_model(1000, 1), path, external_data_threshold=100)
+    original = work_folder._unlock
+    interrupts = [KeyboardInterrupt()]
+
+    def unlock(lock: int | None) -> None:
+        if interrupts:
+            raise interrupts.pop()
+        original(lock)
+
+    monkeypatch.setattr(work_folder, "_PATIENCE", 0.05)
+    monkeypatch.setattr(work_folder, "_unlock", unlock)
+    with pytest.raises(KeyboardInterrupt):
+        save(add_model(1000, 2), path, external_data_threshold=100)
+    save(add_model(1000, 3), path, external_data_threshold=100)
+    assert result(path, 1000) == 3
+    assert names(tmp_path) == ["m.onnx", "m.onnx.data"]
+
+
 def make_fifo(path: Path) -> None:
     os.mkfifo(path)
 

@@ -20,7 +20,7 @@ from jax2onnx.output.data_file import DataFile, Progress, Weights, is_text
 from jax2onnx.output.destination import Destination, destination, explain_errors, keep_mode
 from jax2onnx.output.external_data import location_of, refers_to, tensors
 from jax2onnx.output.stream import TooLargeError, write
-from jax2onnx.output.work_folder import FolderIsBusyError, clean, discard, locked, note_owned, work_folder
+from jax2onnx.output.work_folder import FolderIsBusyError, clean, discard, locked, note_owned, releasing, work_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def save(
     """
     if isinstance(model, onnx.ModelProto):
         model = ir.from_proto(model)
-    with explain_errors(path, "model"):
+    with explain_errors(path, "model"), releasing():
         to = destination(path, "model")
         weights = Weights([model], to.file.parent, progress)
         with work_folder(to.file) as folder:
@@ -95,7 +95,7 @@ def preflight(path: str | os.PathLike[str]) -> None:
     Raises:
         SaveError: it cannot be written; the message gives the reason.
     """
-    with explain_errors(path, "model"):
+    with explain_errors(path, "model"), releasing():
         to = destination(path, "model")
         with work_folder(to.file), one_at_a_time(to):
             clean(to.file)

@@ -26,7 +26,7 @@ from jax2onnx.output.data_file import DataFile, Progress, Weights
 from jax2onnx.output.destination import Destination, destination, explain_errors, keep_mode
 from jax2onnx.output.external_data import locations
 from jax2onnx.output.save import one_at_a_time, write_model
-from jax2onnx.output.work_folder import clean, discard, is_shared, note_shared, work_folder
+from jax2onnx.output.work_folder import clean, discard, note_shared, releasing, work_folder
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -123,7 +123,7 @@ def entry_files(path: str | os.PathLike[str], entries: Mapping[Any, object]) -> 
 
 def preflight_entries(files: EntryFiles) -> None:
     """Check that models can be written, before any work is done; remove what killed saves left there."""
-    with explain_errors(files.given, "models"), work_folder(files.base), one_at_a_time(_any(files)):
+    with explain_errors(files.given, "models"), releasing(), work_folder(files.base), one_at_a_time(_any(files)):
         clean(files.base)
 
 
@@ -139,7 +139,7 @@ def save_entries(models: Mapping[str, ir.Model], files: EntryFiles, progress: Pr
         SaveError: the models could not be written; those that stood there are unchanged.
     """
     weights = Weights(list(models.values()), files.folder, progress)
-    with explain_errors(files.given, "models"), work_folder(files.base) as folder:
+    with explain_errors(files.given, "models"), releasing(), work_folder(files.base) as folder:
         data = files.data
         written = folder / data.name
         with DataFile(written, data.name, weights.told) as opened:
@@ -158,23 +158,19 @@ def _any(files: EntryFiles) -> Destination:
 
 
 def _move_into_place(folder: Path, data: Path, files: EntryFiles) -> None:
-    """Move the weights, then the models, then remove the weights that none of the models needs any more."""
+    """Move the weights, then the models; the work folder removes the weights that none of the models needs any more."""
     earlier = set()
     for to in files.models.values():
         if to.file.exists():
             keep_mode(folder / to.file.name, like=to.file)
             earlier |= {files.folder / name for name in locations(to.file) if files.is_data(name)}
-    if not data.stat().st_size:
-        data.unlink()
-    else:
-        if os.path.lexists(files.folder / data.name):
-            reason = "another process has saved there meanwhile; try again"
-            raise SaveError(f"cannot write the models to {files.given!r}: {reason}")
-        # If a later step fails, the work folder removes the weights again.
-        note_shared(folder, data)
+    ours = [file for file in sorted(earlier) if file.is_file() and not file.is_symlink()]
+    has_data = data.stat().st_size > 0
+    if has_data and os.path.lexists(files.folder / data.name):
+        reason = "another process has saved there meanwhile; try again"
+        raise SaveError(f"cannot write the models to {files.given!r}: {reason}")
+    note_shared(folder, [data, *ours] if has_data else ours)
+    if has_data:
         data.replace(files.folder / data.name)
     for to in files.models.values():
         (folder / to.file.name).replace(to.file)
-    for file in earlier:
-        if file.exists() and not file.is_symlink() and not is_shared(file):
-            file.unlink()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from jax2onnx.output.destination import destination, explain_errors, keep_mode
-from jax2onnx.output.work_folder import work_folder
+from jax2onnx.output.work_folder import releasing, work_folder
 
 __all__ = ["write_text"]
 
@@ -21,7 +21,7 @@ def write_text(text: str, path: str | os.PathLike[str], what: str) -> None:
     Raises:
         SaveError: nothing was written, and what was there before is unchanged.
     """
-    with explain_errors(path, what):
+    with explain_errors(path, what), releasing():
         to = destination(path, what)
         with work_folder(to.file) as folder:
             written = folder / to.file.name

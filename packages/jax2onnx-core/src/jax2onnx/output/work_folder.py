@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,7 +24,17 @@ from jax2onnx.output.external_data import refers_to
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["FolderIsBusyError", "clean", "discard", "is_shared", "locked", "note_owned", "note_shared", "work_folder"]
+__all__ = [
+    "FolderIsBusyError",
+    "clean",
+    "discard",
+    "is_shared",
+    "locked",
+    "note_owned",
+    "note_shared",
+    "releasing",
+    "work_folder",
+]
 
 _SUFFIX = ".jax2onnx"
 _OWNED = "owned.json"
@@ -32,6 +43,8 @@ _SHARED = "shared.json"
 """The file that names the weights of several models that a save moves into place before the models."""
 _PATIENCE = 120.0
 """Seconds to wait for another save in the same folder."""
+_held: dict[int, int | None] = {}
+"""What holds a lock (a descriptor), and the thread that took it; None once it is about to be closed."""
 
 
 class FolderIsBusyError(Exception):
@@ -79,15 +92,32 @@ def note_owned(folder: Path, files: Iterable[Path]) -> None:
     (folder / _OWNED).write_text(json.dumps(identities), encoding="utf-8")
 
 
-def note_shared(folder: Path, file: Path) -> None:
-    """Note in a work folder that a file is ours, which models in the folder around it will share."""
-    note = {"name": file.name, "identity": _identity(file)}
-    (folder / _SHARED).write_text(json.dumps(note), encoding="utf-8")
+def note_shared(folder: Path, files: Iterable[Path]) -> None:
+    """Note in a work folder that files are ours, which models in the folder around it share, or shared until now."""
+    notes = [{"name": file.name, "identity": _identity(file)} for file in files]
+    (folder / _SHARED).write_text(json.dumps(notes), encoding="utf-8")
 
 
 def is_shared(data: Path) -> bool:
     """Return whether a model in the folder of a file has its data there."""
     return any(refers_to(model, data) for model in data.parent.glob("*.onnx"))
+
+
+@contextlib.contextmanager
+def releasing() -> Iterator[None]:
+    """Release the locks that an interrupt kept this thread from releasing, between two steps of Python.
+
+    Else the process would hold them until its end, and wait for itself at the next save.
+    """
+    own = threading.get_ident()
+    earlier = set(_held)
+    try:
+        yield
+    except BaseException:
+        forgotten = [lock for lock, thread in _held.items() if thread == own and lock not in earlier]
+        for lock in forgotten:
+            _unlock(lock)
+        raise
 
 
 @contextlib.contextmanager
@@ -154,9 +184,9 @@ def discard(folder: Path, file: Path) -> None:
     with contextlib.suppress(OSError):
         if _owns(folder, data) and not refers_to(file, data):
             data.unlink()
-        shared = _shared(folder, file)
-        if shared is not None and not is_shared(shared):
-            shared.unlink()
+        for shared in _shared(folder, file):
+            if not is_shared(shared):
+                shared.unlink()
         if not refers_to(file, folder / data.name):
             shutil.rmtree(folder)
 
@@ -172,18 +202,21 @@ def _owns(folder: Path, data: Path) -> bool:
         return False
 
 
-def _shared(folder: Path, file: Path) -> Path | None:
-    """Return the file beside ``file`` that a work folder notes as shared by models, if it is still that."""
+def _shared(folder: Path, file: Path) -> list[Path]:
+    """Return the files beside ``file`` that a work folder notes as shared by models, if they are still these."""
     notes = folder / _SHARED
     if not notes.exists():
-        return None
+        return []
     try:
-        note = json.loads(notes.read_text(encoding="utf-8"))
+        noted = json.loads(notes.read_text(encoding="utf-8"))
     except ValueError:  # as for what it owns
-        return None
-    data = file.with_name(note["name"])
-    is_same = data.is_file() and not data.is_symlink() and _identity(data) == note["identity"]
-    return data if is_same else None
+        return []
+    found = []
+    for note in noted:
+        data = file.with_name(note["name"])
+        if data.is_file() and not data.is_symlink() and _identity(data) == note["identity"]:
+            found.append(data)
+    return found
 
 
 def _identity(file: Path) -> list[int]:
@@ -205,8 +238,10 @@ def _lock(folder: Path) -> int | None:
         descriptor = os.open(folder, os.O_RDONLY)
     except PermissionError:  # one may be allowed to write in a folder, and not to read it
         return None
+    thread = threading.get_ident()
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _held[descriptor] = thread
     except BaseException as error:
         os.close(descriptor)
         if isinstance(error, BlockingIOError):
@@ -225,4 +260,6 @@ def _unlock(lock: int | None) -> None:
         with contextlib.suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_UN)
     finally:
+        _held[lock] = None  # so that nobody closes the number twice: it may be another file's by then
         os.close(lock)
+        _held.pop(lock, None)
