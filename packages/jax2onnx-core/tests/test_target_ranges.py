@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from onnx import numpy_helper
 
-from jax2onnx import check, to_onnx
+from jax2onnx import check, onnx_op, to_onnx
 from jax2onnx.errors import InputSpecError, NoKernelError, OpsetError
 from jax2onnx.plugin import Fault, Span, Target
 
@@ -61,6 +63,42 @@ def test_roots_are_double_where_those_of_float_lose_infinity(target: str, expect
     model: onnx.ModelProto = to_onnx(jnp.sqrt, SPECS, target=target)
     assert [node.op_type for node in model.graph.node] == expected
     check(model, jnp.sqrt, SPECS)
+
+
+REDUCTIONS: dict[str, Any] = {
+    "ArgMax": lambda x: onnx_op("ArgMax", x, attributes={"axis": -1, "keepdims": 0}, reference=_last),
+    "ReduceSum": lambda x: onnx_op("ReduceSum", x, jnp.array([-1, -3]), attributes={"keepdims": 0}, reference=_summed),
+    "index vectors": lambda x: x.at[jnp.argsort(x[:, 0, 0]) + 1, 1].get(mode="fill", fill_value=7),
+    "scattered": lambda x: x.at[jnp.argsort(x[:, 0, 0]), jnp.argsort(x[:, 0, 1]) % 3].add(2.0, mode="drop"),
+    "searched": lambda x: jnp.searchsorted(jnp.arange(3.0), x[:, 0, 0]),
+}
+"""Reductions along axes that are counted from the end, of the user and of rules."""
+
+
+def _last(x: jax.Array) -> jax.Array:
+    return jnp.argmax(x, axis=-1)
+
+
+def _summed(x: jax.Array, axes: jax.Array) -> jax.Array:
+    return jnp.sum(x, axis=(0, 2))
+
+
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_axes_are_counted_from_the_first_before_1_32_which_returns_no_elements_as_they_are(name: str) -> None:
+    specs = ["float32[B,3,2]"]
+    model: onnx.ModelProto = to_onnx(REDUCTIONS[name], specs)
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            weights[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        elif node.op_type.startswith(("Arg", "Reduce")):
+            axes = [a.i for a in node.attribute if a.name == "axis"] or list(weights[node.input[1]])
+            assert min(axes) >= 0
+    values = [[np.arange(6.0 * size).reshape(size, 3, 2).astype(np.float32)] for size in (0, 1, 4)]
+    if name == "ArgMax":
+        newer: onnx.ModelProto = to_onnx(REDUCTIONS[name], specs, target="onnxruntime>=1.32")
+        assert newer.graph.node[0].attribute[0].i == -1
+    check(model, REDUCTIONS[name], specs, values=values)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,8 @@ def _distinct(x):
     return *found, jnp.unique(x, size=2, fill_value=0), jnp.unique_values(x, size=4, fill_value=-1)
 
 
+SQUARES = [name for name in ("toeplitz", "hankel") if hasattr(jax.scipy.linalg, name)]
+"""Older JAX has the first alone."""
 DECIDED = {
     "cov": lambda x: (jnp.cov(x), jnp.cov(x, bias=True)),
     "histogram": lambda x: (jnp.histogram(x), jnp.histogram_bin_edges(x, bins=3)),
@@ -65,7 +67,7 @@ DECIDED = {
     "quantiles": lambda x: (jnp.nanmedian(x), jnp.nanquantile(x, 0.3), jnp.nanpercentile(x, 70)),
     # The count of the mode is an integer but for none, which a model cannot have.
     "ranks": lambda x: (jax.scipy.stats.rankdata(x), jax.scipy.stats.mode(x).mode),
-    "squares": lambda x: (jax.scipy.linalg.toeplitz(x), jax.scipy.linalg.hankel(x)),
+    "squares": lambda x: [getattr(jax.scipy.linalg, name)(x) for name in SQUARES],
 }
 """JAX asks whether the array is empty."""
 

@@ -223,11 +223,12 @@ def _number(value: ir.Value) -> int | None:
 
 
 def in_bounds(ctx: LoweringContext, indices: ir.Value, within: ir.Value, count: int) -> ir.Value:
-    """Emit for each index vector of ``count`` components whether clamping left it alone."""
+    """Emit for each of the equation's index vectors, of ``count`` components, whether clamping left it alone."""
     same = ctx.op.Equal(indices, within)
     if count == 1:
         return same
-    return ctx.cast(ctx.op.ReduceMin(ctx.cast(same, np.int32), ctx.ints(-1), keepdims=0), np.bool_)
+    last = len(ctx.avals_in[1].shape) - 1
+    return ctx.cast(ctx.op.ReduceMin(ctx.cast(same, np.int32), ctx.ints(last), keepdims=0), np.bool_)
 
 
 def components(ctx: LoweringContext, indices: ir.Value, columns: Sequence[int], count: int) -> ir.Value:

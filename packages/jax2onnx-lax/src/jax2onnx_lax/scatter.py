@@ -294,4 +294,4 @@ class _Scatter:
         if len(strides) == 1 and strides[0] == 1:
             return indices
         scaled = ctx.op.Mul(indices, ctx.shape(strides))
-        return ctx.op.ReduceSum(scaled, ctx.ints(-1), keepdims=0) if len(strides) > 1 else scaled
+        return ctx.op.ReduceSum(scaled, ctx.ints(len(self._batch)), keepdims=0) if len(strides) > 1 else scaled

@@ -37,7 +37,38 @@ def _double(graph: ir.Graph, node: ir.Node) -> str | None:
     return None
 
 
+def _count_from_start(graph: ir.Graph, node: ir.Node) -> str | None:
+    """Count the axes of a reduction from the first one, in place.
+
+    Rewrite ``ArgMax(x, axis=-1)`` of ``x: float32[N, 3]`` to ``ArgMax(x, axis=1)``.
+    """
+    x = node.inputs[0]
+    if x is None or x.shape is None:
+        return None
+    rank = x.shape.rank()
+    for name in ("axis", "axes"):
+        attribute = node.attributes.get(name)
+        if attribute is not None and name == "axis":
+            node.attributes[name] = ir.AttrInt64(name, attribute.as_int() % rank)
+        elif attribute is not None:
+            node.attributes[name] = ir.AttrInt64s(name, [axis % rank for axis in attribute.as_ints()])
+    axes = node.inputs[1] if len(node.inputs) > 1 else None
+    known = None if axes is None else ir.convenience.get_const_tensor(axes)
+    if known is not None and known.size and known.numpy().min() < 0:
+        tensor = ir.tensor(known.numpy() % rank)
+        constant = ir.node("Constant", [], {"value": tensor})
+        constant.outputs[0].type, constant.outputs[0].shape = ir.TensorType(tensor.dtype), tensor.shape
+        graph.insert_before(node, constant)
+        node.replace_input_with(1, constant.outputs[0])
+    return None
+
+
+_REDUCTIONS = (
+    *("ArgMax", "ArgMin", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean"),
+    *("ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare"),
+)
 FAULTS = (
     Fault("Sqrt of float32 loses infinity and the sign of 0", ("Sqrt",), _double, Span(high="1.21")),
+    Fault("reductions of no elements ignore axes from the end", _REDUCTIONS, _count_from_start, Span(high="1.32")),
     Fault(SHARED_MEMORY, versions=Span(high="1.31")),
 )
