@@ -103,9 +103,10 @@ def _pack_bits(original: _Function) -> _Function:
         place = 0 if axis is None else axis % len(shape)
         a = jnp.ravel(a) if axis is None else jnp.asarray(a)
         widths = [(0, 0)] * a.ndim
-        widths[place] = (0, -size % 8)
+        count = (size + 7) // 8
+        widths[place] = (0, 8 * count - size)
         bits = jnp.pad(a != 0, widths)
-        groups = bits.reshape(*bits.shape[:place], bits.shape[place] // 8, 8, *bits.shape[place + 1 :])
+        groups = bits.reshape(*bits.shape[:place], count, 8, *bits.shape[place + 1 :])
         packed = original(groups, place + 1, bitorder)
         return jnp.squeeze(packed, place + 1)
 
