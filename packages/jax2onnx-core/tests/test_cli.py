@@ -401,6 +401,26 @@ def test_modules_of_the_working_directory_are_the_users_only(hostile, tmp_path, 
     assert list(tmp_path.glob("*.executed")) == []
 
 
+@pytest.mark.parametrize("source", ["model.py:f", "model:f"])
+def test_the_users_code_gets_the_libraries_that_we_need(hostile, tmp_path, source):
+    """Else a file ``jax.py`` beside it would be jax for the whole process."""
+    (tmp_path / "model.py").write_text("import jax.numpy\nimport onnx\nimport onnxruntime\nf = jax.numpy.sin")
+    start = [sys.executable, "-m", "jax2onnx", "export", source, "-i", "float32[3]", "-o", "m.onnx", "--check"]
+    done = subprocess.run(start, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("*.executed")) == []
+
+
+def test_a_file_that_has_the_name_of_a_library_is_named_as_a_file(hostile, tmp_path):
+    (tmp_path / "jax.py").write_text("f = abs")
+    start = [sys.executable, "-m", "jax2onnx", "export", "-i", "float32[3]", "-o", "m.onnx"]
+    done = subprocess.run([*start, "jax:f"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "name the file (jax.py:OBJECT)" in done.stderr
+    done = subprocess.run([*start, "jax.py:f"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_file_is_the_file_that_was_named(run, tmp_path):
     """Also if an installed module has its name, loaded or not."""
     for name in ("operator", "json", "colorsys", "my-model"):

@@ -6,6 +6,7 @@ the onnx that this package imports. Here the directory comes last, and first onl
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import sys
@@ -16,6 +17,8 @@ from pathlib import Path
 from types import ModuleType
 
 import click
+
+from jax2onnx.plugin.installed import entry_points, is_of_needed
 
 __all__ = ["import_named"]
 
@@ -45,14 +48,15 @@ def import_named(name: str) -> ModuleType:
     local = PathFinder.find_spec(top, [str(folder)])
     if local is not None and local.origin is not None:
         loaded = sys.modules.get(top)
+        is_other = not _is_of(loaded, Path(local.origin)) if loaded is not None else _is_needed(top)
+        if is_other:
+            raise click.UsageError(
+                f"{name} may mean {local.origin} or the installed module {top!r}, which jax2onnx needs; name the file "
+                f"({Path(local.origin).name}:OBJECT), or go to another folder"
+            )
         if loaded is None:
             _finder.look_in(folder)
             _execute(local)
-        elif not _is_of(loaded, Path(local.origin)):
-            raise click.UsageError(
-                f"{name} may mean {local.origin} or the installed module {top!r}, which is loaded; name the file "
-                f"({Path(local.origin).name}:OBJECT), or go to another folder"
-            )
     _finder.look_in(folder)
     return importlib.import_module(name)
 
@@ -84,6 +88,17 @@ def _is_of(module: ModuleType, path: Path) -> bool:
     """Return whether a module was made of a file."""
     file = getattr(module, "__file__", None)
     return file is not None and Path(file).exists() and Path(file).samefile(path)
+
+
+@functools.cache
+def _is_needed(name: str) -> bool:
+    """Return whether a top-level module is of a library that jax2onnx or a plugin needs.
+
+    A file of the user with its name is not imported in place of it, by the user's code neither: all code of a process
+    gets the same module by a name.
+    """
+    plugins = [owner.name for _, owner in entry_points("jax2onnx")]
+    return is_of_needed(name, ["jax2onnx-core", *plugins])
 
 
 def _execute(spec: ModuleSpec) -> ModuleType:
@@ -122,7 +137,8 @@ class _UsersFinder:
         if any(library in folders for library in (_OURS, *_LIBRARIES)):
             return None
         found = PathFinder.find_spec(name, [str(folder) for folder in self._folders if folder in folders])
-        return found if found is not None and found.origin is not None else None
+        is_users = found is not None and found.origin is not None and not _is_needed(name)
+        return found if is_users else None
 
 
 _finder = _UsersFinder()

@@ -11,7 +11,7 @@ from importlib_metadata import EntryPoint
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-__all__ = ["EntryPoint", "Installed", "entry_points", "find"]
+__all__ = ["EntryPoint", "Installed", "entry_points", "find", "is_of_needed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,24 @@ def entry_points(group: str) -> Iterator[tuple[EntryPoint, Installed]]:
     for owner, entries in chosen.values():
         for entry in entries:
             yield entry, owner
+
+
+def is_of_needed(module: str, roots: Iterable[str]) -> bool:
+    """Return whether a top-level module is of one of some distributions, or of one that they need, directly or not.
+
+    Args:
+        module: the name of the module.
+        roots: the names of the distributions.
+    """
+    owners = set(map(canonicalize_name, importlib_metadata.packages_distributions().get(module, ())))
+    left = [canonicalize_name(root) for root in roots] if owners else []
+    needed = set(left)
+    while left:
+        found = find(left.pop())
+        new = found.requires.keys() - needed if found is not None else set()
+        needed |= new
+        left += new
+    return not needed.isdisjoint(owners)
 
 
 _CORRUPT = (ValueError, TypeError, AttributeError, KeyError, OSError)
