@@ -109,6 +109,9 @@ def _of_products(
     tiler, packer, codebooks = Tiler(target, derived), Packer(target, derived), CodebookProducts(target, derived)
 
     def few_bits(_: ir.Graph, node: ir.Node) -> None:
+        factor = node.inputs[1]
+        if factor is None or factor.producer() is None:
+            return  # weights in few bits are made numbers before
         if not codebooks.rewrite(node) and not round_activations and not tiler.tile(node):
             packer.pack(node)
 

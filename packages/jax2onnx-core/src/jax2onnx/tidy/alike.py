@@ -18,7 +18,8 @@ from jax2onnx.tidy.alike_plan import Pack, Plan, Planner, key_of, nodes_of, sign
 from jax2onnx.tidy.idle_nodes import is_dead
 from jax2onnx.tidy.match_nodes import drop, ints_at, shape_at
 from jax2onnx.tidy.operators import REDUCTIONS
-from jax2onnx.tidy.subgraphs import standard
+from jax2onnx.tidy.rules import rewrites
+from jax2onnx.tidy.subgraphs import graph_of, standard
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
@@ -28,14 +29,16 @@ if TYPE_CHECKING:
 __all__ = ["compute_alike"]
 
 
-def compute_alike(graph: ir.Graph, home: Home) -> None:
+@rewrites("Concat")
+def compute_alike(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Concat(Exp(x[0:1]), Exp(x[2:3]))`` to ``Exp(Gather(x, [0, 2]))``, for all elementwise nodes.
 
     Reductions along other axes are computed at once, too. It is done if that takes fewer nodes.
     """
-    seeds = [node for node in graph if standard(node) == "Concat" and len(node.inputs) > 1]
+    seeds = [node for node in nodes if len(node.inputs) > 1]
     if not seeds:
         return
+    graph = graph_of(seeds[0])
     places = {node: place for place, node in enumerate(graph)}
     for node in seeds:
         if node.graph is graph:  # it may have been one of those that were alike

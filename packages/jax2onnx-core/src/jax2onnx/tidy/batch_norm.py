@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jax2onnx.tidy.match_nodes import drop, input_at, sole_producer
+from jax2onnx.tidy.rules import rewrites
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import onnx_ir as ir
 
     from jax2onnx.tidy.initializers import Home
@@ -19,15 +22,14 @@ _FEATURE_AXES = {"Conv": 0, "Gemm": 1}
 """The axis of the weights that the results' features are on."""
 
 
-def fold_batch_norms(graph: ir.Graph, home: Home) -> None:
+@rewrites("BatchNormalization")
+def fold_batch_norms(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``BatchNormalization(Conv(x, w[8, 3, 5, 5], b[8]), scale[8], offset[8], mean[8], variance[8])``.
 
     With ``factor = scale / sqrt(variance + epsilon)`` it becomes ``Conv(x, w * factor[8, 1, 1, 1], offset + (b - mean)
     * factor)``. The weights of a ``Gemm`` become ``w[3, 8] * factor[1, 8]``. Results change by rounding.
     """
-    for node in list(graph):
-        if node.op_type != "BatchNormalization" or node.domain:
-            continue
+    for node in nodes:
         product = sole_producer(node, 0, *_FEATURE_AXES)
         if product is None:
             continue

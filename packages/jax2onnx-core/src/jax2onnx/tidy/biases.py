@@ -23,6 +23,7 @@ from jax2onnx.tidy.match_nodes import (
 )
 from jax2onnx.tidy.operators import BROADCASTING, RESHAPES
 from jax2onnx.tidy.reshapes import shorten_reshape
+from jax2onnx.tidy.rules import rewrites
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,8 @@ _SMALL = 4096
 """How many elements a matrix has at most that is added to a product in one node."""
 
 
-def place_biases(graph: ir.Graph, home: Home) -> None:
+@rewrites(*BROADCASTING, *RESHAPES)
+def place_biases(nodes: Sequence[ir.Node], home: Home) -> None:
     """Add biases before the reshapes that split features, and remove leading dims of size 1 from operands."""
 
     @functools.cache  # one initializer for all who want it in this shape
@@ -47,9 +49,7 @@ def place_biases(graph: ir.Graph, home: Home) -> None:
         return home.reshaped(value, sizes)
 
     placed = False
-    for node in list(graph):
-        if node.domain:
-            continue
+    for node in nodes:
         if node.op_type == "Add" and _add_before_split(node, home, reshaped):
             placed = True
         elif node.op_type in BROADCASTING:
@@ -119,17 +119,18 @@ def split_sizes(reshape: ir.Node) -> tuple[int, ...] | None:
     return sizes
 
 
-def merge_biases(graph: ir.Graph, home: Home) -> None:
+@rewrites("Add", "Sub")
+def merge_biases(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Add(MatMul(x[N, 4], w[4, 5]), b[5])`` to ``Gemm(x, w, b)``.
 
     ``Add(Conv(x[N, 3, 9, 9], w), b[8, 1, 1])`` becomes ``Conv(x, w, b_rearranged[8])``. A small matrix is added, or the
     product subtracted from it, like a bias: ``Sub(c[3, 5], MatMul(a[3, 4], b[4, 5]))`` becomes ``Gemm(a, b, c)`` with
     ``alpha=-1``.
     """
-    for node in list(graph):
-        if node.op_type == "Add" and not node.domain:
+    for node in nodes:
+        if node.op_type == "Add":
             _merge_bias(node, home)
-        elif node.op_type == "Sub" and not node.domain:
+        elif node.op_type == "Sub":
             _merge_difference(node)
 
 

@@ -26,6 +26,7 @@ from jax2onnx.tidy.match_nodes import (
     sizes_of,
     sole_producer,
 )
+from jax2onnx.tidy.rules import rewrites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,14 +70,15 @@ class _Form:
     inside: bool = False
 
 
-def name_blocks(graph: ir.Graph, home: Home) -> None:
+@rewrites("Reshape", "Transpose", beside={"Transpose"})
+def name_blocks(nodes: Sequence[ir.Node], home: Home) -> None:
     """Replace steps by the one operator, where that is as fast: in graphs that have channels-first images, or symbols.
 
     Rewrite ``Reshape(Transpose(Reshape(x[N, 4, 5, 12], [N, 4, 5, 2, 2, 3]), [0, 1, 3, 2, 4, 5]), [N, 8, 10, 3])`` to
     ``Transpose(DepthToSpace(Transpose(x, [0, 3, 1, 2])), [0, 2, 3, 1])``; other rewrites move the transposes on.
     """
-    has_images = any(is_transpose(node) and permutation(node) in (_TO_FIRST, _TO_LAST) for node in graph)
-    for node in list(graph):
+    has_images = any(is_transpose(node) and permutation(node) in (_TO_FIRST, _TO_LAST) for node in nodes)
+    for node in nodes:
         steps = _steps(node)
         if steps is None:
             continue

@@ -17,9 +17,10 @@ from jax2onnx.tidy.dequantise import scales_of
 from jax2onnx.tidy.initializers import ORIGIN
 from jax2onnx.tidy.match_nodes import new_node, sizes_of, tensor_at
 from jax2onnx.tidy.operators import RESHAPES
+from jax2onnx.tidy.rules import rewrites
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jax2onnx.tidy.dequantise import Scales
     from jax2onnx.tidy.initializers import Home
@@ -77,7 +78,8 @@ class _Codes:
         return array.shape
 
 
-def name_codebooks(graph: ir.Graph, home: Home) -> None:
+@rewrites("Gather")
+def name_codebooks(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Reshape(Mul(Gather(t[16], Cast(w: uint4[64, 1])), s[2, 1, 8]), [8, 8])`` and its like.
 
     It becomes ``Reshape(Mul(Gather(t, Cast(w_rearranged: uint4[2, 4, 8])), s), [8, 8])``: a table, codes and scales in
@@ -85,9 +87,8 @@ def name_codebooks(graph: ir.Graph, home: Home) -> None:
     """
     if home.is_function or home.graph.opset_imports.get("", 0) < _OPSET:
         return
-    for node in list(graph):
-        if node.op_type == "Gather" and not node.domain:
-            _name(node, home)
+    for node in nodes:
+        _name(node, home)
 
 
 def _name(node: ir.Node, home: Home) -> None:

@@ -18,7 +18,7 @@ from jax2onnx.tidy.match_nodes import (
     sole_producer,
     tensor_at,
 )
-from jax2onnx.tidy.rules import apply_rules
+from jax2onnx.tidy.rules import by_rules
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
@@ -30,11 +30,6 @@ __all__ = ["shorten_conditions"]
 
 _FEW = 1024
 """Up to how many numbers a constant is looked at."""
-
-
-def shorten_conditions(graph: ir.Graph, home: Home) -> None:
-    """Replace tests and choices by shorter ones. The nodes that this leaves without users stay."""
-    apply_rules(graph, _RULES, home)
 
 
 def _both(node: ir.Node, home: Home) -> None:
@@ -145,3 +140,6 @@ _RULES: dict[str, Callable[[ir.Node, Home], None]] = {
     "Not": _not,
     "Or": _either,
 }
+
+shorten_conditions = by_rules(_RULES)
+"""Replace tests and choices by shorter ones. The nodes that this leaves without users stay."""

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from jax2onnx.tidy.initializers import stored_once
 from jax2onnx.tidy.layout_views import inverse
 from jax2onnx.tidy.match_nodes import permutation, same_dims, shape_at, sizes_of, sole_producer
+from jax2onnx.tidy.rules import rewrites
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import onnx_ir as ir
 
     from jax2onnx.tidy.initializers import Home
@@ -17,14 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["reorder_rows"]
 
 
-def reorder_rows(graph: ir.Graph, home: Home) -> None:
+@rewrites("MatMul", beside={"Transpose"})
+def reorder_rows(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``MatMul(Reshape(Transpose(x[N, 4, 8, 6], [0, 2, 3, 1]), [N, 192]), w[192, 5])``.
 
     It becomes ``MatMul(Reshape(x, [N, 192]), w_rearranged[192, 5])``.
     """
-    for node in graph:
-        if node.op_type == "MatMul" and not node.domain:
-            _skip_transpose(node, home)
+    for node in nodes:
+        _skip_transpose(node, home)
 
 
 def _skip_transpose(product: ir.Node, home: Home) -> None:

@@ -18,6 +18,7 @@ from jax2onnx.tidy.biases import split_sizes
 from jax2onnx.tidy.initializers import ORIGIN
 from jax2onnx.tidy.match_nodes import drop, is_used_once, same_shape, sizes_of, sole_producer, tensor_at
 from jax2onnx.tidy.operators import BROADCASTING
+from jax2onnx.tidy.rules import rewrites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -61,7 +62,8 @@ class Scales:
         return _BLOCKS if self.block else _PER_AXIS
 
 
-def name_dequantisation(graph: ir.Graph, home: Home) -> None:
+@rewrites("Cast", "QuantizeLinear")
+def name_dequantisation(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Mul(Cast(w: int8[4, 5]), s[5])`` to ``DequantizeLinear(w, s, axis=1)``.
 
     ``QuantizeLinear(w: float32[4, 5], s[5])`` becomes the initializer of 8 bits that it is.
@@ -70,23 +72,23 @@ def name_dequantisation(graph: ir.Graph, home: Home) -> None:
     """
     if home.is_function:
         return
-    for node in list(graph):
-        if node.op_type == "Cast" and not node.domain:
+    for node in nodes:
+        if node.op_type == "Cast":
             _name(node, home)
-        elif node.op_type == "QuantizeLinear" and not node.domain:
+        elif node.op_type == "QuantizeLinear":
             _quantise(node, home)
 
 
-def scale_weights(graph: ir.Graph, home: Home) -> None:
+@rewrites("Mul")
+def scale_weights(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Mul(MatMul(x[N, 4], DequantizeLinear(w[4, 5], 1)), s[5])`` to one with the scales ``s`` inside.
 
     The same of ``Conv``, and where a reshape splits the last dim before it is scaled.
     """
     if home.is_function:
         return
-    for node in list(graph):
-        if node.op_type == "Mul" and not node.domain:
-            _scale_before(node, home)
+    for node in nodes:
+        _scale_before(node, home)
 
 
 def _name(cast: ir.Node, home: Home) -> None:

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import Dim, is_used_once, new_node, replace, same_dims, shape_at, tensor_at
 from jax2onnx.tidy.operators import RESHAPES
+from jax2onnx.tidy.rules import rewrites
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
@@ -20,18 +21,10 @@ if TYPE_CHECKING:
 
     from jax2onnx.tidy.initializers import Home
 
-__all__ = ["take_at_once"]
+__all__ = ["join_entries", "take_at_once"]
 
 _MOST = 4096
 """Indices of more entries are not joined: they would be stored in two forms."""
-
-
-def take_at_once(graph: ir.Graph, home: Home) -> None:
-    """Join what is taken of one array, and take it of the array itself; nodes without users stay."""
-    _join(graph, home)
-    for node in list(graph):
-        if standard(node) == "Gather" and not node.outputs[0].is_graph_output():
-            _compose(node, home)
 
 
 def _places(node: ir.Node) -> tuple[np.ndarray[Any, Any], int] | None:
@@ -46,11 +39,12 @@ def _places(node: ir.Node) -> tuple[np.ndarray[Any, Any], int] | None:
     return np.where(places < 0, places + size, places), axis
 
 
-def _join(graph: ir.Graph, home: Home) -> None:
+@rewrites("Gather", beside={"Split"})
+def join_entries(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Split(Gather(x[9], [0, 4]), 2), Split(Gather(x, [1, 2, 5]), 2)`` to ``Split(Gather(x, ...), 4)``."""
     found: dict[tuple[ir.Value, int], list[tuple[ir.Node, ir.Node, np.ndarray[Any, Any]]]] = {}
-    for node in graph:
-        value = node.inputs[0] if standard(node) == "Gather" else None
+    for node in nodes:
+        value = node.inputs[0]
         if value is None or not is_used_once(node.outputs[0]):
             continue
         known = _places(node)
@@ -108,6 +102,14 @@ def _taken(origin: ir.Node, value: ir.Value, places: np.ndarray[Any, Any], axis:
     node = new_node("Gather", [value, home.constant(places.astype(np.int64))], shape, origin)
     node.attributes.add(ir.AttrInt64("axis", axis))
     return node
+
+
+@rewrites("Gather")
+def take_at_once(nodes: Sequence[ir.Node], home: Home) -> None:
+    """Take of an array itself what is taken of a part of it; nodes without users stay."""
+    for node in nodes:
+        if not node.outputs[0].is_graph_output():
+            _compose(node, home)
 
 
 def _compose(node: ir.Node, home: Home) -> None:

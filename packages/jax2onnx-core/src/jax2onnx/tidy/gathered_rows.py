@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import producer_at, replace, tensor_at
+from jax2onnx.tidy.rules import rewrites
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,8 @@ _BYTES = frozenset({ir.DataType.INT8, ir.DataType.UINT8})
 """Dtypes of which runtimes gather rows: of those of 4 bits they do not."""
 
 
-def dequantise_rows(graph: ir.Graph, home: Home) -> None:
+@rewrites("Gather")
+def dequantise_rows(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Gather(DequantizeLinear(w: int8[1000, 8], s[1000], axis=0), i[N])``.
 
     It becomes ``Mul(Cast(Gather(w, i)), Gather(s_rearranged[1000, 1], i))``. A scale for each column, or a single one,
@@ -27,8 +29,8 @@ def dequantise_rows(graph: ir.Graph, home: Home) -> None:
     """
     if home.is_function:
         return
-    for node in list(graph):
-        if node.op_type == "Gather" and not node.domain and node.attributes.get_int("axis", 0) == 0:
+    for node in nodes:
+        if node.attributes.get_int("axis", 0) == 0:
             _rewrite(node, home)
 
 

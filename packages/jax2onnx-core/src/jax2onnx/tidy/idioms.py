@@ -22,7 +22,7 @@ from jax2onnx.tidy.match_nodes import (
     sole_producer,
     tensor_at,
 )
-from jax2onnx.tidy.rules import apply_rules
+from jax2onnx.tidy.rules import by_rules
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
@@ -33,11 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["shorten"]
 
 _INDEXED = frozenset({"Gather", "GatherElements", "ScatterElements"})
-
-
-def shorten(graph: ir.Graph, home: Home) -> None:
-    """Replace idioms by single operators. The nodes that this leaves without users stay."""
-    apply_rules(graph, _RULES, home)
 
 
 def _sum_of_squares(node: ir.Node, _home: Home) -> None:
@@ -315,3 +310,6 @@ _RULES: dict[str, Callable[[ir.Node, Home], None]] = {
     "Sqrt": _norm,
     "Where": _choose_once,
 }
+
+shorten = by_rules(_RULES)
+"""Replace idioms by single operators. The nodes that this leaves without users stay."""

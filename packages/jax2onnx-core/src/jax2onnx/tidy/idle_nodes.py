@@ -19,17 +19,27 @@ from jax2onnx.tidy.match_nodes import (
     slice_steps,
     tensor_at,
 )
+from jax2onnx.tidy.rules import rewrites
 from jax2onnx.tidy.subgraphs import bodies, standard
 from jax2onnx.tidy.unread_results import drop_unread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     import onnx_ir as ir
 
     from jax2onnx.tidy.initializers import Home
 
-__all__ = ["drop_neutral", "is_dead", "is_idle", "remove_dead", "remove_unused", "skip_expands", "unused_initializers"]
+__all__ = [
+    "MAYBE_IDLE",
+    "drop_neutral",
+    "is_dead",
+    "is_idle",
+    "remove_dead",
+    "remove_unused",
+    "skip_expands",
+    "unused_initializers",
+]
 
 
 def remove_dead(graph: ir.Graph) -> None:
@@ -103,13 +113,14 @@ def is_idle(node: ir.Node) -> bool:
     return returns_input is not None and returns_input(node)
 
 
-def drop_neutral(graph: ir.Graph) -> None:
+@rewrites("Mul", "Sub")
+def drop_neutral(nodes: Sequence[ir.Node], _home: Home) -> None:
     """Rewrite ``Mul(1, x[N, 4]) [N, 4]`` and ``Sub(x, 0)`` to ``x``; even -0 stays.
 
     Beside ``Sub(x, 10)``, the latter may be computed at once with it, which is better.
     """
-    for node in list(graph):
-        kind = standard(node)
+    for node in nodes:
+        kind = node.op_type
         if kind == "Mul" and _is_number(tensor_at(node, 0), 1) and same_shape(node.inputs[1], node.outputs[0]):
             drop(node, 1)
         elif kind == "Sub" and _is_number(tensor_at(node, 1), 0) and _keeps_shape(node):
@@ -179,3 +190,6 @@ _IDLE: dict[str, Callable[[ir.Node], bool]] = {
     "Transpose": _keeps_axes,
     "Unsqueeze": _keeps_shape,
 }
+
+MAYBE_IDLE = frozenset(_IDLE)
+"""Operators of nodes that may be idle."""

@@ -13,10 +13,11 @@ import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import drop, input_at, ints_at, new_node, same_dims, shape_at
 from jax2onnx.tidy.operators import BROADCASTING, REDUCTIONS, UNARY
-from jax2onnx.tidy.subgraphs import standard
+from jax2onnx.tidy.rules import rewrites
+from jax2onnx.tidy.subgraphs import graph_of, standard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from jax2onnx.tidy.initializers import Home
     from jax2onnx.tidy.match_nodes import Dim
@@ -28,10 +29,10 @@ _ADDING = frozenset({"Reshape", "Unsqueeze"})
 _REMOVING = frozenset({"Reshape", "Squeeze"})
 
 
-def keep_leading_ones(graph: ir.Graph, home: Home) -> None:
+@rewrites(*_REMOVING)
+def keep_leading_ones(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Unsqueeze(Mul(Squeeze(x[1, 3], 0), Squeeze(y[1, 3], 0)), 0)`` to ``Mul(x, y)``."""
-    if not any(standard(node) in _REMOVING for node in graph):
-        return
+    graph = graph_of(nodes[0])
     regions = _Regions()
     for node in graph:
         regions.add(node)

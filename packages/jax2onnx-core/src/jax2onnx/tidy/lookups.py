@@ -19,24 +19,26 @@ from jax2onnx.tidy.match_nodes import (
     sole_producer,
 )
 from jax2onnx.tidy.operators import RESHAPES
+from jax2onnx.tidy.rules import rewrites
 from jax2onnx.tidy.spans import slice_bounds
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jax2onnx.tidy.initializers import Home
 
 __all__ = ["gather_first", "shorten_lookups"]
 
 
-def shorten_lookups(graph: ir.Graph, home: Home) -> None:
+@rewrites("Squeeze")
+def shorten_lookups(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Squeeze(Gather(x[5, 3], Reshape(i[], [1])), 0)`` to ``Gather(x, i)``.
 
     ``Squeeze(Slice(x[5, 3], 2, 3, axes=0), 0)`` becomes ``Gather(x, 2)``, and ``Squeeze(GatherND(x[5, 3],
     Reshape(i[2], [1, 1, 2])), [0, 1])`` becomes ``GatherND(x, i)``.
     """
-    for node in list(graph):
-        if standard(node) != "Squeeze":
-            continue
+    for node in nodes:
         axes = ints_at(node, 1)
         lookup, shape = producer_at(node, 0), shape_at(node, 0)
         if lookup is None or axes is None or shape is None or not _is_squeezed_only(lookup):

@@ -20,26 +20,29 @@ from jax2onnx.tidy.match_nodes import (
 )
 from jax2onnx.tidy.operators import RESHAPES
 from jax2onnx.tidy.reshapes import reshape_ones, shorten_reshape
+from jax2onnx.tidy.rules import rewrites
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jax2onnx.tidy.initializers import Home
 
-__all__ = ["shorten_ones", "turn_ones"]
+__all__ = ["share_reshapes", "shorten_ones", "turn_ones"]
 
 _MOST_DIMS = 3
 
 
-def shorten_ones(graph: ir.Graph, home: Home) -> None:
+@rewrites("Split", "Transpose", *RESHAPES)
+def shorten_ones(nodes: Sequence[ir.Node], home: Home) -> None:
     """Write dims of size 1 in the fewest nodes; nodes without users stay."""
-    for node in list(graph):
-        if standard(node) == "Transpose":
+    for node in nodes:
+        if node.op_type == "Transpose":
             turn_ones(node, home)
-        elif standard(node) == "Split":
+        elif node.op_type == "Split":
             _look_up(node, home)
-        elif standard(node) in RESHAPES:
+        elif node.op_type in RESHAPES:
             shorten_reshape(node, home)
-    _share(graph)
 
 
 def turn_ones(node: ir.Node, home: Home) -> None:
@@ -102,12 +105,13 @@ def _are_left(piece: ir.Value, split: ir.Node, left: ir.Shape) -> bool:
     return all(value.shape is not None and same_dims(value.shape, left) for value in results)
 
 
-def _share(graph: ir.Graph) -> None:
+@rewrites(*RESHAPES)
+def share_reshapes(nodes: Sequence[ir.Node], _home: Home) -> None:
     """Rewrite ``Unsqueeze(x[5], 1)`` to ``Reshape(x, [5, 1])``, where that is computed before."""
     seen: dict[object, ir.Value] = {}
-    for node in list(graph):
+    for node in nodes:
         result = node.outputs[0]
-        if standard(node) not in RESHAPES or result.shape is None or not all(map(is_known, result.shape)):
+        if result.shape is None or not all(map(is_known, result.shape)):
             continue
         first = seen.setdefault((node.inputs[0], tuple(result.shape)), result)
         if first is not result and not result.is_graph_output():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import new_node, producer_at, replace, shape_at
+from jax2onnx.tidy.rules import rewrites
 from jax2onnx.tidy.spans import slice_bounds
 from jax2onnx.tidy.subgraphs import standard
 
@@ -25,15 +26,16 @@ _Part: TypeAlias = tuple[ir.Value, int, int]
 """A value, and between which places of an axis it lies."""
 
 
-def forward_pieces(graph: ir.Graph, home: Home) -> None:
+@rewrites("Concat", "Slice", "Split")
+def forward_pieces(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Split(Concat(a[2], b[3]), [2, 3])`` to ``a`` and ``b``.
 
     ``Slice(Concat(a[2], b[3]), 3, 4)`` becomes ``Slice(b, 1, 2)``, and ``Concat(*Split(x))`` becomes ``x``. The nodes
     that this leaves without users stay.
     """
     cuts: dict[tuple[ir.Value | None, int], list[_Part]] = {}
-    for node in list(graph):
-        kind = standard(node)
+    for node in nodes:
+        kind = node.op_type
         if kind == "Split":
             _split(node)
             axis = _axis(node)

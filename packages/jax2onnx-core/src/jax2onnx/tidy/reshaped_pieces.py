@@ -16,6 +16,7 @@ import onnx_ir as ir
 from jax2onnx.tidy.match_nodes import new_node, replace, shape_at, sizes_of, sole_producer, tensor_at
 from jax2onnx.tidy.operators import BROADCASTING, RESHAPES
 from jax2onnx.tidy.reshapes import shorten_reshape
+from jax2onnx.tidy.rules import rewrites
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
@@ -28,15 +29,15 @@ __all__ = ["join_reshaped", "reshape_after"]
 _PAIRED = (BROADCASTING | {"BitShift"}) - {"PRelu"}
 
 
-def join_reshaped(graph: ir.Graph, home: Home) -> None:
+@rewrites("Concat")
+def join_reshaped(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Concat(Reshape(a, [3, 1, 1]), Reshape(b, [3, 1, 1]), axis=2)``, of ``a, b = Split(x[3, 2], axis=1)``.
 
     It becomes ``Reshape(x, [3, 1, 2])``. Where the pieces are in another order, and constant indices choose from what
     is joined, they choose from ``x``. The nodes that this leaves without users stay.
     """
-    for node in list(graph):
-        if standard(node) == "Concat":
-            _join(node, home)
+    for node in nodes:
+        _join(node, home)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +156,14 @@ def _looked_up(user: ir.Node, value: ir.Value, axis: int) -> np.ndarray[Any, Any
     return indices if isinstance(size, int) and np.all((-size <= indices) & (indices < size)) else None
 
 
-def reshape_after(graph: ir.Graph) -> None:
+@rewrites(*_PAIRED, beside=RESHAPES)
+def reshape_after(nodes: Sequence[ir.Node], _home: Home) -> None:
     """Rewrite ``Add(Squeeze(x[3, 1], 1), Squeeze(y[3, 1], 1))`` to ``Squeeze(Add(x, y), 1)``.
 
     Numbers may be operands too: ``Where(Squeeze(m[3, 1]), Squeeze(x[3, 1]), 2)`` becomes ``Squeeze(Where(m, x, 2))``.
     """
-    for node in list(graph):
-        if standard(node) in _PAIRED and len(node.inputs) > 1:
+    for node in nodes:
+        if len(node.inputs) > 1:
             _reshape_result(node)
 
 

@@ -1,22 +1,72 @@
-"""Rules: rewrites of single nodes and of what is before them, by operator."""
+"""Rules: rewrites of the nodes of some operators. A graph that has none of these is not looked through for them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     import onnx_ir as ir
 
     from jax2onnx.tidy.initializers import Home
 
-__all__ = ["apply_rules"]
+__all__ = ["Rewrite", "by_rules", "rewrite_all", "rewrites"]
+
+_Function: TypeAlias = "Callable[[Sequence[ir.Node], Home], object]"
 
 
-def apply_rules(graph: ir.Graph, rules: Mapping[str, Callable[[ir.Node, Home], None]], home: Home) -> None:
-    """Apply to each standard node that leaves out no input the rule of its operator; nodes without users stay."""
-    for node in list(graph):
-        rule = rules.get(node.op_type)
-        if rule is not None and not node.domain and None not in node.inputs:
-            rule(node, home)
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A rewrite of the nodes of some operators.
+
+    Attributes:
+        operators: the operators, of the default domain.
+        beside: operators of which the graph must have one as well; if it is empty, none.
+        function: is given such nodes of a graph, in their order.
+    """
+
+    operators: frozenset[str]
+    beside: frozenset[str]
+    function: _Function
+
+    def __call__(self, graph: ir.Graph, home: Home) -> None:
+        """Rewrite the nodes of a graph."""
+        rewrite_all([self], graph, home)
+
+
+def rewrites(*operators: str, beside: Iterable[str] = ()) -> Callable[[_Function], Rewrite]:
+    """Make a rewrite of a function of the nodes of some operators."""
+    return lambda function: Rewrite(frozenset(operators), frozenset(beside), function)
+
+
+def by_rules(rules: Mapping[str, Callable[[ir.Node, Home], None]]) -> Rewrite:
+    """Return the rewrite that applies to each node that leaves out no input the rule of its operator.
+
+    Nodes without users stay.
+    """
+
+    @rewrites(*rules)
+    def apply(nodes: Sequence[ir.Node], home: Home) -> None:
+        for node in nodes:
+            rule = rules.get(node.op_type)
+            if rule is not None and None not in node.inputs:
+                rule(node, home)
+
+    return apply
+
+
+def rewrite_all(several: Iterable[Rewrite], graph: ir.Graph, home: Home) -> None:
+    """Apply rewrites one after the other. Those that the graph has no nodes for leave it as it is."""
+    nodes: list[ir.Node] = []
+    present: set[str] | None = None
+    for rewrite in several:
+        if present is None:
+            nodes = [node for node in graph if not node.domain]
+            present = {node.op_type for node in nodes}
+        if present.isdisjoint(rewrite.operators) or (rewrite.beside and present.isdisjoint(rewrite.beside)):
+            continue
+        rewrite.function([node for node in nodes if node.op_type in rewrite.operators], home)
+        present = None

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import ints_at, is_transpose, permutation, producer_at, rank_of
+from jax2onnx.tidy.rules import rewrites
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jax2onnx.tidy.initializers import Home
 
 __all__ = ["pad_all_axes", "turn_vector_products"]
@@ -34,14 +37,15 @@ def pad_all_axes(node: ir.Node, home: Home) -> None:
     node.resize_inputs(2 if node.inputs[2] is None else 3)
 
 
-def turn_vector_products(graph: ir.Graph) -> None:
+@rewrites("MatMul")
+def turn_vector_products(nodes: Sequence[ir.Node], _home: Home) -> None:
     """Rewrite ``MatMul(Transpose(x[3, 7], [1, 0]), v[3])`` to ``MatMul(v, x)``.
 
     ``MatMul(Cast(Transpose(x, [1, 0])), v)`` becomes ``MatMul(v, Cast(x))``. onnxruntime makes a ``FusedMatMul`` of the
     former, which gives wrong numbers for a vector on the right, or crashes.
     """
-    for product in graph:
-        if product.op_type != "MatMul" or product.domain or rank_of(product.inputs[1]) != 1:
+    for product in nodes:
+        if rank_of(product.inputs[1]) != 1:
             continue
         matrix = _untransposed(product)
         if matrix is not None:

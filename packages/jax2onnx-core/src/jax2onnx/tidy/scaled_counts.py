@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import FLOATS, drop, input_at, same_shape, sole_producer, tensor_at
-from jax2onnx.tidy.rules import apply_rules
+from jax2onnx.tidy.rules import by_rules
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
@@ -23,11 +23,6 @@ _UNSIGNED = frozenset({ir.DataType.UINT8, ir.DataType.UINT16, ir.DataType.UINT32
 _INTEGERS = _UNSIGNED | {ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64}
 _LEAST, _MOST = 2.0**-60, 2.0**60
 """Between which factors an integer of 64 bits is scaled to a normal number of float32."""
-
-
-def shorten_counts(graph: ir.Graph, home: Home) -> None:
-    """Scale integers by one factor, and bound numbers only where they may be out of bounds."""
-    apply_rules(graph, _RULES, home)
 
 
 def _scale_once(node: ir.Node, home: Home) -> None:
@@ -109,3 +104,6 @@ def _is_not_negative(node: ir.Node) -> bool:
 
 
 _RULES: dict[str, Callable[[ir.Node, Home], None]] = {"Max": _bound_below, "Mul": _scale_once, "Relu": _bound_below}
+
+shorten_counts = by_rules(_RULES)
+"""Scale integers by one factor, and bound numbers only where they may be out of bounds."""

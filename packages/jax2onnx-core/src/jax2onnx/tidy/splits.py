@@ -9,8 +9,9 @@ import onnx_ir as ir
 from jax2onnx.tidy.idle_nodes import is_dead
 from jax2onnx.tidy.match_nodes import replace
 from jax2onnx.tidy.pieces import forward_pieces
+from jax2onnx.tidy.rules import rewrites
 from jax2onnx.tidy.spans import slice_bounds
-from jax2onnx.tidy.subgraphs import standard
+from jax2onnx.tidy.subgraphs import graph_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,11 +24,12 @@ _Slices: TypeAlias = "list[tuple[tuple[int, int], ir.Node]]"
 """Slices of one array along one axis, in the order of their graph: between which places, and the node."""
 
 
-def split_at_once(graph: ir.Graph, home: Home) -> None:
+@rewrites("Slice")
+def split_at_once(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Slice(x[5], 0, 2), Slice(x, 2, 5)`` to ``Split(x, [2, 3])``; what joins all of these is ``x``."""
     found: dict[tuple[ir.Value, int], _Slices] = {}
-    for node in graph:
-        if standard(node) != "Slice" or is_dead(node) or node.outputs[0].is_graph_output():
+    for node in nodes:
+        if is_dead(node) or node.outputs[0].is_graph_output():
             continue
         bounds, value = slice_bounds(node), node.inputs[0]
         if bounds is not None and value is not None and len(bounds) == 1:
@@ -38,8 +40,10 @@ def split_at_once(graph: ir.Graph, home: Home) -> None:
         parts = sorted({places for places, _ in slices})
         if len(parts) > 1 and _fill(parts, value, axis):
             splits.append(_split(axis, parts, slices, home))
-    if splits:
-        forward_pieces(graph, home)
+    if not splits:
+        return
+    graph = graph_of(splits[0])
+    forward_pieces(graph, home)
     for split in splits:
         if is_dead(split):
             graph.remove(split, safe=True)

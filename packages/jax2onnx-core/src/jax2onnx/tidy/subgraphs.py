@@ -10,7 +10,7 @@ import onnx_ir as ir
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["bodies", "every_node", "graphs", "held_array", "reads", "standard", "stored_bytes"]
+__all__ = ["bodies", "every_node", "graph_of", "graphs", "held_array", "reads", "standard", "stored_bytes"]
 
 
 def standard(node: ir.Node) -> str:
@@ -35,6 +35,12 @@ def graphs(graph: ir.Graph) -> list[ir.Graph]:
             for body in bodies(node):
                 found += graphs(body)
     return found
+
+
+def graph_of(node: ir.Node) -> ir.Graph:
+    """Return the graph that a node is in."""
+    assert isinstance(node.graph, ir.Graph)
+    return node.graph
 
 
 def every_node(graph: ir.Graph) -> Iterator[ir.Node]:

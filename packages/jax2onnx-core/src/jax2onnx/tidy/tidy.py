@@ -15,21 +15,23 @@ from jax2onnx.tidy.codebooks import name_codebooks
 from jax2onnx.tidy.conditions import shorten_conditions
 from jax2onnx.tidy.dense_rows import reorder_rows
 from jax2onnx.tidy.dequantise import name_dequantisation, scale_weights
-from jax2onnx.tidy.entries import take_at_once
+from jax2onnx.tidy.entries import join_entries, take_at_once
+from jax2onnx.tidy.folded import fold
 from jax2onnx.tidy.gathered_rows import dequantise_rows
 from jax2onnx.tidy.idioms import shorten
-from jax2onnx.tidy.idle_nodes import drop_neutral, is_idle, remove_dead, skip_expands
-from jax2onnx.tidy.initializers import Home, fold, restore_names, share
+from jax2onnx.tidy.idle_nodes import MAYBE_IDLE, drop_neutral, is_idle, remove_dead, skip_expands
+from jax2onnx.tidy.initializers import Home, restore_names, share
 from jax2onnx.tidy.layout import settle
 from jax2onnx.tidy.leading_ones import keep_leading_ones
 from jax2onnx.tidy.lookups import gather_first, shorten_lookups
 from jax2onnx.tidy.loop_bodies import carry_repeated, lift_invariants, remove_repeated_inside
 from jax2onnx.tidy.match_nodes import drop
-from jax2onnx.tidy.ones import shorten_ones, turn_ones
+from jax2onnx.tidy.ones import share_reshapes, shorten_ones, turn_ones
 from jax2onnx.tidy.operators import BROADCASTING, RESHAPES
 from jax2onnx.tidy.pieces import forward_pieces
 from jax2onnx.tidy.reshaped_pieces import join_reshaped, reshape_after
 from jax2onnx.tidy.reshapes import merge_reshapes, merge_transposes
+from jax2onnx.tidy.rules import rewrite_all, rewrites
 from jax2onnx.tidy.runtime_bugs import pad_all_axes, turn_vector_products
 from jax2onnx.tidy.scaled_counts import shorten_counts
 from jax2onnx.tidy.splits import split_at_once
@@ -38,7 +40,7 @@ from jax2onnx.tidy.subgraphs import every_node, graphs
 from jax2onnx.tidy.window_sums import join_windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 __all__ = ["tidy"]
@@ -99,62 +101,57 @@ def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
     lift_invariants(home.graph)
     remove_repeated_inside(home.graph)
     for graph in inner:
-        name_blocks(graph, home)
-        _simplify(graph, home)
+        rewrite_all([name_blocks, _simplify], graph, home)
     # Before initializers are folded: what is large is only rearranged if nothing else uses it.
     remove_dead(home.graph)
     unstack(home)
     for graph in inner:
         fold(graph, home)
     for graph in inner:
-        name_codebooks(graph, home)
-        name_dequantisation(graph, home)
-        shorten(graph, home)
-        shorten_conditions(graph, home)
-        shorten_counts(graph, home)
-        keep_leading_ones(graph, home)
-        forward_pieces(graph, home)
-        join_reshaped(graph, home)
-        join_windows(graph, home)
+        rewrite_all(_NAMING_AND_JOINING, graph, home)
     remove_dead(home.graph)  # what nothing reads any more would count as a user
     for graph in inner:
-        reshape_after(graph)
-        compute_alike(graph, home)
-        shorten_lookups(graph, home)
+        rewrite_all(_COMPUTING_AT_ONCE, graph, home)
     settled = [settle(graph, home) for graph in inner]
     if any(settled):
         for graph in inner:
             fold(graph, home)
+    last = [*_SHORTENING, fold_batch_norms] if fold_batch_norm else _SHORTENING
     for graph in inner:
-        reorder_rows(graph, home)
-        turn_vector_products(graph)
-        scale_weights(graph, home)
-        dequantise_rows(graph, home)
-        place_biases(graph, home)
-        merge_biases(graph, home)
-        drop_neutral(graph)
-        shorten_ones(graph, home)
-        split_at_once(graph, home)
-        take_at_once(graph, home)
-        if fold_batch_norm:
-            fold_batch_norms(graph, home)
+        rewrite_all(last, graph, home)
     remove_dead(home.graph)
     # Last: what is carried is no more known as what it is computed of.
     carry_repeated(home.graph)
 
 
-def _simplify(graph: ir.Graph, home: Home) -> None:
-    """Apply the rewrites that look at one node and those before it, then drop what does nothing."""
-    for node in list(graph):
-        if node.domain or len(node.outputs) != 1:
-            continue
-        if not node.inputs or node.inputs[0] is None:
-            continue
-        rewrite = _REWRITES.get(node.op_type)
-        if rewrite is not None:
-            rewrite(node, home)
-        if is_idle(node):
-            drop(node)
+_NAMING_AND_JOINING = (
+    name_codebooks,
+    name_dequantisation,
+    shorten,
+    shorten_conditions,
+    shorten_counts,
+    keep_leading_ones,
+    forward_pieces,
+    join_reshaped,
+    join_windows,
+)
+
+_COMPUTING_AT_ONCE = (reshape_after, compute_alike, shorten_lookups)
+
+_SHORTENING = (
+    reorder_rows,
+    turn_vector_products,
+    scale_weights,
+    dequantise_rows,
+    place_biases,
+    merge_biases,
+    drop_neutral,
+    shorten_ones,
+    share_reshapes,
+    split_at_once,
+    join_entries,
+    take_at_once,
+)
 
 
 def _shorten_transpose(node: ir.Node, home: Home) -> None:
@@ -171,3 +168,16 @@ _REWRITES: dict[str, Callable[[ir.Node, Home], None]] = {
     "Pad": pad_all_axes,
     "Transpose": _shorten_transpose,
 }
+
+
+@rewrites(*_REWRITES, *MAYBE_IDLE)
+def _simplify(nodes: Sequence[ir.Node], home: Home) -> None:
+    """Apply the rewrites that look at one node and those before it, then drop what does nothing."""
+    for node in nodes:
+        if len(node.outputs) != 1 or node.inputs[0] is None:
+            continue
+        rewrite = _REWRITES.get(node.op_type)
+        if rewrite is not None:
+            rewrite(node, home)
+        if is_idle(node):
+            drop(node)

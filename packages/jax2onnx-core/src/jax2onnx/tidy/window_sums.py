@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import input_at, ints_at, new_node, same_shape, sizes_of, sole_producer, tensor_at
-from jax2onnx.tidy.subgraphs import standard
+from jax2onnx.tidy.rules import rewrites
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,15 +43,16 @@ class _Sum:
     windows: list[_Window] = field(default_factory=list)
 
 
-def join_windows(graph: ir.Graph, home: Home) -> None:
+@rewrites("Add", beside={"Pad"})
+def join_windows(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Add(Add(x[5], Pad(a[1], [2, 2])), Pad(b[2], [0, 3]))`` to ``Add(x, Concat(b, a, rest[2]))``.
 
     Around a window -0 is added, which changes no number, or the integer 0. To an element that is in several windows the
     numbers are added in the order in which they were.
     """
     done: set[ir.Node] = set()
-    for node in reversed(list(graph)):
-        if standard(node) == "Add" and node not in done:
+    for node in reversed(nodes):
+        if node not in done:
             _join(node, home, done)
 
 
