@@ -100,6 +100,107 @@ CALLS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("jax.scipy.stats.rankdata", "x", "float32[N]"),
         ("jax.scipy.stats.mode", "x", "float32[N]"),
         ("jax.scipy.stats.sem", "x", "float32[N]"),
+        ("jax.numpy.apply_along_axis", "jax.numpy.sum, 0, x", "float32[N,3]"),
+        ("jax.numpy.arange", "x.shape[0]", "float32[N]"),
+        ("jax.numpy.astype", "x, int", "float32[N]"),
+        ("jax.numpy.choose", "x, [y, y + 1], mode='clip'", "int32[N]", "float32[N]"),
+        ("jax.numpy.delete", "x, 0", "float32[N]"),
+        ("jax.numpy.expand_dims", "x, 0", "float32[N]"),
+        ("jax.numpy.eye", "x.shape[0], 3", "float32[N]"),
+        ("jax.numpy.fill_diagonal", "x, y, inplace=False", "float32[N,N]", "float32[3]"),
+        ("jax.numpy.full", "x.shape, 2.0", "float32[N]"),
+        ("jax.numpy.matvec", "x, y", "float32[3,N]", "float32[N]"),
+        ("jax.numpy.moveaxis", "x, 0, 1", "float32[N,3]"),
+        ("jax.numpy.permute_dims", "x, (1, 0)", "float32[N,3]"),
+        ("jax.numpy.place", "x, x > 1, y, inplace=False", "float32[N]", "float32[3]"),
+        ("jax.numpy.polyfit", "x, y, 1", "float32[N]", "float32[N]"),
+        ("jax.numpy.put", "x, y, 5.0, inplace=False", "float32[N]", "int32[3]"),
+        ("jax.numpy.put_along_axis", "x, y, 5.0, 0, inplace=False", "float32[N]", "int32[N]"),
+        ("jax.numpy.ravel_multi_index", "[x, x], (5, 5), mode='clip'", "int32[N]"),
+        ("jax.numpy.reshape", "x, (-1, 1)", "float32[N]"),
+        ("jax.numpy.resize", "x, (4,)", "float32[N]"),
+        ("jax.numpy.rollaxis", "x, 1", "float32[N,3]"),
+        ("jax.numpy.swapaxes", "x, 0, 1", "float32[N,3]"),
+        ("jax.numpy.tensordot", "x, y, 1", "float32[3,N]", "float32[N,2]"),
+        ("jax.numpy.top_k", "x, 0", "float32[N]"),
+        ("jax.numpy.tri", "x.shape[0], 3", "float32[N]"),
+        ("jax.numpy.unpackbits", "x.astype('uint8')", "int32[N]"),
+        ("jax.numpy.vecmat", "x, y", "float32[N]", "float32[N,3]"),
+        ("jax.numpy.linalg.lstsq", "x, y", "float32[N,3]", "float32[N]"),
+        ("jax.numpy.linalg.matrix_power", "x, 3", "float32[N,2,2]"),
+        ("jax.numpy.linalg.multi_dot", "[x, y, x]", "float32[3,N]", "float32[N,3]"),
+        ("jax.numpy.linalg.solve", "x + 9 * jax.numpy.eye(x.shape[0]), y", "float32[N,N]", "float32[N]"),
+        ("jax.numpy.linalg.tensordot", "x, y, axes=1", "float32[3,N]", "float32[N,2]"),
+        ("jax.nn.glu", "x", "float32[N,4]"),
+        ("jax.nn.scaled_dot_general", "x, y, (((1,), (0,)), ((), ()))", "float32[3,N]", "float32[N,2]"),
+        ("jax.lax.approx_max_k", "x, 2", "float32[3,N]"),
+        ("jax.lax.argmax", "x, 0, 'int32'", "float32[N]"),
+        ("jax.lax.argmin", "x, 0, 'int32'", "float32[N]"),
+        ("jax.lax.batch_matmul", "x, y", "float32[3,3,N]", "float32[3,N,2]"),
+        ("jax.lax.bitcast_convert_type", "x, 'int32'", "float32[N]"),
+        ("jax.lax.broadcast", "x, (2,)", "float32[N]"),
+        ("jax.lax.broadcast_in_dim", "x, (2, x.shape[0]), (1,)", "float32[N]"),
+        ("jax.lax.collapse", "x, 0, 2", "float32[N,3]"),
+        ("jax.lax.concatenate", "[x, y], 0", "float32[N]", "float32[3]"),
+        ("jax.lax.conv", "x, y, (1,), 'SAME'", "float32[N,3,5]", "float32[2,3,3]"),
+        ("jax.lax.conv_transpose", "x, y, (1,), 'SAME'", "float32[N,5,3]", "float32[3,3,2]"),
+        ("jax.lax.conv_general_dilated_patches", "x, (3,), (1,), 'SAME'", "float32[N,3,5]"),
+        ("jax.lax.convert_element_type", "x, 'int32'", "float32[N]"),
+        ("jax.lax.dot_general", "x, y, (((1,), (0,)), ((), ()))", "float32[3,N]", "float32[N,2]"),
+        ("jax.lax.dynamic_slice", "x, (y[0], y[0]), (x.shape[0], 2)", "float32[N,3]", "int32[3]"),
+        ("jax.lax.dynamic_slice_in_dim", "x, y[0], 2, 1", "float32[N,3]", "int32[3]"),
+        ("jax.lax.dynamic_index_in_dim", "x, y[0], 1", "float32[N,3]", "int32[3]"),
+        ("jax.lax.dynamic_update_slice", "x, x[:, :1], (0, y[0])", "float32[N,3]", "int32[3]"),
+        ("jax.lax.dynamic_update_slice_in_dim", "x, x[:, :1], y[0], 1", "float32[N,3]", "int32[3]"),
+        ("jax.lax.dynamic_update_index_in_dim", "x, x[:, :1], y[0], 1", "float32[N,3]", "int32[3]"),
+        ("jax.lax.expand_dims", "x, (0,)", "float32[N]"),
+        ("jax.lax.fft", "x + 0j, 'fft', (4,)", "float32[N,4]"),
+        ("jax.lax.fori_loop", "0, x.shape[0], lambda i, c: c + x[i], 0.0", "float32[N]"),
+        ("jax.lax.full", "x.shape, 2.0", "float32[N]"),
+        ("jax.lax.full_like", "x, 2.0", "float32[N]"),
+        ("jax.lax.imag", "x + 1j", "float32[N]"),
+        ("jax.lax.index_in_dim", "x, 1, 1", "float32[N,3]"),
+        ("jax.lax.index_take", "x, (y,), (1,)", "float32[N,3]", "int32[3]"),
+        ("jax.lax.integer_pow", "x, 3", "float32[N]"),
+        ("jax.lax.iota", "int, x.shape[0]", "float32[N]"),
+        ("jax.lax.pad", "x, 0.0, [(1, 2, 1)]", "float32[N]"),
+        ("jax.lax.real", "x + 1j", "float32[N]"),
+        ("jax.lax.reduce_and", "x, (0,)", "bool[N]"),
+        ("jax.lax.reduce_or", "x, (0,)", "bool[N]"),
+        ("jax.lax.reduce_prod", "x, (0,)", "float32[N]"),
+        ("jax.lax.reduce_sum", "x, (0,)", "float32[N]"),
+        ("jax.lax.reduce_xor", "x, (0,)", "int32[N]"),
+        ("jax.lax.reduce_precision", "x, 5, 5", "float32[N]"),
+        ("jax.lax.ragged_dot", "x, y, jax.numpy.array([x.shape[0]])", "float32[N,3]", "float32[1,3,2]"),
+        ("jax.lax.reshape", "x, (x.shape[0], 1)", "float32[N]"),
+        ("jax.lax.rev", "x, (0,)", "float32[N]"),
+        ("jax.lax.select", "x > 1, x, y", "float32[N]", "float32[N]"),
+        ("jax.lax.slice_in_dim", "x, 0, None", "float32[N]"),
+        ("jax.lax.split", "x, [1, 2], 1", "float32[N,3]"),
+        ("jax.lax.squeeze", "x, (1,)", "float32[N,1]"),
+        ("jax.lax.switch", "y[0], [jax.numpy.sin, jax.numpy.cos], x", "float32[N]", "int32[3]"),
+        ("jax.lax.tile", "x, (2,)", "float32[N]"),
+        ("jax.lax.top_k", "x, 2", "float32[N,3]"),
+        ("jax.lax.transpose", "x, (1, 0)", "float32[N,3]"),
+        (
+            "jax.lax.while_loop",
+            "lambda c: c[0] < x.shape[0], lambda c: (c[0] + 1, c[1] + x.sum()), (0, 0.0)",
+            "float32[N]",
+        ),
+        ("jax.scipy.special.multigammaln", "x + 4, 2", "float32[N]"),
+        ("jax.scipy.special.hyp2f1", "x, y, x, x / 9", "float32[N]", "float32[N]"),
+        ("jax.scipy.linalg.cho_factor", "x @ x.T + 9 * jax.numpy.eye(x.shape[0])", "float32[N,N]"),
+        ("jax.scipy.linalg.solve", "x + 9 * jax.numpy.eye(x.shape[0]), y", "float32[N,N]", "float32[N]"),
+        ("jax.scipy.linalg.solve_triangular", "x + 9 * jax.numpy.eye(x.shape[0]), y", "float32[N,N]", "float32[N]"),
+        ("jax.scipy.linalg.cho_solve", "(x + 9 * jax.numpy.eye(x.shape[0]), True), y", "float32[N,N]", "float32[N]"),
+        ("jax.scipy.linalg.convolution_matrix", "x, 3", "float32[N]"),
+        ("jax.scipy.linalg.leslie", "x, y[1:]", "float32[N]", "float32[N]"),
+        ("jax.scipy.signal.convolve2d", "x, y", "float32[N,N]", "float32[3,3]"),
+        ("jax.scipy.signal.correlate2d", "x, y", "float32[N,N]", "float32[3,3]"),
+        ("jax.numpy.sum", "x, axis=0, where=x > 1", "float32[N,3]"),
+        ("jax.numpy.mean", "x, axis=0, where=x > 1", "float32[N,3]"),
+        ("jax.numpy.unravel_index", "x, (5, 5)", "int32[N]"),
+        ("jax.scipy.special.sph_harm_y", "x.astype(int), x.astype(int), y, y, n_max=4", "float32[N]", "float32[N]"),
         ("jax.scipy.ndimage.map_coordinates", "x, [y], 1", "float32[N]", "float32[3]"),
     )
 }
@@ -185,7 +286,7 @@ def outcome(call: Call) -> tuple[str, str]:
     try:
         actual = Runner(model).run(call.arrays(0))
     except Exception as error:  # noqa: BLE001 - a runtime raises what it likes
-        return "fails", str(error).partition("\n")[0]
+        return "fails", _other_shapes(model, expected) or str(error).partition("\n")[0]
     for ours, theirs in zip(actual, expected, strict=True):
         pairs = np.stack([theirs.real, theirs.imag], -1) if np.iscomplexobj(theirs) else theirs
         if ours.shape != pairs.shape:
@@ -193,6 +294,18 @@ def outcome(call: Call) -> tuple[str, str]:
         if not np.array_equal(ours.astype(np.float64), pairs.astype(np.float64), equal_nan=True):
             return "other result", f"{_shown(ours)}, JAX's is {_shown(pairs)}"
     return "same", ""
+
+
+def _other_shapes(model: Any, expected: Sequence[Any]) -> str:
+    """Return, in words, the results whose dims in JAX are not the ones that a model has for all sizes."""
+    texts = []
+    for output, array in zip(model.graph.output, expected, strict=True):
+        dims = [dim.dim_param or dim.dim_value for dim in output.type.tensor_type.shape.dim]
+        sizes = [eval(dim, {"N": 0}) if isinstance(dim, str) else dim for dim in dims]  # noqa: S307 - such as N + M
+        if sizes != [*array.shape]:
+            declared = ", ".join(map(str, dims))
+            texts.append(f"{output.name}: {list(array.shape)} for [{declared}]")
+    return "; ".join(texts)
 
 
 def _shown(array: Any) -> str:
@@ -224,8 +337,8 @@ def section(found: Sequence[tuple[Call, tuple[str, str]]]) -> str:
         "",
         f"Of {exported} functions that JAX has a result for and that are exported, **{counts['same']} have JAX's",
         f"result**. JAX has none for {counts['no result of JAX']}; {counts['refused']} are not exported over a",
-        "symbolic size in this form. Most that the runtime refuses to run have results of other sizes at size 0 than",
-        "what JAX says of all other sizes.",
+        "symbolic size in this form. A result that JAX gives other dims at size 0 than at all other sizes is in no",
+        "model: onnxruntime refuses to run it.",
         "",
         "| call | arrays | what comes of it |",
         "| --- | --- | --- |",
@@ -234,7 +347,7 @@ def section(found: Sequence[tuple[Call, tuple[str, str]]]) -> str:
         if kind == "other result":
             lines.append(f"| `{call}` | {', '.join(call.inputs)} | another result: {detail} |")
         elif kind == "fails":
-            lines.append(f"| `{call}` | {', '.join(call.inputs)} | the runtime refuses to run it |")
+            lines.append(f"| `{call}` | {', '.join(call.inputs)} | the runtime refuses to run it: {detail} |")
     return "\n".join(lines) + "\n"
 
 

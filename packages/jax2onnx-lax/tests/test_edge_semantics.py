@@ -57,7 +57,13 @@ def _attend(x: Any, m: Any) -> Any:
 QUERY = np.linspace(-1, 1, 24).reshape(1, 3, 2, 4)
 ROWS = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1]], bool)[None, None]
 
+POWERS = np.array([1, 1.5, 2, 17, 127, 32768, 65535, 1e6, 2.0**31, 1e20, 1e38, INF])
+BASES = np.array([1e-30, 0.1, 0.999, 1, 1.0001, 2, 9.5, 100, 1e5, -0.5, -2, -30.5, INF])
+ORDERS = np.array([0, 1, 2, 3, 17, 32768, 1e10, INF])
+
 CASES: dict[str, tuple[Callable[..., Any], list[Any]]] = {
+    "zeta of any powers": (lax.zeta, np.meshgrid(POWERS, BASES)),
+    "polygamma of any orders": (lax.polygamma, np.meshgrid(ORDERS, [1e-10, 0.5, 1, 3, 30, -0.5, -2, INF])),
     "argmax_ties": (lambda x: (jnp.argmax(x, 1), jnp.argmin(x, 1), jnp.argmax(x, 0)), [_ints(TIES)]),
     "argmax_special": (lambda x: (jnp.argmax(x, 1), jnp.argmin(x, 1), jnp.nanargmax(x[:3], 1)), [FLOATS]),
     "top_k_ties": (lambda x: lax.top_k(x, 4), [_ints(TIES)]),

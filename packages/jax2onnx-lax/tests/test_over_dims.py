@@ -326,6 +326,26 @@ def test_jax_is_left_as_it_was_and_another_thread_sees_no_difference():
     assert vars(module) == before
 
 
+PLACES = np.array([0, 4, 5, -1, -6, 12, 100, -100], np.int32)
+CYCLES = {
+    "take": lambda x, i: jnp.take(x, i, mode="wrap"),
+    "take last": lambda x, i: jnp.take(x[None], i, axis=-1, mode="wrap"),
+    "take flat": lambda x, i: jnp.take(jnp.stack([x, -x]), i, mode="wrap"),
+    "put wrap": lambda x, i: jnp.put(x, i[:, None], x[:2], mode="wrap", inplace=False),
+    "put": lambda x, i: jnp.put(x, i, x, inplace=False),
+    "place": lambda x, i: jnp.place(x, x > 2, jnp.append(i, 7), inplace=False),
+    "resize": lambda x, i: (jnp.resize(x, 7), jnp.resize(x, (2, i.shape[0]))),
+}
+
+
+@pytest.mark.parametrize("sizes", [(5, 8), (1, 8), (5, 0), (0, 0), (7, 1), (2, 3)], ids=str)
+@pytest.mark.parametrize("name", CYCLES)
+def test_functions_that_go_round_in_an_array(name, sizes):
+    function, specs = CYCLES[name], ["float32[N]", "int32[M]"]
+    arrays = [np.arange(sizes[0], dtype=np.float32) + 1, PLACES[: sizes[1]]]
+    check(to_onnx(function, specs), function, specs, values=[arrays])
+
+
 IMPORTED = types.ModuleType("a_users_module")
 exec("from jax.lax import associative_scan\nfrom jax.numpy import add, digitize", vars(IMPORTED))
 HELD = {

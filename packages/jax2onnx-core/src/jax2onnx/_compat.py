@@ -634,6 +634,8 @@ def _replace_imported(names: AbstractSet[str]) -> None:
         if not isinstance(module, types.ModuleType) or module_name.partition(".")[0] == "jax":
             continue
         held = vars(module)
+        if held.keys().isdisjoint(names):  # as nearly always
+            continue
         for name in names & held.keys():
             original = held[name]
             replacement = _replacement_of.get(id(original))

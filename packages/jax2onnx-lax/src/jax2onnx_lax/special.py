@@ -81,8 +81,11 @@ _I1E_LARGE = (  # sqrt(x) exp(-x) I1(x) as a function of 1 / x, x at least 8, re
         380.88553079649614, -29.872627867837675, 1.0,
     ),
 )  # fmt: skip
-_BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330)
-"""B2, B4, …, B20."""
+_BERNOULLI = (
+    1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330, 854513 / 138,
+    -236364091 / 2730,
+)  # fmt: skip
+"""B2, B4, …, B24."""
 _SHIFT = 10
 """Steps of the recurrence that bring a positive operand to where the asymptotic series hold in float64."""
 
@@ -151,21 +154,23 @@ def digamma(x: Any) -> Any:
 
 
 def zeta(x: Any, q: Any) -> Any:
-    """Return Hurwitz's zeta function by the formula of Euler and Maclaurin."""
+    """Return Hurwitz's zeta function by the formula of Euler and Maclaurin, in XLA's order.
+
+    The correction of the sum is NaN where it overflows, as XLA's is, although it is multiplied by 0 there.
+    """
     shifted = q + _SHIFT
     total = functools.reduce(lambda s, k: s + lax.pow(q + k, -x), range(1, _SHIFT), lax.pow(q, -x))
     power = lax.pow(shifted, -x)
-    tail = power * shifted / (x - 1) + power / 2
-    # The product x (x + 1) … (x + 2k - 2) over shifted to the power of x + 2k - 1, over (2k)!.
-    factor = power * x / shifted
-    square = shifted * shifted
-    for k, b in enumerate(_BERNOULLI, 1):
-        tail += b / math.factorial(2 * k) * factor
-        factor = factor * (x + 2 * k - 1) * (x + 2 * k) / square
-    value = total + jnp.where(power == 0, 0.0, tail)
+    inverse = 1 / (shifted * shifted)
+    coefficients = [b / math.factorial(2 * k) for k, b in enumerate(_BERNOULLI, 1)]
+    # The k-th one is multiplied by x (x + 1) … (x + 2k - 2) over shifted to the power of 2k - 1.
+    correction = jnp.zeros_like(shifted)
+    for k in range(len(coefficients) - 1, 0, -1):
+        correction = (x + 2 * k) * (x + 2 * k - 1) * (inverse * (correction + coefficients[k]))
+    correction = x / shifted * (coefficients[0] + correction)
+    value = total + power * shifted / (x - 1) + power * (0.5 + correction)
     whole = x == lax.floor(x)
-    outside = (x < 1) | (lax.abs(x) == jnp.inf) | (q == jnp.inf) | ((q <= 0) & ~whole)
-    value = jnp.where(outside, jnp.nan, value)
+    value = jnp.where((x < 1) | ((q <= 0) & ~whole), jnp.nan, value)
     # At the poles JAX has no sign to choose but for even powers.
     even = whole & (x == 2 * lax.floor(x / 2)) & (lax.abs(x) < jnp.inf)
     value = jnp.where((q <= 0) & (q == lax.floor(q)), jnp.where(even, jnp.inf, jnp.nan), value)

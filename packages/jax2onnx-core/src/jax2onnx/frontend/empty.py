@@ -146,6 +146,7 @@ _FUNCTIONS: Mapping[str, Mapping[str, Callable[[_Function], _Function]]] = {
         **dict.fromkeys(("histogram", "histogram2d", "histogram_bin_edges", "histogramdd"), _WITHOUT_RANGE),
         **dict.fromkeys(("corrcoef", "cov", "digitize"), _replacement),
     },
+    "indexing": dict.fromkeys(("place", "put"), _replacement),
     "setops": dict.fromkeys(
         (
             "intersect1d", "setdiff1d", "setxor1d", "union1d", "unique", "unique_all", "unique_counts",

@@ -34,6 +34,7 @@ from jax2onnx._compat import (
 from jax2onnx.frontend.associative import ASSOCIATIVE
 from jax2onnx.frontend.basic_slices import by_axis
 from jax2onnx.frontend.basic_updates import by_parts
+from jax2onnx.frontend.cycles import CYCLES
 from jax2onnx.frontend.empty import EMPTY
 from jax2onnx.frontend.multiples import MULTIPLES
 
@@ -391,6 +392,7 @@ _REPLACEMENTS: Mapping[tuple[str, str], _Function] = {
     **MULTIPLES,
     **ASSOCIATIVE,
     **EMPTY,
+    **CYCLES,
     (f"{_NUMPY}indexing", "rewriting_take"): by_axis,
     ("jax._src.ops.scatter", "_scatter_update"): by_parts,
     (f"{_NUMPY}lax_numpy", "_pad_wrap"): _pad_wrap,
