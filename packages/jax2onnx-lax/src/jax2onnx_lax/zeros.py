@@ -135,7 +135,9 @@ def _is_zero(x: ir.Value, *, minus: bool) -> bool:
 
 def _signed(ctx: LoweringContext, x: ir.Value) -> bool:
     """Return whether the target confuses zeros, and the sign of one may change a number."""
-    return ctx.target is not None and x.dtype is not None and x.dtype.is_floating_point() and ctx.sign_of_zero_matters()
+    if ctx.target is None or not ctx.sign_of_zero_matters():
+        return False
+    return x.dtype is not None and x.dtype.is_floating_point()
 
 
 def _may_be_zero(x: ir.Value) -> bool:

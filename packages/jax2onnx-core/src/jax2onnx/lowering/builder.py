@@ -249,9 +249,9 @@ class Ops(Operators):
             values.append(value)
             if not isinstance(value, ir.Value):
                 scalars.append(position)
-            elif value.dtype is not None:
-                bound.setdefault(variables[position], value.dtype)
-                first = first or value.dtype
+            elif (dtype := value.dtype) is not None:
+                bound.setdefault(variables[position], dtype)
+                first = first or dtype
         for position in scalars:
             scalar = values[position]
             if scalar is not None:

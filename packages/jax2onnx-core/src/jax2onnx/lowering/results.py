@@ -16,19 +16,24 @@ if TYPE_CHECKING:
 
 def checked(returned: Any, eqn: Eqn) -> list[ir.Value]:
     """Return what a rule returned as a list of values, with the dtypes and shapes that JAX gives them."""
-    values = [returned] if isinstance(returned, ir.Value) else returned
-    if not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping):
-        raise _wrong_result(shown(returned), _values(len(eqn.outputs)))
-    values = list(values)
-    for value in values:
-        if not isinstance(value, ir.Value):
-            raise _wrong_result(f"{shown(value)}, which is no value of the graph,", _values(len(eqn.outputs)))
+    values = [returned] if isinstance(returned, ir.Value) else _listed(returned, len(eqn.outputs))
     if len(values) != len(eqn.outputs):
         count = len(eqn.outputs)
         hint = f"; ctx.op.many(name, ..., outputs={count}) returns every result of an operator" if count > 1 else ""
         raise _wrong_result(_values(len(values)), _values(count) + hint)
     for value, var in zip(values, eqn.outputs, strict=True):
         _check_type(value, var.aval)
+    return values
+
+
+def _listed(returned: Any, count: int) -> list[ir.Value]:
+    """Return the values that a rule returned instead of one."""
+    if not isinstance(returned, Iterable) or isinstance(returned, str | bytes | Mapping):
+        raise _wrong_result(shown(returned), _values(count))
+    values = list(returned)
+    for value in values:
+        if not isinstance(value, ir.Value):
+            raise _wrong_result(f"{shown(value)}, which is no value of the graph,", _values(count))
     return values
 
 
@@ -46,12 +51,12 @@ def _wrong_result(returned: str, expected: str) -> WrongResultError:
 
 def _check_type(value: ir.Value, aval: Any) -> None:
     """Check that a result of a rule has the dtype that JAX gives it; record its shape."""
-    dtype = ir_dtype(aval.dtype)
-    if value.dtype is None:
+    dtype, own = ir_dtype(aval.dtype), value.dtype
+    if own is None:
         value.dtype = dtype
-    elif value.dtype != dtype:
-        raise _wrong_result(value.dtype.name, dtype.name)
-    if value.shape is None or value.producer() is not None:
+    elif own is not dtype:
+        raise _wrong_result(own.name, dtype.name)
+    if value.producer() is not None or value.shape is None:
         stamp(value, aval.shape)
     elif len(value.shape) != len(aval.shape) or any(map(_differ, value.shape, aval.shape)):
         raise _wrong_result(f"a value of shape {list(value.shape)}", str(list(aval.shape)))

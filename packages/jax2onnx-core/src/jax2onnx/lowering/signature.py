@@ -54,9 +54,9 @@ class Signature:
 
     def require(self, inputs: int, attributes: Mapping[str, ir.Attr]) -> None:
         """Raise InvalidModelError unless a node has what every one of the operator has: later stages rely on it."""
-        missing = sorted(self.required - attributes.keys())
+        missing = self.required - attributes.keys() if self.required else None
         if missing:
-            raise self._invalid(f"it has no attribute {missing[0]!r}, which the operator needs")
+            raise self._invalid(f"it has no attribute {min(missing)!r}, which the operator needs")
         if inputs < self.least:
             raise self._invalid(f"it has {counted(inputs, 'input')}, and the operator needs {self.least}")
 
@@ -99,6 +99,8 @@ class Signature:
         bound: Mapping[str, ir.DataType],
         attributes: Mapping[str, ir.Attr],
     ) -> ir.DataType | None:
+        if not attributes:
+            return bound.get(variable)
         declared = attributes.get("to") or attributes.get("dtype")
         if declared is not None and variable not in self.inputs:
             return ir.DataType(declared.as_int())
@@ -109,10 +111,10 @@ class Signature:
 
 def _repeated(variables: _Variables, count: int) -> _Variables:
     """Return the first ``count`` variables. The last variable repeats, since its parameter may be variadic."""
+    if count <= len(variables):
+        return variables[:count]
     last = variables[-1:]
-    missing = count - len(variables)
-    extended = variables + last * missing
-    return extended[:count]
+    return variables + last * (count - len(variables))
 
 
 @functools.cache

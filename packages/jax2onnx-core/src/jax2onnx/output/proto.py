@@ -100,13 +100,14 @@ def _without_types(graph: ir.Graph, types: dict[str, onnx.TypeProto]) -> Iterato
     taken: list[_Typed] = []
     for node in graph:
         for value in node.outputs:
-            if value.is_graph_output() or not value.name or not isinstance(value.type, ir.TensorType):
+            name, type_, shape = value.name, value.type, value.shape
+            if not name or not isinstance(type_, ir.TensorType) or value.is_graph_output():
                 continue
-            key = (value.type.dtype, None if value.shape is None else value.shape.dims)
+            key = (type_.dtype, None if shape is None else shape.dims)
             if key not in shared:
                 shared[key] = ir.serde.serialize_value(value).type
-            types[value.name] = shared[key]
-            taken.append((value, value.type, value.shape))
+            types[name] = shared[key]
+            taken.append((value, type_, shape))
             value.type = value.shape = None
     try:
         yield

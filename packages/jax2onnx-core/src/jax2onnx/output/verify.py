@@ -65,9 +65,10 @@ class Verifier:
         for node in _nodes(model):
             if node.domain and node.domain not in self.domains:
                 self._check_domain(node, functions)
-            if any(value is not None and value.name is None for value in node.inputs):
-                # onnx-ir does not write such a model.
-                raise self._invalid("an input is no value of the model", node)
+            for value in node.inputs:
+                if value is not None and value.name is None:
+                    # onnx-ir does not write such a model.
+                    raise self._invalid("an input is no value of the model", node)
         proto = without_weights(model)
         try:
             onnx.checker.check_model(proto.SerializeToString(), full_check=True)

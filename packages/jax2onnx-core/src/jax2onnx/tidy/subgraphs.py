@@ -45,8 +45,13 @@ def graph_of(node: ir.Node) -> ir.Graph:
 
 def every_node(graph: ir.Graph) -> Iterator[ir.Node]:
     """Yield the nodes of a graph and of its subgraphs."""
-    for inner in graphs(graph):
-        yield from inner
+    inner: list[ir.Graph] = []
+    for node in graph:
+        if node.attributes.data:
+            inner += bodies(node)
+        yield node
+    for body in inner:
+        yield from every_node(body)
 
 
 def reads(node: ir.Node) -> Iterator[tuple[ir.Node, int, ir.Value]]:
