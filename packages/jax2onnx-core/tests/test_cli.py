@@ -482,6 +482,15 @@ def test_a_module_that_raises_or_exits(run, tmp_path, code, says):
         sys.modules.pop("bad", None)
 
 
+def test_a_function_that_raises_what_is_no_exception(run, tmp_path):
+    """As frameworks do to end a task, which a handler of exceptions is not to stop."""
+    (tmp_path / "cancelled.py").write_text("class Cancelled(BaseException): pass\ndef f(x): raise Cancelled('later')")
+    ended, _, err = run("export", "cancelled.py:f", "-i", "float32[3]", "-o", "m.onnx")
+    assert ended == 1
+    assert err.startswith("error: Cancelled: later")
+    assert "Traceback" not in err
+
+
 def test_a_working_directory_that_is_gone(tmp_path):
     gone = tmp_path / "gone"
     code = f"import os; os.mkdir({str(gone)!r}); os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); "

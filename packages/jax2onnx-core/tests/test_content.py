@@ -109,6 +109,14 @@ def test_a_key_does_not_follow_later_changes(cls: type[Any]) -> None:
     assert content(fn, held) == before
 
 
+def test_a_key_does_not_follow_later_changes_of_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Plain, "shared", 1.0, raising=False)
+    before = content(fn, Plain(0))
+    assert before == content(fn, Plain(0))
+    monkeypatch.setattr(Plain, "shared", -1.0)
+    assert before != content(fn, Plain(0))
+
+
 def test_arrays() -> None:
     small, large = np.arange(3.0), np.zeros(1 << 15)
     assert content(fn, small) == content(fn, small.copy())

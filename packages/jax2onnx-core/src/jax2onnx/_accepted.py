@@ -80,7 +80,7 @@ def shown(value: Any) -> str:
     limited.maxstring = limited.maxother = 60
     try:
         written = limited.repr(value)
-    except Exception:  # noqa: BLE001 - of an object of the user's; a large one may take more memory, or digits, than there are
+    except (Exception, SystemExit):  # noqa: BLE001 - of an object of the user's; a large one may take more memory, or digits, than there are
         written = f"<{type(value).__name__} instance>"
     return " ".join(written.split())
 
@@ -174,7 +174,7 @@ def path(option: str, value: Any) -> None:
     if isinstance(value, str | os.PathLike):
         try:
             name = os.fspath(value)
-        except Exception as error:  # noqa: BLE001 - of an object of the user's, which may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - of an object of the user's, which may raise anything
             _refuse(option, "the name of a file", value, f"its __fspath__ raises {described_error(error)}; write text")
     if not name:
         example = "report.html" if option == "report" else "model.onnx"
@@ -243,7 +243,7 @@ def accept_value(accept: Accept, option: str, value: Any) -> None:
         accept(option, value)
     except InputSpecError:
         raise
-    except Exception as error:  # of an object of the user's, whose methods may raise anything
+    except (Exception, SystemExit) as error:  # of an object of the user's, whose methods may raise anything
         told = f"{option}: its value fails where it is looked at: {described_error(error)}"
         raise InputSpecError(f"{told}; pass a plain Python value") from error
 

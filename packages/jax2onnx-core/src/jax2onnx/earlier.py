@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
-from jax2onnx._accepted import nearest
+from jax2onnx._accepted import accept_value, nearest, shown
 from jax2onnx._accepted import path as accepted_path
 from jax2onnx.errors import InputSpecError
 
@@ -133,13 +133,24 @@ def _is_model(value: Any) -> bool:
 
 
 def _refuse_replaced(earlier: Mapping[str, Any]) -> None:
-    for option, idle in _IDLE.items():
-        if option in earlier and earlier[option] not in idle:
-            raise InputSpecError(f"{option}: {earlier[option]!r} is not taken any more; {SUCCESSORS[option]}")
+    for option in _IDLE:
+        if option in earlier:
+            accept_value(_accept_idle, option, earlier[option])
+
+
+def _accept_idle(option: str, value: Any) -> None:
+    """Accept a value that asks for what is done in any case."""
+    if value not in _IDLE[option]:
+        raise InputSpecError(f"{option}: {shown(value)} is not taken any more; {SUCCESSORS[option]}")
 
 
 def _one_of(option: str, value: Any, known: Iterable[str]) -> Any:
     choices = tuple(known)
-    if value not in choices:
-        raise InputSpecError(f"{option}: {value!r} is none of {', '.join(choices)}; {nearest(value, choices, 'write')}")
+
+    def accept(option: str, value: Any) -> None:
+        if value not in choices:
+            nearby = nearest(value, choices, "write")
+            raise InputSpecError(f"{option}: {shown(value)} is none of {', '.join(choices)}; {nearby}")
+
+    accept_value(accept, option, value)
     return value

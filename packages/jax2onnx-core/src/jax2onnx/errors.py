@@ -139,7 +139,7 @@ def described_error(error: BaseException, *, whole: bool = False) -> str:
     try:
         message = str(error).strip()
         message = message if whole else message.split("\n", 1)[0]
-    except Exception as problem:  # noqa: BLE001 - a class of anybody's, whose __str__ may raise anything
+    except (Exception, SystemExit) as problem:  # noqa: BLE001 - a class of anybody's, whose __str__ may raise anything
         message = f"(its text cannot be read: {type(problem).__name__})"
     return f"{type(error).__name__}: {message}".rstrip(": ")
 

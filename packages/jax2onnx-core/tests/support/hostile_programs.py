@@ -148,6 +148,13 @@ class Failing:
         raise RuntimeError("no signature")
 
 
+class Exiting:
+    """An object that ends Python where it is written."""
+
+    def __repr__(self):
+        raise SystemExit("no text")
+
+
 class FailingList(list):
     def __iter__(self):
         raise RuntimeError("no items")
@@ -159,5 +166,6 @@ class FailingDict(dict):
 
 
 failing = Failing()
+exiting = Exiting()
 failing_list = FailingList(["B >= 1"])
 failing_dict = FailingDict(a="b")

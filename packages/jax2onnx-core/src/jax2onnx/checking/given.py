@@ -88,7 +88,7 @@ def _given_array(leaf: Any, spec: InputSpec) -> Any:
         raise InputSpecError(f"values: {spec.name} is {type_of(leaf)}, not {type_of(aval)}; convert it")
     try:
         array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf, aval.dtype)
-    except Exception as error:  # an object of the user's, which numpy asks for its numbers
+    except (Exception, SystemExit) as error:  # an object of the user's, which numpy asks for its numbers
         raise InputSpecError(f"values: {spec.name} is {shown(leaf)}, no array of {aval.dtype}; give numbers") from error
     fits = len(array.shape) == len(aval.shape) and all(map(_may_be, array.shape, aval.shape))
     if not fits or array.dtype != aval.dtype:

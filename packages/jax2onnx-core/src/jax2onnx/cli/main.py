@@ -68,7 +68,9 @@ def main(args: Sequence[str] | None = None) -> None:
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 1
-    except Exception as raised:  # noqa: BLE001 - the border to the shell: a message, or with --debug the traceback
+    except SystemExit:  # of a command that is done
+        raise
+    except BaseException as raised:  # noqa: BLE001 - the border to the shell: a message, or with --debug the traceback
         from jax2onnx.output.memory import explained
 
         told = explained(raised)
@@ -82,7 +84,7 @@ def main(args: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _message(error: Exception) -> str:
+def _message(error: BaseException) -> str:
     """Return what to say of an exception that ends a command."""
     if isinstance(error, Jax2OnnxError):
         return str(error)
@@ -92,7 +94,7 @@ def _message(error: Exception) -> str:
     return described_error(error, whole=True)
 
 
-def _error_report(error: Exception) -> dict[str, Any]:
+def _error_report(error: BaseException) -> dict[str, Any]:
     report: dict[str, Any] = {"class": type(error).__name__, "message": str(error)}
     if isinstance(error, Jax2OnnxError):
         report["code"] = error.code

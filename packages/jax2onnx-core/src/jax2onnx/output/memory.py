@@ -36,7 +36,7 @@ def memory_explained() -> Iterator[None]:
         raise told from error
 
 
-def explained(error: Exception) -> Exception:
+def explained(error: BaseException) -> BaseException:
     """Return the ``OutOfMemoryError`` for an exception that stands for a lack of memory; every other one itself."""
     lack = _lack_of_memory(error)
     if lack is None or isinstance(error, OutOfMemoryError | SaveError):

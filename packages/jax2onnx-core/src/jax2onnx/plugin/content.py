@@ -27,6 +27,8 @@ _MOST_BYTES = 1 << 16
 _DEEPEST = 100
 _EXACT = (type(None), bool, int, str, bytes, np.dtype)
 _NAMED = (type, types.ModuleType, types.BuiltinFunctionType, enum.Enum)
+_DATA = (*_EXACT, float, complex, list, tuple, dict, set, frozenset, np.ndarray)
+"""What a class may hold for all of its objects, beside their methods."""
 _TREE = type(jax.tree_util.tree_structure(0))
 
 
@@ -158,7 +160,9 @@ def _variables(fn: Callable[..., Any]) -> Mapping[str, Any]:
 
 
 def _attributes(value: Any) -> list[Any] | None:
-    """Return the names and values of an object's attributes, in slots too; None for one whose content is not known.
+    """Return the names and values of an object's attributes, in slots and of its classes too.
+
+    None stands for an object whose content is not known.
 
     A class written in C may show some of its fields as slots, and not all: a generator, what it runs.
     """
@@ -170,6 +174,7 @@ def _attributes(value: Any) -> list[Any] | None:
         is_known = is_known or "__slots__" in vars(base)
         slots = [pair for pair in vars(base).items() if isinstance(pair[1], types.MemberDescriptorType)]
         found += [(name, _get(slot, value)) for name, slot in slots]
+        found += [pair for pair in vars(base).items() if isinstance(pair[1], _DATA) and not pair[0].startswith("__")]
     return found if is_known else None
 
 

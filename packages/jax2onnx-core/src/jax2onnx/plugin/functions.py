@@ -21,7 +21,7 @@ from typing import Any, TypeAlias, TypeVar, overload
 import jax
 import numpy as np
 
-from jax2onnx._accepted import flag, readable, shown, text
+from jax2onnx._accepted import accept_value, flag, readable, shown, text
 from jax2onnx._compat import open_jaxpr
 from jax2onnx.errors import InputSpecError
 from jax2onnx.plugin.content import content
@@ -208,15 +208,20 @@ def onnx_function(
     if not inspect.isclass(target):
         return _wrap(target, mark, unique=unique)
     call = _wrap(without_scope(target.__call__), mark, unique=unique)
-    setattr(target, "__call__", call)  # noqa: B010 - mypy refuses the plain assignment
+    try:
+        setattr(target, "__call__", call)  # noqa: B010 - mypy refuses the plain assignment
+    except (TypeError, AttributeError) as error:
+        raise InputSpecError(
+            f"onnx_function: {shown(target)} cannot be changed ({error}); write @onnx_function above a class of yours"
+        ) from error
     return target
 
 
 def _accept(name: Any, namespace: Any) -> None:
     """Raise an error for a name or a domain that a function cannot have."""
     if name is not None:
-        text("name", name)
-    text("namespace", namespace)
+        accept_value(text, "name", name)
+    accept_value(text, "namespace", namespace)
     for option, value in (("name", name or ""), ("namespace", namespace)):
         if not all(map(str.isprintable, value)):
             remedy = "leave out control characters"

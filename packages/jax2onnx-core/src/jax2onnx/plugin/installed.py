@@ -76,8 +76,8 @@ def is_of_needed(module: str, roots: Iterable[str]) -> bool:
         module: the name of the module.
         roots: the names of the distributions.
     """
-    owners = set(map(canonicalize_name, importlib_metadata.packages_distributions().get(module, ())))
-    left = [canonicalize_name(root) for root in roots] if owners else []
+    owners: set[str] = set(map(canonicalize_name, importlib_metadata.packages_distributions().get(module, ())))
+    left: list[str] = [canonicalize_name(root) for root in roots] if owners else []
     needed = set(left)
     while left:
         found = find(left.pop())
