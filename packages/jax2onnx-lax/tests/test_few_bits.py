@@ -122,6 +122,17 @@ def _halved(x):
     return x.reshape(2, -1).T + 1
 
 
+@onnx_function
+def _scaled(x, w):
+    return x @ (w.astype(jnp.float32) * 0.5), w
+
+
+@onnx_function
+def _scaled_within(x, w):
+    y, v = _scaled(x, w)
+    return lax.cond(x[0, 0] > 0, lambda: _scaled(x, w)[0], lambda: y), v
+
+
 BETWEEN = {
     "sums": lambda x: (x + x, (x + x).astype(jnp.int8) * 3),
     "moved": lambda x: ((x * 2)[None].T, jnp.negative((x * 2).astype(jnp.int8))),
@@ -160,3 +171,42 @@ def test_browsers_compute_none_before_1_31() -> None:
         return BETWEEN["called"](x.astype("int4"))
 
     assert not _computed(to_onnx(program, ["int8[6]"], target="web"))
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "onnxruntime>=1.31"])
+@pytest.mark.parametrize("dtype", ["int4", "uint4", *FLOATS])
+def test_functions_pass_on_operands_of_few_bits(dtype, target) -> None:
+    """onnxruntime knows no dtypes of an operand that a function only passes on, and refused these."""
+    weights = np.arange(12).reshape(4, 3).astype(jnp.dtype(dtype))
+
+    def program(x, w):
+        y, v = _scaled_within(x, weights)
+        z, u = _scaled_within(x, w[::-1])
+        return y + z, v.astype(jnp.float32), u.astype(jnp.float32)
+
+    specs = ["float32[2,4]", f"{dtype}[4,3]"]
+    check(to_onnx(program, specs, target=target), program, specs, kinds=["ordinary"])
+
+
+def test_weights_of_functions_stay_in_4_bits_unless_a_call_computes_them() -> None:
+    weights = np.arange(64 * 128).reshape(64, 128).astype(jnp.int4)
+
+    def read(x):
+        y, w = _scaled(x, weights)
+        return y, w.astype(jnp.int8)
+
+    def computed(x):
+        y, w = _scaled(x, weights)
+        z, v = _scaled(x, jnp.where(x[0, 0] > 0, w, w[::-1]))
+        return y + z, jnp.negative(v.astype(jnp.int8)), jnp.negative(w.astype(jnp.int8))
+
+    for function in (read, computed):
+        model = to_onnx(function, ["float32[2,64]"])
+        check(model, function, ["float32[2,64]"])
+        casts = [node for node in model.graph.node if node.op_type == "Cast" and set(node.input) & _stored(model)]
+        assert bool(casts) is (function is computed)
+
+
+def _stored(model):
+    """Return the names of the initializers in 4 bits."""
+    return {tensor.name for tensor in model.graph.initializer if tensor.data_type in FOUR_BITS}

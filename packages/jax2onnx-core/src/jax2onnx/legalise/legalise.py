@@ -31,6 +31,7 @@ from jax2onnx.legalise.integer_products import ADDS_BYTES, INTEGER_PRODUCTS, mak
 from jax2onnx.legalise.mending import Mender
 from jax2onnx.legalise.ort_workarounds import late_workarounds, node_workarounds
 from jax2onnx.legalise.packed_products import PRODUCTS, Packer, add_zero_point
+from jax2onnx.legalise.passed_on import cast_passed_on
 from jax2onnx.legalise.plan import Plan, Planner
 from jax2onnx.legalise.rounded_bytes import RoundedBytes
 from jax2onnx.legalise.short_arrays import lengthen
@@ -69,16 +70,19 @@ def legalise(model: ir.Model, target: Target, *, round_activations: bool = False
     products = _of_products(target, derived, rounded, round_activations=round_activations)
     functions = frozenset((f.domain, f.name) for f in model.functions.values())
     without = [*_refused_inputs(model, target), *_refused_models(model, target)]
-    _Legaliser(target, model.graph, functions, without, derived=derived, products=products).run()
+    legalisers = [_Legaliser(target, model.graph, functions, without, derived=derived, products=products)]
     inner = Derived(model, in_functions=True)
     products = _of_products(target, inner, rounded, round_activations=round_activations)
-    for function in model.functions.values():
-        legaliser = _Legaliser(
-            target, function.graph, functions, without, derived=inner, products=products, is_function=True
-        )
+    legalisers += [
+        _Legaliser(target, function.graph, functions, without, derived=inner, products=products, is_function=True)
+        for function in model.functions.values()
+    ]
+    for legaliser in legalisers:
         legaliser.run()
     if without:
         raise ConversionError.together(without)
+    if target.lacks(SHARED_MEMORY) and any(legaliser.has_few_bits() for legaliser in legalisers):
+        keep_in_bytes(model, derived, inner, functions)
     derived.replaces(rounded.remove_unused())
     derived.finish()
     if target.finish is not None:
@@ -202,9 +206,9 @@ class _Legaliser:
         self._without = without
         self._functions = functions
         self._derived = derived
+        self._is_function = is_function
         self._arguments = frozenset(root.inputs if is_function else ())
         self._is_onnxruntime = target.is_onnxruntime
-        self._is_function, self._keeps_bytes = is_function, target.lacks(SHARED_MEMORY)
         self._root = root
         self._multiplies = False
         self._sizes: list[ir.Node] = []
@@ -222,15 +226,16 @@ class _Legaliser:
 
     def run(self) -> None:
         """Legalise the graph, and those within."""
+        if self._is_onnxruntime and self._is_function:
+            cast_passed_on(self._root, self._functions)
         self.graph(self._root)
         if self._is_onnxruntime and self._sizes:
             read_sizes_of_bytes(self._root, self._sizes)
         if self._is_onnxruntime and self._multiplies:
             self._products.keep(self._root)
-        if self._keeps_bytes and self._has_few_bits():
-            keep_in_bytes(self._root, self._derived, self._functions, is_function=self._is_function)
 
-    def _has_few_bits(self) -> bool:
+    def has_few_bits(self) -> bool:
+        """Return whether there are integers of few bits among the values of a graph that is legalised."""
         borders = {value.dtype for value in (*self._root.inputs, *self._root.outputs)}
         return not FEW_BITS.isdisjoint(borders | self._planner.dtypes)
 

@@ -57,7 +57,7 @@ def _count_from_start(graph: ir.Graph, node: ir.Node) -> str | None:
     if known is not None and known.size and known.numpy().min() < 0:
         tensor = ir.tensor(known.numpy() % rank)
         constant = ir.node("Constant", [], {"value": tensor})
-        constant.outputs[0].type, constant.outputs[0].shape = ir.TensorType(tensor.dtype), tensor.shape
+        constant.outputs[0].type, constant.outputs[0].shape = ir.TensorType(tensor.dtype), ir.Shape([known.size])
         graph.insert_before(node, constant)
         node.replace_input_with(1, constant.outputs[0])
     return None
