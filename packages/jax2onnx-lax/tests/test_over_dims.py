@@ -255,6 +255,35 @@ def test_whether_a_size_is_a_number_is_told_to_be_unknown(program, holds, ruled_
         check(model, program, [("N", 4)], constraints=[constraint])
 
 
+def test_whether_two_sizes_are_equal_is_told_to_be_unknown():
+    program = lambda x, y: x.sum() if x.shape == y.shape else x.sum() + y.sum()  # noqa: E731
+    with pytest.warns(UserWarning, match=r"the program asks whether N == M.*'N == M'.*'N >= M \+ 1'"):
+        to_onnx(program, [("N",), ("M",)])
+    for constraint in ("N == M", "N >= M + 1"):
+        model = to_onnx(program, [("N",), ("M",)], constraints=[constraint])
+        check(model, program, [("N",), ("M",)], constraints=[constraint])
+
+
+@pytest.mark.parametrize("equal", [["N == M"], ["N == M", "M == 4"], ["N == 2*M"], ["N == M", "N >= 3"], ["M == N"]])
+def test_sizes_that_a_constraint_makes_equal_are_checked(equal):
+    program, specs = lambda x, y: x.sum() - y.sum(), [("N",), ("M",)]
+    check(to_onnx(program, specs, constraints=equal), program, specs, constraints=equal)
+
+
+SAME_SHAPES = [
+    (jnp.array_equal, ["float32[N]", "float32[M]"], [((3,), (3,)), ((3,), (2,)), ((0,), (0,)), ((0,), (1,))]),
+    (jnp.array_equal, ["float32[N,3]", "float32[2,M]"], [((2, 3), (2, 3)), ((2, 3), (2, 4)), ((1, 3), (2, 3))]),
+    (lambda x: jnp.array_equal(x, jnp.ones(1)), ["float32[N]"], [((1,),), ((2,),), ((0,),)]),
+    (lambda x: jnp.array_equal(x, x[:-1]), ["float32[N]"], [((1,),), ((2,),)]),
+]
+
+
+@pytest.mark.parametrize(("function", "specs", "shapes"), SAME_SHAPES)
+def test_arrays_of_sizes_that_may_be_equal(function, specs, shapes):
+    values = [[np.ones(shape, np.float32) for shape in given] for given in shapes]
+    check(to_onnx(function, specs), function, specs, values=values)
+
+
 def test_what_is_known_of_a_size_is_not_warned_of():
     to_onnx(lambda x: x if x.shape[0] == 0 or x.shape == (-3, 4) or x.shape[0] + 1 == x.shape[0] else -x, [("N", 4)])
 

@@ -6,7 +6,7 @@ import ast
 import itertools
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from jax2onnx._compat import is_symbolic
@@ -72,7 +72,7 @@ def assignments(
         conditions.append(f"{dim} >= 0")
         found = _SYMBOL.findall(dim)
         symbols |= dict.fromkeys(found)
-    conditions += constraints
+    conditions += _of_symbols(symbols, constraints)
     if not symbols:
         return [{}]
     result: list[Assignment] = []
@@ -81,6 +81,16 @@ def assignments(
         if assignment not in result:
             result.append(assignment)
     return result
+
+
+def _of_symbols(symbols: Collection[str], constraints: Sequence[str]) -> list[str]:
+    """Return constraints on other symbols too as constraints on these: JAX writes ``M`` for ``N`` if ``N == M``."""
+    given = list(constraints)
+    for constraint in constraints:
+        name, equals, dim = map(str.strip, constraint.partition("=="))
+        if equals and _SYMBOL.fullmatch(name) and name not in symbols:
+            given = [re.sub(rf"\b{re.escape(name)}\b", lambda _, dim=dim: f"({dim})", text) for text in given]
+    return given
 
 
 def concrete(shape: Sequence[Any], sizes: Assignment) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jax2onnx._compat import is_symbolic
+from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic
 from jax2onnx.program.dims import may_be_zero
 
 __all__ = ["EMPTY"]
@@ -138,6 +138,41 @@ def _as_expected(array: Any, expected: Any) -> Any:
     return jnp.zeros(expected.shape, expected.dtype)
 
 
+def _array_equal(original: _Function) -> _Function:
+    """Compare arrays of which only the run of a model tells if their shapes are equal; JAX says that they differ."""
+
+    @functools.wraps(original)
+    def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:  # noqa: FBT001, FBT002 - JAX's own signature
+        a1, a2 = jnp.asarray(a1), jnp.asarray(a2)
+        pairs = list(enumerate(zip(a1.shape, a2.shape, strict=False)))
+        unknown = [(axis, size, other) for axis, (size, other) in pairs if _may_be_equal(size, other)]
+        if a1.ndim != a2.ndim or not unknown or any(_differ(size, other) for _, (size, other) in pairs):
+            return original(a1, a2, equal_nan)
+
+        def are_equal(a1: Any, a2: Any) -> Any:
+            for axis, size, _ in unknown:
+                a2 = jnp.take(a2, jnp.arange(size), axis, mode="clip")
+            return original(a1, a2, equal_nan)
+
+        have_one_shape = jnp.all(jnp.stack([jnp.asarray(size) == jnp.asarray(other) for _, size, other in unknown]))
+        return lax.cond(have_one_shape, are_equal, lambda *_: jnp.zeros((), bool), a1, a2)
+
+    return array_equal
+
+
+def _may_be_equal(size: Any, other: Any) -> bool:
+    """Return whether it is not known if two sizes are equal."""
+    return size != other and not _differ(size, other)
+
+
+def _differ(size: Any, other: Any) -> bool:
+    """Return whether two sizes are known to differ."""
+    try:
+        return bool(size > other or size < other)
+    except InconclusiveDimensionOperation:
+        return False
+
+
 _FILLED = functools.partial(_replacement, with_="fill_value")
 _WITHOUT_RANGE = functools.partial(_replacement, without="range")
 _FUNCTIONS: Mapping[str, Mapping[str, Callable[[_Function], _Function]]] = {
@@ -145,6 +180,7 @@ _FUNCTIONS: Mapping[str, Mapping[str, Callable[[_Function], _Function]]] = {
         **dict.fromkeys(("argwhere", "flatnonzero", "nonzero"), _FILLED),
         **dict.fromkeys(("histogram", "histogram2d", "histogram_bin_edges", "histogramdd"), _WITHOUT_RANGE),
         **dict.fromkeys(("corrcoef", "cov", "digitize"), _replacement),
+        "array_equal": _array_equal,
     },
     "indexing": dict.fromkeys(("place", "put"), _replacement),
     "setops": dict.fromkeys(

@@ -42,7 +42,7 @@ def _equality(original: _Function) -> _Function:
     @functools.wraps(original)
     def is_equal(dim: Any, other: Any) -> Any:
         result = original(dim, other)
-        if result is False and type(other) is int:
+        if result is False and (type(other) is int or is_symbolic(other)):
             # Who asks, behind ``replaced``; JAX itself does so often.
             _warn_if_unknown(dim, other, sys._getframe(2))  # noqa: SLF001
         return result
@@ -50,8 +50,8 @@ def _equality(original: _Function) -> _Function:
     return is_equal
 
 
-def _warn_if_unknown(dim: Any, number: int, frame: FrameType) -> None:
-    """Warn if the user's code asks whether a dimension is a number that it may be; JAX says that it is not."""
+def _warn_if_unknown(dim: Any, other: Any, frame: FrameType) -> None:
+    """Warn if the user's code asks whether a dimension is a size that it may be; JAX says that it is not."""
     code = frame.f_code
     if code.co_name == "__ne__" and frame.f_back is not None:  # which asks ``==``
         frame = frame.f_back
@@ -60,12 +60,12 @@ def _warn_if_unknown(dim: Any, number: int, frame: FrameType) -> None:
     if is_plugin or not is_users(code.co_filename):
         return
     with contextlib.suppress(InconclusiveDimensionOperation):
-        if dim > number or dim < number:
+        if dim > other or dim < other:
             return
     warnings.warn_explicit(
-        f"the program asks whether {dim} == {number}, which depends on the size. JAX takes it not to be: the model may "
-        f"be wrong where it is. Pass constraints=['{dim} == {number}'] if that always holds, or constraints that rule "
-        f"it out ('{dim} >= {number + 1}')",
+        f"the program asks whether {dim} == {other}, which depends on the size. JAX takes it not to be: the model may "
+        f"be wrong where it is. Pass constraints=['{dim} == {other}'] if that always holds, or constraints that rule "
+        f"it out ('{dim} >= {other + 1}')",
         UserWarning,
         code.co_filename,
         frame.f_lineno,
