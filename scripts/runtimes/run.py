@@ -16,6 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 RUNS = {
+    "onnxruntime-1.17": ("onnxruntime", ["onnxruntime==1.17.3", "numpy<2"], "onnxruntime>=1.17", "onnxruntime 1.17.3"),
     "onnxruntime-1.20": ("onnxruntime", ["onnxruntime==1.20.1"], "onnxruntime>=1.20", "onnxruntime 1.20.1"),
     "onnxruntime-oldest": ("onnxruntime", ["onnxruntime==1.24.1"], "onnxruntime-cpu", "onnxruntime 1.24.1"),
     "onnxruntime-newest": ("onnxruntime", ["onnxruntime"], "onnxruntime-cpu", "onnxruntime, newest"),

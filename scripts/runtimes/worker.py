@@ -34,6 +34,10 @@ def from_wire(wire: list[Any]) -> Any:
     return np.frombuffer(base64.b64decode(content), kind).reshape(shape).copy()
 
 
+_PLANS_MEMORY_RIGHTLY = (1, 19)
+"""The first version of onnxruntime in which arrays do not overlap from the second run on."""
+
+
 class Onnxruntime:
     """An onnxruntime of any version, on the CPU."""
 
@@ -44,6 +48,8 @@ class Onnxruntime:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = 1
+        major, minor, *_ = onnxruntime.__version__.split(".")
+        options.enable_mem_pattern = (int(major), int(minor)) >= _PLANS_MEMORY_RIGHTLY
         self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         self.inputs = self.session.get_inputs()
         self.outputs = self.session.get_outputs()

@@ -306,11 +306,11 @@ def test_what_is_rounded_is_quantised_by_one_node(kind):
 
 
 @pytest.mark.parametrize("kind", ["a product", "of fewer numbers"])
-@pytest.mark.parametrize(("opset", "target"), [(13, "onnxruntime"), (24, "onnxruntime"), (None, "onnxruntime>=1.17")])
+@pytest.mark.parametrize(("opset", "target"), [(13, "onnxruntime"), (24, "onnxruntime"), (None, "onnxruntime>=1.19")])
 def test_what_is_rounded_for_other_runtimes(kind, opset, target):
     fn, _ = ROUNDED[kind]
     model = to_onnx(fn, ["float32[B,64]"], opset=opset, target=target)
-    assert operators(model)["QuantizeLinear"] == (kind == "a product" or "1.17" not in target)
+    assert operators(model)["QuantizeLinear"] == (kind == "a product" or "1.19" not in target)
     given = np.resize(EDGES, (7, 64))
     np.testing.assert_array_equal(Runner(model).run([given])[0], fn(jnp.asarray(given)))
 
@@ -390,7 +390,7 @@ def edges():
     yield np.full((7, 64), -np.inf, np.float32)
 
 
-@pytest.mark.parametrize("target", ["onnxruntime", "onnxruntime-vnni", "onnxruntime>=1.17"])
+@pytest.mark.parametrize("target", ["onnxruntime", "onnxruntime-vnni", "onnxruntime>=1.20"])
 @pytest.mark.parametrize("kind", BOUNDED)
 def test_what_is_bounded_needs_no_choice_where_it_is_nan(kind, target):
     fn, count = BOUNDED[kind]
@@ -407,16 +407,16 @@ def test_what_is_bounded_needs_no_choice_where_it_is_nan(kind, target):
             np.testing.assert_allclose(got, product(jnp.asarray(x)), rtol=0, atol=1)
 
 
-@pytest.mark.parametrize("target", ["onnxruntime-vnni", "onnxruntime-vnni>=1.32", "onnxruntime-vnni>=1.17"])
+@pytest.mark.parametrize("target", ["onnxruntime-vnni", "onnxruntime-vnni>=1.32", "onnxruntime-vnni>=1.19"])
 @pytest.mark.parametrize("kind", MIXED)
 def test_processors_with_vnni_multiply_bytes_of_both_kinds(kind, target):
     fn, operator, dtypes = MIXED[kind]
     model = to_onnx(fn, ["float32[B,64]"], target=target)
     types = {value.name: value.data_type for value in model.graph.initializer}
     (product,) = [node for node in model.graph.node if node.op_type == operator]
-    # The zero points tell the dtypes. In 1.17 a convolution takes uint8 only, and no product int8 by uint8.
+    # The zero points tell the dtypes. In 1.19 a convolution takes uint8 only, and no product int8 by uint8.
     found = " ".join(onnx.TensorProto.DataType.Name(types[name]) for name in product.input[2:])
-    assert found == ("UINT8 UINT8" if "1.17" in target else dtypes)
+    assert found == ("UINT8 UINT8" if "1.19" in target else dtypes)
     runner = Runner(model)
     for x in (RNG.normal(size=(7, 64)) * 60, RNG.integers(-300, 300, (7, 64)) / 2, np.resize(EDGES, (7, 64))):
         given = x.astype(np.float32)

@@ -12,6 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from jax2onnx import check, onnx_op, to_onnx
+from jax2onnx.checking.portability import portability
 from jax2onnx.errors import InputSpecError, NoKernelError, OpsetError
 from jax2onnx.plugin import Fault, Span, Target
 
@@ -35,6 +36,7 @@ def operators(model: onnx.ModelProto) -> Counter[str]:
     return Counter(node.op_type for node in model.graph.node)
 
 
+@pytest.mark.filterwarnings("ignore:target onnxruntime")
 @pytest.mark.parametrize(
     ("target", "opset"),
     [
@@ -63,6 +65,30 @@ def test_roots_are_double_where_those_of_float_lose_infinity(target: str, expect
     model: onnx.ModelProto = to_onnx(jnp.sqrt, SPECS, target=target)
     assert [node.op_type for node in model.graph.node] == expected
     check(model, jnp.sqrt, SPECS)
+
+
+@pytest.mark.parametrize(
+    ("target", "kept"), [("onnxruntime>=1.19", True), ("onnxruntime>=1.20", False), ("onnxruntime-cpu", False)]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_extrema_of_nan_are_nan_before_1_20_which_loses_them(dtype: str, target: str, *, kept: bool) -> None:
+    def program(x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.clip(jnp.maximum(x, y), jnp.asarray(-2, dtype), y) * jnp.minimum(x, jnp.asarray(3, dtype))
+
+    specs = [f"{dtype}[B,3]", f"{dtype}[3]"]
+    with jax.enable_x64(dtype == "float64"):
+        model: onnx.ModelProto = to_onnx(program, specs, target=target)
+        check(model, program, specs)
+    assert (operators(model)["IsNaN"] > 0) is kept
+
+
+def test_an_export_tells_what_no_model_can_avoid() -> None:
+    with pytest.warns(UserWarning, match="target onnxruntime>=1.18: .* overlaps: set enable_mem_pattern = False"):
+        model = to_onnx(wave, SPECS, target="onnxruntime>=1.18")
+    (found,) = portability(model, ["onnxruntime>=1.18"])
+    assert "enable_mem_pattern" in found.needs[-1]
+    (later,) = portability(model, ["onnxruntime>=1.19"])
+    assert not later.needs
 
 
 REDUCTIONS: dict[str, Any] = {

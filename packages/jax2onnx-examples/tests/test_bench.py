@@ -40,7 +40,9 @@ def test_one_model():
 
 def test_models(monkeypatch):
     models = _module("models", monkeypatch)
-    for name, case in {**models.CASES, "depth_13": models.GROWING["depth_13"]}.items():
+    # One transformer stands for those of all depths, of which older flax takes minutes to make one.
+    cases = {name: case for name, case in models.CASES.items() if not name.startswith("transformer")}
+    for name, case in {**cases, "depth_2": models.transformer(2)}.items():
 
         def call(x, case=case):
             if case.module is None:

@@ -125,7 +125,7 @@ def _judged(proto: onnx.ModelProto, name: str, target: Target) -> Portability:
     lacking = [one for one in findings if one.what in _FATAL]
     if not reason and lacking:
         reason = "; ".join(dict.fromkeys(f"{one.what}: {one.operator}" for one in lacking))
-    return Portability(name, target.runtime, not reason, reason, findings, target.needs)
+    return Portability(name, target.runtime, not reason, reason, findings, (*target.needs, *target.cautions()))
 
 
 _FATAL = frozenset({"no kernel", "needs static shapes"})

@@ -206,6 +206,8 @@ class Export:
         self._opset = options.opset or default_opset(found, DEFAULT_OPSET)
         self._target = target = at_opset(found, options.target, self._opset)
         self.one_file = target is not None and target.one_file
+        if target is not None:
+            self.warnings += [f"target {options.target}: {caution}" for caution in target.cautions()]
         kernels = () if target is None else target.kernels or ()
         self._domains = known_to_onnx() | {domain for domain, _ in kernels} | set(options.domains or ())
 

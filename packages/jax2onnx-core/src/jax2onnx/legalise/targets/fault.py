@@ -46,7 +46,8 @@ class Fault:
         operators: the operators whose nodes it concerns, of the default domain.
         mend: rewrites such a node, or tells why it is refused; None where the rules of primitives avoid the fault.
         versions: the versions of the runtime that have it.
-        remedy: what a user can write instead, where a node is refused.
+        remedy: what a user can write instead, where a node is refused; without ``mend``, an export warns of the fault
+            and tells what a user has to do.
     """
 
     fact: str

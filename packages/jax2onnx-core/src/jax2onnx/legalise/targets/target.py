@@ -126,6 +126,10 @@ class Target:
         """Return whether the runtime has the fault of this name."""
         return any(fault.fact == fact for fault in self.faults)
 
+    def cautions(self) -> tuple[str, ...]:
+        """Return what a user has to do about faults that no rewrite avoids."""
+        return tuple(f"{fault.fact}: {fault.remedy}" for fault in self.faults if fault.remedy and fault.mend is None)
+
     def loads(self, opset: int) -> bool:
         """Return whether the runtime loads a model of this opset of the default domain."""
         return self.max_opset is None or opset <= self.max_opset
