@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import re
 from pathlib import Path
 from xml.dom import minidom
 
@@ -17,6 +18,7 @@ from onnx import TensorProto, helper
 from wrong_runner import forget_modules
 
 import jax2onnx
+from jax2onnx.checking.profile import profile
 from jax2onnx.checking.runtime import loads_deep_models
 from jax2onnx.cli import main as cli
 from jax2onnx.errors import CheckError, InputSpecError, OutOfMemoryError
@@ -203,6 +205,56 @@ def test_check_refuses_a_hostile_model(name):
     assert text.startswith("error: ")
     assert "Traceback" not in text
     assert not set(OBEYED) & set(text)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_profile_and_diff_of_a_hostile_model_end_in_no_error_of_a_library(name):
+    for command in (("profile", f"{name}.onnx", "--runs", "1"), ("diff", f"{name}.onnx", f"{name}.onnx")):
+        code, text = run(*command)
+        assert code in {0, 1}, text
+        assert not re.match(r"error: [A-Z]\w+: ", text), text
+        assert "Traceback" not in text
+        assert not set(OBEYED) & set(text)
+
+
+def double(x):
+    return x + x
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (model([ADD], initializers=[stored([3], location="inner.bin")]), "symbolic link"),
+        (model([ADD], initializers=[stored([3], location="x" * 5000)]), "no file that is there|no name of a file"),
+        (model(initializers=[TensorProto(name="w", data_type=TensorProto.STRING, dims=[1], string_data=[b"a"])]), None),
+        (model(inputs=[value("x", [1] * 65)], outputs=[value("y", [1] * 65)]), "up to 64"),
+    ],
+    ids=["a link in the folder", "a long name", "strings", "65 dims"],
+)
+def test_diagnose_and_profile_name_what_they_cannot_read(made, says):
+    Path("inner.bin").unlink(missing_ok=True)
+    Path("inner.bin").symlink_to("own.bin")
+    Path("unread.onnx").write_bytes(made.SerializeToString())
+    shape = tuple(dim.dim_value for dim in made.graph.input[0].type.tensor_type.shape.dim)
+    if says is None:
+        assert jax2onnx.diagnose("unread.onnx", double, [shape]).culprit == "model"
+        profile("unread.onnx", runs=1)
+        return
+    for call in (lambda: jax2onnx.diagnose("unread.onnx", double, [shape]), lambda: profile("unread.onnx", runs=1)):
+        with pytest.raises(InputSpecError, match=says):
+            call()
+
+
+@pytest.mark.parametrize("command", ["inspect", "profile", "check"])
+@pytest.mark.parametrize("place", ["y", "Neg", "w0rd"])
+def test_a_name_that_is_no_text_is_told(command, place):
+    made = model()
+    made.graph.node[0].metadata_props.add(key="w0rd", value="told")
+    content = made.SerializeToString().replace(place.encode(), b"\xff" * len(place))
+    Path("bytes.onnx").write_bytes(content)
+    code, text = run(command, "bytes.onnx", *["users:double"] * (command == "check"))
+    assert code == 1
+    assert "has a name that is no text in UTF-8" in text
 
 
 @pytest.mark.parametrize("name", ["text", "other inputs", "attributes", "a cycle", "short data", "data of -3"])

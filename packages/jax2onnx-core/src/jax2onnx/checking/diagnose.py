@@ -27,6 +27,7 @@ from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
 from jax2onnx.checking.search import Result, Search, operands
 from jax2onnx.errors import CheckError, InputSpecError
 from jax2onnx.options import CheckOptions, DiagnoseOptions, ExportOptions, Options, check_values, refuse_unknown
+from jax2onnx.output.external_data import read_in
 from jax2onnx.output.memory import memory_explained
 from jax2onnx.output.sources import NAMESPACE, SOURCE, portable
 from jax2onnx.output.stream import MOST_BYTES
@@ -234,7 +235,7 @@ class _Request:
 
 def whole(model: Any, proto: onnx.ModelProto) -> onnx.ModelProto:
     """Return a model with the tensors that are in files beside it."""
-    size = sum(math.prod(t.dims) * ir.DataType(t.data_type).itemsize for t in proto.graph.initializer)
+    size = sum(map(_bytes_of, proto.graph.initializer))
     if size > MOST_BYTES:
         raise InputSpecError(
             f"model: {size / 2**30:.1f} GiB of weights are more than parts of a model can be made of; "
@@ -244,8 +245,15 @@ def whole(model: Any, proto: onnx.ModelProto) -> onnx.ModelProto:
         return model
     loaded = onnx.ModelProto()
     loaded.CopyFrom(proto)
-    onnx.load_external_data_for_model(loaded, str(Path(model).parent))
+    read_in(loaded, Path(model).parent)
     return loaded
+
+
+def _bytes_of(tensor: onnx.TensorProto) -> float:
+    try:
+        return float(math.prod(tensor.dims) * ir.DataType(tensor.data_type).itemsize)
+    except (TypeError, ValueError):  # strings have no size, nor has what is no type
+        return float(tensor.ByteSize())
 
 
 def _opset(model: onnx.ModelProto) -> int:

@@ -111,6 +111,8 @@ def draw(
 
 _MOST_ELEMENTS = 2**31
 """How many elements are drawn for an input."""
+_MOST_DIMS = 64
+"""How many dims an array of numpy has at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,11 @@ class _Source:
                 raise InputSpecError(
                     f"inputs: the shape {shape} has more than {_MOST_ELEMENTS} elements, too many to draw; "
                     "pass values= with arrays of your own, or sizes= with smaller sizes"
+                )
+            if len(shape) > _MOST_DIMS:
+                raise InputSpecError(
+                    f"inputs: a shape has {len(shape)} dims, and arrays of numpy have up to {_MOST_DIMS}: such a model "
+                    "cannot be compared; write fewer dims"
                 )
             array = self._array(aval.dtype, shape)
             arrays.append(array)

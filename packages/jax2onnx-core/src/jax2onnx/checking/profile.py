@@ -24,7 +24,7 @@ import numpy as np
 import onnx
 
 from jax2onnx._accepted import natural_number
-from jax2onnx._printable import counted
+from jax2onnx._printable import counted, one_line
 from jax2onnx.checking.inputs import draw
 from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
 from jax2onnx.errors import CheckError, InputSpecError
@@ -33,8 +33,9 @@ from jax2onnx.frontend.remedies import first_line
 from jax2onnx.inspect.costs import symbols_of, with_sizes
 from jax2onnx.inspect.flops import MOVES
 from jax2onnx.inspect.summary import Model, operator_of, read_model, value_of
-from jax2onnx.output.external_data import bodies
+from jax2onnx.output.external_data import bodies, read_in
 from jax2onnx.output.memory import memory_explained
+from jax2onnx.output.model_file import require_bounded_functions, require_own_data
 from jax2onnx.output.sources import NAMESPACE, SOURCE
 from jax2onnx.plugin import loader
 from jax2onnx.plugin.opening import Opening
@@ -100,8 +101,9 @@ def profile(
     natural_number("runs", runs)
     natural_number("seed", seed)
     runs = max(runs, 1)
-    known = symbols_of(read_model(model), sizes or {})
-    marked, nodes = _marked(model)
+    read = read_model(model)
+    known = symbols_of(read, sizes or {})
+    marked, nodes = _marked(read, None if isinstance(model, onnx.ModelProto) else Path(model).parent)
     arrays = _drawn(marked, known, seed)
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -118,10 +120,14 @@ def profile(
     return _summed(list(_own_times(events)), nodes, runs, known, timed)
 
 
-def _marked(model: Model) -> tuple[onnx.ModelProto, list[onnx.NodeProto]]:
+def _marked(model: onnx.ModelProto, folder: Path | None) -> tuple[onnx.ModelProto, list[onnx.NodeProto]]:
     """Return a copy of a model, weights included, whose nodes have numbers in their names, and these nodes."""
+    require_own_data(model, folder)
+    require_bounded_functions(model)
     copy = onnx.ModelProto()
-    copy.CopyFrom(model if isinstance(model, onnx.ModelProto) else onnx.load(model))
+    copy.CopyFrom(model)
+    if folder is not None:
+        read_in(copy, folder)
     nodes = [node for body in bodies([copy.graph, *copy.functions]) for node in body.node]
     for number, node in enumerate(nodes):
         node.name = f"j2o{number}_"
@@ -138,10 +144,12 @@ def _drawn(model: onnx.ModelProto, sizes: Mapping[str, int], seed: int) -> list[
         shape = with_sizes(tensor, sizes)
         try:
             avals.append(jax.ShapeDtypeStruct(shape or (), np.dtype(tensor.dtype)))
-        except TypeError:
+        except (TypeError, ValueError):  # no dtype of numpy
             shape = None
         if shape is None or any(dim < 0 for dim in shape):
-            raise InputSpecError(f"the input {tensor} cannot be drawn; profile a model whose inputs are arrays")
+            raise InputSpecError(
+                f"the input {one_line(str(tensor))} cannot be drawn; profile a model whose inputs are arrays"
+            )
     return list(draw(avals, kinds=("ordinary",), seed=seed)[0].arrays)
 
 

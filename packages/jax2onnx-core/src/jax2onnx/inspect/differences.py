@@ -19,13 +19,12 @@ from onnx import numpy_helper
 from jax2onnx._printable import counted, one_line
 from jax2onnx.errors import InputSpecError
 from jax2onnx.inspect.summary import Body, Model, initializer_of, operator_of, read_model, value_of
-from jax2onnx.output.external_data import bodies
+from jax2onnx.output.external_data import UNREADABLE, bodies
 from jax2onnx.output.memory import memory_explained
 
 __all__ = ["Change", "differences"]
 
 _Weights: TypeAlias = Mapping[str, onnx.TensorProto]
-_UNREADABLE = (ValueError, TypeError, KeyError, OSError, NotImplementedError, onnx.checker.ValidationError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +147,7 @@ def _spec(tensor: onnx.TensorProto | None) -> str | None:
 def _array(tensor: onnx.TensorProto, folder: str) -> Any:
     try:
         return numpy_helper.to_array(tensor, folder)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         reason = one_line(str(error), 200)
         raise InputSpecError(
             f"the weight {one_line(tensor.name)} cannot be read: {reason}; keep the files of weights beside the model"

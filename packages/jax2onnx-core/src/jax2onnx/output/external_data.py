@@ -8,7 +8,21 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-__all__ = ["bodies", "location_of", "locations", "refers_to", "tensors"]
+from jax2onnx._printable import one_line
+from jax2onnx.errors import InputSpecError
+
+__all__ = ["UNREADABLE", "bodies", "location_of", "locations", "read_in", "refers_to", "tensors"]
+
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    onnx.checker.ValidationError,
+)
+"""What onnx raises for a tensor whose bytes it cannot read, or does not want to: links, names that no file has."""
 
 
 def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -62,6 +76,21 @@ def location_of(tensor: onnx.TensorProto) -> str | None:
         return None
     named = [entry.value for entry in tensor.external_data if entry.key == "location"]
     return named[-1] if named else ""
+
+
+def read_in(model: onnx.ModelProto, folder: Path) -> None:
+    """Put the bytes that are in files of a folder into a model.
+
+    Raises:
+        InputSpecError: they cannot be read.
+    """
+    try:
+        onnx.load_external_data_for_model(model, str(folder))
+    except UNREADABLE as error:
+        reason = one_line(str(error), 200)
+        raise InputSpecError(
+            f"model: its weights cannot be read: {reason}; keep the files of weights beside the model"
+        ) from error
 
 
 def locations(file: Path) -> set[str]:

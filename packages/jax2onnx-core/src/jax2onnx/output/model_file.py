@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -45,7 +45,39 @@ def read_model_file(path: str | os.PathLike[str]) -> onnx.ModelProto:
     if not model.HasField("graph"):
         reason = "it is empty" if not status.st_size else "it has no graph"
         raise InputSpecError(f"model: {name!r} is no ONNX model ({reason}); name a file that save_onnx wrote")
+    if any(isinstance(text, bytes) for text in _texts(model)):
+        raise InputSpecError(f"model: {name!r} has a name that is no text in UTF-8; write it again with other names")
     return model
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[object]:
+    """Yield the names that a model has; protobuf gives bytes for one that is no text."""
+    yield from (model.producer_name, model.producer_version, model.domain)
+    for imported in model.opset_import:
+        yield imported.domain
+    yield from _entries(model)
+    for body in bodies([model.graph, *model.functions]):
+        yield body.name
+        for node in body.node:
+            yield from node.input
+            yield from node.output
+            yield from (node.name, node.op_type, node.domain)
+            yield from _entries(node)
+        if isinstance(body, onnx.FunctionProto):
+            yield from (body.domain, *body.input, *body.output)
+            continue
+        for tensor in body.initializer:
+            yield tensor.name
+        for value in (*body.input, *body.output, *body.value_info):
+            yield value.name
+            for dim in value.type.tensor_type.shape.dim:
+                yield dim.dim_param
+
+
+def _entries(holder: onnx.ModelProto | onnx.NodeProto) -> Iterator[object]:
+    """Yield the names and the values of metadata."""
+    for entry in holder.metadata_props:
+        yield from (entry.key, entry.value)
 
 
 def require_own_data(model: onnx.ModelProto, folder: Path | None) -> None:
