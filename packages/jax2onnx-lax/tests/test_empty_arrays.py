@@ -28,6 +28,10 @@ PROGRAMS = {
     "wrapped columns": lambda x: jnp.pad(x, ((0, 0), (1, 2)), mode="wrap"),
     "reflected columns": lambda x: jnp.pad(x, ((0, 0), (1, 2)), mode="reflect"),
     "repeated columns": lambda x: jnp.pad(x, ((0, 0), (1, 2)), mode="edge"),
+    "mean of the first and of the last": lambda x: jnp.pad(x, 1, mode="mean", stat_length=1),
+    "ranks of all": lambda x: [jax.scipy.stats.rankdata(x, method=method) for method in ("max", "average")],
+    "no columns of one": lambda x: jnp.repeat(x[:, :1], 0, axis=1),
+    "none of each": lambda x: jnp.broadcast_to(x[:, 1:2, None], (*x[:, 1:2].shape, 0)),
 }
 
 

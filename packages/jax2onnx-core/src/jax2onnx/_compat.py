@@ -550,6 +550,17 @@ def _has_module(name: str) -> bool:
         return False
 
 
+def where_zero(size: Any, dim: Any) -> Any:
+    """Return a size at the sizes at which a symbolic dim is 0."""
+    if not is_symbolic(size):
+        return size
+    symbol = dim._to_var()  # noqa: SLF001 - jax offers no public way
+    if symbol is None:
+        return 0 if size == dim else size
+    others = {name: _shape_poly.symbolic_shape(name, scope=size.scope)[0] for name in size._get_vars()}  # noqa: SLF001
+    return size._evaluate({**others, symbol: 0})  # noqa: SLF001
+
+
 def non_negative(dim: Any) -> list[Any]:
     """Return the expressions that the constraints of a symbolic dim's scope say are not negative."""
     given = dim.scope._explicit_constraints  # noqa: SLF001 - jax offers no public way

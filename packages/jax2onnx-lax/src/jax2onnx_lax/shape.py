@@ -78,9 +78,10 @@ def expand(ctx: LoweringContext, x: ir.Value, old: Sequence[Any], new: Sequence[
     """Repeat the dims of size 1 of ``x`` (of shape ``old``, which may lack leading dims of ``new``) up to ``new``."""
     if tuple(old) == tuple(new):
         return x
-    if is_static(*new) and has_zero(*new):
-        # onnxruntime infers that a dim of size 1 stays so.
-        return ctx.constant(np.zeros(tuple(new), ctx.avals_in[0].dtype if x.dtype is None else x.dtype.numpy()))
+    if has_zero(*new) and (old or is_static(*new)):
+        # onnxruntime infers that a dim of size 1 stays so, if the others are 1 or kept.
+        dtype = ctx.avals_in[0].dtype if x.dtype is None else x.dtype.numpy()
+        return filled(ctx, 0, new, dtype)
     target = list(new)
     for axis, size in enumerate(old, len(new) - len(old)):
         if size == new[axis]:

@@ -89,7 +89,8 @@ def _of_symbols(symbols: Collection[str], constraints: Sequence[str]) -> list[st
     for constraint in constraints:
         name, equals, dim = map(str.strip, constraint.partition("=="))
         if equals and _SYMBOL.fullmatch(name) and name not in symbols:
-            given = [re.sub(rf"\b{re.escape(name)}\b", lambda _, dim=dim: f"({dim})", text) for text in given]
+            # Of a dim, no character means anything in a replacement but a backslash, which none has.
+            given = [re.sub(rf"\b{re.escape(name)}\b", f"({dim})", text) for text in given]
     return given
 
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic
+from jax2onnx._compat import InconclusiveDimensionOperation, is_symbolic, where_zero
 from jax2onnx.program.dims import may_be_zero
 
 __all__ = ["EMPTY"]
@@ -116,26 +116,34 @@ def _chosen(call: _Call, arrays: Sequence[Any], dims: Sequence[Any]) -> Any:
 
 
 def _with_none(call: _Call, dim: Any, arrays: Sequence[Any]) -> Any:
-    """Call with arrays that have no elements along the axes of a dim."""
-    return call([_emptied(array, dim) if dim in array.shape else array for array in arrays])
+    """Call with the arrays that have no elements if a dim is 0."""
+    return call([_emptied(array, dim) for array in arrays])
 
 
 def _emptied(array: Any, dim: Any) -> Any:
-    return jnp.zeros([0 if size == dim else size for size in array.shape], array.dtype)
+    shape = _shape_where_zero(array.shape, dim)
+    return jnp.zeros(shape, array.dtype) if shape != array.shape and 0 in shape else array
+
+
+def _shape_where_zero(shape: Sequence[Any], dim: Any) -> tuple[Any, ...]:
+    sizes = [where_zero(size, dim) for size in shape]
+    return tuple(sizes)
 
 
 def _fits(found: Any, expected: Any, dim: Any) -> bool:
-    """Return whether results for size 0 have the shapes of the others, but for axes of the dim."""
+    """Return whether results for size 0 have the shapes that the others have if the dim is 0."""
     ours, theirs = jax.tree_util.tree_leaves(found), jax.tree_util.tree_leaves(expected)
-    shapes = [tuple([0 if size == dim else size for size in aval.shape]) for aval in theirs]
-    return [aval.shape for aval in ours] == shapes
+    return [aval.shape for aval in ours] == [_shape_where_zero(aval.shape, dim) for aval in theirs]
 
 
 def _as_expected(array: Any, expected: Any) -> Any:
     """Return a result for size 0 with the shape and dtype of the others."""
-    if array.shape == expected.shape:
-        return array.astype(expected.dtype)
-    return jnp.zeros(expected.shape, expected.dtype)
+    if 0 in array.shape and array.shape != expected.shape:
+        return jnp.zeros(expected.shape, expected.dtype)
+    for axis, (size, wanted) in enumerate(zip(array.shape, expected.shape, strict=True)):
+        if size != wanted:  # such as 2 for N + 2
+            array = jnp.take(array, jnp.arange(wanted), axis, mode="clip")
+    return array.astype(expected.dtype)
 
 
 def _array_equal(original: _Function) -> _Function:
@@ -181,6 +189,7 @@ _FUNCTIONS: Mapping[str, Mapping[str, Callable[[_Function], _Function]]] = {
         **dict.fromkeys(("histogram", "histogram2d", "histogram_bin_edges", "histogramdd"), _WITHOUT_RANGE),
         **dict.fromkeys(("corrcoef", "cov", "digitize"), _replacement),
         "array_equal": _array_equal,
+        "_pad_stats": _replacement,
     },
     "indexing": dict.fromkeys(("place", "put"), _replacement),
     "setops": dict.fromkeys(
