@@ -644,7 +644,7 @@ def _replace_imported(names: AbstractSet[str]) -> None:
     for module_name, module in modules:
         if not isinstance(module, types.ModuleType) or module_name.partition(".")[0] == "jax":
             continue
-        held = vars(module)
+        held = object.__getattribute__(module, "__dict__")  # vars() would execute a module that is deferred
         if held.keys().isdisjoint(names):  # as nearly always
             continue
         for name in names & held.keys():
