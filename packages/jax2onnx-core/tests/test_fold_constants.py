@@ -52,7 +52,6 @@ LEFT: dict[str, Program] = {
     "an_operand_is_computed": equation(THREE, scalar(), facts=ADD),
     "no_rule": equation(THREE, facts=Facts()),
     "the_rule_cannot": equation(THREE, facts=Facts(fold=lambda params, x: None)),
-    "several_results": equation(THREE, facts=ADD, results=[scalar(), scalar()]),
     "another_dtype_is_asked_for": equation(THREE, facts=ADD, out_dtype=np.float32),
     "large": equation(THREE, facts=FILL, results=[Var(ShapedArray((LARGEST + 1,), np.dtype(np.int32)))]),
     "complex": equation(THREE, facts=ADD, results=[scalar(np.complex64)]),
@@ -66,6 +65,15 @@ LEFT: dict[str, Program] = {
 def test_what_is_left_to_the_runtime(name: str) -> None:
     program = LEFT[name]
     assert fold(program).eqns == program.eqns
+
+
+def test_several_results_are_computed_at_once() -> None:
+    both = Facts(fold=lambda params, x: (x + 1, x + 2))
+    program = fold(equation(THREE, facts=both, results=[scalar(), scalar(np.int8)]))
+    assert [(int(atom.value), atom.value.dtype) for atom in program.outputs if isinstance(atom, Const)] == [
+        (4, np.int32),
+        (5, np.int8),
+    ]
 
 
 UNIT = Facts(unit=1)

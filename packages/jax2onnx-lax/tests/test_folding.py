@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -11,6 +12,7 @@ import pytest
 from jax import lax
 
 from jax2onnx.plugin import loader
+from jax2onnx.program import known
 from jax2onnx.program.flatten import flatten
 from jax2onnx.program.fold_constants import fold
 from jax2onnx.program.program import Const, Program
@@ -45,6 +47,19 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "squeeze": lambda x, y, m: lax.squeeze(x[None], (0,)),
     "sub": lambda x, y, m: x - y,
     "transpose": lambda x, y, m: x.T,
+    "bitcast_convert_type": lambda x, y, m: lax.bitcast_convert_type(x, jnp.uint32),
+    "pad": lambda x, y, m: (lax.pad(x, 7, [(1, 0, 2), (0, 3, 1)]), lax.pad(m, m[0, 0], [(0, 0, 0), (2, 0, 0)])),
+    "reduce_and_or": lambda x, y, m: (jnp.all(m, 1), jnp.any(m), lax.reduce_and(x, [0]), lax.reduce_or(x, [0, 1])),
+    "scatter": lambda x, y, m: (x.at[1].set(y[0]), x.at[:, -1].set(9), x.at[0, 1].set(4), x.at[2].set(y[0])),
+    "shifts": lambda x, y, m: [
+        shift(x, by)
+        for shift in (lax.shift_left, lax.shift_right_logical, lax.shift_right_arithmetic)
+        for by in (jnp.full_like(x, 31), jnp.clip(y, 0, 5))
+    ],
+    "split": lambda x, y, m: lax.split(x, (1, 2), 1),
+    "stack": lambda x, y, m: (jnp.stack([x, y], 1), jnp.stack([m])),
+    "unstack": lambda x, y, m: (*jnp.unstack(x), *jnp.unstack(m, axis=1)),
+    "xor": lambda x, y, m: (x ^ y, m ^ (x > y)),
 }
 
 
@@ -53,7 +68,8 @@ def folded(jaxpr: Any) -> Program:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_known_integers_are_computed(name: str) -> None:
+def test_known_integers_are_computed_without_jax(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known, "_evaluate", None)  # JAX would compile each equation
     fn = FUNCTIONS[name]
     program = folded(jax.make_jaxpr(lambda: fn(jnp.asarray(INTS), jnp.asarray(OTHER), jnp.asarray(MASK)))())
     expected = jax.tree.leaves(fn(jnp.asarray(INTS), jnp.asarray(OTHER), jnp.asarray(MASK)))
@@ -63,6 +79,14 @@ def test_known_integers_are_computed(name: str) -> None:
         value = np.asarray(atom.value)
         assert value.dtype == want.dtype == atom.aval.dtype
         np.testing.assert_array_equal(value, want)
+
+
+@pytest.mark.parametrize("shape", [(), (3, 5), (0,), (2**16 + 1,)])
+def test_counts_of_random_numbers_are_computed_without_jax(shape: tuple[int, ...]) -> None:
+    rule = FACTS.of("iota_2x32_shape").fold
+    assert rule is not None
+    high, low = rule({"shape": shape})
+    np.testing.assert_array_equal((high << 32) + low, np.arange(math.prod(shape)).reshape(shape))
 
 
 @pytest.mark.parametrize("fn", [lambda x: x * 1 + 0, lambda x: 0 + 1 * x])

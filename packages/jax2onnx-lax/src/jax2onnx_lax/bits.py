@@ -15,6 +15,7 @@ import ml_dtypes
 import numpy as np
 
 from jax2onnx.plugin import Facts, ir_dtype, telling
+from jax2onnx_lax import folding
 from jax2onnx_lax.convert import convert
 from jax2onnx_lax.dtypes import info, is_float, is_float8, unsigned
 from jax2onnx_lax.zeros import emit_sign, emit_sign_bit, negation
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 
-FACTS = dict.fromkeys(("bitcast_convert_type", "eq_to", "le_to", "lt_to"), Facts(zeros=telling))
+FACTS = {
+    "bitcast_convert_type": Facts(zeros=telling, fold=folding.bits),
+    **dict.fromkeys(("eq_to", "le_to", "lt_to"), Facts(zeros=telling)),
+}
 
 
 def register(registry: BoundLowerings) -> None:

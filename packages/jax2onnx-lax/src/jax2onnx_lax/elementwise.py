@@ -88,7 +88,7 @@ FACTS = {
     "sign": Facts(fold=folding.sign),
     "square": Facts(fold=plain(np.square), zeros=blind),
     "sub": _operator(operator.sub, zeros=_zeros_of_sum),
-    "xor": _operator(commutes=True),
+    "xor": _operator(operator.xor, commutes=True),
 }
 
 

@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["Fold", "clamp", "converted", "extremum", "integer_power", "iota", "is_float", "plain", "quotient",
-           "reduction", "remainder", "reshaped", "select", "sign", "sliced", "spread",
-           "work_of_matrices"]  # fmt: skip
+__all__ = ["Fold", "bits", "clamp", "converted", "counted", "cut", "extremum", "integer_power", "iota",
+           "is_float", "padded", "plain", "quotient", "reduction", "remainder", "reshaped", "select", "shifted", "sign",
+           "sliced", "spread", "taken_apart", "work_of_matrices"]  # fmt: skip
 
 Fold: TypeAlias = Callable[..., Any]
 Params: TypeAlias = Mapping[str, Any]
@@ -113,6 +113,55 @@ def iota(params: Params) -> Any:
 def reshaped(params: Params, x: Any) -> Any:
     """Compute ``reshape``."""
     return x.reshape(params["new_sizes"]) if params["dimensions"] is None else None
+
+
+def shifted(shift: Callable[..., Any], *, logical: bool) -> Fold:
+    """Return the rule of a shift by fewer bits than there are; a ``logical`` one moves in zeros."""
+
+    def rule(_params: Params, x: Any, by: Any) -> Any:
+        if not np.all((by >= 0) & (by < 8 * x.dtype.itemsize)):
+            return None
+        unsigned = x.view(f"u{x.dtype.itemsize}") if logical else x
+        return shift(unsigned, by.astype(unsigned.dtype)).astype(x.dtype)
+
+    return rule
+
+
+def bits(params: Params, x: Any) -> Any:
+    """Compute ``bitcast_convert_type`` between dtypes of one size."""
+    dtype: np.dtype[Any] = np.dtype(params["new_dtype"])
+    return x.view(dtype) if dtype.itemsize == x.dtype.itemsize else None
+
+
+def padded(params: Params, x: Any, value: Any) -> Any:
+    """Compute ``pad`` that cuts nothing."""
+    config = params["padding_config"]
+    if any(low < 0 or high < 0 for low, high, _ in config):
+        return None
+    cells = [(low, low + size + max(size - 1, 0) * inner, inner + 1, high)
+             for size, (low, high, inner) in zip(x.shape, config, strict=True)]  # fmt: skip
+    result = np.full([end + high for _, end, _, high in cells], value, x.dtype)
+    result[tuple(slice(low, end, step) for low, end, step, _ in cells)] = x
+    return result
+
+
+def cut(params: Params, x: Any) -> Any:
+    """Compute ``split``."""
+    ends = np.cumsum(params["sizes"])[:-1]
+    pieces = np.split(x, ends, params["axis"])
+    return pieces[0] if len(pieces) == 1 else pieces
+
+
+def taken_apart(params: Params, x: Any) -> Any:
+    """Compute ``unstack``."""
+    pieces = list(np.moveaxis(x, params["axis"], 0))
+    return pieces[0] if len(pieces) == 1 else pieces
+
+
+def counted(params: Params) -> Any:
+    """Compute ``iota_2x32_shape``: the numbers of the elements, in 64 bits as two uint32 arrays, high and low."""
+    numbers = np.arange(np.prod(params["shape"], dtype=np.int64), dtype=np.uint64).reshape(params["shape"])
+    return numbers >> np.uint64(32), numbers & np.uint64(0xFFFFFFFF)
 
 
 def sliced(params: Params, x: Any) -> Any:

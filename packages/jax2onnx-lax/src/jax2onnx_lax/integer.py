@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jax import lax
 
-from jax2onnx.plugin import is_static
+from jax2onnx.plugin import Facts, is_static
+from jax2onnx_lax import folding
 from jax2onnx_lax.dtypes import info, unsigned
 
 if TYPE_CHECKING:
@@ -21,9 +23,16 @@ if TYPE_CHECKING:
 _FEW = 64
 """Of how many numbers the bits are counted one by one."""
 
+FACTS = {
+    "shift_left": Facts(fold=folding.shifted(operator.lshift, logical=True)),
+    "shift_right_arithmetic": Facts(fold=folding.shifted(operator.rshift, logical=False)),
+    "shift_right_logical": Facts(fold=folding.shifted(operator.rshift, logical=True)),
+}
+
 
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.table(
         {
             "shift_left": shift("LEFT"),

@@ -14,6 +14,7 @@ from jax.extend.random import threefry2x32_p
 
 from jax2onnx.errors import UnsupportedCaseError
 from jax2onnx.plugin import Facts, bit_hashes, is_static
+from jax2onnx_lax import folding
 from jax2onnx_lax.shape import replaced
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ _MOST_HASHED = 2**16
 
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
-    registry.facts({"threefry2x32": Facts(together=hashed_together)})
+    counted = Facts(fold=folding.counted)
+    registry.facts({"threefry2x32": Facts(together=hashed_together), "iota_2x32_shape": counted})
     others = {name: function for name, function in bit_hashes().items() if name != "threefry2x32"}
     registry.via_jax({**others, "iota_2x32_shape": iota_2x32_shape, "rng_bit_generator": rng_bit_generator})
     registry.add("threefry2x32", threefry2x32)

@@ -31,8 +31,10 @@ _FOLLOWED = frozenset({"Cast", "Expand", "Reshape", "Squeeze", "Transpose", "Uns
 
 
 FACTS = {
+    "reduce_and": Facts(fold=folding.reduction(np.bitwise_and.reduce)),
     "reduce_max": Facts(fold=folding.reduction(np.max)),
     "reduce_min": Facts(fold=folding.reduction(np.min)),
+    "reduce_or": Facts(fold=folding.reduction(np.bitwise_or.reduce)),
     "reduce_sum": Facts(zeros=blind),
 }
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from jax.lax import GatherScatterMode
 
-from jax2onnx.plugin import evaluate, has_zero, open_jaxpr, other_axes, permuted
+from jax2onnx.plugin import Facts, evaluate, has_zero, open_jaxpr, other_axes, permuted
 from jax2onnx_lax import indexing
 from jax2onnx_lax.complex.scatter_loop import one_by_one
 from jax2onnx_lax.dtypes import is_float, is_narrow
@@ -46,10 +46,35 @@ _COMBINE: dict[str, Callable[[jax.Array, Any], jax.Array]] = {
 """What each primitive does with a value and its update."""
 
 
+def overwritten(params: Mapping[str, Any], x: Any, indices: Any, updates: Any) -> Any:
+    """Compute ``scatter`` of one window with numpy; None for several, and where a function makes the new values."""
+    numbers, mode = params["dimension_numbers"], GatherScatterMode.from_any(params["mode"])
+    if indices.ndim != 1 or numbers.operand_batching_dims or not _replaces(params["update_jaxpr"]):
+        return None
+    window = np.expand_dims(updates, numbers.inserted_window_dims)
+    starts, last = np.zeros(x.ndim, np.int64), np.subtract(x.shape, window.shape)
+    starts[list(numbers.scatter_dims_to_operand_dims)] = indices
+    if np.any((starts < 0) | (starts > last)):
+        return x if mode == GatherScatterMode.FILL_OR_DROP else None
+    result = x.copy()
+    result[tuple(map(slice, starts, starts + window.shape))] = window
+    return result
+
+
+FACTS = {"scatter": Facts(fold=overwritten)}
+
+
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
+    registry.facts(FACTS)
     registry.table(dict.fromkeys(REDUCTIONS, scatter_reduce))
     registry.table({"scatter": scatter})
+
+
+def _replaces(update_jaxpr: Any) -> bool:
+    """Return whether updates take the places of values as they are."""
+    inner, _ = open_jaxpr(update_jaxpr)
+    return update_jaxpr is None or inner.outvars[0] is inner.invars[1]
 
 
 def scatter(
@@ -67,7 +92,7 @@ def scatter(
     """Lower ``scatter``: updates replace values, or the update function makes the new value of the old one."""
     mode = GatherScatterMode.from_any(mode)
     inner, consts = open_jaxpr(update_jaxpr)
-    if update_jaxpr is None or inner.outvars[0] is inner.invars[1]:
+    if _replaces(update_jaxpr):
         window = emit_window(ctx, x, indices, updates, numbers=dimension_numbers, mode=mode, combine=None)
         if window is not None:
             return window

@@ -32,16 +32,19 @@ FACTS = {
     "dim_as_value": Facts(size=True),
     "expand_dims": Facts(common=True, fold=lambda params, x: np.expand_dims(x, params["dimensions"])),
     "iota": Facts(common=True, fold=folding.iota),
-    "pad": Facts(common=True),
+    "pad": Facts(common=True, fold=folding.padded),
     "reshape": Facts(common=True, fold=folding.reshaped),
     "rev": Facts(fold=lambda params, x: np.flip(x, params["dimensions"])),
     "slice": Facts(common=True, fold=folding.sliced),
+    "split": Facts(fold=folding.cut),
     "squeeze": Facts(common=True, fold=lambda _params, x: x),
+    "stack": Facts(fold=lambda params, *xs: np.stack(xs, params["axis"])),
     "transpose": Facts(
         common=True,
         fold=lambda params, x: x.transpose(params["permutation"]),
         permutation=lambda params: params["permutation"],
     ),
+    "unstack": Facts(fold=folding.taken_apart),
 }
 
 

@@ -116,7 +116,8 @@ class Facts:
         border: its operands and results take the form that the borders of its jaxprs have.
         bodies: returns, of its params, the jaxprs that its rule lowers; by default every closed one among them.
         stateful: its jaxpr reads and writes refs, and has to be discharged.
-        fold: a numpy function ``fold(params, *arrays)`` of the result, rounded as JAX rounds it; None where it cannot.
+        fold: a numpy function ``fold(params, *arrays)`` of the result, or of the results if there are several, rounded
+            as JAX rounds it; None where it cannot.
         work: how many steps computing an equation at conversion takes, besides one for each element; is given the
             equation and the steps of each of its bodies (by default each is executed once).
         bounded: makes, of an equation and a number, the JAX function of its operands that does its work in at most so

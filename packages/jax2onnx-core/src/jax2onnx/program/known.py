@@ -103,23 +103,23 @@ class Known:
         return True
 
     def _by_numpy(self, eqn: Eqn) -> list[Any] | None:
-        """Return the result of an equation of which a fact says how numpy computes it; else None."""
+        """Return the results of an equation of which a fact says how numpy computes them; else None."""
         function = eqn.facts.fold
-        if function is None or len(eqn.outputs) != 1 or eqn.params.get("out_dtype") is not None:
+        if function is None or eqn.params.get("out_dtype") is not None:
             return None
-        aval = eqn.outputs[0].aval
-        avals = [aval, *[operand.aval for operand in eqn.inputs]]
-        if not all(map(_is_numpys, avals)):
+        avals = [output.aval for output in eqn.outputs]
+        if not all(map(_is_numpys, [*avals, *[operand.aval for operand in eqn.inputs]])):
             return None
         if eqn.origin is not None and is_special(eqn.origin):
             return None
         operands = map(self.array, eqn.inputs)
         with np.errstate(all="ignore"):
-            value = function(eqn.params, *operands)
-            if value is None:
+            found = function(eqn.params, *operands)
+            if found is None:
                 return None
-            result = np.asarray(value).astype(aval.dtype)
-        return [result.reshape(aval.shape)]
+            values = [found] if len(avals) == 1 else found
+            arrays = [np.asarray(value).astype(aval.dtype) for value, aval in zip(values, avals, strict=True)]
+        return [array.reshape(aval.shape) for array, aval in zip(arrays, avals, strict=True)]
 
     def _by_jax(self, eqn: Eqn) -> list[Any]:
         """Return the results that JAX computes of an equation.
