@@ -119,15 +119,17 @@ def _make_unique(root: ir.Graph) -> None:
     inside: list[ir.Value] = []
     used = {_UNNAMED, *taken}
     for value in _values(root):
-        omitted = value.name == "" and not value.uses()
+        name = value.name
+        omitted = name == "" and not value.uses()
         if value not in border and not omitted:
             inside.append(value)
-            used.add(value.name or "")
+            used.add(name or "")
     for value in inside:
-        if not value.name or value.name in taken:
-            value.name = free_name(value.name or _UNNAMED, used)
-        taken.add(value.name)
-        used.add(value.name)
+        name = value.name
+        if not name or name in taken:
+            value.name = name = free_name(name or _UNNAMED, used)
+            used.add(name)
+        taken.add(name)
 
 
 def _values(root: ir.Graph) -> Iterator[ir.Value]:

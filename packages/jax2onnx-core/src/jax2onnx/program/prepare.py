@@ -130,13 +130,11 @@ def _through_tree(program: Program, stage: Callable[[Program], Program]) -> Prog
     def apply(one: Program) -> Program:
         if one not in done:
             result = stage(one)
-            eqns = list(map(apply_inside, result.eqns))
+            eqns = [apply_inside(eqn) if eqn.bodies else eqn for eqn in result.eqns]
             done[one] = Program(result.inputs, eqns, result.outputs)
         return done[one]
 
     def apply_inside(eqn: Eqn) -> Eqn:
-        if not eqn.bodies:
-            return eqn
         bodies = [replace(body, program=apply(body.program)) for body in eqn.bodies]
         return replace(eqn, bodies=tuple(bodies))
 

@@ -61,12 +61,17 @@ def by_rules(rules: Mapping[str, Callable[[ir.Node, Home], None]]) -> Rewrite:
 def rewrite_all(several: Iterable[Rewrite], graph: ir.Graph, home: Home) -> None:
     """Apply rewrites one after the other. Those that the graph has no nodes for leave it as it is."""
     nodes: list[ir.Node] = []
+    kinds: list[str] = []
     present: set[str] | None = None
     for rewrite in several:
         if present is None:
-            nodes = [node for node in graph if not node.domain]
-            present = {node.op_type for node in nodes}
-        if present.isdisjoint(rewrite.operators) or (rewrite.beside and present.isdisjoint(rewrite.beside)):
+            nodes = list(graph)
+            kinds = [node.op_type for node in nodes]
+            present = set(kinds)
+        operators, beside = rewrite.operators, rewrite.beside
+        if present.isdisjoint(operators) or (beside and present.isdisjoint(beside)):
             continue
-        rewrite.function([node for node in nodes if node.op_type in rewrite.operators], home)
-        present = None
+        chosen = [node for node, kind in zip(nodes, kinds, strict=True) if kind in operators and not node.domain]
+        if chosen:
+            rewrite.function(chosen, home)
+            present = None
