@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
 from jax2onnx import to_onnx
 from jax2onnx.frontend.trace import trace
@@ -99,3 +100,38 @@ def test_a_rule_expressed_in_jax_goes_back_and_that_is_noticed() -> None:
     order = in_order(entered)
     after_lowering = order[order.index("lowering.driver") + 1 :]
     assert after_lowering[0] == "program.flatten"
+
+
+def calls_for(steps: int) -> int:
+    """Return how many functions of Python these packages call, and have called, to export five equations a step."""
+    weights = np.eye(8, dtype=np.float32)
+
+    def unrolled(x: jax.Array) -> jax.Array:
+        for _ in range(steps):
+            x = x + 0.1 * (jax.numpy.tanh(x @ weights) - x)
+        return x
+
+    calls = 0
+
+    def notice(frame: FrameType, event: str, _: Any) -> None:
+        nonlocal calls
+        # Before Python 3.12 a comprehension is a call, too.
+        if event == "call" and not frame.f_code.co_name.startswith("<"):
+            both = [frame, frame.f_back]
+            calls += any("jax2onnx" in one.f_code.co_filename for one in both if one is not None)
+
+    before = sys.getprofile()
+    sys.setprofile(notice)
+    try:
+        to_onnx(unrolled, [(4, 8)])
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+def test_cost_of_an_export_is_linear_and_small() -> None:
+    """Count the function calls, which cannot flake as times do."""
+    calls_for(2)
+    small, large = calls_for(20), calls_for(200)
+    assert large < 10.1 * small
+    assert large < 320 * 5 * 200

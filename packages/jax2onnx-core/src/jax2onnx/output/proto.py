@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -12,7 +12,7 @@ from jax2onnx.tidy.subgraphs import stored_bytes
 from jax2onnx.weights.stored import in_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     import onnx
 
@@ -24,9 +24,6 @@ _SMALL = 1024
 _LARGE = 2**20
 """Tensors of more bytes than this are written only if there is memory for them."""
 
-_Typed: TypeAlias = tuple[ir.Value, Any, Any]
-"""A value, its type and its shape."""
-
 
 def without_weights(model: ir.Model) -> onnx.ModelProto:
     """Return the model as onnx-ir serialises it, with its large initializers as inputs after its own.
@@ -34,13 +31,23 @@ def without_weights(model: ir.Model) -> onnx.ModelProto:
     onnx-ir writes the type of every value anew, which is half of its work. The values of a model share a few types:
     here each of them is written once, and then copied. Small initializers have theirs in the tensor.
     """
-    initializers = list(model.graph.initializers.values())
-    types: dict[str, onnx.TypeProto] = {}
-    with _without_types(model.graph, types), without_initializers(model.graph):
+    graph = model.graph
+    with _outlined(model):
         proto = ir.to_proto(model)
-    for name, written in types.items():
-        proto.graph.value_info.add(name=name).type.CopyFrom(written)
-    for value in initializers:
+    types: dict[Any, onnx.TypeProto] = {}
+    for node in graph:
+        ir.serde.serialize_node_into(proto.graph.node.add(), node)
+        for value in node.outputs:
+            name, type_, shape = value.name, value.type, value.shape
+            if not name or (type_ is None and shape is None) or value.is_graph_output():
+                continue
+            key: Any = value
+            if isinstance(type_, ir.TensorType):
+                key = (type_.dtype, None if shape is None else shape.dims)
+            if key not in types:
+                types[key] = ir.serde.serialize_value(value).type
+            proto.graph.value_info.add(name=name).type.CopyFrom(types[key])
+    for value in graph.initializers.values():
         if value.is_graph_input():
             continue
         if _is_large(value):
@@ -48,6 +55,26 @@ def without_weights(model: ir.Model) -> onnx.ModelProto:
         else:
             _write(value, proto)
     return proto
+
+
+@contextlib.contextmanager
+def _outlined(model: ir.Model) -> Iterator[None]:
+    """Put a graph without nodes and initializers in the place of a model's meanwhile."""
+    graph = model.graph
+    outline: Any = ir.GraphView(
+        graph.inputs,
+        graph.outputs,
+        nodes=(),
+        doc_string=graph.doc_string,
+        opset_imports=graph.opset_imports,
+        name=graph.name,
+        metadata_props=dict(graph.metadata_props),
+    )
+    model.graph = outline
+    try:
+        yield
+    finally:
+        model.graph = graph
 
 
 def add_weights(proto: onnx.ModelProto, model: ir.Model) -> onnx.ModelProto:
@@ -91,31 +118,3 @@ def without_initializers(graph: ir.Graph) -> Iterator[None]:
         yield
     finally:
         graph.initializers.update(taken)
-
-
-@contextlib.contextmanager
-def _without_types(graph: ir.Graph, types: dict[str, onnx.TypeProto]) -> Iterator[None]:
-    """Take the types of the values inside a graph meanwhile; add them to ``types``, by the names of the values."""
-    shared: dict[Any, onnx.TypeProto] = {}
-    taken: list[_Typed] = []
-    for node in graph:
-        for value in node.outputs:
-            name, type_, shape = value.name, value.type, value.shape
-            if not name or not isinstance(type_, ir.TensorType) or value.is_graph_output():
-                continue
-            key = (type_.dtype, None if shape is None else shape.dims)
-            if key not in shared:
-                shared[key] = ir.serde.serialize_value(value).type
-            types[name] = shared[key]
-            taken.append((value, type_, shape))
-            value.type = value.shape = None
-    try:
-        yield
-    finally:
-        _restore(taken)
-
-
-def _restore(taken: Sequence[_Typed]) -> None:
-    for value, type_, shape in taken:
-        value.type = type_
-        value.shape = shape
