@@ -111,3 +111,24 @@ def test_no_choice_where_a_size_is_at_least_1():
     model = to_onnx(program, ["float32[N]"], constraints=["N >= 1"])
     assert operators(model)["If"] == 0
     assert operators(to_onnx(program, ["float32[N]"]))["If"] == 1
+
+
+SORTED = {
+    "sort": lambda x: jnp.sort(x, axis=1),
+    "argsort": lambda x: jnp.argsort(x, axis=1, descending=True),
+    "top_k": lambda x: jax.lax.top_k(jnp.moveaxis(x, 1, 2), 2),
+    "two keys": lambda x: jax.lax.sort((jnp.round(x), x), dimension=1, num_keys=2),
+}
+
+
+@pytest.mark.parametrize("name", SORTED)
+def test_no_rows_are_sorted_before_onnxruntime_1_31_whose_process_they_end(name):
+    """A row is added, where a size may be 0 and the target may be an older release."""
+    program, specs = SORTED[name], ["float32[B,3,T]"]
+    model = to_onnx(program, specs)
+    assert operators(model)["Pad"] == operators(model)["TopK"] > 0
+    sizes = [{"B": rows, "T": columns} for rows in (0, 1, 3) for columns in (0, 2)]
+    check(model, program, specs, sizes=sizes)
+    constraints = ["B >= 1", "T >= 1"]
+    assert operators(to_onnx(program, specs, constraints=constraints))["Pad"] == 0
+    assert operators(to_onnx(program, specs, target="onnxruntime>=1.31"))["Pad"] == 0

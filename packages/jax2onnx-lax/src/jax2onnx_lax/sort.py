@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jax2onnx.plugin import Facts, is_static, telling
+from jax2onnx.plugin import Facts, is_static, may_be_zero, telling
 from jax2onnx_lax.dtypes import is_float
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from jax2onnx.plugin import BoundLowerings, LoweringContext
 
 
+_OF_NO_ROWS = "TopK of no rows ends the process"
+"""The fault of a target for which no row is sorted."""
 FACTS = dict.fromkeys(("approx_top_k", "top_k"), Facts(zeros=telling))
 
 
@@ -43,10 +45,21 @@ def sort(ctx: LoweringContext, *xs: ir.Value, dimension: int, num_keys: int) -> 
 def _ranked(
     ctx: LoweringContext, key: ir.Value, order: ir.Value | None, size: Any, axis: int, *, largest: bool
 ) -> tuple[ir.Value, ir.Value]:
-    """Refine an order by one key; return the sorted key and the new order."""
+    """Refine an order by one key; return the sorted key and the new order.
+
+    Where the target has no ``TopK`` of no rows, a row is added for it, and left out of what it returns.
+    """
     if order is not None:
         key = ctx.op.GatherElements(key, order, axis=axis)
+    shape = ctx.avals_in[0].shape
+    empty = [d for d, dim in enumerate(shape) if d != axis and may_be_zero(dim)] if ctx.lacks(_OF_NO_ROWS) else []
+    if empty:
+        added = [int(d in empty) for d in range(len(shape))]
+        key = ctx.op.Pad(key, ctx.ints(*[0] * len(shape), *added))
     values, ranks = ctx.op.many("TopK", key, ctx.dim(size), outputs=2, axis=axis, largest=int(largest))
+    if empty:
+        starts, ends, axes = (ctx.ints(*numbers) for numbers in ([0] * len(empty), [-1] * len(empty), empty))
+        values, ranks = (ctx.op.Slice(found, starts, ends, axes) for found in (values, ranks))
     return values, ranks if order is None else ctx.op.GatherElements(order, ranks, axis=axis)
 
 
