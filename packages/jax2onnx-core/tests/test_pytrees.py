@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jax2onnx import check, to_onnx
-from jax2onnx.errors import InputSpecError
+from jax2onnx.errors import ConversionError, InputSpecError
 from jax2onnx.testing import operators
 
 
@@ -172,3 +172,58 @@ def test_outputs_that_are_inputs_constants_or_repeated():
 def test_names_that_do_not_do(options, said):
     with pytest.raises(InputSpecError, match=said):
         to_onnx(lambda x, y: (x, y), [(2,), (2,)], **options)
+
+
+@jax.tree_util.register_pytree_node_class
+class Endless:
+    """A pytree that contains itself, which no plugin may ask JAX to take apart: each later call of JAX would fail."""
+
+    def __init__(self, factor=2.0):
+        self.factor = factor
+
+    def tree_flatten(self):
+        return (self,), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        return children[0]
+
+    def __call__(self, x):
+        return x * self.factor
+
+    def call(self, x):
+        return self(x)
+
+
+class FailingTree(Endless):
+    def tree_flatten(self):
+        raise ValueError("cannot be taken apart")
+
+
+jax.tree_util.register_pytree_node_class(FailingTree)
+
+
+def test_an_object_that_contains_itself():
+    held = Endless()
+    model = to_onnx(lambda x: x * held.factor, [(3,)])
+    check(model, lambda x: x * 2.0, [(3,)])
+    for fn in (held, held.call):
+        with pytest.raises(InputSpecError, match="contains itself"):
+            to_onnx(fn, [(3,)])
+    with pytest.raises(InputSpecError, match="contains itself"):
+        check(model, lambda x, y: x * 2.0, [(3,), held])
+    check(model, lambda x: x * 2.0, [(3,)])
+
+
+def test_an_object_that_fails_where_it_is_taken_apart_is_not_the_fault_of_a_plugin():
+    held = FailingTree()
+    model = to_onnx(lambda x: x * 2.0, [(3,)])
+    calls = [
+        lambda: to_onnx(lambda x: x * held.factor, [(3,)]),
+        lambda: to_onnx(lambda x: x, [held]),
+        lambda: check(model, lambda x: x, [held]),
+    ]
+    for call in calls:
+        with pytest.raises(ConversionError, match="an object of yours fails where it is looked at: ValueError") as info:
+            call()
+        assert info.value.plugin is None

@@ -28,7 +28,7 @@ from jax2onnx.checking.runtime import RUNTIME_ERRORS, Runner
 from jax2onnx.checking.users_runtime import UsersRuntime
 from jax2onnx.errors import CheckError, InputSpecError, described_error
 from jax2onnx.frontend.elsewhere import with_arrays
-from jax2onnx.frontend.explain import explained, refuse_nested
+from jax2onnx.frontend.explain import explained, internal, refuse_nested
 from jax2onnx.frontend.open import open_callable
 from jax2onnx.frontend.specs import parse_inputs
 from jax2onnx.output.model_file import read_model_file, require_bounded_functions, require_own_data
@@ -170,7 +170,7 @@ def require_batches(fn: Any, inputs: Any, options: Mapping[str, Any]) -> None:
 def _opened(fn: Any, inputs: Any, options: Mapping[str, Any]) -> tuple[Opened, Inputs]:
     """Return a program that plugins have opened, and its inputs."""
     opening = Opening(training=options["training"], state=options["state"])
-    with unchecked():
+    with unchecked(), internal():
         opened = open_callable(fn, plugins.load().hook, opening)
         parsed = parse_inputs(
             opened.signature or fn,

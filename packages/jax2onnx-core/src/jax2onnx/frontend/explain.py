@@ -135,9 +135,13 @@ def refuse_nested() -> None:
 
 def too_deep(error: RecursionError) -> TraceError:
     """Return the error of a program whose functions and loops are nested too deeply for Python's stack."""
+    try:
+        where = user_line(error)
+    except RecursionError:  # JAX's counter of the depth stays as it was where it takes an endless pytree apart
+        where = None
     return TraceError(
         f"the program calls itself without end, or is nested too deeply: {named_error(error)}",
-        where=user_line(error),
+        where=where,
         remedy="let the recursion end, write repeated layers as one lax.scan, or raise sys.setrecursionlimit",
     )
 

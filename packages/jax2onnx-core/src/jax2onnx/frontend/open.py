@@ -14,6 +14,7 @@ from jax2onnx._accepted import shown
 from jax2onnx._compat import standing_for
 from jax2onnx.errors import InputSpecError
 from jax2onnx.frontend.closures import hidden_objects, lift_objects
+from jax2onnx.frontend.holders import is_own_object
 from jax2onnx.plugin.naming import callable_name, path_name
 from jax2onnx.plugin.opening import Leaves, Opened, Opening, is_parameter
 from jax2onnx.plugin.trees import is_deep, refuse_deep
@@ -35,19 +36,29 @@ def open_callable(fn: Any, hook: Any, opening: Opening) -> Opened:
     ask: Callable[..., Opened | None] = partial(hook.jax2onnx_open, opening=opening)
 
     def recognise(value: Any) -> bool:
-        if isinstance(value, list | tuple | dict) and is_deep(value):
+        if _is_endless(value):
             return False  # no plugin could take it apart
         holder = partial(_hold, value)
         return ask(target=holder) is not None
 
     if isinstance(fn, partial):
         refuse_deep("fn", (fn.args, fn.keywords))
+    elif _is_endless(getattr(fn, "__self__", fn)):
+        refuse_deep("fn", getattr(fn, "__self__", fn))
     lifted, warnings = lift_objects(fn, recognise)
     opened = ask(target=lifted)
     if opened is None:
         opened = _open_plain(fn)
         warnings += hidden_objects(fn, recognise)
     return replace(opened, warnings=(*opened.warnings, *warnings))
+
+
+def _is_endless(value: Any) -> bool:
+    """Return whether a container, or an object of the user's own, is a pytree that JAX could not take apart.
+
+    Objects of frameworks may refer to each other in circles; their plugins do not take them apart as pytrees.
+    """
+    return (isinstance(value, list | tuple | dict) or is_own_object(value)) and is_deep(value)
 
 
 def _has_callable_instances(cls: type[Any]) -> bool:
