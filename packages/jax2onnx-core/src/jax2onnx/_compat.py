@@ -302,6 +302,15 @@ def _user_frame(traceback: Any) -> str | None:
     return frame and f"{frame.file_name}:{frame.start_line} ({frame.function_name})"
 
 
+def are_of_one_call(eqn: Any, other: Any) -> bool:
+    """Return whether two equations come from one call of a jitted function whose equations JAX wrote in its place.
+
+    Such are those of ``jnp.multiply``, which JAX compiles as one; ``x.astype(...)`` before it is a call of its own.
+    """
+    frames = eqn.source_info.traceback
+    return frames is not None and bool(frames == other.source_info.traceback)
+
+
 def users_own(frames: Iterable[Any], file_name: Callable[[Any], str]) -> Any | None:
     """Return the first frame that is in the user's own code, or None.
 

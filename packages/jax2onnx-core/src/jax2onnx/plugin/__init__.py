@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from jax2onnx.plugin.scopes import named_calls
     from jax2onnx.program.bounds import BOOLS, Range, at_most, fitting, joined, limits, lowered, raised, surely_within
     from jax2onnx.program.dims import may_be_zero
-    from jax2onnx.program.facts import Facts, Need, blind, telling
+    from jax2onnx.program.facts import Facts, Need, Simplified, blind, telling
     from jax2onnx.program.program import Atom, Const, Eqn, Program
     from jax2onnx.program.ranges import KnownRanges, limits_of
     from jax2onnx.program.represent import Complex, is_complex
@@ -94,6 +94,7 @@ __all__ = [
     "Place",
     "Program",
     "Range",
+    "Simplified",
     "Span",
     "StoredArray",
     "Target",

@@ -21,6 +21,7 @@ __all__ = [
     "Need",
     "Params",
     "RangeRule",
+    "Simplified",
     "SmallRule",
     "WorkRule",
     "ZeroRule",
@@ -73,6 +74,25 @@ FindCall: TypeAlias = Callable[[Any], tuple[Any, Sequence[Any]] | None]
 """Returns the jaxpr, and its constants, that a jaxpr's equation only calls; None where it does more."""
 
 
+@dataclass(frozen=True, slots=True)
+class Simplified:
+    """What XLA makes of an equation of a jaxpr, if it compiles it with others.
+
+    Attributes:
+        function: the JAX function that does the equation's work then.
+        operands: the operands of the function, literals or variables of the jaxpr.
+        beside: the equations that have to be compiled with it.
+    """
+
+    function: Callable[..., Any]
+    operands: Sequence[Any]
+    beside: Sequence[Any] = ()
+
+
+SimplifiedRule: TypeAlias = Callable[[Any, Mapping[Any, Any]], Simplified | None]
+"""Returns what XLA makes of a jaxpr's equation, given the jaxpr's equations by their results."""
+
+
 def telling(eqn: Any, _matters: bool) -> Sequence[Any]:  # noqa: FBT001 - a ZeroRule
     """Return all operands: zeros of different sign become different numbers, as in ``rsqrt`` or ``atan2``."""
     operands: Sequence[Any] = eqn.inputs
@@ -104,8 +124,8 @@ class Facts:
         calls: it only calls a jaxpr: the params that may hold it (the name changes between jax releases), or a
             function of the jaxpr's equation that finds it.
         compiles: JAX compiles the jaxpr that it calls as one.
-        simplified: makes, of the jaxpr's equation, the JAX function of its operands by which XLA does its work beside
-            literals, where the equation is compiled with others and that may give other numbers; else None.
+        simplified: returns, of the jaxpr's equation and the equations around it by their results, what XLA makes of it
+            where it compiles it with others, if that may give other numbers (``Simplified``); else None.
         instead: makes, of the jaxpr's equation and the positions of operands that depend on no input, a JAX function of
             its operands that does its work in fewer steps; None where there is none. Equations that it binds again
             (``bind_equation``) keep their lines.
@@ -164,7 +184,7 @@ class Facts:
     named: Callable[[Any], str] | None = None
     calls: Sequence[str] | FindCall = ()
     compiles: bool = False
-    simplified: Callable[[Any], Callable[..., Any] | None] | None = None
+    simplified: SimplifiedRule | None = None
     instead: Callable[[Any, frozenset[int]], Callable[..., Any] | None] | None = None
     together: Callable[[Sequence[Any]], Callable[..., Any] | None] | None = None
     joined: Callable[[Sequence[Any]], Callable[..., Any] | None] | None = None

@@ -17,6 +17,7 @@ import numpy as np
 from jax2onnx._compat import (
     InconclusiveDimensionOperation,
     Untraceable,
+    are_of_one_call,
     at_source_of,
     discharge,
     in_scope_of,
@@ -47,7 +48,7 @@ from jax2onnx.program.represent import (
 )
 
 if TYPE_CHECKING:
-    from jax2onnx.program.facts import Facts, FactTable
+    from jax2onnx.program.facts import Facts, FactTable, Simplified
 
 __all__ = ["Keep", "Note", "Warned", "called_jaxpr", "flatten"]
 
@@ -181,9 +182,15 @@ class _Writer:
         for var, value in zip(jaxpr.constvars, consts, strict=True):
             require_value(value)
             env[var] = const(var.aval, value)
+        made_by = {variable: eqn for eqn in jaxpr.eqns for variable in eqn.outvars}
         for eqn in join_alike(jaxpr.eqns, self.flattener.facts):
-            values = [read(env, atom) for atom in eqn.invars]
-            results = self._joined(eqn, values) if isinstance(eqn, Joined) else self._equation(eqn, values)
+            simplified = self._simplified(eqn, made_by)
+            if simplified is not None:
+                values = [read(env, atom) for atom in simplified.operands]
+                results: Sequence[Value] = self._replaced(eqn, simplified.function, simplified.operands, values)
+            else:
+                values = [read(env, atom) for atom in eqn.invars]
+                results = self._joined(eqn, values) if isinstance(eqn, Joined) else self._equation(eqn, values)
             env.update(zip(eqn.outvars, results, strict=True))
         return [read(env, atom) for atom in jaxpr.outvars]
 
@@ -205,9 +212,9 @@ class _Writer:
         if facts.warning is not None:
             self._warn(eqn, facts.warning)
         source = self._source_of(eqn)
-        better = self._better(eqn, facts, values)
+        better = facts.instead(eqn, self._constants_among(values)) if facts.instead is not None else None
         if better is not None:
-            return self._replaced(eqn, better, source, values)
+            return self._replaced(eqn, better, eqn.invars, values)
         new = Eqn(name, [], [], eqn.params, source, facts, origin=eqn)
         try:
             called = called_jaxpr(eqn, facts)
@@ -235,12 +242,16 @@ class _Writer:
             return self._write_at_border(eqn, new, values)
         return self._represented(eqn, new, values)
 
-    def _better(self, eqn: Any, facts: Facts, values: Sequence[Value]) -> Callable[..., Any] | None:
-        """Return the function of an equation's operands that takes its place; None where there is none."""
-        better = facts.instead(eqn, self._constants_among(values)) if facts.instead is not None else None
-        if better is None and self.compiled and facts.simplified is not None:
-            better = facts.simplified(eqn)
-        return better
+    def _simplified(self, eqn: Any, made_by: Mapping[Any, Any]) -> Simplified | None:
+        """Return what XLA makes of an equation; None where it is as it is, or is executed by itself."""
+        if isinstance(eqn, Joined):
+            return None
+        rule = self.flattener.facts.of(self.flattener.facts.name_of(eqn)).simplified
+        simplified = None if rule is None else rule(eqn, made_by)
+        if simplified is None or self.compiled:
+            return simplified
+        is_compiled = simplified.beside and all(are_of_one_call(eqn, other) for other in simplified.beside)
+        return simplified if is_compiled else None
 
     def _write(
         self,
@@ -308,9 +319,9 @@ class _Writer:
         first = joined.eqns[0]
         return self._traced(first, joined.function, self._source_of(first), joined.invars, values)
 
-    def _replaced(self, eqn: Any, better: Callable[..., Any], source: Any, values: list[Value]) -> list[Value]:
-        """Write the equations of a function that does the work of an equation in fewer steps."""
-        return self._traced(eqn, better, source, eqn.invars, values)
+    def _replaced(self, eqn: Any, better: Callable[..., Any], atoms: Sequence[Any], values: list[Value]) -> list[Value]:
+        """Write the equations of a function that does the work of an equation."""
+        return self._traced(eqn, better, self._source_of(eqn), atoms, values)
 
     def _traced(
         self, eqn: Any, better: Callable[..., Any], source: Any, atoms: Sequence[Any], values: list[Value]
@@ -318,7 +329,8 @@ class _Writer:
         avals = [unsharded(atom.aval) for atom in atoms]
         with neutral(avals):
             jaxpr = jax.make_jaxpr(functools.partial(_at_source_of, eqn, better))(*avals)
-        return replace(self, caller=source).run(*open_jaxpr(jaxpr), values)
+        # JAX compiles all that an equation does.
+        return replace(self, caller=source, compiled=True).run(*open_jaxpr(jaxpr), values)
 
     def _call(
         self,
@@ -370,7 +382,7 @@ class _Writer:
         note = Defined(eqn.primitive.name, library, new.where, len(jaxpr.eqns))
         self.flattener.notes.append(note)
         # The user's line is that of the equation: the definition is traced from within the export.
-        writer = replace(self, source=new.source, depth=self.depth + 1)
+        writer = replace(self, source=new.source, depth=self.depth + 1, compiled=True)
         return writer.run(jaxpr, consts, values)
 
     def _known(self, aval: Any, value: Value) -> Any | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from jax2onnx.plugin import Facts
 from jax2onnx_lax.complex.keys import KEYS
-from jax2onnx_lax.complex.rules import COMPLEX, SIMPLIFIED
+from jax2onnx_lax.complex.rules import COMPLEX
 
 if TYPE_CHECKING:
     from jax2onnx.plugin import BoundLowerings
@@ -15,5 +15,4 @@ if TYPE_CHECKING:
 def register(registry: BoundLowerings) -> None:
     """Register the family."""
     registry.facts({name: Facts(on_complex=maker) for name, maker in COMPLEX.items()})
-    registry.facts({name: Facts(simplified=simplified) for name, simplified in SIMPLIFIED.items()})
     registry.facts({name: Facts(on_keys=maker) for name, maker in KEYS.items()})

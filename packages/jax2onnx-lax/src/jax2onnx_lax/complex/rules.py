@@ -213,38 +213,6 @@ def _always(function: Callable[..., Any]) -> Maker:
     return lambda _eqn: function
 
 
-def _product_by_one(eqn: Any) -> Callable[..., Any] | None:
-    """Return what XLA makes of a product by the literal 1: the other operand, also where that is infinite."""
-    for position, atom in enumerate(eqn.invars):
-        if _literal(atom) == 1:
-            return lambda *operands: operands[1 - position]
-    return None
-
-
-def _quotient_by_literal(eqn: Any) -> Callable[..., Any] | None:
-    """Return what XLA makes of a quotient by a literal: a product by its reciprocal, without a case for infinities."""
-    divisor = _literal(eqn.invars[1])
-    if divisor is None:
-        return None
-    if divisor == 1:
-        return lambda x, _: x
-    with np.errstate(all="ignore"):
-        reciprocal = np.reciprocal(np.asarray(divisor))
-    return lambda x, _: lax.mul(x, jnp.broadcast_to(reciprocal, x.shape))
-
-
-def _literal(atom: Any) -> Any | None:
-    """Return the complex number that an operand is by its jaxpr; None for any other operand."""
-    value = getattr(atom, "val", None)  # a variable has none
-    return value if value is not None and np.iscomplexobj(value) else None
-
-
-SIMPLIFIED: dict[str, Callable[[Any], Callable[..., Any] | None]] = {
-    "div": _quotient_by_literal,
-    "mul": _product_by_one,
-}
-"""For each primitive, by name, what XLA makes of it beside literals."""
-
 _LINEAR = (
     "add", "add_any", "broadcast_in_dim", "concatenate", "cumsum", "dynamic_slice", "dynamic_update_slice",
     "expand_dims", "gather", "neg", "pad", "reduce_sum", "reduce_window_sum", "reshape", "rev", "scatter",
