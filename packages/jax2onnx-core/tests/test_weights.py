@@ -267,6 +267,12 @@ def fails(name: str) -> Any:
     raise KeyError(name)
 
 
+def deleted() -> jax.Array:
+    array = jax.numpy.zeros(32, "int8")
+    array.delete()
+    return array
+
+
 PROBLEMS = [
     (without("table"), "1 of 8 parameters is not in it: 'table' int8[32]"),
     (
@@ -280,6 +286,9 @@ PROBLEMS = [
     ({**FLAT, "table": draw(32)}, "'table' is int8[32] in the program, 'table' float32[32] in the source"),
     ({**FLAT, "table": np.arange(32) * 9}, "'table' has numbers that int8 does not hold; make the parameter int64"),
     ({**FLAT, "table": "words"}, "'table' is 'words', which is no array"),
+    ({**FLAT, "table": jax.ShapeDtypeStruct((32,), "int8")}, "dtype=int8), which is no array"),
+    ({**FLAT, "table": deleted()}, "cannot be read: RuntimeError: Array has been deleted"),
+    (lambda _: deleted(), "cannot be read: RuntimeError: Array has been deleted"),
     ([FLAT, FLAT], "'blocks.0.bias' is in two of the 2 sources"),
     ([FLAT, fails], "a callable stands alone"),
     (fails, "the callable raises KeyError"),

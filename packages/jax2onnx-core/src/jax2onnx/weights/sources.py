@@ -56,7 +56,7 @@ class Source:
                         f"weights: the callable raises {described_error(error)} for {name!r}; "
                         "it has to return the array"
                     ) from error
-                if not hasattr(given, "shape") or not hasattr(given, "dtype"):
+                if not isinstance(given, StoredArray) and not _is_array(given):
                     raise InputSpecError(
                         f"weights: the callable returns {shown(given)} for {name!r}, which is no array; "
                         "raise a KeyError for what it does not have"
@@ -149,7 +149,7 @@ def _of_mapping(given: Mapping[Any, Any], path: str) -> Iterator[tuple[str, Stor
             yield from _of_mapping(dict(enumerate(value)), name)
         elif isinstance(value, StoredArray):
             yield name, value
-        elif hasattr(value, "shape") and hasattr(value, "dtype"):
+        elif _is_array(value):
             refuse_mask(f"weights: {name!r}", value)
             yield name, stored(value)
         elif isinstance(value, bool | int | float | complex):
@@ -171,8 +171,20 @@ def stored(array: Any) -> StoredArray:
     return replace(StoredArray.in_file(place.file, place.offset, array.shape, array.dtype), read=lambda: array)
 
 
+def _is_array(value: Any) -> bool:
+    """Return whether a value is an array of any library that has numbers; a shape and a dtype alone are none."""
+    return all(hasattr(value, name) for name in ("shape", "dtype", "__array__"))
+
+
 def _array(given: Any) -> np.ndarray[Any, Any]:
-    return given if isinstance(given, np.ndarray) else np.asarray(given)
+    if isinstance(given, np.ndarray):
+        return given
+    try:
+        return np.asarray(given)
+    except (Exception, SystemExit) as error:  # the border to arrays of other libraries, which are read when needed
+        raise InputSpecError(
+            f"weights: {shown(given)} cannot be read: {described_error(error)}; give an array that has a value"
+        ) from error
 
 
 def _place(array: np.ndarray[Any, Any]) -> Place | None:
