@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import onnxruntime
 import pytest
 
 from jax2onnx import check, to_onnx
@@ -28,6 +29,9 @@ EMPTY_IMAGES = {
 }
 """onnxruntime refuses a convolution of images without pixels, as docs/numerics.md says."""
 
+REFUSES_FUSED_PRODUCTS = tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 32)
+"""onnxruntime refuses products that it makes of others, as docs/numerics.md says: of an empty batch and no batch."""
+
 EVERY = 1 if os.environ.get("DYNAMIC") == "all" else 5
 CASES = [case for case in cases() if case.dynamic and case.fusions][::EVERY]
 
@@ -47,6 +51,8 @@ def test_example_without_elements(case: Case) -> None:
             if "JAX itself raises an error" in str(error):
                 return
             if case.name in EMPTY_IMAGES and "cannot run the model" in str(error):
+                return
+            if REFUSES_FUSED_PRODUCTS and "FusedMatMul" in str(error) and "cannot broadcast" in str(error):
                 return
             raise
         assert case.name not in EMPTY_IMAGES
