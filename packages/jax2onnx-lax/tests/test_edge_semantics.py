@@ -68,6 +68,8 @@ CASES: dict[str, tuple[Callable[..., Any], list[Any]]] = {
     "argmax_special": (lambda x: (jnp.argmax(x, 1), jnp.argmin(x, 1), jnp.nanargmax(x[:3], 1)), [FLOATS]),
     "top_k_ties": (lambda x: lax.top_k(x, 4), [_ints(TIES)]),
     "top_k_special": (lambda x: lax.top_k(x, 4), [FLOATS]),
+    "top_k_of_negative": (lambda x: (lax.top_k(-x, 4), lax.top_k(-x.T, 2), 1 / lax.top_k(-x, 3)[0]), [FLOATS]),
+    "partition_special": (lambda x: (jnp.partition(x, 2, axis=1)[:, :3], jnp.argpartition(x, 2, axis=0)[:3]), [FLOATS]),
     "sort_stable": (lambda x: lax.sort((x, lax.broadcasted_iota(np.int32, x.shape, 1)), num_keys=1), [_ints(TIES)]),
     "argsort_special": (lambda x: (jnp.argsort(x, 1), jnp.argsort(x, 1, descending=True)), [FLOATS]),
     "unique_ties": (lambda x: jnp.unique(x, size=7, fill_value=-1, return_counts=True), [_ints(TIES)]),

@@ -8,6 +8,7 @@ import numpy as np
 
 from jax2onnx.plugin import Facts, is_static, may_be_zero, telling
 from jax2onnx_lax.dtypes import is_float
+from jax2onnx_lax.zeros import source
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _OF_NO_ROWS = "TopK of no rows ends the process"
 """The fault of a target for which no row is sorted."""
+_MOVING = frozenset({"Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 FACTS = dict.fromkeys(("approx_top_k", "top_k"), Facts(zeros=telling))
 
 
@@ -89,17 +91,30 @@ def _above_infinity(ctx: LoweringContext, x: ir.Value) -> ir.Value:
 
 
 def top_k(ctx: LoweringContext, x: ir.Value, *, k: Any, axis: int, largest: bool = True) -> list[ir.Value]:
-    """Lower ``top_k``: NaN is the largest, 0.0 is larger than -0.0."""
+    """Lower ``top_k``: NaN is the largest, 0.0 is larger than -0.0.
+
+    JAX orders NaN by its sign: the largest of negative numbers, by which programs find the smallest, has NaN last. They
+    are the smallest of the numbers themselves.
+    """
     dtype = ctx.avals_in[0].dtype
     order: ir.Value | None = None
     size = ctx.avals_in[0].shape[axis]
-    *refining, first = reversed(_total_keys(ctx, x, dtype, largest=largest))
+    is_negative = largest and is_float(dtype) and _is_negation(x)
+    keys = _total_keys(ctx, ctx.op.Neg(x) if is_negative else x, dtype, largest=largest)
+    largest = largest and not is_negative
+    *refining, first = reversed(keys)
     for key in refining:
         _, order = _ranked(ctx, key, order, size, axis, largest=largest)
     values, order = _ranked(ctx, first, order, k, axis, largest=largest)
     if first is not x or refining:
         values = ctx.op.GatherElements(x, order, axis=axis)
     return [values, ctx.cast(order, ctx.avals_out[1].dtype)]
+
+
+def _is_negation(x: ir.Value) -> bool:
+    """Return whether the elements of a value are those of another with the other sign."""
+    node = source(x, _MOVING).producer()
+    return node is not None and not node.domain and node.op_type == "Neg"
 
 
 def approx_top_k(
