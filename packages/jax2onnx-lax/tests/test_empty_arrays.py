@@ -132,3 +132,17 @@ def test_no_rows_are_sorted_before_onnxruntime_1_31_whose_process_they_end(name)
     constraints = ["B >= 1", "T >= 1"]
     assert operators(to_onnx(program, specs, constraints=constraints))["Pad"] == 0
     assert operators(to_onnx(program, specs, target="onnxruntime>=1.31"))["Pad"] == 0
+
+
+def test_products_of_transposed_empty_batches_are_not_fused_before_onnxruntime_1_32_whose_process_they_end():
+    weights = jnp.arange(24.0).reshape(2, 4, 3)
+
+    def program(x):
+        moved = jnp.transpose(x, (1, 2, 0))
+        return weights @ moved, jnp.swapaxes(moved, 1, 2) @ weights.mT, jnp.swapaxes(x, 1, 2) @ x
+
+    model = to_onnx(program, ["float32[B,2,3]"])
+    assert operators(model)["Max"] == 2
+    check(model, program, ["float32[B,2,3]"], sizes=(0, 1, 5))
+    assert operators(to_onnx(program, ["float32[B,2,3]"], target="onnxruntime>=1.32"))["Max"] == 0
+    assert operators(to_onnx(program, ["float32[5,2,3]"]))["Max"] == 0

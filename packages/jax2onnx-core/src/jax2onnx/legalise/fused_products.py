@@ -5,6 +5,7 @@ The optimiser (1.20 to 1.32) moves transposes down to products, through casts to
 - The product of a transposed matrix and a vector is wrong: it reads the matrix as if it were not transposed.
 - Where a cast lies between, and the transpose moves the batch, the process ends unless both operands have as many dims.
 - Before 1.26 there is no such product of float64, and the model does not load.
+- Before 1.32, where the transpose moves an empty batch, the process ends.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ import onnx_ir as ir
 from onnx_ir import DataType
 
 from jax2onnx.legalise.casts import like
+from jax2onnx.tidy.match_nodes import is_transpose, permutation
 from jax2onnx.tidy.subgraphs import bodies, standard
 
 if TYPE_CHECKING:
     from jax2onnx.legalise.schema import Functions
     from jax2onnx.legalise.targets import Target
 
-__all__ = ["ProductKeeper"]
+__all__ = ["EMPTY_BATCHES", "ProductKeeper"]
+
+EMPTY_BATCHES = "products of a transposed empty batch end the process"
+"""A fault of a target."""
 
 _FLOATS = frozenset({DataType.FLOAT, DataType.DOUBLE, DataType.FLOAT16, DataType.BFLOAT16})
 _STOPS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Loop", "Scan"})
@@ -48,6 +53,9 @@ class ProductKeeper:
         self._lacks_float64 = _lacks_float64(target)
         self._reached: set[ir.Value | None] = set(root.inputs if is_function else ())
         """The values that a transpose may be moved to, as far as graphs have been visited."""
+        self._fails_of_none = target.lacks(EMPTY_BATCHES)
+        self._moved: set[ir.Value | None] = set()
+        """Those of them that may have got their first dim from another place."""
 
     def keep(self, graph: ir.Graph) -> None:
         """Rewrite the products of a legalised graph, then of those within: the optimiser may dissolve an ``If``."""
@@ -58,6 +66,8 @@ class ProductKeeper:
             starts = op_type in {"Transpose", "If"} or (node.domain, node.op_type) in self._functions
             if starts or (op_type not in _STOPS and not self._reached.isdisjoint(node.inputs)):
                 self._reached.update(node.outputs)
+                if _moves_first(node) or not self._moved.isdisjoint(node.inputs):
+                    self._moved.update(node.outputs)
         for node in graph:
             if node.attributes.data:
                 for body in bodies(node):
@@ -73,6 +83,8 @@ class ProductKeeper:
                 continue
             if hides:
                 _hide(graph, product, index, "Sum")
+            elif self._fails_of_none and value in self._moved and _may_be_empty(value):
+                _hide(graph, product, index, "Max")
             elif _rank(value) > _LARGEST_MATRIX and _rank(value) != _rank(product.inputs[1 - index]):
                 self._keep_batch(graph, product, index)
         matrix, vector = product.inputs
@@ -114,6 +126,15 @@ class ProductKeeper:
 
 _LARGEST_MATRIX = 2
 """How many dims a value has that has no batch."""
+
+
+def _moves_first(node: ir.Node) -> bool:
+    return is_transpose(node) and permutation(node)[:1] != (0,)
+
+
+def _may_be_empty(value: ir.Value) -> bool:
+    """Return whether a stack of matrices may have no elements."""
+    return _rank(value) > _LARGEST_MATRIX and value.shape is not None and not value.shape.is_static()
 
 
 def _lacks_float64(target: Target) -> bool:

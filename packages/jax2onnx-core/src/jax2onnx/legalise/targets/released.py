@@ -8,6 +8,7 @@ from onnx_ir import DataType
 
 from jax2onnx.legalise.carriers import Carrier
 from jax2onnx.legalise.casts import encode, like, narrow
+from jax2onnx.legalise.fused_products import EMPTY_BATCHES
 from jax2onnx.legalise.targets.fault import Fault, Span
 from jax2onnx.legalise.whole_bytes import SHARED_MEMORY
 
@@ -133,6 +134,7 @@ FAULTS = (
     Fault("Max and Min lose NaN", ("Max", "Min"), _keep_nan, Span(high="1.20")),
     Fault("Sqrt of float32 loses infinity and the sign of 0", ("Sqrt",), _double, Span(high="1.21")),
     Fault("reductions of no elements ignore axes from the end", _REDUCTIONS, _count_from_start, Span(high="1.32")),
+    Fault(EMPTY_BATCHES, versions=Span(high="1.32")),
     Fault("TopK of no rows ends the process", versions=Span(high="1.31")),
     Fault(SHARED_MEMORY, versions=Span(high="1.31")),
 )
