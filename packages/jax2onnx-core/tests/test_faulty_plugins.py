@@ -115,7 +115,15 @@ def calls(module):
     }
 
 
-@pytest.mark.parametrize("raised", [ZeroDivisionError("oh"), SystemExit(3), "silent"], ids=lambda e: type(e).__name__)
+class Odd(BaseException):
+    """What no handler of exceptions catches."""
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [ZeroDivisionError("oh"), SystemExit(3), GeneratorExit(), Odd("oh"), "silent"],
+    ids=lambda error: type(error).__name__,
+)
 @pytest.mark.parametrize("place", ["lowering", "fact", "open", "carry", "finalize"])
 def test_what_a_hook_raises_is_an_error_that_names_the_plugin(faulty, monkeypatch, place, raised):
     error = faulty.Silent() if raised == "silent" else raised
@@ -210,11 +218,12 @@ def test_a_plugin_that_cannot_be_imported_is_set_aside(fake_plugin, source, reas
 def test_plugins_that_fail_to_register_are_set_aside_and_the_others_are_used(fake_plugin):
     hook = "@hookimpl\ndef jax2onnx_register_lowerings(registry):\n    "
     fake_plugin("exiting", f"{hook}raise SystemExit(7)")
+    fake_plugin("odd", f"{hook}raise GeneratorExit")
     fake_plugin("exporting", f"{hook}import jax2onnx; jax2onnx.to_onnx(lambda x: x, [(2,)])")
     with pytest.warns(UserWarning, match="exiting") as told:
         model = jax2onnx.to_onnx(lambda x: x * 2, [(2,)])
     assert len(model.graph.node) == 1
-    for reason in ("SystemExit: 7", "registering just now"):
+    for reason in ("SystemExit: 7", "GeneratorExit", "registering just now"):
         assert reason in str(told[0].message)
 
 
@@ -255,3 +264,15 @@ def test_corrupt_metadata_is_told_and_harms_nothing(fake_plugin, file, content):
         assert named[0].reason
     else:
         assert not named
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["model.metadata_props['a'] = 1", "model.graph.outputs[0].name = None", "model.graph.name = '\\ud800'"],
+)
+def test_a_model_that_a_plugin_leaves_unwritable_is_told(fake_plugin, tmp_path, change):
+    fake_plugin("alpha", f"@hookimpl\ndef jax2onnx_finalize(model, target):\n    {change}")
+    for export in (jax2onnx.to_onnx, lambda *call: jax2onnx.save_onnx(*call, tmp_path / "m.onnx")):
+        with pytest.raises(ConversionError, match=r"cannot be written.*jax2onnx_finalize of .*alpha 1.0.* changed it last"):
+            export(lambda x: x * 2, [(2,)])
+    assert not (tmp_path / "m.onnx").exists()

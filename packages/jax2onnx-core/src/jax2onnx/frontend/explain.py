@@ -92,8 +92,12 @@ def internal() -> Iterator[None]:
         raise
     except RecursionError as error:
         raise too_deep(error) from error
-    except (Exception, SystemExit) as error:  # a border: nothing leaves without an explanation
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a border: nothing leaves without an explanation
         plugin = culprit(error)
+        if plugin is None and not isinstance(error, Exception | SystemExit):
+            raise  # the user's own end of a task, which their framework waits for
         if plugin is None and _is_raised_by_user(error):
             raise ConversionError(
                 f"an object of yours fails where it is looked at: {named_error(error)}",

@@ -240,9 +240,9 @@ class Driver:
         except ConversionError as error:
             self._locate(error, eqn, entry.plugin)
             raise
-        except (Decline, InputSpecError, MemoryError, RecursionError):
+        except (Decline, InputSpecError, MemoryError, RecursionError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:  # the border to the rules of plugins: what they raise is explained
+        except BaseException as error:  # the border to the rules of plugins: what they raise is explained
             failed = self._failed(error, eqn, entry.plugin, via_jax=entry.via_jax)
             failed.__cause__ = error
             if isinstance(failed, _UNSUPPORTED):
@@ -325,9 +325,9 @@ class Driver:
             raise
         except Decline as reason:
             self._note_declined(fused, str(reason), derived=derived)
-        except (InputSpecError, MemoryError, RecursionError):
+        except (InputSpecError, MemoryError, RecursionError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - as for the rule of a primitive
+        except BaseException as error:  # noqa: BLE001 - as for the rule of a primitive
             failed = self._failed(error, eqn, fusion.plugin)
             failed.__cause__ = error
             if isinstance(failed, _UNSUPPORTED):

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import onnx
+import onnx_ir as ir
 
-from jax2onnx.errors import InvalidModelError, UnsupportedCaseError
+from jax2onnx.errors import InvalidModelError, UnsupportedCaseError, described_error
 from jax2onnx.output.proto import without_weights
 from jax2onnx.tidy.subgraphs import bodies, every_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
-
-    import onnx_ir as ir
 
 __all__ = ["Verifier"]
 
@@ -69,7 +68,13 @@ class Verifier:
                 if value is not None and value.name is None:
                     # onnx-ir does not write such a model.
                     raise self._invalid("an input is no value of the model", node)
-        proto = without_weights(model)
+        try:
+            proto = without_weights(model)
+        except ir.serde.SerdeError as error:
+            cause: BaseException = error
+            while cause.__cause__ is not None:
+                cause = cause.__cause__
+            raise self._invalid(f"it cannot be written: {described_error(cause)}", None) from error
         try:
             onnx.checker.check_model(proto.SerializeToString(), full_check=True)
         except _ERRORS as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jax2onnx._printable import printable
 from jax2onnx.errors import InputSpecError
-from jax2onnx.frontend.explain import named_error
+from jax2onnx.frontend.explain import internal, named_error
 from jax2onnx.fusion.report import report as summed_up
 from jax2onnx.pipeline.collector import seldom_collecting
 from jax2onnx.pipeline.export import Export, Specs
@@ -37,7 +37,7 @@ def finish(export: Export, stages: Iterator[object], options: Options) -> None:
     finally:
         for told in export.unopened:
             warn(told)
-    with export.reporting():
+    with export.reporting(), internal():
         export.verify()
     for message in dict.fromkeys(export.warnings):
         warn(message)

@@ -128,9 +128,9 @@ class Hooks:
         """Raise what a hook raises as an error that names the plugin."""
         try:
             yield
-        except (Jax2OnnxError, Warning, RecursionError):  # ours, the user's own, and that of a program too deep
-            raise
-        except (Exception, SystemExit) as error:  # the border to plugins: they may raise anything
+        except (Jax2OnnxError, Warning, RecursionError, KeyboardInterrupt):
+            raise  # ours, the user's own, and that of a program too deep
+        except BaseException as error:  # the border to plugins: they may raise anything
             raise self._wrong(plugin, hook, f"raises {described_error(error)}") from error
 
     def _wrong(self, plugin: str, hook: str, what: str, expected: str = "") -> PluginError:

@@ -252,9 +252,9 @@ class LoadedPlugins:
                     raise
                 self._set_aside_rivals(info, error)
                 return False
-            except MemoryError:
+            except (MemoryError, KeyboardInterrupt):
                 raise
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
                 reason = f"failed to register: {described_error(error, whole=True)}"
                 if self.strict:
                     raise PluginError(f"plugin {info.name} {reason}; {_LENIENT}") from error
