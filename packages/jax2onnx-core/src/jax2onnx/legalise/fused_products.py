@@ -16,6 +16,7 @@ import onnx_ir as ir
 from onnx_ir import DataType
 
 from jax2onnx.legalise.casts import like
+from jax2onnx.legalise.targets.released import EMPTY_BATCHES
 from jax2onnx.tidy.match_nodes import is_transpose, permutation
 from jax2onnx.tidy.subgraphs import bodies, standard
 
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
     from jax2onnx.legalise.schema import Functions
     from jax2onnx.legalise.targets import Target
 
-__all__ = ["EMPTY_BATCHES", "ProductKeeper"]
-
-EMPTY_BATCHES = "products of a transposed empty batch end the process"
-"""A fault of a target."""
+__all__ = ["ProductKeeper"]
 
 _FLOATS = frozenset({DataType.FLOAT, DataType.DOUBLE, DataType.FLOAT16, DataType.BFLOAT16})
 _STOPS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Loop", "Scan"})

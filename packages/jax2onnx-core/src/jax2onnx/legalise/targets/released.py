@@ -8,11 +8,13 @@ from onnx_ir import DataType
 
 from jax2onnx.legalise.carriers import Carrier
 from jax2onnx.legalise.casts import encode, like, narrow
-from jax2onnx.legalise.fused_products import EMPTY_BATCHES
 from jax2onnx.legalise.targets.fault import Fault, Span
 from jax2onnx.legalise.whole_bytes import SHARED_MEMORY
 
-__all__ = ["FAULTS"]
+__all__ = ["EMPTY_BATCHES", "FAULTS"]
+
+EMPTY_BATCHES = "products of a transposed empty batch end the process"
+"""The fault that keeps transposes and products apart."""
 
 
 def _double(graph: ir.Graph, node: ir.Node) -> str | None:
