@@ -273,6 +273,8 @@ def test_corrupt_metadata_is_told_and_harms_nothing(fake_plugin, file, content):
 def test_a_model_that_a_plugin_leaves_unwritable_is_told(fake_plugin, tmp_path, change):
     fake_plugin("alpha", f"@hookimpl\ndef jax2onnx_finalize(model, target):\n    {change}")
     for export in (jax2onnx.to_onnx, lambda *call: jax2onnx.save_onnx(*call, tmp_path / "m.onnx")):
-        with pytest.raises(ConversionError, match=r"cannot be written.*jax2onnx_finalize of .*alpha 1.0.* changed it last"):
+        with pytest.raises(
+            ConversionError, match=r"cannot be written.*jax2onnx_finalize of .*alpha 1.0.* changed it last"
+        ):
             export(lambda x: x * 2, [(2,)])
     assert not (tmp_path / "m.onnx").exists()

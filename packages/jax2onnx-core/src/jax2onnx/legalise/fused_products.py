@@ -17,7 +17,6 @@ from onnx_ir import DataType
 
 from jax2onnx.legalise.casts import like
 from jax2onnx.legalise.targets.released import EMPTY_BATCHES
-from jax2onnx.tidy.match_nodes import is_transpose, permutation
 from jax2onnx.tidy.subgraphs import bodies, standard
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ _LARGEST_MATRIX = 2
 
 
 def _moves_first(node: ir.Node) -> bool:
-    return is_transpose(node) and permutation(node)[:1] != (0,)
+    return standard(node) == "Transpose" and list(node.attributes.get_ints("perm", []))[:1] != [0]
 
 
 def _may_be_empty(value: ir.Value) -> bool:
