@@ -34,6 +34,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "irfftn_even": lambda z: jnp.fft.irfftn(z, s=(3, 6)),
     "irfftn_odd": lambda z: jnp.fft.irfftn(z, s=(3, 7)),
     "matmul": lambda z: z @ z.T,
+    "matmul_of_reals": lambda z: jnp.matmul(z.real, z.imag.T, preferred_element_type=np.complex64),
     "power": lambda z: z**3 + z**-2,
     "power_of_integers": lambda z: lax.pow(z, jnp.broadcast_to(jnp.arange(-1, 3), z.shape)),
     "rfft": lambda z: jnp.fft.rfft(z.real),

@@ -355,6 +355,24 @@ def test_jax_is_left_as_it_was_and_another_thread_sees_no_difference():
     assert vars(module) == before
 
 
+SEARCHES = {
+    "interp": lambda x: jnp.interp(x, POINTS, POINTS**2),
+    "periodic": lambda x: jnp.interp(x, POINTS, POINTS**2, period=2.5),
+    "searched": lambda x: x * jnp.searchsorted(POINTS, x),
+    "digits": lambda x: x * jnp.digitize(x, POINTS),
+}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("spec", ["float32[N]", "float32[N,M]"])
+def test_derivatives_beside_a_search(name, spec):
+    search = SEARCHES[name]
+    tangent = lambda x: jax.jvp(search, (x,), (jnp.ones_like(x),))  # noqa: E731
+    gradient = jax.grad(lambda x: jnp.sum(search(x) ** 2))
+    for program in (tangent, gradient):
+        check(to_onnx(program, [spec]), program, [spec], sizes=[0, 1, 5], kinds=("ordinary",))
+
+
 PLACES = np.array([0, 4, 5, -1, -6, 12, 100, -100], np.int32)
 CYCLES = {
     "take": lambda x, i: jnp.take(x, i, mode="wrap"),

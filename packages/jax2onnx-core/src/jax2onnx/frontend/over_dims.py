@@ -21,9 +21,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.interpreters import ad
 
 from jax2onnx._compat import (
     InconclusiveDimensionOperation,
+    ShapedArray,
     is_symbolic,
     max_dim,
     min_dim,
@@ -94,6 +96,20 @@ def _module_core(original: Any) -> Any:
         return value if is_symbolic(value) else original.concrete_or_error(force, value, context)
 
     vars(changed)["concrete_or_error"] = concrete_or_error
+    return changed
+
+
+def _module_numpy(original: Any) -> Any:
+    """Return numpy, of which ``empty`` makes tangents of integers for symbolic shapes too: what is zero in JAX."""
+    changed = types.ModuleType("numpy")
+    vars(changed).update(vars(original))
+
+    def empty(shape: Any, dtype: Any = float, **how: Any) -> Any:
+        if dtype == jax.dtypes.float0 and any(map(is_symbolic, shape)):
+            return ad.Zero(ShapedArray(tuple(shape), dtype))
+        return original.empty(shape, dtype, **how)
+
+    vars(changed)["empty"] = empty
     return changed
 
 
@@ -410,6 +426,7 @@ _REPLACEMENTS: Mapping[tuple[str, str], _Function] = {
     (_NUMPY + "lax_numpy", "_squeeze"): _squeeze,
     (_NUMPY + "lax_numpy", "_conv"): _convolve,
     (_NUMPY + "lax_numpy", "_searchsorted_via_scan"): _earlier_scan,
+    (_NUMPY + "hijax", "np"): _module_numpy,
     (_NUMPY + "hijax", "searchsorted"): _search,
     (_NUMPY + "hijax", "searchsorted_via_expand"): _search,  # jax 0.10
     (_NUMPY + "hijax", "_searchsorted_scan_impl"): _scan,

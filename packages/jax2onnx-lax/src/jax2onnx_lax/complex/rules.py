@@ -70,6 +70,9 @@ def _bilinear(eqn: Any) -> Callable[..., Any]:
         return eqn.primitive.bind(*([x.astype(part), y.astype(part)] if mixed else [x, y]), **params)
 
     def function(x: Any, y: Any) -> Complex:
+        if not isinstance(x, Complex) and not isinstance(y, Complex):  # complex by ``preferred_element_type`` alone
+            real = product(x, y)
+            return Complex(real, jnp.zeros_like(real))
         if not isinstance(x, Complex):
             return Complex(product(x, y.re), product(x, y.im))
         if not isinstance(y, Complex):
