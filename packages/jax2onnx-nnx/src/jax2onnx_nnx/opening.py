@@ -269,14 +269,15 @@ class _Walk:
         pending: list[tuple[str, Any]] = list(zip(roots, modules, strict=True))[::-1]
         while pending:
             path, node = pending.pop()
-            if isinstance(node, nnx.Variable):
+            kind = node.__class__
+            if _kind(kind) is nnx.Variable:
                 self.variables.append((path, node))
-            if isinstance(node, nnx.Pytree):
+            if _is_a(kind, nnx.Pytree):
                 if id(node) in seen:
                     self.once = False
                     continue
                 seen.add(id(node))
-            if isinstance(node, nnx.Module):
+            if _is_a(kind, nnx.Module):
                 self.found.append((path, node))
             # What is popped next comes first: modules are found in the order of their attributes.
             pending += reversed(self._below(path, node))
@@ -289,8 +290,10 @@ class _Walk:
     def _below(self, path: str, node: Any) -> list[tuple[str, Any]]:
         """Return what a node holds that may hold modules, and keep its variables."""
         items: Iterable[tuple[Any, Any]] = enumerate(node) if isinstance(node, list | tuple) else ()
-        if isinstance(node, nnx.Pytree | dict):
-            items = (vars(node) if isinstance(node, nnx.Pytree) else node).items()
+        if _is_a(node.__class__, nnx.Pytree):
+            items = vars(node).items()
+        elif isinstance(node, dict):
+            items = node.items()
         below: list[tuple[str, Any]] = []
         for key, child in items:
             kind = _kind(child.__class__)
@@ -298,6 +301,12 @@ class _Walk:
                 found = below if kind is nnx.Pytree else self.variables
                 found.append((f"{path}.{key}" if path else str(key), child))
         return below
+
+
+@functools.cache
+def _is_a(kind: type, base: type) -> bool:
+    """Return whether a type is a subclass of one of nnx; ``isinstance`` asks nnx for each object."""
+    return issubclass(kind, base)
 
 
 @functools.cache

@@ -91,16 +91,18 @@ def add_weights(proto: onnx.ModelProto, model: ir.Model) -> onnx.ModelProto:
 
 
 def _is_large(value: ir.Value) -> bool:
-    return value.const_value is not None and stored_bytes(value.const_value) > _SMALL
+    tensor = value.const_value
+    return tensor is not None and stored_bytes(tensor) > _SMALL
 
 
 def _write(value: ir.Value, proto: onnx.ModelProto) -> None:
     """Append an initializer to the model."""
-    if value.const_value is None:
+    tensor = value.const_value
+    if tensor is None:
         return
-    value.const_value.name = value.name
-    _require_memory(stored_bytes(value.const_value))
-    ir.serde.serialize_tensor_into(proto.graph.initializer.add(), in_memory(value.const_value))
+    tensor.name = value.name
+    _require_memory(stored_bytes(tensor))
+    ir.serde.serialize_tensor_into(proto.graph.initializer.add(), in_memory(tensor))
 
 
 def _require_memory(size: int) -> None:

@@ -67,9 +67,8 @@ def reads(node: ir.Node) -> Iterator[tuple[ir.Node, int, ir.Value]]:
 
 def held_array(tensor: ir.TensorProtocol | None) -> np.ndarray[Any, Any] | None:
     """Return the numpy array that holds a tensor's numbers, None if something else does."""
-    if isinstance(tensor, ir.Tensor) and isinstance(tensor.raw, np.ndarray):
-        return tensor.raw
-    return None
+    raw = tensor.raw if isinstance(tensor, ir.Tensor) else None
+    return raw if isinstance(raw, np.ndarray) else None
 
 
 def stored_bytes(tensor: ir.TensorProtocol) -> int:
