@@ -355,6 +355,26 @@ def test_jax_is_left_as_it_was_and_another_thread_sees_no_difference():
     assert vars(module) == before
 
 
+PRODUCTS = {
+    "first": lambda x: jnp.prod(x, axis=0),
+    "last": lambda x: jnp.prod(x, axis=-1, keepdims=True),
+    "all": jnp.prod,
+    "some": lambda x: jnp.prod(x, axis=0, where=x > 0, initial=2),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+@pytest.mark.parametrize("spec", ["float32[N,3]", "float32[N,M]"])
+def test_derivatives_of_products(name, spec):
+    product = PRODUCTS[name]
+    full = np.array([[1, 2, -3], [0.5, 0, 4], [2, 0, 1], [-1, 3, 2]], np.float32)
+    shapes = [(4, 3), (1, 3), (0, 3), (2, 3), *([(3, 2), (2, 0)] if "M" in spec else [])]
+    tangent = lambda x: jax.jvp(product, (x,), (x * 2,))  # noqa: E731
+    gradient = jax.grad(lambda x: jnp.sum(product(x) ** 2))
+    for program in (tangent, gradient):
+        check(to_onnx(program, [spec]), program, [spec], values=[[full[:rows, :columns]] for rows, columns in shapes])
+
+
 SEARCHES = {
     "interp": lambda x: jnp.interp(x, POINTS, POINTS**2),
     "periodic": lambda x: jnp.interp(x, POINTS, POINTS**2, period=2.5),

@@ -1,4 +1,4 @@
-"""Associative scans over a dynamic axis, which JAX has for axes of known sizes only.
+"""Associative scans over a dynamic axis, and derivatives of products, which JAX has for axes of known sizes only.
 
 JAX halves the axis until one element is left. Where its size is not known, each element is combined with the one that
 lies 1, 2, 4 ... places before it, as long as there is such an element: after k rounds it is the combination of 2**k.
@@ -66,9 +66,41 @@ def _in_rounds(fn: _Function, elems: Any, axis: int, size: Any) -> Any:
     return result
 
 
+def _derivative_of_a_product(original: _Function) -> _Function:
+    """Return the derivative of a product of arrays of symbolic sizes: JAX halves the axis until one element is left.
+
+    The tangent of an element is multiplied by all elements before it and by all behind it.
+    """
+
+    @functools.wraps(original)
+    def reduce_jvp(reducer: _Function, initial: Any, primals: Any, tangents: Any, axes: Any) -> Any:
+        is_product = "_reduce_prod_jvp_rule" in getattr(reducer, "__qualname__", "")  # a jaxpr as a function has none
+        if not is_product or not any(map(is_symbolic, np.shape(primals[0]))):
+            return original(reducer, initial, primals, tangents, axes)
+        (value,), (tangent,) = primals, tangents
+        for axis in sorted(axes, reverse=True):
+            others = _product_before(value, axis, reverse=False) * _product_before(value, axis, reverse=True)
+            tangent = lax.reduce_sum(others * tangent, (axis,))
+            value = lax.reduce_prod(value, (axis,))
+        return [value], [tangent]
+
+    return reduce_jvp
+
+
+def _product_before(x: Any, axis: int, *, reverse: bool) -> Any:
+    """Return for each element the product of all before it, or behind it."""
+    size = x.shape[axis]
+    products = lax.cumprod(x, axis, reverse=reverse)
+    index = jnp.arange(size)
+    place = index + 1 if reverse else index - 1
+    has_one = lax.broadcast_in_dim((place >= 0) & (place < size), x.shape, (axis,))
+    return jnp.where(has_one, jnp.take(products, place, axis, mode="clip"), jnp.ones_like(x))
+
+
 ASSOCIATIVE: Mapping[tuple[str, str], _Function] = {
     ("jax.lax", "associative_scan"): _scan,
     ("jax._src.lax.control_flow.loops", "associative_scan"): _scan,
     ("jax._src.lax.control_flow", "associative_scan"): _scan,
+    ("jax._src.lax.lax", "_reduce_jvp"): _derivative_of_a_product,
 }
 """(module, name) -> what makes the replacement of the original."""
