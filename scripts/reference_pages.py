@@ -17,6 +17,8 @@ import click
 import jax2onnx
 from jax2onnx import errors, plugin, testing
 from jax2onnx.cli.main import cli
+from jax2onnx.legalise.targets import OLDEST
+from jax2onnx.legalise.targets.released import FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +56,16 @@ PLUGIN_API = f"""# What plugins and their tests import
 {WRITTEN} from the docstrings of `jax2onnx.plugin` and `jax2onnx.testing`.
 [Writing a plugin](../plugins.md) tells how the parts belong together; the [hooks](hooks.md) have a page of their own.
 
+"""
+RELEASES = f"""# Releases of onnxruntime
+
+{WRITTEN} from what the targets know: what a release computes otherwise than ONNX says, and later ones
+do not. A model for a [range of versions](../guides/runtimes.md) avoids what any of them does, and the default one what
+the releases since {OLDEST} do. What is wrong in the newest release too is in [numerics](../numerics.md) and
+[the optimiser's faults](../coverage/optimiser.md).
+
+| Releases | What they do | What a model does about it, or a user |
+|---|---|---|
 """
 CLI = f"""# The command line
 
@@ -298,10 +310,21 @@ def command_line() -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
+def releases() -> str:
+    """Return the table of what releases of onnxruntime compute otherwise than ONNX says."""
+    rows = [
+        f"| {f'before {fault.versions.high}' if fault.versions.high else 'all'} | {fault.fact} | "
+        f"{fault.remedy or ('nodes are rewritten' if fault.mend else 'other nodes are emitted')} |"
+        for fault in FAULTS
+    ]
+    return RELEASES + "\n".join(rows) + "\n"
+
+
 def pages() -> dict[str, str]:
     """Return file name -> text of every page."""
     packages = {"`jax2onnx.plugin`": plugin, "`jax2onnx.testing`": testing}
-    return {"api.md": api(), "cli.md": command_line(), "plugin-api.md": names_page(PLUGIN_API, packages)}
+    names = names_page(PLUGIN_API, packages)
+    return {"api.md": api(), "cli.md": command_line(), "plugin-api.md": names, "releases.md": releases()}
 
 
 if __name__ == "__main__":

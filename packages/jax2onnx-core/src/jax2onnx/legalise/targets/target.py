@@ -128,7 +128,8 @@ class Target:
 
     def cautions(self) -> tuple[str, ...]:
         """Return what a user has to do about faults that no rewrite avoids."""
-        return tuple(f"{fault.fact}: {fault.remedy}" for fault in self.faults if fault.remedy and fault.mend is None)
+        told = [fault for fault in self.faults if fault.remedy and fault.mend is None]
+        return tuple(f"in versions {fault.versions}, {fault.fact}; {fault.remedy}" for fault in told)
 
     def loads(self, opset: int) -> bool:
         """Return whether the runtime loads a model of this opset of the default domain."""
