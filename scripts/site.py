@@ -46,6 +46,7 @@ NAVIGATION = {
         "reference/cli",
         "reference/hooks",
         "reference/plugin-api",
+        "reference/releases",
         "errors",
         "plugin-directory",
         "coverage/examples",
