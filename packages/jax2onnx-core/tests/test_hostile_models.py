@@ -224,7 +224,14 @@ def double(x):
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (model([ADD], initializers=[stored([3], location="inner.bin")]), "symbolic link"),
+        pytest.param(
+            model([ADD], initializers=[stored([3], location="inner.bin")]),
+            "symbolic link",
+            marks=pytest.mark.skipif(
+                tuple(map(int, onnx.__version__.split(".")[:2])) < (1, 23),
+                reason="older onnx reads a link to another file of the same folder",
+            ),
+        ),
         (model([ADD], initializers=[stored([3], location="x" * 5000)]), "no file that is there|no name of a file"),
         (model(initializers=[TensorProto(name="w", data_type=TensorProto.STRING, dims=[1], string_data=[b"a"])]), None),
         (model(inputs=[value("x", [1] * 65)], outputs=[value("y", [1] * 65)]), "up to 64"),
