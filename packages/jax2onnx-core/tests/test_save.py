@@ -124,10 +124,13 @@ def test_preflight_leaves_nothing(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("missing", [1, 100, 1_900_000])
 @pytest.mark.parametrize("threshold", [100, 10**9])
-def test_a_full_disk(tmp_path: Path, threshold: int) -> None:
+def test_a_full_disk(tmp_path: Path, threshold: int, missing: int) -> None:
     """What is written up to the limit disappears; the earlier model stays."""
     path = tmp_path / "m.onnx"
+    save(model_of(2, 500_000), path, external_data_threshold=threshold)
+    limit = max(p.stat().st_size for p in tmp_path.iterdir()) - missing
     save(add_model(5000, 1), path, external_data_threshold=threshold)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     code = f"""
@@ -135,7 +138,7 @@ def test_a_full_disk(tmp_path: Path, threshold: int) -> None:
         sys.path.insert(0, {SUPPORT!r})
         from faulty_saves import SaveError, model_of, save
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
         try:
             save(model_of(2, 500_000), {str(path)!r}, external_data_threshold={threshold})
         except SaveError as error:

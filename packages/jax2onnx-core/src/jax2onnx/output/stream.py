@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import onnx
 import onnx_ir as ir
 
-from jax2onnx.output.data_file import by_source
+from jax2onnx.output.data_file import by_source, bytes_of
 from jax2onnx.output.proto import without_initializers
 from jax2onnx.weights.stored import StoredTensor, in_memory
 
@@ -85,7 +85,8 @@ class _Entry:
         """Write it."""
         file.write(self._start)
         if self._tensor is not None:
-            self._tensor.tofile(file)  # type: ignore[attr-defined]
+            # numpy's own ``tofile`` does not tell that the disk is full if only its last bytes do not fit.
+            file.writelines(memoryview(block) for block in bytes_of(self._tensor))
 
 
 def _key(message: Any, field: str, length: int) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,7 +11,6 @@ import onnx_ir as ir
 
 from jax2onnx._unique import free_name
 from jax2onnx.tidy.subgraphs import held_array, stored_bytes
-from jax2onnx.weights.blocks import blocks
 from jax2onnx.weights.stored import StoredTensor
 
 if TYPE_CHECKING:
@@ -27,19 +25,6 @@ LAZY = 1 << 16
 
 ORIGIN = "jax2onnx.origin"
 """The key in a value's metadata of the name of the initializer that it is derived from."""
-
-
-class _Rearranged(ir.Tensor[Any]):
-    """A tensor whose array is a view of another one's: written in blocks, without a copy of all of it."""
-
-    def tofile(self, file: Any) -> None:
-        """Write the tensor's bytes to a file."""
-        array = self.numpy()
-        if array.ndim == 0 or self.dtype.bitwidth < 8 or sys.byteorder != "little":
-            super().tofile(file)
-            return
-        for block in blocks(array):
-            file.write(block.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +85,7 @@ class Home:
         to = dtype or tensor.dtype
 
         def compute() -> ir.Tensor[Any]:
-            return _Rearranged(function(tensor.numpy()), dtype=to)
+            return ir.Tensor(function(tensor.numpy()), dtype=to)
 
         derived: ir.TensorProtocol
         if isinstance(tensor, StoredTensor) and not computes:
