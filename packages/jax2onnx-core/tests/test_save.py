@@ -85,6 +85,14 @@ def test_a_file_of_that_name_that_is_not_the_models_stays(tmp_path: Path) -> Non
     assert (tmp_path / "m.onnx.data").read_text() == "mine"
 
 
+def test_weights_that_a_copy_of_the_earlier_model_reads_stay(tmp_path: Path) -> None:
+    save(add_model(1000, 1), tmp_path / "m.onnx", external_data_threshold=100)
+    shutil.copy(tmp_path / "m.onnx", tmp_path / "copy.onnx")
+    save(add_model(1000, 2), tmp_path / "m.onnx")
+    assert names(tmp_path) == ["copy.onnx", "m.onnx", "m.onnx.data"]
+    assert [result(tmp_path / name, 1000) for name in ("copy.onnx", "m.onnx")] == [1, 2]
+
+
 def test_a_model_loaded_from_the_path_can_be_saved_to_it(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     save(add_model(5000, 3), path, external_data_threshold=100)

@@ -182,7 +182,7 @@ def discard(folder: Path, file: Path) -> None:
     """
     data = file.with_name(f"{file.name}.data")
     with contextlib.suppress(OSError):
-        if _owns(folder, data) and not refers_to(file, data):
+        if _owns(folder, data) and not refers_to(file, data) and not is_shared(data):
             data.unlink()
         for shared in _shared(folder, file):
             if not is_shared(shared):
