@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from jax import lax
 
@@ -173,7 +174,15 @@ def test_browsers_compute_none_before_1_31() -> None:
     assert not _computed(to_onnx(program, ["int8[6]"], target="web"))
 
 
-@pytest.mark.parametrize("target", ["onnxruntime", "onnxruntime>=1.31"])
+IN_FEW_BITS = pytest.param(
+    "onnxruntime>=1.31",
+    marks=pytest.mark.skipif(
+        tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 31), reason="the target is a newer onnxruntime"
+    ),
+)
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", IN_FEW_BITS])
 @pytest.mark.parametrize("dtype", ["int4", "uint4", *FLOATS])
 def test_functions_pass_on_operands_of_few_bits(dtype, target) -> None:
     """onnxruntime knows no dtypes of an operand that a function only passes on, and refused these."""
