@@ -5,20 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
-from onnx_ir import DataType
 
+from jax2onnx.legalise.carriers import IN_BYTES
 from jax2onnx.legalise.casts import like
 from jax2onnx.tidy.subgraphs import bodies
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from onnx_ir import DataType
 
 __all__ = ["pass_bytes"]
-
-_BYTES: Mapping[DataType | None, DataType] = {
-    DataType.INT4: DataType.INT8,
-    DataType.UINT4: DataType.UINT8,
-}
 
 _FIRST_RESULT = {"Loop": 1}
 """Operator -> where its body returns the node's first result: that of a loop first returns whether to go on."""
@@ -32,7 +27,7 @@ def pass_bytes(graph: ir.Graph, node: ir.Node) -> None:
     rewrite ``y = Scan(x)`` to ``Cast(Scan(Cast(x, int8)), int4)``, whose body casts what it takes and what it returns.
     """
     for index, value in enumerate(node.inputs):
-        dtype = None if value is None else _BYTES.get(value.dtype)
+        dtype = None if value is None else IN_BYTES.get(value.dtype)
         if value is None or dtype is None:
             continue
         cast = _cast(value, dtype, node)
@@ -41,7 +36,7 @@ def pass_bytes(graph: ir.Graph, node: ir.Node) -> None:
         for body in bodies(node):
             _take(body, index, dtype)
     for index, value in enumerate(node.outputs):
-        dtype = _BYTES.get(value.dtype)
+        dtype = IN_BYTES.get(value.dtype)
         if dtype is None:
             continue
         for body in bodies(node):

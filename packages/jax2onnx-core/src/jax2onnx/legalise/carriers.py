@@ -19,12 +19,18 @@ from __future__ import annotations
 import enum
 import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from onnx_ir import DataType
 
-__all__ = ["FLOAT8", "Carrier", "Encoding", "Family", "Kind", "Trust", "carriers", "kind"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["FLOAT8", "IN_BYTES", "Carrier", "Encoding", "Family", "Kind", "Trust", "carriers", "kind"]
 
 FLOAT8 = frozenset({DataType.FLOAT8E4M3FN, DataType.FLOAT8E4M3FNUZ, DataType.FLOAT8E5M2, DataType.FLOAT8E5M2FNUZ})
+IN_BYTES: Mapping[DataType | None, DataType] = {DataType.INT4: DataType.INT8, DataType.UINT4: DataType.UINT8}
+"""Integers of 4 bits -> the dtype of 8 bits that has all their numbers."""
 _HALVES = frozenset({DataType.FLOAT16, DataType.BFLOAT16})
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 from onnx_ir import DataType
 
-from jax2onnx.legalise.carriers import FLOAT8
+from jax2onnx.legalise.carriers import FLOAT8, IN_BYTES
 from jax2onnx.legalise.casts import like
 from jax2onnx.tidy.subgraphs import every_node
 
@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cast_passed_on"]
 
-_WIDER: Mapping[DataType, DataType] = {
-    DataType.INT4: DataType.INT8,
-    DataType.UINT4: DataType.UINT8,
-    **dict.fromkeys(FLOAT8, DataType.FLOAT),
-}
+_WIDER: Mapping[DataType | None, DataType] = {**IN_BYTES, **dict.fromkeys(FLOAT8, DataType.FLOAT)}
 """Dtypes that onnxruntime does not count among those of an operand of unknown use -> one that has all its numbers."""
 
 
@@ -40,7 +36,7 @@ def cast_passed_on(function: ir.Graph, functions: Functions) -> None:
     """
     calls = [node for node in every_node(function) if (node.domain, node.op_type) in functions]
     for value in function.inputs:
-        wider = None if value.dtype is None else _WIDER.get(value.dtype)
+        wider = _WIDER.get(value.dtype)
         places = [(call, index) for call in calls for index, operand in enumerate(call.inputs) if operand is value]
         if wider is None or value.dtype is None or not places:
             continue

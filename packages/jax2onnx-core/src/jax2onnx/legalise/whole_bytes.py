@@ -117,7 +117,7 @@ class _Held:
                 self.take_bytes(node)
 
     def return_bytes(self) -> None:
-        """Let a function return an operand or a constant of few bits in bytes."""
+        """Cast the operands and constants of few bits that a function returns to bytes."""
         for index, value in enumerate(self._root.outputs):
             if value.dtype in _BITS:
                 cast = ir.node("Cast", [value], {"to": int(_bytes_of(value.dtype))})
@@ -160,7 +160,7 @@ class _Held:
         node.append(clip)
 
     def give_bytes(self, node: ir.Node, places: Iterable[int] | None = None) -> None:
-        """Let a node read operands of few bits in bytes: those at some places, or all."""
+        """Replace a node's operands of few bits by their bytes, at some places or at all."""
         for index in range(len(node.inputs)) if places is None else places:
             value = node.inputs[index]
             if value is not None and value.dtype in _BITS:
