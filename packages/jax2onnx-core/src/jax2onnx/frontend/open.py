@@ -11,10 +11,10 @@ from typing import Any
 import jax
 
 from jax2onnx._accepted import shown
-from jax2onnx._compat import standing_for
 from jax2onnx.errors import InputSpecError
 from jax2onnx.frontend.closures import hidden_objects, lift_objects
 from jax2onnx.frontend.holders import is_own_object
+from jax2onnx.frontend.replaced import standing_for
 from jax2onnx.plugin.naming import callable_name, path_name
 from jax2onnx.plugin.opening import Leaves, Opened, Opening, is_parameter
 from jax2onnx.plugin.trees import is_deep, refuse_deep

@@ -30,7 +30,6 @@ from jax2onnx._compat import (
     max_dim,
     min_dim,
     module_attribute,
-    replaced,
     total_order,
 )
 from jax2onnx.frontend.associative import ASSOCIATIVE
@@ -39,6 +38,7 @@ from jax2onnx.frontend.basic_updates import by_parts
 from jax2onnx.frontend.cycles import CYCLES
 from jax2onnx.frontend.empty import EMPTY
 from jax2onnx.frontend.multiples import MULTIPLES
+from jax2onnx.frontend.replaced import replaced
 
 __all__ = ["sizes_may_be_symbolic"]
 
