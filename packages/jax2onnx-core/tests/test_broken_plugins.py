@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from jax2onnx.plugin.loaded import PluginInfo
+
 
 def hook(kind: str, *lines: str) -> str:
     """Return the source of a hook that registers something."""
@@ -190,7 +192,7 @@ def export() -> None:
     assert [node.op_type for node in model.graph.node] == ["Mul"]
 
 
-def infos() -> dict[str, loader.PluginInfo]:
+def infos() -> dict[str, PluginInfo]:
     return {info.name: info for info in loader.load().infos}
 
 

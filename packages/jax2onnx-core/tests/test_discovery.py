@@ -23,7 +23,7 @@ from jax2onnx.errors import (
     UnsupportedPrimitiveError,
 )
 from jax2onnx.legalise.targets import load as load_target
-from jax2onnx.plugin import Target, loader
+from jax2onnx.plugin import Target, loaded
 from jax2onnx.plugin.directory import Listed, directory
 from jax2onnx.plugin.loader import load
 
@@ -150,7 +150,7 @@ def test_the_remedy_of_a_known_target_is_its_distribution(isolated_plugins):
 
 
 def test_the_remedy_of_a_target_whose_plugin_is_disabled_is_to_look(fake_plugin, monkeypatch):
-    monkeypatch.setattr(loader, "directory", lambda: [Listed(**ALPHA)])
+    monkeypatch.setattr(loaded, "directory", lambda: [Listed(**ALPHA)])
     monkeypatch.setenv("JAX2ONNX_DISABLE_PLUGINS", "alpha")
     fake_plugin("alpha", "")
     message = "'acme' is not known; jax2onnx list-plugins tells more: alpha .*disabled"

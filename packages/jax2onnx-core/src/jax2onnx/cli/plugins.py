@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from jax2onnx.options import ExportOptions
-    from jax2onnx.plugin.loader import LoadedPlugins
+    from jax2onnx.plugin.loaded import LoadedPlugins
 
 __all__ = ["list_plugins"]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.fusion.records import Record
     from jax2onnx.legalise.targets import Target
-    from jax2onnx.plugin.loader import LoadedPlugins
+    from jax2onnx.plugin.loaded import LoadedPlugins
     from jax2onnx.program.flatten import Note
 
 __all__ = ["Collector"]

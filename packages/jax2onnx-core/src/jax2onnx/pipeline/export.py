@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from jax2onnx.lowering.trail import Trail
     from jax2onnx.options import Options, Stage
     from jax2onnx.plugin.fusions import Fusion
+    from jax2onnx.plugin.loaded import LoadedPlugins
     from jax2onnx.plugin.opening import Opened
     from jax2onnx.plugin.registry import Named
     from jax2onnx.program.facts import FactTable
@@ -95,7 +96,7 @@ class Export:
         self._fn = fn
         self._inputs = inputs
         self._options = options
-        self._loaded: loader.LoadedPlugins
+        self._loaded: LoadedPlugins
         self._facts: FactTable
         self._target: Target | None
         self._opset: int

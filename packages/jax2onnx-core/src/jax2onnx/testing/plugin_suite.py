@@ -6,11 +6,15 @@ import functools
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 from jax2onnx.checking.cases import cases, run
 from jax2onnx.plugin import loader
 from jax2onnx.plugin.installed import find
 from jax2onnx.testing.suite import Suite, Trial
+
+if TYPE_CHECKING:
+    from jax2onnx.plugin.loaded import PluginInfo
 
 __all__ = ["PluginSuite"]
 
@@ -49,7 +53,7 @@ class PluginSuite(Suite):
         if not found:
             yield Trial("examples", self._fail_without_examples)
 
-    def _info(self) -> loader.PluginInfo:
+    def _info(self) -> PluginInfo:
         loaded = loader.load()
         loaded.registry()
         loaded.examples()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from jax2onnx.plugin.loader import LoadedPlugins
+    from jax2onnx.plugin.loaded import LoadedPlugins
     from jax2onnx.testing.temporary import TemporaryPlugins
 
 __all__ = ["isolated_plugins", "temporary_plugin"]
