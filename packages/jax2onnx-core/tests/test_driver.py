@@ -17,6 +17,7 @@ from programs import REGISTRY, VECTOR, array, emitted, lowered
 
 import jax2onnx
 from jax2onnx import errors
+from jax2onnx.lowering.faults import Faults
 from jax2onnx.plugin.lowerings import Lowering, Lowerings
 
 if TYPE_CHECKING:
@@ -148,8 +149,9 @@ def test_a_primitive_that_needs_a_newer_opset() -> None:
 
 
 def test_a_primitive_without_a_rule_says_which_plugins_are_not_in_use() -> None:
+    faults = Faults(asked=21, lowerings=Lowerings(), problems=lambda: "lax: broken")
     with pytest.raises(errors.UnsupportedPrimitiveError, match=r"primitive 'neg' \(lax: broken\)[\s\S]*list-plugins"):
-        lowered(negative, VECTOR, lowerings=Lowerings(), problems=lambda: "lax: broken")
+        lowered(negative, VECTOR, lowerings=Lowerings(), faults=faults)
 
 
 def test_a_bug_in_a_rule_names_the_rule_and_is_chained() -> None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jax2onnx.lowering.dims import find_sources
 from jax2onnx.lowering.driver import Driver
+from jax2onnx.lowering.faults import Faults
 from jax2onnx.plugin import loader
 from jax2onnx.plugin.context import graph_input
 from jax2onnx.plugin.functions import exporting, marked_call
@@ -70,8 +71,9 @@ def preparer(find_functions: FindFunctions | None = None) -> Preparer:
 
 def driver(find_functions: FindFunctions | None = None, **options: Any) -> Driver:
     """Return a driver that has emitted nothing yet."""
-    given = {"asked": 21, "target": None, "lowerings": REGISTRY.lowerings, "preparer": preparer(find_functions)}
-    return Driver(**{**given, **options})
+    given = {"asked": 21, "lowerings": REGISTRY.lowerings, "target": None, **options}
+    given.setdefault("faults", Faults(asked=given["asked"], lowerings=given["lowerings"]))
+    return Driver(preparer=preparer(find_functions), **given)
 
 
 def emitted(driver: Driver) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx._compat import InconclusiveDimensionOperation, name_stack
+from jax2onnx._compat import name_stack
 from jax2onnx._printable import storable
 from jax2onnx.errors import (
     ConversionError,
@@ -20,50 +20,31 @@ from jax2onnx.errors import (
     OpsetError,
     UnsupportedCaseError,
     UnsupportedPrimitiveError,
-    described_error,
 )
-from jax2onnx.frontend.remedies import comparison_remedy, first_line
 from jax2onnx.fusion.records import Declined
 from jax2onnx.lowering.builder import Ops, Scope
 from jax2onnx.lowering.dims import Dims, find_sources
 from jax2onnx.lowering.domains import Domains
 from jax2onnx.lowering.outline import Outliner
 from jax2onnx.lowering.results import WrongResultError, checked
+from jax2onnx.lowering.rules import apply
 from jax2onnx.output.sources import NAMESPACE, SOURCE
 from jax2onnx.plugin.context import LoweringContext, Reshaped, ir_dtype, stamp
 from jax2onnx.plugin.fusions import Decline
-from jax2onnx.plugin.loader import blame, is_strict
+from jax2onnx.plugin.loader import is_strict
 from jax2onnx.plugin.lowerings import MIN_OPSET
 from jax2onnx.program.program import Atom, Const, Eqn, Fused, Program, Var
-from jax2onnx.program.represent import form, on_pairs
-from jax2onnx.program.shapes import is_static
+from jax2onnx.program.represent import form
 
 if TYPE_CHECKING:
     from jax2onnx.fusion.records import Record
     from jax2onnx.legalise.targets import Target
+    from jax2onnx.lowering.faults import Faults
     from jax2onnx.lowering.trail import Trail
-    from jax2onnx.plugin.lowerings import Lowering, Lowerings
+    from jax2onnx.plugin.lowerings import Lowerings
     from jax2onnx.program.prepare import Preparer
 
-__all__ = ["BENIGN_PARAMS", "Driver"]
-
-BENIGN_PARAMS = frozenset(
-    {
-        "accuracy",
-        "backend",
-        "donated_invars",
-        "indices_are_sorted",
-        "is_stable",
-        "linear",
-        "name",
-        "out_sharding",
-        "precision",
-        "sharding",
-        "unique_indices",
-        "weak_type",
-    }
-)
-"""Params that never change the values a rule must compute; any other that a rule does not name is refused."""
+__all__ = ["Driver"]
 
 _UNSUPPORTED = (DimensionError, OpsetError, UnsupportedCaseError, UnsupportedPrimitiveError)
 """Errors after which the export goes on, to find all of them."""
@@ -80,9 +61,7 @@ class Driver:
         guards: whether rules keep NaN, infinities and empty arrays where a kernel loses them.
         lowerings: the rules.
         preparer: prepares what rules express in JAX, and functions that are declined.
-        describe_plugin: returns a plugin's name with its version, for messages.
-        problems: describes the plugins that are not in use, for messages.
-        provider: returns the distribution to install for a primitive; empty if none is known.
+        faults: makes the errors of equations that have no rule, or whose rule fails.
         records: receives the functions that were declined; None if nobody asked.
         guarded: receives the equations whose rules keep NaN, infinities and empty arrays; None if nobody asked.
         trail: receives which value of the model each value of the program became; None if nobody asked.
@@ -100,11 +79,9 @@ class Driver:
     target: Target | None
     lowerings: Lowerings
     preparer: Preparer
+    faults: Faults
     guards: bool = True
     domains: Mapping[str, int] = field(default_factory=dict)
-    describe_plugin: Callable[[str], str] = str
-    problems: Callable[[], str] = str
-    provider: Callable[[str], str] = lambda primitive: ""  # noqa: ARG005
     records: list[Record] | None = None
     trail: Trail | None = None
     guarded: list[Eqn] | None = None
@@ -226,39 +203,28 @@ class Driver:
         self.primitives.add(eqn.primitive)
         entry = self.lowerings.find(eqn.primitive, self.opset)
         if entry is None:
-            values = self._unsupported(self._no_lowering(eqn), eqn)
-            self.unsupported += self._without_rule_inside(eqn)
+            values = self._unsupported(self.faults.without_rule(eqn), eqn)
+            self.unsupported += self.faults.without_rule_inside(eqn)
             return values
         ctx = self._context(eqn, entry.plugin, derived=derived)
         try:
-            return checked(_apply(entry, ctx, operands), eqn)
+            return checked(apply(entry, ctx, operands), eqn)
         except WrongResultError as error:
-            raise self._blamed(error, eqn, entry.plugin) from None
+            raise self.faults.blamed(error, eqn, entry.plugin) from None
         except _UNSUPPORTED as error:
-            self._locate(error, eqn, entry.plugin)
+            self.faults.locate(error, eqn, entry.plugin)
             return self._unsupported(error, eqn)
         except ConversionError as error:
-            self._locate(error, eqn, entry.plugin)
+            self.faults.locate(error, eqn, entry.plugin)
             raise
         except (Decline, InputSpecError, MemoryError, RecursionError, KeyboardInterrupt):
             raise
         except BaseException as error:  # the border to the rules of plugins: what they raise is explained
-            failed = self._failed(error, eqn, entry.plugin, via_jax=entry.via_jax)
+            failed = self.faults.failed(error, eqn, entry.plugin, via_jax=entry.via_jax)
             failed.__cause__ = error
             if isinstance(failed, _UNSUPPORTED):
                 return self._unsupported(failed, eqn)
             raise failed from error
-
-    def _without_rule_inside(self, eqn: Eqn) -> list[ConversionError]:
-        """Return an error for each equation without a rule in the bodies of one that has none itself."""
-        errors = []
-        for body in eqn.bodies:
-            for inner in body.program.eqns:
-                known = inner.is_call or inner.fused is not None
-                if not known and self.lowerings.find(inner.primitive, self.opset) is None:
-                    errors.append(self._no_lowering(inner))
-                errors += self._without_rule_inside(inner)
-        return errors
 
     def _unsupported(self, error: ConversionError, eqn: Eqn) -> list[ir.Value]:
         """Note what cannot be converted; return values to go on with, so that one export finds all such places."""
@@ -270,25 +236,6 @@ class Driver:
             stamp(value, aval.shape)
             values.append(value)
         return values
-
-    def _failed(self, error: BaseException, eqn: Eqn, plugin: str, *, via_jax: bool = False) -> ConversionError:
-        """Return the error for an exception that is not ours, and that a rule has raised."""
-        explained = self._dimension_error(error, eqn, plugin, via_jax=via_jax)
-        if explained is not None:
-            return explained
-        return self._blamed(f"failed: {described_error(error)}", eqn, plugin)
-
-    def _blamed(self, what: object, eqn: Eqn, plugin: str) -> ConversionError:
-        """Return the error for a rule that does what no rule may do; its plugin is faulty from now on."""
-        reason = f"the rule of {eqn.primitive} {what}"
-        blame(plugin, reason)
-        instead = "fusions=False avoids" if eqn.fused is not None else f"lowerings={{{eqn.primitive!r}: rule}} replaces"
-        return ConversionError(
-            reason,
-            where=eqn.where,
-            plugin=self.describe_plugin(plugin),
-            remedy=f"report it: this is a bug in the rule; {instead} it",
-        )
 
     def _context(self, eqn: Eqn, plugin: str, *, derived: bool) -> LoweringContext:
         op = self.op.tagged(_metadata(eqn, plugin), whole=eqn.fused is not None)
@@ -310,25 +257,25 @@ class Driver:
         try:
             return checked(emit(ctx, *operands, **fused.kwargs), eqn)
         except WrongResultError as error:
-            self._do_without(self._blamed(error, eqn, fusion.plugin))
+            self._do_without(self.faults.blamed(error, eqn, fusion.plugin))
         except (InvalidModelError, OpsetError) as error:
             if self.asked < self.opset and isinstance(error, OpsetError):
                 self._note_declined(fused, error.what, derived=derived)
             else:
-                self._locate(error, eqn, fusion.plugin)
+                self.faults.locate(error, eqn, fusion.plugin)
                 self._do_without(error)
         except _UNSUPPORTED as error:
-            self._locate(error, eqn, fusion.plugin)
+            self.faults.locate(error, eqn, fusion.plugin)
             return self._unsupported(error, eqn)
         except ConversionError as error:
-            self._locate(error, eqn, fusion.plugin)
+            self.faults.locate(error, eqn, fusion.plugin)
             raise
         except Decline as reason:
             self._note_declined(fused, str(reason), derived=derived)
         except (InputSpecError, MemoryError, RecursionError, KeyboardInterrupt):
             raise
         except BaseException as error:  # noqa: BLE001 - as for the rule of a primitive
-            failed = self._failed(error, eqn, fusion.plugin)
+            failed = self.faults.failed(error, eqn, fusion.plugin)
             failed.__cause__ = error
             if isinstance(failed, _UNSUPPORTED):
                 return self._unsupported(failed, eqn)
@@ -360,59 +307,6 @@ class Driver:
         at = f" at {error.where}" if error.where else ""
         self.warnings.append(f"plugin {error.plugin}: {error.what}{at}; the model has the primitives instead")
 
-    def _locate(self, error: ConversionError, eqn: Eqn, plugin: str) -> None:
-        """Add to an error the user's line and the plugin, unless it has others."""
-        if isinstance(error, InvalidModelError) or (eqn.fused is not None and isinstance(error, OpsetError)):
-            blame(plugin, error.what)
-        error.where = error.where or eqn.where
-        error.plugin = error.plugin or self.describe_plugin(plugin)
-
-    def _dimension_error(self, error: BaseException, eqn: Eqn, plugin: str, *, via_jax: bool) -> DimensionError | None:
-        """Return the error that explains one of JAX about symbolic dims; None if it is about something else."""
-        if isinstance(error, InconclusiveDimensionOperation):
-            what = "the rule cannot decide a comparison of dimensions"
-            remedy = comparison_remedy(error)
-        elif via_jax and _has_symbolic_dims(eqn):
-            what = "the rule cannot be traced with these symbolic dimensions"
-            remedy = "give the dimensions it is about as ints"
-        else:
-            return None
-        return DimensionError(
-            f"{eqn.primitive}: {what}: {first_line(error)}",
-            where=eqn.where,
-            plugin=self.describe_plugin(plugin),
-            remedy=remedy,
-        )
-
-    def _no_lowering(self, eqn: Eqn) -> ConversionError:
-        if eqn.paired is not None:
-            return _no_complex(eqn)
-        needed = self.lowerings.needed_opset(eqn.primitive)
-        if needed is not None:
-            msg = f"the primitive {eqn.primitive!r} needs opset {needed} or newer; opset={self.asked} was asked for"
-            return OpsetError(msg, where=eqn.where, remedy=f"pass opset={needed} or a newer one")
-        undecided = _undecided(eqn.undefined)
-        if undecided is not None:
-            msg = f"{eqn.primitive}: its definition cannot decide a comparison of dimensions: {first_line(undecided)}"
-            return DimensionError(msg, where=eqn.where, remedy=comparison_remedy(undecided))
-        msg = f"no lowering is registered for the primitive {eqn.primitive!r}"
-        if eqn.undefined is not None and str(eqn.undefined):
-            msg += f", and {eqn.undefined}"
-        problems = self.problems()
-        if problems:
-            msg += f" ({problems})"
-        distribution = self.provider(eqn.primitive)
-        install = "install a plugin that covers it (jax2onnx list-plugins shows what is loaded)"
-        if distribution:
-            install = f"run `pip install {distribution}`, which covers it"
-        return UnsupportedPrimitiveError(
-            msg,
-            where=eqn.where,
-            remedy=f"{install}, or pass lowerings={{{eqn.primitive!r}: rule}}",
-            primitive=eqn.primitive,
-            distribution=distribution,
-        )
-
 
 def _dtype_or_undefined(aval: Any) -> ir.DataType:
     """Return the ONNX dtype of an abstract value, or ``UNDEFINED`` where there is none."""
@@ -420,54 +314,6 @@ def _dtype_or_undefined(aval: Any) -> ir.DataType:
         return ir_dtype(aval.dtype)
     except UnsupportedCaseError:
         return ir.DataType.UNDEFINED
-
-
-def _undecided(reason: Exception | None) -> BaseException | None:
-    """Return the comparison of symbolic dims that stands behind a reason; None if it is another."""
-    cause = None if reason is None else reason.__cause__
-    for error in (reason, cause):
-        if isinstance(error, InconclusiveDimensionOperation):
-            return error
-    return None
-
-
-def _apply(entry: Lowering, ctx: LoweringContext, operands: list[ir.Value]) -> Any:
-    """Call a rule with the params that it names."""
-    eqn = ctx.eqn
-    params = _named_params(entry, eqn)
-    if not entry.via_jax:
-        if eqn.paired is not None:
-            raise _no_complex(eqn)
-        return entry.rule(ctx, *operands, **params)
-    function = entry.rule
-    if eqn.paired is not None:
-        function = on_pairs(function, eqn.paired)
-    return ctx.via_jax(function, *operands, **params)
-
-
-def _named_params(entry: Lowering, eqn: Eqn) -> Mapping[str, Any]:
-    """Return the params that a rule names; refuse a further one that may change the result."""
-    params = eqn.params
-    if entry.params is None or entry.params == params.keys():
-        return params
-    named = {}
-    for name, value in params.items():
-        if name in entry.params:
-            named[name] = value
-        elif name not in BENIGN_PARAMS and value is not None:
-            msg = f"{eqn.primitive}: the rule does not know the parameter {name}={value!r}"
-            raise UnsupportedCaseError(msg, remedy="update the plugin; this jax is newer than it")
-    return named
-
-
-def _no_complex(eqn: Eqn) -> ConversionError:
-    remedy = "compute with the real and imaginary parts, or outside the model"
-    return UnsupportedCaseError(f"{eqn.primitive}: complex numbers", where=eqn.where, remedy=remedy)
-
-
-def _has_symbolic_dims(eqn: Eqn) -> bool:
-    dims = [dim for atom in eqn.inputs for dim in atom.aval.shape]
-    return not is_static(*dims)
 
 
 def _metadata(eqn: Eqn, plugin: str) -> dict[str, str]:

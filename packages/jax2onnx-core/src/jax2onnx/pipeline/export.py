@@ -28,6 +28,7 @@ from jax2onnx.legalise.opsets.restate import restate
 from jax2onnx.lowering.collect import Collector
 from jax2onnx.lowering.domains import known_to_onnx
 from jax2onnx.lowering.driver import Driver
+from jax2onnx.lowering.faults import Faults
 from jax2onnx.lowering.model_io import Border
 from jax2onnx.options import DEFAULT_OPSET
 from jax2onnx.output.names import unique_names
@@ -254,6 +255,13 @@ class Export:
         options, loaded, target = self._options, self._loaded, self._target
         registry = loaded.registry()
         lowerings = registry.lowerings.with_user(options.lowerings) if options.lowerings else registry.lowerings
+        faults = Faults(
+            asked=self._opset,
+            lowerings=lowerings,
+            describe_plugin=loaded.describe,
+            problems=loaded.problems,
+            provider=loaded.provider,
+        )
         driver = Driver(
             asked=self._opset,
             domains=options.domains or {},
@@ -261,9 +269,7 @@ class Export:
             guards=(target is not None and target.guards) if options.guards is None else options.guards,
             lowerings=lowerings,
             preparer=self._preparer,
-            describe_plugin=loaded.describe,
-            problems=loaded.problems,
-            provider=loaded.provider,
+            faults=faults,
             records=self.records,
             trail=self.trail,
             guarded=None if self.collector is None else self.collector.guards,
