@@ -12,8 +12,8 @@ import pytest
 from programs import array, driver, emitted
 
 from jax2onnx.errors import UnsupportedCaseError
-from jax2onnx.lowering.builder import Scope
 from jax2onnx.lowering.dims import Dims, find_sources
+from jax2onnx.lowering.scope import Scope
 from jax2onnx.output.proto import add_weights, without_weights
 from jax2onnx.plugin.context import graph_input
 from jax2onnx.program.dims import inferred_dims, inserted_ones, linear, may_be_zero, never_negative

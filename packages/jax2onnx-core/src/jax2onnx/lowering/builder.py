@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import types
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx._unique import free_name
 from jax2onnx.lowering.attributes import attribute
+from jax2onnx.lowering.constants import (
+    common_path,
+    computed_later,
+    constant_in_function,
+    constant_key,
+    function_key,
+    initializer,
+    initializer_of,
+    stored_tensor,
+)
 from jax2onnx.lowering.domains import Domains, normal
+from jax2onnx.lowering.scope import Scope
 from jax2onnx.lowering.signature import signature
 from jax2onnx.plugin.context import ir_dtype
 from jax2onnx.plugin.operators import Operators
@@ -23,83 +31,13 @@ from jax2onnx.tidy.subgraphs import stored_bytes
 from jax2onnx.weights.stored import StoredTensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from jax2onnx.lowering.signature import Signature
 
-__all__ = ["DimSource", "Ops", "Scope"]
-
-_SMALL = 4096
-"""Constants up to this many bytes are shared by content; larger ones by identity."""
-
-STORED = "jax2onnx.stored"
-"""The key in a value's metadata of its tensor, where rules may not look at its numbers: it is large, or not there."""
-
-_INLINE = 256
-"""Constants up to this many bytes stand in a function's body; larger ones are passed to it."""
+__all__ = ["Ops"]
 
 _ARRAYS = (np.ndarray, np.generic)
-
-
-@dataclass(frozen=True, slots=True)
-class DimSource:
-    """Where a symbol is read at run time: the size of ``value`` along ``axis`` is ``scale * symbol + offset``."""
-
-    value: ir.Value
-    axis: int
-    scale: int = 1
-    offset: int = 0
-
-
-class Scope:
-    """One graph under construction.
-
-    A graph within another (``parent``) may use the other's values. A root, which has no parent, also holds what its
-    inner graphs share. The root of a function holds, besides, what its callers pass in addition to the operands.
-
-    Attributes:
-        parent: the graph around it; None for a root.
-        function: whether it is the root of a function.
-        nodes: the nodes so far.
-        dims: computed dimensions, by their expressions.
-        sources: for each symbol, where its value is read.
-        constants: constants that may be used again, by keys that :meth:`shared` is given.
-        initializers: the constants that the model stores.
-        names: the names of these.
-        hoisted: the parameters that a function's callers pass: arrays, and dimensions that no operand shows.
-    """
-
-    def __init__(self, parent: Scope | None = None, *, function: bool = False) -> None:
-        self.parent = parent
-        self.function = function
-        self.nodes: list[ir.Node] = []
-        self.dims: dict[str, ir.Value] = {}
-        self.sources: dict[str, DimSource] = {}
-        self.constants: dict[Any, ir.Value] = {}
-        self.initializers: list[ir.Value] = []
-        self.names: set[str] = set()
-        self.hoisted: list[tuple[ir.Value, Any]] = []
-        self._kept: list[Any] = []
-
-    @property
-    def root(self) -> Scope:
-        """The outermost scope that this one captures from."""
-        scope = self
-        while scope.parent is not None:
-            scope = scope.parent
-        return scope
-
-    def shared(self, key: Any, source: Any, make: Callable[[], ir.Value]) -> ir.Value:
-        """Return the constant of a key; the first call makes it.
-
-        The key may hold the id of ``source``, which therefore stays alive as long as the scope.
-        """
-        value = self.constants.get(key)
-        if value is None:
-            value = make()
-            self.constants[key] = value
-            self._kept.append(source)
-        return value
 
 
 class Ops(Operators):
@@ -281,10 +219,10 @@ class Ops(Operators):
         def make() -> ir.Value:
             ir_dtype(array.dtype)  # says which dtypes ONNX does not have
             if root.function:
-                return _constant_in_function(root, array)
-            return _initializer(root, array, f"const_{len(root.initializers)}")
+                return constant_in_function(root, array)
+            return initializer(root, array, f"const_{len(root.initializers)}")
 
-        return root.shared(_constant_key(array), array, make)
+        return root.shared(constant_key(array), array, make)
 
     def rearranged(self, source: ir.Value, shape: Sequence[int]) -> ir.Value | None:
         """Return a constant in another shape, once; None if the value is computed, or large: it might be kept twice."""
@@ -298,9 +236,9 @@ class Ops(Operators):
             wanted = f"{origin}_rearranged"
             value: ir.Value
             if isinstance(tensor, StoredTensor):
-                value = _initializer_of(root, tensor.reshaped(shape), wanted)
+                value = initializer_of(root, tensor.reshaped(shape), wanted)
             else:
-                value = _initializer(root, tensor.numpy().reshape(shape), wanted)
+                value = initializer(root, tensor.numpy().reshape(shape), wanted)
             value.meta[ORIGIN] = origin
             return value
 
@@ -322,104 +260,12 @@ class Ops(Operators):
         tensors = [tensor for tensor in map(stored_tensor, sources) if tensor is not None]
         if root.function or len(tensors) < len(sources):
             return None
-        wanted = f"{_common_path(sources)}[{what}]"
+        wanted = f"{common_path(sources)}[{what}]"
         if any(isinstance(tensor, StoredTensor) for tensor in tensors):
-            key = (what, *map(id, sources), _function_key(function))
-            later = functools.partial(_computed_later, tensors, function)
-            return root.shared(key, (sources, function), lambda: _initializer_of(root, later(), wanted))
+            key = (what, *map(id, sources), function_key(function))
+            later = functools.partial(computed_later, tensors, function)
+            return root.shared(key, (sources, function), lambda: initializer_of(root, later(), wanted))
         array = np.ascontiguousarray(function(*[tensor.numpy() for tensor in tensors]))
         content = hashlib.sha256(array.reshape(-1).view(np.uint8)).digest()
         key = (what, *map(id, sources), array.shape, array.dtype, content)
-        return root.shared(key, sources, lambda: _initializer(root, array, wanted))
-
-
-def _function_key(function: Callable[..., Any]) -> Any:
-    """Return what two functions have in common only if they compute the same: the parts of partials and methods."""
-    if isinstance(function, functools.partial) and not function.keywords:
-        bound = [(type(each), each if isinstance(each, str | int) else id(each)) for each in function.args]
-        return (_function_key(function.func), *bound)
-    if isinstance(function, types.MethodType):
-        return (id(function.__func__), id(function.__self__))
-    return id(function)
-
-
-def hold(value: ir.Value, tensor: ir.TensorProtocol) -> None:
-    """Make a value a constant; rules see its numbers only if they are at hand."""
-    is_known = not isinstance(tensor, ir.LazyTensor)
-    if isinstance(tensor, StoredTensor):
-        if not tensor.source.is_there:
-            return  # nothing is known of it but its shape
-        is_known = tensor.is_known
-    if is_known:
-        value.const_value = tensor
-    else:
-        value.meta[STORED] = tensor
-
-
-def stored_tensor(value: ir.Value) -> ir.TensorProtocol | None:
-    """Return the tensor of a constant, one whose numbers rules may not look at too; None for any other value."""
-    tensor: ir.TensorProtocol | None = value.meta.get(STORED, value.const_value)
-    return tensor
-
-
-def _computed_later(
-    tensors: Sequence[ir.TensorProtocol], function: Callable[..., np.ndarray[Any, Any]]
-) -> ir.LazyTensor:
-    """Return the tensor that a function makes of others, which are read when it is written."""
-    alike = [np.broadcast_to(np.zeros((), tensor.dtype.numpy()), tensor.shape.numpy()) for tensor in tensors]
-    result = function(*alike)
-
-    def compute() -> ir.Tensor[Any]:
-        return ir.Tensor(np.ascontiguousarray(function(*[tensor.numpy() for tensor in tensors])))
-
-    return ir.LazyTensor(compute, ir.DataType.from_numpy(result.dtype), ir.Shape(result.shape))
-
-
-def _initializer(root: Scope, array: Any, wanted: str) -> ir.Value:
-    """Append an initializer; its name is the wanted one, or that with a number if another initializer has it."""
-    return _initializer_of(root, ir.Tensor(np.asarray(array)), wanted)
-
-
-def _initializer_of(root: Scope, tensor: ir.TensorProtocol, wanted: str) -> ir.Value:
-    """Append an initializer that a tensor is; for its name as for an array's."""
-    name = free_name(wanted, root.names, first=2)
-    root.names.add(name)
-    tensor.name = name
-    value = ir.Value(name=name)
-    hold(value, tensor)
-    value.dtype = tensor.dtype
-    value.shape = ir.Shape(tensor.shape.numpy())
-    root.initializers.append(value)
-    return value
-
-
-def _constant_in_function(root: Scope, array: Any) -> ir.Value:
-    """Append a constant to a function: a node, or if it is large, a parameter that every call passes."""
-    tensor = ir.Tensor(np.asarray(array))
-    if tensor.nbytes > _INLINE:
-        value = ir.Value(name=f"param_{len(root.hoisted)}")
-        root.hoisted.append((value, array))
-    else:
-        attribute = ir.AttrTensor("value", tensor)
-        node = ir.Node("", "Constant", [], [attribute])
-        root.nodes.append(node)
-        value = node.outputs[0]
-        value.const_value = tensor
-    value.dtype = tensor.dtype
-    value.shape = tensor.shape
-    return value
-
-
-def _common_path(values: Iterable[ir.Value]) -> str:
-    """Return the steps that dotted names have in common: ``gru.kernel`` for ``gru.r.kernel`` and ``gru.z.kernel``."""
-    paths = [(value.name or "").split(".") for value in values]
-    steps = zip(*paths, strict=False)
-    return ".".join(step[0] for step in steps if len(set(step)) == 1)
-
-
-def _constant_key(array: Any) -> Any:
-    size = array.size * array.dtype.itemsize
-    if size > _SMALL:
-        return id(array)
-    content = np.asarray(array)
-    return (content.dtype, content.shape, content.tobytes())
+        return root.shared(key, sources, lambda: initializer(root, array, wanted))

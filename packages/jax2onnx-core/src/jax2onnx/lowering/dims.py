@@ -10,7 +10,7 @@ import numpy as np
 
 from jax2onnx._compat import ShapedArray
 from jax2onnx.errors import UnsupportedCaseError
-from jax2onnx.lowering.builder import DimSource
+from jax2onnx.lowering.scope import DimSource
 from jax2onnx.plugin.context import graph_input
 from jax2onnx.program.dims import expression, linear
 

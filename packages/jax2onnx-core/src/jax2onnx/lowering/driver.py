@@ -22,12 +22,13 @@ from jax2onnx.errors import (
     UnsupportedPrimitiveError,
 )
 from jax2onnx.fusion.records import Declined
-from jax2onnx.lowering.builder import Ops, Scope
+from jax2onnx.lowering.builder import Ops
 from jax2onnx.lowering.dims import Dims, find_sources
 from jax2onnx.lowering.domains import Domains
 from jax2onnx.lowering.outline import Outliner
 from jax2onnx.lowering.results import WrongResultError, checked
 from jax2onnx.lowering.rules import apply
+from jax2onnx.lowering.scope import Scope
 from jax2onnx.output.sources import NAMESPACE, SOURCE
 from jax2onnx.plugin.context import LoweringContext, Reshaped, ir_dtype, stamp
 from jax2onnx.plugin.fusions import Decline

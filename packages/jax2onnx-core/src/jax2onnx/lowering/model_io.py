@@ -11,8 +11,8 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx._compat import ShapedArray
-from jax2onnx.lowering.builder import hold
 from jax2onnx.lowering.channels import chosen
+from jax2onnx.lowering.constants import hold
 from jax2onnx.lowering.dims import find_sources
 from jax2onnx.output.names import NEXT, STATE, output_names, prefixed_if_taken
 from jax2onnx.plugin.context import graph_input

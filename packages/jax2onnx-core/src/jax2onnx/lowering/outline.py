@@ -11,8 +11,8 @@ import onnx_ir as ir
 
 from jax2onnx._unique import free_name
 from jax2onnx.legalise.ort_workarounds import CONFUSED_NAMES
-from jax2onnx.lowering.builder import Scope
 from jax2onnx.lowering.dims import Dims, find_sources
+from jax2onnx.lowering.scope import Scope
 from jax2onnx.output.names import prefixed_if_taken
 from jax2onnx.plugin.context import graph_input
 from jax2onnx.tidy.subgraphs import every_node

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from jax2onnx.errors import ConversionError
 from jax2onnx.frontend.elsewhere import without_key
-from jax2onnx.lowering.builder import stored_tensor
+from jax2onnx.lowering.constants import stored_tensor
 from jax2onnx.lowering.domains import known_to_onnx
 from jax2onnx.output.names import rename_constants
 from jax2onnx.output.stream import MOST_BYTES
