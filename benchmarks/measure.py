@@ -47,7 +47,7 @@ def _model(name: str) -> tuple[Any, Any]:
 
 
 def versions(args: argparse.Namespace) -> dict[str, Any]:
-    """Say which packages this environment has."""
+    """Return which packages this environment has."""
     names = (args.converter, "jax", "jaxlib", "flax", "onnx", "onnx-ir", "onnxruntime", "numpy")
     return {"Python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
 
@@ -171,7 +171,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _pin(cores: int) -> None:
-    """Let this process use so many cores, before any library counts them."""
+    """Restrict this process to so many cores, before any library counts them."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 
 

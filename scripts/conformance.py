@@ -339,7 +339,7 @@ def summary(answers: list[dict[str, str]]) -> str:
 
 
 def acceptable(answers: list[dict[str, str]], *, whole: bool) -> bool:
-    """Tell whether all is well but for the exceptions; of a whole run also whether nearly all cases pass."""
+    """Return whether all is well but for the exceptions; of a whole run also whether nearly all cases pass."""
     wrong = [a for a in answers if a["outcome"] not in {"pass", "unconverted"}]
     passing = sum(a["outcome"] == "pass" for a in answers)
     enough = passing >= LEAST_PASSING * len(answers) or not whole

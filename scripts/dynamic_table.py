@@ -109,7 +109,7 @@ def run_example(index: int) -> Outcome | None:
 
 
 def _traceable(example: Any, inputs: Sequence[Any]) -> bool:
-    """Tell whether JAX traces the example at a symbolic batch, and runs it at each size."""
+    """Return whether JAX traces the example at a symbolic batch, and runs it at each size."""
     import jax
 
     from jax2onnx.frontend.open import open_callable

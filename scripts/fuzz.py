@@ -134,7 +134,7 @@ def size(subject: Subject, before: int, after: int) -> Subject:
 
 
 def symbolic(subject: Subject, *sizes: int) -> Subject:
-    """Let sizes stay symbolic."""
+    """Return a subject of which some sizes are symbolic."""
     if not any(dim in sizes for spec in subject.specs for dim in spec.shape):
         raise RefusedByJaxError
     return replace(subject, dims=sizes, values=_no_values(subject))

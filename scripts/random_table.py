@@ -117,7 +117,7 @@ def implementations() -> list[str]:
 
 
 def outcome(name: str, implementation: str) -> str:
-    """Tell how a sampler compares: ``equal``, ``agrees``, ``not in JAX``, or the error of the conversion.
+    """Return how a sampler compares: ``equal``, ``agrees``, ``not in JAX``, or the error of the conversion.
 
     Raises:
         CheckError: the model disagrees with JAX.

@@ -158,7 +158,7 @@ def test_a_full_disk(tmp_path: Path, threshold: int, missing: int) -> None:
 
 
 def refuse_moves(monkeypatch: pytest.MonkeyPatch, numbers: range) -> None:
-    """Let the operating system refuse some of the moves from now on."""
+    """Make the operating system refuse some of the moves from now on."""
     original = Path.replace
     count = 0
 

@@ -79,7 +79,7 @@ def _directions(node: ir.Node, name: str, count: int) -> list[bool]:
 
 
 def _gather_rows(body: ir.Graph, node: ir.Node, states: int, index: ir.Value, length: ir.Value) -> None:
-    """Let a body gather its rows from the sequences outside, instead of taking them as inputs."""
+    """Gather the rows of a body, which were its inputs, from the sequences outside of it."""
     rows = list(body.inputs[states:])
     del body.inputs[states:]
     backwards = _directions(node, "scan_input_directions", len(rows))

@@ -85,7 +85,7 @@ def _give_as_unsigned(graph: ir.Graph) -> None:
 
 
 def _retype(graph: ir.Graph, node: ir.Node) -> None:
-    """Let a node that makes uint32 within the model make int32."""
+    """Change a node that makes uint32 within the model to one that makes int32."""
     if not node.outputs or node.outputs[0].dtype != _SIGNED:
         return
     attributes = node.attributes

@@ -140,7 +140,7 @@ def _shapes(cache: Cache, sizes: Mapping[str, int]) -> tuple[list[Any], Any]:
 
 
 def _leaves(cache: Cache) -> tuple[tuple[Leaf, ...], Any]:
-    """Tell the dims of a cache apart by what they are at other sizes."""
+    """Return the arrays of a cache, their dims named by the size with which each changes, and their tree."""
     sizes = {"batch": _BATCH, "length": _LENGTH, **{name: 5 + 2 * i for i, name in enumerate(_sizes(cache))}}
     first, tree = _shapes(cache, sizes)
     names: list[list[int | str]] = [list(leaf.shape) for leaf in first]

@@ -55,7 +55,10 @@ def _dims_of_few_bits(value: ir.Value) -> ir.Shape | None:
 
 
 def _put_dims_before(node: ir.Node, value: ir.Value, count: int) -> None:
-    """Let a ``Shape`` read an array with further dims of 1, and leave these out."""
+    """Put dims of 1 in front of the array that a ``Shape`` reads, and leave them out of its result.
+
+    With ``count = 2``, rewrite ``Shape(x[a, b])`` to ``Shape<start = 2>(Unsqueeze(x, [0, 1]))``.
+    """
     assert value.shape is not None
     assert node.graph is not None
     rank = len(value.shape)

@@ -124,7 +124,10 @@ def _reshaped(source: ir.Value | None, shape: Sequence[int], node: ir.Node, home
 
 
 def _choose_from_whole(node: ir.Node, axis: int, pieces: Sequence[_Piece | None], home: Home) -> None:
-    """Let the lookups that alone read a ``Concat`` of pieces of one array read this array."""
+    """Replace a ``Concat`` of pieces of one array by this array, in lookups, if nothing else reads it.
+
+    Rewrite ``Gather(Concat(b, a), [0])``, of ``a[2], b[1] = Split(x[3])``, to ``Gather(x, [2])``.
+    """
     shape = sizes_of(node.outputs[0].shape)
     splits = {id(_split_of(piece)) for piece in pieces}
     first = pieces[0]
