@@ -6,11 +6,12 @@ import numpy as np
 import onnxruntime
 import pytest
 from jax import lax
+from releases import installed
 
 from jax2onnx.testing import Sized, run_sized, select
 
 LONGER = (5, 6, 9, 17)
-_SORTS_NOTHING = tuple(map(int, onnxruntime.__version__.split(".")[:2])) >= (1, 31)
+_SORTS_NOTHING = installed(onnxruntime, ">=1.31")
 """Before onnxruntime 1.31, TopK divides by the number of rows: the process ends where there is none."""
 
 

@@ -8,6 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 from jax import lax
+from releases import installed
 
 from jax2onnx import check, onnx_function, onnx_op, to_onnx
 
@@ -176,9 +177,7 @@ def test_browsers_compute_none_before_1_31() -> None:
 
 IN_FEW_BITS = pytest.param(
     "onnxruntime>=1.31",
-    marks=pytest.mark.skipif(
-        tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 31), reason="the target is a newer onnxruntime"
-    ),
+    marks=pytest.mark.skipif(installed(onnxruntime, "<1.31"), reason="the target is a newer onnxruntime"),
 )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from jax import lax
+from releases import installed
 
 from jax2onnx import check, to_onnx
 from jax2onnx.testing import operators
@@ -95,7 +96,7 @@ def test_many_numbers(size):
     check(model, function, ["uint32[2]"], values=_keys())
 
 
-IS_NEW = tuple(map(int, onnxruntime.__version__.split(".")[:2])) >= (1, 32)
+IS_NEW = installed(onnxruntime, ">=1.32")
 FOR_ANY = pytest.param(
     "onnx", marks=pytest.mark.skipif(not IS_NEW, reason="onnxruntime before 1.32 has no Where of uint32")
 )

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from releases import installed
 
 from jax2onnx import check, to_onnx
 from jax2onnx_lax.shape import LARGEST
 
 LENGTH = LARGEST + 10
 SIDE = 300
-MAKES_STEPS = jax.__version_info__ >= (0, 10)
+MAKES_STEPS = installed(jax, ">=0.10")
 """Whether ``jnp.arange`` with a step is equations: jax 0.8 computes it in numpy, so that the program holds it."""
 
 

@@ -3,11 +3,12 @@
 import jax
 import onnxruntime
 import pytest
+from releases import installed
 
 from jax2onnx import check, to_onnx
 from jax2onnx.testing import operators
 
-HAS_KERNEL = tuple(map(int, onnxruntime.__version__.split(".")[:2])) >= (1, 32)
+HAS_KERNEL = installed(onnxruntime, ">=1.32")
 """Whether the installed runtime has the operator; the table of kernels that the target has is that of 1.32."""
 NEW = {"opset": 24, "target": "onnxruntime>=1.32"}
 CASES = {

@@ -6,11 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from releases import installed
 
 from jax2onnx import check, to_onnx
 from jax2onnx.testing import operators
 
-if tuple(map(int, jax.__version__.split(".")[:2])) < (0, 10):
+if installed(jax, "<0.10"):
     pytest.skip("flax's variables of other kinds need functions that this jax lacks", allow_module_level=True)
 
 KINDS = {"hijax": {"hijax": True}, "ref": {"ref": True}, "both": {"hijax": True, "ref": True}}
@@ -78,7 +79,7 @@ def test_closures_and_variables(model):
 
 
 @pytest.mark.skipif(
-    jax.__version_info__ < (0, 11),
+    installed(jax, "<0.11"),
     reason="lower_jaxpr of an older jax takes no such constants",
 )
 def test_jit_around_types_of_jax():
