@@ -82,12 +82,23 @@ class Graphs:
                 assert want.shape == got.shape
                 np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
 
+    def same_bits(self, before: onnx.ModelProto, after: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> None:
+        """Check that two models return equal numbers, of which zeros have the same sign and NaN are where they were."""
+        for want, got in zip(self.run(before, feeds), self.run(after, feeds), strict=True):
+            np.testing.assert_array_equal(got, want, strict=True)
+            if got.dtype.kind == "f":
+                np.testing.assert_array_equal(np.signbit(got)[got == 0], np.signbit(want)[got == 0])
+
+    def has(self, model: onnx.ModelProto, expected: dict[str, int]) -> None:
+        """Check how many nodes of some operators a model has."""
+        found = self.count(model)
+        assert {op: found.get(op, 0) for op in expected} == expected, found
+
     def check(self, text: str, expected: dict[str, int], **options: bool) -> None:
         """Check how many nodes a graph has after tidying, and that its outputs and their numbers are the same."""
         before = self.parse(text)
         after = self.tidied(before, **options)
-        found = self.count(after)
-        assert {op: found.get(op, 0) for op in expected} == expected, found
+        self.has(after, expected)
         assert [o.name for o in after.graph.output] == [o.name for o in before.graph.output]
         self.same_numbers(before, after)
 

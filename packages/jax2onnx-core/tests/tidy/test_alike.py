@@ -126,5 +126,4 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_alike(name, graphs):
-    text, expected = CASES[name]
-    graphs.check(text, expected)
+    graphs.check(*CASES[name])

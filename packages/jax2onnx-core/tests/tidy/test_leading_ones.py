@@ -77,5 +77,4 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_leading_ones(name, graphs):
-    text, expected = CASES[name]
-    graphs.check(text, expected)
+    graphs.check(*CASES[name])

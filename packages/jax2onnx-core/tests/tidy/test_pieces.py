@@ -143,5 +143,4 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_pieces(name, graphs):
-    text, expected = CASES[name]
-    graphs.check(text, expected)
+    graphs.check(*CASES[name])

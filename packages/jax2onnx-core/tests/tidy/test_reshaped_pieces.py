@@ -56,15 +56,14 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_pieces(name: str, graphs) -> None:
-    text, expected = CASES[name]
-    graphs.check(text, expected)
+    graphs.check(*CASES[name])
 
 
 PAIRS = {
     "both are reshaped": ("a = Squeeze(x, one) h = Squeeze(z, one) y = Mul(a, h)", {"Squeeze": 1}),
     "one is a number": (
-        "a = Squeeze(x, one) h = Squeeze(z, one) c = Greater(a, h) y = Where(c, zero, zero)",
-        {"Squeeze": 1},
+        "a = Squeeze(x, one) h = Squeeze(z, one) c = Greater(a, h) y = Where(c, zero, a)",
+        {"Squeeze": 2},
     ),
     "one is used twice": ("a = Squeeze(x, one) h = Squeeze(z, one) c = Mul(a, h) y = Add(c, h)", {"Squeeze": 2}),
     "from another shape": (
@@ -77,12 +76,5 @@ PAIRS = {
 @pytest.mark.parametrize("name", PAIRS)
 def test_reshaped_operands(name: str, graphs) -> None:
     body, expected = PAIRS[name]
-    out = "float[3] y"
-    if name == "one is a number":
-        body = body.replace("y = Where(c, zero, zero)", "y = Where(c, zero, a)")
-        expected = {"Squeeze": 2}
-    graphs.check(
-        f"(float[3,1] x, float[3,1] z) => ({out}) <int64[1] one = {{1}}, int64[1] flat = {{3}}, float zero = {{0}}>"
-        f" {{ {body} }}",
-        expected,
-    )
+    constants = "<int64[1] one = {1}, int64[1] flat = {3}, float zero = {0}>"
+    graphs.check(f"(float[3,1] x, float[3,1] z) => (float[3] y) {constants} {{ {body} }}", expected)
