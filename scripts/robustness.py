@@ -51,14 +51,14 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "Exports in threads at once, and what a process is left with": (f"{CORE}test_process.py",),
     "Broken plugins": (f"{CORE}test_broken_plugins.py", f"{CORE}test_faulty_plugins.py"),
     "Hostile models to inspect and check": (f"{CORE}test_hostile_models.py", f"{CORE}test_verify.py"),
-    "Saves that are killed, interrupted or refused": (f"{CORE}test_save.py",),
+    "Saves that are killed, interrupted or refused": (f"{CORE}saving",),
     "Lack of memory": (f"{CORE}test_memory_limits.py", f"{LAX}test_memory.py"),
     "Very large programs": (f"{LAX}test_scale.py",),
     "Equal bytes in other processes and folders": (f"{CORE}test_reproducible.py",),
     "Configurations of JAX": (f"{CORE}test_configurations.py",),
     "Rewrites and kernels of onnxruntime that are wrong": (f"{LAX}test_optimiser.py", f"{CORE}test_ort_workarounds.py"),
 }
-"""What was tried -> the test files that try it."""
+"""What was tried -> the test files, or folders of them, that try it."""
 
 HEAD = """# Robustness
 
