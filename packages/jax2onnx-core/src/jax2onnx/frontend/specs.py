@@ -25,20 +25,25 @@ from jax2onnx._accepted import nearest, refuse_mask, shown
 from jax2onnx._compat import is_symbolic
 from jax2onnx._printable import counted, storable
 from jax2onnx.errors import InputSpecError
+from jax2onnx.frontend.spec_forms import (
+    ACCEPTED,
+    check_form,
+    instead,
+    is_description,
+    is_like_shape,
+    is_shape,
+    is_spec,
+)
 from jax2onnx.frontend.static import Fixed, Static, released
-from jax2onnx.frontend.symbols import Dims, is_anonymous
-from jax2onnx.frontend.typed_specs import TYPED, _check_numbers, check_width, dtype_named, is_like_typed, parse_typed
+from jax2onnx.frontend.symbols import Dims
+from jax2onnx.frontend.typed_specs import check_numbers, check_width, dtype_named, parse_typed
 from jax2onnx.plugin.naming import dotted, parameters_of, path_name, positional_names
 from jax2onnx.plugin.trees import refuse_deep
 from jax2onnx.plugin.user_warnings import warn
 from jax2onnx.program.lost import reason_without_value
 
-__all__ = ["ACCEPTED", "InputSpec", "Inputs", "described", "parse_inputs", "read_spec"]
+__all__ = ["InputSpec", "Inputs", "described", "parse_inputs", "read_spec"]
 
-ACCEPTED = (
-    "a shape tuple such as ('B', 30), a string such as 'int32[B,T]', a jax.ShapeDtypeStruct, an array, "
-    "or a pytree of these"
-)
 _MOST_BYTES = 2**63
 _CONCRETE = (np.ndarray, np.generic, jax.Array, float, complex)
 
@@ -151,7 +156,7 @@ def parse_inputs(
     Raises:
         InputSpecError: a spec, name or constraint is not of an accepted form.
     """
-    _check_form(inputs)
+    check_form(inputs)
     keywords = dict(input_params or {})
     positional: Sequence[Any] = ()
     if isinstance(inputs, Mapping):
@@ -200,67 +205,10 @@ def described(aval: Any) -> str:
     return f"{aval.dtype}[{dims}]"
 
 
-def _check_form(inputs: Any) -> None:
-    """Raise InputSpecError unless the inputs are a list or a mapping of specs."""
-    if isinstance(inputs, str | bytes) or not isinstance(inputs, Sequence | Mapping):
-        hint = f"; write [{inputs!r}]" if isinstance(inputs, str) and TYPED.match(inputs) else ""
-        raise InputSpecError(
-            f"inputs: expected a list with one spec per argument, got {shown(inputs)}{hint}; a spec is {ACCEPTED}"
-        )
-    if isinstance(inputs, Mapping):
-        for name in inputs:
-            if not isinstance(name, str):
-                raise InputSpecError(f"inputs: {shown(name)} is no name of an argument; write inputs={{'x': ...}}")
-        return
-    if _is_like_shape(inputs):
-        shape = tuple(inputs)
-        raise InputSpecError(
-            f"inputs: {shown(inputs)} is one shape, not a list of specs; write [{shape!r}] for one input of this shape"
-        )
-
-
-def _is_like_shape(node: Any) -> bool:
-    """Return whether a list or tuple is written like a shape: of dimensions only, and not of ``None`` only."""
-    if type(node) not in {list, tuple}:
-        return False
-    is_telling = False
-    for dim in node:
-        if isinstance(dim, bool) or not _is_dim(dim):
-            return False
-        if isinstance(dim, str) and is_like_typed(dim):
-            return False
-        is_telling |= dim is not None
-    return is_telling
-
-
-def _is_shape(node: Any) -> bool:
-    return type(node) is tuple and all(map(_is_dim, node))
-
-
-def _is_dim(dim: Any) -> bool:
-    if is_anonymous(dim) or is_symbolic(dim):
-        return True
-    if isinstance(dim, bool):
-        return False
-    return isinstance(dim, str | int | np.integer)
-
-
-def _is_spec(node: Any) -> bool:
-    """Return whether a node of a pytree is one spec, or is written so much like a shape that it was meant as one."""
-    return _is_shape(node) or _is_like_shape(node) or _is_shape_of_numbers(node)
-
-
-def _is_shape_of_numbers(node: Any) -> bool:
-    """Return whether a tuple is a shape but for a dimension that is a float, a bool or negative."""
-    if type(node) is not tuple or all(isinstance(dim, bool) for dim in node):
-        return False
-    return all(isinstance(dim, str | float | bool) or _is_dim(dim) for dim in node)
-
-
 def _read_tree(spec: Any, label: str, dims: Dims) -> Any:
     """Read the spec of one argument: return its pytree with an ``InputSpec`` for each leaf."""
     refuse_deep(f"inputs: {label}", spec)
-    flat, tree = jax.tree_util.tree_flatten_with_path(spec, is_leaf=_is_spec)
+    flat, tree = jax.tree_util.tree_flatten_with_path(spec, is_leaf=is_spec)
     specs: list[Any] = []
     for path, leaf in flat:
         where = f"inputs: {label}{jax.tree_util.keystr(path)}"
@@ -284,19 +232,19 @@ def _read_tree(spec: Any, label: str, dims: Dims) -> Any:
 def _read_leaf(spec: Any, dims: Dims) -> tuple[jax.ShapeDtypeStruct, Any]:
     """Return the abstract value of a leaf, and the concrete array if it is one."""
     weak = False
-    if _is_shape(spec):
+    if is_shape(spec):
         shape = spec
         dtype = np.float32
     elif isinstance(spec, str):
         shape, dtype = parse_typed(spec)
-    elif _is_like_shape(spec):
+    elif is_like_shape(spec):
         raise InputSpecError(f"a shape is a tuple; write {tuple(spec)!r} instead of {spec!r}")
     elif isinstance(spec, jax.ShapeDtypeStruct):
         shape = spec.shape
         dtype = spec.dtype
         weak = spec.weak_type
     elif isinstance(spec, _CONCRETE):
-        _check_numbers(getattr(spec, "dtype", np.dtype(type(spec))))
+        check_numbers(getattr(spec, "dtype", np.dtype(type(spec))))
         lost = reason_without_value(spec)
         if lost:
             raise InputSpecError(f"the array {lost}; write its dtype and shape instead")
@@ -306,13 +254,11 @@ def _read_leaf(spec: Any, dims: Dims) -> tuple[jax.ShapeDtypeStruct, Any]:
         array = jax.numpy.asarray(spec)
         weak = jax.typeof(array).weak_type
         return jax.ShapeDtypeStruct(array.shape, array.dtype, weak_type=weak), array
-    elif (
-        not isinstance(spec, type) and hasattr(spec, "shape") and hasattr(spec, "dtype")
-    ):  # another library's description of an array
+    elif is_description(spec):
         shape = spec.shape
         dtype = dtype_named(spec.dtype)
     else:
-        raise InputSpecError(f"{shown(spec)} is not an input spec; {_instead(spec)}accepted is {ACCEPTED}")
+        raise InputSpecError(f"{shown(spec)} is not an input spec; {instead(spec)}accepted is {ACCEPTED}")
     check_width(dtype)
     parsed = tuple(map(dims.parse, shape))
     aval = jax.ShapeDtypeStruct(parsed, dtype, weak_type=weak)
@@ -320,27 +266,6 @@ def _read_leaf(spec: Any, dims: Dims) -> tuple[jax.ShapeDtypeStruct, Any]:
     if math.prod(dim for dim in parsed if not is_symbolic(dim) and dim) * aval.dtype.itemsize >= _MOST_BYTES:
         raise InputSpecError(f"an array of the shape {shown(parsed)} is too large for any machine; write smaller sizes")
     return aval, None
-
-
-def _is_description(spec: Any) -> bool:
-    """Return whether it is another library's description of an array."""
-    return hasattr(spec, "shape") and hasattr(spec, "dtype") and not isinstance(spec, type)
-
-
-def _instead(spec: Any) -> str:
-    """Return what to write instead of something that is no spec, and may be meant as one."""
-    if isinstance(spec, int):
-        return (
-            f"write ({spec},) for the shape of a vector of {spec}, 'int32[]' or np.int32({spec}) for an integer, or "
-            f"static={{'name': {spec}}} for a value that the callable gets as it is; "
-        )
-    if isinstance(spec, tuple):
-        return "a dimension is an int, a string or None; "
-    if isinstance(spec, type):
-        return "write its dtype and shape, for example 'float32[B,30]'; "
-    if hasattr(spec, "shape") and hasattr(spec, "dtype"):
-        return f"write the shape {tuple(spec.shape)!r}, or np.asarray of it; "
-    return ""
 
 
 def _check_keywords(fn: Callable[..., Any], names: Iterable[str], option: str) -> None:

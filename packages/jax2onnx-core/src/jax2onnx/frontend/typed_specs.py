@@ -89,7 +89,7 @@ def check_width(dtype: Any) -> None:
     if jax.numpy.issubdtype(dtype, jax.dtypes.extended):
         return
     wanted = jax.numpy.dtype(dtype)
-    _check_numbers(wanted)
+    check_numbers(wanted)
     if jax.dtypes.canonicalize_dtype(wanted) != wanted:
         raise InputSpecError(
             f"{wanted} needs 64-bit types, which this process has switched off; "
@@ -98,7 +98,7 @@ def check_width(dtype: Any) -> None:
         )
 
 
-def _check_numbers(dtype: Any) -> None:
+def check_numbers(dtype: Any) -> None:
     """Raise InputSpecError for a dtype that JAX does not have."""
     if not isinstance(dtype, np.dtype):
         return
