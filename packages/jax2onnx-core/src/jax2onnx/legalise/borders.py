@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from jax2onnx.legalise.carriers import IN_BYTES
-from jax2onnx.legalise.casts import like
+from jax2onnx.legalise.carriers import IN_BYTES, Carrier
+from jax2onnx.legalise.casts import carry_operand, carry_result, like
 from jax2onnx.tidy.subgraphs import bodies
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _FIRST_RESULT = {"Loop": 1}
 """Operator -> where its body returns the node's first result: that of a loop first returns whether to go on."""
 
 
-def pass_bytes(graph: ir.Graph, node: ir.Node) -> None:
+def pass_bytes(_graph: ir.Graph, node: ir.Node) -> None:
     """Pass integers of 4 bits through the borders of an ``If``, ``Loop`` or ``Scan``, in place, in 8 bits.
 
     onnxruntime does not load such a node with other borders (1.24 to 1.32). For ``x: int4[3]``,
@@ -30,9 +30,7 @@ def pass_bytes(graph: ir.Graph, node: ir.Node) -> None:
         dtype = None if value is None else IN_BYTES.get(value.dtype)
         if value is None or dtype is None:
             continue
-        cast = _cast(value, dtype, node)
-        graph.insert_before(node, cast)
-        node.replace_input_with(index, cast.outputs[0])
+        carry_operand(node, index, Carrier(dtype))
         for body in bodies(node):
             _take(body, index, dtype)
     for index, value in enumerate(node.outputs):
@@ -41,13 +39,7 @@ def pass_bytes(graph: ir.Graph, node: ir.Node) -> None:
             continue
         for body in bodies(node):
             _give(body, index + _FIRST_RESULT.get(node.op_type, 0), dtype)
-        _restore(graph, node, value, dtype)
-
-
-def _cast(value: ir.Value, dtype: DataType, node: ir.Node) -> ir.Node:
-    cast = ir.node("Cast", [value], {"to": int(dtype)}, outputs=[like(value, dtype)])
-    cast.metadata_props.update(node.metadata_props)
-    return cast
+        carry_result(node, index, Carrier(dtype))
 
 
 def _take(body: ir.Graph, index: int, dtype: DataType) -> None:
@@ -70,16 +62,3 @@ def _give(body: ir.Graph, index: int, dtype: DataType) -> None:
     cast = ir.node("Cast", [value], {"to": int(dtype)}, outputs=[like(value, dtype)])
     body.append(cast)
     body.outputs[index] = cast.outputs[0]
-
-
-def _restore(graph: ir.Graph, node: ir.Node, value: ir.Value, dtype: DataType) -> None:
-    """Cast a result of a node back; the result takes over the name and the users."""
-    assert value.dtype is not None
-    result = like(value, value.dtype)
-    value.replace_all_uses_with(result, replace_graph_outputs=True)
-    value.type = ir.TensorType(dtype)
-    if value.name is not None:
-        result.name, value.name = value.name, f"{value.name}_as_{dtype.name.lower()}"
-    cast = ir.node("Cast", [value], {"to": int(result.dtype or dtype)}, outputs=[result])
-    cast.metadata_props.update(node.metadata_props)
-    graph.insert_after(node, cast)

@@ -12,7 +12,7 @@ from jax2onnx.legalise.carriers import FLOAT8, Encoding
 if TYPE_CHECKING:
     from jax2onnx.legalise.carriers import Carrier
 
-__all__ = ["encode", "like", "narrow", "retype"]
+__all__ = ["carry_operand", "carry_result", "encode", "like", "narrow", "retype"]
 
 
 def encode(value: ir.Value, carrier: Carrier) -> list[ir.Node]:
@@ -40,6 +40,33 @@ def narrow(value: ir.Value, carrier: Carrier) -> list[ir.Node]:
         return [_cast(value, result)]
     shift = _shift(value)
     return [*shift, _cast(shift[-1].outputs[0], result)]
+
+
+def carry_operand(node: ir.Node, index: int, carrier: Carrier) -> None:
+    """Give a node the carrier of an operand, which is cast before the node."""
+    value = node.inputs[index]
+    assert value is not None
+    casts = _of(node, encode(value, carrier))
+    _graph(node).insert_before(node, casts)
+    node.replace_input_with(index, casts[-1].outputs[0])
+
+
+def carry_result(node: ir.Node, index: int, carrier: Carrier) -> None:
+    """Let a node compute a result in its carrier, which is cast back after the node."""
+    casts = _of(node, narrow(node.outputs[index], carrier))
+    _graph(node).insert_after(node, casts)
+
+
+def _of(node: ir.Node, casts: list[ir.Node]) -> list[ir.Node]:
+    """Give casts the metadata of the node that they are made for."""
+    for cast in casts:
+        cast.metadata_props.update(node.metadata_props)
+    return casts
+
+
+def _graph(node: ir.Node) -> ir.Graph:
+    assert isinstance(node.graph, ir.Graph)
+    return node.graph
 
 
 def retype(node: ir.Node, dtype: DataType) -> None:

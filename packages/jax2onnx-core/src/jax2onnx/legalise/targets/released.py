@@ -7,7 +7,7 @@ import onnx_ir as ir
 from onnx_ir import DataType
 
 from jax2onnx.legalise.carriers import Carrier
-from jax2onnx.legalise.casts import encode, like, narrow
+from jax2onnx.legalise.casts import carry_operand, carry_result, like
 from jax2onnx.legalise.targets.fault import Fault, Span
 from jax2onnx.legalise.whole_bytes import SHARED_MEMORY
 
@@ -17,7 +17,7 @@ EMPTY_BATCHES = "products of a transposed empty batch end the process"
 """The fault that keeps transposes and products apart."""
 
 
-def _double(graph: ir.Graph, node: ir.Node) -> str | None:
+def _double(_graph: ir.Graph, node: ir.Node) -> str | None:
     """Take the root in float64, which is the root of float32 once it is rounded.
 
     Rewrite ``y = Sqrt(x)`` of float32 to
@@ -26,20 +26,10 @@ def _double(graph: ir.Graph, node: ir.Node) -> str | None:
         root = Sqrt(wide)
         y = Cast(root, to=float32)
     """
-    x, y = node.inputs[0], node.outputs[0]
-    if x is None or x.dtype != DataType.FLOAT:
-        return None
-    wide = ir.node("Cast", [x], {"to": int(DataType.DOUBLE)})
-    wide.outputs[0].type, wide.outputs[0].shape = ir.TensorType(DataType.DOUBLE), x.shape
-    result = ir.Value(type=y.type, shape=y.shape)
-    y.replace_all_uses_with(result, replace_graph_outputs=True)
-    result.name, y.name, y.type = y.name, None, ir.TensorType(DataType.DOUBLE)
-    node.replace_input_with(0, wide.outputs[0])
-    narrow = ir.node("Cast", [y], {"to": int(DataType.FLOAT)}, outputs=[result])
-    for cast in (wide, narrow):
-        cast.metadata_props.update(node.metadata_props)
-    graph.insert_before(node, wide)
-    graph.insert_after(node, narrow)
+    x = node.inputs[0]
+    if x is not None and x.dtype == DataType.FLOAT:
+        carry_operand(node, 0, Carrier(DataType.DOUBLE))
+        carry_result(node, 0, Carrier(DataType.DOUBLE))
     return None
 
 
@@ -86,10 +76,8 @@ def _keep_nan(graph: ir.Graph, node: ir.Node) -> str | None:
         carrier = Carrier(dtype)
         for index, value in enumerate(node.inputs):
             if value is not None:
-                casts = encode(value, carrier)
-                graph.insert_before(node, casts)
-                node.replace_input_with(index, casts[-1].outputs[0])
-        graph.insert_after(node, narrow(y, carrier))
+                carry_operand(node, index, carrier)
+        carry_result(node, 0, carrier)
     nan = ir.node("Constant", [], {"value": ir.tensor(np.asarray(np.nan, dtype.numpy()))})
     nan.outputs[0].type, nan.outputs[0].shape = ir.TensorType(dtype), ir.Shape([])
     graph.insert_before(node, nan)
