@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     from jax2onnx.checking.sizes import concrete
     from jax2onnx.program.represent import represented
     from jax2onnx.testing.exports import assert_exports
+    from jax2onnx.testing.fusion_suite import FusionSuite
+    from jax2onnx.testing.opener_suite import OpenerSuite
     from jax2onnx.testing.plugin_suite import PluginSuite
+    from jax2onnx.testing.rule_suite import RuleSuite
     from jax2onnx.testing.suite import Suite, Trial
-    from jax2onnx.testing.suites import FusionSuite, OpenerSuite, RuleSuite, TargetSuite
+    from jax2onnx.testing.target_suite import TargetSuite
     from jax2onnx.testing.temporary import TemporaryPlugins
 
 __all__ = [
@@ -69,7 +72,10 @@ _MODULES = (
     "testing.temporary",
     "testing.exports",
     "testing.suite",
-    "testing.suites",
+    "testing.fusion_suite",
+    "testing.opener_suite",
+    "testing.rule_suite",
+    "testing.target_suite",
     "testing.plugin_suite",
     "checking.cases",
     "checking.compare",
