@@ -25,8 +25,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax2onnx._compat import bind_equation
-from jax2onnx.checking.inputs import LARGEST_EXACT, finfo
+from jax2onnx.checking.inexact import is_half_integer, is_inexact, is_real, only_moves, widened, with_changed
+from jax2onnx.checking.inputs import finfo
 from jax2onnx.checking.spreads import Spreads
+from jax2onnx.checking.undetermined import (
+    as_numbers,
+    lifted,
+    selects,
+    undetermined,
+    undetermined_parts,
+    with_nan,
+    with_one_nan,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,14 +47,10 @@ __all__ = ["Rounding", "roundings"]
 
 Array = np.ndarray[Any, Any]
 
-_RARE = 2.0**-9
-"""Up to this distance from the next number of the dtype, one in 256 numbers at most is a multiple of one half."""
 _AT_RANDOM = 4
 _ROUNDINGS = _AT_RANDOM + 2
 _EVEN = 2
 """The seed of the rounding that cancels."""
-_FLUSHED = 1e-37
-"""JAX flushes subnormal numbers of dtypes whose smallest normal number is below, which is not so of float16."""
 
 
 def roundings(coarse: frozenset[str] = frozenset(), *, loose: bool) -> Iterator[Rounding]:
@@ -90,11 +96,11 @@ class Rounding:
         rounded = self._cancelled(eqn, facts, self._rounded(eqn, facts, operands))
         if facts.vanishes is None or not self.seed % 2:
             return rounded
-        return [_lifted(result, facts.vanishes(*operands)) for result in rounded]
+        return [lifted(result, facts.vanishes(*operands)) for result in rounded]
 
     def _cancelled(self, eqn: Any, facts: Facts, results: list[Any]) -> list[Any]:
         """Note the results of an equation, or return them with 0 for what may be 0."""
-        if self.spreads is None or facts.rounding not in {"result", "terms"} or not all(map(_is_real, results)):
+        if self.spreads is None or facts.rounding not in {"result", "terms"} or not all(map(is_real, results)):
             return results
         self.spreads.held[id(eqn)] = eqn
         before = self.times[id(eqn)] = self.times.get(id(eqn), -1) + 1
@@ -106,11 +112,11 @@ class Rounding:
     def _rounded(self, eqn: Any, facts: Facts, operands: Sequence[Any]) -> list[Any]:
         plain = bind_equation(eqn, operands)
         if facts.rounding == "extremum":
-            return _with_nan(eqn, operands, plain) if self.seed % 2 else plain
+            return with_nan(eqn, operands, plain) if self.seed % 2 else plain
         if facts.rounding == "order":
-            return bind_equation(eqn, list(map(_with_one_nan, operands))) if self.seed % 2 else plain
+            return bind_equation(eqn, list(map(with_one_nan, operands))) if self.seed % 2 else plain
         alone = facts.rounding in {"result", "unit"}
-        if not any(map(_is_inexact, plain)) or (alone and _moved(plain, operands)):
+        if not any(map(is_inexact, plain)) or (alone and only_moves(plain, operands)):
             return plain
         if eqn.primitive.name in self.coarse:
             return [self._changed_unit(result, least=1.0) for result in plain]
@@ -124,17 +130,17 @@ class Rounding:
         if facts.rounding == "matrix":  # what is computed, such as orthogonal vectors, has errors of its own
             changed = [self._operand(result, rank, steps) for result in changed]
         results = [self._nearby(*pair) for pair in zip(plain, changed, strict=True)]
-        if facts.rounding == "terms" and self.seed % 2 and _selects(operands):
-            multiplied = bind_equation(eqn, _as_numbers(operands))
+        if facts.rounding == "terms" and self.seed % 2 and selects(operands):
+            multiplied = bind_equation(eqn, as_numbers(operands))
             results = [
                 jnp.where(jnp.isnan(other), other, result) for other, result in zip(multiplied, results, strict=True)
             ]
         if self.seed % 2:
             value = np.nan if self.seed % 4 == 1 else 1.0  # which products with infinities keep
             if rank:
-                return [_undetermined(result, operands, rank, value) for result in results]
+                return [undetermined(result, operands, rank, value) for result in results]
             if facts.rounding == "terms":
-                return [_undetermined_parts(result, value) for result in results]
+                return [undetermined_parts(result, value) for result in results]
         return results
 
     def _changed(self, value: Any) -> Any:
@@ -142,12 +148,12 @@ class Rounding:
 
         Strict rounding keeps multiples of one half.
         """
-        if not _is_inexact(value):
+        if not is_inexact(value):
             return value
         array = np.asarray(value)
-        keep = np.zeros(array.shape, bool) if self.loose else _is_half_integer(array)
-        unit = np.abs(array.astype(_wide(array)))
-        return _with(array, keep, self._moved_by(array, unit))
+        keep = np.zeros(array.shape, bool) if self.loose else is_half_integer(array)
+        unit = np.abs(widened(array))
+        return with_changed(array, keep, self._moved_by(array, unit))
 
     def _changed_unit(self, value: Any, least: float = 0.0) -> Any:
         """Return the values of a function that goes to 1, changed by one unit in the last place, also where it is 1.
@@ -155,45 +161,45 @@ class Rounding:
         The unit is that of the value, or of ``least`` if that is larger.
         """
         array = np.asarray(value)
-        unit = np.maximum(np.abs(array.astype(_wide(array))), least)
+        unit = np.maximum(np.abs(widened(array)), least)
         if least:
             # Errors of the same size in all places could cancel.
             unit = unit * self.rng.uniform(0.25, 1.0, array.shape)
-        return _with(array, np.zeros(array.shape, bool), self._moved_by(array, unit))
+        return with_changed(array, np.zeros(array.shape, bool), self._moved_by(array, unit))
 
     def _operand(self, value: Any, rank: int, steps: float) -> Any:
         """Return an operand changed in each of its terms, or by a unit of the largest number in the last axes.
 
         ``steps`` multiplies the unit.
         """
-        if not _is_inexact(value):
+        if not is_inexact(value):
             return value
         array = np.asarray(value)
-        unit = np.abs(array.astype(_wide(array)))
+        unit = np.abs(widened(array))
         if rank and array.size:
             axes = tuple(range(max(0, array.ndim - rank), array.ndim))
             finite = np.where(np.isfinite(unit), unit, 0)
             unit = np.broadcast_to(finite.max(axes, keepdims=True), unit.shape)
-        return _with(array, np.zeros(array.shape, bool), self._moved_by(array, unit * steps))
+        return with_changed(array, np.zeros(array.shape, bool), self._moved_by(array, unit * steps))
 
     def _nearby(self, plain: Any, changed: Any) -> Any:
         """Return the results of changed operands.
 
         Strict rounding keeps multiples of one half, unless the terms were so large that their sum is one by chance.
         """
-        if self.loose or not _is_inexact(plain):
+        if self.loose or not is_inexact(plain):
             return changed
         array = np.asarray(plain)
-        other = np.asarray(changed).astype(_wide(array))
+        other = widened(np.asarray(changed))
         with np.errstate(invalid="ignore"):
-            by_chance = np.abs(other - array.astype(_wide(array))) >= 1
-        return _with(array, _is_half_integer(array) & ~by_chance, other)
+            by_chance = np.abs(other - widened(array)) >= 1
+        return with_changed(array, is_half_integer(array) & ~by_chance, other)
 
     def _moved_by(self, array: Array, unit: Array) -> Array:
         """Return the numbers moved up or down by a rounding error of ``unit``, in a wide dtype."""
         # What is not finite stays as it is.
         step = np.where(np.isfinite(unit), unit, 0) * float(finfo(array.dtype).eps)
-        wide = array.astype(_wide(array))
+        wide = widened(array)
         if not np.iscomplexobj(array):
             with np.errstate(invalid="ignore"):
                 return np.asarray(wide + self._signs(array.shape) * step)
@@ -222,35 +228,6 @@ class Rounding:
         return np.where(self.rng.random(shape) < 0.5, -1.0, 1.0)
 
 
-def _is_inexact(value: Any) -> bool:
-    """Return whether a value, which may be an array of random keys, is of floats or complex numbers."""
-    dtype = value.dtype if hasattr(value, "dtype") else jnp.result_type(value)
-    return bool(jnp.issubdtype(dtype, np.inexact))
-
-
-def _is_real(value: Any) -> bool:
-    """Return whether a value is of real floats."""
-    return bool(jnp.issubdtype(value.dtype, np.floating))
-
-
-def _wide(array: Array) -> Any:
-    return np.complex128 if np.iscomplexobj(array) else np.float64
-
-
-def _is_half_integer(array: Array) -> Array:
-    """Return which numbers are multiples of one half, and are not so by chance: their dtype has others near them."""
-    wide = array.astype(_wide(array))
-    with np.errstate(invalid="ignore", over="ignore"):
-        doubled = 2 * wide
-        if np.iscomplexobj(wide):
-            whole = (np.floor(doubled.real) == doubled.real) & (np.floor(doubled.imag) == doubled.imag)
-        else:
-            whole = np.floor(doubled) == doubled
-        size = np.abs(wide)
-        near = size * float(finfo(array.dtype).eps) if _is_inexact(array) else np.zeros(size.shape)
-        return np.asarray(whole & (size <= LARGEST_EXACT) & (near <= _RARE))
-
-
 def _rank(facts: Facts, params: Any) -> int:
     """Return over how many of the last axes the errors of an equation spread; 0 if each term has its own."""
     if facts.rounding == "rows":
@@ -264,109 +241,3 @@ def _steps(facts: Facts, operands: Sequence[Any]) -> float:
         return 1.0
     sizes = [size for operand in operands for size in np.shape(operand)[-2:]]
     return float(np.sqrt(max(sizes, default=1) or 1))
-
-
-def _lifted(result: Any, exists: Any) -> Any:
-    """Return a result with a small number for each 0 where the exact number ``exists``.
-
-    It is twice the smallest normal one, so that it stays normal when it is rounded down; of dtypes that JAX does not
-    flush, such as float16, the smallest of all. A model computes those in float32, where less becomes 0: JAX's sigmoid
-    of float16 is 0 below -11, where its exponential overflows.
-    """
-    if not jnp.issubdtype(result.dtype, np.floating):
-        return result
-    limits = finfo(result.dtype)
-    smallest = 2 * limits.tiny if float(limits.tiny) <= _FLUSHED else limits.smallest_subnormal
-    small = jnp.copysign(jnp.asarray(smallest, result.dtype), result)
-    return jnp.where((result == 0) & exists, small, result)
-
-
-def _with_nan(eqn: Any, operands: Sequence[Any], plain: Sequence[Any]) -> list[Any]:
-    """Return the extrema, NaN where there is a NaN among the numbers."""
-    if not any(map(_is_inexact, plain)):
-        return list(plain)
-    missing = list(map(jnp.isnan, operands))
-    marks = [
-        bind_equation(eqn, [jnp.where(nan, sign, 0).astype(x.dtype) for nan, x in zip(missing, operands, strict=True)])
-        for sign in (1, -1)
-    ]
-    results = []
-    for value, high, low in zip(plain, *marks, strict=True):
-        results.append(jnp.where((high == 1) | (low == -1), jnp.nan, value).astype(value.dtype))
-    return results
-
-
-def _with_one_nan(operand: Any) -> Any:
-    """Return an operand in which no NaN has a sign."""
-    return jnp.where(jnp.isnan(operand), jnp.nan, operand).astype(operand.dtype) if _is_inexact(operand) else operand
-
-
-def _selects(operands: Sequence[Any]) -> bool:
-    """Return whether XLA may select the terms of a sum of products: bools are multiplied by floats.
-
-    False times infinity is 0 where it selects, and NaN where it multiplies. It does either, depending on shapes.
-    """
-    return any(operand.dtype == bool for operand in operands) and any(map(_is_inexact, operands))
-
-
-def _as_numbers(operands: Sequence[Any]) -> list[Any]:
-    """Return the operands with 0 and 1 for bools, in the dtype of the floats among them."""
-    dtype = next(operand.dtype for operand in operands if _is_inexact(operand))
-    return [operand.astype(dtype) if operand.dtype == bool else operand for operand in operands]
-
-
-def _undetermined(result: Any, operands: Sequence[Any], rank: int, value: float) -> Any:
-    """Return a result that is ``value`` where a term of its row, or matrix, is NaN or infinite.
-
-    How far these spread depends on the order of the operations.
-    """
-    if not _is_inexact(result):
-        return result
-    unknown = value + 1j * value if jnp.iscomplexobj(result) else value
-    for operand in filter(_is_inexact, operands):
-        array = np.asarray(operand)
-        batch = max(0, array.ndim - rank)
-        known = np.isfinite(array).all(tuple(range(batch, array.ndim)))
-        if result.shape[:batch] == known.shape:
-            places = known.reshape(known.shape + (1,) * (result.ndim - batch))
-            result = jnp.where(places, result, unknown)
-    return result
-
-
-def _undetermined_parts(result: Any, value: float) -> Any:
-    """Return a complex sum of products that is ``value`` where it is not finite.
-
-    Which of its parts are infinite, and which are NaN, depends on the order in which terms of both are added.
-    """
-    if not jnp.iscomplexobj(result):
-        return result
-    return jnp.where(jnp.isfinite(result), result, value + 1j * value).astype(result.dtype)
-
-
-def _with(array: Array, keep: Array, changed: Array) -> Any:
-    """Return the changed numbers as the array's dtype; what is to be kept, and what is not finite, stays."""
-    fixed = keep | ~np.isfinite(array.astype(_wide(array)))
-    with np.errstate(over="ignore", invalid="ignore"):
-        rounded = changed.astype(array.dtype)
-    return jnp.asarray(np.where(fixed, array, rounded))
-
-
-def _magnitudes(value: Any) -> Array:
-    """Return the absolute values of all numbers, and of the parts of complex ones."""
-    array = np.asarray(value).reshape(-1)
-    parts = np.concatenate([array.real, array.imag]) if np.iscomplexobj(array) else array
-    return np.abs(parts.astype(np.float64))
-
-
-def _moved(results: Sequence[Any], operands: Sequence[Any]) -> bool:
-    """Return whether all numbers of the results are numbers of the operands, up to the sign, or stand for integers."""
-    known = [_magnitudes(operand) for operand in operands if _is_inexact(operand)]
-    if not known:
-        return True
-    held = np.concatenate(known)
-    for result in results:
-        if _is_inexact(result):
-            numbers = _magnitudes(result)
-            if not (np.isin(numbers, held) | (numbers == 0) | np.isnan(numbers)).all():
-                return False
-    return True
