@@ -423,7 +423,8 @@ def _render(found: dict[str, Any], note: str) -> Iterator[str]:
         yield f"- *Floor* is what as many nodes on one number take, {empty:.2f} µs each. `jax.jit` takes"
         yield f"  {per_equation:.3f} µs for an executed equation, in the geometric mean: no model of as many nodes"
         yield "  comes near to it, and fewer nodes are what helps. Random numbers are the limit where a program"
-        yield "  has many: a hash of threefry is one equation, and 20 rounds of 4 nodes, of 5 for more than 64 numbers."
+        yield "  has many: a hash of threefry is one equation, and 20 rounds of 3 nodes for up to 4 numbers, of 4 for up"
+        yield "  to 64, of 5 for more."
     if "theirs" in COLUMNS:
         converted = sum(isinstance(row.get("theirs"), float) for row in found.values())
         yield f"- *Theirs* is jax2onnx 0.17.1, of whose models {converted} are converted, run and agree with JAX."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from jax.extend.random import threefry2x32_p
 from jax2onnx.errors import UnsupportedCaseError
 from jax2onnx.plugin import Facts, bit_hashes, is_static
 from jax2onnx_lax import folding
+from jax2onnx_lax.few_hashes import FEW, are_few, hash_of_few
 from jax2onnx_lax.shape import replaced
 
 if TYPE_CHECKING:
@@ -26,15 +26,6 @@ if TYPE_CHECKING:
     from jax2onnx.plugin import BoundLowerings, Eqn, LoweringContext
 
 _U32 = np.dtype(np.uint32)
-_HALF = np.uint64(32)
-_UPPER = np.uint64(1 << 32)
-_PARITY = np.uint32(0x1BD11BDA)
-_TURNS = ((13, 15, 26, 6), (17, 29, 16, 24))
-"""By how many bits the rounds of a hash rotate."""
-_ROUNDS = 20
-_FEW = 64
-"""Of how many numbers a hash of fewer nodes, on numbers of twice the size, is the faster one."""
-_KERNELS = ("Add", "BitShift", "BitwiseXor", "MatMul", "Mul")
 _MOST_HASHED = 2**16
 """Of how many numbers hashes are computed at once; of many, joining and cutting them takes its time, too."""
 
@@ -54,7 +45,7 @@ def hashed_together(eqns: Sequence[Eqn]) -> Callable[..., list[jax.Array]] | Non
     if not all(is_static(*shape) for shape in shapes) or sum(map(math.prod, shapes)) > _MOST_HASHED:
         return None
     sizes = list(map(math.prod, shapes))
-    return functools.partial(_hashed_in_pairs if sum(sizes) <= _FEW else _hashed, shapes, sizes)
+    return functools.partial(_hashed_in_pairs if sum(sizes) <= FEW else _hashed, shapes, sizes)
 
 
 def _hashed(shapes: Sequence[tuple[int, ...]], sizes: Sequence[int], *operands: jax.Array) -> list[jax.Array]:
@@ -105,85 +96,10 @@ def _words(pairs: jax.Array) -> list[jax.Array]:
 
 def threefry2x32(ctx: LoweringContext, *operands: ir.Value) -> Sequence[ir.Value]:
     """Emit a hash: of few numbers in few nodes, if the runtime has kernels of uint64 for them."""
-    if _are_few(ctx) and all(ctx.supports(name, np.uint64) for name in _KERNELS):
-        return _hash_of_few(ctx, operands)
+    if are_few(ctx):
+        return hash_of_few(ctx, operands)
     results: Sequence[ir.Value] = ctx.via_jax(bit_hashes()["threefry2x32"], *operands)
     return results
-
-
-def _are_few(ctx: LoweringContext) -> bool:
-    """Return whether a hash is of few numbers, and both words of its keys and of its counters have one shape."""
-    shape = ctx.avals_out[0].shape
-    if not is_static(*shape) or not 0 < math.prod(shape) <= _FEW:
-        return False
-    first, second, high, low = [aval.shape for aval in ctx.avals_in]
-    return bool(first == second and high == low)
-
-
-def _hash_of_few(ctx: LoweringContext, operands: Sequence[ir.Value]) -> list[ir.Value]:
-    """Emit a hash of some numbers, with both words of each in one array of uint64, so that a round is four nodes.
-
-    ::
-
-        before: x0 = x0 + x1; x1 = (x1 << r | x1 >> 32 - r) ^ x0                        five nodes
-        after:  x = (x @ [[H, H], [H, H]] ^ x * [0, H * 2**r + 2**r]) >> 32             with H = 2**32
-
-    The word is in the upper half of a number: sums wrap there, and a product with ``H * 2**r + 2**r`` has the word
-    rotated. What is in the lower half, the shift drops. A step of the key is added before it, to both words at once.
-    """
-    op, shape = ctx.op, ctx.avals_out[0].shape
-    added = _key_schedule(ctx, operands[:2])
-    mixed = op.Add(_counters(ctx, operands[2:]), added[0])
-    for step, turn in enumerate(itertools.islice(itertools.cycle(itertools.chain(*_TURNS)), _ROUNDS)):
-        words = op.BitShift(mixed, _HALF, direction="RIGHT")
-        turned = op.Mul(words, np.array([0, (_UPPER + 1) << turn], np.uint64))
-        mixed = op.BitwiseXor(op.MatMul(words, np.full((2, 2), _UPPER)), turned)
-        if step % 4 == 3:
-            mixed = op.Add(mixed, added[step // 4 + 1])
-    words = ctx.stamp(ctx.cast(op.BitShift(mixed, _HALF, direction="RIGHT"), _U32), (*shape, 2))
-    columns = op.many("Split", words, outputs=2, axis=len(shape), num_outputs=2)
-    return [ctx.reshape(ctx.stamp(column, (*shape, 1)), (*shape, 1), shape) for column in columns]
-
-
-def _key_schedule(ctx: LoweringContext, key: Sequence[ir.Value]) -> Sequence[Any]:
-    """Return what a key adds to the words: at first, and after every four rounds."""
-    one, two = ctx.known(0), ctx.known(1)
-    if one is not None and two is not None:
-        stacked = np.stack([one, two, one ^ two ^ _PARITY, np.ones_like(one)], -1)
-        return np.split(stacked.astype(np.uint64) @ _SCHEDULE, 6, axis=-1)
-    shape = ctx.avals_in[0].shape
-    words = [_column(ctx, word, shape) for word in key]
-    mixture = ctx.op.BitwiseXor(ctx.op.BitwiseXor(*words), _PARITY)
-    columns = ctx.op.Concat(*words, mixture, np.ones((*shape, 1), _U32), axis=-1)
-    return ctx.op.many(
-        "Split", ctx.op.MatMul(ctx.cast(columns, np.uint64), _SCHEDULE), outputs=6, axis=-1, num_outputs=6
-    )
-
-
-def _counters(ctx: LoweringContext, words: Sequence[ir.Value]) -> Any:
-    """Return the numbers that are hashed, in the upper halves of both words."""
-    high, low = ctx.known(2), ctx.known(3)
-    if high is not None and low is not None:
-        return np.stack([high, low], -1).astype(np.uint64) << _HALF
-    columns = [_column(ctx, word, ctx.avals_in[2].shape) for word in words]
-    return ctx.op.BitShift(ctx.cast(ctx.op.Concat(*columns, axis=-1), np.uint64), _HALF, direction="LEFT")
-
-
-def _column(ctx: LoweringContext, x: ir.Value, shape: Sequence[Any]) -> ir.Value:
-    return ctx.reshape(x, shape, (*shape, 1))
-
-
-def _schedule() -> np.ndarray[Any, Any]:
-    """Return the matrix by which both words of a key, their mixture and a one become what is added to the words."""
-    matrix = np.zeros((4, 6, 2), np.uint64)
-    for step in range(6):
-        matrix[step % 3, step, 0] = _UPPER
-        matrix[(step + 1) % 3, step, 1] = _UPPER
-        matrix[3, step, 1] = step * _UPPER
-    return matrix.reshape((4, 12))
-
-
-_SCHEDULE = _schedule()
 
 
 def iota_2x32_shape(*, shape: Sequence[Any]) -> tuple[jax.Array, jax.Array]:
