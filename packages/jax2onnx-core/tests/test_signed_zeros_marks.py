@@ -31,6 +31,10 @@ def select(x: Any) -> Any:
     return lax.select(x > 1, x, x)
 
 
+def squared(x: Any) -> Any:
+    return x * x
+
+
 PLAIN: dict[str, tuple[Callable[..., Any], list[str]]] = {
     "nothing_divides": (lambda x: jnp.tanh(select(x)), []),
     "a_division": (lambda x: 1 / select(x), ["select_n"]),
@@ -38,6 +42,13 @@ PLAIN: dict[str, tuple[Callable[..., Any], list[str]]] = {
     "an_angle": (lambda x: jnp.arctan2(select(x), x), ["select_n"]),
     "bits": (lambda x: lax.bitcast_convert_type(select(x), jnp.int32), ["select_n"]),
     "a_square_forgets_it": (lambda x: 1 / jnp.abs(select(x)), ["abs"]),
+    "a_product_with_itself_forgets_it": (lambda x: 1 / (select(x) * select(x)), ["mul", "select_n", "select_n"]),
+    "a_square_of_one_value": (lambda x: 1 / squared(select(x)), ["mul"]),
+    "a_maximum_of_no_less_than_0": (lambda x: 1 / lax.max(select(x), 0.0), ["max"]),
+    "a_maximum_of_less": (lambda x: 1 / lax.max(select(x), -1.0), ["max", "select_n"]),
+    "a_maximum_of_minus_zero": (lambda x: 1 / lax.max(select(x), -0.0), ["max", "select_n"]),
+    "a_minimum_of_minus_zero": (lambda x: 1 / lax.min(select(x), -0.0), ["min"]),
+    "a_minimum_of_more": (lambda x: 1 / lax.min(select(x), 0.0), ["min", "select_n"]),
     "a_comparison_forgets_it": (lambda x: jnp.where(select(x) > 0, 1 / (x + 3), 0), ["add"]),
     "integers_have_none": (lambda x: 1 // select(x.astype(jnp.int32)), []),
 }
@@ -72,6 +83,29 @@ WRAPPERS: dict[str, Callable[..., Callable[[Any], Any]]] = {
     "cond": chosen,
     "onnx_function": lambda body: onnx_function(body, name="inner"),
 }
+
+
+CARRIED: dict[str, tuple[Callable[[Any, Any], Any], list[bool]]] = {
+    "nothing": (lambda x, y: (jnp.tanh(x), jnp.tanh(y)), [False, False]),
+    "one": (lambda x, y: (jnp.tanh(x), 1 / jnp.tanh(y)), [False, True]),
+    "one_after_the_other": (lambda x, y: (jnp.tanh(x), 1 / (1 + x + 1 / jnp.tanh(y))), [False, True]),
+    "by_the_next_step": (lambda x, y: (jnp.tanh(x), jnp.tanh(x) / (1 / y)), [True, True]),
+    "a_divisor_of_the_step_alone": (lambda x, y: (jnp.tanh(x), jnp.tanh(y) / jnp.sqrt(x * x + 1)), [False, False]),
+    "in_a_branch": (lambda x, y: lax.cond(x[0] > 0, lambda a, b: (a, 1 / b), lambda a, b: (a, b), x, y), [False, True]),
+}
+"""What a step makes of two numbers that a loop carries, and of which of them the sign of a zero matters."""
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_what_a_loop_carries_is_looked_at_one_by_one(name: str) -> None:
+    body, expected = CARRIED[name]
+
+    def function(x: Any) -> Any:
+        before = jnp.sin(x), jnp.cos(x) * jnp.sinh(x)
+        return lax.fori_loop(0, 3, lambda _, state: body(*state), before)
+
+    found = marked(collected(function))
+    assert [primitive in found for primitive in ("sin", "mul")] == expected
 
 
 def collected(function: Callable[[Any], Any]) -> Program:

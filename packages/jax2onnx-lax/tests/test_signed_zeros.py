@@ -25,6 +25,17 @@ def _even(x: Any) -> Any:
     return jnp.arange(x.shape[0]) % 2 == 0
 
 
+def _chosen(x: Any) -> Any:
+    """Return the same, by a choice in which onnxruntime makes 0 of -0."""
+    return jnp.where(x < 5, x, 2 * x)
+
+
+def _goes_on(state: tuple[Any, Any]) -> Any:
+    """Return whether a loop goes on, which it does for three steps while the first element is -0."""
+    count, x = state
+    return (count < 3) & (1 / x[0] < 0)
+
+
 UNARY: dict[str, Callable[[Any], Any]] = {
     "abs": lax.abs,
     "add_counter": lambda x: lax.fori_loop(0, 1, lambda n, y: y + 2 * n.astype(y.dtype), x * 1),
@@ -35,6 +46,7 @@ UNARY: dict[str, Callable[[Any], Any]] = {
     "atanh": lax.atanh,
     "cbrt": lax.cbrt,
     "ceil": lax.ceil,
+    "chosen_in_steps": lambda x: lax.fori_loop(0, 2, lambda n, y: lax.cond(n > 0, _chosen, lambda z: z, y), x),
     "clamp_from_zero": lambda x: lax.clamp(np.asarray(0, x.dtype), x, np.asarray(1, x.dtype)),
     "clamp_to_minus_zero": lambda x: lax.clamp(np.asarray(-1, x.dtype), x, np.asarray(-0.0, x.dtype)),
     "clip": lambda x: jnp.clip(x, 0.0, 1.0),
@@ -49,7 +61,14 @@ UNARY: dict[str, Callable[[Any], Any]] = {
     "floor": lax.floor,
     "from_bits": lambda x: lax.bitcast_convert_type(_bits(x), x.dtype),
     "function": jax.jit(lambda y: jnp.where(_even(y), y, 0)),
+    "handed_down": lambda x: lax.fori_loop(0, 9, lambda _, y: (_chosen(y[0]), *y[:-1]), (x,) * 8)[-1],
+    "handed_on_by_turns": lambda x: lax.fori_loop(0, 3, lambda _, y: (y[1], _chosen(y[0])), (x, 2 * x))[0],
     "loop": lambda x: lax.fori_loop(0, 3, lambda _, y: jnp.where(_even(y), y, 1), x),
+    "loop_until": lambda x: (3 - lax.while_loop(_goes_on, lambda y: (y[0] + 1, _chosen(y[1])), (0, x * 1))[0]) * x,
+    "max_of_bound": lambda x: lax.max(_chosen(x), np.asarray(0, x.dtype)),
+    "max_of_lower_bound": lambda x: lax.max(_chosen(x), np.asarray(-0.0, x.dtype)),
+    "min_of_bound": lambda x: lax.min(_chosen(x), np.asarray(-0.0, x.dtype)),
+    "min_of_upper_bound": lambda x: lax.min(_chosen(x), np.asarray(0, x.dtype)),
     "nan_to_num": lambda x: jnp.nan_to_num(x, posinf=2.0, neginf=-2.0),
     "neg": lax.neg,
     "pow": lambda x: lax.integer_pow(x, 3),
@@ -66,6 +85,8 @@ UNARY: dict[str, Callable[[Any], Any]] = {
     "sinh": lax.sinh,
     "sort": lax.sort,
     "sqrt": lax.sqrt,
+    "square": lambda x: _chosen(x) * _chosen(x),
+    "stacked": lambda x: lax.scan(lambda y, z: (_chosen(z), 1 * y), x[0], x)[1],
     "subtract_minus_zero": lambda x: (x * 1) - (-0.0),
     "switched_on": lambda x: lax.cond(x[3] > 0, lambda y: jnp.where(_even(y), y, 1), lambda y: y, x),
     "tan": lax.tan,

@@ -41,6 +41,22 @@ def _zeros_of_sum(eqn: Eqn, matters: bool) -> Sequence[Atom]:  # noqa: FBT001 - 
     return eqn.inputs if matters else ()
 
 
+def _zeros_of_product(eqn: Eqn, matters: bool) -> Sequence[Atom]:  # noqa: FBT001 - a fact's signature
+    """Return the operands whose sign of zero decides the product: none of a square."""
+    is_square = eqn.inputs[0] is eqn.inputs[1]
+    return eqn.inputs if matters and not is_square else ()
+
+
+def _zeros_of_extremum(sign: int, eqn: Eqn, matters: bool) -> Sequence[Atom]:  # noqa: FBT001 - a fact's signature
+    """Return the operands whose sign of zero decides the maximum, or with -1 the minimum: none beside 0 or more."""
+    for atom in eqn.inputs:
+        if isinstance(atom, Const) and is_float(atom.aval.dtype):
+            bound = sign * np.asarray(atom.value)
+            if np.all(bound >= 0) and not np.any(np.signbit(bound)):
+                return ()
+    return eqn.inputs if matters else ()
+
+
 def _zeros_of_quotient(eqn: Eqn, matters: bool) -> Sequence[Atom]:  # noqa: FBT001 - a fact's signature
     """Return the operands whose sign of zero decides the quotient: a divisor 0 gives an infinity of its sign."""
     return eqn.inputs if matters else eqn.inputs[1:]
@@ -74,9 +90,17 @@ FACTS = {
     "is_finite": Facts(fold=plain(np.isfinite)),
     "le": _operator(operator.le),
     "lt": _operator(operator.lt),
-    "max": _operator(commutes=True, fold=folding.extremum(np.maximum, operator.add)),
-    "min": _operator(commutes=True, fold=folding.extremum(np.minimum, lambda x, y: -(-x + -y))),
-    "mul": _operator(operator.mul, commutes=True, unit=1),
+    "max": _operator(
+        commutes=True,
+        fold=folding.extremum(np.maximum, operator.add),
+        zeros=functools.partial(_zeros_of_extremum, 1),
+    ),
+    "min": _operator(
+        commutes=True,
+        fold=folding.extremum(np.minimum, lambda x, y: -(-x + -y)),
+        zeros=functools.partial(_zeros_of_extremum, -1),
+    ),
+    "mul": _operator(operator.mul, commutes=True, unit=1, zeros=_zeros_of_product),
     "ne": _operator(operator.ne, commutes=True),
     "neg": Facts(common=True, fold=plain(operator.neg)),
     "nextafter": _operator(),
