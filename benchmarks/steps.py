@@ -44,6 +44,10 @@ _FAR = 0.01
 """A difference from JAX that is no rounding."""
 _ROUNDING = 1e-5
 """How far a model that is written by hand may be from JAX, over the largest element."""
+_HASHES = frozenset({"random_bits", "random_fold_in", "random_split", "threefry2x32"})
+"""Equations that are hashes."""
+_WORDS = frozenset({"uint32", "uint64"})
+"""What a hash computes with; hardly anything else does."""
 LIBRARIES = {
     "blackjax": ["Steps of Hamiltonian Monte Carlo"],
     "brax": ["A step of the spring pipeline"],
@@ -69,7 +73,7 @@ class Executed:
     """
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count = self.hashes = 0
 
     def run(self, jaxpr: Any, consts: Any, *operands: Any) -> list[Any]:
         """Evaluate a jaxpr."""
@@ -97,6 +101,7 @@ class Executed:
             if hasattr(params.get(inner), "consts"):
                 return self._closed(params[inner], *inputs)
         self.count += 1
+        self.hashes += name in _HASHES
         results = eqn.primitive.bind(*inputs, **params)
         return list(results) if eqn.primitive.multiple_results else [results]
 
@@ -165,14 +170,15 @@ def session(model: bytes, *, profile: str = "") -> Any:
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def executed_nodes(model: bytes, feeds: Any) -> Counter[str]:
-    """Return which operators onnxruntime's optimised graph executes in one run, and how often."""
+def executed_nodes(model: bytes, feeds: Any) -> tuple[Counter[str], int]:
+    """Return which operators onnxruntime's optimised graph executes in one run, how often, and how many on words."""
     with tempfile.TemporaryDirectory() as folder:
         runner = session(model, profile=str(Path(folder) / "profile"))
         runner.run(None, feeds)
         events = json.loads(Path(runner.end_profiling()).read_text())
     kernels = [event for event in events if event["name"].endswith("_kernel_time")]
-    return Counter(event["args"]["op_name"] for event in kernels)
+    on_words = sum(any(not _WORDS.isdisjoint(one) for one in e["args"]["input_type_shape"]) for e in kernels)
+    return Counter(event["args"]["op_name"] for event in kernels), on_words
 
 
 @functools.cache
@@ -262,8 +268,10 @@ def _file_of(name: str) -> str:
     return f"{re.sub(r'[^a-z0-9]+', '_', name.lower())}.onnx"
 
 
-def measure(name: str, *, kinds: bool, times: bool, theirs: Path | None, counted: int | None = None) -> dict[str, Any]:
-    """Return the figures of one program; how many equations a run executes may be known."""
+def measure(
+    name: str, *, kinds: bool, times: bool, theirs: Path | None, counted: tuple[int, int] | None = None
+) -> dict[str, Any]:
+    """Return the figures of one program; how many equations and hashes a run executes may be known."""
     import jax
 
     from jax2onnx import to_onnx
@@ -275,14 +283,14 @@ def measure(name: str, *, kinds: bool, times: bool, theirs: Path | None, counted
     if counted is None:
         executed.run(closed.jaxpr, closed.consts, *[x if _is_key(x) else jax.numpy.asarray(x) for x in arrays])
     else:
-        executed.count = counted
+        executed.count, executed.hashes = counted
     start = time.process_time()
     proto = to_onnx(function, [x if _is_key(x) else jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arrays])
     export = time.process_time() - start
     model = proto.SerializeToString()
     fed = [np.asarray(jax.random.key_data(x)) if _is_key(x) else x for x in arrays]
     feeds = dict(zip((i.name for i in proto.graph.input), fed, strict=True))
-    nodes = executed_nodes(model, feeds)
+    nodes, on_words = executed_nodes(model, feeds)
     if kinds:
         print(name, dict(nodes.most_common(16)))
     row = {
@@ -290,8 +298,12 @@ def measure(name: str, *, kinds: bool, times: bool, theirs: Path | None, counted
         "executed": executed.count,
         "nodes": sum(nodes.values()),
         "nodes/eqns": sum(nodes.values()) / executed.count,
+        "executed hashes": executed.hashes,
         "export, ms": export * 1e3,
     }
+    if executed.hashes:
+        row["hashes"] = on_words
+        row["without"] = (row["nodes"] - on_words) / (executed.count - executed.hashes)
     runner, compiled = session(model), jax.jit(function)
     given = [x if _is_key(x) else jax.numpy.asarray(x) for x in arrays]
     expected = jax.tree.leaves(compiled(*given))
@@ -318,7 +330,7 @@ def _by_hand(name: str, arrays: Sequence[Any], expected: Sequence[Any], *, times
     runner = session(model)
     difference = _difference(runner.run(None, feeds), expected)
     assert difference < _ROUNDING, f"{name} by hand differs from JAX by {difference}"
-    found = {"hand nodes": sum(executed_nodes(model, feeds).values()), "hand difference": difference}
+    found = {"hand nodes": sum(executed_nodes(model, feeds)[0].values()), "hand difference": difference}
     return {**found, "hand, us": best(lambda: runner.run(None, feeds))} if times else found
 
 
@@ -362,6 +374,8 @@ COLUMNS = {
     "executed": ("executed", "d"),
     "nodes": ("nodes", "d"),
     "nodes/eqns": ("nodes / executed", ".2f"),
+    "hashes": ("hashes", "d"),
+    "without": ("without", ".2f"),
     "ort, us": ("ort, µs", ".0f"),
     "ratio": ("ort / jit", ".1f"),
     "floor": ("ort / floor", ".2f"),
@@ -423,8 +437,10 @@ def _render(found: dict[str, Any], note: str) -> Iterator[str]:
         yield f"- *Floor* is what as many nodes on one number take, {empty:.2f} µs each. `jax.jit` takes"
         yield f"  {per_equation:.3f} µs for an executed equation, in the geometric mean: no model of as many nodes"
         yield "  comes near to it, and fewer nodes are what helps. Random numbers are the limit where a program"
-        yield "  has many: a hash of threefry is one equation, and 20 rounds of 3 nodes for up to 4 numbers, of 4 for up"
-        yield "  to 64, of 5 for more."
+        yield "  has many: a hash of threefry is one equation, and 20 rounds of 3 nodes for up to 4 numbers, of 4 for"
+        yield "  up to 64, of 5 for more."
+    yield "- *Hashes* is how many of the nodes are on numbers of uint32 and uint64, as those of hashes are, and"
+    yield "  *without* is how many nodes are left for each executed equation that is no hash."
     if "theirs" in COLUMNS:
         converted = sum(isinstance(row.get("theirs"), float) for row in found.values())
         yield f"- *Theirs* is jax2onnx 0.17.1, of whose models {converted} are converted, run and agree with JAX."
@@ -492,7 +508,10 @@ def main() -> None:
     found: dict[str, Any] = json.loads(args.rows.read_text()) if args.rows else {}
     print("\n".join(_head()))
     for name in names:
-        counted = before.get(name, {}).get("executed") if args.counted else None
+        earlier = before.get(name, {})
+        counted = (
+            (earlier["executed"], earlier["executed hashes"]) if args.counted and "executed hashes" in earlier else None
+        )
         found[name] = measure(name, kinds=args.kinds, times=not args.no_times, theirs=theirs, counted=counted)
         print(_row(name, found[name], before), flush=True)
         if args.json:
