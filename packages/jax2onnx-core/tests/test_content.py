@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+import random
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -164,3 +167,41 @@ def test_global_variables_of_the_function_count() -> None:
         assert content(scaled, None) != before
     finally:
         SCALE[0] = 1.0
+
+
+class Layer:
+    """A layer whose call goes through helpers and a property."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    @property
+    def half(self) -> float:
+        return self.scale / 2
+
+    def helper(self, x: Any) -> Any:
+        return [fn(jnp.tanh(x)) * SCALE[0] * self.half for _ in range(2)]
+
+    def __call__(self, x: Any) -> Any:
+        return functools.partial(self.helper)(x)
+
+
+def test_functions_and_classes_that_keep_no_state_have_equal_keys() -> None:
+    assert content(Layer.__call__, Layer(1.0)) == content(Layer.__call__, Layer(1.0))
+    assert content(Layer(1.0), ()) == content(Layer(1.0), ())
+    assert content(Layer(1.0), ()) != content(Layer(2.0), ())
+
+
+class Drawing(random.Random):
+    """Holds what no attribute shows."""
+
+
+def test_what_holds_hidden_state_is_always_new() -> None:
+    def imports(x: Any) -> Any:
+        import json
+
+        return json, x
+
+    hidden = Drawing(7), np.random.default_rng(7), random.random, time.time, itertools.count(), random, imports
+    for value in hidden:
+        assert content(fn, value) != content(fn, value)
