@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from jax2onnx import check, to_onnx
-from jax2onnx.testing import operators, x64
+from jax2onnx.testing import Runner, operators, x64
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 EXTREMA = {
@@ -32,6 +32,27 @@ PROGRAMS = {
     "ranks of all": lambda x: [jax.scipy.stats.rankdata(x, method=method) for method in ("max", "average")],
     "no columns of one": lambda x: jnp.repeat(x[:, :1], 0, axis=1),
     "none of each": lambda x: jnp.broadcast_to(x[:, 1:2, None], (*x[:, 1:2].shape, 0)),
+    # Of no rows, the rest behind the first has -1 rows by its shape.
+    "steps of the rest": lambda x: lax.scan(lambda c, row: (c + row, c), jnp.zeros(3), x[1:]),
+    "rest mapped": lambda x: lax.map(jnp.sin, x[1:], batch_size=2),
+    "rest sorted": lambda x: (jnp.sort(x[1:], axis=0), jnp.argsort(x[:-1], axis=0)),
+    "first and rest": lambda x: jnp.split(x, [1]),
+    "product of rests": lambda x: (x[1:].T @ x[1:], x[2:].T @ x[2:]),
+    "sum of rests of integers": lambda x: jnp.tensordot(x[1:].astype(int), x[1:].astype(int), 2),
+}
+DERIVATIVES = {
+    "rest": lambda x: jnp.sum(x[1:] ** 2),
+    "neighbours": lambda x: jnp.sum(x[:-1] * x[1:]),
+    "differences": lambda x: jnp.sum(jnp.diff(x, axis=0) ** 2),
+    "differences of all": lambda x: jnp.sum(jnp.ediff1d(x) ** 2),
+    "shifted": lambda x: jnp.sum(jnp.pad(x[1:], ((0, 1), (0, 0))) * x),
+    "first and rest": lambda x: jnp.sum(jnp.concatenate([x[:1] * 2, x[1:] * 3]) ** 2),
+    "set behind the first": lambda x: jnp.sum(x.at[1:].set(x[:-1]) ** 2),
+    "add behind the first": lambda x: jnp.sum(x.at[1:].add(x[:-1]) ** 2),
+    "product behind the first": lambda x: jnp.sum(x.at[1:].multiply(3.0) ** 2),
+    "least before the last": lambda x: jnp.sum(x.at[:-1].min(x[1:]) ** 2),
+    "rest of the sums": lambda x: jnp.sum(jnp.cumsum(x, 0)[1:] ** 2),
+    "rest of the sorted": lambda x: jnp.sum(jnp.sort(x, 0)[1:] ** 2),
 }
 
 
@@ -48,6 +69,39 @@ def test_extremum(name, dtype):
 def test_program(name):
     program, spec = PROGRAMS[name], "float32[N,3]"
     check(to_onnx(program, [spec]), program, [spec], sizes=(0, 1, 2, 5))
+
+
+@pytest.mark.parametrize("name", DERIVATIVES)
+def test_derivative(name):
+    program, spec = jax.grad(DERIVATIVES[name]), "float32[N,3]"
+    # Whether infinity times zero comes about depends on the order of products.
+    check(to_onnx(program, [spec]), program, [spec], sizes=(0, 1, 2, 5), kinds=("ordinary", "large"))
+
+
+@pytest.mark.parametrize("known", [1, 3])
+def test_polynomials_that_may_have_no_coefficients(known):
+    """One of none is 0 to JAX, so that a product has as many coefficients as the other one."""
+    other = jnp.arange(1.0, known + 1)
+    for program in (lambda x: jnp.polymul(x, other), lambda x: jnp.polymul(other, x * 2)):
+        check(to_onnx(program, ["float32[N]"]), program, ["float32[N]"], sizes=(0, 1, 2, 5))
+
+
+def test_polynomials_both_of_which_may_have_no_coefficients():
+    specs, sizes = ["float32[N]", "float32[M]"], [{"N": n, "M": m} for n in (0, 1, 3) for m in (0, 1, 2)]
+    check(to_onnx(jnp.polymul, specs), jnp.polymul, specs, sizes=sizes, kinds=("ordinary", "large"))
+
+
+def test_counts_of_the_distinct_of_none_are_0():
+    """JAX leaves out the counts of none, which a model cannot do; it has zeros there."""
+
+    def program(x):
+        return jnp.unique(x, size=4, return_counts=True, fill_value=7)
+
+    model = to_onnx(program, ["float32[N]"])
+    values, counts = Runner(model).run([np.zeros(0, np.float32)])
+    assert values.tolist() == [7] * 4 == program(jnp.zeros(0))[0].tolist()
+    assert counts.tolist() == [0] * 4
+    check(model, program, ["float32[N]"], sizes=(1, 2, 5))
 
 
 def _places(x):

@@ -348,6 +348,12 @@ def name_stack(source: Any) -> str:
     return "/".join(scope for scope in scopes if not _SUBSCRIPTS.fullmatch(scope))
 
 
+def is_transposed(source: Any) -> bool:
+    """Return whether an equation of such source info was made by transposing another one, as gradients are."""
+    stack = () if source is None else source.name_stack.stack
+    return any(isinstance(entry, _source_info.Transform) and entry.name == "transpose" for entry in stack)
+
+
 def in_scope_of(source: Any, caller: Any) -> Any:
     """Return the source info of an equation in the scopes of a call; JAX lets those of a called jaxpr begin anew."""
     outer, inner = caller.name_stack.stack, source.name_stack.stack

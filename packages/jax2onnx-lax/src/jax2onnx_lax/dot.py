@@ -17,7 +17,7 @@ from jax2onnx.plugin import Facts, blind, has_zero, is_static, may_be_zero, othe
 from jax2onnx_lax.convert import convert
 from jax2onnx_lax.dtypes import is_float, is_float8
 from jax2onnx_lax.folding import work_of_matrices
-from jax2onnx_lax.shape import transposed
+from jax2onnx_lax.shape import may_be_negative, transposed
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -136,7 +136,10 @@ def zero_if_empty(ctx: LoweringContext, product: ir.Value, contracted: Sequence[
     dims = [d for d in contracted if may_be_zero(d) and d not in out]
     if ctx.target is None or not dims or product.dtype is None:
         return product
-    none = ctx.op.Equal(ctx.dim(math.prod(dims)), np.zeros(1, np.int64))
+    if any(map(may_be_negative, dims)):  # B - 1 where B is 0
+        none = ctx.op.LessOrEqual(ctx.op.ReduceMin(ctx.shape(dims)), np.zeros(1, np.int64))
+    else:
+        none = ctx.op.Equal(ctx.dim(math.prod(dims)), np.zeros(1, np.int64))
     chosen = ctx.op.Where(none, ctx.constant(0, product.dtype.numpy()), product)
     return ctx.stamp(chosen, out) if out else ctx.reshape(chosen, (1,), ())
 

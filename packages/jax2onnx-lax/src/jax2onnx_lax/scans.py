@@ -18,7 +18,7 @@ from jax2onnx_lax.branches import choose, emit_loop, moving
 from jax2onnx_lax.indexing import constant
 from jax2onnx_lax.recurrent.layer import find_layer
 from jax2onnx_lax.recurrent.operators import emit_operator
-from jax2onnx_lax.shape import dim_scalar, flip
+from jax2onnx_lax.shape import dim_scalar, expand, flip, may_be_negative
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -96,7 +96,7 @@ def _emit(loop: _ScanLoop, init: Sequence[ir.Value], xs: Sequence[ir.Value]) -> 
         return loop.loop(init)
     if not may_be_zero(length):
         return loop.scan(init, xs)
-    empty = ctx.op.Equal(ctx.dim(length), 0)
+    empty = ctx.op.LessOrEqual(ctx.dim(length), 0) if may_be_negative(length) else ctx.op.Equal(ctx.dim(length), 0)
     return choose(ctx, empty, lambda: loop.none(init), lambda: loop.scan(init, xs), avals=loop.avals)
 
 
@@ -132,7 +132,7 @@ class _ScanLoop:
     def none(self, init: Sequence[ir.Value]) -> list[ir.Value]:
         """Emit what no iterations leave."""
         ctx = self.ctx
-        return [*init, *[ctx.op.Expand(ctx.constant(0, a.dtype), ctx.shape(a.shape)) for a in self.stacked]]
+        return [*init, *[expand(ctx, ctx.constant(0, a.dtype), (), a.shape) for a in self.stacked]]
 
     def once(self, init: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
         """Inline the body of a single iteration."""

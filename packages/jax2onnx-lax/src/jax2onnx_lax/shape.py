@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jax2onnx.plugin import Facts, InconclusiveDimensionOperation, has_zero, is_static, max_dim, may_be_zero, permuted
+from jax2onnx.plugin import (
+    Facts,
+    InconclusiveDimensionOperation,
+    has_zero,
+    is_static,
+    is_symbolic,
+    is_transposed,
+    max_dim,
+    may_be_zero,
+    permuted,
+)
 from jax2onnx_lax import folding
 
 if TYPE_CHECKING:
@@ -89,13 +99,18 @@ def expand(ctx: LoweringContext, x: ir.Value, old: Sequence[Any], new: Sequence[
     for axis, size in enumerate(old, len(new) - len(old)):
         if size == new[axis]:
             target[axis] = 1  # Expand keeps the dim, and a symbol need not be computed
-    return ctx.stamp(ctx.op.Expand(x, _none_negative(ctx, target)), new)
+    return ctx.stamp(ctx.op.Expand(x, none_negative(ctx, target)), new)
 
 
-def _none_negative(ctx: LoweringContext, sizes: Sequence[Any]) -> ir.Value:
+def none_negative(ctx: LoweringContext, sizes: Sequence[Any]) -> ir.Value:
     """Return sizes as a vector, 0 for ``B - 1`` of no rows at all: JAX takes every symbol to be at least 1."""
     vector = ctx.shape(sizes)
-    return ctx.op.Max(vector, ctx.ints(0)) if any(may_be_zero(size + 1) for size in sizes) else vector
+    return ctx.op.Max(vector, ctx.ints(0)) if any(map(may_be_negative, sizes)) else vector
+
+
+def may_be_negative(size: Any) -> bool:
+    """Return whether a size is less than 0 where symbols are 0; the array itself has no elements there."""
+    return is_symbolic(size) and may_be_zero(size + 1)
 
 
 def filled(ctx: LoweringContext, value: Any, shape: Sequence[Any], dtype: Any) -> ir.Value:
@@ -266,7 +281,7 @@ def pad(
     highs = [_positive_part(high) for _, high, _ in padding_config]
     if any(amount != 0 for amount in (*lows, *highs)):
         # No ``axes``: onnxruntime mistakes them when it moves a transpose past the node.
-        x = ctx.op.Pad(x, _none_negative(ctx, [*lows, *highs]), value)
+        x = ctx.op.Pad(x, none_negative(ctx, [*lows, *highs]), value)
     size = ctx.aval_out.shape
     bounds: dict[int, tuple[Any, Any]] = {}
     for axis, (low, high, _) in enumerate(padding_config):
@@ -275,6 +290,9 @@ def pad(
             bounds[axis] = (start, start + size[axis])
         elif start != 0:
             bounds[axis] = (start, TO_END)
+        elif may_be_negative(ctx.avals_in[0].shape[axis]) and is_transposed(ctx.eqn.source):
+            # The gradient of ``x[1:]`` pads B - 1 elements by one: where B is 0, x has none.
+            bounds[axis] = (0, size[axis])
     return cut(ctx, x, bounds, size)
 
 
@@ -315,6 +333,12 @@ def split(ctx: LoweringContext, x: ir.Value, *, sizes: Sequence[Any], axis: int)
     """Lower ``split``."""
     if len(sizes) <= 1:
         return [x] * len(sizes)
+    if any(map(may_be_negative, sizes)):
+        # Parts of sizes 1 and B - 1: of no rows at all, a slice takes none, and Split would be an error.
+        shape = ctx.avals_in[0].shape
+        ends = [sum(sizes[: place + 1]) for place in range(len(sizes))]
+        spans = zip([0, *ends], ends, sizes, strict=False)
+        return [cut(ctx, x, {axis: (start, end)}, replaced(shape, axis, size)) for start, end, size in spans]
     parts = ctx.op.many("Split", x, ctx.shape(sizes), outputs=len(sizes), axis=int(axis))
     for part, size in zip(parts, sizes, strict=True):
         ctx.stamp(part, replaced(ctx.avals_in[0].shape, axis, size))

@@ -8,6 +8,7 @@ import numpy as np
 
 from jax2onnx.plugin import Facts, is_static, may_be_zero, telling
 from jax2onnx_lax.dtypes import is_float
+from jax2onnx_lax.shape import none_negative
 from jax2onnx_lax.zeros import source
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _ranked(
     if empty:
         added = [int(d in empty) for d in range(len(shape))]
         key = ctx.op.Pad(key, ctx.ints(*[0] * len(shape), *added))
-    values, ranks = ctx.op.many("TopK", key, ctx.dim(size), outputs=2, axis=axis, largest=int(largest))
+    values, ranks = ctx.op.many("TopK", key, none_negative(ctx, [size]), outputs=2, axis=axis, largest=int(largest))
     if empty:
         starts, ends, axes = (ctx.ints(*numbers) for numbers in ([0] * len(empty), [-1] * len(empty), empty))
         values, ranks = (ctx.op.Slice(found, starts, ends, axes) for found in (values, ranks))

@@ -39,6 +39,7 @@ from jax2onnx.frontend.cycles import CYCLES
 from jax2onnx.frontend.empty import EMPTY
 from jax2onnx.frontend.multiples import MULTIPLES
 from jax2onnx.frontend.replaced import replaced
+from jax2onnx.program.dims import may_be_zero
 
 __all__ = ["sizes_may_be_symbolic"]
 
@@ -262,6 +263,25 @@ def _part_of_full(x: Any, y: Any, mode: str, op: str, how: Mapping[str, Any]) ->
     return full.at[start + jnp.arange(size)].get(mode="clip", wrap_negative_indices=False)
 
 
+def _polymul(original: _Function) -> _Function:
+    """Multiply polynomials of which only the run of a model tells if they have a coefficient: one of none is 0."""
+
+    @functools.wraps(original)
+    def polymul(a1: Any, a2: Any, **how: Any) -> Any:
+        return original(_with_a_coefficient(a1), _with_a_coefficient(a2), **how)
+
+    return polymul
+
+
+def _with_a_coefficient(polynomial: Any) -> Any:
+    shape = np.shape(polynomial)
+    if len(shape) != 1 or not is_symbolic(shape[0]) or not may_be_zero(shape[0]) or may_be_zero(shape[0] + 1):
+        return polynomial
+    # JAX takes a symbol to be at least 1, so ``max(1 - n, 0)`` is 0 to it; this is 1 in a model that gets none.
+    missing = 1 // (shape[0] + 1)
+    return jnp.concatenate([jnp.asarray(polynomial), jnp.zeros((missing,), polynomial.dtype)])
+
+
 def _convolve_nd(original: _Function) -> _Function:
     """Convolve two arrays, one of which is known to be the larger one in all axes, or else raise JAX's error."""
 
@@ -425,6 +445,8 @@ _REPLACEMENTS: Mapping[tuple[str, str], _Function] = {
     ("jax._src.lax.convolution", "operator"): _module_operator,
     (_NUMPY + "lax_numpy", "_squeeze"): _squeeze,
     (_NUMPY + "lax_numpy", "_conv"): _convolve,
+    (_NUMPY + "polynomial", "polymul"): _polymul,
+    ("jax.numpy", "polymul"): _polymul,
     (_NUMPY + "lax_numpy", "_searchsorted_via_scan"): _earlier_scan,
     (_NUMPY + "hijax", "np"): _module_numpy,
     (_NUMPY + "hijax", "searchsorted"): _search,
