@@ -230,6 +230,35 @@ def test_a_quotient_by_a_literal_is_a_product_where_it_is_compiled(divisor: comp
     np.testing.assert_allclose(result, np.stack([expected.real, expected.imag], -1), rtol=1e-5)
 
 
+QUOTIENTS: dict[str, Callable[[Any], Any]] = {
+    "mean": jnp.mean,
+    "mean_of_rows": lambda z: jnp.mean(jnp.stack([z, z[::-1]]), axis=1),
+    "mean_that_keeps_dims": lambda z: jnp.mean(z, keepdims=True),
+    "average": jnp.average,
+    "variance": jnp.var,
+    "by_a_size": lambda z: z / z.shape[0],
+    "by_a_size_compiled": jax.jit(lambda z: z / z.shape[0]),
+    "sum_by_a_size": lambda z: z.sum() / z.shape[0],
+    "sum_by_a_number": lambda z: z.sum() / 3,
+    "real_by_a_number": lambda z: z.real / (2 + 0j),
+}
+
+
+@pytest.mark.parametrize("size", ["3", "N"])
+@pytest.mark.parametrize("name", QUOTIENTS)
+def test_infinities_by_a_size(name: str, size: str) -> None:
+    """A size is a literal to XLA in ``jnp.mean``, and an argument of ``jnp.divide``."""
+    function = QUOTIENTS[name]
+    model = to_onnx(function, [f"complex64[{size}]"])
+    inf = np.inf
+    for row in ((complex(inf, -inf), 2, 3), (complex(inf, inf), 1, complex(1, inf)), (1, 2, 3j), (-inf, 1, 2)):
+        numbers = np.asarray(row, np.complex64)
+        (result,) = _run(model, numbers)
+        expected = np.asarray(function(jnp.asarray(numbers)))
+        parts = np.stack([expected.real, expected.imag], -1) if np.iscomplexobj(expected) else expected
+        np.testing.assert_allclose(result, parts, rtol=1e-5)
+
+
 def test_loops_are_compiled() -> None:
     scaled = lambda z: jax.lax.fori_loop(0, 3, lambda _, c: c / 2 * 1.0, z)  # noqa: E731
     numbers = _grid(0, 1, -2.5, np.inf, -np.inf, np.nan)

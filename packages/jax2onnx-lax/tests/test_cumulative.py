@@ -69,3 +69,17 @@ def test_complex_numbers(function: Any) -> None:
             (actual,) = runner.run([x])
             expected = np.asarray(function(jnp.asarray(x[:, 0] + 1j * x[:, 1]), reverse=reverse))
             np.testing.assert_allclose(actual[:, 0] + 1j * actual[:, 1], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("size", ["5", "20", "N"])
+@pytest.mark.parametrize("function", [lax.cumsum, lax.cumprod, lax.cummax, lax.cummin])
+def test_complex_numbers_at_infinity_and_beside_nan(function: Any, size: str, *, reverse: bool) -> None:
+    """JAX combines them with nothing else: infinity times 1 is not infinity, and the greater of NaN and one is one."""
+    rng = np.random.default_rng(0)
+    runner = Runner(to_onnx(lambda x: function(x, reverse=reverse), [f"complex64[{size}]"]))
+    for count in SIZES if size == "N" else [int(size)] * 5:
+        x = rng.choice([1, 2, -1, np.inf, -np.inf, np.nan, 0, 1 + 1j], count).astype(np.complex64)
+        (actual,) = runner.run([np.stack([x.real, x.imag], -1)])
+        expected = np.asarray(function(jnp.asarray(x), reverse=reverse))
+        np.testing.assert_allclose(actual, np.stack([expected.real, expected.imag], -1), rtol=1e-5)

@@ -30,6 +30,15 @@ PROGRAMS = {
     "gradient": lambda x, m: jax.grad(lambda x: jnp.sum((x * m) ** 2))(x),
     "step": lambda x, _: lax.scan(lambda c, v: (c, v * (v > 1).astype(v.dtype)), 0.0, x)[1],
     "complex": lambda x, m: (x + 1j) * m,
+    "terms": lambda x, m: jnp.einsum("ij,ij->ij", x, m),
+    "terms, transposed": lambda x, m: jnp.einsum("ij,ij->ji", m, x),
+    "terms, summed": lambda x, m: jnp.einsum("ij,ij->i", x, m),
+    "terms, all summed": lambda x, m: jnp.einsum("ij,ij->", x, m),
+    "terms, converted": lambda x, m: jnp.einsum("ij,ij->ij", x, m.astype(x.dtype)),
+    "terms of a row": lambda x, m: jnp.einsum("j,ij->ij", x[0], m),
+    "terms of a mask of rows": lambda x, m: jnp.einsum("ij,j->ij", x, m[0]),
+    "terms of three": lambda x, m: jnp.einsum("ij,ij,jk->ik", x, m, jnp.ones((4, 2))),
+    "inner product": lambda x, m: jnp.vdot(x[0], m[0]),
 }
 
 

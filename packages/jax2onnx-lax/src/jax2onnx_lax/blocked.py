@@ -12,9 +12,10 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from jax2onnx.plugin import is_static
+from jax2onnx.plugin import Complex, is_static
 
 Combine: TypeAlias = Callable[[Any, Any], Any]
 """Combines two arrays, or two :class:`~jax2onnx.plugin.Complex`."""
@@ -53,12 +54,17 @@ def _prefixes(combine: Combine, x: Any, start: Any, *, reverse: bool, levels: in
     # Of a size that is not known, one block more than may be needed: no axis is empty then.
     count = -(-size // _BLOCK) if is_static(size) else size // _BLOCK + 1
     inner = jax.tree_util.tree_map(functools.partial(_in_blocks, count=count), x, start)
-    inner = _windows(combine, inner, start) if reverse else _one_by_one(combine, inner, start, reverse=False)
+    within = _BLOCK if is_static(size) else jnp.where(jnp.asarray(size) <= _BLOCK, size, _BLOCK)
+    inner = _windows(combine, inner, start, within) if reverse else _one_by_one(combine, inner, start, reverse=False)
     ends = jax.tree_util.tree_map(lambda a: a[0] if reverse else a[_BLOCK - 1], inner)
     levels = None if levels is None else levels - 1
     outer = _prefixes(combine, ends, start, reverse=reverse, levels=levels)
     beside = jax.tree_util.tree_map(functools.partial(_shifted, reverse=reverse), outer, start)
     result = combine(inner, jax.tree_util.tree_map(lambda a, b: jnp.broadcast_to(a, b.shape), beside, inner))
+    if isinstance(x, Complex) and not is_static(size):
+        # JAX makes no blocks of so few, and not all complex numbers stay what they are: infinity times 1 is not.
+        is_short = jnp.asarray(size) <= _BLOCK
+        result = jax.tree_util.tree_map(functools.partial(jnp.where, is_short), inner, result)
     return jax.tree_util.tree_map(functools.partial(_out_of_blocks, size=size), result)
 
 
@@ -91,15 +97,16 @@ def _one_by_one(combine: Combine, x: Any, start: Any, *, reverse: bool) -> Any:
 
     size = jax.tree_util.tree_leaves(x)[0].shape[0]
     if reverse and is_static(size):
-        return _windows(combine, x, start)
+        return _windows(combine, x, start, size)
     first = jax.tree_util.tree_map(lambda a, s: jnp.full(a.shape[1:], s, a.dtype), x, start)
     return lax.scan(step, first, x, reverse=reverse)[1]
 
 
-def _windows(combine: Combine, x: Any, start: Any) -> Any:
+def _windows(combine: Combine, x: Any, start: Any, within: Any) -> Any:
     """Combine each element along the leading axis with those after it, in the order in which they stand.
 
-    So JAX does it, for a few elements; from the last one on, the order would be another.
+    So JAX does it, for a few elements; from the last one on, the order would be another. There are ``within`` elements
+    to JAX; complex numbers are combined with no others.
     """
     size = jax.tree_util.tree_leaves(x)[0].shape[0]
     if size == 0:
@@ -108,8 +115,19 @@ def _windows(combine: Combine, x: Any, start: Any) -> Any:
     result = combine(jax.tree_util.tree_map(lambda a, s: jnp.full(a.shape, s, a.dtype), x, start), x)
     for distance in range(1, size):
         part = functools.partial(lax.slice_in_dim, start_index=distance, limit_index=distance + size)
-        result = combine(result, jax.tree_util.tree_map(part, longer))
+        longest = combine(result, jax.tree_util.tree_map(part, longer))
+        result = _where_within(longest, result, distance, within) if isinstance(x, Complex) else longest
     return result
+
+
+def _where_within(longest: Any, shorter: Any, distance: int, within: Any) -> Any:
+    """Choose the first where there is an element ``distance`` behind along the leading axis, else the second."""
+
+    def chosen(a: Any, b: Any) -> Any:
+        place = lax.broadcasted_iota(np.int32, (a.shape[0], *[1] * (a.ndim - 1)), 0)
+        return jnp.where(place + distance < within, a, b)
+
+    return jax.tree_util.tree_map(chosen, longest, shorter)
 
 
 def _extended(x: Any, start: Any, *, count: Any) -> Any:
