@@ -13,7 +13,8 @@ from jax2onnx.lowering.driver import Driver
 from jax2onnx.lowering.faults import Faults
 from jax2onnx.plugin import loader
 from jax2onnx.plugin.context import graph_input
-from jax2onnx.plugin.functions import exporting, marked_call
+from jax2onnx.plugin.functions import exporting
+from jax2onnx.plugin.marks import marked_call
 from jax2onnx.program.flatten import flatten
 from jax2onnx.program.prepare import FindFunctions, Preparer
 

@@ -30,7 +30,7 @@ from jax2onnx.frontend.explain import plugins_named
 from jax2onnx.frontend.remedies import comparison_remedy, first_line, symbolic_dims_remedy, tracing_remedy
 from jax2onnx.frontend.result_sizes import result_sizes
 from jax2onnx.frontend.switches import call_with_switches
-from jax2onnx.plugin.functions import marked_call
+from jax2onnx.plugin.marks import marked_call
 from jax2onnx.plugin.naming import path_name
 from jax2onnx.plugin.opening import canonical
 from jax2onnx.plugin.trees import refuse_deep

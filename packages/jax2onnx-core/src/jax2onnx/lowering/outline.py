@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from jax2onnx.lowering.builder import Ops
-    from jax2onnx.plugin.functions import Mark
+    from jax2onnx.plugin.marks import Mark
     from jax2onnx.program.program import Eqn, Program
 
     _Values: TypeAlias = Sequence[ir.Value]

@@ -38,8 +38,9 @@ from jax2onnx.output.verify import Verifier
 from jax2onnx.pipeline.assemble import assemble
 from jax2onnx.pipeline.demands import check_combined, meant, refuse_symbols, refuse_unused
 from jax2onnx.plugin import loader
-from jax2onnx.plugin.functions import exporting, marked_call
+from jax2onnx.plugin.functions import exporting
 from jax2onnx.plugin.lowerings import MIN_OPSET
+from jax2onnx.plugin.marks import marked_call
 from jax2onnx.plugin.opening import Opening
 from jax2onnx.plugin.own_operators import ONNX_OP
 from jax2onnx.plugin.targets import at_opset, default_opset, find_target

@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from jax2onnx.plugin.composites import composite_name
     from jax2onnx.plugin.context import LoweringContext, ir_dtype
     from jax2onnx.plugin.examples import Example
-    from jax2onnx.plugin.functions import is_outlined, marked_name, outline_class
+    from jax2onnx.plugin.functions import is_outlined, outline_class
     from jax2onnx.plugin.fusions import Candidate, Decline, Fusion
     from jax2onnx.plugin.hookspecs import hookimpl
     from jax2onnx.plugin.lowerings import MIN_OPSET
+    from jax2onnx.plugin.marks import marked_name
     from jax2onnx.plugin.naming import argument_names, key_name, name_arrays
     from jax2onnx.plugin.opening import (
         Carried,
@@ -163,6 +164,7 @@ _MODULES = (
     "plugin.naming",
     "plugin.scopes",
     "plugin.functions",
+    "plugin.marks",
     "_compat",
     "legalise.targets",
     "program.bounds",

@@ -11,92 +11,29 @@ import contextlib
 import functools
 import inspect
 import itertools
-import operator
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar, overload
 
 import jax
-import numpy as np
 
 from jax2onnx._accepted import accept_value, flag, readable, shown, text
-from jax2onnx._compat import open_jaxpr
 from jax2onnx.errors import InputSpecError
-from jax2onnx.plugin.content import content
+from jax2onnx.plugin.arguments import Arguments, Carry, changed, take_apart
+from jax2onnx.plugin.marks import Mark
 from jax2onnx.plugin.naming import argument_names, callable_name, dotted, name_arrays
-from jax2onnx.plugin.opening import Carried
 from jax2onnx.plugin.scopes import inside, without_scope
-from jax2onnx.plugin.trees import refuse_deep
 from jax2onnx.program.conversions import answer_conversions
 
-__all__ = [
-    "Mark",
-    "exporting",
-    "fixing",
-    "inlining",
-    "input_names",
-    "is_outlined",
-    "marked_call",
-    "marked_name",
-    "onnx_function",
-    "outline_class",
-]
+__all__ = ["exporting", "fixing", "inlining", "is_outlined", "onnx_function", "outline_class"]
 
-_MARK = re.compile(r"onnx_function\|(.*?)\|(.*?)\|(.*)")
 _ATTRIBUTE = "__onnx_function__"
 _RUNTIMES = ("ai.onnx", "com.microsoft", "com.ms", "org.pytorch")
 """Domains, with those below, in which runtimes have operators."""
 _EXPORTING: ContextVar[_Export | None] = ContextVar("jax2onnx_exporting", default=None)
-_PLAIN = (type(None), jax.Array, np.ndarray, list, tuple, dict, str, int, float)
-"""Types that no plugin carries. They are frequent, so plugins are not asked."""
-
 _Function: TypeAlias = Callable[..., Any]
-_Carry: TypeAlias = Callable[[Any], Carried | None]
 F = TypeVar("F", bound=_Function)
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """The name, the domain and the call site that a marked call carries; site 0 is common to all calls."""
-
-    name: str
-    namespace: str
-    site: int = 0
-
-    def __str__(self) -> str:
-        namespace, name = map(_escaped, (self.namespace, self.name))
-        return f"onnx_function|{namespace}|{name}|{self.site}"
-
-
-def marked_call(eqn: Any) -> dict[str, Any] | None:
-    """Return the mark and the input names of a jaxpr's equation that calls an ONNX function; None for others."""
-    name = eqn.params.get("name")
-    mark = _parse_mark(name) if isinstance(name, str) else None
-    if mark is None:
-        return None
-    names = input_names(eqn.params["jaxpr"])
-    return {"mark": mark, "inputs": names}
-
-
-def _parse_mark(name: str) -> Mark | None:
-    """Return the mark in the name of a jitted function, around which transformations may have put words."""
-    found = _MARK.search(name)
-    if found is None:
-        return None
-    namespace, function, site = found.groups()
-    digits = "".join(filter(str.isdigit, site))
-    return Mark(_plain(function), _plain(namespace), int(digits))
-
-
-def _escaped(text: str) -> str:
-    """Return a name without the character that separates the parts of a mark."""
-    return text.replace("%", "%25").replace("|", "%7C")
-
-
-def _plain(text: str) -> str:
-    return text.replace("%7C", "|").replace("%25", "%")
 
 
 @dataclass(slots=True, eq=False)
@@ -110,14 +47,14 @@ class _Export:
         fixed: by id, arrays that are constants, of the functions too.
     """
 
-    carry: _Carry
+    carry: Carry
     jitted: dict[Any, _Function] = field(default_factory=dict)
     sites: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     fixed: Mapping[int, Any] | None = None
 
 
 @contextlib.contextmanager
-def exporting(carry: _Carry) -> Iterator[None]:
+def exporting(carry: Carry) -> Iterator[None]:
     """Make ONNX functions of calls of decorated callables in this context (this thread)."""
     token = _EXPORTING.set(_Export(carry))
     try:
@@ -234,30 +171,6 @@ def _accept(name: Any, namespace: Any) -> None:
             )
 
 
-def marked_name(name: str, namespace: str = "jax2onnx") -> str:
-    """Return the name that marks a function given to ``jax.jit`` (or a framework's own jit) as an ONNX function."""
-    return str(Mark(name, namespace))
-
-
-def input_names(jaxpr: Any) -> list[str]:
-    """Return names for the inputs of a marked function's jaxpr.
-
-    They are those that :func:`name_arrays` gave. A transformation may have dropped them; then they are numbered.
-    """
-    inner, _ = open_jaxpr(jaxpr)
-    numbered = [f"input_{i}" for i in range(len(inner.invars))]
-    info = inner.debug_info
-    paths = [] if info is None else info.arg_names or []
-    if len(paths) != len(numbered):
-        return numbered
-    names = []
-    for path, number in zip(paths, numbered, strict=True):
-        # JAX names an input by its path in the arguments, such as ``arrays['x.left']``.
-        keys = re.findall(r"\['(.*?)'\]", str(path))
-        names.append(".".join(keys) or number)
-    return list(name_arrays(names, names))
-
-
 @functools.cache
 def outline_class(cls: type[Any]) -> type[Any]:
     """Return a subclass whose ``__call__`` is an ONNX function, for copies of a framework's modules.
@@ -296,7 +209,7 @@ def _wrap(fn: _Function, mark: Mark, *, unique: bool) -> _Function:
 
 def _call_marked(export: _Export, fn: _Function, mark: Mark, args_and_kwargs: Any) -> Any:
     """Call the jitted form of ``fn``, and store the state that it changed in the framework objects it was given."""
-    arguments, paths = _take_apart(fn, args_and_kwargs, export)
+    arguments, paths = take_apart(fn, args_and_kwargs, export.carry, export.fixed or {})
     names: list[str] = []
     arrays: list[Any] = []
     labels = argument_names(fn, paths)
@@ -314,19 +227,6 @@ def _call_marked(export: _Export, fn: _Function, mark: Mark, args_and_kwargs: An
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class _Arguments:
-    """The arguments of a call, taken apart: framework objects, and arrays and static values in the same form.
-
-    ``jax.jit`` specialises a function for them. Calls share a trace where ``key`` is equal: where the function can see
-    no difference but in arrays. Other calls are traced on their own; equal bodies are one ONNX function nevertheless.
-    """
-
-    key: Any
-    tree: Any = field(compare=False)
-    parts: Sequence[Carried] = field(compare=False)
-
-
 def _jit(fn: _Function, mark: Mark, *, answers: bool) -> _Function:
     """Return the jitted form of ``fn``: it returns the changed arrays of each argument too, or None for it.
 
@@ -336,7 +236,7 @@ def _jit(fn: _Function, mark: Mark, *, answers: bool) -> _Function:
         answers: whether Python code in it gets the values of constants.
     """
 
-    def call(arguments: _Arguments, arrays: Mapping[str, Any]) -> Any:
+    def call(arguments: Arguments, arrays: Mapping[str, Any]) -> Any:
         if answers:
             answer_conversions()
         remaining = iter(arrays.values())
@@ -349,78 +249,8 @@ def _jit(fn: _Function, mark: Mark, *, answers: bool) -> _Function:
         args, kwargs = jax.tree_util.tree_unflatten(arguments.tree, leaves)
         with inside(args):
             result = fn(*args, **kwargs)
-        states = map(_changed, arguments.parts, leaves, given)
+        states = map(changed, arguments.parts, leaves, given)
         return result, list(states)
 
     call.__name__ = call.__qualname__ = str(mark)
     return jax.jit(call, static_argnums=0)
-
-
-def _changed(part: Carried, leaf: Any, before: Sequence[Any]) -> list[Any] | None:
-    """Return the arrays of a rebuilt argument after the call, or None if the call changed none of them."""
-    after = list(part.read(leaf))
-    is_same = [old is new for old, new in zip(before, after, strict=True)]
-    return None if all(is_same) else after
-
-
-def _take_apart(fn: _Function, args_and_kwargs: Any, export: _Export) -> tuple[_Arguments, list[Any]]:
-    """Return the arguments of ``fn``, taken apart, and the path of each part; a framework object is one part."""
-    refuse_deep(f"the arguments of {callable_name(fn)}", args_and_kwargs)
-    carried: dict[int, Carried] = {}
-
-    def is_carried(node: Any) -> bool:
-        if isinstance(node, _PLAIN):
-            return False
-        part = export.carry(node)
-        if part is not None:
-            carried[id(node)] = _fix(part, export.fixed) if export.fixed else part
-        return part is not None
-
-    flat, tree = jax.tree_util.tree_flatten_with_path(args_and_kwargs, is_leaf=is_carried)
-    paths = []
-    parts = []
-    for path, leaf in flat:
-        paths.append(path)
-        parts.append(carried.get(id(leaf)) or _as_carried(leaf, export.fixed or {}))
-    statics = [part.static for part in parts]
-    key = content(fn, (tree, statics))
-    return _Arguments(key, tree, parts), paths
-
-
-def _as_carried(leaf: Any, fixed: Mapping[int, Any]) -> Carried:
-    """Return an array or a static value in the form of a framework object that a call never changes."""
-    if id(leaf) in fixed:
-        return Carried(np.asarray(leaf), [], lambda _: leaf, lambda _: [], _never_written)
-    if isinstance(leaf, jax.Array | np.ndarray | np.generic):
-        return Carried(None, [leaf], operator.itemgetter(0), lambda array: [array], _never_written)
-    return Carried(leaf, [], lambda _: leaf, lambda _: [], _never_written)
-
-
-def _never_written(_: Sequence[Any]) -> None:
-    raise AssertionError
-
-
-def _fix(part: Carried, fixed: Mapping[int, Any]) -> Carried:
-    """Return a framework object whose ``fixed`` arrays are static values."""
-    constants = {place: leaf for place, leaf in enumerate(part.leaves) if id(leaf) in fixed}
-    if not constants:
-        return part
-    free = [place for place in range(len(part.leaves)) if place not in constants]
-    contents = {place: np.asarray(leaf) for place, leaf in constants.items()}
-
-    def complete(leaves: Sequence[Any]) -> list[Any]:
-        given = dict(zip(free, leaves, strict=True)) | constants
-        return [given[place] for place in range(len(given))]
-
-    def read(rebuilt: Any) -> list[Any]:
-        after = part.read(rebuilt)
-        return [after[place] for place in free]
-
-    return Carried(
-        static=(part.static, contents),
-        leaves=[part.leaves[place] for place in free],
-        rebuild=lambda leaves: part.rebuild(complete(leaves)),
-        read=read,
-        write=lambda leaves: part.write(complete(leaves)),
-        names=[part.names[place] for place in free] if part.names else (),
-    )
