@@ -94,6 +94,10 @@ def test_a_model_that_got_no_further_than_its_work_folder_runs(tmp_path: Path, m
     assert result(path, 1000) == 3
 
 
+OF_ONE_PROCESS = pytest.mark.xdist_group("faulty saves")
+"""The saves below take longer than all tests of them."""
+
+
 @pytest.fixture(scope="module")
 def faulty() -> list[dict[str, object]]:
     """What became of saves that met a fault at each of their system calls."""
@@ -103,6 +107,7 @@ def faulty() -> list[dict[str, object]]:
     return json.loads(done.stdout)
 
 
+@OF_ONE_PROCESS
 @pytest.mark.parametrize("fault", ["kill", "interrupt", "error", "errors"])
 def test_a_fault_at_any_system_call(faulty: list[dict[str, object]], fault: str) -> None:
     """The earlier model or the new one stands there, with its own weights (else the program fails): never a mixture."""
@@ -122,6 +127,7 @@ def test_a_fault_at_any_system_call(faulty: list[dict[str, object]], fault: str)
             assert hidden == [], record
 
 
+@OF_ONE_PROCESS
 def test_the_next_save_removes_what_a_fault_left(faulty: list[dict[str, object]]) -> None:
     left = [record for record in faulty if any(name.startswith(".") for name in record["others"])]
     assert len(left) > 100
