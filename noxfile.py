@@ -80,11 +80,10 @@ def _pytest_every_case(session: nox.Session) -> None:
 
 
 def _pytest(session: nox.Session, *further: str) -> None:
-    session.run(
-        "python", "-c", "import jax, platform as p; print('Python', p.python_version(), 'jax', jax.__version__)"
-    )
-    arguments = session.posargs or ["-n", "auto", "--dist", "loadgroup", *further]
-    session.run("pytest", *arguments, env={"JAX_PLATFORMS": "cpu", "PYTHONDONTWRITEBYTECODE": ""})  # of many processes
+    env = {"JAX_PLATFORMS": "cpu", "PYTHONDONTWRITEBYTECODE": ""}  # many processes import the same modules
+    versions = "import jax, platform as p; print('Python', p.python_version(), 'jax', jax.__version__)"
+    session.run("python", "-c", versions, env=env)
+    session.run("pytest", *(session.posargs or ["-n", "auto", "--dist", "loadgroup", *further]), env=env)
 
 
 @nox.session(python=DEFAULT)
@@ -97,7 +96,9 @@ def quickstart(session: nox.Session) -> None:
 @nox.session(python=[OLDEST, NEWEST])
 def tests(session: nox.Session) -> None:
     """Run the tests with the newest jax for the oldest Python, and with the newest jax of all."""
-    _install(session, *GROUPS["test"])
+    # pip would make an environment for each editable package, and compile modules that no test imports.
+    session.install(*GROUPS["build"])
+    session.install("--no-build-isolation", "--no-compile", *EDITABLE, *GROUPS["test"])
     _pytest(session)
 
 

@@ -94,7 +94,8 @@ class Environment:
     def install(self, *what):
         python = str(self.bin / "python")
         pip = ["uv", "pip", "install", "--python", python] if shutil.which("uv") else [python, "-m", "pip", "install"]
-        subprocess.run([*pip, "-q", *map(str, what)], check=True)
+        # Compiling all modules takes longer than the tests, which import a part of them.
+        subprocess.run([*pip, "-q", "--no-compile", *map(str, what)], check=True)
 
     def run(self, command, *arguments, **variables):
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "JAX2ONNX", "VIRTUAL_ENV"))}
