@@ -35,6 +35,13 @@ def loop(x: jax.Array) -> jax.Array:
     return jax.lax.scan(step, x[0], x)[1]
 
 
+def counted(x: jax.Array) -> jax.Array:
+    def body(i: jax.Array, y: jax.Array) -> jax.Array:
+        return y.at[:, i].set(jnp.cos(y[:, i]) + i)
+
+    return jax.lax.fori_loop(0, 4, body, x)
+
+
 @onnx_function
 def inside(x: jax.Array) -> jax.Array:
     return jnp.exp(x) + x
@@ -72,11 +79,12 @@ FAULTS = [
     (straight, swapped("Sin", "Cos"), "jnp.sin(x)"),
     (straight, other_constant, "+ 1.5"),
     (loop, swapped("Tanh", "Sin"), "jnp.tanh("),
+    (counted, swapped("Cos", "Sin"), "jnp.cos("),
     (function, swapped("Exp", "Sin"), "jnp.exp(x)"),
 ]
 
 
-@pytest.mark.parametrize(("fn", "plant", "source"), FAULTS, ids=["operator", "constant", "loop", "function"])
+@pytest.mark.parametrize(("fn", "plant", "source"), FAULTS, ids=["operator", "constant", "scan", "loop", "function"])
 def test_changed_model(fn: Callable[..., jax.Array], plant: Callable[[onnx.ModelProto], str], source: str) -> None:
     model = to_onnx(fn, [("B", 4)])
     node = plant(model)

@@ -162,9 +162,9 @@ def _names(values: Sequence[Any]) -> list[str]:
     return [value.name for value in values]
 
 
-def _to_ort(array: Array) -> Any:
-    if array.ndim:
-        array = np.ascontiguousarray(array)
+def _to_ort(array: Array | np.generic) -> Any:
+    # ``ascontiguousarray`` makes a vector of a number, such as that of one step of a loop.
+    array = np.ascontiguousarray(array) if array.ndim else np.asarray(array)
     if _is_native(array.dtype):
         return onnxruntime.OrtValue.ortvalue_from_numpy(array)
     element_type = ir.DataType.from_numpy(array.dtype)
