@@ -37,6 +37,7 @@ from jax2onnx.tidy.scaled_counts import shorten_counts
 from jax2onnx.tidy.splits import split_at_once
 from jax2onnx.tidy.stacked_weights import unstack
 from jax2onnx.tidy.subgraphs import every_node, graphs
+from jax2onnx.tidy.trailing_ones import keep_trailing_ones
 from jax2onnx.tidy.window_sums import join_windows
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ _SHORTENING = (
     drop_neutral,
     shorten_ones,
     share_reshapes,
+    keep_trailing_ones,
     split_at_once,
     join_entries,
     take_at_once,
