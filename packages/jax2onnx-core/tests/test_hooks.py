@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 
 import jax2onnx
+from jax2onnx.errors import PluginError
 from jax2onnx.plugin import hookspecs
 from jax2onnx.plugin import loader as plugins
 
@@ -261,3 +262,40 @@ def test_finalize_for_a_target(fake_plugin):
 
 def test_finalize(plugin):
     assert jax2onnx.to_onnx(plugin.thrice, [(2,)]).graph.doc_string == "finalised"
+
+
+WEIGHTS = {
+    "another tensor": "value.const_value = ir.tensor(old + 1, name=value.name)",
+    "another dtype": "value.const_value = ir.tensor(old.astype(np.float16), name=value.name)",
+    "another shape": "value.const_value = ir.tensor(old.reshape(-1), name=value.name)",
+    "written into": "old += 1",
+}
+
+
+@pytest.mark.parametrize("change", WEIGHTS)
+def test_finalize_changes_no_weight_that_keeps_its_name(fake_plugin, change):
+    source = "import numpy as np, onnx_ir as ir\n@hookimpl\ndef jax2onnx_finalize(model):\n"
+    lines = "    (value,) = model.graph.initializers.values()\n    old = value.const_value.numpy()\n"
+    fake_plugin("alpha", f"{source}{lines}    {WEIGHTS[change]}\n")
+    weights = np.arange(6, dtype=np.float32).reshape(2, 3)
+    kept = weights.copy()
+    with pytest.raises(PluginError, match=r"alpha.*jax2onnx_finalize.*(the initializer|read-only)"):
+        jax2onnx.to_onnx(lambda x: x @ weights, [("B", 2)])
+    assert np.array_equal(weights, kept)
+    assert weights.flags.writeable
+
+
+def test_finalize_brings_weights_of_other_names(fake_plugin):
+    fake_plugin(
+        "alpha",
+        "import onnx_ir as ir\n@hookimpl\ndef jax2onnx_finalize(model):\n"
+        "    (old,) = model.graph.initializers.values()\n"
+        "    tensor = ir.tensor(old.const_value.numpy() * 2, name='w_doubled')\n"
+        "    new = ir.Value(name='w_doubled', shape=old.shape, type=old.type, const_value=tensor)\n"
+        "    model.graph.register_initializer(new)\n"
+        "    old.replace_all_uses_with(new)\n"
+        "    old.const_value = ir.tensor(old.const_value.numpy().copy(), name=old.name)\n",
+    )
+    weights = np.ones((2, 3), np.float32)
+    model = jax2onnx.to_onnx(lambda x: x @ weights, [("B", 2)])
+    assert "w_doubled" in [tensor.name for tensor in model.graph.initializer]

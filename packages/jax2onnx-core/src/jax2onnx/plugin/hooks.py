@@ -100,12 +100,28 @@ class Hooks:
         """Call the hooks by which plugins change the finished model.
 
         Raises:
-            PluginError: a plugin raises an exception, or returns something.
+            PluginError: a plugin raises an exception, returns something, or changes the numbers of a weight.
         """
-        known = set(model.graph.all_nodes()) if self.finalizers() else set()
-        for plugin, result in self._results("jax2onnx_finalize", model=model, target=target):
+        if not self.finalizers():
+            return
+        from jax2onnx.plugin.kept_weights import changed_weight, locked, weights_of
+
+        known = set(model.graph.all_nodes())
+        weights = weights_of(model)
+        results = self._results("jax2onnx_finalize", model=model, target=target)
+        while True:
+            with locked(weights):
+                answer = next(results, None)
+            if answer is None:
+                return
+            plugin, result = answer
             if result is not None:
                 raise self._wrong(plugin, "jax2onnx_finalize", f"returns {shown(result)}", "nothing")
+            changed = changed_weight(weights, model)
+            if changed is not None:
+                what = f"changes the numbers of the initializer {shown(changed)}, which needs another name then"
+                raise self._wrong(plugin, "jax2onnx_finalize", what)
+            weights = weights_of(model)
             for node in set(model.graph.all_nodes()) - known:
                 node.metadata_props["jax2onnx.plugin"] = plugin
                 known.add(node)

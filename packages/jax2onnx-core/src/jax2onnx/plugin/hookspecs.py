@@ -95,6 +95,9 @@ def jax2onnx_register_targets(registry: BoundTargets) -> None:
 def jax2onnx_finalize(model: ir.Model, target: Target | None) -> None:
     """Change the finished model in place, after tidying and before legalising.
 
+    An initializer that keeps its name keeps its numbers, and its array is not written into: it may be the user's own.
+    Other numbers, such as quantised weights, are an initializer of another name.
+
     Args:
         model: the model.
         target: the runtime that it is for; None for plain ONNX. A hook that has no use for it leaves it out.
