@@ -195,3 +195,26 @@ def test_an_interrupt_just_before_a_lock_is_released(tmp_path: Path, monkeypatch
     save(add_model(1000, 3), path, external_data_threshold=100)
     assert result(path, 1000) == 3
     assert names(tmp_path) == ["m.onnx", "m.onnx.data"]
+
+
+@pytest.mark.parametrize("free", [0, 1, 2, 3])
+def test_a_save_without_file_descriptors_leaves_nothing(tmp_path: Path, free: int) -> None:
+    code = f"""
+        import contextlib, os, resource, sys
+        sys.path.insert(0, {SUPPORT!r})
+        from faulty_saves import SaveError, model_of, save
+        save(model_of(2, 500_000), "first.onnx")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+        held = []
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        for descriptor in held[: {free}]:
+            os.close(descriptor)
+        with contextlib.suppress(SaveError):
+            save(model_of(2, 500_000), "second.onnx")
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=tmp_path, check=True)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert "first.onnx" in left
+    assert left <= {f"{name}.onnx{suffix}" for name in ("first", "second") for suffix in ("", ".data")}

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import sys
 import tempfile
 import threading
@@ -188,7 +187,17 @@ def discard(folder: Path, file: Path) -> None:
             if not is_shared(shared):
                 shared.unlink()
         if not refers_to(file, folder / data.name):
-            shutil.rmtree(folder)
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that holds files, with few file descriptors: a process may have one left, or none."""
+    try:
+        folder.rmdir()
+    except OSError:
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
 
 
 def _owns(folder: Path, data: Path) -> bool:
