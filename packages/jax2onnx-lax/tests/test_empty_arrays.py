@@ -40,6 +40,19 @@ PROGRAMS = {
     "product of rests": lambda x: (x[1:].T @ x[1:], x[2:].T @ x[2:]),
     "sum of rests of integers": lambda x: jnp.tensordot(x[1:].astype(int), x[1:].astype(int), 2),
 }
+FIRST = jnp.array([0])
+SCATTERED = {
+    "set": lambda x: x.at[FIRST].set(5),
+    "added": lambda x: x.at[FIRST].add(5),
+    "multiplied": lambda x: x.at[FIRST].multiply(5),
+    "least": lambda x: x.at[FIRST].min(0.5),
+    "set in a column": lambda x: x.at[FIRST, 1].set(5),
+    "added in a column": lambda x: x.at[FIRST, FIRST].add(5),
+    "set at the end": lambda x: x.at[-1 - FIRST].set(5),
+    "clipped": lambda x: x.at[FIRST + 7].add(5, mode="clip"),
+    "sums of segments": lambda x: jax.ops.segment_sum(jnp.ones((2, 3)), jnp.array([0, 0]), num_segments=x.shape[0]),
+}
+"""What is written where no row is, JAX drops."""
 DERIVATIVES = {
     "rest": lambda x: jnp.sum(x[1:] ** 2),
     "neighbours": lambda x: jnp.sum(x[:-1] * x[1:]),
@@ -68,6 +81,12 @@ def test_extremum(name, dtype):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_program(name):
     program, spec = PROGRAMS[name], "float32[N,3]"
+    check(to_onnx(program, [spec]), program, [spec], sizes=(0, 1, 2, 5))
+
+
+@pytest.mark.parametrize("name", SCATTERED)
+def test_scatter(name):
+    program, spec = SCATTERED[name], "float32[N,3]"
     check(to_onnx(program, [spec]), program, [spec], sizes=(0, 1, 2, 5))
 
 

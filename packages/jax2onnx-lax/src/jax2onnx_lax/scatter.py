@@ -11,8 +11,9 @@ import jax
 import numpy as np
 from jax.lax import GatherScatterMode
 
-from jax2onnx.plugin import Facts, evaluate, has_zero, open_jaxpr, other_axes, permuted
+from jax2onnx.plugin import Facts, evaluate, has_zero, is_symbolic, may_be_zero, open_jaxpr, other_axes, permuted
 from jax2onnx_lax import indexing
+from jax2onnx_lax.branches import choose
 from jax2onnx_lax.complex.scatter_loop import one_by_one
 from jax2onnx_lax.dtypes import is_float, is_narrow
 from jax2onnx_lax.indexing import batch_axes, window_axes
@@ -183,15 +184,51 @@ class _Scatter:
         ctx = self._ctx
         if has_zero(*self._update_axes.values(), *self._shape):
             return x
-        limits, columns = self._limits, self._columns
-        indices = indexing.vectors(ctx, self._indices, columns)
-        all_fit = self._clips or indexing.surely_in_bounds(ctx, indices, limits, columns)
+        indices = indexing.vectors(ctx, self._indices, self._columns)
+        all_fit = self._clips or indexing.surely_in_bounds(ctx, indices, self._limits, self._columns)
         is_one_place = self._is_one_place() and (all_fit or reduction in {None, "add"})
+        full = functools.partial(
+            self._emit, x, updates, reduction, indices=indices, all_fit=all_fit, one_place=is_one_place, unique=unique
+        )
+        dims = self._may_be_missing() if all_fit or is_one_place else []
+        if not dims:
+            return full()
+        assert x.dtype is not None
+        aval = jax.ShapeDtypeStruct(tuple(self._shape), x.dtype.numpy())
+        least = ctx.dim(dims[0]) if len(dims) == 1 else ctx.op.ReduceMin(ctx.shape(dims), keepdims=1)
+        empty = ctx.op.LessOrEqual(ctx.op.Squeeze(least, ctx.ints(0)), 0)
+        (result,) = choose(ctx, empty, lambda: [x], lambda: [full()], avals=[aval])
+        return result
+
+    def _may_be_missing(self) -> list[Any]:
+        """Return the sizes that may be 0 where there are updates nevertheless, which JAX drops.
+
+        No index of such a dim is in bounds then, though JAX takes each symbol for at least 1. It refuses a lone index.
+        """
+        points = list(self._points.values())
+        if not self._batch:
+            return []
+        dims = dict.fromkeys(self._shape[d] for d in self._addressed if d not in self._batching)
+        return [dim for dim in dims if is_symbolic(dim) and may_be_zero(dim) and dim not in points]
+
+    def _emit(
+        self,
+        x: ir.Value,
+        updates: ir.Value,
+        reduction: str | None,
+        *,
+        indices: ir.Value,
+        all_fit: bool,
+        one_place: bool,
+        unique: bool,
+    ) -> ir.Value:
+        ctx = self._ctx
+        limits, columns = self._limits, self._columns
         # A linear index does not count from the end of its dim, unless this is the only one.
         is_one_dim = self._addressed == self._start
-        counts = (all_fit or is_one_place) and is_one_dim and all(self._sizes[d] == 1 for d in self._start)
+        counts = (all_fit or one_place) and is_one_dim and all(self._sizes[d] == 1 for d in self._start)
         indices, within, safe = indexing.bounded(ctx, indices, limits, columns, counts=counts)
-        if is_one_place:
+        if one_place:
             valid = None if all_fit else self._in_bounds(indices, within)
             return self._at_one_place(x, within, updates, reduction, valid)
         points = list(self._points.values())
