@@ -226,7 +226,7 @@ def checkpoint(decoder: Decoder) -> dict[str, Any]:
 
 
 def build(python: str, root: Path) -> None:
-    """Let the builder of onnxruntime-genai, in an environment that has torch, make models of the same weights."""
+    """Make models of the same weights by the builder of onnxruntime-genai, in an environment that has torch."""
     np.savez(root / "weights.npz", **checkpoint(Decoder()))
     script = Path(__file__).with_name("builder.py")
     subprocess.run([python, script, root / "weights.npz", root / "built"], check=True, capture_output=True)

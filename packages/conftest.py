@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let JAX compile a program once a process: without jit it compiles a `scan` anew each time that it is called.
+    """Make JAX compile a program once a process: without jit it compiles a `scan` anew each time that it is called.
 
     The folder is of this process alone: JAX writes its files in place, and another process could read half of one.
     ``JAX_COMPILATION_CACHE_DIR`` names one that stays.
@@ -68,7 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """Say what is left out."""
+    """Return a line that says what is left out."""
     if OLDER and not config.getoption("every_case"):
         return f"Python before 3.12: a part of the tests, each {EACH}th case of most; --every-case runs all"
     return None

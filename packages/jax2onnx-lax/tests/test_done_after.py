@@ -102,7 +102,7 @@ def test_what_takes_much_memory_stays() -> None:
 
 
 def _attention(tokens, cache, start):
-    """Let each word attend to the words before it, of which a cache holds one row each."""
+    """Return the attention of each word to the words before it, of which a cache holds one row each."""
 
     def step(state, word):
         rows, place = state

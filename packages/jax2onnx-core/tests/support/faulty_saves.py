@@ -76,7 +76,7 @@ class Faults:
         sys.addaudithook(self._hook)
 
     def meet(self, fault: str, at: int) -> None:
-        """Let the ``at``-th call from now on meet a fault; ``errors``: all from that on."""
+        """Make the ``at``-th call from now on meet a fault; ``errors``: all from that on."""
         self.count = 0
         self._at = at
         self._fault = fault
@@ -124,7 +124,7 @@ def others(path: Path) -> list[str]:
 
 
 def main() -> None:
-    """Let saves meet faults, over earlier models."""
+    """Make saves meet faults, over earlier models."""
     faults = Faults()
     records = []
     scenarios = itertools.product(("nothing", "inline", "data"), ("inline", "data"), FAULTS)
