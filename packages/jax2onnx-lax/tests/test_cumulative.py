@@ -83,3 +83,13 @@ def test_complex_numbers_at_infinity_and_beside_nan(function: Any, size: str, *,
         (actual,) = runner.run([np.stack([x.real, x.imag], -1)])
         expected = np.asarray(function(jnp.asarray(x), reverse=reverse))
         np.testing.assert_allclose(actual, np.stack([expected.real, expected.imag], -1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_logarithms_of_sums_of_complex_exponentials_at_infinity(*, reverse: bool) -> None:
+    runner = Runner(to_onnx(lambda x: lax.cumlogsumexp(x, reverse=reverse), ["complex64[7]"]))
+    for row in ([1, 0, 1 + 1j, np.inf, 2, np.nan, 1], [-np.inf, 1j, -1, 0, np.inf, np.inf, 3], [1, 2, 3j, 0, 1, 2, 3]):
+        x = np.asarray(row, np.complex64)
+        (actual,) = runner.run([np.stack([x.real, x.imag], -1)])
+        expected = np.asarray(lax.cumlogsumexp(jnp.asarray(x), reverse=reverse))
+        np.testing.assert_allclose(actual, np.stack([expected.real, expected.imag], -1), rtol=1e-5, atol=1e-6)

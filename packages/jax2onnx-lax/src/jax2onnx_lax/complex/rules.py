@@ -18,10 +18,7 @@ from jax2onnx_lax.complex.fourier import transform
 from jax2onnx_lax.complex.functions import (
     ELEMENTARY,
     Array,
-    add,
-    exponential,
     integer_power,
-    logarithm,
     maximum,
     minimum,
     multiply,
@@ -176,10 +173,8 @@ def _cumulative(operation: Callable[[Complex, Complex], Complex], start: complex
 
 
 def _log_add_exp(x: Complex, y: Complex) -> Complex:
-    top = jnp.maximum(x.re, y.re)
-    top = jnp.where(jnp.isfinite(top), top, 0)
-    log = logarithm(add(exponential(Complex(x.re - top, x.im)), exponential(Complex(y.re - top, y.im))))
-    return Complex(log.re + top, log.im)
+    result = jnp.logaddexp(lax.complex(x.re, x.im), lax.complex(y.re, y.im))
+    return Complex(lax.real(result), lax.imag(result))
 
 
 def _scattering(operation: Callable[[Complex, Complex], Complex]) -> Maker:
