@@ -338,7 +338,7 @@ def section(found: Sequence[tuple[Call, tuple[str, str]]]) -> str:
         f"Of {exported} functions that JAX has a result for and that are exported, **{counts['same']} have JAX's",
         f"result**. JAX has none for {counts['no result of JAX']}; {counts['refused']} are not exported over a",
         "symbolic size in this form. A result that JAX gives other dims at size 0 than at all other sizes is in no",
-        "model: onnxruntime refuses to run it.",
+        "model: onnxruntime refuses to run it, or it has the dims of the other sizes.",
         "",
         "| call | arrays | what comes of it |",
         "| --- | --- | --- |",
