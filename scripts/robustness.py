@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "robustness.md"
 RUNS = ROOT / "docs" / "coverage" / "runs.jsonl"
 VERSIONS = ROOT / "docs" / "coverage" / "versions.jsonl"
-DEPENDENCIES = ("jax", "flax", "equinox", "onnx", "onnx-ir", "onnxruntime", "numpy")
+DEPENDENCIES = ("jax", "flax", "equinox", "onnx", "onnx-ir", "onnxruntime", "numpy", "protobuf")
 FOUND = ROOT / "packages" / "jax2onnx-examples" / "tests" / "fuzz_found.txt"
 FOUND_PROGRAMS = ROOT / "packages" / "jax2onnx-lax" / "tests" / "programs_found.txt"
 NOT_MENDED = ", not mended: "
@@ -150,7 +150,7 @@ def versions_table() -> str:
     rows = map(json.loads, VERSIONS.read_text().splitlines() if VERSIONS.exists() else [])
     text = VERSIONS_HEAD.format(names=" | ".join(DEPENDENCIES), lines="---|" * len(DEPENDENCIES))
     for row in rows:
-        cells = [f"`{row['session']}`", row["python"], *(row[name] for name in DEPENDENCIES)]
+        cells = [f"`{row['session']}`", row["python"], *(row.get(name, "") for name in DEPENDENCIES)]
         text += f"| {' | '.join(cells)} | {row['tried']} | {row['tried'] - row['failed']} |\n"
     return text
 
