@@ -11,79 +11,57 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from jax2onnx.tidy.match_nodes import drop, input_at, ints_at, new_node, same_dims, shape_at
+from jax2onnx.tidy.match_nodes import drop, input_at, ints_at, same_dims, shape_at
+from jax2onnx.tidy.one_more_dim import ADDING, ELEMENTWISE, REMOVING, Regions, gain, squeeze
 from jax2onnx.tidy.operators import BROADCASTING, REDUCTIONS, UNARY
 from jax2onnx.tidy.rules import rewrites
 from jax2onnx.tidy.subgraphs import graph_of, standard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from jax2onnx.tidy.initializers import Home
     from jax2onnx.tidy.match_nodes import Dim
 
 __all__ = ["keep_leading_ones"]
 
-_ELEMENTWISE = (BROADCASTING | UNARY | {"BitShift"}) - {"PRelu", "Identity"}
-_ADDING = frozenset({"Reshape", "Unsqueeze"})
-_REMOVING = frozenset({"Reshape", "Squeeze"})
 
-
-@rewrites(*_REMOVING)
+@rewrites(*REMOVING)
 def keep_leading_ones(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Unsqueeze(Mul(Squeeze(x[1, 3], 0), Squeeze(y[1, 3], 0)), 0)`` to ``Mul(x, y)``."""
     graph = graph_of(nodes[0])
-    regions = _Regions()
+    found = _Regions(graph)
     for node in graph:
-        regions.add(node)
-    for region in regions.worthwhile(graph):
-        _Lifting(graph, home, region).apply()
+        found.add(node)
+    for region in found.regions.worthwhile(found.gain):
+        _Lifting(graph, home, set(region)).apply()
 
 
 @dataclass(slots=True)
 class _Regions:
     """The values that may have a leading dim of size 1 more, by regions that need or leave it together."""
 
-    _parents: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    graph: ir.Graph
+    regions: Regions = field(default_factory=Regions)
     sources: set[ir.Value] = field(default_factory=set)
-
-    def __contains__(self, value: ir.Value | None) -> bool:
-        return value in self._parents
 
     def add(self, node: ir.Node) -> None:
         """Add the result of a node if it has the dim wherever an operand has."""
         if len(node.outputs) != 1:
             return
         result = node.outputs[0]
-        if standard(node) in _REMOVING and _has_one_more(input_at(node, 0), result):
-            self._parents[result] = result
+        if standard(node) in REMOVING and _has_one_more(input_at(node, 0), result):
+            self.regions.begin(result)
             self.sources.add(result)
             return
-        operands = [value for value in _carriers(node, self) if value is not None]
+        operands = [value for value in _carriers(node, self.regions) if value is not None]
         if operands:
-            self._parents[result] = self._root(operands[0])
-            for value in operands[1:]:
-                self._parents[self._root(value)] = self._root(result)
+            self.regions.join(result, operands)
 
-    def _root(self, value: ir.Value) -> ir.Value:
-        while self._parents[value] is not value:
-            value = self._parents[value]
-        return value
-
-    def worthwhile(self, graph: ir.Graph) -> Iterator[set[ir.Value]]:
-        """Yield the regions that take fewer nodes with the leading dim."""
-        members: dict[ir.Value, set[ir.Value]] = {}
-        for value in self._parents:
-            members.setdefault(self._root(value), set()).add(value)
-        for region in members.values():
-            if sum(self._gain(value, region, graph) for value in region) > 0:
-                yield region
-
-    def _gain(self, value: ir.Value, region: set[ir.Value], graph: ir.Graph) -> int:
-        uses = [_use(user, place, region, graph) for user, place in value.uses()]
-        gain = uses.count("adds")
-        kept = value.is_graph_output() or "other" in uses
-        return gain + (value in self.sources) - kept
+    def gain(self, value: ir.Value, region: set[ir.Value]) -> int:
+        """Return how many nodes a value of a region spares with the dim."""
+        uses = [_use(user, place, region, self.graph) for user, place in value.uses()]
+        return gain(value, uses, is_removed=value in self.sources)
 
 
 def _use(user: ir.Node, place: int, region: set[ir.Value], graph: ir.Graph) -> str:
@@ -91,26 +69,26 @@ def _use(user: ir.Node, place: int, region: set[ir.Value], graph: ir.Graph) -> s
     if user.graph is not graph or len(user.outputs) != 1:
         return "other"
     value, result = user.inputs[place], user.outputs[0]
-    if standard(user) in _ADDING and place == 0 and _has_one_more(result, value):
+    if standard(user) in ADDING and place == 0 and _has_one_more(result, value):
         return "adds"
     if result in region and value in _carriers(user, region):
         return "with"
     if standard(user) == "Reshape" and place == 0:
         target = ints_at(user, 1)
         return "without" if target is not None and min(target, default=0) > 0 else "other"
-    is_free = standard(user) in BROADCASTING and standard(user) in _ELEMENTWISE
+    is_free = standard(user) in BROADCASTING and standard(user) in ELEMENTWISE
     rank, own = _rank(result), _rank(value)
     return "without" if is_free and rank is not None and own is not None and own < rank else "other"
 
 
-def _carriers(node: ir.Node, region: _Regions | set[ir.Value]) -> list[ir.Value | None]:
+def _carriers(node: ir.Node, region: Regions | set[ir.Value]) -> list[ir.Value | None]:
     """Return the operands in a region with which the result of a node has the leading dim, too."""
     kind = standard(node)
     first = input_at(node, 0)
-    if kind in UNARY and kind in _ELEMENTWISE:
+    if kind in UNARY and kind in ELEMENTWISE:
         _infer(node)
         return [first] if first in region and _rank(node.outputs[0]) is not None else []
-    if kind in _ELEMENTWISE:
+    if kind in ELEMENTWISE:
         _infer(node)
         rank = _rank(node.outputs[0])
         return [value for value in node.inputs if value in region and rank is not None and _rank(value) == rank]
@@ -170,14 +148,14 @@ class _Lifting:
         shapes = {value: list(value.shape or ()) for _, value, _ in plans}
         adding = []
         for node, value, uses in plans:
-            is_source = standard(node) in _REMOVING and node.inputs[0] not in self.region
+            is_source = standard(node) in REMOVING and node.inputs[0] not in self.region
             lifted = node.inputs[0] if is_source else value
             assert lifted is not None
             if not is_source:
                 self._lift(node, [1, *shapes[value]])
             others = [(user, place) for user, place, what in uses if what == "other"]
             if not is_source and (others or value.is_graph_output()):
-                self._squeeze(node, shapes[value], others)
+                squeeze(value, 0, shapes[value], others, self.home)
             for user, place, what in uses:
                 if what == "adds":
                     adding.append(user)
@@ -194,17 +172,3 @@ class _Lifting:
             assert axes is not None
             node.replace_input_with(1, self.home.ints([axis + 1 if axis >= 0 else axis for axis in axes]))
         node.outputs[0].shape = ir.Shape(dims)
-
-    def _squeeze(self, node: ir.Node, dims: list[Dim], users: list[tuple[ir.Node, int]]) -> None:
-        """Squeeze the result of a node for the users that take it without the dim."""
-        value = node.outputs[0]
-        squeeze = new_node("Squeeze", [value, self.home.ints([0])], ir.Shape(dims), node)
-        node.append(squeeze)
-        result = squeeze.outputs[0]
-        for user, place in users:
-            user.replace_input_with(place, result)
-        if value.is_graph_output():
-            result.name, value.name = value.name, result.name
-            for place, output in enumerate(self.graph.outputs):
-                if output is value:
-                    self.graph.outputs[place] = result

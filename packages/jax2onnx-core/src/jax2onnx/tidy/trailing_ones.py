@@ -13,24 +13,20 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import drop, input_at, ints_at, new_node, rank_of, same_dims, shape_at, tensor_at
+from jax2onnx.tidy.one_more_dim import ADDING, ELEMENTWISE, REMOVING, Regions, gain, squeeze
 from jax2onnx.tidy.operators import BROADCASTING, REDUCTIONS, UNARY
 from jax2onnx.tidy.rules import rewrites
 from jax2onnx.tidy.subgraphs import graph_of, standard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from jax2onnx.tidy.initializers import Home
-    from jax2onnx.tidy.match_nodes import Dim
 
 __all__ = ["keep_trailing_ones"]
 
-_ELEMENTWISE = (BROADCASTING | UNARY | {"BitShift"}) - {"PRelu", "Identity"}
-_ADDING = frozenset({"Reshape", "Unsqueeze"})
-_REMOVING = frozenset({"Reshape", "Squeeze"})
 
-
-@rewrites("Concat", beside=_ADDING)
+@rewrites("Concat", beside=ADDING)
 def keep_trailing_ones(nodes: Sequence[ir.Node], home: Home) -> None:
     """Keep the last dim of components that are joined along it, where that takes fewer nodes.
 
@@ -40,11 +36,11 @@ def keep_trailing_ones(nodes: Sequence[ir.Node], home: Home) -> None:
         after:  Concat(Neg(Gather(x, [1], axis=1)), Gather(x, [0], axis=1), axis=1)
     """
     graph = graph_of(nodes[0])
-    regions = _Regions(graph, home)
+    found = _Regions(graph, home)
     for node in graph:
-        regions.add(node)
-    for region in regions.worthwhile():
-        _lift(region, regions.sources, home, graph)
+        found.add(node)
+    for region in found.regions.worthwhile(found.gain):
+        _lift(region, found.sources, home, graph)
 
 
 @dataclass(slots=True)
@@ -53,7 +49,7 @@ class _Regions:
 
     graph: ir.Graph
     home: Home
-    _parents: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    regions: Regions = field(default_factory=Regions)
     sources: dict[ir.Value, str] = field(default_factory=dict)
 
     def add(self, node: ir.Node) -> None:
@@ -62,37 +58,20 @@ class _Regions:
             return
         result = node.outputs[0]
         kind = _source(node)
-        if kind and node.inputs[0] not in self._parents:
-            self._parents[result] = result
+        if kind and node.inputs[0] not in self.regions:
+            self.regions.begin(result)
             self.sources[result] = kind
             return
-        if standard(node) not in _ELEMENTWISE:
+        if standard(node) not in ELEMENTWISE:
             return
-        operands = [value for value in node.inputs if value is not None and value in self._parents]
+        operands = [value for value in node.inputs if value is not None and value in self.regions]
         if operands and _is_computed_of(node, operands, self.home):
-            self._parents[result] = self._root(operands[0])
-            for value in operands[1:]:
-                self._parents[self._root(value)] = self._root(result)
+            self.regions.join(result, operands)
 
-    def _root(self, value: ir.Value) -> ir.Value:
-        while self._parents[value] is not value:
-            value = self._parents[value]
-        return value
-
-    def worthwhile(self) -> Iterator[list[ir.Value]]:
-        """Yield the regions that take fewer nodes with the dim, each in the order of its nodes."""
-        members: dict[ir.Value, list[ir.Value]] = {}
-        for value in self._parents:
-            members.setdefault(self._root(value), []).append(value)
-        for region in members.values():
-            inside = set(region)
-            if sum(self._gain(value, inside) for value in region) > 0:
-                yield region
-
-    def _gain(self, value: ir.Value, region: set[ir.Value]) -> int:
+    def gain(self, value: ir.Value, region: set[ir.Value]) -> int:
+        """Return how many nodes a value of a region spares with the dim."""
         uses = [_use(user, place, region, self.graph) for user, place in value.uses()]
-        kept = value.is_graph_output() or "other" in uses
-        return uses.count("adds") + (self.sources.get(value) == "removes") - kept
+        return gain(value, uses, is_removed=self.sources.get(value) == "removes")
 
 
 def _source(node: ir.Node) -> str:
@@ -101,7 +80,7 @@ def _source(node: ir.Node) -> str:
     if shape is None or not shape:
         return ""
     last = len(shape) - 1
-    if kind in _REMOVING:
+    if kind in REMOVING:
         return "removes" if _has_one_more(input_at(node, 0), node.outputs[0]) else ""
     if kind == "Gather":
         index = tensor_at(node, 1)
@@ -141,9 +120,9 @@ def _use(user: ir.Node, place: int, region: set[ir.Value], graph: ir.Graph) -> s
     if user.graph is not graph or len(user.outputs) != 1:
         return "other"
     value, result = user.inputs[place], user.outputs[0]
-    if standard(user) in _ADDING and place == 0 and _has_one_more(result, value):
+    if standard(user) in ADDING and place == 0 and _has_one_more(result, value):
         return "adds"
-    if result in region and standard(user) in _ELEMENTWISE:
+    if result in region and standard(user) in ELEMENTWISE:
         return "with"
     if standard(user) == "Reshape" and place == 0:
         target = ints_at(user, 1)
@@ -167,7 +146,7 @@ def _lift(region: Sequence[ir.Value], sources: dict[ir.Value, str], home: Home, 
         if lifted is value:
             value.shape = ir.Shape([*shapes[value], 1])
             if others or value.is_graph_output():
-                _squeeze(value, shapes[value], others, home)
+                squeeze(value, len(shapes[value]), shapes[value], others, home)
         for user, place, what in uses:
             if what == "adds":
                 adding.append(user)
@@ -207,20 +186,3 @@ def _reshape_constants(result: ir.Value, region: set[ir.Value], home: Home) -> N
         size = None if value in region else home.sizes(value)
         if size:
             node.replace_input_with(place, home.reshaped(value, (*size, 1)))
-
-
-def _squeeze(value: ir.Value, dims: Sequence[Dim], users: Sequence[tuple[ir.Node, int]], home: Home) -> None:
-    """Squeeze a value for the users that take it without the dim."""
-    node = value.producer()
-    assert node is not None
-    assert node.graph is not None
-    squeeze = new_node("Squeeze", [value, home.ints([len(dims)])], ir.Shape(list(dims)), node)
-    node.append(squeeze)
-    result = squeeze.outputs[0]
-    for user, place in users:
-        user.replace_input_with(place, result)
-    if value.is_graph_output():
-        result.name, value.name = value.name, result.name
-        for place, output in enumerate(node.graph.outputs):
-            if output is value:
-                node.graph.outputs[place] = result
