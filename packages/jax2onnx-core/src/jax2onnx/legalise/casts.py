@@ -52,7 +52,7 @@ def carry_operand(node: ir.Node, index: int, carrier: Carrier) -> None:
 
 
 def carry_result(node: ir.Node, index: int, carrier: Carrier) -> None:
-    """Let a node compute a result in its carrier, which is cast back after the node."""
+    """Make a node compute a result in its carrier, which is cast back after the node."""
     casts = _of(node, narrow(node.outputs[index], carrier))
     _graph(node).insert_after(node, casts)
 

@@ -27,7 +27,7 @@ def weights_of(model: ir.Model) -> Mapping[str, TensorProtocol]:
 
 @contextlib.contextmanager
 def locked(weights: Mapping[str, TensorProtocol]) -> Iterator[None]:
-    """Let nobody write into the arrays of these weights meanwhile: some are the user's own, not copies."""
+    """Lock the arrays of these weights against writing meanwhile: some are the user's own, not copies."""
     arrays = [tensor.raw for tensor in weights.values() if isinstance(tensor, ir.Tensor)]
     free = [array for array in arrays if isinstance(array, np.ndarray) and array.flags.writeable]
     for array in free:
