@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
+from jax2onnx.tidy.carries import carry_less
 from jax2onnx.tidy.match_nodes import ints_at, producer_at, sizes_of
 from jax2onnx.tidy.next_values import carry_next_values
 from jax2onnx.tidy.operators import BROADCASTING, REDUCTIONS, UNARY
@@ -18,7 +19,9 @@ from jax2onnx.tidy.subgraphs import bodies, standard
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
-__all__ = ["carry_repeated", "lift_invariants", "remove_repeated_inside"]
+    from jax2onnx.tidy.initializers import Home
+
+__all__ = ["carry_repeated", "drop_carries", "lift_invariants", "remove_repeated_inside"]
 
 _LOOPS = frozenset({"Loop", "Scan"})
 _NEVER_FAILING = (
@@ -95,6 +98,11 @@ def _reads_conditions(node: ir.Node) -> bool:
 def carry_repeated(graph: ir.Graph) -> None:
     """Carry to the next iteration what it would compute again."""
     carry_next_values(graph, _key, _is_safe)
+
+
+def drop_carries(home: Home) -> None:
+    """Leave out what loops carry though no iteration changes it, though they carry it twice, or for nobody."""
+    carry_less(home, _key)
 
 
 def remove_repeated_inside(graph: ir.Graph) -> None:

@@ -24,7 +24,7 @@ from jax2onnx.tidy.initializers import Home, restore_names, share
 from jax2onnx.tidy.layout import settle
 from jax2onnx.tidy.leading_ones import keep_leading_ones
 from jax2onnx.tidy.lookups import gather_first, shorten_lookups
-from jax2onnx.tidy.loop_bodies import carry_repeated, lift_invariants, remove_repeated_inside
+from jax2onnx.tidy.loop_bodies import carry_repeated, drop_carries, lift_invariants, remove_repeated_inside
 from jax2onnx.tidy.match_nodes import drop
 from jax2onnx.tidy.ones import share_reshapes, shorten_ones, turn_ones
 from jax2onnx.tidy.operators import BROADCASTING, RESHAPES
@@ -99,6 +99,7 @@ def _outputs(homes: list[Home]) -> list[ir.Value]:
 def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
     """Simplify the graph of a model or a function, with its subgraphs."""
     inner = graphs(home.graph)
+    drop_carries(home)
     lift_invariants(home.graph)
     remove_repeated_inside(home.graph)
     for graph in inner:

@@ -11,7 +11,7 @@ from jax2onnx.tidy.subgraphs import bodies, standard
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["drop_unread"]
+__all__ = ["drop_unread", "with_results"]
 
 
 def drop_unread(node: ir.Node) -> ir.Node:
@@ -35,21 +35,24 @@ def drop_unread(node: ir.Node) -> ir.Node:
         del node.attributes["scan_output_directions"]
         if kept:
             node.attributes.add(ir.AttrInt64s("scan_output_directions", kept))
-    return _with_results(node, [value for place, value in enumerate(node.outputs) if place not in unread])
+    return with_results(node, [value for place, value in enumerate(node.outputs) if place not in unread])
 
 
 def _is_unread(value: ir.Value) -> bool:
     return not value.uses() and not value.is_graph_output()
 
 
-def _with_results(node: ir.Node, kept: Sequence[ir.Value]) -> ir.Node:
-    """Put a node that has some of the results in the place of a node; they keep their names."""
+def with_results(node: ir.Node, kept: Sequence[ir.Value], operands: Sequence[ir.Value | None] | None = None) -> ir.Node:
+    """Put a node that has some of the results, and perhaps other operands, in the place of a node.
+
+    The results keep their names.
+    """
     assert node.graph is not None
     results = [ir.Value(type=value.type, shape=value.shape) for value in kept]
     new = ir.Node(
         node.domain,
         node.op_type,
-        node.inputs,
+        node.inputs if operands is None else operands,
         node.attributes.values(),
         outputs=results,
         name=node.name,
