@@ -89,9 +89,14 @@ def kalman_smoother() -> Case:
     return run, (_numbers(4), _numbers(30, 2))
 
 
+def hmc_data() -> tuple[Any, Any]:
+    """Return what is known of a regression: variables and observations."""
+    return _numbers(20, 4), _numbers(20, seed=1)
+
+
 def hmc() -> Case:
     """Do 8 leapfrog steps of a Bayesian regression, with threefry for the momentum and the acceptance."""
-    x, y = _numbers(20, 4), _numbers(20, seed=1)
+    x, y = hmc_data()
 
     def energy(w: Any) -> Any:
         return 0.5 * jnp.sum((y - x @ w) ** 2) + 0.5 * jnp.sum(w**2)

@@ -314,19 +314,19 @@ def measure(
         row["ratio"] = row["ort, us"] / row["jit, us"]
         row["empty, us"] = empty_node()
         row["floor"] = row["ort, us"] / (row["nodes"] * row["empty, us"])
-    row |= _by_hand(name, arrays, expected, times=times)
+    row |= _by_hand(name, fed, expected, times=times)
     if theirs is not None:
         row |= _against_theirs(theirs / _file_of(name), feeds, expected, row)
     return row
 
 
-def _by_hand(name: str, arrays: Sequence[Any], expected: Sequence[Any], *, times: bool) -> dict[str, Any]:
+def _by_hand(name: str, fed: Sequence[Any], expected: Sequence[Any], *, times: bool) -> dict[str, Any]:
     """Return the figures of a model that is written by hand, which agrees with JAX; none if there is no such model."""
     from hand_written import MODELS, feeds_of
 
     if name not in MODELS:
         return {}
-    model, feeds = MODELS[name](), feeds_of(arrays)
+    model, feeds = MODELS[name](), feeds_of(fed)
     runner = session(model)
     difference = _difference(runner.run(None, feeds), expected)
     assert difference < _ROUNDING, f"{name} by hand differs from JAX by {difference}"
@@ -461,7 +461,7 @@ def _render_by_hand(found: dict[str, Any]) -> Iterator[str]:
         return
     yield ""
     yield "Some of these programs, written as models by hand with as few nodes as we can think of"
-    yield "([benchmarks/hand_written.py](../benchmarks/hand_written.py)): loops are unrolled, sums of products are one"
+    yield "([benchmarks/hand_written](../benchmarks/hand_written)): loops are unrolled, sums of products are one"
     yield "Gemm, gains that are the same in any run are constants, and Sinkhorn's iterations are on exponentials, which"
     yield "may overflow. They agree with JAX, and show what onnxruntime allows."
     yield ""

@@ -1,0 +1,38 @@
+"""Models of some of the programs of many small steps, written by hand with as few nodes as we can think of.
+
+They are what a person may write who knows the program, the numbers in it and onnxruntime: loops are unrolled, sums of
+products are one Gemm whatever they stand for, and a gain that is the same in any run is a constant. They say what
+onnxruntime's price of a node allows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import filters, samplers, searches, simulations, solvers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+
+__all__ = ["MODELS", "feeds_of"]
+
+MODELS: dict[str, Callable[[], bytes]] = {
+    "neuron": simulations.neuron,
+    "kalman_filter": filters.kalman_filter,
+    "hmc": samplers.hmc,
+    "physics": simulations.physics,
+    "sinkhorn": solvers.sinkhorn,
+    "tree_search": searches.tree_search,
+    "lstm": filters.lstm,
+    "beam_search": searches.beam_search,
+    "viterbi": filters.viterbi,
+    "pendulum": simulations.pendulum,
+}
+"""Name of a program, as steps.py prints it -> what makes the model."""
+
+
+def feeds_of(arrays: Sequence[np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the inputs of a model by their names."""
+    return {f"x{i}": array for i, array in enumerate(arrays)}

@@ -1,0 +1,84 @@
+"""Models by hand of filters and chains of states."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .graph import Array, Graph
+
+
+def kalman_filter() -> bytes:
+    """Write each step in 1 node: no gain depends on an observation, nor does a covariance."""
+    from step_programs import kalman_model
+
+    f, q, h, r = (np.asarray(x, np.float64) for x in kalman_model())
+    cov, gains, moves, covs = np.eye(4), [], [], []
+    for _ in range(30):
+        cov = f @ cov @ f.T + q
+        s = h @ cov @ h.T + r
+        gain = np.linalg.solve(s, h @ cov).T
+        cov = cov - gain @ s @ gain.T
+        gains.append(gain)
+        moves.append((np.eye(4) - gain @ h) @ f)
+        covs.append(cov)
+    g = Graph((4,), (30, 2))
+    mean, ys = g.inputs
+    seen = g.MatMul(g.Reshape(ys, [30, 1, 2]), np.stack(gains).swapaxes(1, 2))
+    pieces = g.Split(g.Reshape(seen, [30, 4]), count=30, axis=0, num_outputs=30)
+    mean = g.Reshape(mean, [1, 4])
+    means = []
+    for move, piece in zip(moves, pieces, strict=True):
+        mean = g.Gemm(mean, move.T, piece)
+        means.append(mean)
+    return g.model(g.Concat(*means, axis=0), g.Identity(np.stack(covs)))
+
+
+def lstm() -> bytes:
+    """Write the scan as ONNX's LSTM, whose gates have another order."""
+    from step_programs import lstm_weights
+
+    w, u = lstm_weights()
+
+    def reordered(weights: Array) -> Array:
+        i, f, c, o = np.split(weights, 4, axis=1)
+        return np.concatenate([i, o, f, c], axis=1).T[None]
+
+    g = Graph((32, 2, 8), (2, 16))
+    xs, h = g.inputs
+    start = g.Reshape(h, [1, 2, 16])
+    ys = g.LSTM(xs, reordered(w), reordered(u), "", "", start, np.zeros((1, 2, 16)), hidden_size=16)
+    return g.model(g.Reshape(ys, [32, 2, 16]))
+
+
+def viterbi() -> bytes:
+    """Write no loop: matrices of maxima and sums are paired three times, and 5 steps over 8 times are left.
+
+    Then the scores between are made, of paths from the first time and from the last: a best path goes through the
+    state of whose two scores the sum is largest.
+    """
+    g = Graph((40, 6), (6, 6))
+    emissions, transitions = g.inputs
+    nothing = np.where(np.eye(6), 0, -1e30)[None]
+    moves = g.Concat(g.Add(g.Gather(emissions, np.arange(1, 40)[:, None]), transitions), nothing, axis=0)
+    halves = []
+    for count in (20, 10, 5):
+        one, two = g.Split(g.Reshape(moves, [count, 2, 6, 6]), count=2, axis=1, num_outputs=2)
+        one, two = (g.Reshape(half, [count, 6, 6]) for half in (one, two))
+        halves.append((count, one, two))
+        sums = g.Add(g.Reshape(one, [count, 6, 6, 1]), g.Reshape(two, [count, 1, 6, 6]))
+        moves = g.ReduceMax(sums, np.array([2]), keepdims=0)
+    steps = g.Split(moves, count=5, axis=0, num_outputs=5)
+    scores, rest = [g.Gather(emissions, np.zeros((1, 1), np.int64))], [np.zeros((1, 1, 6), np.float32)]
+    for step, back in zip(steps, reversed(steps), strict=True):
+        column = g.Reshape(scores[-1], [1, 6, 1])
+        scores.append(g.ReduceMax(g.Add(column, step), np.array([1]), keepdims=1))
+        rest.insert(0, g.Reshape(g.ReduceMax(g.Add(rest[0], back), np.array([2]), keepdims=0), [1, 1, 6]))
+    before, after = g.Concat(*scores[:5], axis=0), g.Concat(*rest[1:], axis=0)
+    for count, one, two in reversed(halves):
+        middle = g.ReduceMax(g.Add(g.Reshape(before, [count, 6, 1]), one), np.array([1]), keepdims=1)
+        ahead = g.ReduceMax(g.Add(after, two), np.array([2]), keepdims=0)
+        before = g.Reshape(g.Concat(before, middle, axis=1), [2 * count, 1, 6])
+        after = g.Reshape(g.Concat(g.Reshape(ahead, [count, 1, 6]), after, axis=1), [2 * count, 1, 6])
+    through = g.Add(before, g.Gather(g.Concat(rest[0], after, axis=0), np.arange(40)))
+    path = g.ArgMax(through, axis=2, keepdims=0)
+    return g.model(g.Reshape(g.Gather(path, np.arange(39)), [39]), g.ReduceMax(scores[-1], keepdims=0))

@@ -1,0 +1,105 @@
+"""A small builder of graphs, with which models are written by hand."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+Array = np.ndarray[Any, Any]
+
+
+class Graph:
+    """Collects nodes; a method call such as ``graph.Add(a, b)`` appends one, and arrays become initializers.
+
+    An input is a shape, of float32, or the name of a dtype and then the dims: ``("uint32", 2)``.
+    """
+
+    def __init__(self, *inputs: tuple[Any, ...]) -> None:
+        self.inputs = [f"x{i}" for i in range(len(inputs))]
+        self._infos = [_info(name, dims) for name, dims in zip(self.inputs, inputs, strict=True)]
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+        self._known: dict[Any, str] = {}
+        self._numbers: Iterator[int] = itertools.count()
+
+    def __getattr__(self, operator: str) -> Callable[..., Any]:
+        """Return what appends a node of an operator; it returns its result, or several for ``count``."""
+
+        def append(*operands: Any, count: int = 1, **attributes: Any) -> Any:
+            names = [x if isinstance(x, str) else self.constant(np.asarray(x)) for x in operands]
+            number = next(self._numbers)
+            results = [f"{operator}{number}_{i}" for i in range(count)]
+            self._nodes.append(helper.make_node(operator, names, results, **attributes))
+            return results[0] if count == 1 else results
+
+        return append
+
+    def constant(self, array: Array) -> str:
+        """Return the name of an initializer, of float32 where an array is of float64."""
+        array = array.astype(np.float32) if array.dtype == np.float64 else array
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._known:
+            self._known[key] = f"c{len(self._known)}"
+            self._constants.append(numpy_helper.from_array(array, self._known[key]))
+        return self._known[key]
+
+    def body(self, count: int, write: Callable[..., Sequence[Any]]) -> onnx.GraphProto:
+        """Return a graph for an attribute, of so many inputs; ``write`` is given it and them, and returns its results.
+
+        Its constants are the outer graph's, of which it reads anything.
+        """
+        inner = Graph()
+        inner._constants, inner._known, inner._numbers = self._constants, self._known, self._numbers
+        names = [f"given{next(self._numbers)}" for _ in range(count)]
+        results = [x if isinstance(x, str) else self.constant(np.asarray(x)) for x in write(inner, *names)]
+        # A result of a body is that of a node of its own.
+        outputs = [inner.Identity(x) if x not in inner._results() else x for x in results]
+        untyped = [[onnx.ValueInfoProto(name=name) for name in side] for side in (names, outputs)]
+        return helper.make_graph(inner._nodes, "body", *untyped)
+
+    def _results(self) -> set[str]:
+        return {name for node in self._nodes for name in node.output}
+
+    def insert(self, function: Any, *operands: tuple[Any, str]) -> Any:
+        """Insert the model that jax2onnx makes of a function, given specs and operands; return its results."""
+        from jax2onnx import to_onnx
+
+        graph = to_onnx(function, [spec for spec, _ in operands]).graph
+        prefix = f"part{next(self._numbers)}_"
+        names = {info.name: name for info, (_, name) in zip(graph.input, operands, strict=True)}
+        names[""] = ""
+        for tensor in graph.initializer:
+            names[tensor.name] = self.constant(numpy_helper.to_array(tensor))
+        for node in graph.node:
+            assert all(attribute.type != onnx.AttributeProto.GRAPH for attribute in node.attribute)
+            names |= {name: prefix + name for name in node.output if name}
+            inputs, results = ([names[name] for name in side] for side in (node.input, node.output))
+            copy = onnx.NodeProto()
+            copy.CopyFrom(node)
+            copy.ClearField("input")
+            copy.ClearField("output")
+            copy.name = ""
+            copy.input.extend(inputs)
+            copy.output.extend(results)
+            self._nodes.append(copy)
+        found = [names[info.name] for info in graph.output]
+        return found[0] if len(found) == 1 else found
+
+    def model(self, *outputs: str) -> bytes:
+        """Return the model."""
+        infos = [onnx.ValueInfoProto(name=name) for name in outputs]
+        graph = helper.make_graph(self._nodes, "by_hand", self._infos, infos, self._constants)
+        opset = helper.make_opsetid("", 21)
+        return helper.make_model(graph, opset_imports=[opset], ir_version=10).SerializeToString()
+
+
+def _info(name: str, dims: tuple[Any, ...]) -> onnx.ValueInfoProto:
+    dtype, dims = (dims[0], dims[1:]) if dims and isinstance(dims[0], str) else ("float32", dims)
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), dims)

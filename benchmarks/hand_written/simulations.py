@@ -1,0 +1,100 @@
+"""Models by hand of simulations."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .graph import Array, Graph
+
+
+def neuron() -> bytes:
+    """Write each step in 9 nodes; voltages are carried in tens of millivolts, which the sigmoids take."""
+    g = Graph((5,), (3, 5), (80,))
+    v, gates, current = g.inputs
+    parents = np.eye(5)[[0, 0, 1, 1, 3]]
+    flow = np.eye(5) + 0.01 * (parents - np.eye(5))
+    inflow = g.Split(g.MatMul(g.Reshape(current, [80, 1]), 0.01 * np.eye(1, 5)), count=80, axis=0, num_outputs=80)
+    w = g.Mul(g.Reshape(v, [1, 5]), np.float32(0.1))
+    steps = []
+    for t in range(80):
+        shifted, driving = g.Split(g.Sub(w, [[0.0], [1.0], [2.0], [5.0], [-7.7]]), [3, 2], count=2, axis=0)
+        gates = g.Gemm(g.Sigmoid(shifted), np.eye(5), gates, alpha=0.05, beta=0.95)
+        factors = g.Gather(g.Concat(gates, driving, np.ones((1, 5)), axis=0), [[0, 2], [0, 5], [0, 5], [1, 5], [3, 4]])
+        currents = g.ReduceProd(factors, np.array([0]), keepdims=0)
+        w = g.Gemm(np.ones((1, 2)), currents, g.Gemm(w, flow.T, inflow[t]), alpha=-0.1)
+        steps.append(w)
+    first = g.Mul(g.Gather(g.Concat(*steps, axis=0), np.array(0), axis=1), np.float32(10))
+    return g.model(g.Reshape(g.Mul(w, np.float32(10)), [5]), gates, first)
+
+
+def physics() -> bytes:
+    """Write each step in 11 nodes: the differences of neighbours and the sum of forces are products."""
+    g = Graph((6, 3), (6, 3))
+    pos, vel = g.inputs
+    between = np.eye(5, 6, k=1) - np.eye(5, 6)
+    sums = 0.99 * 0.01 * np.concatenate([-20 * between.T, 100 * np.eye(6)], axis=1)
+    weight = np.array([0.0, 0.0, -9.8 / 100])
+    for _ in range(10):
+        d = g.MatMul(between, pos)
+        square = g.Add(g.ReduceSumSquare(d, np.array([1]), keepdims=1), np.float32(1e-6))
+        pull = g.Mul(d, g.Sub(np.float32(1), g.Pow(square, np.float32(-0.5))))
+        depth = g.Max(g.Gemm(pos, np.diag([0.0, 0.0, -1.0]), weight), weight)
+        vel = g.Gemm(sums, g.Concat(pull, depth, axis=0), vel, beta=0.99)
+        pos = g.Gemm(vel, np.eye(3), pos, alpha=0.01)
+    return g.model(pos, vel)
+
+
+def _pendulum_slopes() -> tuple[Array, Array]:
+    """Return the multiples of both angles, and what the sine of each adds to products of a state and to gravity.
+
+    The slopes are sums of sines over ``1.5 - 0.5 * cos(2 * d)``, of which the inverse is a sum of cosines that falls
+    fast: ``sin(x) / (1.5 - 0.5 * cos(2 * d)) = sum over n of r ** abs(n) / sqrt(2) * sin(x + 2 * n * d)``.
+    """
+    ratio, found = 3 - 2 * 2**0.5, dict[tuple[int, int], Array]()
+    # Of p**2 in both slopes, of q**2 in both, of gravity in both.
+    sines = {
+        (1, -1): [0, 2, -1, 1, 0, 0],
+        (2, -2): [-0.5, 0, 0, 0, 0, 0],
+        (1, 0): [0, 0, 0, 0, -14.7, 0],
+        (-1, 2): [0, 0, 0, 0, 4.9, 0],
+        (2, -1): [0, 0, 0, 0, 0, 9.8],
+        (0, 1): [0, 0, 0, 0, 0, -9.8],
+    }
+    for (a, b), factors in sines.items():
+        for n in range(-7, 8):
+            angle, sign = (a + 2 * n, b - 2 * n), 1
+            if angle < (0, 0):
+                angle, sign = (-angle[0], -angle[1]), -1
+            added = sign * ratio ** abs(n) / 2**0.5 * np.array(factors)
+            found[angle] = found.get(angle, 0) + added
+    return np.array(list(found), np.float64).T, np.stack(list(found.values()))
+
+
+def pendulum() -> bytes:
+    """Write a slope in 6 nodes: sines of all angles are one node, and what they add to the slopes is a product."""
+    multiples, factors = _pendulum_slopes()
+    count = len(factors)
+    # A state is (p, q, p, p, q, q, a, b), of which the powers are what slopes are sums of.
+    places = np.array([2, 3, 2, 2, 3, 3, 0, 1])
+    powers = np.array([[1, 1, 2, 2, 2, 2, 0, 0]], np.float32)
+    angles, phases = np.zeros((8, count + 1)), np.zeros((1, count + 1))
+    angles[6:, :count], phases[0, count] = multiples, np.pi / 2
+    gains = np.zeros((count + 1, 8))
+    gains[:count, 2:], gains[count, :2] = factors, 1
+    sums = np.zeros((8, 4))
+    sums[[0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3, 2, 3, 2, 3]] = 1
+    sums = sums[:, places]
+    g = Graph((4,))
+    state = g.Gather(g.Reshape(g.inputs[0], [1, 4]), places, axis=1)
+    path = []
+    for _ in range(40):
+        at, slopes = state, []
+        for part in (0.005, 0.005, 0.01, 0.0):
+            sines = g.Sin(g.Gemm(at, angles, phases))
+            slopes.append(g.Mul(g.Pow(at, powers), g.Gemm(sines, gains)))
+            if part:
+                at = g.Gemm(slopes[-1], part * sums, state)
+        weighted = np.concatenate([0.01 / 6 * weight * sums for weight in (1, 2, 2, 1)])
+        state = g.Gemm(g.Concat(*slopes, axis=1), weighted, state)
+        path.append(state)
+    return g.model(g.Gather(g.Concat(*path, axis=0), np.array([6, 7, 0, 1]), axis=1))
