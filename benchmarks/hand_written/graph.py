@@ -50,22 +50,19 @@ class Graph:
             self._constants.append(numpy_helper.from_array(array, self._known[key]))
         return self._known[key]
 
-    def body(self, count: int, write: Callable[..., Sequence[Any]]) -> onnx.GraphProto:
-        """Return a graph for an attribute, of so many inputs; ``write`` is given it and them, and returns its results.
-
-        Its constants are the outer graph's, of which it reads anything.
-        """
+    def loop(self, trips: int, step: Callable[..., Sequence[Any]], *state: Any) -> Any:
+        """Append a loop; a step is given a graph and a state, and returns whether there is another, and the state."""
+        names = [f"given{next(self._numbers)}" for _ in range(len(state) + 2)]
         inner = Graph()
         inner._constants, inner._known, inner._numbers = self._constants, self._known, self._numbers
-        names = [f"given{next(self._numbers)}" for _ in range(count)]
-        results = [x if isinstance(x, str) else self.constant(np.asarray(x)) for x in write(inner, *names)]
+        results = [x if isinstance(x, str) else self.constant(np.asarray(x)) for x in step(inner, *names[2:])]
+        inner_results = {name for node in inner._nodes for name in node.output}
         # A result of a body is that of a node of its own.
-        outputs = [inner.Identity(x) if x not in inner._results() else x for x in results]
-        untyped = [[onnx.ValueInfoProto(name=name) for name in side] for side in (names, outputs)]
-        return helper.make_graph(inner._nodes, "body", *untyped)
-
-    def _results(self) -> set[str]:
-        return {name for node in self._nodes for name in node.output}
+        results = [x if x in inner_results else inner.Identity(x) for x in results]
+        count, flag = (_info(name, (dtype,)) for name, dtype in zip(names, ("int64", "bool"), strict=False))
+        given, outputs = ([onnx.ValueInfoProto(name=name) for name in side] for side in (names[2:], results))
+        body = helper.make_graph(inner._nodes, "body", [count, flag, *given], outputs)
+        return self.Loop(np.array(trips), np.array(True), *state, body=body, count=len(state))
 
     def insert(self, function: Any, *operands: tuple[Any, str]) -> Any:
         """Insert the model that jax2onnx makes of a function, given specs and operands; return its results."""
