@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import filters, minimisers, samplers, searches, simulations, solvers
+from . import filters, minimisers, quadratic, samplers, searches, simulations, solvers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +29,9 @@ MODELS: dict[str, Callable[[], bytes]] = {
     "beam_search": searches.beam_search,
     "viterbi": filters.viterbi,
     "pendulum": simulations.pendulum,
+    "ott-jax: The entropic distance of two point clouds by Sinkhorn's iterations": solvers.entropic_distance,
     "optimistix: A curve fitted by Levenberg-Marquardt": minimisers.curve_by_levenberg_marquardt,
+    "jaxopt: A quadratic program with bounds": quadratic.quadratic_program,
     "optimistix: The minimum of Rosenbrock's function by BFGS": minimisers.minimum_by_bfgs,
 }
 """Name of a program, as steps.py prints it -> what makes the model."""

@@ -50,8 +50,11 @@ class Graph:
             self._constants.append(numpy_helper.from_array(array, self._known[key]))
         return self._known[key]
 
-    def loop(self, trips: int, step: Callable[..., Sequence[Any]], *state: Any) -> Any:
-        """Append a loop; a step is given a graph and a state, and returns whether there is another, and the state."""
+    def loop(self, trips: Any, step: Callable[..., Sequence[Any]], *state: Any, first: Any = True) -> Any:
+        """Append a loop; a step is given a graph and a state, and returns whether there is another, and the state.
+
+        ``first`` is whether there is a first one.
+        """
         names = [f"given{next(self._numbers)}" for _ in range(len(state) + 2)]
         inner = Graph()
         inner._constants, inner._known, inner._numbers = self._constants, self._known, self._numbers
@@ -62,7 +65,8 @@ class Graph:
         count, flag = (_info(name, (dtype,)) for name, dtype in zip(names, ("int64", "bool"), strict=False))
         given, outputs = ([onnx.ValueInfoProto(name=name) for name in side] for side in (names[2:], results))
         body = helper.make_graph(inner._nodes, "body", [count, flag, *given], outputs)
-        return self.Loop(np.array(trips), np.array(True), *state, body=body, count=len(state))
+        trips, first = (x if isinstance(x, str) else np.array(x) for x in (trips, first))
+        return self.Loop(trips, first, *state, body=body, count=len(state))
 
     def insert(self, function: Any, *operands: tuple[Any, str]) -> Any:
         """Insert the model that jax2onnx makes of a function, given specs and operands; return its results."""

@@ -12,7 +12,7 @@ _EPSILON = np.finfo(np.float32).eps
 
 
 def minimum_by_bfgs() -> bytes:
-    """Write a step that is accepted in 34 nodes: all steps that may be tried are at once, the longest good one is taken.
+    """Write a step that is accepted in 33 nodes: all that may be tried are at once, the longest good one is taken.
 
     That no more than 128 steps are tried is left out: 20 are.
     """
