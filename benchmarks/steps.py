@@ -1,11 +1,14 @@
 """Measure programs of many small steps: equations and nodes as they are executed, and onnxruntime's time beside JAX's.
 
-python benchmarks/steps.py [NAME ...] [--no-times] [--kinds] [--json FILE] [--against FILE] [--theirs PYTHON] [--write]
+python benchmarks/steps.py [NAME ...] [--no-times] [--kinds] [--json FILE] [--against FILE] [--theirs PYTHON]
+    [--baseline FOLDER] [--write]
 
 Everything runs on one core. Programs of packages from PyPI (tests/libraries) are measured where their package is
 installed. ``--kinds`` lists which operators are executed, and how often; ``--against`` prints figures of an earlier run
 in front of the new ones; ``--theirs`` is the Python of an environment with jax2onnx 0.17, or the folder to which
-it wrote its models by ``--only-export``; ``--write`` writes the section of docs/benchmarks.md.
+it wrote its models by ``--only-export``; ``--baseline`` is the folder to which an earlier tree of ours wrote its models
+in the same way. Without it, times are compared with those of steps_baseline.json, which are of another run.
+``--write`` writes the section of docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -44,6 +47,9 @@ _FAR = 0.01
 """A difference from JAX that is no rounding."""
 _ROUNDING = 1e-5
 """How far a model that is written by hand may be from JAX, over the largest element."""
+_FAR_OVER = 10
+"""How many times as long as ``jax.jit`` a program takes that is said to be far from it."""
+_BASELINE = Path(__file__).with_name("steps_baseline.json")
 _HASHES = frozenset({"random_bits", "random_fold_in", "random_split", "threefry2x32"})
 """Equations that are hashes."""
 _WORDS = frozenset({"uint32", "uint64"})
@@ -269,9 +275,12 @@ def _file_of(name: str) -> str:
 
 
 def measure(
-    name: str, *, kinds: bool, times: bool, theirs: Path | None, counted: tuple[int, int] | None = None
+    name: str, *, kinds: bool, times: bool, folders: dict[str, Path], counted: tuple[int, int] | None = None
 ) -> dict[str, Any]:
-    """Return the figures of one program; how many equations and hashes a run executes may be known."""
+    """Return the figures of one program; how many equations and hashes a run executes may be known.
+
+    ``folders`` has others' models, by the key of the figure that compares ours with them.
+    """
     import jax
 
     from jax2onnx import to_onnx
@@ -315,9 +324,17 @@ def measure(
         row["empty, us"] = empty_node()
         row["floor"] = row["ort, us"] / (row["nodes"] * row["empty, us"])
     row |= _by_hand(name, fed, expected, times=times)
-    if theirs is not None:
-        row |= _against_theirs(theirs / _file_of(name), feeds, expected, row)
+    for key, folder in folders.items():
+        row |= _against_theirs(key, folder / _file_of(name), feeds, expected, row)
+    if times and "baseline" not in folders:
+        row["baseline"] = _against_other_run(name, row)
     return row
+
+
+def _against_other_run(name: str, row: dict[str, Any]) -> float | str:
+    """Return the time of our model over that of the earlier tree's, both in times of ``jax.jit`` in their runs."""
+    earlier = json.loads(_BASELINE.read_text())["times"].get(name)
+    return row["ratio"] * earlier["jit, us"] / earlier["ort, us"] if earlier else "-"
 
 
 def _by_hand(name: str, fed: Sequence[Any], expected: Sequence[Any], *, times: bool) -> dict[str, Any]:
@@ -334,21 +351,23 @@ def _by_hand(name: str, fed: Sequence[Any], expected: Sequence[Any], *, times: b
     return {**found, "hand, us": best(lambda: runner.run(None, feeds))} if times else found
 
 
-def _against_theirs(path: Path, feeds: dict[str, Any], expected: Sequence[Any], row: dict[str, Any]) -> dict[str, Any]:
+def _against_theirs(
+    key: str, path: Path, feeds: dict[str, Any], expected: Sequence[Any], row: dict[str, Any]
+) -> dict[str, Any]:
     """Return the time of our model over that of theirs and how far it is from JAX, or what became of it."""
     if not path.exists():
-        return {"theirs": "not converted"}
+        return {key: "not converted"}
     try:
         runner = session(path.read_bytes())
         given = dict(zip((i.name for i in runner.get_inputs()), feeds.values(), strict=True))
         results = runner.run(None, given)
     except Exception:  # noqa: BLE001 - what onnxruntime raises has no common class
-        return {"theirs": "does not run"}
-    found: dict[str, Any] = {"their difference": _difference(results, expected)}
-    if found["their difference"] > max(_FAR, 10 * row["difference"]):
-        return {**found, "theirs": "wrong numbers"}
+        return {key: "does not run"}
+    found: dict[str, Any] = {f"{key} difference": _difference(results, expected)}
+    if found[f"{key} difference"] > max(_FAR, 10 * row["difference"]):
+        return {**found, key: "wrong numbers"}
     if "ort, us" in row:
-        found["theirs"] = row["ort, us"] / best(lambda: runner.run(None, given))
+        found[key] = row["ort, us"] / best(lambda: runner.run(None, given))
     return found
 
 
@@ -380,6 +399,7 @@ COLUMNS = {
     "ratio": ("ort / jit", ".1f"),
     "floor": ("ort / floor", ".2f"),
     "theirs": ("ours / theirs", ".2f"),
+    "baseline": ("ours / earlier", ".2f"),
     "difference": ("difference", ".0e"),
 }
 """Key of a figure -> the head of its column, and its form."""
@@ -405,7 +425,7 @@ def _head() -> list[str]:
 
 def _means(before: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
     for key, (title, form) in COLUMNS.items():
-        if key not in {"nodes/eqns", "ratio", "floor", "theirs"}:
+        if key not in {"nodes/eqns", "ratio", "floor", "theirs", "baseline"}:
             continue
         sides = [[row[key] for row in rows if isinstance(row.get(key), float)] for rows in _both(before, found)]
         means = [f"{np.exp(np.mean(np.log(numbers))):{form}}" for numbers in sides if numbers]
@@ -418,7 +438,7 @@ def _both(before: dict[str, Any], found: dict[str, Any]) -> list[list[Any]]:
     return [*([old] if len(old) == len(found) else []), list(found.values())]
 
 
-def _render(found: dict[str, Any], note: str) -> Iterator[str]:
+def _render(found: dict[str, Any], note: str, *, is_one_run: bool) -> Iterator[str]:
     yield "## Programs of many small steps"
     yield ""
     yield "Written by `benchmarks/steps.py`, in one run, on one core: processor time, the least of many runs."
@@ -444,6 +464,7 @@ def _render(found: dict[str, Any], note: str) -> Iterator[str]:
     if "theirs" in COLUMNS:
         converted = sum(isinstance(row.get("theirs"), float) for row in found.values())
         yield f"- *Theirs* is jax2onnx 0.17.1, of whose models {converted} are converted, run and agree with JAX."
+    yield from _render_earlier(is_one_run=is_one_run)
     yield "- *Difference* is the largest from `jax.jit`, over the largest element of the result. A result of `newton`"
     yield "  is its last correction, which is rounding alone."
     yield ""
@@ -454,6 +475,16 @@ def _render(found: dict[str, Any], note: str) -> Iterator[str]:
     for line in _means({}, found):
         yield f"- {line}"
     yield from _render_by_hand({name: row for name, row in found.items() if "hand, us" in row})
+    yield from _render_far({name: row for name, row in found.items() if row.get("ratio", 0) > _FAR_OVER})
+
+
+def _render_earlier(*, is_one_run: bool) -> Iterator[str]:
+    commit = json.loads(_BASELINE.read_text())["commit"]
+    yield f"- *Ours / earlier* is our time over that of the models that the tree of commit {commit} made,"
+    if is_one_run:
+        yield "  which were measured in the same run."
+    else:
+        yield "  which were measured in another run: both are in times of `jax.jit` in their run."
 
 
 def _render_by_hand(found: dict[str, Any]) -> Iterator[str]:
@@ -478,6 +509,24 @@ def _render_by_hand(found: dict[str, Any]) -> Iterator[str]:
     yield f"- Geometric mean of ours / by hand: {over_hand:.1f}, of by hand / jit: {over_jit:.1f}."
 
 
+def _render_far(found: dict[str, Any]) -> Iterator[str]:
+    """List the programs that are far from ``jax.jit``: what we gained, and what a model by hand would gain."""
+    if not found:
+        return
+    yield ""
+    yield f"Programs that take more than {_FAR_OVER} times as long as in `jax.jit`. A model by hand shows what is left"
+    yield "to gain, whatever a converter does; there are some where our time is not below a third of the earlier tree's."
+    yield ""
+    yield "| Program | ort / jit | by hand / jit | ours / earlier | by hand / earlier |"
+    yield f"|---|{'---:|' * 4}"
+    for name, row in sorted(found.items(), key=lambda item: -item[1]["ratio"]):
+        hand = row["hand, us"] / row["ort, us"] if "hand, us" in row else None
+        share = row.get("baseline", "-")
+        by_hand = "-" if hand is None else f"{hand * row['ratio']:.1f}"
+        of_earlier = "-" if hand is None or isinstance(share, str) else f"{hand * share:.2f}"
+        yield f"| {name} | {row['ratio']:.1f} | {by_hand} | {_cell(row, 'baseline', '.2f')} | {of_earlier} |"
+
+
 def main() -> None:
     """Measure the programs that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -488,6 +537,7 @@ def main() -> None:
     parser.add_argument("--against", type=Path)
     parser.add_argument("--counted", action="store_true", help="take the counts of equations from the earlier run")
     parser.add_argument("--theirs", default="", help="its Python, or the folder that it wrote by --only-export")
+    parser.add_argument("--baseline", type=Path, help="the folder to which an earlier tree wrote by --only-export")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     parser.add_argument("--rows", type=Path, help="measure nothing: write what a run left by --json")
     parser.add_argument("--note", default="", help="what the section says of the machine")
@@ -504,6 +554,7 @@ def main() -> None:
     theirs = Path(args.theirs) if args.theirs else None
     if theirs is not None and not theirs.is_dir():
         theirs = export_theirs(args.theirs, names)
+    folders = {key: folder for key, folder in (("theirs", theirs), ("baseline", args.baseline)) if folder is not None}
     before = json.loads(args.against.read_text()) if args.against else {}
     found: dict[str, Any] = json.loads(args.rows.read_text()) if args.rows else {}
     print("\n".join(_head()))
@@ -512,13 +563,13 @@ def main() -> None:
         counted = (
             (earlier["executed"], earlier["executed hashes"]) if args.counted and "executed hashes" in earlier else None
         )
-        found[name] = measure(name, kinds=args.kinds, times=not args.no_times, theirs=theirs, counted=counted)
+        found[name] = measure(name, kinds=args.kinds, times=not args.no_times, folders=folders, counted=counted)
         print(_row(name, found[name], before), flush=True)
         if args.json:
             args.json.write_text(json.dumps(found))
     print(*_means(before, found), sep="\n")
     if args.write:
-        write_part("steps", "\n".join(_render(found, args.note)))
+        write_part("steps", "\n".join(_render(found, args.note, is_one_run=args.baseline is not None)))
 
 
 if __name__ == "__main__":

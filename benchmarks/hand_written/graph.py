@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 Array = np.ndarray[Any, Any]
+ALWAYS = np.ones((), bool)
+"""A condition that holds."""
 
 
 class Graph:
@@ -50,7 +52,7 @@ class Graph:
             self._constants.append(numpy_helper.from_array(array, self._known[key]))
         return self._known[key]
 
-    def loop(self, trips: Any, step: Callable[..., Sequence[Any]], *state: Any, first: Any = True) -> Any:
+    def loop(self, trips: Any, step: Callable[..., Sequence[Any]], *state: Any, first: Any = ALWAYS) -> Any:
         """Append a loop; a step is given a graph and a state, and returns whether there is another, and the state.
 
         ``first`` is whether there is a first one.
