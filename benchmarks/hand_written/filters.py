@@ -82,3 +82,46 @@ def viterbi() -> bytes:
     through = g.Add(before, g.Gather(g.Concat(rest[0], after, axis=0), np.arange(40)))
     path = g.ArgMax(through, axis=2, keepdims=0)
     return g.model(g.Reshape(g.Gather(path, np.arange(39)), [39]), g.ReduceMax(scores[-1], keepdims=0))
+
+
+def hidden_markov() -> bytes:
+    """Write both passes at once, with 2 nodes for a time; the best of 3**7 paths is found among all of them."""
+    import itertools
+
+    import jax
+    from dynamax.hidden_markov_model import GaussianHMM
+
+    params, _ = GaussianHMM(3, 2).initialize(jax.random.PRNGKey(0))
+    first = np.asarray(params.initial.probs, np.float64)
+    moves = np.asarray(params.transitions.transition_matrix, np.float64)
+    factors = np.linalg.inv(np.linalg.cholesky(np.asarray(params.emissions.covs, np.float64)))
+    means = np.asarray(params.emissions.means, np.float64)
+    whitened = factors.transpose(2, 0, 1).reshape(2, 6)
+    constants = np.log(np.abs(np.linalg.det(factors))) - np.log(2 * np.pi)
+    paths = np.array(list(itertools.product(range(3), repeat=7)))
+    chances = np.log(first[paths[:, 0]]) + np.log(moves[paths[:, :-1], paths[:, 1:]]).sum(1)
+    is_on = np.eye(3)[paths].reshape(len(paths), 21).T
+
+    g = Graph((7, 2))
+    away = g.Gemm(g.inputs[0], whitened, -np.einsum("kij,kj->ki", factors, means).reshape(1, 6))
+    density = g.Gemm(g.Mul(away, away), np.repeat(np.eye(3), 2, axis=0), constants[None], alpha=-0.5)
+    largest = g.ReduceMax(density, np.array([1]))
+    relative = g.Sub(density, largest)
+    ratios = g.Exp(relative)
+    # One half of a row is of time t, of what was seen until then; the other is of 6 - t, of what was seen from then on.
+    both = g.Split(g.Concat(ratios, g.Gather(ratios, np.arange(7)[::-1]), axis=1), count=7, axis=0, num_outputs=7)
+    step = np.zeros((6, 6))
+    step[:3, :3], step[3:, 3:] = moves, moves.T
+    before = [g.constant(np.concatenate([first, np.ones(3)])[None])]
+    after = [g.Mul(before[0], both[0])]
+    for seen in both[1:]:
+        before.append(g.Gemm(after[-1], step))
+        after.append(g.Mul(before[-1], seen))
+    expected, later = g.Concat(*before, axis=0), g.Concat(*reversed(after), axis=0)
+    columns = np.arange(3)
+    joint = g.Mul(g.Gather(expected, columns, axis=1), g.Gather(later, columns + 3, axis=1))
+    total = g.ReduceSum(joint, np.array([1]))
+    each = g.Add(g.Log(g.Gather(total, np.array([6]))), g.ReduceSum(largest))
+    scores = g.Gemm(g.Reshape(relative, [1, 21]), is_on, chances[None])
+    best = g.Gather(paths, g.Reshape(g.ArgMax(scores, axis=1), np.array([], np.int64)))
+    return g.model(g.Reshape(each, np.array([], np.int64)), g.Div(joint, total), best)
