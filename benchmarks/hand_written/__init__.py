@@ -30,6 +30,7 @@ MODELS: dict[str, Callable[[], bytes]] = {
     "viterbi": filters.viterbi,
     "pendulum": simulations.pendulum,
     "ott-jax: The entropic distance of two point clouds by Sinkhorn's iterations": solvers.entropic_distance,
+    "blackjax: Steps of Hamiltonian Monte Carlo": samplers.hamiltonian_chain,
     "dynamax: The forward-backward algorithm and Viterbi's": filters.hidden_markov,
     "optimistix: A curve fitted by Levenberg-Marquardt": minimisers.curve_by_levenberg_marquardt,
     "jaxopt: A quadratic program with bounds": quadratic.quadratic_program,

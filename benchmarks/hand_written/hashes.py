@@ -1,0 +1,110 @@
+"""Threefry's hashes and what is drawn by them, written by hand.
+
+A row is of one hash. Rounds are three nodes, as jax2onnx_lax/hash_lanes.py has them, but what a key adds stands beside
+the lanes, which are then few, and what each node takes has the shape of all rows: onnxruntime needs longer to repeat it.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from jax2onnx_lax.hash_lanes import hash_of
+
+from .graph import Array, Graph
+
+_STEPS = 6
+_PARITY = np.array([[0, 0, 0x1BD11BDA, 1]], np.uint64)
+_HALF = 1 << 32
+_PAIRED = np.array([[1, 0, 1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0, 1, 0]], np.uint64)
+"""What makes of two words what a key is mixed of: (a, b, a, 0) and (0, 0, b, 0)."""
+
+
+def counts_of(*numbers: int) -> Array:
+    """Return what is hashed for so many numbers of each key."""
+    lows = np.concatenate([np.arange(number) for number in numbers])
+    return np.stack([np.zeros_like(lows), lows], axis=1)
+
+
+def key_of(g: Graph, words: str) -> str:
+    """Return a key of two words as a row of what it is mixed of."""
+    return g.MatMul(g.Cast(g.Reshape(words, [1, 2]), to=13), _PAIRED)
+
+
+def hashed(g: Graph, key: str, counts: Array, rows: Array | None = None, *, to: Array = _PAIRED) -> Any:
+    """Return hashes of pairs of counts, by one key, or each by that of a row; ``to`` is what is made of both words.
+
+    The words have anything above 32 bits.
+    """
+    plan = hash_of((((), ()),) * _STEPS)
+    key_steps = [plan.first, *(step for step in plan.steps if not step.is_round)]
+    matrices = [*(step.matrix.shape[1] for step in key_steps), to.shape[1]]
+    factors = _factors([*(step.shifts for step in key_steps), None], to)
+    mixed = g.BitwiseXor(g.BitwiseXor(*g.Split(key, count=2, axis=1, num_outputs=2)), _PARITY)
+    if rows is not None:
+        mixed = g.Gather(mixed, rows)
+    added = g.Split(g.MatMul(mixed, factors), np.array(matrices), count=_STEPS, axis=1)
+    count = len(counts)
+    lanes = _shifted(g, g.Add(added[0], counts.astype(np.uint64) @ plan.counted), plan.first.shifts, count)
+    later = iter(added[1:])
+    for step in plan.steps:
+        product = g.MatMul(lanes, step.matrix)
+        if step.is_round:
+            lanes = g.BitwiseXor(_shifted(g, product, step.shifts, count), product)
+        else:
+            lanes = _shifted(g, g.Add(product, next(later)), step.shifts, count)
+    return g.Add(g.MatMul(lanes, plan.last @ to), next(later))
+
+
+def _shifted(g: Graph, x: str, shifts: Array, count: int) -> str:
+    return g.BitShift(x, np.repeat(shifts[None], count, axis=0), direction="RIGHT")
+
+
+def _factors(shifts: list[Any], to: Array) -> Array:
+    """Return what the words of a key, their mixture and a one add to the lanes, six times, and at last to both words."""
+    columns = []
+    for step, lane_shifts in enumerate(shifts):
+        words = np.zeros((4, 2), np.uint64)
+        words[step % 3, 0] = words[(step + 1) % 3, 1] = 1
+        words[3, 1] = step
+        if lane_shifts is None:
+            columns.append(words @ to)
+        else:
+            parts = np.zeros((2, len(lane_shifts)), np.uint64)
+            parts[0, 0], parts[1, 1:] = 1, _HALF
+            columns.append(words @ parts)
+    return np.concatenate(columns, axis=1)
+
+
+def uniform(g: Graph, key: str, counts: Array, rows: Array | None = None) -> str:
+    """Return numbers of 23 bits as float32, one a row, which are not yet scaled to less than one."""
+    upper = np.array([[_HALF, 0], [0, _HALF]], np.uint64)
+    words = g.Split(hashed(g, key, counts, rows, to=upper), count=2, axis=1, num_outputs=2)
+    return g.Cast(g.BitShift(g.BitwiseXor(*words), np.full((len(counts), 1), 41, np.uint64), direction="RIGHT"), to=1)
+
+
+def normal(g: Graph, bits: str) -> str:
+    """Return what ``jax.random.normal`` makes of bits: one polynomial is exact to 1e-6, where JAX has two."""
+    x = g.Gemm(bits, np.full((1, 1), 2.0**-22), np.full((1, 1), np.nextafter(np.float32(-1), np.float32(0))))
+    logs = g.Log(g.Sub(np.float32(1), g.Mul(x, x)))
+    coefficients = _inverse_error_function()
+    powers = g.Pow(g.Add(logs, np.float32(8)), np.arange(len(coefficients), dtype=np.float32)[None])
+    return g.Mul(g.Gemm(powers, coefficients[:, None]), x)
+
+
+@functools.cache
+def _inverse_error_function() -> Array:
+    """Return the polynomial in ``8 + log(1 - x**2)`` of which ``x`` times is ``sqrt(2)`` times that function of ``x``."""
+    import jax
+    from jax.scipy.special import ndtri
+
+    with jax.enable_x64():
+        points = np.cos(np.linspace(0, np.pi, 400)) * 8
+        x = np.sqrt(-np.expm1(np.minimum(points - 8, -1e-9)))
+        # The normal quantile of (1 + x) / 2, from its other side, where there are more digits.
+        below = np.exp(points - 8) / (1 + x) / 2
+        ratio = -np.asarray(ndtri(below)) / x
+    fitted = np.polynomial.Chebyshev.fit(points, ratio, 14, domain=[-8, 8])
+    return fitted.convert(kind=np.polynomial.Polynomial).coef
