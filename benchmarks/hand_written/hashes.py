@@ -1,19 +1,20 @@
 """Threefry's hashes and what is drawn by them, written by hand.
 
 A row is of one hash. Rounds are three nodes, as jax2onnx_lax/hash_lanes.py has them, but what a key adds stands beside
-the lanes, which are then few, and what each node takes has the shape of all rows: onnxruntime needs longer to repeat it.
+the lanes, which are then few, and constants have the shape of all rows: onnxruntime needs longer to repeat them.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jax2onnx_lax.hash_lanes import hash_of
 
-from .graph import Array, Graph
+if TYPE_CHECKING:
+    from .graph import Array, Graph
 
 _STEPS = 6
 _PARITY = np.array([[0, 0, 0x1BD11BDA, 1]], np.uint64)
@@ -63,7 +64,7 @@ def _shifted(g: Graph, x: str, shifts: Array, count: int) -> str:
 
 
 def _factors(shifts: list[Any], to: Array) -> Array:
-    """Return what the words of a key, their mixture and a one add to the lanes, six times, and at last to both words."""
+    """Return what a key and a one add to the lanes, before rounds and between, and at last to both words."""
     columns = []
     for step, lane_shifts in enumerate(shifts):
         words = np.zeros((4, 2), np.uint64)
@@ -96,7 +97,7 @@ def normal(g: Graph, bits: str) -> str:
 
 @functools.cache
 def _inverse_error_function() -> Array:
-    """Return the polynomial in ``8 + log(1 - x**2)`` of which ``x`` times is ``sqrt(2)`` times that function of ``x``."""
+    """Return a polynomial in ``8 + log(1 - x**2)``: ``x`` times that is ``sqrt(2)`` times this function of ``x``."""
     import jax
     from jax.scipy.special import ndtri
 
