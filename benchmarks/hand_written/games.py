@@ -83,7 +83,6 @@ def game_2048() -> bytes:
     moves.append(g.Gather(can_move, g.MatMul(board, numbers)))
     masks = g.ReduceMax(g.Reshape(g.Concat(*moves[1:], axis=0), [6, 4, 4]), np.array([2]), keepdims=0)
     # Each row of a board was counted four times.
-    reward = g.Mul(
-        g.ReduceSum(g.Gather(rewards, g.Concat(*chosen, axis=0)), np.array([1]), keepdims=0), np.float32(0.25)
-    )
+    each = g.Gather(rewards, g.Concat(*chosen, axis=0))
+    reward = g.ReduceSum(g.Mul(each, np.float32(0.25)), np.array([1]), keepdims=0)
     return g.model(g.Reshape(g.Concat(*boards, axis=0), [6, 4, 4]), reward, masks)
