@@ -7,6 +7,7 @@ the lanes, which are then few, and constants have the shape of all rows: onnxrun
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,6 +85,27 @@ def uniform(g: Graph, key: str, counts: Array, rows: Array | None = None) -> str
     upper = np.array([[_HALF, 0], [0, _HALF]], np.uint64)
     words = g.Split(hashed(g, key, counts, rows, to=upper), count=2, axis=1, num_outputs=2)
     return g.Cast(g.BitShift(g.BitwiseXor(*words), np.full((len(counts), 1), 41, np.uint64), direction="RIGHT"), to=1)
+
+
+def uniform_of(g: Graph, key: str, paths: list[tuple[int, ...]]) -> str:
+    """Return numbers of 23 bits, one a row; a path has what is hashed on the way from the key to its number.
+
+    Hashes of one depth are done at once.
+    """
+    depths: list[list[tuple[int, ...]]] = [[()]]
+    for depth in range(1, max(map(len, paths)) + 1):
+        depths.append(sorted({path[:depth] for path in paths if len(path) >= depth}))
+    found = []
+    for before, here in itertools.pairwise(depths):
+        rows = np.array([before.index(path[:-1]) for path in here])
+        counts = np.array([[0, path[-1]] for path in here])
+        key = hashed(g, key, counts, None if len(before) == len(here) == 1 else rows)
+        found.append(key)
+    places = {path: place for place, path in enumerate(itertools.chain(*depths[1:]))}
+    rows = g.Gather(g.Concat(*found, axis=0), np.array([places[path] for path in paths]))
+    mixed = g.Gather(g.BitwiseXor(*g.Split(rows, count=2, axis=1, num_outputs=2)), np.array([2]), axis=1)
+    upper = g.BitShift(mixed, np.full((len(paths), 1), 32, np.uint64), direction="LEFT")
+    return g.Cast(g.BitShift(upper, np.full((len(paths), 1), 41, np.uint64), direction="RIGHT"), to=1)
 
 
 def normal(g: Graph, bits: str) -> str:
