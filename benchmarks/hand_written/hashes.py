@@ -92,9 +92,8 @@ def uniform_of(g: Graph, key: str, paths: list[tuple[int, ...]]) -> str:
 
     Hashes of one depth are done at once.
     """
-    depths: list[list[tuple[int, ...]]] = [[()]]
-    for depth in range(1, max(map(len, paths)) + 1):
-        depths.append(sorted({path[:depth] for path in paths if len(path) >= depth}))
+    longest = max(map(len, paths))
+    depths = [sorted({path[:depth] for path in paths if len(path) >= depth}) for depth in range(longest + 1)]
     found = []
     for before, here in itertools.pairwise(depths):
         rows = np.array([before.index(path[:-1]) for path in here])
