@@ -50,7 +50,34 @@ def _written(x, i):
     return x.at[row, column].set(9.0), x.at[row, column].multiply(2.0), x[row, column]
 
 
+def _told_apart(x, i):
+    return x != 0, i != 0, (x != 0) != (x > 1), jnp.where(i > 0, x > 0, x < -1), jnp.where(i > 0, x > 0, i < 9)
+
+
+def _counted(x, i):
+    """Count, for each number, the steps after which it is small: the lanes of a loop end one after the other."""
+
+    def step(state):
+        x, count, _ = state
+        return lax.cond(x > 8.0, lambda x: x / 4, lambda x: x - 1, x), count + 1, x > 2
+
+    return jax.vmap(lambda x: lax.while_loop(lambda s: s[0] > 1, step, (x, i, False)))(x)
+
+
+def _divided(x, i):
+    return i // 5, i % 5, jnp.divmod(i, 3), jnp.where(x > 0, i, 0), jnp.where(i > 2, i + 1, i), jnp.where(x > 0, 1, 0)
+
+
+def _counts(x, i):
+    """Take extrema of numbers that cannot be NaN, and of some that can."""
+    counts = (x > 0).astype(jnp.float32) * 3.0 + jnp.arange(7)
+    return jnp.argmax(counts), counts.max(), jnp.argmin(jnp.where(x > i, counts, 0.5)), (counts * x).max()
+
+
 CASES = {
+    "counts": (_counts, [(7,), "int32[]"], 20),
+    "divided": (_divided, [(7,), "int32[]"], 26),
+    "told apart": (_told_apart, [(7,), "int32[]"], 15),
     "stacked": (_stacked, [(4, 3), (3,)], 6),
     "updated": (_updated, [(3, 5), (3, 5)], 6),
     "forces": (_forces, [(5, 3), (3,)], 12),
@@ -67,6 +94,35 @@ def test_programs(name):
     model = to_onnx(function, inputs)
     assert len(model.graph.node) <= most, operators(model)
     check(model, function, inputs)
+
+
+def test_lanes_that_end_one_after_the_other():
+    inputs = [(5,), "int32[]"]
+    model = to_onnx(_counted, inputs)
+    assert sum(operators(model).values()) <= 18, operators(model)
+    x = np.asarray([3.0, 100.0, -1.0, 9.0, 1.5], np.float32)
+    check(model, _counted, inputs, values=[[x, np.int32(2)], [-x, np.int32(0)]])
+
+
+def test_extrema_beside_nan():
+    inputs = [(7,), "int32[]"]
+    model = to_onnx(_counts, inputs)
+    assert operators(model)["IsNaN"] == 1
+    x = np.asarray([np.nan, -0.0, 1.0, np.inf, -np.inf, 2.0, -3.0], np.float32)
+    check(model, _counts, inputs, values=[[x, np.int32(0)], [-x, np.int32(1)], [x[::-1].copy(), np.int32(9)]])
+
+
+def test_quotients_are_rounded_down():
+    inputs = [(7,), "int32[]"]
+    numbers = [*range(-7, 8), 2**31 - 1, -(2**31), -(2**31) + 1]
+    values = [[np.linspace(-1, 1, 7, dtype=np.float32), np.int32(i)] for i in numbers]
+    check(to_onnx(_divided, inputs), _divided, inputs, values=values)
+
+
+def test_tests_of_special_numbers():
+    inputs = [(7,), "int32[]"]
+    x = np.asarray([np.nan, -0.0, 0.0, np.inf, -np.inf, 2e-38, -3.0], np.float32)
+    check(to_onnx(_told_apart, inputs), _told_apart, inputs, values=[[x, np.int32(i)] for i in (-1, 0, 2)])
 
 
 def test_indices_out_of_bounds():

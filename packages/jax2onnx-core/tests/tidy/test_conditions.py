@@ -7,7 +7,8 @@ import pytest
 
 SPECIAL = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 3e38, -3e38, 1e-30], np.float32)
 FINITE = "e = Equal(x, x) i = Equal(x, inf) n = Not(i) a = And(e, n) j = Equal(x, low) o = Not(j)"
-BOUNDS = "<float inf = {inf}, float low = {-inf}, bool yes = {1}, bool no = {0}>"
+BOUNDS = "<float inf = {inf}, float low = {-inf}, bool yes = {1}, bool no = {0}, "
+BOUNDS += "int32 two = {2}, int32[4] four = {3, -1, 2, 9}>"
 CASES = {
     "finite": (f"{FINITE} y = And(a, o)", "bool[4]", {"Abs": 1, "Less": 1, "And": 0, "Equal": 0}),
     "finite in another order": (
@@ -38,6 +39,8 @@ CASES = {
     "and false": ("g = Greater(x, low) y = And(g, no)", "bool[4]", {"And": 1}),
     "or false": ("g = Greater(x, low) y = Or(no, g)", "bool[4]", {"Or": 0}),
     "or true": ("g = Greater(x, low) y = Or(yes, g)", "bool[4]", {"Or": 1}),
+    "either but not both, and false": ("g = Greater(x, low) y = Xor(g, no)", "bool[4]", {"Xor": 0, "Not": 0}),
+    "either but not both, and true": ("g = Greater(x, low) y = Xor(yes, g)", "bool[4]", {"Xor": 0, "Not": 1}),
     "equal to false": ("g = Greater(x, low) y = Equal(g, no)", "bool[4]", {"Equal": 0, "Not": 1}),
     "equal to true": ("g = Greater(x, low) y = Equal(g, yes)", "bool[4]", {"Equal": 1}),
     "chosen by the contrary": (
@@ -51,6 +54,40 @@ CASES = {
         {"Not": 1, "Where": 1},
     ),
     "the contrary of a constant": ("n = Not(no) g = Greater(x, low) y = And(g, n)", "bool[4]", {"Not": 0, "And": 0}),
+    "a choice between equals": (
+        "g = Greater(x, low) a = Abs(x) y = Where(g, a, a)",
+        "float[4]",
+        {"Where": 0, "Expand": 0},
+    ),
+    "a choice between equal numbers": (
+        "g = Greater(x, low) s = ReduceMax<keepdims = 0>(x) y = Where(g, s, s)",
+        "float[4]",
+        {"Where": 0, "Expand": 1},
+    ),
+    "a choice between what is computed twice": (
+        "g = Greater(x, low) a = Abs(x) o = Abs(x) y = Where(g, a, o)",
+        "float[4]",
+        {"Where": 0, "Abs": 1},
+    ),
+    "a known choice": ("a = Neg(x) y = Where(no, x, a)", "float[4]", {"Where": 0}),
+    "tests of constants": (
+        "a = Less(two, four) o = Not(a) c = Or(a, o) d = IsNaN(inf) e = Or(c, d) g = Greater(x, low) y = And(g, e)",
+        "bool[4]",
+        {"Less": 0, "Not": 0, "Or": 0, "IsNaN": 0, "And": 0},
+    ),
+    "sums of constants": (
+        (
+            "a = Add(two, four) o = Mul(a, four) c = ReduceSum<keepdims = 0>(o) d = Cast<to = 9>(c)"
+            " m = Abs(x) y = Where(d, m, inf)"
+        ),
+        "float[4]",
+        {"Add": 0, "Mul": 0, "ReduceSum": 0, "Cast": 0, "Where": 0},
+    ),
+    "different constants": (
+        "a = Less(four, two) g = Greater(x, low) y = And(g, a)",
+        "bool[4]",
+        {"Less": 0, "And": 1},
+    ),
 }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jax2onnx.plugin import Facts, evaluate, open_jaxpr, scan_counts
+from jax2onnx.plugin import Facts, evaluate, may_be_zero, open_jaxpr, scan_counts
 from jax2onnx_lax.alike_loops import join_loops
 from jax2onnx_lax.branches import emit_loop, moving
 from jax2onnx_lax.choices import cond, platform_index
@@ -190,13 +190,16 @@ def _while_any(
             mask = ctx.reshape(running, lanes.shape, wide)
             kept.append(ctx.stamp(emit_select(ctx, mask, new, old), aval.shape))
         running = test(kept)
-        return [_any(ctx, running), running, *kept]
+        return [_any(ctx, running, lanes.shape), running, *kept]
 
     first = test(init)
-    return emit_loop(ctx, (None, _any(ctx, first)), [first, *init], [lanes, *avals], step)[1:]
+    return emit_loop(ctx, (None, _any(ctx, first, lanes.shape)), [first, *init], [lanes, *avals], step)[1:]
 
 
-def _any(ctx: LoweringContext, lanes: ir.Value) -> ir.Value:
+def _any(ctx: LoweringContext, lanes: ir.Value, sizes: Sequence[Any]) -> ir.Value:
+    """Emit whether one of the lanes is true, of which there may be none; ONNX reduces bools since opset 20."""
+    if ctx.opset >= 20 and not any(map(may_be_zero, sizes)):
+        return ctx.stamp(ctx.op.ReduceMax(lanes, keepdims=0), ())
     count = ctx.stamp(ctx.op.ReduceSum(ctx.cast(lanes, np.int32), keepdims=0), ())
     return ctx.stamp(ctx.op.Greater(count, 0), ())
 

@@ -139,7 +139,7 @@ def register(registry: BoundLowerings) -> None:
             "round": round_,
             "max": extremum("Max", "Or"),
             "min": extremum("Min", "And"),
-            "ne": lambda ctx, x, y: ctx.op.Not(ctx.op.Equal(x, y)),
+            "ne": unequal,
             "lt": comparison("Less"),
             "le": comparison("LessOrEqual"),
             "gt": comparison("Greater"),
@@ -154,6 +154,23 @@ def register(registry: BoundLowerings) -> None:
             "clamp": clamp,
         }
     )
+
+
+def unequal(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
+    """Lower ``ne``; a number is unequal to 0 if it is true, and NaN is."""
+    dtype = ctx.avals_in[0].dtype
+    if is_bool(dtype):
+        return ctx.op.Xor(x, y)
+    for place, number in enumerate((x, y)):
+        other, is_whole = ctx.known(1 - place), ctx.avals_in[place].shape == ctx.aval_out.shape
+        if other is not None and not np.any(other) and is_whole and _is_true_alone(dtype):
+            return ctx.cast(number, np.bool_)
+    return ctx.op.Not(ctx.op.Equal(x, y))
+
+
+def _is_true_alone(dtype: Any) -> bool:
+    """Return whether a conversion to bool is one node, and as exact as a comparison with 0."""
+    return is_integer(dtype) or dtype in (np.float32, np.float64)
 
 
 def mul(ctx: LoweringContext, x: ir.Value, y: ir.Value, *, out_dtype: Any = None) -> ir.Value:

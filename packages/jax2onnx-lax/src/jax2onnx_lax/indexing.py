@@ -228,6 +228,8 @@ def in_bounds(ctx: LoweringContext, indices: ir.Value, within: ir.Value, count: 
     if count == 1:
         return same
     last = len(ctx.avals_in[1].shape) - 1
+    if ctx.opset >= 20:  # since then, bools are reduced
+        return ctx.op.ReduceMin(same, ctx.ints(last), keepdims=0)
     return ctx.cast(ctx.op.ReduceMin(ctx.cast(same, np.int32), ctx.ints(last), keepdims=0), np.bool_)
 
 

@@ -14,6 +14,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from jax2onnx.plugin import Facts, blind, has_zero, is_static, may_be_zero, other_axes, permuted
 from jax2onnx_lax import folding
+from jax2onnx_lax.bounded_floats import is_never_nan
 from jax2onnx_lax.dtypes import bound, has_infinity, info, is_bool, is_float, is_integer
 from jax2onnx_lax.monoids import Combine, reduce_last
 from jax2onnx_lax.shape import transposed
@@ -59,7 +60,8 @@ def register(registry: BoundLowerings) -> None:
 
 
 def _emit(ctx: LoweringContext, op_type: str, x: ir.Value, axes: Sequence[int]) -> ir.Value:
-    return ctx.op.emit(op_type, x, ctx.ints(*axes), keepdims=0)
+    """Emit a reduction over axes of the equation's first operand."""
+    return ctx.stamp(ctx.op.emit(op_type, x, ctx.ints(*axes), keepdims=0), ctx.aval_out.shape)
 
 
 def _sizes(ctx: LoweringContext, axes: Sequence[int]) -> tuple[Any, ...]:
@@ -124,6 +126,8 @@ def reduce_extremum(op_type: str, pair: str) -> Callable[..., Any]:
             return _truth(ctx, op_type, x, axes)
         if is_float(dtype) and not ctx.guards and ctx.target is not None:
             return _emit(ctx, op_type, x, axes)
+        if is_never_nan(x) and not any(map(may_be_zero, _sizes(ctx, axes))):
+            return emit_signed(ctx, pair, lambda a: _emit(ctx, op_type, a, axes), x)
         if is_float(dtype):
             if not has_infinity(dtype):
                 x = _with_one_more(ctx, x, axes, bound(dtype, is_max=pair == "Max"))
@@ -241,11 +245,11 @@ def arg_extremum(op_type: str) -> Callable[..., Any]:
         axis = int(axes[0])
         if is_bool(dtype):
             x = ctx.cast(x, np.uint8)
-        index = op.emit(op_type, x, axis=axis, keepdims=0)
-        if is_float(dtype) and not _replaces_nan(x):
+        index = ctx.stamp(op.emit(op_type, x, axis=axis, keepdims=0), ctx.aval_out.shape)
+        if is_float(dtype) and not _replaces_nan(x) and not is_never_nan(x):
             # onnxruntime's kernels compare with NaN, which is never true.
             nan = op.IsNaN(x)
-            first = op.ArgMax(ctx.cast(nan, np.uint8), axis=axis, keepdims=0)
+            first = ctx.stamp(op.ArgMax(ctx.cast(nan, np.uint8), axis=axis, keepdims=0), ctx.aval_out.shape)
             index = op.Where(_truth(ctx, "ReduceMax", nan, [axis]), first, index)
         return ctx.cast(index, index_dtype)
 

@@ -17,6 +17,7 @@ from jax2onnx_lax.branches import choose
 from jax2onnx_lax.complex.scatter_loop import one_by_one
 from jax2onnx_lax.dtypes import is_float, is_narrow
 from jax2onnx_lax.indexing import batch_axes, window_axes
+from jax2onnx_lax.scatter_rows import Rows
 from jax2onnx_lax.scatter_window import emit_window
 from jax2onnx_lax.shape import arange, cut, expand, filled, transposed
 from jax2onnx_lax.zeros import emit_select
@@ -178,6 +179,9 @@ class _Scatter:
         self._partial = [d for d in self._addressed if self._sizes[d] != 1]
         self._batch = batch_axes(vectors[:-1])
         self._points = {**self._batch, **window_axes(self._sizes, self._partial)}
+        rows = Rows(self._shape, self._batch, self._batching, self._start)
+        is_row = not self._partial and len(self._addressed) == len(self._batching) + len(self._start)
+        self._rows = rows if is_row and rows.fit() else None
 
     def emit(self, x: ir.Value, updates: ir.Value, reduction: str | None = None, *, unique: bool = False) -> ir.Value:
         """Scatter into ``x``; both may have another dtype than the equation's."""
@@ -186,10 +190,13 @@ class _Scatter:
             return x
         indices = indexing.vectors(ctx, self._indices, self._columns)
         all_fit = self._clips or indexing.surely_in_bounds(ctx, indices, self._limits, self._columns)
-        is_one_place = self._is_one_place() and (all_fit or reduction in {None, "add"})
+        may_drop = all_fit or reduction in {None, "add"}
+        is_one_place = self._is_one_place() and may_drop
         full = functools.partial(
             self._emit, x, updates, reduction, indices=indices, all_fit=all_fit, one_place=is_one_place, unique=unique
         )
+        if self._rows is not None and may_drop and not is_one_place:
+            full = functools.partial(self._at_rows, self._rows, x, updates, reduction, indices, all_fit=all_fit)
         dims = self._may_be_missing() if all_fit or is_one_place else []
         if not dims:
             return full()
@@ -257,6 +264,15 @@ class _Scatter:
         shape = permuted(self._shape, perm)
         value = ctx.reshape(value, [*before, count, *after], shape)
         return transposed(ctx, value, shape, np.argsort(perm).tolist())
+
+    def _at_rows(
+        self, rows: Rows, x: ir.Value, updates: ir.Value, reduction: str | None, indices: ir.Value, *, all_fit: bool
+    ) -> ir.Value:
+        """Emit a scatter that writes to one place of each row."""
+        counts = len(self._start) == 1
+        indices, within, _ = indexing.bounded(self._ctx, indices, self._limits, self._columns, counts=counts)
+        valid = None if all_fit else self._in_bounds(indices, within)
+        return rows.emit(self._ctx, x, within, (updates, self._update_axes), reduction=reduction, valid=valid)
 
     def _is_one_place(self) -> bool:
         """Return whether there is one index vector, of the places in the first dims."""

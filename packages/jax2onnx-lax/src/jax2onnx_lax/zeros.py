@@ -50,12 +50,39 @@ def emit_select(ctx: LoweringContext, which: ir.Value, yes: ir.Value, no: ir.Val
     node = which.producer()
     if node is not None and node.op_type == "Not" and node.inputs[0] is not None:
         which, yes, no = node.inputs[0], no, yes  # as onnxruntime would
+    if yes.dtype == ir.DataType.BOOL and not _chooses_bools(ctx):
+        return _chosen_truth(ctx, which, yes, no)
     if not _signed(ctx, yes) or not may_be_minus_zero(yes):
         return op.Where(which, yes, no)
     other = negation(ctx, which)
     if not may_be_minus_zero(no):
         return op.Where(other, no, yes)
     return op.Mul(op.Where(which, 1.0, no), op.Where(other, 1.0, yes))
+
+
+def _chooses_bools(ctx: LoweringContext) -> bool:
+    bools = [ir.DataType.BOOL, ir.DataType.BOOL]
+    return ctx.target is None or ctx.target.supports("Where", ctx.opset, bools)
+
+
+def _chosen_truth(ctx: LoweringContext, which: ir.Value, yes: ir.Value, no: ir.Value) -> ir.Value:
+    """Emit a choice between bools by logic, which has kernels for them."""
+    op = ctx.op
+    known = [_truth(yes), _truth(no)]
+    if known[0] is not None:
+        return op.Or(which, no) if known[0] else op.And(op.Not(which), no)
+    if known[1] is not None:
+        return op.Or(op.Not(which), yes) if known[1] else op.And(which, yes)
+    return op.Xor(no, op.And(which, op.Xor(yes, no)))
+
+
+def _truth(x: ir.Value) -> bool | None:
+    """Return the truth value that all elements of a constant have, None for any other value."""
+    constant = source(x, _FOLLOWED).const_value
+    if constant is None or not constant.size:
+        return None
+    flags = constant.numpy()
+    return bool(flags.flat[0]) if np.all(flags == flags.flat[0]) else None
 
 
 def negation(ctx: LoweringContext, condition: ir.Value) -> ir.Value:

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
 
+from jax2onnx.tidy.idle_nodes import is_idle
 from jax2onnx.tidy.match_nodes import (
     FLOATS,
     drop,
     input_at,
     new_node,
+    producer_at,
     same_shape,
     scalar_at,
+    sizes_of,
     sole_producer,
     tensor_at,
 )
-from jax2onnx.tidy.rules import by_rules
+from jax2onnx.tidy.rules import by_rules, rewrites
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from jax2onnx.tidy.initializers import Home
 
-__all__ = ["shorten_conditions"]
+__all__ = ["drop_equal_choices", "shorten_conditions"]
 
 _FEW = 1024
 """Up to how many numbers a constant is looked at."""
@@ -51,9 +56,7 @@ def _both(node: ir.Node, home: Home) -> None:
 def _flag(node: ir.Node, place: int) -> bool | None:
     """Return the truth value that an operand of rank 0 holds, None if it holds none."""
     tensor = tensor_at(node, place)
-    if tensor is None or tensor.dtype != ir.DataType.BOOL or tensor.shape.rank() > 0:
-        return None
-    return bool(tensor.numpy())
+    return None if tensor is None or tensor.shape.rank() > 0 else _uniform(node, place)
 
 
 def _tested(node: ir.Node) -> tuple[ir.Value, list[float]] | None:
@@ -81,20 +84,82 @@ def _either(node: ir.Node, _home: Home) -> None:
     _drop_neutral(node, neutral=False)
 
 
+def _exclusive(node: ir.Node, home: Home) -> None:
+    """Rewrite ``Xor(c[4], False)`` to ``c``, and ``Xor(c, True)`` to ``Not(c)``."""
+    if _drop_neutral(node, neutral=False):
+        return
+    for place in (0, 1):
+        if _uniform(node, place) is True and same_shape(node.inputs[1 - place], node.outputs[0]):
+            node.replace_input_with(0, node.inputs[1 - place])
+            node.resize_inputs(1)
+            node.op_type = "Not"
+            _not(node, home)
+            return
+
+
 def _drop_neutral(node: ir.Node, *, neutral: bool) -> bool:
     """Give an operand to the users of a node if the other one is neutral; return whether it is."""
     for place in (0, 1):
         value = node.inputs[1 - place]
-        if _flag(node, place) is neutral and same_shape(value, node.outputs[0]):
+        if _uniform(node, place) is neutral and same_shape(value, node.outputs[0]):
             drop(node, 1 - place)
             return True
     return False
 
 
+def _compared(node: ir.Node, home: Home) -> None:
+    """Rewrite ``Less(Cast(c[4], to=int32), 1)``, of a condition, to ``Not(c)``, and ``Equal(Cast(c), 1)`` to ``c``."""
+    for place in (0, 1):
+        number, condition = scalar_at(node, 1 - place), _converted(node, place)
+        if number is None or condition is None:
+            continue
+        test = _TESTS[node.op_type]
+        of_false, of_true = (test(*((flag, number)[:: -1 if place else 1])) for flag in (0, 1))
+        if of_false == of_true:
+            return
+        node.replace_input_with(0, condition)
+        node.resize_inputs(1)
+        node.op_type = "Not" if of_false else "Identity"
+        if of_false:
+            _not(node, home)
+        else:
+            drop(node)
+        return
+
+
+_TESTS: dict[str, Callable[[float, float], bool]] = {
+    "Equal": operator.eq,
+    "Greater": operator.gt,
+    "GreaterOrEqual": operator.ge,
+    "Less": operator.lt,
+    "LessOrEqual": operator.le,
+}
+
+
+def _converted(node: ir.Node, place: int) -> ir.Value | None:
+    """Return the condition of which an operand is made, as 0 and 1; None if it is no such number."""
+    cast = producer_at(node, place)
+    source = input_at(cast, 0) if cast is not None and standard(cast) == "Cast" else None
+    return source if source is not None and source.dtype == ir.DataType.BOOL else None
+
+
+def _cast(node: ir.Node, _home: Home) -> None:
+    """Rewrite ``Cast(Cast(c[4], to=int32), to=float)``, of a condition, to ``Cast(c, to=float)``; to bool, to ``c``."""
+    condition = _converted(node, 0)
+    if condition is None:
+        return
+    node.replace_input_with(0, condition)
+    if is_idle(node):
+        drop(node)
+
+
 def _equal(node: ir.Node, home: Home) -> None:
     """Rewrite ``Equal(c[4], False)``, of a condition, to ``Not(c)``."""
+    _compared(node, home)
+    if standard(node) != "Equal" or node.graph is None:
+        return
     for place in (0, 1):
-        if _flag(node, place) is False and same_shape(node.inputs[1 - place], node.outputs[0]):
+        if _uniform(node, place) is False and same_shape(node.inputs[1 - place], node.outputs[0]):
             node.replace_input_with(0, node.inputs[1 - place])
             node.resize_inputs(1)
             node.op_type = "Not"
@@ -134,11 +199,51 @@ def _has_no_negative_zero(value: ir.Value | None) -> bool:
     return not np.any((numbers == 0) & np.signbit(numbers))
 
 
+@rewrites("Where")
+def drop_equal_choices(nodes: Sequence[ir.Node], home: Home) -> None:
+    """Rewrite ``Where(c[4, 4], x[4, 4], x)`` to ``x``, and ``Where(True, x, y[4, 4])`` to ``x``.
+
+    JAX chooses between an operand and itself where it maps ``lax.cond`` over an axis. What is smaller than the result
+    is expanded instead, which the nodes after it may do themselves.
+    """
+    for node in nodes:
+        chosen = node.inputs[1]
+        if chosen is not node.inputs[2]:
+            which = _uniform(node, 0)
+            if which is None:
+                continue
+            chosen = node.inputs[1 if which else 2]
+        place, result = node.inputs.index(chosen), node.outputs[0]
+        if same_shape(chosen, result):
+            drop(node, place)
+            continue
+        shape = sizes_of(result.shape)
+        if shape is None:
+            continue
+        node.op_type = "Expand"
+        node.replace_input_with(0, chosen)
+        node.replace_input_with(1, home.ints(shape))
+        node.resize_inputs(2)
+
+
+def _uniform(node: ir.Node, place: int) -> bool | None:
+    """Return the truth value that all elements of an operand are known to have, None if there is none."""
+    tensor = tensor_at(node, place)
+    if tensor is None or tensor.dtype != ir.DataType.BOOL or not 0 < tensor.size <= _FEW:
+        return None
+    flags = tensor.numpy()
+    first = bool(flags.flat[0])
+    return first if np.all(flags == first) else None
+
+
 _RULES: dict[str, Callable[[ir.Node, Home], None]] = {
     "And": _both,
+    "Cast": _cast,
     "Equal": _equal,
+    **dict.fromkeys(("Greater", "GreaterOrEqual", "Less", "LessOrEqual"), _compared),
     "Not": _not,
     "Or": _either,
+    "Xor": _exclusive,
 }
 
 shorten_conditions = by_rules(_RULES)

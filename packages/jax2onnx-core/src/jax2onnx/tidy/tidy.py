@@ -12,7 +12,7 @@ from jax2onnx.tidy.batch_norm import fold_batch_norms
 from jax2onnx.tidy.biases import merge_biases, place_biases
 from jax2onnx.tidy.blocks import name_blocks
 from jax2onnx.tidy.codebooks import name_codebooks
-from jax2onnx.tidy.conditions import shorten_conditions
+from jax2onnx.tidy.conditions import drop_equal_choices, shorten_conditions
 from jax2onnx.tidy.dense_rows import reorder_rows
 from jax2onnx.tidy.dequantise import name_dequantisation, scale_weights
 from jax2onnx.tidy.entries import join_entries, take_at_once
@@ -21,6 +21,8 @@ from jax2onnx.tidy.gathered_rows import dequantise_rows
 from jax2onnx.tidy.idioms import shorten
 from jax2onnx.tidy.idle_nodes import MAYBE_IDLE, drop_neutral, is_idle, remove_dead, skip_expands
 from jax2onnx.tidy.initializers import Home, restore_names, share
+from jax2onnx.tidy.integer_choices import shorten_integer_choices
+from jax2onnx.tidy.known_results import fold_known
 from jax2onnx.tidy.layout import settle
 from jax2onnx.tidy.leading_ones import keep_leading_ones
 from jax2onnx.tidy.lookups import gather_first, shorten_lookups
@@ -61,6 +63,10 @@ def tidy(model: ir.Model, *, fold_batch_norm: bool = False) -> None:
     functions = [Home(f.graph, is_function=True) for f in model.functions.values()]
     homes = [Home(model.graph, is_function=False), *functions]
     share(model.graph)
+    # First: what a condition no longer keeps apart may be equal.
+    for home in homes:
+        for graph in graphs(home.graph):
+            rewrite_all([fold_known, drop_equal_choices], graph, home)
     _remove_repeated(model, homes)
     for home in homes:
         _tidy_home(home, fold_batch_norm=fold_batch_norm)
@@ -127,6 +133,7 @@ def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
 
 
 _NAMING_AND_JOINING = (
+    drop_equal_choices,
     name_codebooks,
     name_dequantisation,
     shorten,
@@ -151,6 +158,7 @@ _SHORTENING = (
     shorten_ones,
     share_reshapes,
     keep_trailing_ones,
+    shorten_integer_choices,
     split_at_once,
     join_entries,
     take_at_once,

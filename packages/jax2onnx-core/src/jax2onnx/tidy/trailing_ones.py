@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["keep_trailing_ones"]
 
 
-@rewrites("Concat", beside=ADDING)
+@rewrites("Concat", *REDUCTIONS, beside=ADDING)
 def keep_trailing_ones(nodes: Sequence[ir.Node], home: Home) -> None:
     """Keep the last dim of components that are joined along it, where that takes fewer nodes.
 
