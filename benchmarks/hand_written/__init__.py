@@ -9,7 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import filters, games, gumbel_muzero, minimisers, no_u_turn, quadratic, samplers, searches, simulations, solvers
+from . import (
+    filters,
+    games,
+    gumbel_muzero,
+    minimisers,
+    no_u_turn,
+    quadratic,
+    samplers,
+    searches,
+    simulations,
+    solvers,
+    stiff,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +43,7 @@ MODELS: dict[str, Callable[[], bytes]] = {
     "pendulum": simulations.pendulum,
     "ott-jax: The entropic distance of two point clouds by Sinkhorn's iterations": solvers.entropic_distance,
     "jumanji: Moves of the game 2048": games.game_2048,
+    "diffrax: A stiff chemical system by an implicit method": stiff.stiff_system,
     "mctx: Gumbel MuZero's tree search": gumbel_muzero.gumbel_muzero,
     "numpyro: Steps of the No-U-Turn sampler": no_u_turn.no_u_turn,
     "blackjax: Steps of Hamiltonian Monte Carlo": samplers.hamiltonian_chain,
