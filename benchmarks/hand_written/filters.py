@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .graph import Array, Graph
+from .hashes import hashed, key_of, normal, scaled, uniform
 
 
 def kalman_filter() -> bytes:
@@ -125,3 +126,36 @@ def hidden_markov() -> bytes:
     scores = g.Gemm(g.Reshape(relative, [1, 21]), is_on, chances[None])
     best = g.Gather(paths, g.Reshape(g.ArgMax(scores, axis=1), np.array([], np.int64)))
     return g.model(g.Reshape(each, np.array([], np.int64)), g.Div(joint, total), best)
+
+
+def particle_filter() -> bytes:
+    """Write a step in 11 nodes: what is drawn does not depend on the particles, and is drawn before.
+
+    How many shares of the weights end before a place is a sum over how many end before each place the first time.
+    """
+    g = Graph(("uint32", 2), (12,))
+    keys = [key_of(g, g.inputs[0])]
+    for _ in range(11):
+        keys.append(hashed(g, keys[-1], np.zeros((1, 2), int)))
+    pairs = hashed(g, g.Concat(*keys, axis=0), np.tile([[0, 1], [0, 2]], (12, 1)), np.repeat(np.arange(12), 2))
+    lows = np.stack([np.zeros(384, int), np.tile(np.arange(32), 12)], 1)
+    noise = g.Reshape(normal(g, uniform(g, pairs, lows, np.repeat(np.arange(12) * 2, 32)), are_many=True), [12, 32])
+    noise = g.Split(noise, count=12, axis=0, num_outputs=12)
+    starts = uniform(g, pairs, np.zeros((12, 2), int), np.arange(12) * 2 + 1)
+    # Places are 32 apart by one, and begin with what is drawn; the first one after a share's end is where that counts.
+    after = scaled(g, starts, factor=-(2.0**-23), added=1.0)
+    after = g.Split(after, count=12, axis=0, num_outputs=12)
+    seen = g.Split(g.Reshape(g.inputs[1], [12, 1]), count=12, axis=0, num_outputs=12)
+    upper = np.triu(np.ones((32, 32)))
+    x: str | None = None
+    means = []
+    for t in range(12):
+        x = noise[t] if x is None else g.Gemm(x, 0.9 * np.eye(32), noise[t])
+        away = g.Sub(x, seen[t])
+        shares = g.Softmax(g.Mul(g.Mul(away, away), np.float32(-0.5)), axis=1)
+        first = g.Cast(g.Gemm(shares, 32 * upper, after[t]), to=7)
+        ended = g.ScatterElements(np.zeros((1, 34), int), first, np.ones((1, 32), int), axis=1, reduction="add")
+        counts, _ = g.Split(g.CumSum(ended, np.array(1)), np.array([32, 2]), count=2, axis=1)
+        x = g.GatherElements(x, g.Min(counts, np.array(31)), axis=1)
+        means.append(x)
+    return g.model(g.ReduceMean(g.Concat(*means, axis=0), np.array([1]), keepdims=0))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .graph import Array, Graph
-from .hashes import hashed, key_of, uniform
+from .hashes import hashed, key_of, scaled, uniform
 
 _DIGITS = 5
 """After six moves no tile of 2048 is above the fourth power of two: seven tiles are at most 4 each."""
@@ -55,12 +55,12 @@ def game_2048() -> bytes:
         keys.append(hashed(g, keys[-1], np.array([[0, min(step, 1)]])))
     cells = hashed(g, g.Concat(*keys, axis=0), np.array([[0, 1], *[[0, 0]] * 6]))
     both = hashed(g, cells, np.repeat([[0, 0], [0, 1]], 7, axis=0), np.tile(np.arange(7), 2))
-    chances = g.Gemm(uniform(g, both, np.zeros((14, 2), int)), np.full((1, 1), -(2.0**-23)), np.ones((1, 1)))
+    chances = scaled(g, uniform(g, both, np.zeros((14, 2), int)), factor=-(2.0**-23), added=1.0)
     where, which = g.Split(chances, count=2, axis=0, num_outputs=2)
     # A cell is the first one at which as many cells are empty as a chance is of all of them.
     excess = g.Sub(np.triu(np.ones((16, 16))), g.Reshape(where, [7, 1, 1]))
     excess = g.Split(g.Reshape(excess, [112, 16]), count=7, axis=0, num_outputs=7)
-    values = g.Add(g.Cast(g.Greater(which, np.float32(0.9)), to=7), np.array(1))
+    values = g.Add(g.Cast(g.Greater(which, np.full((1, 1), 0.9)), to=7), np.ones((1, 1), np.int64))
     values = g.Split(values, count=7, axis=0, num_outputs=7)
     lines, places, takes = (
         g.Split(g.Gather(table, actions), count=6, axis=0, num_outputs=6) for table in (lines, places, takes)

@@ -48,52 +48,27 @@ class Graph:
         array = array.astype(np.float32) if array.dtype == np.float64 else array
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._known:
-            self._known[key] = f"c{len(self._known)}"
+            self._known[key] = f"constant{next(self._numbers)}"
             self._constants.append(numpy_helper.from_array(array, self._known[key]))
         return self._known[key]
 
     def loop(self, trips: Any, step: Callable[..., Sequence[Any]], *state: Any, first: Any = ALWAYS) -> Any:
         """Append a loop; a step is given a graph and a state, and returns whether there is another, and the state.
 
-        ``first`` is whether there is a first one.
+        ``first`` is whether there is a first one. Constants are the body's own, which onnxruntime prepares.
         """
         names = [f"given{next(self._numbers)}" for _ in range(len(state) + 2)]
         inner = Graph()
-        inner._constants, inner._known, inner._numbers = self._constants, self._known, self._numbers
-        results = [x if isinstance(x, str) else self.constant(np.asarray(x)) for x in step(inner, *names[2:])]
+        inner._numbers = self._numbers
+        results = [x if isinstance(x, str) else inner.constant(np.asarray(x)) for x in step(inner, *names[2:])]
         inner_results = {name for node in inner._nodes for name in node.output}
         # A result of a body is that of a node of its own.
         results = [x if x in inner_results else inner.Identity(x) for x in results]
         count, flag = (_info(name, (dtype,)) for name, dtype in zip(names, ("int64", "bool"), strict=False))
         given, outputs = ([onnx.ValueInfoProto(name=name) for name in side] for side in (names[2:], results))
-        body = helper.make_graph(inner._nodes, "body", [count, flag, *given], outputs)
+        body = helper.make_graph(inner._nodes, "body", [count, flag, *given], outputs, inner._constants)
         trips, first = (x if isinstance(x, str) else np.array(x) for x in (trips, first))
         return self.Loop(trips, first, *state, body=body, count=len(state))
-
-    def insert(self, function: Any, *operands: tuple[Any, str]) -> Any:
-        """Insert the model that jax2onnx makes of a function, given specs and operands; return its results."""
-        from jax2onnx import to_onnx
-
-        graph = to_onnx(function, [spec for spec, _ in operands]).graph
-        prefix = f"part{next(self._numbers)}_"
-        names = {info.name: name for info, (_, name) in zip(graph.input, operands, strict=True)}
-        names[""] = ""
-        for tensor in graph.initializer:
-            names[tensor.name] = self.constant(numpy_helper.to_array(tensor))
-        for node in graph.node:
-            assert all(attribute.type != onnx.AttributeProto.GRAPH for attribute in node.attribute)
-            names |= {name: prefix + name for name in node.output if name}
-            inputs, results = ([names[name] for name in side] for side in (node.input, node.output))
-            copy = onnx.NodeProto()
-            copy.CopyFrom(node)
-            copy.ClearField("input")
-            copy.ClearField("output")
-            copy.name = ""
-            copy.input.extend(inputs)
-            copy.output.extend(results)
-            self._nodes.append(copy)
-        found = [names[info.name] for info in graph.output]
-        return found[0] if len(found) == 1 else found
 
     def model(self, *outputs: str) -> bytes:
         """Return the model."""

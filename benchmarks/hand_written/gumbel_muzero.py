@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .graph import Array, Graph
-from .hashes import counts_of, hashed, key_of, uniform
+from .hashes import counts_of, hashed, key_of, scaled, uniform
 
 _FAR_BELOW = -1e9
 _EACH = np.eye(3)
@@ -30,7 +30,7 @@ def gumbel_muzero() -> bytes:
     g = Graph(("uint32", 2), (2, 4))
     embedding = g.inputs[1]
     keys = hashed(g, key_of(g, g.inputs[0]), np.array([[0, 1]]))
-    chance = g.Max(g.Mul(uniform(g, keys, counts_of(6)), np.float32(2**-23)), np.finfo(np.float32).tiny)
+    chance = g.Max(scaled(g, uniform(g, keys, counts_of(6))), np.full((1, 1), np.finfo(np.float32).tiny))
     gumbel = g.Neg(g.Log(g.Neg(g.Log(g.Reshape(chance, [2, 3])))))
     logits = g.Gemm(embedding, prior)
     known = g.Add(gumbel, logits)
@@ -67,18 +67,18 @@ def gumbel_muzero() -> bytes:
     thrice = g.Reshape(mixed(first, 1, 0.3, g.Add(gain, last_gain), share=0.3), [2, 3])
     apart = np.stack([_EACH[i] - _EACH[j] for i in range(3) for j in range(3)], 1)
 
-    def scaled(values: Any, factor: float, added: Any) -> Any:
+    def ranked(values: Any, factor: float, added: Any) -> Any:
         """Return values over the distance of the largest from the smallest, times a factor, and something more."""
         largest = g.ReduceMax(g.Gemm(values, apart), np.array([1]))
         return g.Gemm(g.Div(values, largest), factor * _EACH, added)
 
-    one = g.Hardmax(scaled(once, 5.1, known), axis=1)
+    one = g.Hardmax(ranked(once, 5.1, known), axis=1)
     gained = g.Sub(twice, once)
     values = g.Add(once, g.Mul(one, gained))
-    two = g.Hardmax(g.Gemm(one, _FAR_BELOW * _EACH, scaled(values, 5.2, known)), axis=1)
+    two = g.Hardmax(g.Gemm(one, _FAR_BELOW * _EACH, ranked(values, 5.2, known)), axis=1)
     values = g.Add(values, g.Mul(two, gained))
     both = g.Add(one, two)
-    best = g.Hardmax(g.Gemm(g.Sub(np.float32(1), both), _FAR_BELOW * _EACH, scaled(values, 5.2, known)), axis=1)
+    best = g.Hardmax(g.Gemm(g.Sub(np.float32(1), both), _FAR_BELOW * _EACH, ranked(values, 5.2, known)), axis=1)
     values = g.Add(values, g.Mul(best, g.Sub(thrice, twice)))
-    weights = g.Softmax(scaled(values, 5.3, logits), axis=1)
+    weights = g.Softmax(ranked(values, 5.3, logits), axis=1)
     return g.model(g.ArgMax(best, axis=1, keepdims=0), weights)

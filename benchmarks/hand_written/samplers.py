@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .graph import Array, Graph
-from .hashes import counts_of, hashed, key_of, normal, uniform
+from .hashes import counts_of, hashed, key_of, normal, scaled, uniform
 
 
 def hmc() -> bytes:
@@ -29,7 +29,7 @@ def hmc() -> bytes:
     drawn = uniform(g, keys, counts_of(4, 1), np.array([0, 0, 0, 0, 1]))
     first, last = g.Split(drawn, np.array([4, 1]), count=2, axis=0)
     momentum = g.Reshape(normal(g, first), [4])
-    chance = g.Reshape(g.Log(g.Mul(last, np.float32(2**-23))), [1])
+    chance = g.Reshape(g.Log(scaled(g, last)), [1])
     state = g.Concat(w, momentum, np.ones(1), axis=0)
     moved = g.MatMul(np.asarray(move[:4]), state)
     is_better = g.Less(chance, g.MatMul(state, g.MatMul(change, state)))
@@ -55,7 +55,7 @@ def hamiltonian_chain() -> bytes:
     rows = np.concatenate([np.repeat([0, 2, 4, 6], 3), [1, 3, 5, 7]])
     bits = g.Split(uniform(g, keys, counts_of(3, 3, 3, 3, 1, 1, 1, 1), rows), np.array([12, 4]), count=2, axis=0)
     wide = g.Gemm(g.Reshape(normal(g, bits[0]), [4, 3]), np.kron([[0, 0, 1]], np.eye(3)))
-    chances = g.Mul(bits[1], np.float32(2**-23))
+    chances = scaled(g, bits[1])
     draws = zip(*(g.Split(x, count=4, axis=0, num_outputs=4) for x in (wide, chances)), strict=True)
     powers = np.repeat([[1, 3, 1]], 3, axis=1).astype(np.float32)
     energies = np.repeat([[0.5, 0.1, 0.5]], 3, axis=1).T

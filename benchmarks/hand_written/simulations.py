@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .graph import Array, Graph
+from .hashes import counts_of, hashed, key_of, normal, uniform
 
 
 def neuron() -> bytes:
@@ -98,3 +99,30 @@ def pendulum() -> bytes:
         state = g.Gemm(g.Concat(*slopes, axis=1), weighted, state)
         path.append(state)
     return g.model(g.Gather(g.Concat(*path, axis=0), np.array([6, 7, 0, 1]), axis=1))
+
+
+def random_walk() -> bytes:
+    """Write no loop: the keys of all steps are hashed at once, and so are the numbers that they draw."""
+    g = Graph(("uint32", 2))
+    keys = hashed(g, key_of(g, g.inputs[0]), counts_of(50))
+    bits = uniform(g, keys, counts_of(*[2] * 50), np.repeat(np.arange(50), 2))
+    moves = g.Concat(np.zeros((1, 2)), g.Reshape(normal(g, bits), [50, 2]), axis=0)
+    return g.model(g.CumSum(moves, np.array(0)))
+
+
+def grid_world() -> bytes:
+    """Write no loop: where all places lead is a table, and with where that leads a path is twice as long."""
+    places = np.stack(np.meshgrid(np.arange(5), np.arange(5), indexing="ij"), -1).reshape(25, 1, 2)
+    moved = np.clip(np.add(places, [[0, 1], [0, -1], [1, 0], [-1, 0]]), 0, 4)
+    g = Graph(("int32", 5, 5), (5, 5), ("int32", 2))
+    policy, rewards, start = g.inputs
+    ahead = g.GatherElements(moved[..., 0] * 5 + moved[..., 1], g.Reshape(policy, [25, 1]), axis=1)
+    ahead = g.Reshape(ahead, [25])
+    first = g.ReduceSum(g.Mul(g.Cast(start, to=7), np.array([5, 1])), keepdims=1)
+    path = g.Gather(ahead, first)
+    for _ in range(4):
+        path = g.Concat(path, g.Gather(ahead, path), axis=0)
+        ahead = g.Gather(ahead, ahead)
+    path = g.Concat(path, g.Gather(ahead, g.Gather(path, np.arange(14))), axis=0)
+    last = g.Reshape(g.Gather(places[:, 0], g.Gather(path, np.array([29]))), [2])
+    return g.model(last, g.Gather(g.Reshape(rewards, [25]), path))

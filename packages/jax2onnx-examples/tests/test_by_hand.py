@@ -10,8 +10,8 @@ import pytest
 
 FOLDER = Path(__file__).parents[3] / "benchmarks"
 OWN = (
-    "neuron", "kalman_filter", "hmc", "physics", "sinkhorn", "tree_search", "lstm", "beam_search", "viterbi",
-    "pendulum",
+    "neuron", "kalman_filter", "hmc", "physics", "sinkhorn", "tree_search", "lstm", "particle_filter",
+    "random_walk", "beam_search", "viterbi", "pendulum", "grid_world",
 )  # fmt: skip
 """Those of programs of ours; steps.py compares those of packages, which are not installed here."""
 
