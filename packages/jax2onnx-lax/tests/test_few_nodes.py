@@ -354,3 +354,65 @@ def test_a_count_of_bools_compares_none_of_them():
     model = to_onnx(function, [(5,)])
     assert not {"Equal", "Not"} & set(operators(model))
     check(model, function, [(5,)])
+
+
+def _descended(table, start):
+    def step(_, at):
+        place, done = at
+        following = table[place]
+        return jnp.where(done | (following < 0), place, following), done | (following < 0)
+
+    return lax.fori_loop(0, 4, step, (start, False))
+
+
+def test_a_short_loop_is_its_steps():
+    """Its first step, of which more is known, takes fewer nodes than the others."""
+    model = to_onnx(_descended, ["int32[6]", "int32[]"])
+    counts = operators(model)
+    assert not {"Loop", "Scan"} & set(counts)
+    assert counts["Or"] == 3
+    tables = [np.array(t, np.int32) for t in ([1, 2, 3, 4, 5, -1], [-1] * 6, [2, 0, 1, 9, 4, 5])]
+    check(
+        model,
+        _descended,
+        ["int32[6]", "int32[]"],
+        values=[[table, np.int32(start)] for table in tables for start in (0, 5, -1, 7)],
+    )
+
+
+@pytest.mark.parametrize(("length", "width"), [(9, 3), (4, 2000)])
+def test_a_longer_loop_or_one_of_large_arrays_stays(length, width):
+    model = to_onnx(lambda x: lax.fori_loop(0, length, lambda i, v: jnp.sin(v) * i, x), [(width,)])
+    assert operators(model)["Scan"] == 1
+
+
+def test_what_a_loop_starts_with_is_known():
+    """The condition of constants is no node; one that a loop makes of its state is."""
+
+    def run(x):
+        def lanes(state):
+            return jnp.any(state[0] < 3)
+
+        return lax.while_loop(lanes, lambda state: (state[0] + 1, state[1] * 2), (jnp.zeros(4, jnp.int32), x))[1]
+
+    model = to_onnx(run, [(4,)])
+    assert {node.op_type for node in model.graph.node} == {"Loop"}
+    check(model, run, [(4,)])
+
+
+def test_what_all_iterations_look_up_is_looked_up_once():
+    """An index that is computed before a loop that runs is in range, whatever the runtime finds out about that."""
+
+    def run(x, i):
+        return lax.scan(lambda c, v: (jnp.sin(c) + x[i] * v, None), 0.0, x)[0]
+
+    model = to_onnx(run, [(12,), "int32[]"])
+    (loop,) = (node for node in model.graph.node if node.op_type == "Scan")
+    (body,) = (attribute.g for attribute in loop.attribute if attribute.name == "body")
+    assert "Gather" not in {node.op_type for node in body.node}
+    check(
+        model,
+        run,
+        [(12,), "int32[]"],
+        values=[[np.arange(12, dtype=np.float32), np.int32(i)] for i in (0, 11, -3, 40, -40)],
+    )

@@ -86,11 +86,11 @@ def _reset(x, w):
 
 
 CASES = {
-    "leapfrog": (_leapfrog(5), [(5, 4), (4, 4)], "Tanh", 1),
+    "leapfrog": (_leapfrog(12), [(12, 4), (4, 4)], "Tanh", 1),
     "a condition": (_until, [(2,), "int32[]"], "Pow", 1),
-    "shifted": (_shifted, [(5, 4), (4, 4)], "Tanh", 2),
-    "returned": (_returned, [(5, 4), (4, 4)], "Tanh", 2),
-    "another start": (_reset, [(5, 4), (4, 4)], "Cos", 1),
+    "shifted": (_shifted, [(12, 4), (4, 4)], "Tanh", 2),
+    "returned": (_returned, [(12, 4), (4, 4)], "Tanh", 2),
+    "another start": (_reset, [(12, 4), (4, 4)], "Cos", 1),
 }
 
 
@@ -99,20 +99,20 @@ def test_repeated_values_are_carried(name):
     function, inputs, operator, most = CASES[name]
     model = to_onnx(function, inputs)
     assert _body(model).count(operator) <= most
-    ordinary = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-    if inputs[0] != (5, 4):
+    ordinary = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+    if inputs[0] != (12, 4):
         for n in (0, 1, 7):
             check(model, function, inputs, values=[[np.float32([0.5, -0.0]), np.int32(n)]])
         return
     weights = np.random.default_rng(1).normal(size=(4, 4)).astype(np.float32)
-    special = [np.where(np.arange(20).reshape(5, 4) == 6, number, ordinary) for number in (np.nan, np.inf, -0.0)]
+    special = [np.where(np.arange(48).reshape(12, 4) == 6, number, ordinary) for number in (np.nan, np.inf, -0.0)]
     batches = [x.astype(np.float32) for x in (ordinary, ordinary * 1e30, *special)]
     check(model, function, inputs, values=[[x, weights] for x in batches])
 
 
 def test_no_iteration():
     function = _leapfrog(0)
-    check(to_onnx(function, [(5, 4), (4, 4)]), function, [(5, 4), (4, 4)])
+    check(to_onnx(function, [(12, 4), (4, 4)]), function, [(12, 4), (4, 4)])
     inputs = [("B", 3)]
 
     def walk(x):

@@ -19,6 +19,7 @@ from jax2onnx_lax.indexing import constant
 from jax2onnx_lax.recurrent.layer import find_layer
 from jax2onnx_lax.recurrent.operators import emit_operator
 from jax2onnx_lax.shape import dim_scalar, expand, flip, may_be_negative
+from jax2onnx_lax.unrolled import is_short
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -92,6 +93,8 @@ def _emit(loop: _ScanLoop, init: Sequence[ir.Value], xs: Sequence[ir.Value]) -> 
         return loop.once(init, xs)
     if not xs and not init:
         return loop.repeated()
+    if loop.is_short():
+        return loop.unrolled(init, xs)
     if not xs and not (is_static(length) and length <= _MOST_COUNTED):
         return loop.loop(init)
     if not may_be_zero(length):
@@ -142,6 +145,30 @@ class _ScanLoop:
         count = len(self._carried)
         ys = [ctx.reshape(y, a.shape[1:], a.shape) for y, a in zip(results[count:], self.stacked, strict=True)]
         return [*results[:count], *ys]
+
+    def is_short(self) -> bool:
+        """Return whether the steps take less time one after the other, without a loop."""
+        counts = {"constants": len(self._consts), "carries": len(self._carried)}
+        has_slices = not any(str(aval.dtype) in _WIDER for aval in self._scanned)
+        return has_slices and is_short(self.program, self.length, **counts)
+
+    def unrolled(self, init: Sequence[ir.Value], xs: Sequence[ir.Value]) -> list[ir.Value]:
+        """Inline the body of each iteration after that of the one before."""
+        ctx, count, state = self.ctx, len(self._carried), [*init]
+        stacked: list[list[ir.Value]] = [[] for _ in self.stacked]
+        steps = range(self.length)
+        for step in reversed(steps) if self._reverse else steps:
+            place = ctx.constant(np.asarray(step, np.int64))
+            slices = [
+                ctx.stamp(ctx.op.Gather(x, place, axis=0), a.shape) for x, a in zip(xs, self._scanned, strict=True)
+            ]
+            results = self._body(state, slices)
+            state = results[:count]
+            for several, y, aval in zip(stacked, results[count:], self.stacked, strict=True):
+                several.append(ctx.reshape(y, aval.shape[1:], (1, *aval.shape[1:])))
+        order = -1 if self._reverse else 1
+        ys = [ctx.op.Concat(*several[::order], axis=0) for several in stacked]
+        return [*state, *[ctx.stamp(y, aval.shape) for y, aval in zip(ys, self.stacked, strict=True)]]
 
     def repeated(self) -> list[ir.Value]:
         """Emit the body once where it depends on no iteration, and its results as often as there are iterations."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -23,6 +23,12 @@ Rearrangement: TypeAlias = Callable[[Any], Any]
 LAZY = 1 << 16
 """Rearranged tensors of more bytes are computed when they are written, and not kept."""
 
+UNNAMED = "const_"
+"""How the names of initializers begin that are no parameters of the user's."""
+
+_SMALL = 2**10
+"""Constants of up to so many bytes are looked for among those that there are."""
+
 ORIGIN = "jax2onnx.origin"
 """The key in a value's metadata of the name of the initializer that it is derived from."""
 
@@ -33,6 +39,7 @@ class Home:
 
     graph: ir.Graph
     is_function: bool
+    _small: dict[Hashable, ir.Value] = field(default_factory=dict)
 
     def holds(self, value: ir.Value | None) -> bool:
         """Return whether a value is an initializer, so that others can be derived from it."""
@@ -49,10 +56,10 @@ class Home:
         return self.constant(np.asarray(numbers, np.int64))
 
     def constant(self, array: np.ndarray[Any, Any], name: str = "const_tidy") -> ir.Value:
-        """Return a new constant, with a name like the given one."""
+        """Return a constant, with a name like the given one if it is a new one; small ones are made once."""
         tensor = ir.Tensor(array)
         if not self.is_function:
-            return self._register(tensor, name)
+            return self._register(tensor, name) if array.nbytes > _SMALL else self._shared(tensor, array, name)
         value = _value_of(tensor)
         # A tensor of its own: a value gives its name to the tensor that it holds.
         attribute = ir.AttrTensor("value", ir.Tensor(array))
@@ -115,6 +122,16 @@ class Home:
         value.meta.pop(ORIGIN, None)
         value.name = free_name(wanted, self.graph.initializers)
 
+    def _shared(self, tensor: ir.Tensor[Any], array: np.ndarray[Any, Any], name: str) -> ir.Value:
+        """Return the initializer that holds a small array, a new one only if there is none: nodes of it are equal."""
+        if not self._small:
+            self._small.update(_small_ones(self.graph))
+        key = _content(array, tensor.dtype)
+        value = self._small.get(key)
+        if value is None or self.graph.initializers.get(value.name or "") is not value:
+            value = self._small[key] = self._register(tensor, name)
+        return value
+
     def _of(self, source: ir.Value, derived: ir.TensorProtocol) -> ir.Value:
         """Return a new initializer that is derived from another one."""
         origin = source.meta.get(ORIGIN, source.name)
@@ -127,6 +144,21 @@ class Home:
         value.name = free_name(wanted, self.graph.initializers, first=2)
         self.graph.register_initializer(value)
         return value
+
+
+def _small_ones(graph: ir.Graph) -> Iterator[tuple[Hashable, ir.Value]]:
+    """Yield the small initializers of a graph by what they hold, but for those that have a name of the user's."""
+    for name, value in graph.initializers.items():
+        if not name.startswith(UNNAMED):
+            continue
+        tensor = value.const_value
+        array = held_array(tensor)
+        if tensor is not None and array is not None and array.nbytes <= _SMALL:
+            yield _content(array, tensor.dtype), value
+
+
+def _content(array: np.ndarray[Any, Any], dtype: ir.DataType) -> Hashable:
+    return dtype, array.shape, array.tobytes()
 
 
 def _value_of(tensor: ir.TensorProtocol) -> ir.Value:

@@ -63,7 +63,7 @@ def fold_known(nodes: Sequence[ir.Node], home: Home) -> None:
         result = node.outputs[0]
         if result.is_graph_output() or not node.inputs or result.dtype is None:
             continue
-        operands = _operands(node)
+        operands = _operands(node, home)
         array = None if operands is None else _computed(node, operands)
         if array is None or array.size > _FEW or sizes_of(result.shape) != array.shape:
             continue
@@ -71,12 +71,15 @@ def fold_known(nodes: Sequence[ir.Node], home: Home) -> None:
             result.replace_all_uses_with(home.constant(np.asarray(array)))
 
 
-def _operands(node: ir.Node) -> list[np.ndarray[Any, Any]] | None:
-    """Return the arrays that all inputs of a node hold, None if one of them holds none, or a large one."""
+def _operands(node: ir.Node, home: Home) -> list[np.ndarray[Any, Any]] | None:
+    """Return the arrays that all inputs of a node hold, None if one of them holds none, or a large one.
+
+    A parameter of the user's, which has a name, is none of them: it can be given other numbers in the model.
+    """
     arrays: list[np.ndarray[Any, Any]] = []
     for value in node.inputs:
         tensor = None if value is None else value.const_value
-        if tensor is None or not 0 < tensor.size <= _FEW:
+        if value is None or tensor is None or not 0 < tensor.size <= _FEW or home.is_parameter(value):
             return None
         arrays.append(tensor.numpy())
     return arrays

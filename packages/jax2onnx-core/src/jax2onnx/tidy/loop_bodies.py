@@ -51,9 +51,10 @@ def lift_invariants(graph: ir.Graph) -> None:
 
 def _lift(body: ir.Graph, loop: ir.Node) -> None:
     own = set(body.inputs)
+    is_safe = _is_alone if _has_iterations(loop) else _is_safe
     for node in list(body):
         reads_own = not own.isdisjoint(node.inputs)
-        if reads_own or not _is_safe(node) or any(value.is_graph_output() for value in node.outputs):
+        if reads_own or not is_safe(node) or any(value.is_graph_output() for value in node.outputs):
             own.update(node.outputs)
             continue
         body.remove(node)
@@ -62,6 +63,20 @@ def _lift(body: ir.Graph, loop: ir.Node) -> None:
         for value in node.outputs:
             value.name = None
         loop.prepend(node)
+
+
+def _has_iterations(loop: ir.Node) -> bool:
+    """Return whether a loop is known to make an iteration: a ``Scan`` of arrays that have rows."""
+    if standard(loop) != "Scan" or not loop.attributes.get_int("num_scan_inputs", 0):
+        return False
+    scanned, axes = loop.inputs[-1], loop.attributes.get_ints("scan_input_axes", [0])
+    sizes = None if scanned is None else sizes_of(scanned.shape)
+    return bool(sizes) and set(axes) == {0} and sizes is not None and sizes[0] > 0
+
+
+def _is_alone(node: ir.Node) -> bool:
+    """Return whether a node, of the standard operators, reads nothing but its operands."""
+    return not node.domain and node.op_type not in _VARYING and not bodies(node) and None not in node.inputs
 
 
 def _is_safe(node: ir.Node) -> bool:

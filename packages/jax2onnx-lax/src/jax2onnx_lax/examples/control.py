@@ -125,6 +125,16 @@ def _counter(x: jax.Array, *, length: int) -> Any:
     return lax.scan(lambda c, _: (c * 0.5 + 1, c.sum()), x, None, length=length)
 
 
+def _running(x: jax.Array, w: jax.Array, *, reverse: bool) -> Any:
+    """Scan few rows, with little to do for each."""
+
+    def step(carry: tuple[jax.Array, jax.Array], v: jax.Array) -> Any:
+        total, largest = carry[0] + v * w, jnp.maximum(carry[1], v)
+        return (total, largest), total * largest
+
+    return lax.scan(step, (w, w), x, reverse=reverse)
+
+
 def _empty(x: jax.Array) -> Any:
     return lax.scan(lambda c, v: (c + v, (c, v > 0)), x[0], x[:0])
 
@@ -252,10 +262,25 @@ EXAMPLES: list[Example] = [
     _example(
         "fori_loop",
         "jax.lax.fori_loop",
-        lambda x: lax.fori_loop(0, 4, lambda i, v: v * 0.5 + i, x),
+        lambda x: lax.fori_loop(0, 24, lambda i, v: v * 0.5 + i, x),
         [("B", 3)],
         operators={"Scan": 1},
     ),
+    _example(
+        "fori_loop_short",
+        "jax.lax.fori_loop",
+        lambda x: lax.fori_loop(0, 4, lambda i, v: v * 0.5 + i, x),
+        [("B", 3)],
+        operators={"Scan": 0, "Loop": 0},
+    ),
+    _example(
+        "scan_short",
+        "jax.lax.scan",
+        partial(_running, reverse=False),
+        [(4, 3), (3,)],
+        operators={"Scan": 0, "Loop": 0},
+    ),
+    _example("scan_short_reverse", "jax.lax.scan", partial(_running, reverse=True), [(4, "B"), ("B",)]),
     _example(
         "fori_loop_bounds",
         "jax.lax.fori_loop",
@@ -270,7 +295,8 @@ EXAMPLES: list[Example] = [
     _example("scan_reverse", "jax.lax.scan", partial(_rnn, reverse=True), [("T", 3)]),
     _example("scan_unroll", "jax.lax.scan", partial(_rnn, unroll=2), [(5, 3)]),
     _example("scan_once", "jax.lax.scan", _rnn, [(1, 3)], operators={"Scan": 0, "Loop": 0}),
-    _example("scan_no_inputs", "jax.lax.scan", partial(_counter, length=4), [("B", 3)]),
+    _example("scan_no_inputs", "jax.lax.scan", partial(_counter, length=24), [("B", 3)]),
+    _example("scan_no_inputs_short", "jax.lax.scan", partial(_counter, length=4), [("B", 3)]),
     _example("scan_empty", "jax.lax.scan", _empty, [(4, "B")]),
     _example("scan_maybe_empty", "jax.lax.scan", partial(_maybe_empty, reverse=False), [("T", "B")]),
     _example("scan_maybe_empty_reverse", "jax.lax.scan", partial(_maybe_empty, reverse=True), [("T", "B")]),
