@@ -86,7 +86,7 @@ def loops(depth: int) -> Function:
     def call(x: Any) -> Any:
         if depth == 0:
             return x + 1
-        return lax.fori_loop(0, 2, lambda _, v: loops(depth - 1)(v), x)
+        return lax.fori_loop(0, 12, lambda _, v: loops(depth - 1)(v), x)
 
     return call
 

@@ -26,7 +26,7 @@ class Choosing(eqx.Module):
             first, second = self.choose(x)
             return first + second, first
 
-        return jax.lax.scan(step, x, None, length=3)
+        return jax.lax.scan(step, x, None, length=12)
 
 
 @pytest.mark.parametrize("kind", [0, 1, 2])

@@ -74,7 +74,34 @@ def _counts(x, i):
     return jnp.argmax(counts), counts.max(), jnp.argmin(jnp.where(x > i, counts, 0.5)), (counts * x).max()
 
 
+def _quaternions(u, v):
+    """Multiply quaternions: the terms of the four sums have different signs."""
+    return jnp.array(
+        [
+            u[0] * v[0] - u[1] * v[1] - u[2] * v[2] - u[3] * v[3],
+            u[0] * v[1] + u[1] * v[0] + u[2] * v[3] - u[3] * v[2],
+            u[0] * v[2] - u[1] * v[3] + u[2] * v[0] + u[3] * v[1],
+            u[0] * v[3] + u[1] * v[2] - u[2] * v[1] + u[3] * v[0],
+        ]
+    )
+
+
+def _rotated(x, q):
+    """Rotate vectors by quaternions."""
+    s, u = q[0], q[1:]
+    return 2 * (u @ x) * u + (s * s - u @ u) * x + 2 * s * jnp.cross(u, x)
+
+
+def _in_turn(u, v):
+    return _quaternions(_quaternions(u, v), u)
+
+
 CASES = {
+    "quaternions": (_quaternions, [(4,), (4,)], 14),
+    "a batch of quaternions": (jax.vmap(_quaternions), [("B", 4), ("B", 4)], 14),
+    "quaternions in turn": (jax.vmap(_in_turn), [(7, 4), (7, 4)], 28),
+    "cross products": (jax.vmap(jnp.cross), [("B", 3), ("B", 3)], 7),
+    "rotated": (jax.vmap(_rotated), [("B", 3), ("B", 4)], 20),
     "counts": (_counts, [(7,), "int32[]"], 20),
     "divided": (_divided, [(7,), "int32[]"], 26),
     "told apart": (_told_apart, [(7,), "int32[]"], 15),
@@ -164,19 +191,21 @@ def _random_program(seed):
     """Return a program that computes pieces of an array one by one, mostly alike, and joins them."""
     rng = np.random.default_rng(seed)
     count, depth = int(rng.integers(2, 6)), int(rng.integers(1, 6))
-    kinds = [int(rng.integers(3)) for _ in range(depth)]
+    kinds = [int(rng.integers(4)) for _ in range(depth)]
     picks = [[int(rng.integers(count)) for _ in range(count)] for _ in range(depth)]
     numbers = rng.integers(1, 4, (depth, count)).astype(np.float32)
     ops = [(UNARY[rng.integers(len(UNARY))], BINARY[rng.integers(len(BINARY))]) for _ in range(depth)]
     odd, joint = int(rng.integers(-2, count)), int(rng.integers(4))
+    subtracts = rng.integers(2, size=(depth, count)).astype(bool)
 
     def program(x, y):
         pieces = [x[i] for i in range(count)]
-        for kind, pick, number, (unary, binary) in zip(kinds, picks, numbers, ops, strict=True):
+        for level, (kind, pick, number, (unary, binary)) in enumerate(zip(kinds, picks, numbers, ops, strict=True)):
             new = []
             for i, value in enumerate(pieces):
-                other = pieces[pick[i]] if kind == 2 else float(number[i])
-                new.append(unary(value) if kind == 0 else binary(value, other))
+                other = pieces[pick[i]] if kind >= 2 else float(number[i])
+                signed = jnp.subtract if subtracts[level][i] else jnp.add
+                new.append(unary(value) if kind == 0 else (signed if kind == 3 else binary)(value, other))
             pieces = new
         if odd >= 0:
             pieces[odd] = pieces[odd] * y

@@ -29,6 +29,8 @@ DimensionNumbers = tuple[tuple[Sequence[int], Sequence[int]], tuple[Sequence[int
 
 _PRODUCT_DTYPES = frozenset({"bfloat16", "float16", "float32", "float64", "int32", "int64", "uint32", "uint64"})
 """What ``MatMul`` takes."""
+_LONGEST_VECTOR = 64
+"""Of vectors of up to so many numbers the products are added one by one."""
 
 
 def exchanged(product: Eqn, permutation: Sequence[int]) -> Eqn | None:
@@ -100,6 +102,8 @@ def dot_general(
     sizes = (*left.shape, *right.shape)
     make_plan = _static_plan if is_static(*sizes) else _plan
     signed = ctx.target is not None and ctx.sign_of_zero_matters()
+    if _are_short_vectors(left, right, dtype, dimension_numbers) and not has_zero(*sizes) and not signed:
+        return _products_of_vectors(ctx, x, y, dimension_numbers[0][0][0])
     plan = make_plan(left.shape, right.shape, dimension_numbers, always=ctx.target is None, signed=signed)
     # onnxruntime's MatMul fails on an empty operand that it broadcasts, and unsigned on an empty contraction.
     if has_zero(*sizes):
@@ -122,6 +126,27 @@ def dot_general(
     if plan.contracted and (narrow or len(plan.product) > 2):
         product = zero_if_empty(ctx, product, plan.contracted, plan.out)
     return from_product(ctx, product, compute, dtypes[0], dtype)
+
+
+def _are_short_vectors(left: Any, right: Any, dtype: Any, dimension_numbers: DimensionNumbers) -> bool:
+    """Return whether a batch of short vectors, arranged alike, is multiplied by another one, in the floats of both."""
+    (lc, rc), (lb, rb) = dimension_numbers
+    is_alike = list(lc) == list(rc) and len(lc) == 1 and list(lb) == list(rb) == sorted(lb)
+    if not is_alike or not lb or len(left.shape) != len(right.shape) or len(left.shape) != len(lb) + 1:
+        return False
+    length = left.shape[lc[0]]
+    is_short = is_static(length) and 1 < length <= _LONGEST_VECTOR
+    return is_short and left.dtype == right.dtype == dtype and str(dtype) in {"float32", "float64"}
+
+
+def _products_of_vectors(ctx: LoweringContext, x: ir.Value, y: ir.Value, axis: int) -> ir.Value:
+    """Emit the sums of products, along an axis: ``MatMul`` of onnxruntime takes 0.2 us for each pair of vectors.
+
+    A sum of no nodes but this one starts with its first term, so that it may be -0 where that of JAX, which starts at
+    0, is 0.
+    """
+    products = ctx.stamp(ctx.op.Mul(x, y), ctx.avals_in[0].shape)
+    return ctx.stamp(ctx.op.ReduceSum(products, np.asarray([axis], np.int64), keepdims=0), ctx.aval_out.shape)
 
 
 def from_product(ctx: LoweringContext, product: ir.Value, compute: Any, operand: Any, dtype: Any) -> ir.Value:

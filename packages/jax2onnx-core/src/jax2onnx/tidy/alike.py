@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx.tidy.alike_leaves import Cut, Joined, Known, Same, Values, piece, size_at
-from jax2onnx.tidy.alike_plan import Pack, Plan, Planner, key_of, nodes_of, signature
+from jax2onnx.tidy.alike_plan import Pack, Plan, Planner, Taken, key_of, nodes_of, signature
 from jax2onnx.tidy.idle_nodes import is_dead
 from jax2onnx.tidy.match_nodes import drop, ints_at, shape_at
 from jax2onnx.tidy.operators import REDUCTIONS
@@ -135,7 +135,13 @@ class _Emitter:
         if isinstance(plan, Pack):
             self.made[key] = self._node(plan)
             return self.made[key]
-        return self._leaf(plan, user)
+        return self._taken(plan, user) if isinstance(plan, Taken) else self._leaf(plan, user)
+
+    def _taken(self, plan: Taken, user: Pack) -> ir.Value:
+        """Return values that were computed at once, in another order."""
+        source = self._value(plan.pack, user)
+        axis = len(source.shape or ()) - plan.pack.end
+        return self.cut(Cut(source, axis, plan.places, plan.pack.values), self._last(user))
 
     def _node(self, pack: Pack) -> ir.Value:
         first = pack.values[0].producer()
@@ -146,12 +152,30 @@ class _Emitter:
             assert shape is not None
             assert axes is not None
             operands[1] = self.home.ints([axis - len(shape) if axis >= 0 else axis for axis in axes])
-        node = ir.Node("", first.op_type, operands, outputs=[ir.Value(type=first.outputs[0].type)])
+        if pack.signs:
+            operands[1] = self._signed(operands[1], pack)
+        operator = "Add" if pack.signs else first.op_type
+        node = ir.Node("", operator, operands, outputs=[ir.Value(type=first.outputs[0].type)])
         node.attributes.update(first.attributes)
         node.metadata_props.update(first.metadata_props)
         if pack.keeps_dims:
             node.attributes.add(ir.AttrInt64("keepdims", 1))
         node.outputs[0].shape = _shape_of(pack)
+        self._insert(node, pack)
+        return node.outputs[0]
+
+    def _signed(self, value: ir.Value, pack: Pack) -> ir.Value:
+        """Return a value times the sign that each place of a pack has: ``x - y`` is ``x + y * -1``."""
+        sizes = [size_at(one, pack.end) or 1 for one in pack.values]
+        dtype = value.dtype
+        assert dtype is not None
+        signs = np.repeat(np.asarray(pack.signs, dtype.numpy()), sizes).reshape(-1, *[1] * (pack.end - 1))
+        tensor = value.const_value
+        if tensor is not None and not self.home.is_function:
+            return self.home.constant(tensor.numpy() * signs)
+        node = ir.Node("", "Mul", [value, self.home.constant(signs)])
+        node.metadata_props.update(self._last(pack).metadata_props)
+        node.outputs[0].type, node.outputs[0].shape = value.type, _times(value.shape, signs.shape)
         self._insert(node, pack)
         return node.outputs[0]
 
@@ -197,10 +221,11 @@ class _Emitter:
         packed = self.made[pack.values]
         rank = len(pack.values[0].shape or ())
         last = self._last(pack)
-        start, is_seed, wanted = 0, self.planner.is_seed(pack), set(values)
+        start, is_seed, wanted = 0, self.planner.is_seed(pack), {*values}
         for value in pack.values:
             size = size_at(value, pack.end) or 1
             if value in wanted:
+                wanted.remove(value)
                 if rank >= pack.end:
                     axis = rank - pack.end
                     bounds = ([start], [start + size], [axis])
@@ -214,6 +239,15 @@ class _Emitter:
                     if user not in claimed and not (user is self.planner.seed and is_seed):
                         user.replace_input_with(place, node.outputs[0])
             start += size
+
+
+def _times(shape: ir.Shape | None, sizes: Sequence[int]) -> ir.Shape | None:
+    """Return the shape of an array times an array of which but the first dim is 1."""
+    if shape is None:
+        return None
+    dims = [*[1] * (len(sizes) - len(shape)), *shape]
+    dims[len(dims) - len(sizes)] = sizes[0]
+    return ir.Shape(dims)
 
 
 def _shape_of(pack: Pack) -> ir.Shape:

@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from jax2onnx.tidy.alike_leaves import Cut, Joined, Known, Same, Values, constants, pieces, size_at
-from jax2onnx.tidy.match_nodes import input_at, ints_at, sizes_of
+from jax2onnx.tidy.alike_leaves import Cut, Joined, Known, Same, Values, constants, piece, pieces, size_at
+from jax2onnx.tidy.match_nodes import FLOATS, input_at, ints_at, is_known
 from jax2onnx.tidy.operators import BROADCASTING, REDUCTIONS, UNARY
 from jax2onnx.tidy.subgraphs import standard
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-__all__ = ["Pack", "Plan", "Planner", "key_of", "nodes_of", "signature"]
+__all__ = ["Pack", "Plan", "Planner", "Taken", "key_of", "nodes_of", "signature"]
 
 _ELEMENTWISE = (BROADCASTING | UNARY | {"BitShift"}) - {"PRelu", "Identity"}
 _MOST = 4096
@@ -28,7 +28,10 @@ _ATTEMPTS = 200
 
 
 def signature(value: ir.Value) -> Hashable:
-    """Return what is equal for values that nodes alike compute, in one graph, of operands of the same ranks."""
+    """Return what is equal for values that nodes alike compute, in one graph, of operands of the same ranks.
+
+    A difference of floats is alike to a sum: it is the sum with the other sign of its second term, exactly.
+    """
     node = value.producer()
     if node is None or len(node.outputs) != 1 or None in node.inputs or value.shape is None:
         return None
@@ -36,6 +39,7 @@ def signature(value: ir.Value) -> Hashable:
     if kind not in _ELEMENTWISE and kind not in REDUCTIONS:
         return None
     attributes = tuple(sorted((name, repr(attribute.value)) for name, attribute in node.attributes.items()))
+    kind = "Add" if kind == "Sub" and value.dtype in FLOATS else kind
     ranks = tuple(None if v is None or v.shape is None else len(v.shape) for v in node.inputs)
     return (kind, attributes, value.dtype, len(value.shape), ranks, None if None in ranks else id(node.graph))
 
@@ -49,15 +53,25 @@ class Pack:
         end: the axis along which these lie next to each other in the result of the one node, counted from the last.
         operands: the operands of the one node.
         keeps_dims: whether it is a reduction that keeps dims where the nodes drop them.
+        signs: where some of the nodes are sums and some are differences, the sign of the second term of each.
     """
 
     values: Values
     end: int
     operands: tuple[Plan, ...]
     keeps_dims: bool = False
+    signs: tuple[int, ...] = ()
 
 
-Plan: TypeAlias = "Same | Known | Cut | Joined | Pack"
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Results of nodes in whose place one comes, in another order, or some of them."""
+
+    pack: Pack
+    places: tuple[int, ...]
+
+
+Plan: TypeAlias = "Same | Known | Cut | Joined | Pack | Taken"
 
 
 def nodes_of(values: Values) -> list[ir.Node]:
@@ -96,6 +110,9 @@ class Planner:
         known = self.packs.get(values)
         if known is not None:
             return known if known.end == end else None
+        taken = self._taken(values, end)
+        if taken is not None:
+            return taken
         key = (values, end)
         if key not in self.found:
             pack = None
@@ -111,10 +128,21 @@ class Planner:
             self.found[key] = leaf
         return self.found[key]
 
+    def _taken(self, values: Values, end: int) -> Taken | None:
+        """Return how to take values out of one pack, of which each is one number along the axis."""
+        nodes = nodes_of(values)
+        others = {self.claimed.get(node, ()) for node in nodes}
+        pack = self.packs.get(next(iter(others))) if len(others) == 1 else None
+        if pack is None or pack.end != end or len(nodes) < len(values):
+            return None
+        if any(size_at(value, end) != 1 for value in pack.values):
+            return None
+        return Taken(pack, tuple(pack.values.index(value) for value in values))
+
     def _pack(self, values: Values, end: int, depth: int) -> Pack | None:
         nodes = [value.producer() for value in values]
         first = nodes[0]
-        if signature(values[0]) is None or first is None or len(set(values)) < len(values):
+        if signature(values[0]) is None or first is None or len(set(values)) < 2:
             return None
         if any(node is None or node in self.claimed or node not in self.places for node in nodes):
             return None
@@ -139,8 +167,9 @@ class Planner:
         sizes = [size_at(value, end) for value in values]
         plans: list[Plan] = []
         nodes = nodes_of(values)
-        for place in range(len(nodes[0].inputs)):
-            operands = tuple(value for node in nodes if (value := node.inputs[place]) is not None)
+        kinds = [standard(node) for node in nodes]
+        signs = tuple(-1 if kind == "Sub" else 1 for kind in kinds) if len({*kinds}) > 1 else ()
+        for place, operands in enumerate(_operands(nodes)):
             alone = place > 0 and standard(nodes[0]) == "Clip"
             plan = self._operand(operands, sizes, end, depth, alone=alone)
             if plan is None:
@@ -148,7 +177,7 @@ class Planner:
             plans.append(plan)
         if all(isinstance(plan, Same) for plan in plans):
             return None
-        return Pack(values, end, tuple(plans))
+        return Pack(values, end, tuple(plans), signs=signs)
 
     def _operand(
         self, operands: Values, sizes: Sequence[int | None], end: int, depth: int, *, alone: bool
@@ -195,13 +224,16 @@ class Planner:
         cost = -len(claimed)
         leaves: set[Hashable] = set()
         for pack in packs:
-            cost += 1
+            cost += 1 + (len(pack.signs) > 0 and not isinstance(pack.operands[1], Known))
             for operand in pack.operands:
                 key = key_of(operand)
                 if key not in leaves:
                     leaves.add(key)
                     cost += _cost(operand, claimed)
         for pack in packs:
+            taken = [operand.pack for operand in pack.operands if isinstance(operand, Taken)]
+            if any(self.last(other) >= self.last(pack) for other in taken):
+                return False
             outside = self.outside(pack, claimed)
             if outside is None or (outside and not _can_be_taken(pack)):
                 return False
@@ -217,6 +249,7 @@ class Planner:
             if pack.values not in found:
                 found[pack.values] = pack
                 pending += [operand for operand in pack.operands if isinstance(operand, Pack)]
+                pending += [operand.pack for operand in pack.operands if isinstance(operand, Taken)]
         return [*found.values()]
 
     def outside(self, pack: Pack, claimed: set[ir.Node]) -> list[ir.Value] | None:
@@ -224,7 +257,7 @@ class Planner:
         last = self.last(pack)
         found = []
         is_seed = self.is_seed(pack)
-        for value in pack.values:
+        for value in dict.fromkeys(pack.values):
             is_read = False
             for user, _ in value.uses():
                 if user is self.seed and is_seed:
@@ -239,15 +272,12 @@ class Planner:
         return found
 
     def is_seed(self, pack: Pack) -> bool:
-        """Return whether the seed reads all values of a pack, next to each other, and each once."""
-        first = pack.values[0]
-        if self.counts.get(first) != 1:
+        """Return whether the seed reads all values of a pack, next to each other, and nowhere else."""
+        inputs, count = self.seed.inputs, len(pack.values)
+        if any(self.counts.get(value) != often for value, often in Counter(pack.values).items()):
             return False
-        inputs = self.seed.inputs
-        start = inputs.index(first)
-        return inputs[start : start + len(pack.values)] == pack.values and all(
-            self.counts[value] == 1 for value in pack.values
-        )
+        start = inputs.index(pack.values[0])
+        return inputs[start : start + count] == pack.values
 
     def _is_packed(self, value: ir.Value, user: ir.Node, pack: Pack) -> bool:
         """Return whether the node in the place of a user reads the pack wherever the user reads the value."""
@@ -257,6 +287,7 @@ class Planner:
         for place, operand in enumerate(user.inputs):
             if operand is value:
                 planned = outer.operands[place]
+                planned = planned.pack if isinstance(planned, Taken) else planned
                 if not isinstance(planned, Pack) or planned.values != pack.values:
                     return False
         return True
@@ -264,6 +295,31 @@ class Planner:
     def last(self, pack: Pack) -> int:
         """Return the place of the last of the nodes in whose place one comes."""
         return max(self.places[node] for node in nodes_of(pack.values))
+
+
+def _operands(nodes: Sequence[ir.Node]) -> list[Values]:
+    """Return the operands of nodes alike, place by place; those that commute in the order of the first node's."""
+    rows = [tuple(value for value in node.inputs if value is not None) for node in nodes]
+    if {standard(node) for node in nodes} <= {"Add", "Mul"} and len(rows[0]) == 2:
+        wanted = tuple(map(_origin, rows[0]))
+        rows = [row[::-1] if _suits(row[::-1], wanted) > _suits(row, wanted) else row for row in rows]
+    return list(zip(*rows, strict=True))
+
+
+def _suits(operands: Values, wanted: tuple[Hashable, ...]) -> int:
+    """Return how many operands are of the origin that is wanted at their place."""
+    return sum(_origin(operand) == other for operand, other in zip(operands, wanted, strict=True))
+
+
+def _origin(value: ir.Value) -> Hashable:
+    """Return what is equal for constants, for pieces of one array, and for results of nodes alike."""
+    if value.const_value is not None:
+        return "constant"
+    part = piece(value)
+    if part is not None:
+        return id(part[0])
+    found = signature(value)
+    return id(value) if found is None else found
 
 
 def _can_be_taken(pack: Pack) -> bool:
@@ -278,16 +334,20 @@ def _forget(table: dict[Any, Any], size: int) -> None:
 
 
 def _fit(values: Values, end: int) -> bool:
-    """Return whether values have the same dtype and, but for one axis, the same known shape, and are not too large."""
-    shapes = [sizes_of(value.shape) for value in values]
-    if None in shapes or len({value.dtype for value in values}) > 1 or len({*map(len, filter(None, shapes))}) > 1:
+    """Return whether values have the same dtype and, but for one axis, the same shape, and are not too large.
+
+    Symbolic dims count as 1: nodes that are alike take as long for more numbers as the one in their place does.
+    """
+    shapes = [None if value.shape is None else tuple(value.shape) for value in values]
+    known = [shape for shape in shapes if shape is not None and all(map(is_known, shape))]
+    if len(known) < len(shapes) or len({value.dtype for value in values}) > 1 or len({*map(len, known)}) > 1:
         return False
-    others = set()
-    for shape in shapes:
-        assert shape is not None
-        place = len(shape) - end
-        others.add(shape if place < 0 else (*shape[:place], *shape[place + 1 :]))
-    return len(others) == 1 and sum(math.prod(shape or ()) for shape in shapes) <= _MOST
+    place = len(known[0]) - end
+    if place >= 0 and not all(isinstance(shape[place], int) for shape in known):
+        return False
+    others = {shape if place < 0 else (*shape[:place], *shape[place + 1 :]) for shape in known}
+    sizes = (math.prod(dim for dim in shape if isinstance(dim, int)) for shape in known)
+    return len(others) == 1 and sum(sizes) <= _MOST
 
 
 def _number(value: ir.Value) -> float | None:
@@ -298,6 +358,8 @@ def _number(value: ir.Value) -> float | None:
 
 def key_of(plan: Plan) -> Hashable:
     """Return what is equal for operands that are computed once."""
+    if isinstance(plan, Taken):
+        return (plan.pack.values, plan.places)
     return (plan.source, plan.axis, plan.places) if isinstance(plan, Cut) else id(plan)
 
 
@@ -309,4 +371,4 @@ def _cost(plan: Plan, claimed: set[ir.Node]) -> int:
     if isinstance(plan, Cut):
         unread = all(user in claimed for value in plan.values for user, _ in value.uses())
         return (0 if plan.is_all else 1) - unread
-    return 1 if isinstance(plan, Joined) else 0
+    return 1 if isinstance(plan, Joined | Taken) else 0

@@ -108,14 +108,13 @@ def _taken(origin: ir.Node, value: ir.Value, places: np.ndarray[Any, Any], axis:
 def take_at_once(nodes: Sequence[ir.Node], home: Home) -> None:
     """Take of an array itself what is taken of a part of it; nodes without users stay."""
     for node in nodes:
-        if not node.outputs[0].is_graph_output():
-            _compose(node, home)
+        _compose(node, home)
 
 
 def _compose(node: ir.Node, home: Home) -> None:
     """Rewrite ``Gather(Reshape(Gather(x[9], [2, 0, 4, 1]), [4, 1]), [3, 0])`` to ``Reshape(Gather(x, [1, 2]), ...)``.
 
-    It is done where nothing else reads what was taken first.
+    It is done where nothing else reads what was taken first, or only nodes that take known places of it.
     """
     known = _places(node)
     before = node.inputs[0]
@@ -125,7 +124,9 @@ def _compose(node: ir.Node, home: Home) -> None:
             return
         before, rearranged = one.inputs[0], True
     first = one
-    if known is None or before is None or first is None or standard(first) != "Gather" or not is_used_once(before):
+    if known is None or before is None or first is None or standard(first) != "Gather":
+        return
+    if not is_used_once(before) and (rearranged or not _is_only_taken(before)):
         return
     inner, value, shape, result = _places(first), first.inputs[0], shape_at(node, 0), node.outputs[0]
     if inner is None or value is None or value.shape is None or shape is None or result.shape is None:
@@ -134,15 +135,26 @@ def _compose(node: ir.Node, home: Home) -> None:
     lead, tail = value.shape[:given_axis], value.shape[given_axis + 1 :]
     if shape[axis] != given.size or not _are_wide(shape[:axis], lead) or not _are_wide(shape[axis + 1 :], tail):
         return
-    taken = _taken(node, value, given.ravel()[places], given_axis, home)
+    wanted = given.ravel()[places]
+    if ir.Shape([*lead, *wanted.shape, *tail]) == result.shape:
+        node.replace_input_with(0, value)
+        node.replace_input_with(1, home.constant(wanted.astype(np.int64)))
+        node.attributes.add(ir.AttrInt64("axis", given_axis))
+        return
     target = [dim if isinstance(dim, int) else -1 for dim in result.shape]
-    new = [taken]
-    if taken.outputs[0].shape != result.shape:
-        if not rearranged or target.count(-1) > 1 or 0 in target:
-            return
-        new.append(new_node("Reshape", [taken.outputs[0], home.ints(target)], result.shape, node))
-    node.prepend(new)
-    replace(node, new[-1].outputs[0])
+    if not rearranged or target.count(-1) > 1 or 0 in target or result.is_graph_output():
+        return
+    taken = _taken(node, value, wanted, given_axis, home)
+    reshaped = new_node("Reshape", [taken.outputs[0], home.ints(target)], result.shape, node)
+    node.prepend([taken, reshaped])
+    replace(node, reshaped.outputs[0])
+
+
+def _is_only_taken(value: ir.Value) -> bool:
+    """Return whether all that reads a value are nodes that take known places of it."""
+    users = value.uses()
+    taken = all(standard(user) == "Gather" and place == 0 and _places(user) is not None for user, place in users)
+    return taken and not value.is_graph_output()
 
 
 def _are_wide(dims: Iterable[Dim], others: Iterable[Dim]) -> bool:

@@ -45,6 +45,10 @@ class Home:
         """Return whether a value is an initializer, so that others can be derived from it."""
         return self.sizes(value) is not None
 
+    def is_parameter(self, value: ir.Value) -> bool:
+        """Return whether a value is an initializer that has a name of the user's."""
+        return value.is_initializer() and not (value.name or "").startswith(UNNAMED)
+
     def sizes(self, value: ir.Value | None) -> Sequence[int] | None:
         """Return the sizes of an initializer from which others can be derived, None for any other value."""
         if value is None or self.is_function or not value.is_initializer():

@@ -115,6 +115,10 @@ def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
     unstack(home)
     for graph in inner:
         fold(graph, home)
+    # Vectors that a program takes apart are computed whole, before what it joins and cuts again is neither.
+    for graph in inner:
+        rewrite_all(_KEEPING_VECTORS, graph, home)
+    remove_dead(home.graph)
     for graph in inner:
         rewrite_all(_NAMING_AND_JOINING, graph, home)
     remove_dead(home.graph)  # what nothing reads any more would count as a user
@@ -128,9 +132,14 @@ def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
     for graph in inner:
         rewrite_all(last, graph, home)
     remove_dead(home.graph)
+    # Once more: what the rewrites made of indices may be the same in every iteration, or twice in one.
+    lift_invariants(home.graph)
+    remove_repeated_inside(home.graph)
     # Last: what is carried is no more known as what it is computed of.
     carry_repeated(home.graph)
 
+
+_KEEPING_VECTORS = (keep_leading_ones, keep_trailing_ones, compute_alike)
 
 _NAMING_AND_JOINING = (
     drop_equal_choices,
@@ -158,6 +167,7 @@ _SHORTENING = (
     shorten_ones,
     share_reshapes,
     keep_trailing_ones,
+    compute_alike,
     shorten_integer_choices,
     split_at_once,
     join_entries,
