@@ -46,7 +46,7 @@ def _kept_by_both(x):
 
     def step(state):
         i, kept, total = state
-        kept, total = lax.cond(total[0] > 3, lambda: (kept, total * 1.5), lambda: (kept, total + jnp.sin(kept)))
+        kept, total = lax.cond(total[1] > 3, lambda: (kept, total * 1.5), lambda: (kept, total + jnp.sin(kept)))
         return i + 1, kept, total
 
     return lax.while_loop(lambda s: s[2][0] < 9, step, (0, jnp.exp(x), x))[1:]
@@ -86,7 +86,7 @@ def _turned(x):
         a, b, c = state
         return (b, c, a), a * row
 
-    return lax.scan(step, (x, x, jnp.tanh(x)), jnp.arange(5.0))
+    return lax.scan(step, (x, x, jnp.tanh(x)), jnp.arange(12.0))
 
 
 def _turned_alike(x):
@@ -96,7 +96,7 @@ def _turned_alike(x):
         a, b, c = state
         return (b, c, a), (a + b * c) * row
 
-    return lax.scan(step, (x, x, x), jnp.arange(5.0))
+    return lax.scan(step, (x, x, x), jnp.arange(12.0))
 
 
 def _alike_at_first(x):
@@ -106,7 +106,7 @@ def _alike_at_first(x):
         a, b, c = state
         return (a + row, b + c * row, jnp.ones_like(c)), (a, b)
 
-    return lax.scan(step, (x, x, x - x + 1), jnp.arange(1.0, 4.0))
+    return lax.scan(step, (x, x, x - x + 1), jnp.arange(1.0, 13.0))
 
 
 def _inside(x):
@@ -119,7 +119,7 @@ def _inside(x):
             kept, total = state
             return (kept, total * 0.5 + jnp.sin(kept) * row), None
 
-        kept, total = lax.scan(inner, (kept, total), jnp.arange(3.0))[0]
+        kept, total = lax.scan(inner, (kept, total), jnp.arange(12.0))[0]
         return kept, total + 3
 
     return lax.while_loop(lambda s: s[1][0] < 1.9, step, (x, x))
