@@ -6,29 +6,30 @@ import numpy as np
 import pytest
 
 SPECIAL = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 3e38, -3e38, 1e-30], np.float32)
-FINITE = "e = Equal(x, x) i = Equal(x, inf) n = Not(i) a = And(e, n) j = Equal(x, low) o = Not(j)"
-BOUNDS = "<float inf = {inf}, float low = {-inf}, bool yes = {1}, bool no = {0}, "
-BOUNDS += "int32 two = {2}, int32[4] four = {3, -1, 2, 9}>"
+FINITE = "e = Equal(x, x) i = Equal(x, const_inf) n = Not(i) a = And(e, n) j = Equal(x, low) o = Not(j)"
+BOUNDS = "<float const_inf = {inf}, float low = {-inf}, bool yes = {1}, bool no = {0}, "
+BOUNDS += "int32 const_two = {2}, int32[4] const_four = {3, -1, 2, 9}>"
 CASES = {
     "finite": (f"{FINITE} y = And(a, o)", "bool[4]", {"Abs": 1, "Less": 1, "And": 0, "Equal": 0}),
     "finite in another order": (
-        "j = Equal(x, low) o = Not(j) i = Equal(x, inf) n = Not(i) a = And(o, n) e = Equal(x, x) y = And(e, a)",
+        "j = Equal(x, low) o = Not(j) i = Equal(x, const_inf) n = Not(i) a = And(o, n) e = Equal(x, x) y = And(e, a)",
         "bool[4]",
         {"Abs": 1, "Less": 1, "And": 0},
     ),
     "neither NaN nor one infinity": (
-        "e = Equal(x, x) i = Equal(x, inf) n = Not(i) y = And(e, n)",
+        "e = Equal(x, x) i = Equal(x, const_inf) n = Not(i) y = And(e, n)",
         "bool[4]",
         {"And": 1},
     ),
     "one infinity twice": (
-        "e = Equal(x, x) i = Equal(x, inf) n = Not(i) a = And(e, n) j = Equal(x, inf) o = Not(j) y = And(a, o)",
+        "e = Equal(x, x) i = Equal(x, const_inf) n = Not(i) a = And(e, n) j = Equal(x, const_inf) o = Not(j)"
+        " y = And(a, o)",
         "bool[4]",
         {"Abs": 0},
     ),
     "of another array": (
         (
-            "z = Neg(x) e = Equal(x, x) i = Equal(z, inf) n = Not(i) a = And(e, n) j = Equal(x, low) o = Not(j)"
+            "z = Neg(x) e = Equal(x, x) i = Equal(z, const_inf) n = Not(i) a = And(e, n) j = Equal(x, low) o = Not(j)"
             " y = And(a, o)"
         ),
         "bool[4]",
@@ -44,12 +45,12 @@ CASES = {
     "equal to false": ("g = Greater(x, low) y = Equal(g, no)", "bool[4]", {"Equal": 0, "Not": 1}),
     "equal to true": ("g = Greater(x, low) y = Equal(g, yes)", "bool[4]", {"Equal": 1}),
     "chosen by the contrary": (
-        "g = Greater(x, low) n = Equal(g, no) y = Where(n, x, inf)",
+        "g = Greater(x, low) n = Equal(g, no) y = Where(n, x, const_inf)",
         "float[4]",
         {"Equal": 0, "Not": 0, "Where": 1},
     ),
     "chosen by the contrary, with a sign": (
-        "g = Greater(x, low) n = Equal(g, no) z = Neg(x) y = Where(n, inf, z)",
+        "g = Greater(x, low) n = Equal(g, no) z = Neg(x) y = Where(n, const_inf, z)",
         "float[4]",
         {"Not": 1, "Where": 1},
     ),
@@ -71,20 +72,21 @@ CASES = {
     ),
     "a known choice": ("a = Neg(x) y = Where(no, x, a)", "float[4]", {"Where": 0}),
     "tests of constants": (
-        "a = Less(two, four) o = Not(a) c = Or(a, o) d = IsNaN(inf) e = Or(c, d) g = Greater(x, low) y = And(g, e)",
+        "a = Less(const_two, const_four) o = Not(a) c = Or(a, o) d = IsNaN(const_inf) e = Or(c, d)"
+        " g = Greater(x, low) y = And(g, e)",
         "bool[4]",
         {"Less": 0, "Not": 0, "Or": 0, "IsNaN": 0, "And": 0},
     ),
     "sums of constants": (
         (
-            "a = Add(two, four) o = Mul(a, four) c = ReduceSum<keepdims = 0>(o) d = Cast<to = 9>(c)"
-            " m = Abs(x) y = Where(d, m, inf)"
+            "a = Add(const_two, const_four) o = Mul(a, const_four) c = ReduceSum<keepdims = 0>(o) d = Cast<to = 9>(c)"
+            " m = Abs(x) y = Where(d, m, const_inf)"
         ),
         "float[4]",
         {"Add": 0, "Mul": 0, "ReduceSum": 0, "Cast": 0, "Where": 0},
     ),
     "different constants": (
-        "a = Less(four, two) g = Greater(x, low) y = And(g, a)",
+        "a = Less(const_four, const_two) g = Greater(x, low) y = And(g, a)",
         "bool[4]",
         {"Less": 0, "And": 1},
     ),
