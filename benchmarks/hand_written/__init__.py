@@ -46,6 +46,7 @@ MODELS: dict[str, Callable[[], bytes]] = {
     "grid_world": simulations.grid_world,
     "ott-jax: The entropic distance of two point clouds by Sinkhorn's iterations": solvers.entropic_distance,
     "jumanji: Moves of the game 2048": games.game_2048,
+    "brax: A step of the spring pipeline of an inverted pendulum": simulations.spring_pendulum,
     "diffrax: A stiff chemical system by an implicit method": stiff.stiff_system,
     "mctx: Gumbel MuZero's tree search": gumbel_muzero.gumbel_muzero,
     "numpyro: Steps of the No-U-Turn sampler": no_u_turn.no_u_turn,

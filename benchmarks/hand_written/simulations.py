@@ -126,3 +126,67 @@ def grid_world() -> bytes:
     path = g.Concat(path, g.Gather(ahead, g.Gather(path, np.arange(14))), axis=0)
     last = g.Reshape(g.Gather(places[:, 0], g.Gather(path, np.array([29]))), [2])
     return g.model(last, g.Gather(g.Reshape(rewards, [25]), path))
+
+
+def spring_pendulum() -> bytes:
+    """Write each of 4 parts of a step in 17 nodes: all moves in a plane, where bodies have two places and an angle.
+
+    The springs that hold the cart on its rail and the pole on the cart pull in the world's frame.
+    """
+    from brax import envs
+
+    system = envs.get_environment("inverted_pendulum", backend="spring").sys
+    offset_x, offset_z = np.asarray(system.link.inertia.transform.pos, np.float64)[1, [0, 2]]
+    cart_mass, pole_mass = np.asarray(system.link.inertia.mass, np.float64)
+    stiff, size, gravity = 1e4, float(system.opt.timestep), float(system.gravity[2])
+    low, high = (np.asarray(side, np.float32)[None] for side in system.dof.limit)
+    reach = float(system.actuator.gear[0]) * 3
+    # Places are (x, z, angle) of the cart and of the pole's centre; sines are those of both angles, the pole's cosine,
+    # and one. The lever is from the pole's centre to the joint.
+    phases, shifts = np.zeros((6, 4)), np.array([[0, 0, np.pi / 2, np.pi / 2]])
+    phases[2, 0] = phases[5, 1] = phases[5, 2] = 1
+    lever = np.zeros((4, 2))
+    lever[1:3] = -np.array([[offset_z, -offset_x], [offset_x, offset_z]])
+    turned, apart = np.zeros((11, 2)), np.zeros((11, 2))
+    turned[6:10] = lever[:, ::-1] * [1, -1]
+    apart[[0, 3], 0], apart[[1, 4], 1] = [-1, 1], [-1, 1]
+    gap = apart.copy()
+    gap[6:10] += lever
+    # What places, sines and the force on the cart add to velocities.
+    pull = np.zeros((11, 6))
+    pull[:, :2] += stiff * gap / cart_mass
+    pull[:, 3:5] -= stiff * gap / pole_mass
+    pull[1, 1] -= stiff / cart_mass
+    pull[6, 2], pull[9, [1, 4]], pull[10, 0] = -stiff, gravity, 1 / cart_mass
+    torque, limit = np.zeros((2, 6)), np.zeros((2, 6))
+    torque[:, 5] = -stiff
+    limit[0, 0], limit[1, 5], limit[1, 2] = -stiff / cart_mass, -stiff, stiff
+    joints, angles = np.zeros((6, 2)), np.zeros((6, 2))
+    joints[0, 0], joints[5, 1], joints[2, 1] = 1, 1, -1
+    angles[2, 0] = angles[5, 1] = 1
+
+    g = Graph((2,), (2,), (1,))
+    place, velocity, action = (g.Reshape(x, [1, count]) for x, count in zip(g.inputs, (2, 2, 1), strict=True))
+    force = g.Mul(g.Clip(action, np.float32(-1), np.float32(1)), np.full((1, 1), reach))
+    sines = g.Sin(g.Gemm(place, np.array([[0.0, 0], [1, 1]]), np.array([[0, np.pi / 2]])))
+    centre = np.zeros((2, 6))
+    centre[:, 3:5] = -lever[1:3]
+    at = g.Gemm(sines, centre, g.Gemm(place, np.array([[1.0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 1]])))
+    spinning = np.zeros((2, 6))
+    spinning[:, 3:5] = -lever[1:3][:, ::-1] * [1, -1]
+    moving = np.array([[1.0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 1]])
+    spun = g.Mul(g.Gemm(velocity, np.array([[0.0, 0], [1, 1]])), sines)
+    speed = g.Gemm(spun, spinning, g.Gemm(velocity, moving))
+    for _ in range(4):
+        known = g.Concat(at, g.Sin(g.Gemm(at, phases, shifts)), force, axis=1)
+        moment = g.Mul(g.Gemm(known, turned), g.Gemm(known, apart))
+        joint = g.Gemm(at, joints)
+        beyond = g.Sub(joint, g.Min(g.Max(joint, low), high))
+        speed = g.Gemm(beyond, size * limit, g.Gemm(moment, size * torque, g.Gemm(known, size * pull, speed)))
+        turn = g.Atan(g.Gemm(speed, size / 2 * angles))
+        straight = size * np.diag([1.0, 1, 0, 1, 1, 0])
+        at = g.Gemm(turn, 2 * angles.T, g.Gemm(speed, straight, at))
+    seen = g.Concat(g.Gemm(at, joints), g.Gemm(speed, joints), axis=1)
+    angle = g.Abs(g.Gather(seen, [[1]], axis=1))
+    is_done = g.Cast(g.Greater(g.Reshape(angle, np.array([], np.int64)), np.float32(0.2)), to=1)
+    return g.model(g.Reshape(seen, [4]), g.Identity(np.float32(1)), is_done)
