@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .graph import Array, Graph
@@ -52,37 +54,40 @@ def lstm() -> bytes:
 
 
 def viterbi() -> bytes:
-    """Write no loop: matrices of maxima and sums are paired three times, and 5 steps over 8 times are left.
+    """Write a step in 2 nodes, and half of them: one pass is from the first time and one from the last, to the middle.
 
-    Then the scores between are made, of paths from the first time and from the last: a best path goes through the
-    state of whose two scores the sum is largest.
+    Scores are rows and columns by turns. A path is traced from the middle to both ends.
     """
     g = Graph((40, 6), (6, 6))
     emissions, transitions = g.inputs
-    nothing = np.where(np.eye(6), 0, -1e30)[None]
-    moves = g.Concat(g.Add(g.Gather(emissions, np.arange(1, 40)[:, None]), transitions), nothing, axis=0)
-    halves = []
-    for count in (20, 10, 5):
-        one, two = g.Split(g.Reshape(moves, [count, 2, 6, 6]), count=2, axis=1, num_outputs=2)
-        one, two = (g.Reshape(half, [count, 6, 6]) for half in (one, two))
-        halves.append((count, one, two))
-        sums = g.Add(g.Reshape(one, [count, 6, 6, 1]), g.Reshape(two, [count, 1, 6, 6]))
-        moves = g.ReduceMax(sums, np.array([2]), keepdims=0)
-    steps = g.Split(moves, count=5, axis=0, num_outputs=5)
-    scores, rest = [g.Gather(emissions, np.zeros((1, 1), np.int64))], [np.zeros((1, 1, 6), np.float32)]
-    for step, back in zip(steps, reversed(steps), strict=True):
-        column = g.Reshape(scores[-1], [1, 6, 1])
-        scores.append(g.ReduceMax(g.Add(column, step), np.array([1]), keepdims=1))
-        rest.insert(0, g.Reshape(g.ReduceMax(g.Add(rest[0], back), np.array([2]), keepdims=0), [1, 1, 6]))
-    before, after = g.Concat(*scores[:5], axis=0), g.Concat(*rest[1:], axis=0)
-    for count, one, two in reversed(halves):
-        middle = g.ReduceMax(g.Add(g.Reshape(before, [count, 6, 1]), one), np.array([1]), keepdims=1)
-        ahead = g.ReduceMax(g.Add(after, two), np.array([2]), keepdims=0)
-        before = g.Reshape(g.Concat(before, middle, axis=1), [2 * count, 1, 6])
-        after = g.Reshape(g.Concat(g.Reshape(ahead, [count, 1, 6]), after, axis=1), [2 * count, 1, 6])
-    through = g.Add(before, g.Gather(g.Concat(rest[0], after, axis=0), np.arange(40)))
-    path = g.ArgMax(through, axis=2, keepdims=0)
-    return g.model(g.Reshape(g.Gather(path, np.arange(39)), [39]), g.ReduceMax(scores[-1], keepdims=0))
+    one, other = (g.Reshape(x, [1, 6, 6]) for x in (transitions, g.Transpose(transitions)))
+    both = g.Concat(other, one, axis=0), g.Concat(one, other, axis=0)
+    times = np.stack([np.arange(1, 20), np.arange(38, 19, -1)], 1)
+    moves: list[Any] = [None] * 19
+    for turn, shape in enumerate(([10, 2, 6, 1], [9, 2, 1, 6])):
+        seen = g.Reshape(g.Gather(emissions, times[turn::2]), shape)
+        moves[turn::2] = g.Split(g.Add(seen, both[turn]), count=shape[0], axis=0, num_outputs=shape[0])
+    scores = g.Reshape(g.Gather(emissions, [0, 39]), [1, 2, 1, 6])
+    totals = []
+    for step, move in enumerate(moves):
+        totals.append(g.Add(scores, move))
+        scores = g.ReduceMax(totals[-1], np.array([3 - step % 2]), keepdims=1)
+    before, after = g.Split(scores, count=2, axis=1, num_outputs=2)
+    middle = g.Add(g.Add(g.Reshape(before, [6, 1]), transitions), g.Reshape(after, [1, 6]))
+    middle = g.Reshape(middle, [36])
+    place = g.ArgMax(middle, axis=0)
+    # Where a state came from is a place among those of the step before; steps of even numbers stand first.
+    came = [g.ArgMax(g.Concat(*totals[turn::2], axis=0), axis=3 - turn, keepdims=0) for turn in (0, 1)]
+    order = [*range(0, 19, 2), *range(1, 19, 2)]
+    starts = np.array([12 * order.index(max(step - 1, 0)) for step in order])[:, None, None] + [[0], [6]]
+    flat = g.Reshape(g.Add(g.Concat(*came, axis=0), starts), [228])
+    at = g.Concat(g.Div(place, np.array(6)), g.Mod(place, np.array(6)), axis=0)
+    path = [at := g.Add(at, 12 * order.index(18) + np.array([0, 6]))]
+    for _ in range(19):
+        path.append(at := g.Gather(flat, at))
+    ends = np.concatenate([np.arange(38, -1, -2), np.arange(1, 39, 2)])
+    states = g.Mod(g.Gather(g.Concat(*path, axis=0), ends), np.array(6))
+    return g.model(states, g.ReduceMax(middle, keepdims=0))
 
 
 def hidden_markov() -> bytes:
