@@ -82,9 +82,9 @@ def viterbi() -> bytes:
     starts = np.array([12 * order.index(max(step - 1, 0)) for step in order])[:, None, None] + [[0], [6]]
     flat = g.Reshape(g.Add(g.Concat(*came, axis=0), starts), [228])
     at = g.Concat(g.Div(place, np.array(6)), g.Mod(place, np.array(6)), axis=0)
-    path = [at := g.Add(at, 12 * order.index(18) + np.array([0, 6]))]
+    path = [g.Add(at, 12 * order.index(18) + np.array([0, 6]))]
     for _ in range(19):
-        path.append(at := g.Gather(flat, at))
+        path = [*path, g.Gather(flat, path[-1])]
     ends = np.concatenate([np.arange(38, -1, -2), np.arange(1, 39, 2)])
     states = g.Mod(g.Gather(g.Concat(*path, axis=0), ends), np.array(6))
     return g.model(states, g.ReduceMax(middle, keepdims=0))
