@@ -34,9 +34,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from parts import write_part
+from steps_page import BASELINE, COLUMNS, head, means, render, row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -47,9 +48,6 @@ _FAR = 0.01
 """A difference from JAX that is no rounding."""
 _ROUNDING = 1e-5
 """How far a model that is written by hand may be from JAX, over the largest element."""
-_FAR_OVER = 10
-"""How many times as long as ``jax.jit`` a program takes that is said to be far from it."""
-_BASELINE = Path(__file__).with_name("steps_baseline.json")
 _HASHES = frozenset({"random_bits", "random_fold_in", "random_split", "threefry2x32"})
 """Equations that are hashes."""
 _WORDS = frozenset({"uint32", "uint64"})
@@ -333,7 +331,7 @@ def measure(
 
 def _against_other_run(name: str, row: dict[str, Any]) -> float | str:
     """Return the time of our model over that of the earlier tree's, both in times of ``jax.jit`` in their runs."""
-    earlier = json.loads(_BASELINE.read_text())["times"].get(name)
+    earlier = json.loads(BASELINE.read_text())["times"].get(name)
     return row["ratio"] * earlier["jit, us"] / earlier["ort, us"] if earlier else "-"
 
 
@@ -388,145 +386,6 @@ def _difference(ours: Sequence[Any], expected: Sequence[Any]) -> float:
     return difference
 
 
-COLUMNS = {
-    "equations": ("equations", "d"),
-    "executed": ("executed", "d"),
-    "nodes": ("nodes", "d"),
-    "nodes/eqns": ("nodes / executed", ".2f"),
-    "hashes": ("hashes", "d"),
-    "without": ("without", ".2f"),
-    "ort, us": ("ort, µs", ".0f"),
-    "ratio": ("ort / jit", ".1f"),
-    "floor": ("ort / floor", ".2f"),
-    "theirs": ("ours / theirs", ".2f"),
-    "baseline": ("ours / earlier", ".2f"),
-    "difference": ("difference", ".0e"),
-}
-"""Key of a figure -> the head of its column, and its form."""
-
-
-def _row(name: str, row: dict[str, Any], before: dict[str, Any]) -> str:
-    cells = []
-    for key, (_, form) in COLUMNS.items():
-        old = f"{_cell(before[name], key, form)} → " if key in before.get(name, {}) and key in row else ""
-        cells.append(f"{old}{_cell(row, key, form)}")
-    return f"| {name} | {' | '.join(cells)} |"
-
-
-def _cell(row: dict[str, Any], key: str, form: str) -> str:
-    figure = row.get(key, "-")
-    return figure if isinstance(figure, str) else f"{figure:{form}}"
-
-
-def _head() -> list[str]:
-    titles = [title for title, _ in COLUMNS.values()]
-    return [f"| Program | {' | '.join(titles)} |", f"|---|{'---:|' * len(titles)}"]
-
-
-def _means(before: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
-    for key, (title, form) in COLUMNS.items():
-        if key not in {"nodes/eqns", "ratio", "floor", "theirs", "baseline"}:
-            continue
-        sides = [[row[key] for row in rows if isinstance(row.get(key), float)] for rows in _both(before, found)]
-        means = [f"{np.exp(np.mean(np.log(numbers))):{form}}" for numbers in sides if numbers]
-        if means:
-            yield f"Geometric mean of {title}: {' → '.join(means)} ({len(sides[-1])} programs)."
-
-
-def _both(before: dict[str, Any], found: dict[str, Any]) -> list[list[Any]]:
-    old = [before[name] for name in found if name in before]
-    return [*([old] if len(old) == len(found) else []), list(found.values())]
-
-
-def _render(found: dict[str, Any], note: str, *, is_one_run: bool) -> Iterator[str]:
-    yield "## Programs of many small steps"
-    yield ""
-    yield "Written by `benchmarks/steps.py`, in one run, on one core: processor time, the least of many runs."
-    yield "The programs are ours ([benchmarks/step_programs.py](../benchmarks/step_programs.py)) or those of packages"
-    yield "from PyPI ([tests/libraries](../tests/libraries))."
-    if note:
-        yield note
-    yield ""
-    yield "- *Executed* is how many equations one run executes, those of loops as often as they are; a factorisation,"
-    yield "  a hash and the drawing of random bits are one equation each."
-    yield "- *Nodes* is how many nodes onnxruntime executes in one run, after its own optimisations."
-    timed = [row for row in found.values() if "floor" in row]
-    if timed:
-        per_equation = np.exp(np.mean(np.log([row["jit, us"] / row["executed"] for row in timed])))
-        empty = timed[0]["empty, us"]
-        yield f"- *Floor* is what as many nodes on one number take, {empty:.2f} µs each. `jax.jit` takes"
-        yield f"  {per_equation:.3f} µs for an executed equation, in the geometric mean: no model of as many nodes"
-        yield "  comes near to it, and fewer nodes are what helps. Random numbers are the limit where a program"
-        yield "  has many: a hash of threefry is one equation, and 20 rounds of 3 nodes for up to 4 numbers, of 4 for"
-        yield "  up to 64, of 5 for more."
-    yield "- *Hashes* is how many of the nodes are on numbers of uint32 and uint64, as those of hashes are, and"
-    yield "  *without* is how many nodes are left for each executed equation that is no hash."
-    if "theirs" in COLUMNS:
-        converted = sum(isinstance(row.get("theirs"), float) for row in found.values())
-        yield f"- *Theirs* is jax2onnx 0.17.1, of whose models {converted} are converted, run and agree with JAX."
-    yield from _render_earlier(is_one_run=is_one_run)
-    yield "- *Difference* is the largest from `jax.jit`, over the largest element of the result. A result of `newton`"
-    yield "  is its last correction, which is rounding alone."
-    yield ""
-    yield from _head()
-    for name, row in found.items():
-        yield _row(name, row, {})
-    yield ""
-    for line in _means({}, found):
-        yield f"- {line}"
-    yield from _render_by_hand({name: row for name, row in found.items() if "hand, us" in row})
-    yield from _render_far({name: row for name, row in found.items() if row.get("ratio", 0) > _FAR_OVER})
-
-
-def _render_earlier(*, is_one_run: bool) -> Iterator[str]:
-    commit = json.loads(_BASELINE.read_text())["commit"]
-    yield f"- *Ours / earlier* is our time over that of the models that the tree of commit {commit} made,"
-    if is_one_run:
-        yield "  which were measured in the same run."
-    else:
-        yield "  which were measured in another run: both are in times of `jax.jit` in their run."
-
-
-def _render_by_hand(found: dict[str, Any]) -> Iterator[str]:
-    if not found:
-        return
-    yield ""
-    yield "Some of these programs, written as models by hand with as few nodes as we can think of"
-    yield "([benchmarks/hand_written](../benchmarks/hand_written)): loops are unrolled, sums of products are one"
-    yield "Gemm, gains that are the same in any run are constants, and Sinkhorn's iterations are on exponentials, which"
-    yield "may overflow. They agree with JAX, and show what onnxruntime allows."
-    yield ""
-    yield "| Program | nodes | by hand | ort, µs | by hand, µs | ours / by hand | by hand / jit | difference |"
-    yield f"|---|{'---:|' * 7}"
-    sides = []
-    for name, row in found.items():
-        ours, hand, jit = row["ort, us"], row["hand, us"], row["jit, us"]
-        sides.append([ours / hand, hand / jit])
-        times = f"{ours:.0f} | {hand:.0f} | {ours / hand:.1f} | {hand / jit:.1f}"
-        yield f"| {name} | {row['nodes']} | {row['hand nodes']} | {times} | {row['hand difference']:.0e} |"
-    over_hand, over_jit = np.exp(np.mean(np.log(sides), axis=0))
-    yield ""
-    yield f"- Geometric mean of ours / by hand: {over_hand:.1f}, of by hand / jit: {over_jit:.1f}."
-
-
-def _render_far(found: dict[str, Any]) -> Iterator[str]:
-    """List the programs that are far from ``jax.jit``: what we gained, and what a model by hand would gain."""
-    if not found:
-        return
-    yield ""
-    yield f"Programs that take more than {_FAR_OVER} times as long as in `jax.jit`. A model by hand shows what is left"
-    yield "to gain, whatever a converter does; there are some where our time is above a third of the earlier tree's."
-    yield ""
-    yield "| Program | ort / jit | by hand / jit | ours / earlier | by hand / earlier |"
-    yield f"|---|{'---:|' * 4}"
-    for name, row in sorted(found.items(), key=lambda item: -item[1]["ratio"]):
-        hand = row["hand, us"] / row["ort, us"] if "hand, us" in row else None
-        share = row.get("baseline", "-")
-        by_hand = "-" if hand is None else f"{hand * row['ratio']:.1f}"
-        of_earlier = "-" if hand is None or isinstance(share, str) else f"{hand * share:.2f}"
-        yield f"| {name} | {row['ratio']:.1f} | {by_hand} | {_cell(row, 'baseline', '.2f')} | {of_earlier} |"
-
-
 def main() -> None:
     """Measure the programs that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -557,19 +416,19 @@ def main() -> None:
     folders = {key: folder for key, folder in (("theirs", theirs), ("baseline", args.baseline)) if folder is not None}
     before = json.loads(args.against.read_text()) if args.against else {}
     found: dict[str, Any] = json.loads(args.rows.read_text()) if args.rows else {}
-    print("\n".join(_head()))
+    print("\n".join(head()))
     for name in names:
         earlier = before.get(name, {})
         counted = (
             (earlier["executed"], earlier["executed hashes"]) if args.counted and "executed hashes" in earlier else None
         )
         found[name] = measure(name, kinds=args.kinds, times=not args.no_times, folders=folders, counted=counted)
-        print(_row(name, found[name], before), flush=True)
+        print(row_of(name, found[name], before), flush=True)
         if args.json:
             args.json.write_text(json.dumps(found))
-    print(*_means(before, found), sep="\n")
+    print(*means(before, found), sep="\n")
     if args.write:
-        write_part("steps", "\n".join(_render(found, args.note, is_one_run=args.baseline is not None)))
+        write_part("steps", "\n".join(render(found, args.note, is_one_run=args.baseline is not None)))
 
 
 if __name__ == "__main__":

@@ -64,3 +64,16 @@ def test_backing_up_stops_before_the_root(modules):
     results = session.run(None, hand_written.feeds_of([inputs[0], values]))
     for one, other in zip(results, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+def test_page_compares_with_an_earlier_tree(modules):
+    page = importlib.import_module("steps_page")
+    known = {"equations": 3, "executed": 9, "nodes": 4, "nodes/eqns": 0.4, "floor": 2.0, "empty, us": 0.2}
+    times = {"ort, us": 30.0, "jit, us": 2.0, "ratio": 15.0, "baseline": 0.5, "difference": 1e-7}
+    hand = {"hand nodes": 2, "hand, us": 6.0, "hand difference": 1e-7}
+    found = {"far": {**known, **times, **hand}, "near": {**known, **times, "ratio": 1.0}}
+    lines = list(page.render(found, "", is_one_run=True))
+    assert "| far | 4 | 2 | 30 | 6 | 5.0 | 3.0 | 1e-07 |" in lines
+    assert "| far | 15.0 | 3.0 | 0.50 | 0.10 |" in lines
+    assert not any(line.startswith("| near | 1.0 |") for line in lines)
+    assert any("in the same run" in line for line in lines)
