@@ -128,7 +128,7 @@ def _render_by_hand(found: dict[str, Any]) -> Iterator[str]:
     yield "([benchmarks/hand_written](../benchmarks/hand_written)): loops are unrolled, sums of products are one Gemm,"
     yield "and what is the same in any run is a constant. They may know what no converter can: that a body moves in a"
     yield "plane, that an energy is quadratic, which nodes of a tree are reached, that logarithms are not needed. What"
-    yield "one leaves out, such as a bound of iterations that is never reached, its docstring says. They agree with JAX,"
+    yield "one leaves out, such as a bound of iterations that is not reached, its docstring says. They agree with JAX,"
     yield "and show what onnxruntime allows."
     yield ""
     yield "| Program | nodes | by hand | ort, µs | by hand, µs | ours / by hand | by hand / jit | difference |"
