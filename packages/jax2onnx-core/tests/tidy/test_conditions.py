@@ -22,8 +22,10 @@ CASES = {
         {"And": 1},
     ),
     "one infinity twice": (
-        "e = Equal(x, x) i = Equal(x, const_inf) n = Not(i) a = And(e, n) j = Equal(x, const_inf) o = Not(j)"
-        " y = And(a, o)",
+        (
+            "e = Equal(x, x) i = Equal(x, const_inf) n = Not(i) a = And(e, n) j = Equal(x, const_inf) o = Not(j)"
+            " y = And(a, o)"
+        ),
         "bool[4]",
         {"Abs": 0},
     ),
@@ -72,8 +74,10 @@ CASES = {
     ),
     "a known choice": ("a = Neg(x) y = Where(no, x, a)", "float[4]", {"Where": 0}),
     "tests of constants": (
-        "a = Less(const_two, const_four) o = Not(a) c = Or(a, o) d = IsNaN(const_inf) e = Or(c, d)"
-        " g = Greater(x, low) y = And(g, e)",
+        (
+            "a = Less(const_two, const_four) o = Not(a) c = Or(a, o) d = IsNaN(const_inf) e = Or(c, d)"
+            " g = Greater(x, low) y = And(g, e)"
+        ),
         "bool[4]",
         {"Less": 0, "Not": 0, "Or": 0, "IsNaN": 0, "And": 0},
     ),
