@@ -18,6 +18,7 @@ from jax2onnx_lax.done_before import do_before
 from jax2onnx_lax.draws_ahead import draw_ahead
 from jax2onnx_lax.hashes_earlier import hash_earlier
 from jax2onnx_lax.known_apart import known_apart
+from jax2onnx_lax.written_rows import stack_rows
 from jax2onnx_lax.zeros import emit_select
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _carried_by_while(params: Mapping[str, Any]) -> tuple[int, int]:
 
 def _in_parts(eqn: Any, known: frozenset[int]) -> Callable[..., Any] | None:
     """Return the function that does the work of ``scan`` in fewer steps."""
-    return draw_ahead(eqn) or known_apart(eqn, known) or do_before(eqn) or do_after(eqn)
+    return stack_rows(eqn) or draw_ahead(eqn) or known_apart(eqn, known) or do_before(eqn) or do_after(eqn)
 
 
 FACTS = {
