@@ -38,7 +38,7 @@ from jax2onnx.tidy.runtime_bugs import pad_all_axes, turn_vector_products
 from jax2onnx.tidy.scaled_counts import shorten_counts
 from jax2onnx.tidy.splits import split_at_once
 from jax2onnx.tidy.stacked_weights import unstack
-from jax2onnx.tidy.subgraphs import every_node, graphs
+from jax2onnx.tidy.subgraphs import every_node, graph_of, graphs
 from jax2onnx.tidy.trailing_ones import keep_trailing_ones
 from jax2onnx.tidy.window_sums import join_windows
 
@@ -105,9 +105,11 @@ def _outputs(homes: list[Home]) -> list[ir.Value]:
 def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
     """Simplify the graph of a model or a function, with its subgraphs."""
     inner = graphs(home.graph)
-    drop_carries(home)
-    lift_invariants(home.graph)
-    remove_repeated_inside(home.graph)
+    has_bodies = len(inner) > 1
+    if has_bodies:
+        drop_carries(home)
+        lift_invariants(home.graph)
+        remove_repeated_inside(home.graph)
     for graph in inner:
         rewrite_all([name_blocks, _simplify], graph, home)
     # Before initializers are folded: what is large is only rearranged if nothing else uses it.
@@ -115,10 +117,6 @@ def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
     unstack(home)
     for graph in inner:
         fold(graph, home)
-    # Vectors that a program takes apart are computed whole, before what it joins and cuts again is neither.
-    for graph in inner:
-        rewrite_all(_KEEPING_VECTORS, graph, home)
-    remove_dead(home.graph)
     for graph in inner:
         rewrite_all(_NAMING_AND_JOINING, graph, home)
     remove_dead(home.graph)  # what nothing reads any more would count as a user
@@ -132,16 +130,25 @@ def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
     for graph in inner:
         rewrite_all(last, graph, home)
     remove_dead(home.graph)
-    # Once more: what the rewrites made of indices may be the same in every iteration, or twice in one.
-    lift_invariants(home.graph)
-    remove_repeated_inside(home.graph)
-    # Last: what is carried is no more known as what it is computed of.
-    carry_repeated(home.graph)
+    if has_bodies:
+        # Once more: what the rewrites made of indices may be the same in every iteration, or twice in one.
+        lift_invariants(home.graph)
+        remove_repeated_inside(home.graph)
+        # Last: what is carried is no more known as what it is computed of.
+        carry_repeated(home.graph)
 
 
-_KEEPING_VECTORS = (keep_leading_ones, keep_trailing_ones, compute_alike)
+@rewrites("Concat")
+def _forget_components(nodes: Sequence[ir.Node], _home: Home) -> None:
+    """Remove nodes without users: nothing reads the components of vectors any more that are computed whole."""
+    remove_dead(graph_of(nodes[0]))
+
+
+_KEEPING_VECTORS = (keep_leading_ones, keep_trailing_ones, compute_alike, _forget_components)
+"""Vectors that a program takes apart are computed whole, before what it joins and cuts again is neither."""
 
 _NAMING_AND_JOINING = (
+    *_KEEPING_VECTORS,
     drop_equal_choices,
     name_codebooks,
     name_dequantisation,
