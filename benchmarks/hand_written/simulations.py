@@ -9,40 +9,51 @@ from .hashes import counts_of, hashed, key_of, normal, uniform
 
 
 def neuron() -> bytes:
-    """Write each step in 9 nodes; voltages are carried in tens of millivolts, which the sigmoids take."""
+    """Write each step in 11 nodes, most of them products; voltages are carried in tens of millivolts."""
     g = Graph((5,), (3, 5), (80,))
-    v, gates, current = g.inputs
-    parents = np.eye(5)[[0, 0, 1, 1, 3]]
-    flow = np.eye(5) + 0.01 * (parents - np.eye(5))
-    inflow = g.Split(g.MatMul(g.Reshape(current, [80, 1]), 0.01 * np.eye(1, 5)), count=80, axis=0, num_outputs=80)
-    w = g.Mul(g.Reshape(v, [1, 5]), np.float32(0.1))
+    each, none = np.eye(5), np.zeros((5, 5))
+    parents = each[[0, 0, 1, 1, 3]]
+    flow = each + 0.01 * (parents - each)
+    inflow = g.Split(g.MatMul(g.Reshape(g.inputs[2], [80, 1]), 0.01 * np.eye(1, 5)), count=80, axis=0, num_outputs=80)
+    w = g.Mul(g.Reshape(g.inputs[0], [1, 5]), np.float32(0.1))
+    gates = g.Reshape(g.inputs[1], [1, 15])
+    shifts, powers = (np.repeat([row], 5, axis=1).astype(np.float32) for row in ([0, -1, -2], [3, 1]))
+    driven = np.repeat([[-5.0, 7.7]], 5, axis=1)
+    # Of three gates: the cube of the first and the third, the second and a one.
+    outer = np.block([[each, none], [none, none], [none, each]])
+    inner, ones = np.block([[none, none], [each, none], [none, none]]), np.repeat([[0.0, 1]], 5, axis=1)
     steps = []
     for t in range(80):
-        shifted, driving = g.Split(g.Sub(w, [[0.0], [1.0], [2.0], [5.0], [-7.7]]), [3, 2], count=2, axis=0)
-        gates = g.Gemm(g.Sigmoid(shifted), np.eye(5), gates, alpha=0.05, beta=0.95)
-        factors = g.Gather(g.Concat(gates, driving, np.ones((1, 5)), axis=0), [[0, 2], [0, 5], [0, 5], [1, 5], [3, 4]])
-        currents = g.ReduceProd(factors, np.array([0]), keepdims=0)
-        w = g.Gemm(np.ones((1, 2)), currents, g.Gemm(w, flow.T, inflow[t]), alpha=-0.1)
+        rates = g.Sigmoid(g.Gemm(w, np.tile(each, 3), shifts))
+        gates = g.Gemm(rates, np.eye(15), gates, alpha=0.05, beta=0.95)
+        cubes = g.Pow(g.Gemm(gates, outer), powers)
+        opened = g.Mul(g.Mul(cubes, g.Gemm(w, np.tile(each, 2), driven)), g.Gemm(gates, inner, ones))
+        w = g.Gemm(opened, np.concatenate([each, each]), g.Gemm(w, flow.T, inflow[t]), alpha=-0.1)
         steps.append(w)
     first = g.Mul(g.Gather(g.Concat(*steps, axis=0), np.array(0), axis=1), np.float32(10))
-    return g.model(g.Reshape(g.Mul(w, np.float32(10)), [5]), gates, first)
+    return g.model(g.Reshape(g.Mul(w, np.float32(10)), [5]), g.Reshape(gates, [3, 5]), first)
 
 
 def physics() -> bytes:
-    """Write each step in 11 nodes: the differences of neighbours and the sum of forces are products."""
+    """Write each step in 11 nodes: all bodies are one row, of which neighbours' differences and forces are products."""
     g = Graph((6, 3), (6, 3))
-    pos, vel = g.inputs
-    between = np.eye(5, 6, k=1) - np.eye(5, 6)
-    sums = 0.99 * 0.01 * np.concatenate([-20 * between.T, 100 * np.eye(6)], axis=1)
-    weight = np.array([0.0, 0.0, -9.8 / 100])
+    pos, vel = (g.Reshape(x, [1, 18]) for x in g.inputs)
+    between = np.kron((np.eye(5, 6, k=1) - np.eye(5, 6)).T, np.eye(3))
+    squares = np.kron(np.eye(5), np.ones((3, 3)))
+    downwards = np.kron(np.eye(6), [[0.0], [0.0], [-1.0]])
+    gain = 0.99 * 0.01
+    # A pull is 20 * (d - d / length), of which d is linear.
+    linear = -20 * gain * between @ between.T
+    weight = np.kron(np.ones((1, 6)), [[0.0, 0.0, -9.8]])
+    others = gain * np.concatenate([20 * between.T, -100 * downwards.T, weight])
     for _ in range(10):
-        d = g.MatMul(between, pos)
-        square = g.Add(g.ReduceSumSquare(d, np.array([1]), keepdims=1), np.float32(1e-6))
-        pull = g.Mul(d, g.Sub(np.float32(1), g.Pow(square, np.float32(-0.5))))
-        depth = g.Max(g.Gemm(pos, np.diag([0.0, 0.0, -1.0]), weight), weight)
-        vel = g.Gemm(sums, g.Concat(pull, depth, axis=0), vel, beta=0.99)
-        pos = g.Gemm(vel, np.eye(3), pos, alpha=0.01)
-    return g.model(pos, vel)
+        d = g.Gemm(pos, between)
+        inverse = g.Pow(g.Gemm(g.Mul(d, d), squares, np.full((1, 15), 1e-6)), np.full((1, 1), -0.5))
+        depth = g.Relu(g.Gemm(pos, downwards))
+        known = g.Concat(g.Mul(d, inverse), depth, np.ones((1, 1)), axis=1)
+        vel = g.Gemm(known, others, g.Gemm(pos, linear, vel, beta=0.99))
+        pos = g.Gemm(vel, np.eye(18), pos, alpha=0.01)
+    return g.model(g.Reshape(pos, [6, 3]), g.Reshape(vel, [6, 3]))
 
 
 def _pendulum_slopes() -> tuple[Array, Array]:
