@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import statistics
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -155,14 +156,10 @@ def normal(g: Graph, bits: str, *, are_many: bool = False) -> str:
 @functools.cache
 def _inverse_error_function() -> Array:
     """Return a polynomial in ``8 + log(1 - x**2)``: ``x`` times that is ``sqrt(2)`` times this function of ``x``."""
-    import jax
-    from jax.scipy.special import ndtri
-
-    with jax.enable_x64():
-        points = np.cos(np.linspace(0, np.pi, 400)) * 8
-        x = np.sqrt(-np.expm1(np.minimum(points - 8, -1e-9)))
-        # The normal quantile of (1 + x) / 2, from its other side, where there are more digits.
-        below = np.exp(points - 8) / (1 + x) / 2
-        ratio = -np.asarray(ndtri(below)) / x
+    points = np.cos(np.linspace(0, np.pi, 400)) * 8
+    x = np.sqrt(-np.expm1(np.minimum(points - 8, -1e-9)))
+    # The normal quantile of (1 + x) / 2, from its other side, where there are more digits.
+    below = np.exp(np.minimum(points - 8, -1e-9)) / (1 + x) / 2
+    ratio = -np.array([statistics.NormalDist().inv_cdf(part) for part in below]) / x
     fitted = np.polynomial.Chebyshev.fit(points, ratio, 14, domain=[-8, 8])
     return fitted.convert(kind=np.polynomial.Polynomial).coef
