@@ -12,7 +12,7 @@ from jax import lax
 
 from jax2onnx import check, to_onnx
 from jax2onnx.errors import DimensionError, UnsupportedCaseError
-from jax2onnx.testing import operators
+from jax2onnx.testing import Runner, operators
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "cholesky": jnp.linalg.cholesky,
@@ -74,3 +74,32 @@ def test_small_matrices_take_no_loop(lead: tuple[int, ...], n: int) -> None:
     lame[..., n // 2] = lame[..., 0]  # singular
     tied = np.sign(a)
     check(model, _factors, inputs, values=[[a + 3 * np.eye(n, dtype=np.float32), b], [lame, b], [tied, b]])
+
+
+def _columns(kind):
+    generator = np.random.default_rng(3)
+    a = generator.normal(size=(2, 5, 3)).astype(np.float32)
+    changed = {
+        "large": lambda: a * np.float32(1e36),
+        "small": lambda: a * np.float32(1e-30),
+        "zero": lambda: a * np.float32([0, 1, 0]),
+        "zero at first": lambda: np.where(np.arange(5)[:, None] > 0, a, 0),
+        "triangular": lambda: np.triu(a),
+        "triangular with zeros": lambda: np.triu(a, 1) * np.float32(-1),
+    }
+    return np.asarray(changed[kind](), np.float32)
+
+
+@pytest.mark.parametrize("kind", ["large", "small", "zero", "zero at first", "triangular", "triangular with zeros"])
+def test_reflections_of_columns_of_any_size(kind):
+    """Neither squares of large or small entries, nor columns without any, make another factor than LAPACK's."""
+
+    def factor(a):
+        return jnp.linalg.qr(a, mode="raw")
+
+    a = _columns(kind)
+    actual = Runner(to_onnx(factor, [a])).run([a])
+    for one, other in zip(actual, factor(jnp.asarray(a)), strict=True):
+        expected = np.asarray(other)
+        scale = np.max(np.abs(expected[np.isfinite(expected)]), initial=1e-38)
+        np.testing.assert_allclose(one / scale, expected / scale, rtol=1e-4, atol=1e-5)

@@ -13,7 +13,8 @@ import pytest
 
 from jax2onnx.tidy.tidy import tidy
 
-HEAD = '<ir_version: 10, opset_import: ["" : 18, "local" : 1]>\n'
+HEAD = '<ir_version: 10, opset_import: ["" : {opset}, "local" : 1]>\n'
+OPSET = 18
 ABBREVIATIONS = {
     "TO_NCHW": "Transpose<perm = [0, 3, 1, 2]>",
     "TO_NHWC": "Transpose<perm = [0, 2, 3, 1]>",
@@ -26,15 +27,15 @@ WEIGHTS = {"w1": (4, 3, 3, 3), "w2": (4, 4, 3, 3), "b": (4,), "dense": (256, 5),
 class Graphs:
     """What tests of rewrites do with graphs."""
 
-    def parse_model(self, text: str) -> onnx.ModelProto:
+    def parse_model(self, text: str, opset: int = OPSET) -> onnx.ModelProto:
         """Parse a graph, and functions of the domain ``local`` if there are any."""
         for name, operator in ABBREVIATIONS.items():
             text = text.replace(name, operator)
-        return onnx.parser.parse_model(HEAD + "agraph " + text)
+        return onnx.parser.parse_model(HEAD.format(opset=opset) + "agraph " + text)
 
-    def parse(self, text: str) -> onnx.ModelProto:
+    def parse(self, text: str, opset: int = OPSET) -> onnx.ModelProto:
         """Parse a graph; initializers without values get random ones, and all shapes are inferred."""
-        model = self.parse_model(text)
+        model = self.parse_model(text, opset)
         given = {i.name for i in model.graph.initializer}
         used = {name for node in all_nodes(model.graph) for name in node.input}
         shapes = {name: shape for name, shape in WEIGHTS.items() if name in used}

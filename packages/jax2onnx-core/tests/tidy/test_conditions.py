@@ -54,7 +54,7 @@ CASES = {
     "chosen by the contrary, with a sign": (
         "g = Greater(x, low) n = Equal(g, no) z = Neg(x) y = Where(n, const_inf, z)",
         "float[4]",
-        {"Not": 1, "Where": 1},
+        {"Not": 0, "Equal": 1, "Where": 1},
     ),
     "the contrary of a constant": ("n = Not(no) g = Greater(x, low) y = And(g, n)", "bool[4]", {"Not": 0, "And": 0}),
     "a choice between equals": (

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 Array: TypeAlias = jax.Array
@@ -88,6 +89,11 @@ def tiny(a: Array) -> float:
     return float(jnp.finfo(a.dtype).tiny)  # type: ignore[no-untyped-call]
 
 
+def _largest(a: Array) -> float:
+    """Return the largest number of the dtype."""
+    return float(jnp.finfo(a.dtype).max)  # type: ignore[no-untyped-call]
+
+
 def nan(a: Array) -> Array:
     """Return NaN in the dtype of an array; a complex one in both parts."""
     return jnp.asarray(complex(jnp.nan, jnp.nan) if is_complex(a) else jnp.nan, a.dtype)
@@ -109,6 +115,24 @@ def scaled(a: Array) -> tuple[Array, Array]:
     size = jnp.max(jnp.abs(a), axis=(-2, -1), keepdims=True)
     size = jnp.where(size > 0, size, 1)
     return a / size, size
+
+
+def first_reflector(alpha: Array, below: Array) -> tuple[Array, Array, Array]:
+    """Return the reflection of a real column ``[alpha, below]`` that leaves its first entry, as :func:`reflector` does.
+
+    Returns:
+        what ``v`` holds below its one, ``tau`` and ``beta``.
+    """
+    x = lax.concatenate([alpha, below], below.ndim - 2)
+    m = x.shape[-2]
+    # The mean of the sizes is 0, infinite or NaN only if the largest one is. A scale makes no difference then.
+    scale = jnp.clip(product(jnp.full((1, m), 1 / m, x.dtype), jnp.abs(x)), tiny(x), _largest(x))
+    norm = scale * jnp.sqrt(jnp.sum(square(x / scale), axis=-2, keepdims=True))
+    done = jnp.all(below == 0, axis=-2, keepdims=True)
+    beta = norm * jnp.where(alpha >= 0, np.asarray(-1, x.dtype), np.asarray(1, x.dtype))
+    # Where ``beta`` is 0, so are all entries.
+    tau = jnp.where(done, 0, (beta - alpha) / beta)
+    return below / jnp.where(done, 1, alpha - beta), tau, jnp.where(done, alpha, beta)
 
 
 def reflector(x: Array, k: Any) -> tuple[Array, Array, Array]:

@@ -15,7 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jax2onnx_lax.matrices import Array, adjoint, columns, is_complex, magnitude, nan, product, reflector, rows
+from jax2onnx_lax.matrices import (
+    Array,
+    adjoint,
+    columns,
+    first_reflector,
+    is_complex,
+    magnitude,
+    nan,
+    product,
+    rows,
+)
 
 __all__ = ["LARGEST", "cholesky", "geqrf", "lu", "order_after", "ormqr", "substitute"]
 
@@ -58,33 +68,37 @@ def geqrf(a: Array) -> tuple[Array, Array]:
         if k == m - 1:
             taus.append(jnp.zeros_like(x))
             break
-        v, tau, beta = reflector(x, 0)
+        alpha, below = lax.split(x, [1, m - 1 - k], axis=down)
+        below, tau, beta = first_reflector(alpha, below)
         taus.append(tau)
-        packed = lax.concatenate([beta, lax.slice_in_dim(v, 1, m - k, axis=down)], down)
+        packed = lax.concatenate([beta, below], down)
         if not others:
             left = packed
             break
-        reflected = others[0] - tau * v * product(adjoint(v), others[0])
-        above, left = lax.split(reflected, [1, m - 1 - k], axis=down)
+        above, left = lax.split(_reflected(others[0], below, tau), [1, m - 1 - k], axis=down)
         finished.append((packed, above))
     for packed, above in reversed(finished):
         left = lax.concatenate([packed, lax.concatenate([above, left], down)], right)
     return left, lax.concatenate(taus, right)[..., 0, :]
 
 
+def _reflected(c: Array, below: Array | None, tau: Array) -> Array:
+    """Return ``c`` after the reflection whose vector has these entries below its one, or none."""
+    one = jnp.ones_like(tau)
+    v = one if below is None else lax.concatenate([one, below], c.ndim - 2)
+    return c - _outer(tau * v, product(adjoint(v), c))
+
+
 def ormqr(a: Array, taus: Array, c: Array, *, transpose: bool) -> Array:
     """Multiply ``c`` by the product of the packed reflections or its adjoint; the rows above a reflection stay."""
     count, m, down = taus.shape[-1], a.shape[-2], a.ndim - 2
     rest, finished = [c] if transpose else [lax.slice_in_dim(c, count, m, axis=down)] * (count < m), []
+    factors = lax.expand_dims(jnp.conj(taus) if transpose else taus, [down])
     for k in range(count) if transpose else range(count - 1, -1, -1):
         above = [] if transpose else [lax.slice_in_dim(c, k, k + 1, axis=down)]
         left = lax.concatenate([*above, *rest], down)
-        tau = taus[..., k, None, None]
-        v = [jnp.ones_like(tau)]
-        if k < m - 1:
-            v.append(lax.slice(a, (*[0] * down, k + 1, k), (*a.shape[:-2], m, k + 1)))
-        column_k = lax.concatenate(v, down)
-        left = left - (jnp.conj(tau) if transpose else tau) * column_k * product(adjoint(column_k), left)
+        below = lax.slice(a, (*[0] * down, k + 1, k), (*a.shape[:-2], m, k + 1)) if k < m - 1 else None
+        left = _reflected(left, below, lax.slice_in_dim(factors, k, k + 1, axis=down + 1))
         rest = [left]
         if transpose and k < m - 1:
             first, *rest = lax.split(left, [1, m - 1 - k], axis=down)

@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx.tidy.idle_nodes import is_idle
+from jax2onnx.tidy.known_numbers import can_be_contrary, has_no_negative_zero
 from jax2onnx.tidy.match_nodes import (
     FLOATS,
     drop,
@@ -35,7 +36,6 @@ __all__ = ["drop_equal_choices", "shorten_conditions"]
 
 _FEW = 1024
 """Up to how many numbers a constant is looked at."""
-
 
 def _both(node: ir.Node, home: Home) -> None:
     """Rewrite ``And(c[4], True)`` to ``c``, and a test whether numbers are finite to ``Less(Abs(x[4]), inf)``.
@@ -86,7 +86,7 @@ def _either(node: ir.Node, _home: Home) -> None:
 
 def _exclusive(node: ir.Node, home: Home) -> None:
     """Rewrite ``Xor(c[4], False)`` to ``c``, and ``Xor(c, True)`` to ``Not(c)``."""
-    if _drop_neutral(node, neutral=False):
+    if _drop_neutral(node, neutral=False) or not can_be_contrary(node.outputs[0]):
         return
     for place in (0, 1):
         if _uniform(node, place) is True and same_shape(node.inputs[1 - place], node.outputs[0]):
@@ -115,7 +115,7 @@ def _compared(node: ir.Node, home: Home) -> None:
             continue
         test = _TESTS[node.op_type]
         of_false, of_true = (test(*((flag, number)[:: -1 if place else 1])) for flag in (0, 1))
-        if of_false == of_true:
+        if of_false == of_true or (of_false and not can_be_contrary(node.outputs[0])):
             return
         node.replace_input_with(0, condition)
         node.resize_inputs(1)
@@ -156,7 +156,7 @@ def _cast(node: ir.Node, _home: Home) -> None:
 def _equal(node: ir.Node, home: Home) -> None:
     """Rewrite ``Equal(c[4], False)``, of a condition, to ``Not(c)``."""
     _compared(node, home)
-    if standard(node) != "Equal" or node.graph is None:
+    if standard(node) != "Equal" or node.graph is None or not can_be_contrary(node.outputs[0]):
         return
     for place in (0, 1):
         if _uniform(node, place) is False and same_shape(node.inputs[1 - place], node.outputs[0]):
@@ -179,24 +179,11 @@ def _not(node: ir.Node, home: Home) -> None:
         result.replace_all_uses_with(home.constant(np.asarray(not constant)))
         return
     for user, place in list(result.uses()):
-        if standard(user) == "Where" and place == 0 and _has_no_negative_zero(user.inputs[2]):
+        if standard(user) == "Where" and place == 0 and has_no_negative_zero(user.inputs[2]):
             first, second = user.inputs[1:]
             user.replace_input_with(0, condition)
             user.replace_input_with(1, second)
             user.replace_input_with(2, first)
-
-
-def _has_no_negative_zero(value: ir.Value | None) -> bool:
-    """Return whether an array is known to have no -0."""
-    if value is None or value.dtype is None:
-        return False
-    if value.dtype.is_integer() or value.dtype == ir.DataType.BOOL:
-        return True
-    tensor = value.const_value
-    if tensor is None or value.dtype not in FLOATS or tensor.size > _FEW:
-        return False
-    numbers = tensor.numpy()
-    return not np.any((numbers == 0) & np.signbit(numbers))
 
 
 @rewrites("Where")

@@ -116,8 +116,15 @@ def merge_transposes(node: ir.Node, home: Home) -> None:
     """Merge two transposes if the reshapes between them only add and remove dims of size 1.
 
     Rewrite ``Transpose(Unsqueeze(Transpose(x[N, 3, M, 5], [0, 2, 3, 1]), 2), [2, 0, 1, 3, 4]) [1, N, M, 5, 3]`` to
-    ``Transpose(Unsqueeze(x, 0) [1, N, 3, M, 5], [0, 1, 3, 4, 2])``.
+    ``Transpose(Unsqueeze(x, 0) [1, N, 3, M, 5], [0, 1, 3, 4, 2])``. Without reshapes between them,
+    ``Transpose(Transpose(x[2, 3], [1, 0]), [1, 0])`` becomes ``Transpose(x, [0, 1])``.
     """
+    before = producer_at(node, 0)
+    if before is not None and is_transpose(before) and is_transpose(node) and before.graph is node.graph:
+        order = permutation(before)
+        node.attributes.add(ir.AttrInt64s("perm", [order[axis] for axis in permutation(node)]))
+        node.replace_input_with(0, before.inputs[0])
+        return
     first = _transpose_before_reshapes(node)
     origin = input_at(first, 0)
     if first is None or origin is None or origin.shape is None:

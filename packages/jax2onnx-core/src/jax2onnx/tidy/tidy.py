@@ -23,8 +23,10 @@ from jax2onnx.tidy.idle_nodes import MAYBE_IDLE, drop_neutral, is_idle, remove_d
 from jax2onnx.tidy.initializers import Home, restore_names, share
 from jax2onnx.tidy.integer_choices import shorten_integer_choices
 from jax2onnx.tidy.known_results import fold_known
+from jax2onnx.tidy.known_shapes import complete_shapes
 from jax2onnx.tidy.layout import settle
 from jax2onnx.tidy.leading_ones import keep_leading_ones
+from jax2onnx.tidy.logic import shorten_logic
 from jax2onnx.tidy.lookups import gather_first, shorten_lookups
 from jax2onnx.tidy.loop_bodies import carry_repeated, drop_carries, lift_invariants, remove_repeated_inside
 from jax2onnx.tidy.match_nodes import drop
@@ -36,6 +38,7 @@ from jax2onnx.tidy.reshapes import merge_reshapes, merge_transposes
 from jax2onnx.tidy.rules import rewrite_all, rewrites
 from jax2onnx.tidy.runtime_bugs import pad_all_axes, turn_vector_products
 from jax2onnx.tidy.scaled_counts import shorten_counts
+from jax2onnx.tidy.small_reductions import shorten_reductions
 from jax2onnx.tidy.splits import split_at_once
 from jax2onnx.tidy.stacked_weights import unstack
 from jax2onnx.tidy.subgraphs import every_node, graph_of, graphs
@@ -152,7 +155,11 @@ _NAMING_AND_JOINING = (
     drop_equal_choices,
     name_codebooks,
     name_dequantisation,
+    complete_shapes,
     shorten,
+    shorten_conditions,
+    shorten_reductions,
+    shorten_logic,
     shorten_conditions,
     shorten_counts,
     keep_leading_ones,
