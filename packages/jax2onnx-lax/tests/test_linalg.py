@@ -103,3 +103,33 @@ def test_reflections_of_columns_of_any_size(kind):
         expected = np.asarray(other)
         scale = np.max(np.abs(expected[np.isfinite(expected)]), initial=1e-38)
         np.testing.assert_allclose(one / scale, expected / scale, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 7])
+@pytest.mark.parametrize("special", [0.0, 1.0])
+def test_pivots_among_equal_sizes(size, special):
+    """Of equal sizes the first is the pivot, and a column of zeros has none."""
+
+    def factor(a):
+        return lax.linalg.lu(a)
+
+    generator = np.random.default_rng(size)
+    a = generator.integers(-2, 3, (40, size, size)).astype(np.float32)
+    a[generator.random(a.shape) < 0.15] = special
+    actual = Runner(to_onnx(factor, [a])).run([a])
+    for one, other in zip(actual, factor(jnp.asarray(a)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5])
+def test_a_row_with_nan_is_no_pivot(size):
+    """NaN is not larger than any number: the last row stays the last. In longer columns LAPACK may find other pivots."""
+
+    def factor(a):
+        return lax.linalg.lu(a)
+
+    a = np.random.default_rng(size).normal(size=(10, size, size)).astype(np.float32)
+    a[:, -1, 0] = np.nan
+    actual = Runner(to_onnx(factor, [a])).run([a])
+    for one, other in zip(actual, factor(jnp.asarray(a)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)

@@ -40,6 +40,8 @@ IDIOMS = {
     "is nan": ("{ e = Equal(x, x) y = Not(e) }", "bool[N,4]", ["IsNaN"]),
     "is infinite": ("<float i = {inf}> { m = Abs(x) y = Equal(i, m) }", "bool[N,4]", ["IsInf"]),
     "between": ("<float l = {-1}, float h = {2}> { m = Max(x, l) y = Min(m, h) }", "float[N,4]", ["Clip"]),
+    "between NaN and": ("<float l = {nan}, float h = {2}> { m = Max(x, l) y = Min(m, h) }", "float[N,4]", None),
+    "between and NaN": ("<float l = {-1}, float h = {nan}> { m = Max(x, l) y = Min(m, h) }", "float[N,4]", None),
     "between zero and": ("<float h = {2}> { m = Relu(x) y = Min(h, m) }", "float[N,4]", ["Clip"]),
     "between ends in the wrong order": (
         "<float l = {2}, float h = {-1}> { m = Max(x, l) y = Min(m, h) }",

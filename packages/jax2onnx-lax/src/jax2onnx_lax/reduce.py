@@ -257,7 +257,7 @@ def arg_extremum(op_type: str) -> Callable[..., Any]:
 
 
 def _replaces_nan(x: ir.Value) -> bool:
-    """Return whether a value is ``Where(Equal(y, y), y, constant)``, the constant being no NaN."""
+    """Return whether a value is ``Where(LessOrEqual(y, z), y, constant)``, the constant being no NaN."""
     node = x.producer()
     if node is None or node.op_type != "Where":
         return False
@@ -265,7 +265,8 @@ def _replaces_nan(x: ir.Value) -> bool:
     assert condition is not None
     assert instead is not None
     asked = condition.producer()
-    if asked is None or asked.op_type != "Equal" or any(value is not y for value in asked.inputs):
+    # What is compared with a NaN is not less.
+    if asked is None or asked.op_type not in {"Equal", "LessOrEqual"} or asked.inputs[0] is not y:
         return False
     constant = source(instead, {"Expand", "Reshape", "Unsqueeze"}).const_value
     return constant is not None and not np.isnan(constant.numpy()).any()

@@ -168,16 +168,19 @@ def lu(a: Array) -> tuple[Array, Array, Array]:
     m, n = a.shape[-2:]
     lead = (*a.shape[:-2], 1) if m > _FEW_ROWS else a.shape[:-2]
     axis = len(lead)
-    left = lax.reshape(a, (*lead, m * n))
+    left = newest = lax.reshape(a, (*lead, m * n))
     places = {(i, j): i * n + j for i in range(m) for j in range(n)}
-    pieces, finished, chosen = [], [], []
+    pieces, finished, chosen, limits = [], [], [], []
     for k in range(min(m, n)):
         below, after = range(k + 1, m), range(k + 1, n)
         if not below:
             break
         # The entries lie row by row as they are given, and then column by column.
-        end, stride = (m - k, 1) if k else (m * n, n)
-        place = _largest(magnitude(lax.slice_in_dim(left, 0, end, stride, axis=axis)))
+        column_k = lax.slice_in_dim(left, 0, m * n, n, axis=axis) if k == 0 else newest
+        if column_k.shape[axis] > _MOST_SIZES:
+            column_k = lax.slice_in_dim(column_k, 0, m - k, axis=axis)
+        place = _largest(magnitude(column_k), m - k)
+        limits.append(column_k.shape[axis])
         chosen.append(place)
         inner = [(i, j) for j in after for i in below]
         # The pivot, its column and row for each entry of the remainder, the remainder, and the factors so far.
@@ -191,7 +194,7 @@ def lu(a: Array) -> tuple[Array, Array, Array]:
         ]
         wanted = [run for run in wanted if run]
         pivot, column_k, *others = lax.split(
-            _chosen_at(left, place, _exchanges(k, m, places, [label for run in wanted for label in run])),
+            _chosen_at(left, place, _exchanges(k, m, places, [label for run in wanted for label in run], limits[-1])),
             [len(run) for run in wanted],
             axis=axis,
         )
@@ -211,6 +214,7 @@ def lu(a: Array) -> tuple[Array, Array, Array]:
             finished.append(wanted[-1])
             parts.append(before)
             labels += wanted[-2]
+        newest = parts[0] if parts else factors
         left = lax.concatenate([*parts, factors], axis)
         places = _first_places([*labels, *wanted[1]])
     every = _first_places([label for run in finished for label in run])
@@ -219,8 +223,9 @@ def lu(a: Array) -> tuple[Array, Array, Array]:
     packed = lax.concatenate([*pieces, left], axis) if pieces else left
     order = np.array([[every[i, j] for j in range(n)] for i in range(m)], np.int32)
     factored = jnp.take(packed, order if lead == a.shape[:-2] else order.ravel(), axis=axis)
-    orders = _orders if m > _FEW_ROWS else _few_orders
-    return lax.reshape(factored, a.shape), *orders(chosen, m, min(m, n), a.shape[:-2])
+    if m > _FEW_ROWS:
+        return lax.reshape(factored, a.shape), *_orders(chosen, m, min(m, n), a.shape[:-2])
+    return lax.reshape(factored, a.shape), *_few_orders(chosen, limits, m, min(m, n), a.shape[:-2])
 
 
 def _first_places(labels: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
@@ -228,17 +233,28 @@ def _first_places(labels: Sequence[tuple[int, int]]) -> dict[tuple[int, int], in
     return {label: place for place, label in reversed(list(enumerate(labels)))}
 
 
-def _largest(sizes: Array) -> Array:
-    """Return the first place of the largest size, as LAPACK: NaN is the largest if it is the first one, else none."""
-    instead = np.full(sizes.shape[-1:], -1, sizes.dtype)
+def _largest(sizes: Array, count: int) -> Array:
+    """Return the first place of the largest of the first sizes, as LAPACK: NaN is the largest if it is the first one.
+
+    Elsewhere it is none. The first sizes are compared with infinity, and the others with what none of them reaches.
+    """
+    most, instead = np.full(sizes.shape[-1:], np.inf, sizes.dtype), np.full(sizes.shape[-1:], -1, sizes.dtype)
+    most[count:] = -1
     instead[0] = np.inf
-    return jnp.argmax(jnp.where(sizes == sizes, sizes, instead), axis=-1).astype(jnp.int32)  # noqa: PLR0124 - NaN
+    return jnp.argmax(jnp.where(sizes <= most, sizes, instead), axis=-1).astype(jnp.int32)
 
 
-def _exchanges(k: int, m: int, places: Mapping[tuple[int, int], int], wanted: Sequence[tuple[int, int]]) -> Any:
-    """Return, for each row that may be exchanged with row ``k``, where the wanted entries are before that."""
+def _exchanges(
+    k: int, m: int, places: Mapping[tuple[int, int], int], wanted: Sequence[tuple[int, int]], limit: int
+) -> Any:
+    """Return, for each row that may be exchanged with row ``k``, where the wanted entries are before that.
+
+    Rows of zeros follow up to a limit, which is that of a place as far as it is known without looking at numbers.
+    """
     rows_ = [{k: chosen, chosen: k} for chosen in range(k, m)]
-    return np.array([[places[moved.get(i, i), j] for i, j in wanted] for moved in rows_], np.int32)
+    table = np.zeros((limit, len(wanted)), np.int32)
+    table[: m - k] = [[places[moved.get(i, i), j] for i, j in wanted] for moved in rows_]
+    return table
 
 
 def _chosen_at(a: Array, place: Array, table: Any) -> Array:
@@ -252,27 +268,32 @@ def _chosen_at(a: Array, place: Array, table: Any) -> Array:
         operand_batching_dims=lead,
         start_indices_batching_dims=lead,
     )
-    indices = jnp.take(table, place, axis=0, mode="clip")
+    indices = _row_of(table, place)
     return lax.gather(a, indices[..., None], numbers, (1,) * a.ndim, mode="promise_in_bounds")
 
 
 _FEW_ROWS = 3
 """Of up to so many rows there are few orders, which no more than two exchanges decide."""
+_MOST_SIZES = 16
+"""Among up to so many entries the largest of the first ones is found without cutting these off."""
 _MOST_ORDERS = 2000
 """A table of orders has at most about as many rows."""
 
 
-def _few_orders(chosen: Sequence[Array], m: int, count: int, lead: Sequence[Any]) -> tuple[Array, Array]:
+def _few_orders(
+    chosen: Sequence[Array], limits: Sequence[int], m: int, count: int, lead: Sequence[Any]
+) -> tuple[Array, Array]:
     """Return the exchanged rows, and the order of rows that all exchanges result in, each as a row of a table."""
     if not chosen:
         return jnp.full((*lead, count), count - 1, jnp.int32), jnp.zeros((*lead, m), jnp.int32)
-    number = chosen[0]
-    for k, place in enumerate(chosen[1:], 1):
-        number = number * (m - k) + place
-    every = [[*rows_, *range(len(chosen), count)] for rows_ in itertools.product(*_digits(m, 0, len(chosen)))]
-    orders = [_exchanged(range(m), dict(enumerate(rows_))) for rows_ in every]
-    pivots, order = (jnp.take(np.array(table, np.int32), number, axis=0, mode="clip") for table in (every, orders))
-    return pivots, order
+    number, end = chosen[0], limits[0] - 1
+    for k, (place, limit) in enumerate(zip(chosen[1:], limits[1:], strict=True), 1):
+        number, end = number * (m - k) + place, end * (m - k) + limit - 1
+    pivots, orders = np.zeros((end + 1, count), np.int32), np.zeros((end + 1, m), np.int32)
+    for row_, exchanged in enumerate(itertools.product(*_digits(m, 0, len(chosen)))):
+        pivots[row_] = [*exchanged, *range(len(chosen), count)]
+        orders[row_] = _exchanged(range(m), dict(enumerate(exchanged)))
+    return _row_of(pivots, number), _row_of(orders, number)
 
 
 def _digits(m: int, start: int, end: int) -> list[range]:
@@ -297,10 +318,17 @@ def _orders(chosen: Sequence[Array], m: int, count: int, lead: Sequence[Any]) ->
         every = itertools.product(*_digits(m, start, end))
         orders = np.array([_exchanged(range(m), dict(enumerate(rows_, start))) for rows_ in every], np.int32)
         number = digits @ weights
-        order = jnp.take(orders, number, axis=0, mode="clip") if order is None else _chosen_at(order, number, orders)
+        order = _row_of(orders, number) if order is None else _chosen_at(order, number, orders)
         start = end
     assert order is not None
     return digits + np.arange(count, dtype=np.int32), order
+
+
+def _row_of(table: Any, number: Array) -> Array:
+    """Return the rows of a table that have these numbers, which are in bounds."""
+    numbers = lax.GatherDimensionNumbers(offset_dims=(number.ndim,), collapsed_slice_dims=(0,), start_index_map=(0,))
+    sizes = (1, table.shape[1])
+    return lax.gather(jnp.asarray(table), number[..., None], numbers, sizes, mode="promise_in_bounds")
 
 
 def order_after(pivots: Array, m: int) -> Array:

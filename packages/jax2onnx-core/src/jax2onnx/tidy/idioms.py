@@ -201,7 +201,8 @@ def _bounded_below(node: ir.Node, high: float, home: Home) -> tuple[ir.Value | N
         return node.inputs[0], home.constant(zero)
     place, low = _constant_operand(node)
     source = input_at(node, 1 - place)
-    if not low or low > high or len(node.inputs) != 2:
+    # Clip passes over a bound that is NaN.
+    if not low or math.isnan(low) or math.isnan(high) or low > high or len(node.inputs) != 2:
         return None, None
     if not same_shape(source, node.outputs[0]):
         return None, None

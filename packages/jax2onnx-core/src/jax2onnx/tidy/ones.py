@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["share_reshapes", "shorten_ones", "turn_ones"]
 
 _MOST_DIMS = 3
+_HEADS = (0, 2, 1, 3)
+"""How the heads of an attention are transposed."""
 
 
 @rewrites("Split", "Transpose", *RESHAPES)
@@ -51,7 +53,9 @@ def turn_ones(node: ir.Node, home: Home) -> None:
     The heads of one token, of four dims, stay transposed: targets know an attention by that.
     """
     value, result, shape = node.inputs[0], node.outputs[0], shape_at(node, 0)
-    if shape is None or value is None or result.shape is None or not is_transpose(node) or len(shape) > _MOST_DIMS:
+    if shape is None or value is None or result.shape is None or not is_transpose(node):
+        return
+    if len(shape) > _MOST_DIMS and permutation(node) == _HEADS:
         return
     wide = [axis for axis in permutation(node) if shape[axis] != 1]
     if wide != sorted(wide):

@@ -20,6 +20,7 @@ from jax2onnx.tidy.folded import fold
 from jax2onnx.tidy.gathered_rows import dequantise_rows
 from jax2onnx.tidy.idioms import shorten
 from jax2onnx.tidy.idle_nodes import MAYBE_IDLE, drop_neutral, is_idle, remove_dead, skip_expands
+from jax2onnx.tidy.index_casts import shorten_index_casts
 from jax2onnx.tidy.initializers import Home, restore_names, share
 from jax2onnx.tidy.integer_choices import shorten_integer_choices
 from jax2onnx.tidy.known_results import fold_known
@@ -33,6 +34,7 @@ from jax2onnx.tidy.match_nodes import drop
 from jax2onnx.tidy.ones import share_reshapes, shorten_ones, turn_ones
 from jax2onnx.tidy.operators import BROADCASTING, RESHAPES
 from jax2onnx.tidy.pieces import forward_pieces
+from jax2onnx.tidy.remainders import shorten_remainders
 from jax2onnx.tidy.reshaped_pieces import join_reshaped, reshape_after
 from jax2onnx.tidy.reshapes import merge_reshapes, merge_transposes
 from jax2onnx.tidy.rules import rewrite_all, rewrites
@@ -161,6 +163,8 @@ _NAMING_AND_JOINING = (
     shorten_reductions,
     shorten_logic,
     shorten_conditions,
+    shorten_remainders,
+    shorten_index_casts,
     shorten_counts,
     keep_leading_ones,
     forward_pieces,
