@@ -123,7 +123,7 @@ def test_pivots_among_equal_sizes(size, special):
 
 @pytest.mark.parametrize("size", [2, 3, 4, 5])
 def test_a_row_with_nan_is_no_pivot(size):
-    """NaN is not larger than any number: the last row stays the last. In longer columns LAPACK may find other pivots."""
+    """NaN is not larger than any number: the last row stays the last. Of longer columns LAPACK may take others."""
 
     def factor(a):
         return lax.linalg.lu(a)

@@ -37,6 +37,7 @@ __all__ = ["drop_equal_choices", "shorten_conditions"]
 _FEW = 1024
 """Up to how many numbers a constant is looked at."""
 
+
 def _both(node: ir.Node, home: Home) -> None:
     """Rewrite ``And(c[4], True)`` to ``c``, and a test whether numbers are finite to ``Less(Abs(x[4]), inf)``.
 
@@ -115,9 +116,13 @@ def _compared(node: ir.Node, home: Home) -> None:
             continue
         test = _TESTS[node.op_type]
         of_false, of_true = (test(*((flag, number)[:: -1 if place else 1])) for flag in (0, 1))
-        if of_false == of_true or (of_false and not can_be_contrary(node.outputs[0])):
+        if of_false == of_true:
             return
         node.replace_input_with(0, condition)
+        if of_false and not can_be_contrary(node.outputs[0]):
+            node.op_type = "Equal"
+            node.replace_input_with(1, home.constant(np.asarray(a=False)))
+            return
         node.resize_inputs(1)
         node.op_type = "Not" if of_false else "Identity"
         if of_false:
