@@ -79,8 +79,8 @@ def _shows(node: ir.Node, depth: int, *, negative: bool) -> bool:
         return True
 
     def all_known(values: Sequence[ir.Value | None], *, negative: bool) -> bool:
-        floats = [value for value in values if value is None or value.dtype in FLOATS]
-        return all(_is_known(value, depth - 1, negative=negative) for value in floats)
+        chosen = [value for value in values if value is None or value.dtype is None or not value.dtype.is_integer()]
+        return all(_is_known(value, depth - 1, negative=negative) for value in chosen)
 
     if kind in _FOLLOWED:
         return all_known(node.inputs, negative=negative)
