@@ -149,20 +149,26 @@ def _forget_components(nodes: Sequence[ir.Node], _home: Home) -> None:
     remove_dead(graph_of(nodes[0]))
 
 
-_KEEPING_VECTORS = (keep_leading_ones, keep_trailing_ones, compute_alike, _forget_components)
-"""Vectors that a program takes apart are computed whole, before what it joins and cuts again is neither."""
-
-_NAMING_AND_JOINING = (
-    *_KEEPING_VECTORS,
-    drop_equal_choices,
-    name_codebooks,
-    name_dequantisation,
+_KNOWING_CONDITIONS = (
     complete_shapes,
-    shorten,
     shorten_conditions,
     shorten_reductions,
     shorten_logic,
     shorten_conditions,
+)
+"""Codes and conditions are known before vectors are kept whole, as what is made of one number may be, too."""
+
+_KEEPING_VECTORS = (keep_leading_ones, keep_trailing_ones, compute_alike, _forget_components)
+"""Vectors that a program takes apart are computed whole, before what it joins and cuts again is neither."""
+
+_NAMING_AND_JOINING = (
+    drop_equal_choices,
+    *_KNOWING_CONDITIONS,
+    *_KEEPING_VECTORS,
+    name_codebooks,
+    name_dequantisation,
+    shorten,
+    *_KNOWING_CONDITIONS,
     shorten_remainders,
     shorten_index_casts,
     shorten_counts,
