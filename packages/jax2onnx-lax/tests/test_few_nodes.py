@@ -96,12 +96,22 @@ def _in_turn(u, v):
     return _quaternions(_quaternions(u, v), u)
 
 
+def _at_corners(x, i):
+    """Index by two numbers that may count from the end, or be out of bounds, each of them on its own."""
+    j = -i
+    found = [x[i, j], x[j, i], x[i, 2], x[1, j], x.at[i, j].get(mode="fill", fill_value=7.0)]
+    written = [x.at[i, j].set(2.0), x.at[j, i].add(3.0, mode="clip"), x.at[i, 0].multiply(2.0)]
+    many = jnp.stack([i, j, i + 1])
+    return found, written, x[many, many - 1], x.at[many, -many].set(5.0), x.at[many % 3, many % 4].add(1.0)
+
+
 CASES = {
     "quaternions": (_quaternions, [(4,), (4,)], 14),
     "a batch of quaternions": (jax.vmap(_quaternions), [("B", 4), ("B", 4)], 14),
     "quaternions in turn": (jax.vmap(_in_turn), [(7, 4), (7, 4)], 28),
     "cross products": (jax.vmap(jnp.cross), [("B", 3), ("B", 3)], 7),
     "rotated": (jax.vmap(_rotated), [("B", 3), ("B", 4)], 20),
+    "at corners": (_at_corners, [(4, 3), "int32[]"], 126),
     "counts": (_counts, [(7,), "int32[]"], 20),
     "divided": (_divided, [(7,), "int32[]"], 26),
     "told apart": (_told_apart, [(7,), "int32[]"], 15),
@@ -150,6 +160,13 @@ def test_tests_of_special_numbers():
     inputs = [(7,), "int32[]"]
     x = np.asarray([np.nan, -0.0, 0.0, np.inf, -np.inf, 2e-38, -3.0], np.float32)
     check(to_onnx(_told_apart, inputs), _told_apart, inputs, values=[[x, np.int32(i)] for i in (-1, 0, 2)])
+
+
+def test_pairs_of_indices():
+    inputs = [(4, 3), "int32[]"]
+    x = np.arange(12, dtype=np.float32).reshape(4, 3)
+    values = [[x, np.int32(i)] for i in (-5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 100)]
+    check(to_onnx(_at_corners, inputs), _at_corners, inputs, values=values)
 
 
 def test_indices_out_of_bounds():

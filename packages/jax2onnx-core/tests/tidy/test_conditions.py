@@ -7,7 +7,7 @@ import pytest
 
 SPECIAL = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 3e38, -3e38, 1e-30], np.float32)
 FINITE = "e = Equal(x, x) i = Equal(x, const_inf) n = Not(i) a = And(e, n) j = Equal(x, low) o = Not(j)"
-BOUNDS = "<float const_inf = {inf}, float low = {-inf}, bool yes = {1}, bool no = {0}, "
+BOUNDS = "<float const_inf = {inf}, float low = {-inf}, bool const_yes = {1}, bool const_no = {0}, "
 BOUNDS += "int32 const_two = {2}, int32[4] const_four = {3, -1, 2, 9}>"
 CASES = {
     "finite": (f"{FINITE} y = And(a, o)", "bool[4]", {"Abs": 1, "Less": 1, "And": 0, "Equal": 0}),
@@ -38,25 +38,29 @@ CASES = {
         {"Abs": 0},
     ),
     "not NaN is read twice": (f"{FINITE} v = And(a, o) y = Or(v, a)", "bool[4]", {"Abs": 0}),
-    "and true": ("g = Greater(x, low) y = And(g, yes)", "bool[4]", {"And": 0}),
-    "and false": ("g = Greater(x, low) y = And(g, no)", "bool[4]", {"And": 1}),
-    "or false": ("g = Greater(x, low) y = Or(no, g)", "bool[4]", {"Or": 0}),
-    "or true": ("g = Greater(x, low) y = Or(yes, g)", "bool[4]", {"Or": 1}),
-    "either but not both, and false": ("g = Greater(x, low) y = Xor(g, no)", "bool[4]", {"Xor": 0, "Not": 0}),
-    "either but not both, and true": ("g = Greater(x, low) y = Xor(yes, g)", "bool[4]", {"Xor": 0, "Not": 1}),
-    "equal to false": ("g = Greater(x, low) y = Equal(g, no)", "bool[4]", {"Equal": 0, "Not": 1}),
-    "equal to true": ("g = Greater(x, low) y = Equal(g, yes)", "bool[4]", {"Equal": 1}),
+    "and true": ("g = Greater(x, low) y = And(g, const_yes)", "bool[4]", {"And": 0}),
+    "and false": ("g = Greater(x, low) y = And(g, const_no)", "bool[4]", {"And": 1}),
+    "or false": ("g = Greater(x, low) y = Or(const_no, g)", "bool[4]", {"Or": 0}),
+    "or true": ("g = Greater(x, low) y = Or(const_yes, g)", "bool[4]", {"Or": 1}),
+    "either but not both, and false": ("g = Greater(x, low) y = Xor(g, const_no)", "bool[4]", {"Xor": 0, "Not": 0}),
+    "either but not both, and true": ("g = Greater(x, low) y = Xor(const_yes, g)", "bool[4]", {"Xor": 0, "Not": 1}),
+    "equal to false": ("g = Greater(x, low) y = Equal(g, const_no)", "bool[4]", {"Equal": 0, "Not": 1}),
+    "equal to true": ("g = Greater(x, low) y = Equal(g, const_yes)", "bool[4]", {"Equal": 1}),
     "chosen by the contrary": (
-        "g = Greater(x, low) n = Equal(g, no) y = Where(n, x, const_inf)",
+        "g = Greater(x, low) n = Equal(g, const_no) y = Where(n, x, const_inf)",
         "float[4]",
         {"Equal": 0, "Not": 0, "Where": 1},
     ),
     "chosen by the contrary, with a sign": (
-        "g = Greater(x, low) n = Equal(g, no) z = Neg(x) y = Where(n, const_inf, z)",
+        "g = Greater(x, low) n = Equal(g, const_no) z = Neg(x) y = Where(n, const_inf, z)",
         "float[4]",
         {"Not": 0, "Equal": 1, "Where": 1},
     ),
-    "the contrary of a constant": ("n = Not(no) g = Greater(x, low) y = And(g, n)", "bool[4]", {"Not": 0, "And": 0}),
+    "the contrary of a constant": (
+        "n = Not(const_no) g = Greater(x, low) y = And(g, n)",
+        "bool[4]",
+        {"Not": 0, "And": 0},
+    ),
     "a choice between equals": (
         "g = Greater(x, low) a = Abs(x) y = Where(g, a, a)",
         "float[4]",
@@ -72,7 +76,7 @@ CASES = {
         "float[4]",
         {"Where": 0, "Abs": 1},
     ),
-    "a known choice": ("a = Neg(x) y = Where(no, x, a)", "float[4]", {"Where": 0}),
+    "a known choice": ("a = Neg(x) y = Where(const_no, x, a)", "float[4]", {"Where": 0}),
     "tests of constants": (
         (
             "a = Less(const_two, const_four) o = Not(a) c = Or(a, o) d = IsNaN(const_inf) e = Or(c, d)"

@@ -11,7 +11,7 @@ FLAGS = np.array([*itertools.product([False, True], repeat=3)]).T
 """All values of three conditions."""
 NUMBERS = np.array([-1, 0, 1, 2, 3, 5, 6, 9], np.int32)
 CONSTANTS = (
-    "<bool yes = {1}, bool no = {0}, int32 zero = {0}, int32 one = {1}, int32 two = {2}, int32 six = {6}, "
+    "<bool const_yes = {1}, bool const_no = {0}, int32 zero = {0}, int32 one = {1}, int32 two = {2}, int32 six = {6}, "
     "int32[4] count = {0, 1, 2, 3}, int32[4] odd = {0, 1, 3, 2}>"
 )
 CASES = {
@@ -29,7 +29,7 @@ CASES = {
     "the contrary of a contrary": ("m = Not(p) y = Not(m)", {"Not": 0}),
     "the contrary of an implication": ("m = Not(p) a = Or(q, m) y = Not(a)", {"Not": 1, "And": 1, "Or": 0}),
     "chosen by a constant": (
-        "i = Add(k, one) c = Where(yes, i, k) d = Where(no, k, c) y = Equal(d, one)",
+        "i = Add(k, one) c = Where(const_yes, i, k) d = Where(const_no, k, c) y = Equal(d, one)",
         {"Where": 0},
     ),
     "one code or another": ("i = Where(p, two, zero) y = Equal(i, two)", {"Where": 0, "Equal": 0, "Not": 0}),

@@ -52,7 +52,7 @@ def _within(ctx: LoweringContext, i: ir.Value) -> ir.Value:
     size = ctx.avals_in[0].shape[1]
     if has_zero(size):
         raise Decline("the rows have no elements")
-    return clamped(ctx, i, [size - 1], from_end=True)
+    return clamped(ctx, i, [size - 1], from_end=[True])
 
 
 def _emit_of_rows(ctx: LoweringContext, x: ir.Value, i: ir.Value) -> ir.Value:

@@ -16,6 +16,8 @@ _DEEP = 12
 """So many operators deep it is looked for integers and constants of which a number is made."""
 _LARGEST = 1e30
 """Numbers up to this one have sums and products that no dtype of 32 bits makes infinite, as long as they are few."""
+_UNNAMED = "const_"
+"""How the names of constants begin that have none of the user's."""
 _MOVING = frozenset({"Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Reshape", "Slice",
                      "Squeeze", "Tile", "Transpose", "Unsqueeze"})  # fmt: skip
 """Operators whose results are numbers of their first operands."""
@@ -40,7 +42,7 @@ def _bound(x: ir.Value | None, depth: int) -> float | None:
 def _of_value(x: ir.Value, depth: int) -> float | None:
     node = x.producer()
     if x.const_value is not None and (node is None or node.op_type == "Constant"):
-        return _of_constant(x.const_value)
+        return _of_constant(x.const_value) if _is_unnamed(x) else None
     if node is None or node.domain or depth == 0:
         return None
     kind, operands = node.op_type, node.inputs
@@ -57,6 +59,11 @@ def _of_value(x: ir.Value, depth: int) -> float | None:
             return None
         return a * b if kind == "Mul" else a + b
     return None
+
+
+def _is_unnamed(x: ir.Value) -> bool:
+    """Return whether a constant is no parameter of the user's, which can be given other numbers in the model."""
+    return (x.name or _UNNAMED).startswith(_UNNAMED)
 
 
 def _largest(bounds: list[float | None]) -> float | None:

@@ -150,4 +150,4 @@ def _clamped(
     limit = full - size
     in_bounds = are_within(ctx.ranges(operand), [limit])
     plain = counted_from_end(ctx, index, full, in_bounds=in_bounds) if counts else index
-    return plain if in_bounds else clamped(ctx, plain, [limit], from_end=plain is not index)
+    return plain if in_bounds else clamped(ctx, plain, [limit], from_end=[plain is not index])

@@ -119,21 +119,61 @@ def bounded(
 ) -> tuple[ir.Value, ir.Value, bool]:
     """Return index vectors of some columns, the nearest ones in bounds, and whether they are the same for sure.
 
-    With ``counts``, the operator that takes the one component of the latter counts negative ones from the end. Then
+    With ``counts``, the operator that takes the components of the latter counts negative ones from the end. Then
     both are as the user wrote them, without the size that JAX adds to negative ones.
     """
     safe = not limits or surely_in_bounds(ctx, indices, limits, columns)
-    counts = counts and len(limits) == 1
-    plain = counted_from_end(ctx, indices, limits[0] + 1, in_bounds=safe) if counts else indices
+    plain, from_end = indices, [False] * len(limits)
+    if counts and len(limits) == 1:
+        plain = counted_from_end(ctx, indices, limits[0] + 1, in_bounds=safe)
+        from_end = [plain is not indices]
+    elif counts:
+        plain, from_end = _each_counted_from_end(ctx, indices, limits, in_bounds=safe)
     if safe:
         return plain, plain, True
-    return plain, clamped(ctx, plain, limits, from_end=plain is not indices), False
+    return plain, clamped(ctx, plain, limits, from_end=from_end), False
 
 
-def clamped(ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any], *, from_end: bool = False) -> ir.Value:
+def _each_counted_from_end(
+    ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any], *, in_bounds: bool
+) -> tuple[ir.Value, list[bool]]:
+    """Return index vectors with the ``i`` of each component ``Where(Less(i, 0), Add(i, size), i)``; which ones have it.
+
+    ::
+
+        before: Concat(Unsqueeze(Where(Less(i[4], 0), Add(i, 5), i), 1), j[4, 1], axis=1)
+        after:  Concat(Unsqueeze(i, 1), j, axis=1)
+    """
+    shape, node = ctx.avals_in[1].shape, indices.producer()
+    unchanged = indices, [False] * len(limits)
+    if node is None or node.domain or node.op_type != "Concat" or not is_static(*limits):
+        return unchanged
+    if node.attributes["axis"].as_int() != len(shape) - 1 or len(node.inputs) != len(limits):
+        return unchanged
+    parts: list[ir.Value] = []
+    for part, limit in zip(node.inputs, limits, strict=True):
+        if part is None or part.shape is None or part.shape[-1] != 1:
+            return unchanged
+        counted = _past(part, wraps=in_bounds)
+        plain = counted_from_end(ctx, counted, limit + 1, in_bounds=in_bounds)
+        rank = -1 if plain is counted or plain.shape is None else len(plain.shape)
+        if rank not in (len(shape) - 1, len(shape)):
+            parts.append(part)
+            continue
+        plain = ctx.reshape(plain, (*shape[:-1], 1)[:rank], (*shape[:-1], 1))
+        parts.append(ctx.cast(plain, part.dtype.numpy()) if part.dtype is not None else plain)
+    from_end = [part is not before for part, before in zip(parts, node.inputs, strict=True)]
+    if not any(from_end):
+        return unchanged
+    return ctx.stamp(ctx.op.Concat(*parts, axis=len(shape) - 1), (*shape[:-1], len(limits))), from_end
+
+
+def clamped(
+    ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any], *, from_end: Sequence[bool] = ()
+) -> ir.Value:
     """Clamp index vectors (last axis; scalars if there is one limit) to ``[0, limit]``, component by component.
 
-    With ``from_end``, to ``[-limit - 1, limit]``.
+    Those that count ``from_end`` are clamped to ``[-limit - 1, limit]``.
     """
     if not limits:
         return indices
@@ -141,16 +181,17 @@ def clamped(ctx: LoweringContext, indices: ir.Value, limits: Sequence[Any], *, f
     dtype = indices.dtype.numpy()
     lower: Any = np.asarray(0, dtype)
     if is_static(*limits):
-        same = len(set(limits)) == 1
+        counted = from_end or [False] * len(limits)
+        lowest = [-limit - 1 if negative else 0 for limit, negative in zip(limits, counted, strict=True)]
+        same, alike = len(set(limits)) == 1, len(set(lowest)) == 1
         upper = ctx.constant(limits[0] if same else limits, dtype)
-        if from_end:
-            lower = np.asarray(-limits[0] - 1, dtype)
-        if dtype == np.int32 and same:
+        lower = np.asarray(lowest[0] if alike else lowest, dtype)
+        if dtype == np.int32 and same and alike:
             return ctx.op.Clip(indices, lower, upper)
     else:
         upper = ctx.cast(ctx.shape(limits), dtype)
         upper = ctx.op.Squeeze(upper, ctx.ints(0)) if len(limits) == 1 and not indices.shape else upper
-        if from_end:
+        if any(from_end):
             lower = ctx.op.Sub(np.asarray(-1, dtype), upper)
     if dtype == np.int32:
         return ctx.op.Max(ctx.op.Min(indices, upper), lower)
@@ -240,6 +281,20 @@ def components(ctx: LoweringContext, indices: ir.Value, columns: Sequence[int], 
     if len(columns) == 1:
         return ctx.op.Gather(indices, np.asarray(columns[0], np.int64), axis=-1)
     return ctx.op.Gather(indices, ctx.ints(*columns), axis=-1)
+
+
+def one_vector(ctx: LoweringContext, index: ir.Value, shape: Sequence[Any], count: int) -> ir.Value:
+    """Return the one index vector there is, of this shape, in the shape ``[1, count]``.
+
+    Numbers that were joined are joined again: ``Reshape(Concat(i[1], j[1], axis=0), [1, 2])`` becomes
+    ``Concat(Reshape(i, [1, 1]), Reshape(j, [1, 1]), axis=1)``, as the numbers are reshaped anyway.
+    """
+    node = index.producer()
+    parts = node.inputs if node is not None and not node.domain and node.op_type == "Concat" else ()
+    if len(shape) != 1 or len(parts) != count or any(part is None or part.shape != (1,) for part in parts):
+        return ctx.reshape(index, shape, (1, count))
+    wide = [ctx.reshape(part, (1,), (1, 1)) for part in parts if part is not None]
+    return ctx.stamp(ctx.op.Concat(*wide, axis=1), (1, count))
 
 
 def spread(ctx: LoweringContext, indices: ir.Value, rank: int, sizes: Mapping[int, Any], count: int) -> ir.Value:

@@ -245,8 +245,11 @@ def arg_extremum(op_type: str) -> Callable[..., Any]:
         axis = int(axes[0])
         if is_bool(dtype):
             x = ctx.cast(x, np.uint8)
+        may_be_nan = is_float(dtype) and not _replaces_nan(x) and not is_never_nan(x)
+        if may_be_nan and _is_small(ctx) and dtype.itemsize in {2, 4} and ctx.supports(op_type, np.float64):
+            x, may_be_nan = _with_nan_beyond(ctx, x, largest=op_type == "ArgMax"), False
         index = ctx.stamp(op.emit(op_type, x, axis=axis, keepdims=0), ctx.aval_out.shape)
-        if is_float(dtype) and not _replaces_nan(x) and not is_never_nan(x):
+        if may_be_nan:
             # onnxruntime's kernels compare with NaN, which is never true.
             nan = op.IsNaN(x)
             first = ctx.stamp(op.ArgMax(ctx.cast(nan, np.uint8), axis=axis, keepdims=0), ctx.aval_out.shape)
@@ -254,6 +257,25 @@ def arg_extremum(op_type: str) -> Callable[..., Any]:
         return ctx.cast(index, index_dtype)
 
     return rule
+
+
+_SMALL = 1024
+"""Of arrays of up to so many elements, each node takes about as long as any other."""
+
+
+def _is_small(ctx: LoweringContext) -> bool:
+    size = math.prod(ctx.avals_in[0].shape)
+    return is_static(size) and size <= _SMALL
+
+
+def _with_nan_beyond(ctx: LoweringContext, x: ir.Value, *, largest: bool) -> ir.Value:
+    """Return numbers in float64 of which NaN alone is infinite, in the direction of the extremum.
+
+    That is a node less than to look for a number and for NaN. The order of all other numbers stays.
+    """
+    op = ctx.op
+    bounded = op.Min(ctx.cast(x, np.float64), 1e300) if largest else op.Max(ctx.cast(x, np.float64), -1e300)
+    return op.Where(op.IsNaN(x), np.asarray(np.inf if largest else -np.inf), bounded)
 
 
 def _replaces_nan(x: ir.Value) -> bool:

@@ -232,8 +232,8 @@ class _Scatter:
         ctx = self._ctx
         limits, columns = self._limits, self._columns
         # A linear index does not count from the end of its dim, unless this is the only one.
-        is_one_dim = self._addressed == self._start
-        counts = (all_fit or one_place) and is_one_dim and all(self._sizes[d] == 1 for d in self._start)
+        counts = sorted(self._start) == self._addressed and (one_place or (all_fit and len(self._start) == 1))
+        counts = counts and all(self._sizes[d] == 1 for d in self._start)
         indices, within, safe = indexing.bounded(ctx, indices, limits, columns, counts=counts)
         if one_place:
             valid = None if all_fit else self._in_bounds(indices, within)
@@ -269,7 +269,7 @@ class _Scatter:
         self, rows: Rows, x: ir.Value, updates: ir.Value, reduction: str | None, indices: ir.Value, *, all_fit: bool
     ) -> ir.Value:
         """Emit a scatter that writes to one place of each row."""
-        counts = len(self._start) == 1
+        counts = all(self._sizes[d] == 1 for d in self._start)
         indices, within, _ = indexing.bounded(self._ctx, indices, self._limits, self._columns, counts=counts)
         valid = None if all_fit else self._in_bounds(indices, within)
         return rows.emit(self._ctx, x, within, (updates, self._update_axes), reduction=reduction, valid=valid)
@@ -297,7 +297,7 @@ class _Scatter:
         rest = self._shape[count:]
         updates = self._flattened(updates, (), rest)
         is_vector = len(self._shape) == 1
-        index = ctx.reshape(index, shape, (1,) if is_vector else (1, count))
+        index = indexing.one_vector(ctx, index, shape, count) if not is_vector else ctx.reshape(index, shape, (1,))
         index = index if is_vector else ctx.cast(index, np.int64)
         if valid is not None:
             valid = ctx.reshape(valid, batch, (1,) * (1 + len(rest)))

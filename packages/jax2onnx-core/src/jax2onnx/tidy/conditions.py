@@ -43,7 +43,7 @@ def _both(node: ir.Node, home: Home) -> None:
 
     The test is ``And(And(Equal(x, x), Not(Equal(x, inf))), Not(Equal(x, -inf)))``, in any order.
     """
-    tested = None if _drop_neutral(node, neutral=True) else _tested(node)
+    tested = None if _drop_neutral(node, home, neutral=True) else _tested(node)
     if tested is None or sorted(map(str, tested[1])) != ["-inf", "inf", "nan"]:
         return
     source = tested[0]
@@ -54,10 +54,10 @@ def _both(node: ir.Node, home: Home) -> None:
     node.replace_input_with(1, home.constant(np.asarray(math.inf, source.dtype.numpy() if source.dtype else None)))
 
 
-def _flag(node: ir.Node, place: int) -> bool | None:
+def _flag(node: ir.Node, place: int, home: Home) -> bool | None:
     """Return the truth value that an operand of rank 0 holds, None if it holds none."""
     tensor = tensor_at(node, place)
-    return None if tensor is None or tensor.shape.rank() > 0 else _uniform(node, place)
+    return None if tensor is None or tensor.shape.rank() > 0 else _uniform(node, place, home)
 
 
 def _tested(node: ir.Node) -> tuple[ir.Value, list[float]] | None:
@@ -80,17 +80,17 @@ def _told(equal: ir.Node | None, number: float | None) -> tuple[ir.Value, list[f
     return value, [number]
 
 
-def _either(node: ir.Node, _home: Home) -> None:
+def _either(node: ir.Node, home: Home) -> None:
     """Rewrite ``Or(c[4], False)`` to ``c``."""
-    _drop_neutral(node, neutral=False)
+    _drop_neutral(node, home, neutral=False)
 
 
 def _exclusive(node: ir.Node, home: Home) -> None:
     """Rewrite ``Xor(c[4], False)`` to ``c``, and ``Xor(c, True)`` to ``Not(c)``."""
-    if _drop_neutral(node, neutral=False) or not can_be_contrary(node.outputs[0]):
+    if _drop_neutral(node, home, neutral=False) or not can_be_contrary(node.outputs[0]):
         return
     for place in (0, 1):
-        if _uniform(node, place) is True and same_shape(node.inputs[1 - place], node.outputs[0]):
+        if _uniform(node, place, home) is True and same_shape(node.inputs[1 - place], node.outputs[0]):
             node.replace_input_with(0, node.inputs[1 - place])
             node.resize_inputs(1)
             node.op_type = "Not"
@@ -98,11 +98,11 @@ def _exclusive(node: ir.Node, home: Home) -> None:
             return
 
 
-def _drop_neutral(node: ir.Node, *, neutral: bool) -> bool:
+def _drop_neutral(node: ir.Node, home: Home, *, neutral: bool) -> bool:
     """Give an operand to the users of a node if the other one is neutral; return whether it is."""
     for place in (0, 1):
         value = node.inputs[1 - place]
-        if _uniform(node, place) is neutral and same_shape(value, node.outputs[0]):
+        if _uniform(node, place, home) is neutral and same_shape(value, node.outputs[0]):
             drop(node, 1 - place)
             return True
     return False
@@ -112,7 +112,8 @@ def _compared(node: ir.Node, home: Home) -> None:
     """Rewrite ``Less(Cast(c[4], to=int32), 1)``, of a condition, to ``Not(c)``, and ``Equal(Cast(c), 1)`` to ``c``."""
     for place in (0, 1):
         number, condition = scalar_at(node, 1 - place), _converted(node, place)
-        if number is None or condition is None:
+        constant = node.inputs[1 - place]
+        if number is None or condition is None or constant is None or home.is_parameter(constant):
             continue
         test = _TESTS[node.op_type]
         of_false, of_true = (test(*((flag, number)[:: -1 if place else 1])) for flag in (0, 1))
@@ -164,7 +165,7 @@ def _equal(node: ir.Node, home: Home) -> None:
     if standard(node) != "Equal" or node.graph is None or not can_be_contrary(node.outputs[0]):
         return
     for place in (0, 1):
-        if _uniform(node, place) is False and same_shape(node.inputs[1 - place], node.outputs[0]):
+        if _uniform(node, place, home) is False and same_shape(node.inputs[1 - place], node.outputs[0]):
             node.replace_input_with(0, node.inputs[1 - place])
             node.resize_inputs(1)
             node.op_type = "Not"
@@ -178,7 +179,7 @@ def _not(node: ir.Node, home: Home) -> None:
     onnxruntime's ``Where`` returns 0 for a -0 of its second operand, and keeps that of its third: where the sign of a
     zero matters, what is chosen stands third. So ``y`` is a constant that is not -0, or has no such zeros.
     """
-    constant, condition = _flag(node, 0), node.inputs[0]
+    constant, condition = _flag(node, 0, home), node.inputs[0]
     result = node.outputs[0]
     if constant is not None and not result.is_graph_output():
         result.replace_all_uses_with(home.constant(np.asarray(not constant)))
@@ -201,7 +202,7 @@ def drop_equal_choices(nodes: Sequence[ir.Node], home: Home) -> None:
     for node in nodes:
         chosen = node.inputs[1]
         if chosen is not node.inputs[2]:
-            which = _uniform(node, 0)
+            which = _uniform(node, 0, home)
             if which is None:
                 continue
             chosen = node.inputs[1 if which else 2]
@@ -218,10 +219,19 @@ def drop_equal_choices(nodes: Sequence[ir.Node], home: Home) -> None:
         node.resize_inputs(2)
 
 
-def _uniform(node: ir.Node, place: int) -> bool | None:
-    """Return the truth value that all elements of an operand are known to have, None if there is none."""
-    tensor = tensor_at(node, place)
-    if tensor is None or tensor.dtype != ir.DataType.BOOL or not 0 < tensor.size <= _FEW:
+def _uniform(node: ir.Node, place: int, home: Home) -> bool | None:
+    """Return the truth value that all elements of an operand are known to have, None if there is none.
+
+    A parameter of the user's is not known: it can be given other numbers in the model.
+    """
+    tensor, value = tensor_at(node, place), node.inputs[place]
+    if (
+        tensor is None
+        or value is None
+        or home.is_parameter(value)
+        or tensor.dtype != ir.DataType.BOOL
+        or not 0 < tensor.size <= _FEW
+    ):
         return None
     flags = tensor.numpy()
     first = bool(flags.flat[0])

@@ -1,16 +1,18 @@
-"""Integer choices: what chooses between integers, and corrects their quotients, is arithmetic, which takes less time.
+"""Integer choices: what chooses between integers, or two numbers, and corrects quotients, takes less time otherwise.
 
 onnxruntime's ``Where`` takes as long as four other nodes.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import (
+    FLOATS,
     input_at,
     is_used_once,
     new_node,
@@ -18,6 +20,8 @@ from jax2onnx.tidy.match_nodes import (
     replace,
     same_shape,
     scalar_at,
+    sizes_of,
+    tensor_at,
 )
 from jax2onnx.tidy.rules import by_rules
 from jax2onnx.tidy.subgraphs import standard
@@ -31,38 +35,59 @@ __all__ = ["shorten_integer_choices"]
 
 _INTEGERS = frozenset({ir.DataType.INT32, ir.DataType.INT64})
 """The dtypes of integers in which every runtime computes."""
+_NUMBERS = _INTEGERS | FLOATS
+_FEW = 16
+"""So many numbers are looked up in the time of a ``Where``, or in less."""
 
 
 def _choice(node: ir.Node, home: Home) -> None:
-    """Rewrite a choice between integers as arithmetic, and one between 1 and 0 of any dtype as ``Cast``.
+    """Rewrite a choice between integers as arithmetic, and one between two numbers as ``Cast`` or ``Gather``.
 
     ``Where(c, 1, 0)`` becomes ``Cast(c)``, ``Where(c, x, 0)`` becomes ``Mul(x, Cast(c))``, and
     ``Where(c, Add(x, 2), x)`` becomes ``Add(x, Mul(Cast(c), 2))``.
     """
-    if _flag(node) or node.outputs[0].dtype not in _INTEGERS:
+    if _flag(node, home) or _one_of_two(node, home) or node.outputs[0].dtype not in _INTEGERS:
         return
-    if not (_floored_remainder(node) or _floored_quotient(node, home)) and not _masked(node):
+    if not (_floored_remainder(node, home) or _floored_quotient(node, home)) and not _masked(node, home):
         _stepped(node, home)
 
 
-def _flag(node: ir.Node) -> bool:
+def _flag(node: ir.Node, home: Home) -> bool:
     """Rewrite ``Where(c[4], 1, 0)`` to ``Cast(c)``."""
     condition, result = node.inputs[0], node.outputs[0]
-    if (scalar_at(node, 1), scalar_at(node, 2)) != (1, 0) or condition is None or result.dtype is None:
+    if (_number(node, 1, home), _number(node, 2, home)) != (1, 0) or condition is None or result.dtype is None:
         return False
     zero = node.inputs[2]
     if zero is None or zero.const_value is None or np.signbit(zero.const_value.numpy()):
         return False
-    _put(node, [_cast(condition, result)])
+    _put(node, [_cast(condition, result.dtype, node)])
     return True
 
 
-def _masked(node: ir.Node) -> bool:
+def _one_of_two(node: ir.Node, home: Home) -> bool:
+    """Rewrite ``Where(c[4], 0.5, 2)`` to ``Gather([2, 0.5], Cast(c))``, for few numbers."""
+    condition, result = node.inputs[0], node.outputs[0]
+    if result.dtype not in _NUMBERS or condition is None:
+        return False
+    sizes = sizes_of(condition.shape)
+    if sizes is None or math.prod(sizes) > _FEW:
+        return False
+    if None in (_number(node, 1, home), _number(node, 2, home)):
+        return False
+    table = [tensor.numpy() for tensor in (tensor_at(node, 2), tensor_at(node, 1)) if tensor is not None]
+    index = _cast(condition, ir.DataType.INT32, node)
+    gather = new_node("Gather", [home.constant(np.stack(table)), index.outputs[0]], condition.shape, node)
+    gather.attributes.add(ir.AttrInt64("axis", 0))
+    _put(node, [index, gather])
+    return True
+
+
+def _masked(node: ir.Node, home: Home) -> bool:
     """Rewrite ``Where(c[4], x[4], 0)`` to ``Mul(x, Cast(c))``."""
     condition, x, result = node.inputs[0], node.inputs[1], node.outputs[0]
-    if scalar_at(node, 2) != 0 or condition is None or x is None or x.const_value is not None:
+    if _number(node, 2, home) != 0 or condition is None or x is None or x.const_value is not None:
         return False
-    cast = _cast(condition, result)
+    cast = _cast(condition, result.dtype, node)
     _put(node, [cast, new_node("Mul", [x, cast.outputs[0]], result.shape, node)])
     return True
 
@@ -78,10 +103,10 @@ def _stepped(node: ir.Node, home: Home) -> None:
     if condition is None or x is None or change is None or standard(change) not in {"Add", "Sub"}:
         return
     places = (0, 1) if standard(change) == "Add" else (0,)
-    step = next((scalar_at(change, 1 - place) for place in places if change.inputs[place] is x), None)
+    step = next((_number(change, 1 - place, home) for place in places if change.inputs[place] is x), None)
     if step is None or not (step == 1 or is_used_once(changed)):
         return
-    nodes = [_cast(condition, result)]
+    nodes = [_cast(condition, result.dtype, node)]
     if step != 1:
         factor = home.constant(np.asarray(int(step), result.dtype.numpy() if result.dtype else None))
         nodes.append(new_node("Mul", [nodes[-1].outputs[0], factor], condition.shape, node))
@@ -89,16 +114,16 @@ def _stepped(node: ir.Node, home: Home) -> None:
     _put(node, nodes)
 
 
-def _floored_remainder(node: ir.Node) -> bool:
+def _floored_remainder(node: ir.Node, home: Home) -> bool:
     """Rewrite ``r = Mod<fmod = 1>(x[4], 3)``, ``Where(And(Less(r, 0), Cast(r)), Add(r, 3), r)`` to ``Mod(x, 3)``."""
     remainder, total = producer_at(node, 2), producer_at(node, 1)
-    if remainder is None or total is None or not _is_remainder(remainder) or standard(total) != "Add":
+    if remainder is None or total is None or not _is_remainder(remainder, home) or standard(total) != "Add":
         return False
-    value, divisor = remainder.outputs[0], scalar_at(remainder, 1)
+    value, divisor = remainder.outputs[0], _number(remainder, 1, home)
     place = 0 if total.inputs[0] is value else 1
-    if total.inputs[place] is not value or scalar_at(total, 1 - place) != divisor:
+    if total.inputs[place] is not value or _number(total, 1 - place, home) != divisor:
         return False
-    if not _is_negative(producer_at(node, 0), remainder) or not same_shape(value, node.outputs[0]):
+    if not _is_negative(producer_at(node, 0), remainder, home) or not same_shape(value, node.outputs[0]):
         return False
     _put(node, [new_node("Mod", remainder.inputs, node.outputs[0].shape, node)])
     return True
@@ -113,94 +138,110 @@ def _floored_quotient(node: ir.Node, home: Home) -> bool:
     if quotient is None or lessened is None or standard(quotient) != "Div" or standard(lessened) != "Sub":
         return False
     value, result = quotient.outputs[0], node.outputs[0]
-    if lessened.inputs[0] is not value or scalar_at(lessened, 1) != 1 or not same_shape(value, result):
+    if lessened.inputs[0] is not value or _number(lessened, 1, home) != 1 or not same_shape(value, result):
         return False
-    remainder = _asked_remainder(test)
+    remainder = _asked_remainder(test, home)
     if remainder is None or remainder.inputs[0] is not quotient.inputs[0]:
         return False
-    if scalar_at(remainder, 1) != scalar_at(quotient, 1) or not _is_negative(test, remainder):
+    if _number(remainder, 1, home) != _number(quotient, 1, home) or not _is_negative(test, remainder, home):
         return False
     zero = home.constant(np.zeros((), result.dtype.numpy() if result.dtype else None))
     less = new_node("Less", [remainder.outputs[0], zero], result.shape, node)
     less.outputs[0].type = ir.TensorType(ir.DataType.BOOL)
-    cast = _cast(less.outputs[0], result)
+    cast = _cast(less.outputs[0], result.dtype, node)
     _put(node, [less, cast, new_node("Sub", [value, cast.outputs[0]], result.shape, node)])
     return True
 
 
-def _is_remainder(node: ir.Node | None) -> bool:
+def _is_remainder(node: ir.Node | None, home: Home) -> bool:
     """Return whether a node gives remainders by a positive number, with the signs of the dividends."""
     if node is None or standard(node) != "Mod" or not node.attributes.get_int("fmod", 0):
         return False
-    divisor = scalar_at(node, 1)
+    divisor = _number(node, 1, home)
     return divisor is not None and divisor > 0 and node.outputs[0].dtype in _INTEGERS
 
 
-def _asked_remainder(test: ir.Node | None) -> ir.Node | None:
+def _asked_remainder(test: ir.Node | None, home: Home) -> ir.Node | None:
     """Return the node whose remainders a condition compares with 0, None if there is none."""
     if test is None or standard(test) != "And":
         return None
     for place in (0, 1):
-        asked = _unequal_to_zero(producer_at(test, place))
-        if asked is not None and _is_remainder(asked.producer()):
+        asked = _unequal_to_zero(producer_at(test, place), home)
+        if asked is not None and _is_remainder(asked.producer(), home):
             return asked.producer()
     return None
 
 
-def _is_negative(test: ir.Node | None, remainder: ir.Node) -> bool:
+def _is_negative(test: ir.Node | None, remainder: ir.Node, home: Home) -> bool:
     """Return whether a condition tells if remainders are below 0, as they are if ``x`` is and they are not 0."""
     value = remainder.outputs[0]
-    if _is_below_zero(test, value):
+    if _is_below_zero(test, value, home):
         return True
     if test is None or standard(test) != "And":
         return False
     sides = [producer_at(test, place) for place in (0, 1)]
-    if not any(_unequal_to_zero(side) is value for side in sides):
+    if not any(_unequal_to_zero(side, home) is value for side in sides):
         return False
-    return any(_is_below_zero(side, value) or _is_no_sign(side, remainder.inputs[0]) for side in sides)
+    return any(_is_below_zero(side, value, home) or _is_no_sign(side, remainder.inputs[0], home) for side in sides)
 
 
-def _is_below_zero(node: ir.Node | None, value: ir.Value) -> bool:
+def _is_below_zero(node: ir.Node | None, value: ir.Value, home: Home) -> bool:
     if node is None or standard(node) != "Less":
         return False
-    return node.inputs[0] is value and scalar_at(node, 1) == 0
+    return node.inputs[0] is value and _number(node, 1, home) == 0
 
 
-def _is_no_sign(node: ir.Node | None, x: ir.Value | None) -> bool:
+def _is_no_sign(node: ir.Node | None, x: ir.Value | None, home: Home) -> bool:
     """Return whether a node is ``Not(Equal(Sign(x), 1))``."""
     equal = None if node is None or standard(node) != "Not" else producer_at(node, 0)
-    if equal is None or standard(equal) != "Equal" or scalar_at(equal, 1) != 1:
+    if equal is None or standard(equal) != "Equal" or _number(equal, 1, home) != 1:
         return False
     sign = producer_at(equal, 0)
     return sign is not None and standard(sign) == "Sign" and sign.inputs[0] is x
 
 
-def _unequal_to_zero(node: ir.Node | None) -> ir.Value | None:
+def _unequal_to_zero(node: ir.Node | None, home: Home) -> ir.Value | None:
     """Return the integers of which a node tells whether they are not 0: ``Cast(r)``, or ``Not(Equal(r, 0))``."""
     if node is not None and standard(node) == "Cast":
         return node.inputs[0] if node.outputs[0].dtype == ir.DataType.BOOL else None
     equal = None if node is None or standard(node) != "Not" else producer_at(node, 0)
-    if equal is None or standard(equal) != "Equal" or scalar_at(equal, 1) != 0:
+    if equal is None or standard(equal) != "Equal" or _number(equal, 1, home) != 0:
         return None
     return input_at(equal, 0)
 
 
-def _cast(condition: ir.Value, like: ir.Value) -> ir.Node:
-    """Return the node that makes 1 and 0 of a condition, in the dtype of another value."""
-    assert like.dtype is not None
+def _number(node: ir.Node, place: int, home: Home) -> float | None:
+    """Return the number that an operand of rank 0 holds, unless it is a parameter, which may be given another one."""
+    value = input_at(node, place)
+    return None if value is None or home.is_parameter(value) else scalar_at(node, place)
+
+
+def _cast(condition: ir.Value, dtype: ir.DataType | None, origin: ir.Node) -> ir.Node:
+    """Return the node that makes 1 and 0 of a condition, in a dtype; the one that was made for a node before it."""
+    assert dtype is not None
+    for user, _ in condition.uses() if not origin.outputs[0].is_graph_output() else ():
+        if user.graph is origin.graph and user.meta.get(_MADE) == dtype:
+            return user
     node = new_node("Cast", [condition], condition.shape, None)
-    node.attributes.add(ir.AttrInt64("to", int(like.dtype)))
-    node.outputs[0].type = like.type
+    node.attributes.add(ir.AttrInt64("to", int(dtype)))
+    node.outputs[0].type = ir.TensorType(dtype)
+    node.meta[_MADE] = dtype
     return node
 
 
+_MADE = "jax2onnx.made_of_condition"
+"""What nodes that were made here have in their metadata: the dtype."""
+
+
 def _put(node: ir.Node, nodes: Sequence[ir.Node]) -> None:
-    """Put nodes in the place of one; the last of them gives its result."""
+    """Put nodes in the place of one, but for those that are before it; the last of them gives its result."""
+    result, is_new = nodes[-1].outputs[0], nodes[-1].graph is None
     for one in nodes:
-        one.metadata_props.update(node.metadata_props)
-    node.prepend(nodes)
-    result = nodes[-1].outputs[0]
-    result.name, node.outputs[0].name = node.outputs[0].name, result.name
+        if one.graph is None:
+            one.metadata_props.update(node.metadata_props)
+            node.prepend(one)
+    if is_new:
+        result.name, node.outputs[0].name = node.outputs[0].name, result.name
     replace(node, result)
 
 

@@ -65,7 +65,9 @@ def fold_known(nodes: Sequence[ir.Node], home: Home) -> None:
             continue
         operands = _operands(node, home)
         array = None if operands is None else _computed(node, operands)
-        if array is None or array.size > _FEW or sizes_of(result.shape) != array.shape:
+        if array is None or array.size > _FEW:
+            continue
+        if result.shape is not None and sizes_of(result.shape) != array.shape:
             continue
         if array.dtype == result.dtype.numpy():
             result.replace_all_uses_with(home.constant(np.asarray(array)))

@@ -119,6 +119,8 @@ def _match(
     """Find the nodes that compute of the old state what others compute of the new one."""
     own = {*loop.body.inputs, *(value for node in loop.body for value in node.outputs)}
     known = {key: node for node in loop.body if (key := key_of(node, node.inputs)) is not None}
+    # What may fail stays in the body, and with it what is computed of it.
+    before_the_loop = {value for value in own if value in loop.following}
     for node in loop.body:
         if own.isdisjoint(node.inputs) or any(value in own and value not in loop.following for value in node.inputs):
             continue
@@ -127,8 +129,10 @@ def _match(
         if later is None or later is node or not _alike(node, later):
             continue
         loop.following.update(zip(node.outputs, later.outputs, strict=True))
-        if is_safe(node) and not any(value.is_graph_output() for value in node.outputs):
+        is_ready = all(value in before_the_loop for value in node.inputs if value in own)
+        if is_ready and is_safe(node) and not any(value.is_graph_output() for value in node.outputs):
             loop.repeated.append(node)
+            before_the_loop.update(node.outputs)
 
 
 def _alike(node: ir.Node, other: ir.Node) -> bool:

@@ -11,6 +11,7 @@ from jax2onnx.tidy.alike import compute_alike
 from jax2onnx.tidy.batch_norm import fold_batch_norms
 from jax2onnx.tidy.biases import merge_biases, place_biases
 from jax2onnx.tidy.blocks import name_blocks
+from jax2onnx.tidy.choices_at_once import choose_at_once
 from jax2onnx.tidy.codebooks import name_codebooks
 from jax2onnx.tidy.conditions import drop_equal_choices, shorten_conditions
 from jax2onnx.tidy.dense_rows import reorder_rows
@@ -162,6 +163,7 @@ _KEEPING_VECTORS = (keep_leading_ones, keep_trailing_ones, compute_alike, _forge
 """Vectors that a program takes apart are computed whole, before what it joins and cuts again is neither."""
 
 _NAMING_AND_JOINING = (
+    fold_known,
     drop_equal_choices,
     *_KNOWING_CONDITIONS,
     *_KEEPING_VECTORS,
@@ -192,10 +194,12 @@ _SHORTENING = (
     share_reshapes,
     keep_trailing_ones,
     compute_alike,
+    drop_equal_choices,
     shorten_integer_choices,
     split_at_once,
     join_entries,
     take_at_once,
+    choose_at_once,
 )
 
 
