@@ -141,9 +141,9 @@ def _emit_logsumexp(ctx: LoweringContext, x: ir.Value, *, axis: tuple[int, ...])
     largest = op.Clip(op.ReduceMax(x, axes, keepdims=1), dtype.type(limits.min), dtype.type(limits.max))
     largest = ctx.stamp(largest, with_dims)
     terms = ctx.stamp(op.Exp(op.Sub(x, largest)), shape)
-    kept = int(len(ctx.aval_out.shape) == len(shape))
-    total = op.ReduceSum(terms, axes, keepdims=kept)
-    return op.Add(op.Log(total), largest if kept else op.Squeeze(largest, axes))
+    total = ctx.stamp(op.ReduceSum(terms, axes, keepdims=1), with_dims)
+    result = ctx.stamp(op.Add(op.Log(total), largest), with_dims)
+    return result if len(ctx.aval_out.shape) == len(shape) else op.Squeeze(result, axes)
 
 
 def _logsumexps() -> list[Fusion]:

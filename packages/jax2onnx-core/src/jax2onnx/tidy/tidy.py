@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
+from jax2onnx.tidy.aligned_constants import align_constants
 from jax2onnx.tidy.alike import compute_alike
 from jax2onnx.tidy.batch_norm import fold_batch_norms
 from jax2onnx.tidy.biases import merge_biases, place_biases
@@ -200,6 +201,7 @@ _SHORTENING = (
     join_entries,
     take_at_once,
     choose_at_once,
+    align_constants,
 )
 
 
