@@ -28,7 +28,7 @@ _FEW = 256
 """Up to how many elements a constant has when it is repeated."""
 
 
-@rewrites(*(BROADCASTING - {"Mean", "PRelu", "Sum"}), "BitShift")
+@rewrites(*(BROADCASTING - {"Mean", "PRelu", "Sum"}), "BitShift", keeps_nodes=True)
 def align_constants(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Mul(x[B, 1], 2.0)`` to ``Mul(x, [[2.0]])``, and ``Add(x[2, 2], [3, 4])`` to an ``Add`` of all four."""
     for node in nodes:

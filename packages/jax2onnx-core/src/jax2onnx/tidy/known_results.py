@@ -56,15 +56,15 @@ _REDUCING: dict[str, Callable[..., Any]] = {
 }
 
 
-@rewrites("Cast", *_EXACT, *_TESTS, *_REDUCING)
+@rewrites("Cast", *_EXACT, *_TESTS, *_REDUCING, keeps_nodes=True)
 def fold_known(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Less([0, 3], 2)`` to ``[True, False]``. The nodes are left without users."""
     for node in nodes:
-        result = node.outputs[0]
-        if result.is_graph_output() or not node.inputs or result.dtype is None:
-            continue
         operands = _operands(node, home)
-        array = None if operands is None else _computed(node, operands)
+        result = node.outputs[0] if operands else None
+        if operands is None or result is None or result.is_graph_output() or result.dtype is None:
+            continue
+        array = _computed(node, operands)
         if array is None or array.size > _FEW:
             continue
         if result.shape is not None and sizes_of(result.shape) != array.shape:

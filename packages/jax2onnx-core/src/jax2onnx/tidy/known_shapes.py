@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["complete_shapes"]
 
 
-@rewrites(*BROADCASTING, *UNARY)
+@rewrites(*BROADCASTING, *UNARY, keeps_nodes=True)
 def complete_shapes(nodes: Sequence[ir.Node], _home: Home) -> None:
     """Give the results of elementwise operators the shape that their operands have, or are broadcast to."""
     for node in nodes:

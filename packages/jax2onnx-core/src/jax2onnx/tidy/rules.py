@@ -26,20 +26,22 @@ class Rewrite:
         operators: the operators, of the default domain.
         beside: operators of which the graph must have one as well; if it is empty, none.
         function: is given such nodes of a graph, in their order.
+        keeps_nodes: whether the graph has the same nodes afterwards, with other operands or shapes.
     """
 
     operators: frozenset[str]
     beside: frozenset[str]
     function: _Function
+    keeps_nodes: bool = False
 
     def __call__(self, graph: ir.Graph, home: Home) -> None:
         """Rewrite the nodes of a graph."""
         rewrite_all([self], graph, home)
 
 
-def rewrites(*operators: str, beside: Iterable[str] = ()) -> Callable[[_Function], Rewrite]:
+def rewrites(*operators: str, beside: Iterable[str] = (), keeps_nodes: bool = False) -> Callable[[_Function], Rewrite]:
     """Make a rewrite of a function of the nodes of some operators."""
-    return lambda function: Rewrite(frozenset(operators), frozenset(beside), function)
+    return lambda function: Rewrite(frozenset(operators), frozenset(beside), function, keeps_nodes)
 
 
 def by_rules(rules: Mapping[str, Callable[[ir.Node, Home], None]]) -> Rewrite:
@@ -74,4 +76,4 @@ def rewrite_all(several: Iterable[Rewrite], graph: ir.Graph, home: Home) -> None
         chosen = [node for node, kind in zip(nodes, kinds, strict=True) if kind in operators and not node.domain]
         if chosen:
             rewrite.function(chosen, home)
-            present = None
+            present = present if rewrite.keeps_nodes else None

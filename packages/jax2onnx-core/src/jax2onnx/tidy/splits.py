@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import onnx_ir as ir
 
 from jax2onnx.tidy.idle_nodes import is_dead
-from jax2onnx.tidy.match_nodes import replace
+from jax2onnx.tidy.match_nodes import rank_of, replace
 from jax2onnx.tidy.pieces import forward_pieces
 from jax2onnx.tidy.rules import rewrites
-from jax2onnx.tidy.spans import slice_bounds
+from jax2onnx.tidy.spans import spans
 from jax2onnx.tidy.subgraphs import graph_of
 
 if TYPE_CHECKING:
@@ -24,17 +24,20 @@ _Slices: TypeAlias = "list[tuple[tuple[int, int], ir.Node]]"
 """Slices of one array along one axis, in the order of their graph: between which places, and the node."""
 
 
-@rewrites("Slice")
+@rewrites("Gather", "Slice")
 def split_at_once(nodes: Sequence[ir.Node], home: Home) -> None:
-    """Rewrite ``Slice(x[5], 0, 2), Slice(x, 2, 5)`` to ``Split(x, [2, 3])``; what joins all of these is ``x``."""
+    """Rewrite ``Slice(x[5], 0, 2), Slice(x, 2, 5)`` to ``Split(x, [2, 3])``; what joins all of these is ``x``.
+
+    ``Gather(x, [0])`` is such a slice, too.
+    """
     found: dict[tuple[ir.Value, int], _Slices] = {}
     for node in nodes:
         if is_dead(node) or node.outputs[0].is_graph_output():
             continue
-        bounds, value = slice_bounds(node), node.inputs[0]
-        if bounds is not None and value is not None and len(bounds) == 1:
-            ((axis, places),) = bounds.items()
-            found.setdefault((value, axis), []).append((places, node))
+        value, places = node.inputs[0], spans(node)
+        if places and value is not None and rank_of(value) == rank_of(node.outputs[0]):
+            ((axis, start, end),) = places
+            found.setdefault((value, axis), []).append(((start, end), node))
     splits = []
     for (value, axis), slices in found.items():
         parts = sorted({places for places, _ in slices})

@@ -70,13 +70,14 @@ def tidy(model: ir.Model, *, fold_batch_norm: bool = False) -> None:
     functions = [Home(f.graph, is_function=True) for f in model.functions.values()]
     homes = [Home(model.graph, is_function=False), *functions]
     share(model.graph)
+    inner = [graphs(home.graph) for home in homes]
     # First: what a condition no longer keeps apart may be equal.
-    for home in homes:
-        for graph in graphs(home.graph):
+    for home, several in zip(homes, inner, strict=True):
+        for graph in several:
             rewrite_all([fold_known, drop_equal_choices], graph, home)
     _remove_repeated(model, homes)
-    for home in homes:
-        _tidy_home(home, fold_batch_norm=fold_batch_norm)
+    for home, several in zip(homes, inner, strict=True):
+        _tidy_home(home, several, fold_batch_norm=fold_batch_norm)
     restore_names(model.graph)
     used = {node.domain for home in homes for node in every_node(home.graph)}
     for domain in set(model.graph.opset_imports) - used - {""}:
@@ -109,9 +110,8 @@ def _outputs(homes: list[Home]) -> list[ir.Value]:
     return outputs
 
 
-def _tidy_home(home: Home, *, fold_batch_norm: bool) -> None:
-    """Simplify the graph of a model or a function, with its subgraphs."""
-    inner = graphs(home.graph)
+def _tidy_home(home: Home, inner: Sequence[ir.Graph], *, fold_batch_norm: bool) -> None:
+    """Simplify the graph of a model or a function, with its subgraphs, which ``inner`` begins with and holds."""
     has_bodies = len(inner) > 1
     if has_bodies:
         drop_carries(home)
