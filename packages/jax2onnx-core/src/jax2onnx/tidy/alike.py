@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from jax2onnx.tidy.alike_kinds import nodes_of, signature
 from jax2onnx.tidy.alike_leaves import Cut, Joined, Known, Same, Values, piece, size_at
-from jax2onnx.tidy.alike_plan import Pack, Plan, Planner, Taken, key_of, nodes_of, signature
+from jax2onnx.tidy.alike_plan import Pack, Plan, Planner, Taken, key_of
 from jax2onnx.tidy.idle_nodes import is_dead
 from jax2onnx.tidy.match_nodes import drop, ints_at, shape_at
 from jax2onnx.tidy.operators import REDUCTIONS

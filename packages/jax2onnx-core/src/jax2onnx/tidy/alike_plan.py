@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from jax2onnx.tidy.alike_leaves import Cut, Joined, Known, Same, Values, constants, piece, pieces, size_at
-from jax2onnx.tidy.match_nodes import FLOATS, input_at, ints_at, is_known
-from jax2onnx.tidy.operators import BROADCASTING, REDUCTIONS, UNARY
+from jax2onnx.tidy.alike_kinds import ELEMENTWISE, fit, nodes_of, number_of, operands_of, signature
+from jax2onnx.tidy.alike_leaves import Cut, Joined, Known, Same, Values, constants, pieces, size_at
+from jax2onnx.tidy.match_nodes import input_at, ints_at
+from jax2onnx.tidy.operators import REDUCTIONS
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
@@ -17,31 +17,11 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-__all__ = ["Pack", "Plan", "Planner", "Taken", "key_of", "nodes_of", "signature"]
+__all__ = ["Pack", "Plan", "Planner", "Taken", "key_of"]
 
-_ELEMENTWISE = (BROADCASTING | UNARY | {"BitShift"}) - {"PRelu", "Identity"}
-_MOST = 4096
-"""How many elements what is computed at once has at most."""
 _DEEPEST = 40
 _ATTEMPTS = 200
 """How many times nodes that are alike are looked at, for each node that joins values."""
-
-
-def signature(value: ir.Value) -> Hashable:
-    """Return what is equal for values that nodes alike compute, in one graph, of operands of the same ranks.
-
-    A difference of floats is alike to a sum: it is the sum with the other sign of its second term, exactly.
-    """
-    node = value.producer()
-    if node is None or len(node.outputs) != 1 or None in node.inputs or value.shape is None:
-        return None
-    kind = standard(node)
-    if kind not in _ELEMENTWISE and kind not in REDUCTIONS:
-        return None
-    attributes = tuple(sorted((name, repr(attribute.value)) for name, attribute in node.attributes.items()))
-    kind = "Add" if kind == "Sub" and value.dtype in FLOATS else kind
-    ranks = tuple(None if v is None or v.shape is None else len(v.shape) for v in node.inputs)
-    return (kind, attributes, value.dtype, len(value.shape), ranks, None if None in ranks else id(node.graph))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +52,6 @@ class Taken:
 
 
 Plan: TypeAlias = "Same | Known | Cut | Joined | Pack | Taken"
-
-
-def nodes_of(values: Values) -> list[ir.Node]:
-    """Return the nodes that compute values."""
-    producers = [value.producer() for value in values]
-    return [node for node in producers if node is not None]
 
 
 @dataclass(slots=True)
@@ -116,14 +90,14 @@ class Planner:
         key = (values, end)
         if key not in self.found:
             pack = None
-            leaf: Plan | None = (constants(values, end) or pieces(values, end)) if _fit(values, end) else None
+            leaf: Plan | None = (constants(values, end) or pieces(values, end)) if fit(values, end) else None
             alike = len({signature(value) for value in values}) == 1
-            if leaf is None and alike and depth < _DEEPEST and self.attempts < _ATTEMPTS and _fit(values, end):
+            if leaf is None and alike and depth < _DEEPEST and self.attempts < _ATTEMPTS and fit(values, end):
                 pack = self._pack(values, end, depth)
             if pack is not None:
                 return pack
             rank = len(values[0].shape or ())
-            if leaf is None and rank >= end and _fit(values, end):
+            if leaf is None and rank >= end and fit(values, end):
                 leaf = Joined(values, rank - end)
             self.found[key] = leaf
         return self.found[key]
@@ -154,7 +128,7 @@ class Planner:
             assert node is not None
             self.claimed[node] = values
         pack = self._reduced(values, end, depth) if standard(first) in REDUCTIONS else None
-        if standard(first) in _ELEMENTWISE:
+        if standard(first) in ELEMENTWISE:
             pack = self._elementwise(values, end, depth)
         if pack is None:
             _forget(self.claimed, marked[0])
@@ -169,7 +143,7 @@ class Planner:
         nodes = nodes_of(values)
         kinds = [standard(node) for node in nodes]
         signs = tuple(-1 if kind == "Sub" else 1 for kind in kinds) if len({*kinds}) > 1 else ()
-        for place, operands in enumerate(_operands(nodes)):
+        for place, operands in enumerate(operands_of(nodes)):
             alone = place > 0 and standard(nodes[0]) == "Clip"
             plan = self._operand(operands, sizes, end, depth, alone=alone)
             if plan is None:
@@ -185,7 +159,7 @@ class Planner:
         own = [size_at(value, end) for value in operands]
         if len(set(operands)) == 1 and own[0] == 1:
             return Same(operands[0])
-        numbers = [_number(value) for value in operands]
+        numbers = [number_of(value) for value in operands]
         if None not in numbers and len({*map(repr, numbers)}) == 1 and len({value.dtype for value in operands}) == 1:
             return Same(operands[0])
         if alone or own != list(sizes):
@@ -297,31 +271,6 @@ class Planner:
         return max(self.places[node] for node in nodes_of(pack.values))
 
 
-def _operands(nodes: Sequence[ir.Node]) -> list[Values]:
-    """Return the operands of nodes alike, place by place; those that commute in the order of the first node's."""
-    rows = [tuple(value for value in node.inputs if value is not None) for node in nodes]
-    if {standard(node) for node in nodes} <= {"Add", "Mul"} and len(rows[0]) == 2:
-        wanted = tuple(map(_origin, rows[0]))
-        rows = [row[::-1] if _suits(row[::-1], wanted) > _suits(row, wanted) else row for row in rows]
-    return list(zip(*rows, strict=True))
-
-
-def _suits(operands: Values, wanted: tuple[Hashable, ...]) -> int:
-    """Return how many operands are of the origin that is wanted at their place."""
-    return sum(_origin(operand) == other for operand, other in zip(operands, wanted, strict=True))
-
-
-def _origin(value: ir.Value) -> Hashable:
-    """Return what is equal for constants, for pieces of one array, and for results of nodes alike."""
-    if value.const_value is not None:
-        return "constant"
-    part = piece(value)
-    if part is not None:
-        return id(part[0])
-    found = signature(value)
-    return id(value) if found is None else found
-
-
 def _can_be_taken(pack: Pack) -> bool:
     """Return whether each value can be taken out of a pack by one node."""
     return len(pack.values[0].shape or ()) >= pack.end - 1
@@ -331,29 +280,6 @@ def _forget(table: dict[Any, Any], size: int) -> None:
     """Remove what was put into a table after it had a size."""
     while len(table) > size:
         table.popitem()
-
-
-def _fit(values: Values, end: int) -> bool:
-    """Return whether values have the same dtype and, but for one axis, the same shape, and are not too large.
-
-    Symbolic dims count as 1: nodes that are alike take as long for more numbers as the one in their place does.
-    """
-    shapes = [None if value.shape is None else tuple(value.shape) for value in values]
-    known = [shape for shape in shapes if shape is not None and all(map(is_known, shape))]
-    if len(known) < len(shapes) or len({value.dtype for value in values}) > 1 or len({*map(len, known)}) > 1:
-        return False
-    place = len(known[0]) - end
-    if place >= 0 and not all(isinstance(shape[place], int) for shape in known):
-        return False
-    others = {shape if place < 0 else (*shape[:place], *shape[place + 1 :]) for shape in known}
-    sizes = (math.prod(dim for dim in shape if isinstance(dim, int)) for shape in known)
-    return len(others) == 1 and sum(sizes) <= _MOST
-
-
-def _number(value: ir.Value) -> float | None:
-    """Return the number that a constant of rank 0 holds."""
-    tensor = value.const_value
-    return None if tensor is None or len(tensor.shape) else float(tensor.numpy())
 
 
 def key_of(plan: Plan) -> Hashable:
