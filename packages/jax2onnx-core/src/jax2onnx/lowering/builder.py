@@ -26,7 +26,7 @@ from jax2onnx.lowering.scope import Scope
 from jax2onnx.lowering.signature import signature
 from jax2onnx.plugin.context import ir_dtype
 from jax2onnx.plugin.operators import Operators
-from jax2onnx.tidy.initializers import LAZY, ORIGIN
+from jax2onnx.tidy.initializers import LAZY, ORIGIN, UNNAMED
 from jax2onnx.tidy.subgraphs import stored_bytes
 from jax2onnx.weights.stored import StoredTensor
 
@@ -220,7 +220,9 @@ class Ops(Operators):
             ir_dtype(array.dtype)  # says which dtypes ONNX does not have
             if root.function:
                 return constant_in_function(root, array)
-            return initializer(root, array, f"const_{len(root.initializers)}")
+            value = initializer(root, array, f"const_{len(root.initializers)}")
+            value.meta[UNNAMED] = True
+            return value
 
         return root.shared(constant_key(array), array, make)
 
@@ -240,6 +242,8 @@ class Ops(Operators):
             else:
                 value = initializer(root, tensor.numpy().reshape(shape), wanted)
             value.meta[ORIGIN] = origin
+            if UNNAMED in source.meta:
+                value.meta[UNNAMED] = True
             return value
 
         key = (*shape, id(source))

@@ -16,15 +16,15 @@ from jax2onnx.weights.stored import StoredTensor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["LAZY", "ORIGIN", "Home", "Rearrangement", "restore_names", "share", "stored_once"]
+__all__ = ["LAZY", "ORIGIN", "UNNAMED", "Home", "Rearrangement", "restore_names", "share", "stored_once"]
 
 Rearrangement: TypeAlias = Callable[[Any], Any]
 
 LAZY = 1 << 16
 """Rearranged tensors of more bytes are computed when they are written, and not kept."""
 
-UNNAMED = "const_"
-"""How the names of initializers begin that are no parameters of the user's."""
+UNNAMED = "jax2onnx.unnamed"
+"""The key in the metadata of a value that is no parameter of the user's, whatever its name is."""
 
 _SMALL = 2**10
 """Constants of up to so many bytes are looked for among those that there are."""
@@ -47,7 +47,7 @@ class Home:
 
     def is_parameter(self, value: ir.Value) -> bool:
         """Return whether a value is an initializer that has a name of the user's."""
-        return value.is_initializer() and not (value.name or "").startswith(UNNAMED)
+        return value.is_initializer() and UNNAMED not in value.meta
 
     def sizes(self, value: ir.Value | None) -> Sequence[int] | None:
         """Return the sizes of an initializer from which others can be derived, None for any other value."""
@@ -63,7 +63,7 @@ class Home:
         """Return a constant, with a name like the given one if it is a new one; small ones are made once."""
         tensor = ir.Tensor(array)
         if not self.is_function:
-            return self._register(tensor, name) if array.nbytes > _SMALL else self._shared(tensor, array, name)
+            return self._unnamed(tensor, name) if array.nbytes > _SMALL else self._shared(tensor, array, name)
         value = _value_of(tensor)
         # A tensor of its own: a value gives its name to the tensor that it holds.
         attribute = ir.AttrTensor("value", ir.Tensor(array))
@@ -133,7 +133,12 @@ class Home:
         key = _content(array, tensor.dtype)
         value = self._small.get(key)
         if value is None or self.graph.initializers.get(value.name or "") is not value:
-            value = self._small[key] = self._register(tensor, name)
+            value = self._small[key] = self._unnamed(tensor, name)
+        return value
+
+    def _unnamed(self, tensor: ir.TensorProtocol, wanted: str) -> ir.Value:
+        value = self._register(tensor, wanted)
+        value.meta[UNNAMED] = True
         return value
 
     def _of(self, source: ir.Value, derived: ir.TensorProtocol) -> ir.Value:
@@ -141,6 +146,8 @@ class Home:
         origin = source.meta.get(ORIGIN, source.name)
         value = self._register(derived, f"{origin}_rearranged")
         value.meta[ORIGIN] = origin
+        if UNNAMED in source.meta:
+            value.meta[UNNAMED] = True
         return value
 
     def _register(self, tensor: ir.TensorProtocol, wanted: str) -> ir.Value:
@@ -152,8 +159,8 @@ class Home:
 
 def _small_ones(graph: ir.Graph) -> Iterator[tuple[Hashable, ir.Value]]:
     """Yield the small initializers of a graph by what they hold, but for those that have a name of the user's."""
-    for name, value in graph.initializers.items():
-        if not name.startswith(UNNAMED):
+    for value in graph.initializers.values():
+        if UNNAMED not in value.meta:
             continue
         tensor = value.const_value
         array = held_array(tensor)
