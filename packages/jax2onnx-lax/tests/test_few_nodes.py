@@ -432,6 +432,13 @@ def test_a_longer_loop_or_one_of_large_arrays_stays(length, width):
     assert operators(model)["Scan"] == 1
 
 
+def test_a_scan_of_matrices_stays():
+    """It is one of layers, of which the user says whether they are unrolled."""
+    weights = jnp.arange(48.0).reshape(3, 4, 4) / 50
+    model = to_onnx(lambda x: lax.scan(lambda c, w: (jnp.sin(c @ w), None), x, weights)[0], [(4,)], unroll_layers=False)
+    assert operators(model)["Scan"] == 1
+
+
 def test_what_a_loop_starts_with_is_known():
     """The condition of constants is no node; one that a loop makes of its state is."""
 

@@ -48,8 +48,10 @@ def is_short(program: Program, length: Any, *, constants: int, carries: int) -> 
     """
     if not is_static(length) or not 1 < length <= _MOST_STEPS:
         return False
-    slices = len(program.inputs) - constants - carries + len(program.outputs) - carries
-    if _ITERATION + _CARRY * carries <= _SLICE * slices:
+    scanned = program.inputs[constants + carries :]
+    slices = len(scanned) + len(program.outputs) - carries
+    # A step that reads a matrix of its own is one of many layers.
+    if _ITERATION + _CARRY * carries <= _SLICE * slices or any(len(value.aval.shape) > 1 for value in scanned):
         return False
     if any(eqn.fused is not None or eqn.primitive not in _FEW_NODES | FREE for eqn in program.eqns):
         return False
