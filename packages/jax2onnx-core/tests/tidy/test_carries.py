@@ -11,6 +11,7 @@ import pytest
 from jax import lax
 
 from jax2onnx import to_onnx
+from jax2onnx.testing import operators
 from jax2onnx.tidy.tidy import tidy
 
 
@@ -207,3 +208,18 @@ def test_a_model_returns_what_its_loop_does_not_carry(graphs, go):
     sessions = [ort.InferenceSession(one.SerializeToString()) for one in (model, tidied)]
     before, after = (one.run(["y", "z"], {"x": x, "go": np.asarray(go)}) for one in sessions)
     np.testing.assert_array_equal(before, after)
+
+
+def test_a_loop_of_which_nobody_reads_a_result():
+    """What made its count goes with it: before the loop it would read what is not there."""
+
+    def run(x):
+        def goes_on(state):
+            return (state[0] < 5) & (state[1].sum() < 50)
+
+        def step(state):
+            return state[0] + 1, state[1] + 1
+
+        return lax.top_k(lax.while_loop(goes_on, step, (0, x))[1], 0)[0]
+
+    assert set(operators(to_onnx(run, [(3, 1)]))) <= {"Identity"}

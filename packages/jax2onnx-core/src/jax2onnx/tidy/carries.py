@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import onnx_ir as ir
 
+from jax2onnx.tidy.idle_nodes import remove_dead
 from jax2onnx.tidy.match_nodes import scalar_at
 from jax2onnx.tidy.subgraphs import bodies, graphs, reads, standard
 from jax2onnx.tidy.unread_results import with_results
@@ -243,11 +244,12 @@ def _computed_of(node: ir.Node, value: ir.Value) -> list[ir.Value]:
 
 
 def _leave_out(loop: _Loop, places: set[int]) -> None:
-    """Put a loop that carries less in the place of a loop."""
+    """Put a loop that carries less in the place of a loop, without nodes that only made what it carried."""
     node = loop.node
     for place in sorted(places, reverse=True):
         loop.body.inputs.pop(loop.operand + place)
         loop.body.outputs.pop(loop.result + place)
+    remove_dead(loop.body)
     operands = [value for place, value in enumerate(node.inputs, -loop.operand) if place not in places]
     kept = [value for place, value in enumerate(node.outputs) if place not in places]
     with_results(node, kept, operands)

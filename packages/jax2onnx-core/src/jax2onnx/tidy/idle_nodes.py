@@ -47,10 +47,20 @@ def remove_dead(graph: ir.Graph) -> None:
     # From the last node to the first: the dead users of a node are gone when it is reached.
     for node in reversed(graph):
         if is_dead(node):
+            _empty(node)
             graph.remove(node, safe=True)
         elif node.attributes.data:
             for body in bodies(drop_unread(node)):
                 remove_dead(body)
+
+
+def _empty(node: ir.Node) -> None:
+    """Remove all that is in the bodies of a node: it would count as a user of values around it."""
+    for body in bodies(node):
+        body.outputs.clear()
+        for inner in reversed(body):
+            _empty(inner)
+            body.remove(inner, safe=True)
 
 
 def unused_initializers(model: ir.Model) -> set[str]:
