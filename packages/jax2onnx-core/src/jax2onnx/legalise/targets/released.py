@@ -36,11 +36,12 @@ def _double(_graph: ir.Graph, node: ir.Node) -> str | None:
 def _count_from_start(graph: ir.Graph, node: ir.Node) -> str | None:
     """Count the axes of a reduction from the first one, in place.
 
-    Rewrite ``ArgMax(x, axis=-1)`` of ``x: float32[N, 3]`` to ``ArgMax(x, axis=1)``.
+    Rewrite ``ArgMax(x, axis=-1)`` of ``x: float32[N, 3]`` to ``ArgMax(x, axis=1)``. An array that has elements at all
+    sizes stays.
     """
     x = node.inputs[0]
     rank = None if x is None or x.shape is None else x.shape.rank()
-    if not rank:
+    if x is None or x.shape is None or not rank or all(isinstance(dim, int) and dim > 0 for dim in x.shape):
         return None
     for name in ("axis", "axes"):
         attribute = node.attributes.get(name)
