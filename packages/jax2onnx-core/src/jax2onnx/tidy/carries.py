@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx.tidy.idle_nodes import remove_dead
+from jax2onnx.tidy.loop_state import LOOPS, LoopState, passed_on
 from jax2onnx.tidy.match_nodes import scalar_at
 from jax2onnx.tidy.subgraphs import bodies, graphs, reads, standard
 from jax2onnx.tidy.unread_results import with_results
@@ -50,14 +51,14 @@ def _visit(graph: ir.Graph, home: Home, key_of: _KeyOf) -> bool:
         kind = standard(node)
         if kind == "If":
             _merge_results(node)
-        elif kind in _PLACES:
-            changed |= _shorten(_Loop.of(node), home, key_of)
+        elif kind in LOOPS:
+            changed |= _shorten(LoopState.of(node), home, key_of)
         for body in inner:
             changed |= _visit(body, home, key_of)
     return changed
 
 
-def _shorten(loop: _Loop, home: Home, key_of: _KeyOf) -> bool:
+def _shorten(loop: LoopState, home: Home, key_of: _KeyOf) -> bool:
     """Leave out what a loop need not carry; return whether there is any."""
     _count_by_trips(loop, home)
     same = _same(loop, key_of)
@@ -68,52 +69,6 @@ def _shorten(loop: _Loop, home: Home, key_of: _KeyOf) -> bool:
     if gone:
         _leave_out(loop, gone)
     return bool(gone)
-
-
-def _of_loop(node: ir.Node) -> tuple[int, int, int]:
-    # It takes how often it runs at most, and whether it runs; its body returns whether it goes on.
-    return 2, 1, len(node.inputs) - 2
-
-
-def _of_scan(node: ir.Node) -> tuple[int, int, int]:
-    return 0, 0, len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
-
-
-_PLACES = {"Loop": _of_loop, "Scan": _of_scan}
-"""Operator -> the places of what it carries among its operands and among its body's results, and how much that is."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Loop:
-    """A loop.
-
-    Attributes:
-        node: the loop.
-        body: what each iteration does.
-        inputs: what is carried, as the body reads it.
-        results: what the next iteration reads.
-        before: what the first iteration reads.
-        operand: the place of the first of these among the operands.
-        result: the place of the first carried one among the body's results.
-    """
-
-    node: ir.Node
-    body: ir.Graph
-    inputs: list[ir.Value]
-    results: list[ir.Value]
-    before: list[ir.Value]
-    operand: int
-    result: int
-
-    @classmethod
-    def of(cls, node: ir.Node) -> _Loop:
-        """Return a loop."""
-        (body,) = bodies(node)
-        operand, result, count = _PLACES[standard(node)](node)
-        before = [value for value in node.inputs[operand : operand + count] if value is not None]
-        assert len(before) == count
-        inputs, results = body.inputs[operand : operand + count], body.outputs[result : result + count]
-        return cls(node, body, list(inputs), list(results), before, operand, result)
 
 
 @dataclass(slots=True)
@@ -162,7 +117,7 @@ class _Numbers:
             self.same[value] = one if one is other else self.first.setdefault(key, value)
 
 
-def _same(loop: _Loop, key_of: _KeyOf) -> list[ir.Value]:
+def _same(loop: LoopState, key_of: _KeyOf) -> list[ir.Value]:
     """Return, for all that is carried, what it always is: a value from before, or the first of equal carried ones.
 
     First all of it is held to be what it is before the loop, and what an iteration shows to be another value is not.
@@ -191,7 +146,7 @@ def _same(loop: _Loop, key_of: _KeyOf) -> list[ir.Value]:
         found = following
 
 
-def _replace_carry(loop: _Loop, place: int, value: ir.Value) -> None:
+def _replace_carry(loop: LoopState, place: int, value: ir.Value) -> None:
     """Give the users of a carried value, in the loop and after it, another carried one or one from before the loop."""
     loop.inputs[place].replace_all_uses_with(value)
     after = value
@@ -211,7 +166,7 @@ def _replace_carry(loop: _Loop, place: int, value: ir.Value) -> None:
     result.replace_all_uses_with(after, replace_graph_outputs=True)
 
 
-def _read(loop: _Loop) -> set[int]:
+def _read(loop: LoopState) -> set[int]:
     """Return which of the carried values somebody reads: after the loop, the condition, or what is stacked."""
     places = {value: place for place, value in enumerate(loop.inputs)}
     own = set(map(id, graphs(loop.body)))
@@ -243,7 +198,7 @@ def _computed_of(node: ir.Node, value: ir.Value) -> list[ir.Value]:
     return [*chosen, *(value for value in node.inputs if value is not None)]
 
 
-def _leave_out(loop: _Loop, places: set[int]) -> None:
+def _leave_out(loop: LoopState, places: set[int]) -> None:
     """Put a loop that carries less in the place of a loop, without nodes that only made what it carried."""
     node = loop.node
     for place in sorted(places, reverse=True):
@@ -255,7 +210,7 @@ def _leave_out(loop: _Loop, places: set[int]) -> None:
     with_results(node, kept, operands)
 
 
-def _count_by_trips(loop: _Loop, home: Home) -> None:
+def _count_by_trips(loop: LoopState, home: Home) -> None:
     """Rewrite ``Loop(i=0) {And(c, Less(Add(i, 1), 9)), Add(i, 1)}`` to ``Loop(i=0) {c, Add(i, 1)}`` of 9 trips."""
     if standard(loop.node) != "Loop" or loop.node.inputs[0] is not None:
         return
@@ -275,7 +230,7 @@ def _count_by_trips(loop: _Loop, home: Home) -> None:
         return
 
 
-def _trips(loop: _Loop, test: ir.Value | None) -> int | None:
+def _trips(loop: LoopState, test: ir.Value | None) -> int | None:
     """Return after how many iterations a test ends the loop: it is ``Less`` of a count that is carried and a limit."""
     node = None if test is None else test.producer()
     if test is None or node is None or standard(node) not in _LIMITS or test.shape is None or test.shape.rank():
@@ -302,7 +257,7 @@ def _merge_results(node: ir.Node) -> None:
     branches = bodies(node)
     first: dict[Hashable, ir.Value] = {}
     for value, *chosen in zip(node.outputs, *[branch.outputs for branch in branches], strict=True):
-        one, other = map(_passed_on, chosen)
+        one, other = map(passed_on, chosen)
         same = first.setdefault((one, other), value)
         if one is other:
             same = one  # both can only be a value from around the choice
@@ -310,9 +265,3 @@ def _merge_results(node: ir.Node) -> None:
             if same.shape is None:
                 same.shape = value.shape
             value.replace_all_uses_with(same)
-
-
-def _passed_on(value: ir.Value) -> ir.Value:
-    node = value.producer()
-    given = node.inputs[0] if node is not None and standard(node) == "Identity" else None
-    return value if given is None else _passed_on(given)

@@ -14,6 +14,7 @@ from jax2onnx.tidy.idle_nodes import is_idle
 from jax2onnx.tidy.known_numbers import can_be_contrary, has_no_negative_zero
 from jax2onnx.tidy.match_nodes import (
     FLOATS,
+    become,
     drop,
     input_at,
     new_node,
@@ -89,13 +90,7 @@ def _exclusive(node: ir.Node, home: Home) -> None:
     """Rewrite ``Xor(c[4], False)`` to ``c``, and ``Xor(c, True)`` to ``Not(c)``."""
     if _drop_neutral(node, home, neutral=False) or not can_be_contrary(node.outputs[0]):
         return
-    for place in (0, 1):
-        if _uniform(node, place, home) is True and same_shape(node.inputs[1 - place], node.outputs[0]):
-            node.replace_input_with(0, node.inputs[1 - place])
-            node.resize_inputs(1)
-            node.op_type = "Not"
-            _not(node, home)
-            return
+    _negate_beside(node, home, truth=True)
 
 
 def _drop_neutral(node: ir.Node, home: Home, *, neutral: bool) -> bool:
@@ -164,11 +159,14 @@ def _equal(node: ir.Node, home: Home) -> None:
     _compared(node, home)
     if standard(node) != "Equal" or node.graph is None or not can_be_contrary(node.outputs[0]):
         return
+    _negate_beside(node, home, truth=False)
+
+
+def _negate_beside(node: ir.Node, home: Home, *, truth: bool) -> None:
+    """Make a node the contrary of an operand if the other one holds a truth value throughout."""
     for place in (0, 1):
-        if _uniform(node, place, home) is False and same_shape(node.inputs[1 - place], node.outputs[0]):
-            node.replace_input_with(0, node.inputs[1 - place])
-            node.resize_inputs(1)
-            node.op_type = "Not"
+        if _uniform(node, place, home) is truth and same_shape(node.inputs[1 - place], node.outputs[0]):
+            become(node, "Not", node.inputs[1 - place])
             _not(node, home)
             return
 

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import (
     FLOATS,
+    become,
     drop,
     input_at,
     ints_at,
@@ -159,9 +160,7 @@ def _is_infinite(node: ir.Node, _home: Home) -> None:
         return
     value = magnitude.outputs[0]
     if value.dtype in FLOATS and same_shape(value, node.outputs[0]):
-        node.op_type = "IsInf"
-        node.replace_input_with(0, magnitude.inputs[0])
-        node.resize_inputs(1)
+        become(node, "IsInf", magnitude.inputs[0])
 
 
 def _constant_operand(node: ir.Node) -> tuple[int, float | None]:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx.tidy.idle_nodes import is_dead
-from jax2onnx.tidy.match_nodes import is_used_once, new_node, shape_at, tensor_at
+from jax2onnx.tidy.match_nodes import become, is_used_once, new_node, shape_at, tensor_at
 from jax2onnx.tidy.rules import by_rules
 from jax2onnx.tidy.subgraphs import standard
 
@@ -113,10 +113,7 @@ def _join(node: ir.Node, home: Home) -> None:
     joined.outputs[0].type = ir.TensorType(_WIDE)
     joined.attributes.update(node.attributes)
     node.prepend(joined)
-    node.op_type = "Cast"
-    node.replace_input_with(0, joined.outputs[0])
-    node.resize_inputs(1)
-    node.attributes.clear()
+    become(node, "Cast", joined.outputs[0])
     node.attributes.add(ir.AttrInt64("to", int(_NARROW)))
     _forget(*casts)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from jax2onnx.tidy.idle_nodes import is_dead, is_idle
 from jax2onnx.tidy.known_numbers import can_be_contrary, codes_of
-from jax2onnx.tidy.match_nodes import drop, new_node, producer_at, same_shape, sole_producer, tensor_at
+from jax2onnx.tidy.match_nodes import become, drop, new_node, producer_at, same_shape, sole_producer, tensor_at
 from jax2onnx.tidy.operators import RESHAPES
 from jax2onnx.tidy.reshapes import merge_reshapes
 from jax2onnx.tidy.rules import by_rules
@@ -52,9 +52,7 @@ def _joined(node: ir.Node, home: Home) -> None:
         return
     either = new_node(_CONTRARY[node.op_type], [first.inputs[0], second.inputs[0]], node.outputs[0].shape, node)
     node.prepend(either)
-    node.op_type = "Not"
-    node.replace_input_with(0, either.outputs[0])
-    node.resize_inputs(1)
+    become(node, "Not", either.outputs[0])
     _forget(first, second)
     _joined(either, home)
     _contrary(node)

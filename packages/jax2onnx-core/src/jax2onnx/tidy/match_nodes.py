@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FLOATS",
     "Dim",
+    "become",
     "drop",
     "input_at",
     "ints_at",
@@ -166,6 +167,14 @@ def new_node(
     return ir.Node("", op_type, inputs, outputs=[result], metadata_props=metadata)
 
 
+def become(node: ir.Node, op_type: str, operand: ir.Value | None) -> None:
+    """Make a node compute an operator of one operand, without attributes."""
+    node.op_type = op_type
+    node.replace_input_with(0, operand)
+    node.resize_inputs(1)
+    node.attributes.clear()
+
+
 def drop(node: ir.Node, index: int = 0) -> None:
     """Remove a node and give one of its inputs to the users of its result.
 
@@ -178,10 +187,7 @@ def drop(node: ir.Node, index: int = 0) -> None:
     if result.is_graph_output():
         producer = source.producer()
         if producer is None or producer.graph is not node.graph or source.is_graph_output():
-            node.op_type = "Identity"
-            node.replace_input_with(0, source)
-            node.resize_inputs(1)
-            node.attributes.clear()
+            become(node, "Identity", source)
             return
         source.name, result.name = result.name, source.name
     replace(node, source)

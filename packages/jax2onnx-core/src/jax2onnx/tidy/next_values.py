@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from jax2onnx.tidy.loop_state import LOOPS, LoopState, passed_on
 from jax2onnx.tidy.match_nodes import same_shape
 from jax2onnx.tidy.operators import RESHAPES
 from jax2onnx.tidy.subgraphs import bodies, standard
@@ -40,7 +41,7 @@ def carry_next_values(
             continue
         for body in bodies(node):
             carry_next_values(body, key_of, is_safe)
-        if standard(node) in _FIRST:
+        if standard(node) in LOOPS:
             loop = _Loop.of(node)
             _match(loop, key_of, is_safe)
             carried = loop.carried()
@@ -77,38 +78,14 @@ class _Loop:
     @classmethod
     def of(cls, node: ir.Node) -> _Loop:
         """Return a loop of which nothing is known yet."""
-        (body,) = bodies(node)
-        operand, result, count = _FIRST[standard(node)](node)
-        state = [value for value in node.inputs[operand : operand + count] if value is not None]
-        assert len(state) == count
-        inputs, results = body.inputs[operand : operand + count], body.outputs[result : result + count]
-        following = {value: _passed_on(other) for value, other in zip(inputs, results, strict=True)}
-        return cls(node, body, state, operand, result, following)
+        loop = LoopState.of(node)
+        following = {value: passed_on(other) for value, other in zip(loop.inputs, loop.results, strict=True)}
+        return cls(node, loop.body, loop.before, loop.operand, loop.result, following)
 
     def carried(self) -> list[ir.Value]:
         """Return the results of repeated nodes that others read."""
         results = [value for node in self.repeated for value in node.outputs]
         return [value for value in results if any(user not in self.repeated for user, _ in value.uses())]
-
-
-def _passed_on(value: ir.Value) -> ir.Value:
-    """Return what a result of a body is: another input of it may be passed on."""
-    node = value.producer()
-    given = node.inputs[0] if node is not None and standard(node) == "Identity" else None
-    return value if given is None else given
-
-
-def _of_loop(node: ir.Node) -> tuple[int, int, int]:
-    # It takes how often it runs at most, and whether it runs; its body returns whether it goes on.
-    return 2, 1, len(node.inputs) - 2
-
-
-def _of_scan(node: ir.Node) -> tuple[int, int, int]:
-    return 0, 0, len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
-
-
-_FIRST = {"Loop": _of_loop, "Scan": _of_scan}
-"""Operator -> the places of what it carries among its operands and among its body's results, and how much that is."""
 
 
 def _match(

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from jax2onnx.tidy.known_numbers import can_be_contrary, is_magnitude
 from jax2onnx.tidy.match_nodes import (
+    become,
     drop,
     ints_at,
     new_node,
@@ -80,10 +81,7 @@ def _told_before(node: ir.Node) -> None:
     inner = new_node(_CONTRARY[node.op_type], [contrary.inputs[0], node.inputs[1]], node.outputs[0].shape, node)
     inner.attributes.update(node.attributes)
     node.prepend(inner)
-    node.op_type = "Not"
-    node.replace_input_with(0, inner.outputs[0])
-    node.resize_inputs(1)
-    node.attributes.clear()
+    become(node, "Not", inner.outputs[0])
 
 
 def _below(node: ir.Node, home: Home) -> None:

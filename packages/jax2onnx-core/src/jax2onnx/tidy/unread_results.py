@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from jax2onnx.tidy.loop_state import LOOPS, carried_places
 from jax2onnx.tidy.subgraphs import bodies, standard
 
 if TYPE_CHECKING:
@@ -19,10 +20,11 @@ def drop_unread(node: ir.Node) -> ir.Node:
 
     Likewise what ``Scan`` and ``Loop`` stack. What they carry stays: a body reads it in the next iteration.
     """
-    kind = standard(node)
-    if kind not in _FIRST:
+    first = offset = 0
+    if standard(node) in LOOPS:
+        _, offset, first = carried_places(node)
+    elif standard(node) != "If":
         return node
-    first, offset = _FIRST[kind](node)
     unread = [place for place in range(first, len(node.outputs)) if _is_unread(node.outputs[place])]
     if not unread or len(unread) == len(node.outputs):
         return node
@@ -66,20 +68,3 @@ def with_results(node: ir.Node, kept: Sequence[ir.Value], operands: Sequence[ir.
         value.replace_all_uses_with(result, replace_graph_outputs=True)
     node.graph.remove(node, safe=True)
     return new
-
-
-def _of_choice(_: ir.Node) -> tuple[int, int]:
-    return 0, 0
-
-
-def _of_scan(node: ir.Node) -> tuple[int, int]:
-    return len(node.inputs) - node.attributes["num_scan_inputs"].as_int(), 0
-
-
-def _of_loop(node: ir.Node) -> tuple[int, int]:
-    # Besides what it carries a loop takes how often it runs at most, and its body returns whether it goes on.
-    return len(node.inputs) - 2, 1
-
-
-_FIRST = {"If": _of_choice, "Loop": _of_loop, "Scan": _of_scan}
-"""Operator -> the first of its results that no iteration reads, and where its bodies have the first result."""
