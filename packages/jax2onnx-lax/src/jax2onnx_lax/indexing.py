@@ -283,20 +283,6 @@ def components(ctx: LoweringContext, indices: ir.Value, columns: Sequence[int], 
     return ctx.op.Gather(indices, ctx.ints(*columns), axis=-1)
 
 
-def one_vector(ctx: LoweringContext, index: ir.Value, shape: Sequence[Any], count: int) -> ir.Value:
-    """Return the one index vector there is, of this shape, in the shape ``[1, count]``.
-
-    Numbers that were joined are joined again: ``Reshape(Concat(i[1], j[1], axis=0), [1, 2])`` becomes
-    ``Concat(Reshape(i, [1, 1]), Reshape(j, [1, 1]), axis=1)``, as the numbers are reshaped anyway.
-    """
-    node = index.producer()
-    parts = node.inputs if node is not None and not node.domain and node.op_type == "Concat" else ()
-    if len(shape) != 1 or len(parts) != count or any(part is None or part.shape != (1,) for part in parts):
-        return ctx.reshape(index, shape, (1, count))
-    wide = [ctx.reshape(part, (1,), (1, 1)) for part in parts if part is not None]
-    return ctx.stamp(ctx.op.Concat(*wide, axis=1), (1, count))
-
-
 def spread(ctx: LoweringContext, indices: ir.Value, rank: int, sizes: Mapping[int, Any], count: int) -> ir.Value:
     """Return the index vectors of every element of the windows that start at ``indices``.
 

@@ -295,17 +295,20 @@ class _Scatter:
         batch = [*self._batch.values()]
         shape = [*batch, count] if len(self._start) > 1 and count > 1 else batch
         rest = self._shape[count:]
-        updates = self._flattened(updates, (), rest)
         is_vector = len(self._shape) == 1
-        index = indexing.one_vector(ctx, index, shape, count) if not is_vector else ctx.reshape(index, shape, (1,))
-        index = index if is_vector else ctx.cast(index, np.int64)
+        index = ctx.reshape(index, shape, (1,) if is_vector else (count,))
+        updates = self._flattened(updates, (), rest)
+        if not is_vector:
+            # Without an axis of index vectors: what is written is one row, or one number.
+            index, updates = ctx.cast(index, np.int64), ctx.reshape(updates, (1, *rest), rest)
+        window = (1,) if is_vector else rest
         if valid is not None:
-            valid = ctx.reshape(valid, batch, (1,) * (1 + len(rest)))
+            valid = ctx.reshape(valid, batch, (1,) * len(window))
             if reduction == "add":
                 assert x.dtype is not None
                 other = ctx.constant(-0.0 if x.dtype.is_floating_point() else 0, x.dtype.numpy())
             else:
-                other = ctx.stamp(ctx.op.Gather(x, index) if is_vector else ctx.op.GatherND(x, index), (1, *rest))
+                other = ctx.stamp(ctx.op.Gather(x, index) if is_vector else ctx.op.GatherND(x, index), window)
             updates = emit_select(ctx, valid, updates, other)
         if is_vector:
             return ctx.op.ScatterElements(x, index, updates, axis=0, reduction=reduction)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from jax2onnx.tidy.initializers import Home
 
-__all__ = ["fold_known"]
+__all__ = ["FEW", "KNOWN_OPERATORS", "computed", "fold_known"]
 
-_FEW = 1024
+FEW = 1024
 """Up to how many elements an operand, or a result, has."""
 
 _EXACT: dict[str, np.ufunc] = {
@@ -56,7 +56,11 @@ _REDUCING: dict[str, Callable[..., Any]] = {
 }
 
 
-@rewrites("Cast", *_EXACT, *_TESTS, *_REDUCING, keeps_nodes=True)
+KNOWN_OPERATORS = frozenset({"Cast", *_EXACT, *_TESTS, *_REDUCING})
+"""The operators whose results may be known."""
+
+
+@rewrites(*KNOWN_OPERATORS, keeps_nodes=True)
 def fold_known(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Less([0, 3], 2)`` to ``[True, False]``. The nodes are left without users."""
     for node in nodes:
@@ -64,8 +68,8 @@ def fold_known(nodes: Sequence[ir.Node], home: Home) -> None:
         result = node.outputs[0] if operands else None
         if operands is None or result is None or result.is_graph_output() or result.dtype is None:
             continue
-        array = _computed(node, operands)
-        if array is None or array.size > _FEW:
+        array = computed(node, operands)
+        if array is None or array.size > FEW:
             continue
         if result.shape is not None and sizes_of(result.shape) != array.shape:
             continue
@@ -81,13 +85,13 @@ def _operands(node: ir.Node, home: Home) -> list[np.ndarray[Any, Any]] | None:
     arrays: list[np.ndarray[Any, Any]] = []
     for value in node.inputs:
         tensor = None if value is None else value.const_value
-        if value is None or tensor is None or not 0 < tensor.size <= _FEW or home.is_parameter(value):
+        if value is None or tensor is None or not 0 < tensor.size <= FEW or home.is_parameter(value):
             return None
         arrays.append(tensor.numpy())
     return arrays
 
 
-def _computed(node: ir.Node, operands: Sequence[np.ndarray[Any, Any]]) -> Any:
+def computed(node: ir.Node, operands: Sequence[np.ndarray[Any, Any]]) -> Any:
     """Return what a node computes of arrays, None if a runtime might compute something else."""
     kind = node.op_type
     if kind in _TESTS:

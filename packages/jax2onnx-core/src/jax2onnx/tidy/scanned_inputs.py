@@ -1,4 +1,4 @@
-"""Scanned inputs: an array that a scan has twice is sliced once."""
+"""Scanned inputs: an array that a scan has twice is sliced once, and one that no step reads is not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _BY_INPUT = ("scan_input_axes", "scan_input_directions")
 
 
 def scan_once(node: ir.Node) -> None:
-    """Rewrite ``Scan(x, x) {a, b -> a + b}`` to ``Scan(x) {a -> a + a}``."""
+    """Rewrite ``Scan(x, x) {a, b -> a + b}`` to ``Scan(x) {a -> a + a}``, and ``Scan(x, y) {a, b -> a}`` likewise.
+
+    One array is left, as it is what says how many steps there are.
+    """
     if standard(node) != "Scan":
         return
     count = node.attributes["num_scan_inputs"].as_int()
@@ -28,6 +31,8 @@ def scan_once(node: ir.Node) -> None:
             kept.append(place)
         else:
             body.inputs[carries + place].replace_all_uses_with(body.inputs[carries + first], replace_graph_outputs=True)
+    read = [place for place in kept if _is_read(body.inputs[carries + place])]
+    kept = read or kept[:1]
     if len(kept) == count:
         return
     scanned = [node.inputs[carries + place] for place in kept]
@@ -40,3 +45,7 @@ def scan_once(node: ir.Node) -> None:
     node.attributes.add(ir.AttrInt64("num_scan_inputs", len(kept)))
     for name, values in lists.items():
         node.attributes.add(ir.AttrInt64s(name, [values[place] for place in kept]))
+
+
+def _is_read(value: ir.Value) -> bool:
+    return bool(value.uses()) or value.is_graph_output()
