@@ -98,9 +98,9 @@ def test_rows_are_equal_if_their_bits_are(graphs, zeros):
     before = graphs.parse(f"""
         (float[2] x) => (float[2] y, float[3, 2] z)
         <float[3] const_zeros = {{{zeros}}}> {{
-            y, z = Scan <num_scan_inputs = 1, body = body (float[2] state, float[] zero) => (float[2] next, float[2] r) {{
+            y, z = Scan <num_scan_inputs = 1, body = body (float[2] state, float[] o) => (float[2] next, float[2] r) {{
                 next = Add (state, state)
-                r = Div (state, zero)
+                r = Div (state, o)
             }}> (x, const_zeros)
         }}""")
     graphs.same_numbers(before, graphs.tidied(before))

@@ -49,6 +49,8 @@ def _given(scan: ir.Node, home: Home) -> dict[ir.Value, Any]:
         tensor = None if source is None else source.const_value
         if source is None or tensor is None or axis != 0 or home.is_parameter(source) or not 0 < tensor.size <= FEW:
             continue
+        if body.inputs[place].is_graph_output():
+            continue
         rows = tensor.numpy()
         found[body.inputs[place]] = rows[::-1] if direction else rows
     return found
@@ -99,25 +101,24 @@ def _rows_of(node: ir.Node, rows: Mapping[ir.Value, Any], home: Home) -> Any:
         return None if source is None else source.reshape(len(source), *sizes)
     if node.op_type not in KNOWN_OPERATORS:
         return None
-    columns = [_column(operand, rows, home) for operand in node.inputs]
-    if any(column is None for column in columns):
+    columns = [column for operand in node.inputs if operand is not None and (column := _column(operand, rows, home))]
+    if len(columns) < len(node.inputs):
         return None
-    steps = len(next(rows[operand] for operand in node.inputs if operand in rows))
     results = []
-    for step in range(steps):
-        one = computed(node, [array[step if is_sliced else 0] for array, is_sliced in columns if array is not None])
+    for step in range(max(len(array) for array, _ in columns)):
+        one = computed(node, [array[step if is_sliced else 0] for array, is_sliced in columns])
         if one is None or np.shape(one) != tuple(sizes) or one.dtype != value.dtype.numpy():
             return None
         results.append(one)
     return np.stack(results)
 
 
-def _column(operand: ir.Value | None, rows: Mapping[ir.Value, Any], home: Home) -> tuple[Any, bool] | None:
+def _column(operand: ir.Value, rows: Mapping[ir.Value, Any], home: Home) -> tuple[Any, bool] | None:
     """Return an operand's rows, and whether there is one for each step, or else the same in all."""
     if operand in rows:
         return rows[operand], True
-    tensor = None if operand is None else operand.const_value
-    if operand is None or tensor is None or home.is_parameter(operand) or not 0 < tensor.size <= FEW:
+    tensor = operand.const_value
+    if tensor is None or home.is_parameter(operand) or not 0 < tensor.size <= FEW:
         return None
     return tensor.numpy()[None], False
 
