@@ -70,3 +70,25 @@ def test_conditions_are_not_reduced_before_opset_20(graphs) -> None:
     constants = "<float one = {1}, float nan = {nan}, int64[1] at = {0}>"
     before = graphs.parse(f"(float[3] x) => (bool[1] y) {constants} {{ {LARGEST} y = Less(w, one) }}")
     graphs.has(graphs.tidied(before), {"ReduceMax": 1, "ReduceMin": 0})
+
+
+SHAPES = {"a sum of all": ""}
+INTEGERS = {
+    "the largest": "m = Max(x, x) y = Abs(m)",
+    "a sum": "s = Add(x, x) y = Abs(s)",
+    "a sum of all": "s = ReduceSum<keepdims=0>(x, at) y = Abs(s)",
+    "a product": "p = Mul(x, x) y = Abs(p)",
+    "moved": "g = Gather(x, at) e = Expand(g, three) y = Abs(e)",
+    "chosen": "f = Less(x, one) c = Where(f, x, one) y = Abs(c)",
+    "a magnitude": "a = Abs(x) c = Cast<to=1>(a) d = Abs(c) y = Cast<to=6>(d)",
+}
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_integers_have_signs(name: str, graphs) -> None:
+    """What is a magnitude of floats may be negative of integers: they wrap around."""
+    constants = "<int32 one = {1}, int64[1] at = {0}, int64[1] three = {3}>"
+    before = graphs.parse(f"(int32[3] x) => (int32{SHAPES.get(name, '[3]')} y) {constants} {{ {INTEGERS[name]} }}")
+    after = graphs.tidied(before)
+    for numbers in ([-5, 7, 0], [-(2**31), 2**31 - 1, 1], [46341, -46341, 2**30]):
+        graphs.same_bits(before, after, {"x": np.int32(numbers)})

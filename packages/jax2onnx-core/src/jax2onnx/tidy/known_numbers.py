@@ -53,8 +53,11 @@ def _is_known(value: ir.Value | None, depth: int, *, negative: bool) -> bool:
     """Return whether no element is -0, nor less than 0 unless it may be ``negative``."""
     if value is None or value.dtype is None:
         return False
-    if value.dtype == ir.DataType.BOOL or (negative and value.dtype.is_integer()):
+    if value.dtype == ir.DataType.BOOL:
         return True
+    if value.dtype.is_integer():
+        # Sums and magnitudes of signed integers wrap around.
+        return negative or not value.dtype.is_signed()
     if value.const_value is not None:
         return _holds(value.const_value, negative=negative)
     node = value.producer()
