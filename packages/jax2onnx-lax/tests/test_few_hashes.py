@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -13,6 +13,9 @@ from jax.extend.random import threefry2x32_p
 from jax2onnx import to_onnx
 from jax2onnx.testing import Runner
 from jax2onnx_lax.few_hashes import FEW
+
+if TYPE_CHECKING:
+    import onnx
 
 WORDS = np.array([0, 1, 5, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1], np.uint32)
 """Words whose sums carry, wrap, or have no bit set."""
@@ -32,7 +35,7 @@ def _hash(*operands: Any) -> Any:
     return threefry2x32_p.bind(*operands)
 
 
-@pytest.mark.parametrize("count", [1, 2, 4, 5, FEW, FEW + 1])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, FEW, FEW + 1])
 def test_given(count: int) -> None:
     model = Runner(to_onnx(_hash, [jax.ShapeDtypeStruct((count,), np.uint32)] * 4))
     for seed in range(3 + 60 // count):
@@ -58,7 +61,7 @@ def test_known(shape: tuple[int, ...], known: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("known_key", [False, True])
-@pytest.mark.parametrize("count", [2, 4, 8])
+@pytest.mark.parametrize("count", [2, 3, 4, 8])
 def test_one_key(count: int, *, known_key: bool) -> None:
     key = np.array([2**32 - 1, 7], np.uint32)
     function = (lambda: jax.random.split(key, count)) if known_key else (lambda k: jax.random.split(k, count))
@@ -67,12 +70,21 @@ def test_one_key(count: int, *, known_key: bool) -> None:
     np.testing.assert_array_equal(actual, jax.random.split(key, count))
 
 
+def _split(numbers: int) -> onnx.GraphProto:
+    return to_onnx(lambda key: jax.random.split(key, numbers), [np.array([3, 7], np.uint32)]).graph
+
+
 def test_nodes() -> None:
-    """Of four numbers a round is three nodes; of more, four."""
+    """Of three numbers a round is three nodes; of more, four."""
+    assert len(_split(3).node) < 20 * 3 + 20
+    assert 20 * 4 < len(_split(4).node) < 20 * 4 + 20
 
-    def count(numbers: int) -> int:
-        model = to_onnx(lambda key: jax.random.split(key, numbers), [np.array([3, 7], np.uint32)])
-        return len(model.graph.node)
 
-    assert count(4) < 20 * 3 + 20
-    assert 20 * 4 < count(5) < 20 * 4 + 20
+@pytest.mark.parametrize("numbers", [2, 3, 4, 9])
+def test_constants_are_not_repeated_by_nodes(numbers: int) -> None:
+    """What the nodes of a round shift and multiply by has a row for each number."""
+    graph = _split(numbers)
+    shapes = {constant.name: tuple(constant.dims) for constant in graph.initializer}
+    read = [shapes[node.input[1]] for node in graph.node if node.op_type in {"BitShift", "Mul"}]
+    assert len(read) >= 20
+    assert {shape[0] for shape in read} == {numbers}

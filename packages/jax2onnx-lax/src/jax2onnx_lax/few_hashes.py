@@ -32,8 +32,11 @@ _STEPS = 5
 """How often four rounds are done."""
 FEW = 64
 """Of how many numbers a hash of fewer nodes, on numbers of twice the size, is the faster one."""
-_FEWEST = 4
-"""Of how many numbers a hash is faster whose rounds are three nodes, of which one is a product with a larger matrix."""
+_FEWEST = 3
+"""Of how many numbers a hash is faster whose rounds are three nodes, of which one is a product with a larger matrix.
+
+From four rows on, onnxruntime multiplies matrices of integers by a routine that takes twice as long to begin.
+"""
 _KERNELS = ("Add", "BitShift", "BitwiseXor", "MatMul", "Mul")
 
 
@@ -67,16 +70,22 @@ def _in_pairs(ctx: LoweringContext, operands: Sequence[ir.Value]) -> ir.Value:
     The word is in the upper half of a number: sums wrap there, and a product with ``H * 2**r + 2**r`` has the word
     rotated. What is in the lower half, the shift drops. A step of the key is added before it, to both words at once.
     """
-    op = ctx.op
+    op, shape = ctx.op, ctx.avals_out[0].shape
+    halves = _for_each(shape, np.array([_HALF, _HALF]))
     added = _added(ctx, operands[:2])
     mixed = op.Add(_counters(ctx, operands[2:]), added[0])
     for step in range(_STEPS):
         for turn in _TURNS[step % 2]:
-            words = op.BitShift(mixed, _HALF, direction="RIGHT")
-            turned = op.Mul(words, np.array([0, (_UPPER + 1) << turn], np.uint64))
+            words = op.BitShift(mixed, halves, direction="RIGHT")
+            turned = op.Mul(words, _for_each(shape, np.array([0, (_UPPER + 1) << turn], np.uint64)))
             mixed = op.BitwiseXor(op.MatMul(words, np.full((2, 2), _UPPER, np.uint64)), turned)
         mixed = op.Add(mixed, added[step + 1])
-    return op.BitShift(mixed, _HALF, direction="RIGHT")
+    return op.BitShift(mixed, halves, direction="RIGHT")
+
+
+def _for_each(shape: Sequence[int], constant: Matrix) -> Matrix:
+    """Return what is one number's constant for all numbers: onnxruntime takes longer to repeat it at each node."""
+    return np.broadcast_to(constant, (*shape, len(constant))).copy()
 
 
 def _added(ctx: LoweringContext, key: Sequence[ir.Value]) -> Sequence[Any]:
@@ -122,13 +131,14 @@ def _schedule() -> Any:
 
 def _in_lanes(ctx: LoweringContext, operands: Sequence[ir.Value]) -> ir.Value:
     """Emit a hash such that a round is three nodes, of which one is a product with a larger matrix."""
-    op = ctx.op
+    op, shape = ctx.op, ctx.avals_out[0].shape
     key, sums = _lanes_of_key(ctx, operands[:2])
     plan = hash_of(sums)
-    lanes = op.BitShift(_start(ctx, operands[2:], key, plan), plan.first.shifts, direction="RIGHT")
+    shifts = _for_each(shape, plan.first.shifts)
+    lanes = op.BitShift(_start(ctx, operands[2:], key, plan), shifts, direction="RIGHT")
     for step in plan.steps:
         product = op.MatMul(lanes, step.matrix)
-        shifted = op.BitShift(product, step.shifts, direction="RIGHT")
+        shifted = op.BitShift(product, _for_each(shape, step.shifts), direction="RIGHT")
         lanes = op.BitwiseXor(shifted, product) if step.is_round else shifted
     return op.MatMul(lanes, plan.last)
 
