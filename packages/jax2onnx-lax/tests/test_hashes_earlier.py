@@ -99,7 +99,7 @@ CASES = {
     "three in a row": (_three_in_a_row, 2, 1),
     "a counter": (_a_counter, 1, 1),
     "the draw chooses the key": (_the_draw_chooses, 0, 2),
-    "a loop in a loop": (_in_a_loop, 0, 3),
+    "a loop in a loop": (_in_a_loop, 1, 2),
     "the same key in each step": (_one_hash, 1, 0),
     "no step": (_never, 1, 1),
 }

@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 
 from jax2onnx.plugin import evaluate, open_jaxpr
-from jax2onnx_lax.draws_ahead import holds_hash, is_call, is_jaxpr, may_be_ahead
+from jax2onnx_lax.hash_equations import holds_hash, is_call, is_jaxpr, may_be_ahead
 from jax2onnx_lax.scan_steps import Steps
 
 __all__ = ["join_loops"]

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jax2onnx.plugin import InconclusiveDimensionOperation, is_static, open_jaxpr
-from jax2onnx_lax.draws_ahead import MOVED, SCALAR, is_call
+from jax2onnx_lax.hash_equations import MOVED, SCALAR, is_call
 
 if TYPE_CHECKING:
     from jax2onnx_lax.scan_steps import Step

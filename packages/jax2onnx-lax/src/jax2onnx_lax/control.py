@@ -15,8 +15,7 @@ from jax2onnx_lax.branches import emit_loop, moving
 from jax2onnx_lax.choices import cond, platform_index
 from jax2onnx_lax.done_after import do_after
 from jax2onnx_lax.done_before import do_before
-from jax2onnx_lax.draws_ahead import draw_ahead
-from jax2onnx_lax.hashes_earlier import hash_earlier
+from jax2onnx_lax.hash_openings import scan_with_hashes_ahead, while_with_earlier_hashes
 from jax2onnx_lax.known_apart import known_apart
 from jax2onnx_lax.written_rows import stack_rows
 from jax2onnx_lax.zeros import emit_select
@@ -60,7 +59,7 @@ def _carried_by_while(params: Mapping[str, Any]) -> tuple[int, int]:
 
 def _in_parts(eqn: Any, known: frozenset[int]) -> Callable[..., Any] | None:
     """Return the function that does the work of ``scan`` in fewer steps."""
-    return stack_rows(eqn) or draw_ahead(eqn) or known_apart(eqn, known) or do_before(eqn) or do_after(eqn)
+    return stack_rows(eqn) or scan_with_hashes_ahead(eqn) or known_apart(eqn, known) or do_before(eqn) or do_after(eqn)
 
 
 FACTS = {
@@ -77,7 +76,7 @@ FACTS = {
         unchanged=_read_by_loop,
         bounded=_bounded,
         carried=_carried_by_while,
-        instead=lambda eqn, _known: hash_earlier(eqn),
+        instead=lambda eqn, _known: while_with_earlier_hashes(eqn),
         joined=join_loops,
     ),
     "custom_linear_solve": Facts(border=True, bodies=lambda params: [params["jaxprs"].solve]),

@@ -11,9 +11,7 @@ a counter that is folded into a key, need no hash in any step. JAX draws the sam
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,118 +19,39 @@ import jax
 import numpy as np
 
 from jax2onnx.plugin import is_static, open_jaxpr, scan_counts
-from jax2onnx_lax.scan_steps import Step, Steps, Values, made_by, numbers_of, read_by
+from jax2onnx_lax.hash_equations import bytes_made, holds_hash, is_hash, may_be_ahead, related
+from jax2onnx_lax.hashes_of_choices import hash_before_choices
+from jax2onnx_lax.scan_steps import Open, Step, Steps, Values, made_by, numbers_of, read_by
 
-__all__ = ["MOVED", "SCALAR", "bytes_of", "draw_ahead", "holds_hash", "is_call", "is_hash", "is_jaxpr", "may_be_ahead"]
+__all__ = ["draw_ahead"]
 
 _MOST_BYTES = 2**24
 """How much what is computed ahead may take in all; JAX holds a single step's."""
-_HASHES = frozenset({"random_bits", "random_fold_in", "random_seed", "random_split", "threefry2x32"})
-MOVED = frozenset(
-    {
-        *("argmax", "argmin", "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "cumsum"),
-        *("dynamic_slice", "expand_dims", "gather", "iota", "random_clone", "random_unwrap", "random_wrap"),
-        *("reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_sum", "reshape", "rev", "slice", "sort"),
-        *("split", "squeeze", "stop_gradient", "transpose", "unstack"),
-    }
-)
-"""Primitives that move elements, count them or compare them, each of which is the same for all steps at once."""
-SCALAR = frozenset(
-    {
-        *("abs", "add", "and", "bitcast_convert_type", "ceil", "clamp", "cos", "div", "eq", "erf", "erf_inv", "exp"),
-        *("expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le", "log", "log1p", "logistic", "lt", "max"),
-        *("min", "mul", "ne", "neg", "not", "or", "pow", "rem", "round", "rsqrt", "select_n", "shift_left"),
-        *("shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sqrt", "square", "sub", "tan", "tanh"),
-        "xor",
-    }
-)
-"""Primitives of numbers, each of which is the same for all steps at once."""
-_CALLS = frozenset({"jit", "pjit"})
-_MARK = "onnx_function|"
 
 
-def draw_ahead(eqn: Any) -> Callable[..., Any] | None:
+def draw_ahead(eqn: Any, open_equation: Open) -> Callable[..., Any] | None:
     """Return the function that does the work of a ``scan`` with its random numbers drawn ahead; None if there are none.
 
     Args:
         eqn: the jaxpr's equation.
+        open_equation: returns by what an equation is replaced from which hashes may be taken out.
     """
     jaxpr, consts = open_jaxpr(eqn.params["jaxpr"])
     length = eqn.params["length"]
-    if not is_static(length) or length < 2 or jaxpr.effects or not _has_hash(jaxpr):
+    if not is_static(length) or length < 2 or jaxpr.effects or not any(map(holds_hash, jaxpr.eqns)):
         return None
-    body = Steps.of((jaxpr, consts), *scan_counts(eqn.params), _opened)
+    body = Steps.of((jaxpr, consts), *scan_counts(eqn.params), open_equation)
+    body = hash_before_choices(body, [v.aval for v in jaxpr.invars], open_equation, is_scan=True)
     plan = _Plan.of(body)
-    if plan is None or int(length) * sum(map(_bytes, plan.ahead)) > _MOST_BYTES:
+    if plan is None or int(length) * sum(map(bytes_made, plan.ahead)) > _MOST_BYTES:
         return None
     return _Split(body, plan, int(length), reverse=eqn.params["reverse"])
-
-
-def _has_hash(jaxpr: Any) -> bool:
-    return any(holds_hash(eqn) for eqn in jaxpr.eqns)
-
-
-def holds_hash(eqn: Any) -> bool:
-    """Return whether an equation is a hash, or a loop, a choice or a call in which one is."""
-    params = itertools.chain.from_iterable(p if isinstance(p, tuple) else (p,) for p in eqn.params.values())
-    inner = [open_jaxpr(p)[0] for p in params if is_jaxpr(p)]
-    return eqn.primitive.name in _HASHES or any(map(_has_hash, inner))
-
-
-def is_jaxpr(param: Any) -> bool:
-    """Return whether a param of an equation is a jaxpr, closed or open."""
-    return hasattr(open_jaxpr(param)[0], "eqns")
-
-
-def is_call(eqn: Any) -> bool:
-    """Return whether an equation calls a jaxpr that does not become an ONNX function."""
-    return eqn.primitive.name in _CALLS and _MARK not in eqn.params["name"]
-
-
-def _opened(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
-    """Return the jaxpr, and its constants, of a call or a scan from which hashes may be taken out; else None."""
-    if not holds_hash(eqn):
-        return None
-    if is_call(eqn):
-        return open_jaxpr(eqn.params["jaxpr"])
-    function = draw_ahead(eqn) if eqn.primitive.name == "scan" else None
-    return open_jaxpr(jax.make_jaxpr(function)(*(v.aval for v in eqn.invars))) if function is not None else None
-
-
-def is_hash(step: Step) -> bool:
-    """Return whether a step hashes keys, counters or seeds."""
-    return step.name in _HASHES
-
-
-def may_be_ahead(step: Step) -> bool:
-    """Return whether the equation is the same for all steps at once, and no dearer than for one.
-
-    Of a batch of keys of ``rbg``, or of the user's own kind, JAX draws other numbers than of one key after the other.
-    Sizes must be known, to hold what is computed ahead within bounds.
-    """
-    if step.name not in _HASHES and step.name not in MOVED and step.name not in SCALAR:
-        return False
-    avals = [v.aval for v in (*step.eqn.invars, *step.eqn.outvars)]
-    return all(is_static(*aval.shape) and (isinstance(aval.dtype, np.dtype) or _is_threefry(aval)) for aval in avals)
-
-
-def _is_threefry(key: Any) -> bool:
-    return bool(key.dtype == jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32")).dtype)
 
 
 def _may_be_in_chain(step: Step) -> bool:
     """Return whether keys and counters are made like this."""
     dtypes = [v.aval.dtype for v in step.eqn.outvars]
     return may_be_ahead(step) and all(not isinstance(dtype, np.dtype) or dtype.kind in "iub" for dtype in dtypes)
-
-
-def bytes_of(aval: Any) -> int:
-    """Return how many bytes a value takes; a key is two words."""
-    return int(math.prod(aval.shape) * aval.dtype.itemsize)
-
-
-def _bytes(step: Step) -> int:
-    return sum(bytes_of(v.aval) for v in step.eqn.outvars)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +79,7 @@ class _Plan:
         """Return the plan of a body; None if no hash can be taken out of a step."""
         chain = _chain(body)
         links = body.needed([body.results[number - body.constants] for number in chain])
-        ahead = _related(_independent(body, chain))
+        ahead = related(_independent(body, chain))
         if not any(is_hash(step) for step in ahead if step not in links):
             return None
         made = {number for step in ahead for number in step.makes}
@@ -215,29 +134,6 @@ def _independent(body: Steps, chain: Collection[int]) -> list[Step]:
         else:
             bound.update(step.makes)
     return steps
-
-
-def _related(steps: Sequence[Step]) -> list[Step]:
-    """Return the steps that lead to a hash, or from one."""
-    leading: set[int] = set()
-    before = set()
-    for step in reversed(steps):
-        if is_hash(step) or not leading.isdisjoint(step.makes):
-            before.add(step)
-            leading.update(step.numbers())
-    related = set(before)
-    made = {number for step in before for number in step.makes}
-    for step in steps:
-        if not made.isdisjoint(step.numbers()):
-            related.add(step)
-            made.update(step.makes)
-    needed: set[int] = set()
-    found = []
-    for step in reversed(steps):
-        if step in related or not needed.isdisjoint(step.makes):
-            found.append(step)
-            needed.update(step.numbers())
-    return found[::-1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ import jax
 from jax import lax
 
 from jax2onnx.plugin import evaluate, open_jaxpr
-from jax2onnx_lax.draws_ahead import bytes_of, holds_hash, is_call, is_hash, may_be_ahead
-from jax2onnx_lax.scan_steps import Step, Steps, made_by, numbers_of, read_by
+from jax2onnx_lax.hash_equations import bytes_made, holds_hash, is_hash, may_be_ahead
+from jax2onnx_lax.hashes_of_choices import hash_before_choices
+from jax2onnx_lax.scan_steps import Open, Step, Steps, made_by, numbers_of, read_by
 
 __all__ = ["hash_earlier"]
 
@@ -28,11 +29,12 @@ _LATE = 2
 """The level of what depends on the hash of a hash."""
 
 
-def hash_earlier(eqn: Any) -> Callable[..., Any] | None:
+def hash_earlier(eqn: Any, open_equation: Open) -> Callable[..., Any] | None:
     """Return the function of a ``while`` that hashes for the next step; None where no hash waits for another.
 
     Args:
         eqn: the jaxpr's equation.
+        open_equation: returns by what an equation is replaced from which hashes may be taken out.
     """
     params = eqn.params
     jaxpr, consts = open_jaxpr(params["body_jaxpr"])
@@ -40,13 +42,10 @@ def hash_earlier(eqn: Any) -> Callable[..., Any] | None:
     if jaxpr.effects or condition.effects or condition.outvars[0].aval.shape or not any(map(holds_hash, jaxpr.eqns)):
         return None
     count = params["body_nconsts"]
-    body = Steps.of((jaxpr, consts), count, len(jaxpr.invars) - count, _opened)
+    body = Steps.of((jaxpr, consts), count, len(jaxpr.invars) - count, open_equation)
+    body = hash_before_choices(body, [v.aval for v in jaxpr.invars], open_equation, is_scan=False)
     first = _first(body)
     return _Turned(params, body, first) if first else None
-
-
-def _opened(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
-    return open_jaxpr(eqn.params["jaxpr"]) if is_call(eqn) and holds_hash(eqn) else None
 
 
 def _first(body: Steps) -> list[Step]:
@@ -78,9 +77,7 @@ def _is_early(body: Steps, step: Step, levels: dict[int, int]) -> bool:
     read = (read_by(leading) | set(step.numbers())) & set(body.carried())
     ends = numbers_of(body.results[number - body.constants] for number in read)
     is_known = bool(read) and all(levels.get(number, 0) < _LATE for number in ends)
-    return (
-        is_known and all(map(may_be_ahead, leading)) and sum(bytes_of(v.aval) for v in step.eqn.outvars) <= _MOST_BYTES
-    )
+    return is_known and all(map(may_be_ahead, leading)) and bytes_made(step) <= _MOST_BYTES
 
 
 @dataclass(frozen=True, slots=True)

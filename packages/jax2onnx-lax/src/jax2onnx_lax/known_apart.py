@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jax2onnx.plugin import is_static, open_jaxpr, scan_counts
-from jax2onnx_lax.draws_ahead import bytes_of, is_call
+from jax2onnx_lax.hash_equations import bytes_of, is_call
 from jax2onnx_lax.scan_steps import Step, Steps, made_by, numbers_of, read_by
 
 if TYPE_CHECKING:

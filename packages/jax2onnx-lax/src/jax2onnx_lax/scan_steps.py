@@ -90,6 +90,30 @@ class Steps:
             values.update(zip(eqn.outvars, makes, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
+    def opened_at(self, open_step: Callable[[Step], tuple[Any, Sequence[Any]] | None], open_equation: Open) -> Steps:
+        """Return the steps with what some are replaced by, a jaxpr and its constants; the others as they are.
+
+        Args:
+            open_step: returns by what a step is replaced; None to leave it.
+            open_equation: returns by what the equations of such a jaxpr are replaced.
+        """
+        new = Steps(self.constants, self.carries, self.inputs, known=dict(self.known), _count=self._count)
+        renamed: Values = {}
+
+        def read(atom: Any) -> Any:
+            return renamed.get(atom, atom) if isinstance(atom, int) else atom
+
+        for step in self.steps:
+            operands = [read(atom) for atom in step.reads]
+            opened = open_step(step)
+            if opened is None:
+                new.steps.append(Step(step.eqn, tuple(operands), step.makes))
+            else:
+                jaxpr, consts = opened
+                renamed.update(zip(step.makes, new._run(jaxpr, consts, operands, open_equation), strict=True))
+        new.results = [read(atom) for atom in self.results]
+        return new
+
     def carried(self) -> range:
         """Return the numbers of the carried inputs."""
         return range(self.constants, self.constants + self.carries)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from jax2onnx.plugin import is_static
 from jax2onnx_lax.apart import FREE
-from jax2onnx_lax.draws_ahead import MOVED, SCALAR
+from jax2onnx_lax.hash_equations import MOVED, SCALAR
 
 if TYPE_CHECKING:
     from jax2onnx.plugin import Program
