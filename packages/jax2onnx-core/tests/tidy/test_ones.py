@@ -77,6 +77,14 @@ CASES = {
         ),
         {"Sub": 2},
     ),
+    "vectors of ones, but one of the user's": (
+        (
+            "(float[N,4] x) => (float[N,4] y, float[N,4] w)"
+            " <float[4] const_a = {1, 1, 1, 1}, float[4] const_b = {1, 1, 1, 2}, float[4] scale = {1, 1, 1, 1}> {"
+            " a = Mul(const_a, x) c = Mul(a, const_a) d = Div(c, const_a) y = Mul(d, const_b) w = Mul(d, scale) }"
+        ),
+        {"Mul": 2, "Div": 0},
+    ),
     "one that makes the shape": (
         "(float[4] x) => (float[3,4] y) <float[3,1] ones = {1, 1, 1}> { a = Mul(ones, x) y = Relu(a) }",
         {"Mul": 1},

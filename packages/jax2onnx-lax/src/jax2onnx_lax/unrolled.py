@@ -29,7 +29,7 @@ _LONGEST = 40
 """How many nodes a step takes at most; of more, the loop takes less than a twentieth of the time."""
 _LARGEST = 2**10
 """How many elements a value has at most, where symbolic dims are 1; larger ones take as long as their numbers do."""
-_FEW_NODES = (MOVED | SCALAR | {"dot_general", "dynamic_update_slice", "scatter", "scatter-add"}) - {"sort"}
+_FEW_NODES = (MOVED | SCALAR | {"add_any", "dot_general", "dynamic_update_slice", "scatter", "scatter-add"}) - {"sort"}
 """Primitives that are one node or two."""
 _ITERATION, _CARRY = 0.3, 0.15
 """What an iteration of ``Scan`` takes beside its nodes, and each value that it carries, in microseconds."""

@@ -42,6 +42,10 @@ __all__ = [
 ]
 
 
+_MOST_ONES = 2**10
+"""How many numbers are looked at whether all are 1."""
+
+
 def remove_dead(graph: ir.Graph) -> None:
     """Remove the nodes whose results nothing uses, in subgraphs too, and results of choices and loops."""
     # From the last node to the first: the dead users of a node are gone when it is reached.
@@ -123,18 +127,31 @@ def is_idle(node: ir.Node) -> bool:
     return returns_input is not None and returns_input(node)
 
 
-@rewrites("Mul", "Sub")
-def drop_neutral(nodes: Sequence[ir.Node], _home: Home) -> None:
-    """Rewrite ``Mul(1, x[N, 4]) [N, 4]`` and ``Sub(x, 0)`` to ``x``; even -0 stays.
+@rewrites("Div", "Mul", "Sub")
+def drop_neutral(nodes: Sequence[ir.Node], home: Home) -> None:
+    """Rewrite ``Mul(1, x[N, 4]) [N, 4]``, ``Div(x[3], [1, 1, 1])`` and ``Sub(x, 0)`` to ``x``; even -0 stays.
 
     Beside ``Sub(x, 10)``, the latter may be computed at once with it, which is better.
     """
     for node in nodes:
         kind = node.op_type
-        if kind == "Mul" and _is_number(tensor_at(node, 0), 1) and same_shape(node.inputs[1], node.outputs[0]):
+        if kind == "Sub":
+            if _is_number(tensor_at(node, 1), 0) and _keeps_shape(node):
+                drop(node)
+        elif kind == "Mul" and _holds_ones(node, 0, home) and same_shape(node.inputs[1], node.outputs[0]):
             drop(node, 1)
-        elif kind == "Sub" and _is_number(tensor_at(node, 1), 0) and _keeps_shape(node):
+        elif _holds_ones(node, 1, home) and _keeps_shape(node):
             drop(node)
+
+
+def _holds_ones(node: ir.Node, place: int, home: Home) -> bool:
+    """Return whether an operand is 1, or few numbers that all are; parameters of several numbers stay."""
+    tensor = tensor_at(node, place)
+    if tensor is None or tensor.size == 1:
+        return _is_number(tensor, 1)
+    value = node.inputs[place]
+    is_small = 0 < tensor.size <= _MOST_ONES and value is not None and not home.is_parameter(value)
+    return is_small and bool((tensor.numpy() == 1).all())
 
 
 def _is_number(tensor: ir.TensorProtocol | None, number: float) -> bool:
