@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from jax2onnx.plugin import Const
 from jax2onnx_lax.branches import Body, choose
+from jax2onnx_lax.rearranged import emit_rearranged
 from jax2onnx_lax.zeros import emit_select
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def cond(
         return ctx.inline(branches[chosen if 0 <= chosen < len(branches) else -1], *operands)
     if len(branches) == 2:
         return _one_of_two(ctx, _nonzero(ctx, index), branches, operands)
+    rearranged = emit_rearranged(ctx, index, operands, [ctx.program(branch) for branch in branches])
+    if rearranged is not None:
+        return rearranged
     bodies = [functools.partial(ctx.inline, branch, *operands) for branch in branches]
     if len(bodies) > _IN_A_ROW:
         index = ctx.stamp(ctx.op.Where(ctx.op.Less(index, 0), len(bodies) - 1, index), ())

@@ -63,7 +63,12 @@ def _in_parts(eqn: Any, known: frozenset[int]) -> Callable[..., Any] | None:
 
 
 FACTS = {
-    "cond": Facts(border=True, unchanged=_read_by_branches, work=lambda _eqn, bodies: max(bodies, default=0.0)),
+    "cond": Facts(
+        border=True,
+        unchanged=_read_by_branches,
+        work=lambda _eqn, bodies: max(bodies, default=0.0),
+        indexes=True,
+    ),
     "scan": Facts(
         border=True,
         unchanged=_read_by_steps,
