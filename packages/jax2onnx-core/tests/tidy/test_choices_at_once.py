@@ -10,12 +10,12 @@ CASES = {
     "three": ("a = Where(c, x, y) b = Where(c, y, z) d = Where(c, z, x)", {"If": 1, "Where": 0, "Identity": 6}),
     "two": ("a = Where(c, x, y) b = Where(c, y, z) d = Neg(z)", {"If": 0, "Where": 2}),
     "one is read by another": (
-        "a = Where(c, x, y) n = Neg(a) b = Where(c, n, z) d = Where(c, z, x)",
+        "a = Where(c, x, y) n = Softmax<axis = 0>(a) b = Where(c, n, z) d = Where(c, z, x)",
         {"If": 0, "Where": 3},
     ),
     "two groups": (
         (
-            "e = Where(c, x, y) f = Where(c, y, z) g = Where(c, z, x) m = Neg(e) n = Neg(f) o = Neg(g)"
+            "e = Where(c, x, y) f = Where(c, y, z) g = Where(c, z, x) m = Softmax(e) n = Softmax(f) o = Softmax(g)"
             " a = Where(c, m, y) b = Where(c, n, z) d = Where(c, o, x)"
         ),
         {"If": 2, "Where": 0},

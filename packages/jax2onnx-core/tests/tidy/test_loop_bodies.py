@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import lax
 
@@ -66,7 +67,20 @@ def _looked_up(x, w):
     return lax.while_loop(lambda state: state[0] < jnp.minimum(i, 3), step, (0, jnp.zeros(())))[1]
 
 
+def _looked_up_within(x, w):
+    """Read at a place that is clipped, and at one that a constant holds."""
+    places = jnp.clip(w.astype(jnp.int32), 0, 3)
+    row = jnp.array([[2, 0], [1, 3], [0, 0], [3, 1]])[jnp.minimum(jnp.abs(places[0]), 3)]
+
+    def step(state):
+        k, total = state
+        return k + 1, total + w.at[places[1]].get(mode="promise_in_bounds") * x[k, 0] + w[row].sum()
+
+    return lax.while_loop(lambda state: state[0] < jnp.minimum(places[2], 3), step, (0, jnp.zeros(())))[1]
+
+
 CASES = {
+    "a place that is in bounds": (_looked_up_within, [(12, 3), (4,)], {"ReduceSum"}, {"Mul"}),
     "rearranged": (_rearranged, [(12, 3), (4, 3)], {"Gather", "Reshape"}, {"Mul"}),
     "a key": (_hashed, [(3,), jax.ShapeDtypeStruct((2,), "uint32")], {"MatMul", "Split", "Gather"}, {"Add"}),
     "a place that may be out of bounds": (_looked_up, [(12, 3), (4,)], set(), {"Gather"}),
@@ -112,3 +126,38 @@ def test_what_is_scanned_twice_is_sliced_once(reverse):
     (count,) = [a.i for a in scan.attribute if a.name == "num_scan_inputs"]
     assert (count, len(scan.input)) == (2, 3)
     check(model, run, inputs)
+
+
+def test_what_is_returned_is_computed_once(graphs):
+    before = graphs.parse("""
+        (float[2] x, int64 n) => (float[2] y, float[2] z) <bool go = {1}, float[2] one = {1, 1}> {
+            y, z = Loop (n, go, x, x) <body = body (int64 i, bool c, float[2] a, float[2] b)
+                => (bool d, float[2] e, float[2] f) {
+                d = Identity (c)
+                s = Add (a, one)
+                t = Sin (s)
+                f = Mul (t, b)
+                e = Add (a, one)
+            }>
+        }""")
+    after = graphs.tidied(before)
+    graphs.has(after, {"Add": 1, "Sin": 1})
+    for n in (0, 1, 7):
+        graphs.same_bits(before, after, {"x": np.float32([0.5, np.nan]), "n": np.array(n)})
+
+
+def test_what_is_computed_before_the_loop_is_not_computed_there_twice():
+    def run(x, limit):
+        def step(state):
+            total, _ = state
+            return total * 0.5, jnp.abs(total) < limit
+
+        start = jnp.sin(x)
+        largest = jnp.abs(start).max()
+        return lax.while_loop(lambda s: jnp.any(jnp.abs(s[0]) > limit), step, (start, start < 0)), largest
+
+    inputs = [(3,), ()]
+    model = to_onnx(run, inputs)
+    around, _ = _ops(model)
+    assert around.count("Abs") == 1
+    check(model, run, inputs, values=[[np.float32([1, -2, 3]), np.float32(limit)] for limit in (0.1, 5.0, 7.0)])

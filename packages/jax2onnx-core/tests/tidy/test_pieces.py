@@ -96,6 +96,38 @@ CASES = {
         ),
         {"Slice": 1},
     ),
+    "a slice of a slice along another axis": (
+        (
+            f"(float[5,4] x) => (float[3,1] z) {ONE} "
+            "{ s = Slice(x, one, four, zero) t = Slice(s, two, three, one) z = Exp(t) }"
+        ),
+        {"Slice": 1},
+    ),
+    "a number of a matrix that was joined of numbers": (
+        (
+            f"(float[1,1] a, float[3,1] bb, float[1,1] c, float[3,1] d) => (float[1,1] z, float[1,1] u) {ONE} "
+            "{ l = Concat<axis = 0>(a, bb) r = Concat<axis = 0>(c, d) m = Concat<axis = 1>(l, r)"
+            " s = Slice(m, zero, two, zero) z0 = Slice(s, zero, one, zero) z1 = Slice(z0, one, two, one) z = Exp(z1)"
+            " u0 = Slice(s, one, two, zero) u1 = Slice(u0, zero, one, one) u = Exp(u1) }"
+        ),
+        {"Slice": 1, "Concat": 0},
+    ),
+    "split after a slice": (
+        (
+            "(float[1] x, float[9] y) => (float[1] a, float[1] bb) <int64[2] sizes = {1, 1}, int64[1] zero = {0}, "
+            "int64[1] two = {2}> { j = Concat<axis = 0>(x, y) s = Slice(j, zero, two, zero)"
+            " c, d = Split<axis = 0>(s, sizes) a = Neg(c) bb = Exp(d) }"
+        ),
+        {"Concat": 0, "Split": 0, "Slice": 1},
+    ),
+    "split after a slice within one part": (
+        (
+            "(float[1] x, float[9] y) => (float[1] a, float[1] bb) <int64[2] sizes = {1, 1}, int64[1] two = {2}, "
+            "int64[1] four = {4}, int64[1] zero = {0}> { j = Concat<axis = 0>(x, y) s = Slice(j, two, four, zero)"
+            " c, d = Split<axis = 0>(s, sizes) a = Neg(c) bb = Exp(d) }"
+        ),
+        {"Concat": 0, "Split": 1, "Slice": 1},
+    ),
     "a row": (
         f"(float[5,4] x) => (float[4] z) {ONE} {{ s = Slice(x, one, two, zero) t = Squeeze(s, zero) z = Exp(t) }}",
         {"Slice": 0, "Squeeze": 0, "Gather": 1},

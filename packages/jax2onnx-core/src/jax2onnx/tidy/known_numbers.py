@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from jax2onnx.tidy.subgraphs import bodies, every_node, standard
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["can_be_contrary", "codes_of", "has_no_negative_zero", "is_magnitude"]
+__all__ = ["bounds_of", "can_be_contrary", "codes_of", "has_no_negative_zero", "is_magnitude"]
 
 _FEW = 1024
 """Up to how many numbers a constant is looked at."""
@@ -114,6 +115,60 @@ def can_be_contrary(condition: ir.Value) -> bool:
     """
     choices = [user for user, place in condition.uses() if standard(user) == "Where" and place == 0]
     return all(has_no_negative_zero(user.inputs[2]) for user in choices)
+
+
+def bounds_of(value: ir.Value | None, depth: int = _DEEP) -> tuple[int, int] | None:
+    """Return between which integers the elements of an array are known to be, None if that is not known."""
+    tensor = None if value is None else value.const_value
+    if tensor is not None:
+        numbers = tensor.numpy() if 0 < tensor.size <= _FEW and tensor.dtype.is_integer() else None
+        return None if numbers is None else (int(numbers.min()), int(numbers.max()))
+    node = None if value is None else value.producer()
+    if node is None or depth == 0:
+        return None
+    kind = standard(node)
+    if kind in _FOLLOWED and kind != "Concat":
+        return bounds_of(node.inputs[0], depth - 1)
+    rule = _BOUNDS.get(kind)
+    return None if rule is None else rule(node, depth)
+
+
+def _of_clip(clip: ir.Node, _depth: int) -> tuple[int, int] | None:
+    """Return the bounds of a ``Clip``, if its lower one is not above its upper one."""
+    limits = [bounds_of(limit) for limit in clip.inputs[1:]]
+    if len(limits) < 2 or limits[0] is None or limits[1] is None:
+        return None
+    least, most = limits[0][0], limits[1][1]
+    return (least, most) if least <= most else None
+
+
+def _of_cast(cast: ir.Node, depth: int) -> tuple[int, int] | None:
+    """Return the bounds of integers that another dtype holds as well, and those of conditions."""
+    source, to = cast.inputs[0], cast.outputs[0].dtype
+    if source is None or to is None or not to.is_integer():
+        return None
+    if source.dtype == ir.DataType.BOOL:
+        return 0, 1
+    bounds = bounds_of(source, depth - 1)
+    held = np.iinfo(to.numpy())
+    return bounds if bounds is not None and held.min <= bounds[0] and bounds[1] <= held.max else None
+
+
+def _of_place(arg: ir.Node, _depth: int) -> tuple[int, int] | None:
+    """Return between which places of its axis an extremum is."""
+    source = arg.inputs[0]
+    size = None if source is None or source.shape is None else source.shape[arg.attributes.get_int("axis", 0)]
+    return (0, size - 1) if isinstance(size, int) and size > 0 else None
+
+
+_BOUNDS: dict[str, Callable[[ir.Node, int], tuple[int, int] | None]] = {
+    "ArgMax": _of_place,
+    "ArgMin": _of_place,
+    "Cast": _of_cast,
+    "Clip": _of_clip,
+    "GatherElements": lambda node, depth: bounds_of(node.inputs[0], depth - 1),
+}
+"""By operator: what its operands show of the integers that it returns."""
 
 
 def codes_of(value: ir.Value | None, outermost: ir.Graph) -> set[int] | None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from jax2onnx.tidy.carries import carry_less
-from jax2onnx.tidy.match_nodes import ints_at, producer_at, sizes_of
+from jax2onnx.tidy.known_numbers import bounds_of
+from jax2onnx.tidy.match_nodes import sizes_of
 from jax2onnx.tidy.next_values import carry_next_values
 from jax2onnx.tidy.operators import BROADCASTING, REDUCTIONS, UNARY
 from jax2onnx.tidy.scanned_inputs import scan_once
@@ -30,6 +31,8 @@ _NEVER_FAILING = (
 """Operators that may run where the loop makes no iteration: no numbers make them fail."""
 _BY_SIZES = frozenset({"Expand", "Reshape", "Slice", "Split"})
 """Operators that may run there too, where their sizes are constants: only sizes could make them fail."""
+_BY_INDICES = frozenset({"Gather", "GatherElements"})
+"""Operators that fail where an index is out of bounds."""
 _TRAPPING = frozenset({"Div", "Mod"})
 """Operators that fail where an integer is divided by 0."""
 _VARYING = frozenset({"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
@@ -89,25 +92,17 @@ def _is_safe(node: ir.Node) -> bool:
         return False
     if kind in _BY_SIZES:
         return all(value is not None and value.const_value is not None for value in node.inputs[1:])
-    return kind in _NEVER_FAILING or (kind == "Gather" and _is_in_range(node))
+    return kind in _NEVER_FAILING or (kind in _BY_INDICES and _is_in_range(node))
 
 
 def _is_in_range(gather: ir.Node) -> bool:
-    """Return whether the indices of a ``Gather`` are constants within the size of its axis, or conditions."""
-    data, indices = gather.inputs[0], ints_at(gather, 1)
+    """Return whether the indices of a ``Gather`` or ``GatherElements`` are known to be within the size of its axis."""
+    data, bounds = gather.inputs[0], bounds_of(gather.inputs[1])
     sizes = None if data is None else sizes_of(data.shape)
-    if sizes is None:
+    if sizes is None or bounds is None:
         return False
     size = sizes[gather.attributes.get_int("axis", 0)]
-    if indices is not None:
-        return all(-size <= index < size for index in indices)
-    cast = producer_at(gather, 1)
-    return cast is not None and standard(cast) == "Cast" and _reads_conditions(cast) and size > 1
-
-
-def _reads_conditions(node: ir.Node) -> bool:
-    value = node.inputs[0]
-    return value is not None and value.dtype == ir.DataType.BOOL
+    return -size <= bounds[0] and bounds[1] < size
 
 
 def carry_repeated(graph: ir.Graph) -> None:
@@ -121,9 +116,9 @@ def drop_carries(home: Home) -> None:
 
 
 def remove_repeated_inside(graph: ir.Graph) -> None:
-    """Rewrite nodes of bodies that compute what a node before them does, in the body or around it, to its results.
+    """Rewrite nodes that compute what a node before them does, in their graph or around it, to its results.
 
-    An array that a scan has twice is sliced once before.
+    Graphs without loops and choices stay as they are. An array that a scan has twice is sliced once before.
     """
     _visit(graph, (), is_inside=False)
 
@@ -144,8 +139,19 @@ def _visit(graph: ir.Graph, around: tuple[Mapping[Hashable, ir.Node], ...], *, i
         first = next((table[key] for table in (seen, *around) if key in table), None)
         if first is None:
             seen[key] = node
-        elif is_inside and not any(value.is_graph_output() for value in node.outputs):
+        elif _may_go(node, first, is_inside=is_inside):
             _take(node, first)
+
+
+def _may_go(node: ir.Node, first: ir.Node, *, is_inside: bool) -> bool:
+    """Return whether an equal node can return what a node does: a value is a result of its own graph, and once.
+
+    Results of the outermost graph keep their names.
+    """
+    pairs = zip(node.outputs, first.outputs, strict=True)
+    returned = [other for value, other in pairs if value.is_graph_output()]
+    is_taken = first.graph is not node.graph or any(other.is_graph_output() for other in returned)
+    return not returned or (is_inside and not is_taken)
 
 
 def _take(node: ir.Node, first: ir.Node) -> None:
@@ -153,7 +159,7 @@ def _take(node: ir.Node, first: ir.Node) -> None:
     for value, other in zip(node.outputs, first.outputs, strict=True):
         if other.shape is None:
             other.shape = value.shape
-        value.replace_all_uses_with(other)
+        value.replace_all_uses_with(other, replace_graph_outputs=True)
     assert node.graph is not None
     node.graph.remove(node, safe=True)
 

@@ -6,11 +6,12 @@ Straight code over small arrays, such as the factors of a 3 x 3 matrix, joins re
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import onnx_ir as ir
 
-from jax2onnx.tidy.match_nodes import new_node, producer_at, replace, shape_at
+from jax2onnx.tidy.match_nodes import is_used_once, new_node, producer_at, replace, shape_at, sole_producer
 from jax2onnx.tidy.rules import rewrites
 from jax2onnx.tidy.spans import slice_bounds
 from jax2onnx.tidy.subgraphs import standard
@@ -37,7 +38,7 @@ def forward_pieces(nodes: Sequence[ir.Node], home: Home) -> None:
     for node in nodes:
         kind = node.op_type
         if kind == "Split":
-            _split(node)
+            _split(node, home)
             axis = _axis(node)
             pieces = None if axis is None else _laid_out(node.outputs, axis)
             if axis is not None and pieces is not None:
@@ -87,26 +88,77 @@ def _within(parts: Sequence[_Part], start: int, end: int) -> list[ir.Value] | No
     return found if found and filled == end - start else None
 
 
-def _split(node: ir.Node) -> None:
-    """Give the users of a split what was joined before it, where at most one of its results was joined of several."""
+def _split(node: ir.Node, home: Home) -> None:
+    """Give the users of a split what was joined before it, where at most one of its results is not a part as it is.
+
+    That one is joined of several parts, or cut from one. ``Split(Slice(Concat(a[1], b[9]), 0, 2), [1, 1])`` becomes
+    ``a`` and ``Slice(b, 0, 1)``.
+    """
     axis = _axis(node)
-    parts = None if axis is None else _joined_before(node, axis)
     pieces = None if axis is None else _laid_out(node.outputs, axis)
-    if parts is None or pieces is None or axis is None:
+    if pieces is None or axis is None or any(value.is_graph_output() for value in node.outputs):
         return
-    found = [_within(parts, start, end) for _, start, end in pieces]
-    several = [values for values in found if values is not None and len(values) > 1]
-    if None in found or len(several) > 1 or any(value.is_graph_output() for value in node.outputs):
+    joined, offset = _before_slice(node, axis)
+    parts = None if joined is None else _joined_before(joined, axis)
+    if parts is None:
         return
-    for result, values in zip(list(node.outputs), found, strict=True):
-        assert values is not None
-        value = values[0]
-        if len(values) > 1:
-            joined = new_node("Concat", values, result.shape, node)
-            joined.attributes.add(ir.AttrInt64("axis", axis))
-            node.prepend(joined)
-            value = joined.outputs[0]
-        result.replace_all_uses_with(value)
+    found = [_of_parts(parts, start + offset, end + offset) for _, start, end in pieces]
+    made = [piece for piece in found if piece is not None and piece.needs_node]
+    if None in found or len(made) > 1:
+        return
+    for result, piece in zip(list(node.outputs), found, strict=True):
+        assert piece is not None
+        result.replace_all_uses_with(_made(piece, node, result, axis, home) if piece.needs_node else piece.parts[0])
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What lies between two places: whole parts, or one that is cut.
+
+    Attributes:
+        parts: the parts that lie there.
+        bounds: between which places the part is cut, if it is.
+    """
+
+    parts: list[ir.Value]
+    bounds: tuple[int, int] | None = None
+
+    @property
+    def needs_node(self) -> bool:
+        """Whether it is no part as it is."""
+        return len(self.parts) > 1 or self.bounds is not None
+
+
+def _before_slice(node: ir.Node, axis: int) -> tuple[ir.Node | None, int]:
+    """Return the node whose first operand is split, after a slice of the axis if there is one, and where it begins."""
+    before = sole_producer(node, 0, "Slice")
+    bounds = None if before is None else slice_bounds(before)
+    if bounds is None:
+        return node, 0
+    return (before, bounds[axis][0]) if list(bounds) == [axis] else (None, 0)
+
+
+def _of_parts(parts: Sequence[_Part], start: int, end: int) -> _Piece | None:
+    """Return what lies between two places, None if these cut several parts."""
+    whole = _within(parts, start, end)
+    if whole is not None:
+        return _Piece(whole)
+    inside = [
+        _Piece([value], (start - first, end - first)) for value, first, last in parts if first <= start < end <= last
+    ]
+    return inside[0] if len(inside) == 1 else None
+
+
+def _made(piece: _Piece, node: ir.Node, result: ir.Value, axis: int, home: Home) -> ir.Value:
+    """Return a piece that is cut from a part, or joined of several."""
+    if piece.bounds is None:
+        made = new_node("Concat", piece.parts, result.shape, node)
+        made.attributes.add(ir.AttrInt64("axis", axis))
+    else:
+        made = new_node("Slice", piece.parts, result.shape, node)
+        _set_bounds(made, piece.parts[0], {axis: piece.bounds}, home)
+    node.prepend(made)
+    return made.outputs[0]
 
 
 def _cut_part(node: ir.Node, home: Home) -> bool:
@@ -137,14 +189,22 @@ def _cut_part(node: ir.Node, home: Home) -> bool:
 
 
 def _cut_once(node: ir.Node, before: ir.Node, bounds: Mapping[int, tuple[int, int]], home: Home) -> bool:
-    """Rewrite ``Slice(Slice(x[9], 2, 8), 1, 4)`` to ``Slice(x, 3, 6)``; return whether that was possible."""
-    first = slice_bounds(before)
-    if first is None or len(first) != 1 or list(first) != list(bounds):
+    """Rewrite ``Slice(Slice(x[9], 2, 8), 1, 4)`` to ``Slice(x, 3, 6)``; return whether that was possible.
+
+    Likewise where they cut other axes, ``x[2:8][:, 1:4]`` becomes ``x[2:8, 1:4]``; but what several nodes cut stays,
+    unless it is cut from what was joined.
+    """
+    whole, joined = slice_bounds(before), producer_at(before, 0)
+    if whole is None or before.inputs[0] is None:
         return False
-    ((axis, (start, end)),) = bounds.items()
-    offset = first[axis][0]
-    assert before.inputs[0] is not None
-    _set_bounds(node, before.inputs[0], {axis: (start + offset, end + offset)}, home)
+    is_one_axis = len(whole) == 1 and list(whole) == list(bounds)
+    is_joined = joined is not None and standard(joined) == "Concat"
+    if not is_one_axis and not is_joined and not is_used_once(before.outputs[0]):
+        return False
+    for axis, (start, end) in bounds.items():
+        offset = whole[axis][0] if axis in whole else 0
+        whole[axis] = (start + offset, end + offset)
+    _set_bounds(node, before.inputs[0], whole, home)
     return True
 
 

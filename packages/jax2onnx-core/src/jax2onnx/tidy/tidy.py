@@ -20,6 +20,7 @@ from jax2onnx.tidy.dequantise import name_dequantisation, scale_weights
 from jax2onnx.tidy.entries import join_entries, take_at_once
 from jax2onnx.tidy.folded import fold
 from jax2onnx.tidy.gathered_rows import dequantise_rows
+from jax2onnx.tidy.guarded_choices import drop_guards
 from jax2onnx.tidy.idioms import shorten
 from jax2onnx.tidy.idle_nodes import MAYBE_IDLE, drop_neutral, is_idle, remove_dead, skip_expands
 from jax2onnx.tidy.index_casts import shorten_index_casts
@@ -144,6 +145,7 @@ def _tidy_home(home: Home, inner: Sequence[ir.Graph], *, fold_batch_norm: bool) 
         remove_repeated_inside(home.graph)
         # Last: what is carried is no more known as what it is computed of.
         carry_repeated(home.graph)
+        remove_repeated_inside(home.graph)
 
 
 @rewrites("Concat")
@@ -167,6 +169,7 @@ _KEEPING_VECTORS = (keep_leading_ones, keep_trailing_ones, compute_alike, _forge
 _NAMING_AND_JOINING = (
     fold_known,
     drop_equal_choices,
+    drop_guards,
     *_KNOWING_CONDITIONS,
     *_KEEPING_VECTORS,
     name_codebooks,
