@@ -34,6 +34,7 @@ from jax2onnx.tidy.logic import shorten_logic
 from jax2onnx.tidy.lookups import gather_first, shorten_lookups
 from jax2onnx.tidy.loop_bodies import carry_repeated, drop_carries, lift_invariants, remove_repeated_inside
 from jax2onnx.tidy.match_nodes import drop
+from jax2onnx.tidy.moved_elements import look_up_moved
 from jax2onnx.tidy.ones import share_reshapes, shorten_ones, turn_ones
 from jax2onnx.tidy.operators import BROADCASTING, RESHAPES
 from jax2onnx.tidy.pieces import forward_pieces
@@ -200,6 +201,7 @@ _SHORTENING = (
     keep_trailing_ones,
     compute_alike,
     drop_equal_choices,
+    look_up_moved,
     shorten_integer_choices,
     split_at_once,
     join_entries,
