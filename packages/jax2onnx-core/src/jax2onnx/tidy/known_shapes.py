@@ -1,4 +1,4 @@
-"""Known shapes: those of elementwise results that no equation has, since a rule computes with them in between."""
+"""Known shapes: those of elementwise results, and of sizes, that no equation has: a rule computes with them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from jax2onnx.tidy.match_nodes import is_known
+from jax2onnx.tidy.match_nodes import ints_at, is_known, shape_at
 from jax2onnx.tidy.operators import BROADCASTING, UNARY
 from jax2onnx.tidy.rules import rewrites
 
@@ -20,16 +20,31 @@ if TYPE_CHECKING:
 __all__ = ["complete_shapes"]
 
 
-@rewrites(*BROADCASTING, *UNARY, keeps_nodes=True)
+@rewrites(*BROADCASTING, *UNARY, "Squeeze", keeps_nodes=True)
 def complete_shapes(nodes: Sequence[ir.Node], _home: Home) -> None:
-    """Give the results of elementwise operators the shape that their operands have, or are broadcast to."""
+    """Give the results of elementwise operators the shape that their operands have, or are broadcast to.
+
+    Those of ``Squeeze`` have it without some axes.
+    """
     for node in nodes:
         (result,) = node.outputs
         if result.shape is not None:
             continue
+        if node.op_type == "Squeeze":
+            result.shape = _squeezed(node)
+            continue
         operands = node.inputs[:1] if node.op_type in UNARY else node.inputs
         shapes = [None if value is None else value.shape for value in operands]
         result.shape = _broadcast([shape for shape in shapes if shape is not None]) if None not in shapes else None
+
+
+def _squeezed(node: ir.Node) -> ir.Shape | None:
+    """Return the shape of an array without the axes that a constant holds, None if it is not known."""
+    shape, axes = shape_at(node, 0), ints_at(node, 1) if len(node.inputs) > 1 else None
+    if shape is None or not axes:
+        return None
+    left_out = {axis % len(shape) for axis in axes}
+    return ir.Shape([dim for axis, dim in enumerate(shape) if axis not in left_out])
 
 
 def _broadcast(shapes: Sequence[ir.Shape]) -> ir.Shape | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import drop, input_at, ints_at, same_dims, shape_at
-from jax2onnx.tidy.one_more_dim import ADDING, ELEMENTWISE, REMOVING, Regions, gain, squeeze
+from jax2onnx.tidy.one_more_dim import ADDING, ELEMENTWISE, REMOVING, Regions, gain, give_dims
 from jax2onnx.tidy.operators import BROADCASTING, REDUCTIONS, UNARY
 from jax2onnx.tidy.rules import rewrites
 from jax2onnx.tidy.subgraphs import graph_of, standard
@@ -155,7 +155,7 @@ class _Lifting:
                 self._lift(node, [1, *shapes[value]])
             others = [(user, place) for user, place, what in uses if what == "other"]
             if not is_source and (others or value.is_graph_output()):
-                squeeze(value, 0, shapes[value], others, self.home)
+                give_dims(value, shapes[value], others, "Squeeze", self.home.ints([0]))
             for user, place, what in uses:
                 if what == "adds":
                     adding.append(user)

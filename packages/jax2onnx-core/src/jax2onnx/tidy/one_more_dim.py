@@ -13,10 +13,9 @@ from jax2onnx.tidy.operators import BROADCASTING, UNARY
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from jax2onnx.tidy.initializers import Home
     from jax2onnx.tidy.match_nodes import Dim
 
-__all__ = ["ADDING", "ELEMENTWISE", "REMOVING", "Regions", "gain", "squeeze"]
+__all__ = ["ADDING", "ELEMENTWISE", "REMOVING", "Regions", "gain", "give_dims"]
 
 ELEMENTWISE = (BROADCASTING | UNARY | {"BitShift"}) - {"PRelu", "Identity"}
 """Operators whose results have the dim if their operands have."""
@@ -75,14 +74,28 @@ def gain(value: ir.Value, uses: Sequence[str], *, is_removed: bool) -> int:
     return uses.count("adds") + is_removed - kept
 
 
-def squeeze(value: ir.Value, axis: int, dims: Sequence[Dim], users: Sequence[tuple[ir.Node, int]], home: Home) -> None:
-    """Squeeze a value for the users that take it without the dim, and where it is a result of the graph."""
+def give_dims(
+    value: ir.Value,
+    dims: Sequence[Dim],
+    users: Sequence[tuple[ir.Node, int]],
+    by: str,
+    axis: ir.Value,
+) -> None:
+    """Give a value other dims for the users that need them, and where it is a result of the graph.
+
+    Args:
+        value: the value.
+        dims: the dims that they need.
+        users: these users, and which of their inputs it is.
+        by: ``Squeeze`` or ``Unsqueeze``.
+        axis: the axis of the dim, a vector of one number.
+    """
     node = value.producer()
     assert node is not None
     assert node.graph is not None
-    squeezing = new_node("Squeeze", [value, home.ints([axis])], ir.Shape(list(dims)), node)
-    node.append(squeezing)
-    result = squeezing.outputs[0]
+    changing = new_node(by, [value, axis], ir.Shape(list(dims)), node)
+    node.append(changing)
+    result = changing.outputs[0]
     for user, place in users:
         user.replace_input_with(place, result)
     if value.is_graph_output():

@@ -17,6 +17,7 @@ from jax2onnx.tidy.codebooks import name_codebooks
 from jax2onnx.tidy.conditions import drop_equal_choices, shorten_conditions
 from jax2onnx.tidy.dense_rows import reorder_rows
 from jax2onnx.tidy.dequantise import name_dequantisation, scale_weights
+from jax2onnx.tidy.dropped_ones import drop_leading_ones
 from jax2onnx.tidy.entries import join_entries, take_at_once
 from jax2onnx.tidy.folded import fold
 from jax2onnx.tidy.gathered_rows import dequantise_rows
@@ -197,6 +198,7 @@ _SHORTENING = (
     merge_biases,
     drop_neutral,
     shorten_ones,
+    drop_leading_ones,
     share_reshapes,
     keep_trailing_ones,
     compute_alike,

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import drop, input_at, ints_at, new_node, rank_of, same_dims, shape_at, tensor_at
-from jax2onnx.tidy.one_more_dim import ADDING, ELEMENTWISE, REMOVING, Regions, gain, squeeze
+from jax2onnx.tidy.one_more_dim import ADDING, ELEMENTWISE, REMOVING, Regions, gain, give_dims
 from jax2onnx.tidy.operators import BROADCASTING, REDUCTIONS, UNARY
 from jax2onnx.tidy.rules import rewrites
 from jax2onnx.tidy.subgraphs import graph_of, standard
@@ -146,7 +146,7 @@ def _lift(region: Sequence[ir.Value], sources: dict[ir.Value, str], home: Home, 
         if lifted is value:
             value.shape = ir.Shape([*shapes[value], 1])
             if others or value.is_graph_output():
-                squeeze(value, len(shapes[value]), shapes[value], others, home)
+                give_dims(value, shapes[value], others, "Squeeze", home.ints([len(shapes[value])]))
         for user, place, what in uses:
             if what == "adds":
                 adding.append(user)
