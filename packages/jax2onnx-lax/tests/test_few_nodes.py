@@ -145,9 +145,33 @@ def test_lanes_that_end_one_after_the_other():
 def test_extrema_beside_nan():
     inputs = [(7,), "int32[]"]
     model = to_onnx(_counts, inputs)
-    assert operators(model)["IsNaN"] == 1
+    assert operators(model)["IsNaN"] == 0
     x = np.asarray([np.nan, -0.0, 1.0, np.inf, -np.inf, 2.0, -3.0], np.float32)
     check(model, _counts, inputs, values=[[x, np.int32(0)], [-x, np.int32(1)], [x[::-1].copy(), np.int32(9)]])
+
+
+SPECIAL = np.asarray([np.nan, np.inf, -np.inf, -0.0, 0.0, 1.0, -3.0, 3e38, -3e38, 1e-40], np.float32)
+
+
+@pytest.mark.parametrize("axis", [0, 1, (0, 1)])
+@pytest.mark.parametrize("reduction", [jnp.max, jnp.min])
+def test_extrema_of_few_numbers_keep_nan_without_a_choice(reduction, axis):
+    def extrema(x):
+        return reduction(x, axis=axis)
+
+    model = to_onnx(extrema, [(4, 10)])
+    assert not operators(model).keys() & {"IsNaN", "Where"}, operators(model)
+    rng = np.random.default_rng(0)
+    drawn = [rng.choice(SPECIAL[start:], (4, 10)) for start in (0, 1, 2, 3) for _ in range(10)]
+    check(model, extrema, [(4, 10)], values=[[x] for x in drawn])
+
+
+def test_extrema_of_zeros_have_their_sign():
+    def reciprocals(x):
+        return 1 / jnp.max(x, axis=1), 1 / jnp.min(x, axis=1)
+
+    zeros = np.asarray([[-0.0, -0.0, -0.0], [0.0, 0.0, 0.0], [-0.0, 0.0, -0.0]], np.float32)
+    check(to_onnx(reciprocals, [(3, 3)]), reciprocals, [(3, 3)], values=[[zeros]])
 
 
 def test_quotients_are_rounded_down():

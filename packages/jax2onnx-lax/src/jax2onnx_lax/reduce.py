@@ -135,9 +135,13 @@ def reduce_extremum(op_type: str, pair: str) -> Callable[..., Any]:
             if _is_magnitude(x):
                 nan = op.IsNaN(_emit(ctx, "ReduceSum", x, axes))
                 value = _emit(ctx, op_type, x, axes)
-            else:
-                nan = _truth(ctx, "ReduceMax", op.IsNaN(x), axes)
-                value = emit_signed(ctx, pair, lambda a: _emit(ctx, op_type, a, axes), x)
+                return op.Where(nan, np.asarray(np.nan, dtype), value)
+            value = emit_signed(ctx, pair, lambda a: _emit(ctx, op_type, a, axes), x)
+            if _is_small(ctx) and _has_magnitudes(ctx, dtype):
+                # The sum of magnitudes is NaN if a number is, and no extremum is above it: of two numbers without a
+                # sign, none is above their rounded sum.
+                return op.Min(_emit(ctx, "ReduceL1", x, axes), value)
+            nan = _truth(ctx, "ReduceMax", op.IsNaN(x), axes)
             return op.Where(nan, np.asarray(np.nan, dtype), value)
         x = _with_one_more(ctx, x, axes, bound(dtype, is_max=pair == "Max"))
         if dtype in {np.dtype(np.int64), np.dtype(np.uint64)}:
@@ -153,6 +157,11 @@ def _is_magnitude(x: ir.Value) -> bool:
     """Return whether numbers have no sign: their sum is NaN if one of them is, and none of them is -0."""
     made = x.producer()
     return made is not None and made.op_type == "Abs"
+
+
+def _has_magnitudes(ctx: LoweringContext, dtype: Any) -> bool:
+    """Return whether sums of magnitudes are one node, and ``Min`` of one and -0 may be either."""
+    return has_infinity(dtype) and ctx.supports("ReduceL1", dtype) and not ctx.sign_of_zero_matters()
 
 
 def _with_one_more(ctx: LoweringContext, x: ir.Value, axes: Sequence[int], identity: np.ndarray[Any, Any]) -> ir.Value:

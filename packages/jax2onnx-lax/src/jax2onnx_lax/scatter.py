@@ -17,6 +17,7 @@ from jax2onnx_lax.branches import choose
 from jax2onnx_lax.complex.scatter_loop import one_by_one
 from jax2onnx_lax.dtypes import is_float, is_narrow
 from jax2onnx_lax.indexing import batch_axes, window_axes
+from jax2onnx_lax.scatter_chosen import is_chosen, write
 from jax2onnx_lax.scatter_rows import Rows
 from jax2onnx_lax.scatter_window import emit_window
 from jax2onnx_lax.shape import arange, cut, expand, filled, transposed
@@ -234,7 +235,13 @@ class _Scatter:
         # A linear index does not count from the end of its dim, unless this is the only one.
         counts = sorted(self._start) == self._addressed and (one_place or (all_fit and len(self._start) == 1))
         counts = counts and all(self._sizes[d] == 1 for d in self._start)
-        indices, within, safe = indexing.bounded(ctx, indices, limits, columns, counts=counts)
+        given = indices
+        indices, within, safe = indexing.bounded(ctx, given, limits, columns, counts=counts)
+        dims = self._shape[: len(self._start)]
+        # Only a lone index is compared with places that are counted from the end, too.
+        is_compared = one_place and not all_fit and reduction is None and (len(dims) == 1 or indices is given)
+        if is_compared and is_chosen(ctx, x, self._shape, self._start):
+            return write(ctx, x, given, self._flattened(updates, (), self._shape[len(dims) :]), dims)
         if one_place:
             valid = None if all_fit else self._in_bounds(indices, within)
             return self._at_one_place(x, within, updates, reduction, valid)
