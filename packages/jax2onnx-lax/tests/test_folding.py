@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from jax import lax
 
+from jax2onnx import check, to_onnx
 from jax2onnx.plugin import loader
 from jax2onnx.program import known
 from jax2onnx.program.flatten import flatten
 from jax2onnx.program.fold_constants import fold
 from jax2onnx.program.program import Const, Program
+from jax2onnx.testing import operators
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,3 +155,22 @@ def test_floats_that_fit_no_integer_become_what_jax_makes_of_them(value: float) 
 
 def test_large_arrays_are_left_alone() -> None:
     assert folded(jax.make_jaxpr(lambda: lax.iota(jnp.int32, 100_000) * 3)()).eqns != []
+
+
+def test_powers_of_one_are_one():
+    def function(x):
+        return lax.pow(jnp.float32(1), x) * 2.0, lax.pow(jnp.ones(3), jnp.stack([x, -x, x]))
+
+    model = to_onnx(function, ["float32[]"])
+    assert "Pow" not in operators(model)
+    numbers = [0.0, -0.0, 5.0, -2.5, np.nan, np.inf, -np.inf]
+    check(model, function, ["float32[]"], values=[[np.float32(x)] for x in numbers])
+
+
+def test_other_powers_are_computed():
+    def function(x):
+        return lax.pow(jnp.asarray([1.0, 2.0]), jnp.stack([x, x])), lax.pow(x, jnp.float32(1))
+
+    model = to_onnx(function, ["float32[]"])
+    assert operators(model)["Pow"]
+    check(model, function, ["float32[]"], values=[[np.float32(x)] for x in (0.0, 5.0, -2.5, np.nan, np.inf)])

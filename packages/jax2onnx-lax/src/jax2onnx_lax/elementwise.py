@@ -74,6 +74,11 @@ def _operator(function: Callable[..., Any] | None = None, **further: Any) -> Fac
     return Facts(**{"elementwise": True, "common": True, "fold": fold, **further})
 
 
+def _power_of_one(_params: object, base: Any, _exponent: Any) -> float | None:
+    """Return 1 for powers of 1, also by NaN."""
+    return 1.0 if base is not None and np.all(base == 1) else None
+
+
 FACTS = {
     "abs": Facts(fold=plain(np.abs), zeros=blind),
     "add": _operator(operator.add, commutes=True, unit=0, zeros=_zeros_of_sum),
@@ -106,7 +111,7 @@ FACTS = {
     "nextafter": _operator(),
     "not": Facts(fold=lambda _params, x: ~x),
     "or": _operator(operator.or_, commutes=True),
-    "pow": _operator(zeros=telling),
+    "pow": _operator(zeros=telling, decided=_power_of_one),
     "rem": _operator(fold=folding.remainder),
     "select_n": _operator(fold=folding.select),
     "sign": Facts(fold=folding.sign),

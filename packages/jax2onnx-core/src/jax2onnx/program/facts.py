@@ -138,6 +138,8 @@ class Facts:
         stateful: its jaxpr reads and writes refs, and has to be discharged.
         fold: a numpy function ``fold(params, *arrays)`` of the result, or of the results if there are several, rounded
             as JAX rounds it; None where it cannot.
+        decided: a numpy function ``decided(params, *arrays)`` of the number that all elements of the result are,
+            whatever the operands are that are not known, and given as None; it returns None where these matter.
         work: how many steps computing an equation at conversion takes, besides one for each element; is given the
             equation and the steps of each of its bodies (by default each is executed once).
         bounded: makes, of an equation and a number, the JAX function of its operands that does its work in at most so
@@ -192,6 +194,7 @@ class Facts:
     bodies: Callable[[Params], Sequence[Any]] | None = None
     stateful: bool = False
     fold: Callable[..., Any] | None = None
+    decided: Callable[..., Any] | None = None
     work: WorkRule | None = None
     bounded: Callable[[Any, int], Callable[..., Any]] | None = None
     unchanged: Callable[[Any], Sequence[Mapping[int, int]]] | None = None

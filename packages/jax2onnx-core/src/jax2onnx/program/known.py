@@ -90,7 +90,9 @@ class Known:
         if holds_nothing(eqn):
             return True
         # Of most equations an operand is not known: that is asked first.
-        if not all(operand in self for operand in eqn.inputs) or not is_constant(eqn):
+        if not all(operand in self for operand in eqn.inputs):
+            return eqn.facts.decided is not None and self._is_decided(eqn)
+        if not is_constant(eqn):
             return False
         results = self._by_numpy(eqn)
         if results is None:
@@ -100,6 +102,18 @@ class Known:
                 self.refused[eqn] = str(reason)
                 return False
         self._values.update(zip(eqn.outputs, results, strict=True))
+        return True
+
+    def _is_decided(self, eqn: Eqn) -> bool:
+        """Note the result of an equation that the operands which are known decide; return whether they do."""
+        (output,) = eqn.outputs
+        is_plain = is_constant(eqn) and all(map(_is_numpys, [output.aval, *[operand.aval for operand in eqn.inputs]]))
+        if eqn.facts.decided is None or not is_plain or (eqn.origin is not None and is_special(eqn.origin)):
+            return False
+        number = eqn.facts.decided(eqn.params, *[self.array(x) if x in self else None for x in eqn.inputs])
+        if number is None:
+            return False
+        self._values[output] = np.full(output.aval.shape, number, output.aval.dtype)
         return True
 
     def _by_numpy(self, eqn: Eqn) -> list[Any] | None:

@@ -94,8 +94,10 @@ def _shows(node: ir.Node, depth: int, *, negative: bool) -> bool:
         return _is_known(node.inputs[0], depth - 1, negative=False) or _is_integer(node, negative=negative)
     if kind in _OF_MAGNITUDES:
         return all_known(node.inputs, negative=False)
-    # The sum of two numbers is -0 only if both are; it is not dropped where one of them is a number that is not 0.
-    return negative and kind == "Add" and any(_is_far_from_zero(operand) for operand in node.inputs)
+    # The sum of two numbers is -0 only if both are; it is not dropped where one of them is a number that is not 0. Of
+    # equal numbers that are not 0, the difference is 0.
+    operands = {"Add": node.inputs, "Sub": node.inputs[:1]}.get(kind, ())
+    return negative and any(_is_far_from_zero(operand) for operand in operands)
 
 
 def _is_integer(cast: ir.Node, *, negative: bool) -> bool:

@@ -12,6 +12,7 @@ from jax2onnx.tidy.alike import compute_alike
 from jax2onnx.tidy.batch_norm import fold_batch_norms
 from jax2onnx.tidy.biases import merge_biases, place_biases
 from jax2onnx.tidy.blocks import name_blocks
+from jax2onnx.tidy.carried_dims import carry_dims
 from jax2onnx.tidy.choices_at_once import choose_at_once
 from jax2onnx.tidy.codebooks import name_codebooks
 from jax2onnx.tidy.conditions import drop_equal_choices, shorten_conditions
@@ -19,6 +20,7 @@ from jax2onnx.tidy.dense_rows import reorder_rows
 from jax2onnx.tidy.dequantise import name_dequantisation, scale_weights
 from jax2onnx.tidy.dropped_ones import drop_leading_ones
 from jax2onnx.tidy.entries import join_entries, take_at_once
+from jax2onnx.tidy.finite import shorten_finite
 from jax2onnx.tidy.folded import fold
 from jax2onnx.tidy.gathered_rows import dequantise_rows
 from jax2onnx.tidy.guarded_choices import drop_guards
@@ -123,6 +125,10 @@ def _tidy_home(home: Home, inner: Sequence[ir.Graph], *, fold_batch_norm: bool) 
         remove_repeated_inside(home.graph)
     for graph in inner:
         rewrite_all([name_blocks, _simplify], graph, home)
+    if has_bodies:
+        for graph in inner:
+            rewrite_all([complete_shapes], graph, home)
+        carry_dims(home.graph, home)
     # Before initializers are folded: what is large is only rearranged if nothing else uses it.
     remove_dead(home.graph)
     unstack(home)
@@ -209,6 +215,7 @@ _SHORTENING = (
     join_entries,
     take_at_once,
     choose_at_once,
+    shorten_finite,
     align_constants,
 )
 
