@@ -25,7 +25,7 @@ INPUTS = ["uint32[2]", (3,)]
 ROUNDS = 20
 
 
-def _scan(choose: Callable[..., Any], words: Any, x: Any) -> Any:
+def _scan(choose: Callable[..., Any], words: Any, x: Any, steps: int = 7) -> Any:
     """Scan steps that choose by a value what to do with a key."""
 
     def step(carry: Any, place: Any) -> Any:
@@ -34,7 +34,7 @@ def _scan(choose: Callable[..., Any], words: Any, x: Any) -> Any:
         v = choose(one, v, place)
         return (key, v), v
 
-    (key, last), stacked = lax.scan(step, (random.wrap_key_data(words), x), jnp.arange(7))
+    (key, last), stacked = lax.scan(step, (random.wrap_key_data(words), x), jnp.arange(steps))
     return random.key_data(key), last, stacked
 
 
@@ -164,10 +164,13 @@ def test_while(choose: Callable[..., Any]) -> None:
 
 
 def test_loops_in_scans_begin_ahead() -> None:
-    """What a loop hashes before its first step is hashed for all steps of the scan around it at once."""
+    """What a loop hashes before its first step is hashed for all steps of the scan around it at once.
+
+    Of more steps, what several steps of the loop draw is drawn ahead.
+    """
 
     def function(words: Any, x: Any) -> Any:
-        return _scan(lambda key, v, _: _loop(random.key_data(key), v, _one_branch)[1], words, x)
+        return _scan(lambda key, v, _: _loop(random.key_data(key), v, _one_branch)[1], words, x, 2)
 
     model = to_onnx(function, INPUTS)
     _agrees(model, function)

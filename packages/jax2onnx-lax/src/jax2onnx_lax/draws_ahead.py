@@ -23,7 +23,7 @@ from jax2onnx_lax.hash_equations import bytes_made, holds_hash, is_hash, may_be_
 from jax2onnx_lax.hashes_of_choices import hash_before_choices
 from jax2onnx_lax.scan_steps import Open, Step, Steps, Values, made_by, numbers_of, read_by
 
-__all__ = ["draw_ahead"]
+__all__ = ["Plan", "draw_ahead"]
 
 _MOST_BYTES = 2**24
 """How much what is computed ahead may take in all; JAX holds a single step's."""
@@ -42,7 +42,7 @@ def draw_ahead(eqn: Any, open_equation: Open) -> Callable[..., Any] | None:
         return None
     body = Steps.of((jaxpr, consts), *scan_counts(eqn.params), open_equation)
     body = hash_before_choices(body, [v.aval for v in jaxpr.invars], open_equation, is_scan=True)
-    plan = _Plan.of(body)
+    plan = Plan.of(body)
     if plan is None or int(length) * sum(map(bytes_made, plan.ahead)) > _MOST_BYTES:
         return None
     return _Split(body, plan, int(length), reverse=eqn.params["reverse"])
@@ -55,7 +55,7 @@ def _may_be_in_chain(step: Step) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class Plan:
     """What is computed where.
 
     Attributes:
@@ -75,7 +75,7 @@ class _Plan:
     rest: list[Step]
 
     @classmethod
-    def of(cls, body: Steps) -> _Plan | None:
+    def of(cls, body: Steps) -> Plan | None:
         """Return the plan of a body; None if no hash can be taken out of a step."""
         chain = _chain(body)
         links = body.needed([body.results[number - body.constants] for number in chain])
@@ -141,7 +141,7 @@ class _Split:
     """The function of a scan's operands that draws ahead."""
 
     body: Steps
-    plan: _Plan
+    plan: Plan
     length: int
     reverse: bool
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jax2onnx_lax.scan_steps import Step
 
 __all__ = [
+    "BEYOND",
     "MOVED",
     "SCALAR",
     "bytes_made",
@@ -35,7 +36,7 @@ MOVED = frozenset(
         *("argmax", "argmin", "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "cumsum"),
         *("dynamic_slice", "expand_dims", "gather", "iota", "random_clone", "random_unwrap", "random_wrap"),
         *("reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_sum", "reshape", "rev", "slice", "sort"),
-        *("split", "squeeze", "stop_gradient", "transpose", "unstack"),
+        *("split", "squeeze", "stack", "stop_gradient", "transpose", "unstack"),
     }
 )
 """Primitives that move elements, count them or compare them, each of which is the same for all steps at once."""
@@ -49,6 +50,8 @@ SCALAR = frozenset(
     }
 )
 """Primitives of numbers, each of which is the same for all steps at once."""
+BEYOND = "beyond_the_block"
+"""The name of a call whose hashes stay in the branch where it is: they are rarely needed."""
 _CALLS = frozenset({"jit", "pjit"})
 _MARK = "onnx_function|"
 

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from jax2onnx.plugin import open_jaxpr
-from jax2onnx_lax.hash_equations import bytes_made, holds_hash, is_hash, may_be_ahead, related
+from jax2onnx_lax.hash_equations import BEYOND, bytes_made, holds_hash, is_call, is_hash, may_be_ahead, related
 from jax2onnx_lax.scan_steps import Open, Step, Steps, Values, made_by, numbers_of, read_by, value_of
 
 __all__ = ["hash_before_choices"]
@@ -48,7 +48,11 @@ def hash_before_choices(body: Steps, avals: Sequence[Any], open_equation: Open, 
 
 
 def _is_choice(step: Step) -> bool:
-    return step.name == "cond" and step.eqn.params.get("branches_platforms") is None and holds_hash(step.eqn)
+    params = step.eqn.params
+    if step.name != "cond" or params.get("branches_platforms") is not None or not holds_hash(step.eqn):
+        return False
+    inner = [eqn for branch in params["branches"] for eqn in open_jaxpr(branch)[0].eqns]
+    return not any(is_call(eqn) and eqn.params["name"] == BEYOND for eqn in inner)
 
 
 def _is_of_keys(aval: Any) -> bool:
