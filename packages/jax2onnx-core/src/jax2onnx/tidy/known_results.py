@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.tidy.initializers import Home
 
-__all__ = ["FEW", "KNOWN_OPERATORS", "computed", "fold_known"]
+__all__ = ["FEW", "fold_known"]
 
 FEW = 1024
 """Up to how many elements an operand, or a result, has."""
@@ -56,11 +56,7 @@ _REDUCING: dict[str, Callable[..., Any]] = {
 }
 
 
-KNOWN_OPERATORS = frozenset({"Cast", *_EXACT, *_TESTS, *_REDUCING})
-"""The operators whose results may be known."""
-
-
-@rewrites(*KNOWN_OPERATORS, keeps_nodes=True)
+@rewrites("Cast", *_EXACT, *_TESTS, *_REDUCING, keeps_nodes=True)
 def fold_known(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Less([0, 3], 2)`` to ``[True, False]``. The nodes are left without users."""
     for node in nodes:
@@ -68,7 +64,7 @@ def fold_known(nodes: Sequence[ir.Node], home: Home) -> None:
         result = node.outputs[0] if operands else None
         if operands is None or result is None or result.is_graph_output() or result.dtype is None:
             continue
-        array = computed(node, operands)
+        array = _computed(node, operands)
         if array is None or array.size > FEW:
             continue
         if result.shape is not None and sizes_of(result.shape) != array.shape:
@@ -91,7 +87,7 @@ def _operands(node: ir.Node, home: Home) -> list[np.ndarray[Any, Any]] | None:
     return arrays
 
 
-def computed(node: ir.Node, operands: Sequence[np.ndarray[Any, Any]]) -> Any:
+def _computed(node: ir.Node, operands: Sequence[np.ndarray[Any, Any]]) -> Any:
     """Return what a node computes of arrays, None if a runtime might compute something else."""
     kind = node.op_type
     if kind in _TESTS:

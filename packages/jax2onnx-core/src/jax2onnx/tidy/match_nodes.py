@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import onnx_ir as ir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "FLOATS",
@@ -165,6 +165,20 @@ def new_node(
     result = ir.Value(type=inputs[0].type, shape=shape)
     metadata = {} if origin is None else dict(origin.metadata_props)
     return ir.Node("", op_type, inputs, outputs=[result], metadata_props=metadata)
+
+
+def copied(node: ir.Node, given: Mapping[ir.Value, ir.Value]) -> ir.Node:
+    """Return a copy of a node that reads other values, with results of the same types."""
+    operands = [value if value is None else given.get(value, value) for value in node.inputs]
+    results = [ir.Value(type=value.type, shape=value.shape) for value in node.outputs]
+    return ir.Node(
+        node.domain,
+        node.op_type,
+        operands,
+        node.attributes.values(),
+        outputs=results,
+        metadata_props=dict(node.metadata_props),
+    )
 
 
 def become(node: ir.Node, op_type: str, operand: ir.Value | None) -> None:

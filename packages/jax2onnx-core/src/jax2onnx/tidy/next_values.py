@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from jax2onnx.tidy.loop_state import LOOPS, LoopState, passed_on
-from jax2onnx.tidy.match_nodes import same_shape
+from jax2onnx.tidy.match_nodes import copied, same_shape
 from jax2onnx.tidy.operators import RESHAPES
 from jax2onnx.tidy.subgraphs import bodies, standard
 
@@ -122,7 +122,7 @@ def _carry(loop: _Loop, carried: Sequence[ir.Value]) -> None:
     """Carry some results of repeated nodes, computed for the first iteration before the loop; the nodes go."""
     before = dict(zip(loop.body.inputs[loop.operand :], loop.state, strict=False))
     for node in loop.repeated:
-        first = _copied(node, before)
+        first = copied(node, before)
         before.update(zip(node.outputs, first.outputs, strict=True))
         loop.node.prepend(first)
     inputs = {value: ir.Value(type=value.type, shape=value.shape) for value in carried}
@@ -137,20 +137,6 @@ def _carry(loop: _Loop, carried: Sequence[ir.Value]) -> None:
     _with_state(loop, [before[value] for value in carried])
     for node in reversed(loop.repeated):
         loop.body.remove(node, safe=True)
-
-
-def _copied(node: ir.Node, given: dict[ir.Value, ir.Value]) -> ir.Node:
-    """Return a copy of a node that reads other values."""
-    operands = [value if value is None else given.get(value, value) for value in node.inputs]
-    results = [ir.Value(type=value.type, shape=value.shape) for value in node.outputs]
-    return ir.Node(
-        node.domain,
-        node.op_type,
-        operands,
-        node.attributes.values(),
-        outputs=results,
-        metadata_props=dict(node.metadata_props),
-    )
 
 
 def _returned(body: ir.Graph, value: ir.Value, inputs: dict[ir.Value, ir.Value]) -> ir.Value:

@@ -6,9 +6,10 @@ import onnx_ir as ir
 
 from jax2onnx.tidy.subgraphs import bodies, standard
 
-__all__ = ["scan_once"]
+__all__ = ["BY_INPUT", "scan_once"]
 
-_BY_INPUT = ("scan_input_axes", "scan_input_directions")
+BY_INPUT = ("scan_input_axes", "scan_input_directions")
+"""The attributes of ``Scan`` that have a number for each array that it slices."""
 
 
 def scan_once(node: ir.Node) -> None:
@@ -21,7 +22,7 @@ def scan_once(node: ir.Node) -> None:
     count = node.attributes["num_scan_inputs"].as_int()
     carries = len(node.inputs) - count
     (body,) = bodies(node)
-    lists = {name: list(node.attributes[name].as_ints()) for name in _BY_INPUT if name in node.attributes}
+    lists = {name: list(node.attributes[name].as_ints()) for name in BY_INPUT if name in node.attributes}
     firsts: dict[object, int] = {}
     kept = []
     for place in range(count):

@@ -47,7 +47,7 @@ from jax2onnx.tidy.reshapes import merge_reshapes, merge_transposes
 from jax2onnx.tidy.rules import rewrite_all, rewrites
 from jax2onnx.tidy.runtime_bugs import pad_all_axes, turn_vector_products
 from jax2onnx.tidy.scaled_counts import shorten_counts
-from jax2onnx.tidy.scanned_constants import scan_known
+from jax2onnx.tidy.scanned_rows import compute_rows, take_equal_rows
 from jax2onnx.tidy.small_reductions import shorten_reductions
 from jax2onnx.tidy.splits import split_at_once
 from jax2onnx.tidy.stacked_weights import unstack
@@ -80,7 +80,7 @@ def tidy(model: ir.Model, *, fold_batch_norm: bool = False) -> None:
     # First: what a condition no longer keeps apart may be equal.
     for home, several in zip(homes, inner, strict=True):
         for graph in several:
-            rewrite_all([scan_known, fold_known, drop_equal_choices], graph, home)
+            rewrite_all([compute_rows, fold_known, take_equal_rows, drop_equal_choices], graph, home)
     _remove_repeated(model, homes)
     for home, several in zip(homes, inner, strict=True):
         _tidy_home(home, several, fold_batch_norm=fold_batch_norm)
@@ -148,6 +148,8 @@ def _tidy_home(home: Home, inner: Sequence[ir.Graph], *, fold_batch_norm: bool) 
         rewrite_all(last, graph, home)
     remove_dead(home.graph)
     if has_bodies:
+        for graph in inner:
+            rewrite_all([compute_rows, fold_known, take_equal_rows], graph, home)
         # Once more: what the rewrites made of indices may be the same in every iteration, or twice in one.
         lift_invariants(home.graph)
         remove_repeated_inside(home.graph)

@@ -1,4 +1,4 @@
-"""Scanned constants: counts of steps, and what is computed of them alone, are known before the scan."""
+"""Scanned rows: what steps compute of their slices alone is computed before the scan, and known if these are."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def test_scanned(name):
 def _graph(name):
     return f"""
         (float[2] x) => (float[2] y, float[9, 2] z)
-        <int32[9] {name} = {{0, 1, 2, 3, 4, 5, 6, 7, 8}}, int32[1] const_one = {{1}}> {{
-            y, z = Scan <num_scan_inputs = 1, body = body (float[2] state, int32[] i) => (float[2] next, float[2] r) {{
+        <int32[9] {name} = {{0, 1, 2, 3, 4, 5, 6, 7, 8}}, int32 const_one = {{1}}> {{
+            y, z = Scan <num_scan_inputs = 1, body = body (float[2] state, int32 i) => (float[2] next, float[2] r) {{
                 j = Add (i, const_one)
                 number = Cast <to = 1> (j)
                 next = Add (state, number)
@@ -98,7 +98,7 @@ def test_rows_are_equal_if_their_bits_are(graphs, zeros):
     before = graphs.parse(f"""
         (float[2] x) => (float[2] y, float[3, 2] z)
         <float[3] const_zeros = {{{zeros}}}> {{
-            y, z = Scan <num_scan_inputs = 1, body = body (float[2] state, float[] o) => (float[2] next, float[2] r) {{
+            y, z = Scan <num_scan_inputs = 1, body = body (float[2] state, float o) => (float[2] next, float[2] r) {{
                 next = Add (state, state)
                 r = Div (state, o)
             }}> (x, const_zeros)
@@ -116,3 +116,48 @@ def test_an_array_that_no_step_reads_is_not_sliced(graphs):
     after = graphs.tidied(before)
     assert list(after.graph.node[0].input) == ["x", "b"]
     graphs.same_numbers(before, after)
+
+
+def _tested(rows, width, attributes="", given="row"):
+    return f"""
+        (float[{rows}, {width}] x, float[{rows}] w, float[{width}] s) => (float[{width}] y)
+        <float const_most = {{2}}, float[{width}] const_ones> {{
+            y = Scan <num_scan_inputs = 2{attributes}, body = body (float[{width}] state, float[{width}] row, float v)
+                => (float[{width}] next) {{
+                a = Abs ({given})
+                m = Max (a, const_ones)
+                l = LessOrEqual (m, const_most)
+                n = Neg (v)
+                t = Mul (state, n)
+                next = Where (l, t, {given})
+            }}> (s, x, w)
+        }}"""
+
+
+ROWS = {
+    "rows": (_tested(9, 3), {"Abs", "Max", "LessOrEqual", "Neg"}),
+    "backwards": (_tested(9, 3, ", scan_input_directions = [1, 1]"), {"Abs", "Max", "LessOrEqual", "Neg"}),
+    "one backwards": (_tested(9, 3, ", scan_input_directions = [1, 0]"), {"Abs", "Max", "LessOrEqual", "Neg"}),
+    "any number": (_tested("N", 3), {"Abs", "Max", "LessOrEqual", "Neg"}),
+    "large rows": (_tested(9, 2000), {"Neg"}),
+    "of the state": (_tested(9, 3, given="state"), {"Neg"}),
+}
+"""A scan, and the operators that are computed before it."""
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_what_is_computed_of_rows_alone_is_computed_at_once(name, graphs):
+    text, at_once = ROWS[name]
+    before = graphs.parse(text)
+    after = graphs.tidied(before)
+    scan, inside = _scan(after)
+    around = {node.op_type for node in after.graph.node} - {"Scan"}
+    assert at_once <= around
+    assert at_once.isdisjoint(inside)
+    assert len(scan.input) == 4 if name not in {"large rows", "of the state"} else 3
+    for length in (1, 9) if name == "any number" else (9,):
+        width = 2000 if name == "large rows" else 3
+        x = np.random.default_rng(0).normal(size=(length, width)).astype(np.float32)
+        x[0, 1], x[-1, 0], x[-1, 2] = np.nan, -np.inf, -0.0
+        w = np.linspace(-1, 1, length, dtype=np.float32)
+        graphs.same_bits(before, after, {"x": x, "w": w, "s": np.full(width, 0.5, np.float32)})
