@@ -436,6 +436,41 @@ def _descended(table, start):
     return lax.fori_loop(0, 4, step, (start, False))
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_a_shift_by_a_known_number_of_bits_divides(dtype):
+    bits = 8 * np.dtype(dtype).itemsize
+    limits = np.iinfo(dtype)
+    numbers = np.array(
+        [limits.min, limits.min + 1, -(2**20) - 1, -3, -2, -1, 0, 1, 2, 3, limits.max - 1, limits.max], dtype
+    )
+    amounts = np.array([0, 1, 2, 3, 7, 15, 16, bits - 3, bits - 2], dtype)
+
+    def function(x):
+        return x[:, None] >> amounts
+
+    spec = [jax.ShapeDtypeStruct(numbers.shape, dtype)]
+    with jax.enable_x64(dtype == np.int64):
+        model = to_onnx(function, spec)
+        assert set(operators(model)) <= {"BitwiseAnd", "Div", "Reshape", "Unsqueeze"}
+        check(model, function, spec, values=[[numbers]])
+        # The power of the sign's bit is no number of the dtype.
+        whole = to_onnx(lambda x: x >> bits - 1, spec)
+        assert "Div" not in operators(whole)
+        check(whole, lambda x: x >> bits - 1, spec, values=[[numbers]])
+
+
+def test_a_logarithm_of_a_sum_of_powers_chooses_once():
+    """The power is at most 1, so no infinity and no small divisor is looked for; NaN is, where both are infinite."""
+    model = to_onnx(jnp.logaddexp, [(40,), (40,)])
+    counts = operators(model)
+    assert counts["Where"] == 1
+    assert sum(counts.values()) <= 16
+    one = np.float32([0, -0.0, np.inf, -np.inf, np.inf, np.nan, 0, 1e-3, 88, 3e38] * 4)
+    other = np.float32([0, -0.0, np.inf, -np.inf, -np.inf, 0, np.nan, -17, -89, -3e38] * 4)
+    near = np.random.default_rng(0).normal(size=(2, 40)).astype(np.float32)
+    check(model, jnp.logaddexp, [(40,), (40,)], values=[[one, other], [other, one], [*near], [*(near * 20)]])
+
+
 def test_a_short_loop_of_derivatives_is_its_steps():
     """Sums of derivatives are sums as others are; a metric of ones takes no node."""
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _FEW = 64
 """Of how many numbers the bits are counted one by one."""
 
+_DIVIDED = frozenset({np.dtype(np.int32), np.dtype(np.int64)})
+"""Dtypes of signed numbers that runtimes divide as they are."""
+
 FACTS = {
     "shift_left": Facts(fold=folding.shifted(operator.lshift, logical=True)),
     "shift_right_arithmetic": Facts(fold=folding.shifted(operator.rshift, logical=False)),
@@ -53,8 +56,18 @@ def shift(direction: str) -> Callable[..., Any]:
 
 
 def shift_right_arithmetic(ctx: LoweringContext, x: ir.Value, by: ir.Value) -> ir.Value:
-    """Lower ``shift_right_arithmetic``: a negative number is shifted as its complement, which moves in ones."""
+    """Lower ``shift_right_arithmetic``: a negative number is shifted as its complement, which moves in ones.
+
+    ::
+
+        before: f = Where(x < 0, -1, 0); (uint32(x ^ f) >> 3) ^ f     8 nodes
+        after:  (x & -8) / 8                                          2, by a known number of bits: no remainder is left
+    """
     op, dtype = ctx.op, ctx.aval_out.dtype
+    amount = ctx.known(1)
+    if amount is not None and dtype in _DIVIDED and bool(np.all((amount >= 0) & (amount < info(dtype).bits - 1))):
+        powers = np.left_shift(1, amount.astype(np.int64)).astype(dtype)
+        return op.Div(op.BitwiseAnd(x, -powers), powers)
     signed = np.dtype(f"int{info(dtype).bits}")
     x = ctx.cast(x, signed)
     flip = op.Where(op.Less(x, 0), np.asarray(-1, signed), np.asarray(0, signed))

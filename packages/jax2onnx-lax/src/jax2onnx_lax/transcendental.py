@@ -127,15 +127,35 @@ def expm1(ctx: LoweringContext, x: ir.Value) -> ir.Value:
 
 
 def log1p(ctx: LoweringContext, x: ir.Value) -> ir.Value:
-    """Lower ``log1p``: ``x`` times what ``log(u)`` is to ``u - 1``, which undoes the error that ``u = 1 + x`` makes."""
+    """Lower ``log1p``: ``x`` times what ``log(u)`` is to ``u - 1``, which undoes the error that ``u = 1 + x`` makes.
+
+    Between 0 and 1, it is ``log(u) + e / u``: the error ``e = x - (u - 1)`` is exact there.
+    """
     op = ctx.op
     u = op.Add(x, 1.0)
     rounded = op.Sub(u, 1.0)
+    if _is_share(x):
+        return op.Add(op.Log(u), op.Div(op.Sub(x, rounded), u))
     small = op.Less(op.Abs(x), 0.5)
     # A product, since onnxruntime's Where makes 0 of -0, and log(u) / log1p(-0) is then infinite the wrong way.
     one = op.Or(op.Equal(rounded, 0.0), op.Equal(x, math.inf))
     divisor = op.Where(small, rounded, x)
     return op.Mul(x, op.Where(one, 1.0, op.Div(op.Log(u), op.Where(one, 1.0, divisor))))
+
+
+def _is_share(x: ir.Value) -> bool:
+    """Return whether numbers are powers of e that are no larger than 1, as in ``logaddexp``; NaN may be among them."""
+    kinds: list[str] = []
+    value: ir.Value | None = x
+    while value is not None and len(kinds) < len(_SHARE):
+        node = value.producer()
+        kinds.append("" if node is None or node.domain else node.op_type)
+        value = None if node is None else node.inputs[0]
+    return tuple(kinds) == _SHARE
+
+
+_SHARE = ("Exp", "Neg", "Abs")
+"""What computes a power of e that is at most 1."""
 
 
 def cbrt(ctx: LoweringContext, x: ir.Value) -> ir.Value:
