@@ -15,6 +15,7 @@ from jax2onnx.tidy.loop_state import LOOPS, LoopState, passed_on
 from jax2onnx.tidy.match_nodes import copied, same_shape
 from jax2onnx.tidy.operators import RESHAPES
 from jax2onnx.tidy.subgraphs import bodies, standard
+from jax2onnx.tidy.unread_results import with_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -156,23 +157,5 @@ def _with_state(loop: _Loop, values: Sequence[ir.Value]) -> None:
     node, count = loop.node, len(loop.state)
     end = loop.operand + count
     carried = [ir.Value(type=value.type, shape=value.shape) for value in values]
-    results = [ir.Value(type=value.type, shape=value.shape) for value in node.outputs]
-    new = ir.Node(
-        node.domain,
-        node.op_type,
-        [*node.inputs[:end], *values, *node.inputs[end:]],
-        [attribute for attribute in node.attributes.values() if attribute.type != ir.AttributeType.GRAPH],
-        outputs=[*results[:count], *carried, *results[count:]],
-        name=node.name,
-        metadata_props=dict(node.metadata_props),
-    )
-    (held,) = (one for one in node.attributes.values() if one.type == ir.AttributeType.GRAPH)
-    new.attributes.add(held)
-    node.append(new)
-    for value, result in zip(node.outputs, results, strict=True):
-        name, value.name = value.name, None
-        result.name = name
-        result.meta.update(value.meta)
-        value.replace_all_uses_with(result, replace_graph_outputs=True)
-    assert node.graph is not None
-    node.graph.remove(node, safe=True)
+    results = [*node.outputs[:count], *carried, *node.outputs[count:]]
+    with_results(node, results, [*node.inputs[:end], *values, *node.inputs[end:]])

@@ -44,24 +44,26 @@ def _is_unread(value: ir.Value) -> bool:
     return not value.uses() and not value.is_graph_output()
 
 
-def with_results(node: ir.Node, kept: Sequence[ir.Value], operands: Sequence[ir.Value | None] | None = None) -> ir.Node:
-    """Put a node that has some of the results, and perhaps other operands, in the place of a node.
+def with_results(
+    node: ir.Node, results: Sequence[ir.Value], operands: Sequence[ir.Value | None] | None = None
+) -> ir.Node:
+    """Put a node that has some of the results, perhaps others, and perhaps other operands, in the place of a node.
 
     The results keep their names.
     """
     assert node.graph is not None
-    results = [ir.Value(type=value.type, shape=value.shape) for value in kept]
+    kept = {value: ir.Value(type=value.type, shape=value.shape) for value in results if value.producer() is node}
     new = ir.Node(
         node.domain,
         node.op_type,
         node.inputs if operands is None else operands,
         node.attributes.values(),
-        outputs=results,
+        outputs=[kept.get(value, value) for value in results],
         name=node.name,
         metadata_props=dict(node.metadata_props),
     )
     node.append(new)
-    for value, result in zip(kept, results, strict=True):
+    for value, result in kept.items():
         name, value.name = value.name, None
         result.name = name
         result.meta.update(value.meta)
