@@ -22,6 +22,7 @@ from jax2onnx.tidy.dropped_ones import drop_leading_ones
 from jax2onnx.tidy.entries import join_entries, take_at_once
 from jax2onnx.tidy.finite import shorten_finite
 from jax2onnx.tidy.folded import fold
+from jax2onnx.tidy.followed_places import follow_places
 from jax2onnx.tidy.gathered_rows import dequantise_rows
 from jax2onnx.tidy.guarded_choices import drop_guards
 from jax2onnx.tidy.idioms import shorten
@@ -48,6 +49,7 @@ from jax2onnx.tidy.rules import rewrite_all, rewrites
 from jax2onnx.tidy.runtime_bugs import pad_all_axes, turn_vector_products
 from jax2onnx.tidy.scaled_counts import shorten_counts
 from jax2onnx.tidy.scanned_rows import compute_rows, take_equal_rows
+from jax2onnx.tidy.short_slices import look_up_short_slices
 from jax2onnx.tidy.small_reductions import shorten_reductions
 from jax2onnx.tidy.splits import split_at_once
 from jax2onnx.tidy.stacked_weights import unstack
@@ -128,6 +130,8 @@ def _tidy_home(home: Home, inner: Sequence[ir.Graph], *, fold_batch_norm: bool) 
     if has_bodies:
         for graph in inner:
             rewrite_all([complete_shapes], graph, home)
+        if follow_places(home.graph, home):
+            inner = graphs(home.graph)
         carry_dims(home.graph, home)
     # Before initializers are folded: what is large is only rearranged if nothing else uses it.
     remove_dead(home.graph)
@@ -218,6 +222,7 @@ _SHORTENING = (
     take_at_once,
     choose_at_once,
     shorten_finite,
+    look_up_short_slices,
     align_constants,
 )
 
