@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+
+from jax2onnx import check, to_onnx
+from jax2onnx.testing import operators
 
 LEAST, LARGEST = np.iinfo(np.int32).min, np.iinfo(np.int32).max
 NUMBERS = np.array([0, 1, -1, 3, -3, 7, -8, 100, LEAST, LARGEST, LEAST + 1, LARGEST - 1], np.int32)
@@ -127,3 +131,31 @@ def test_many_numbers(graphs) -> None:
         f"(int32[99] x) => (int32[99] y) {CONSTANTS} {{ c = Less(x, const_3) y = Where(c, const_less, const_1) }}"
     )
     graphs.has(graphs.tidied(before), {"Where": 1})
+
+
+def _vectors(x):
+    """Choose between vectors of one number each, as arrays of ones and zeros are."""
+    is_zero = jnp.all(x == 0, axis=1, keepdims=True)
+    return jnp.where(x > 0, jnp.ones((2, 3)), jnp.zeros((2, 3))), jnp.where(is_zero, jnp.full((2, 1), 1e-6), 0.0)
+
+
+def test_choices_between_vectors_of_one_number():
+    model = to_onnx(_vectors, [(2, 3)])
+    assert "Where" not in operators(model), operators(model)
+    values = [[np.zeros((2, 3), np.float32)], [np.asarray([[0, 1, np.nan], [-0.0, 0, 0]], np.float32)]]
+    check(model, _vectors, [(2, 3)], values=values)
+
+
+def _zeros_of_both_signs(x):
+    return 1 / jnp.where(x > 0, jnp.ones((2, 3)), jnp.asarray([[0.0, -0.0, 0.0]] * 2))
+
+
+def _larger_than_the_test(x):
+    return jnp.where(x[:1] > 0, jnp.ones((2, 3)), jnp.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("function", [_zeros_of_both_signs, _larger_than_the_test])
+def test_choices_between_other_vectors_stay(function):
+    model = to_onnx(function, [(2, 3)])
+    assert operators(model)["Where"] == 1
+    check(model, function, [(2, 3)], values=[[np.asarray([[0, 1, np.nan], [-0.0, 0, 0]], np.float32)]])

@@ -6,7 +6,7 @@ onnxruntime's ``Where`` takes as long as four other nodes.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -55,10 +55,10 @@ def _choice(node: ir.Node, home: Home) -> None:
 def _flag(node: ir.Node, home: Home) -> bool:
     """Rewrite ``Where(c[4], 1, 0)`` to ``Cast(c)``."""
     condition, result = node.inputs[0], node.outputs[0]
-    if (_number(node, 1, home), _number(node, 2, home)) != (1, 0) or condition is None or result.dtype is None:
+    one, zero = _chosen_number(node, 1, home), _chosen_number(node, 2, home)
+    if one is None or zero is None or condition is None or result.dtype is None:
         return False
-    zero = node.inputs[2]
-    if zero is None or zero.const_value is None or np.signbit(zero.const_value.numpy()):
+    if one != 1 or zero != 0 or np.signbit(zero):
         return False
     _put(node, [_cast(condition, result.dtype, node)])
     return True
@@ -72,9 +72,9 @@ def _one_of_two(node: ir.Node, home: Home) -> bool:
     sizes = sizes_of(condition.shape)
     if sizes is None or math.prod(sizes) > _FEW:
         return False
-    if None in (_number(node, 1, home), _number(node, 2, home)):
+    table = [number for place in (2, 1) if (number := _chosen_number(node, place, home)) is not None]
+    if len(table) < 2:
         return False
-    table = [tensor.numpy() for tensor in (tensor_at(node, 2), tensor_at(node, 1)) if tensor is not None]
     index = _cast(condition, ir.DataType.INT32, node)
     gather = new_node("Gather", [home.constant(np.stack(table)), index.outputs[0]], condition.shape, node)
     gather.attributes.add(ir.AttrInt64("axis", 0))
@@ -214,6 +214,17 @@ def _number(node: ir.Node, place: int, home: Home) -> float | None:
     """Return the number that an operand of rank 0 holds, unless it is a parameter, which may be given another one."""
     value = input_at(node, place)
     return None if value is None or home.is_parameter(value) else scalar_at(node, place)
+
+
+def _chosen_number(node: ir.Node, place: int, home: Home) -> Any | None:
+    """Return the number that all elements of an operand of ``Where`` are, of rank 0, if it is no larger than a test."""
+    value, tensor = input_at(node, place), tensor_at(node, place)
+    if value is None or tensor is None or home.is_parameter(value) or not 0 < tensor.size <= _FEW:
+        return None
+    if tensor.shape.rank() > 0 and not same_shape(node.inputs[0], node.outputs[0]):
+        return None
+    numbers = tensor.numpy().reshape(-1)
+    return numbers[0] if numbers.tobytes() == numbers[:1].tobytes() * numbers.size else None  # zeros have signs
 
 
 def _cast(condition: ir.Value, dtype: ir.DataType | None, origin: ir.Node) -> ir.Node:
