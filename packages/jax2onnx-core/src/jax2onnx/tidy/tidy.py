@@ -55,6 +55,7 @@ from jax2onnx.tidy.splits import split_at_once
 from jax2onnx.tidy.stacked_weights import unstack
 from jax2onnx.tidy.subgraphs import every_node, graph_of, graphs
 from jax2onnx.tidy.trailing_ones import keep_trailing_ones
+from jax2onnx.tidy.vector_products import multiply_rows_at_once
 from jax2onnx.tidy.window_sums import join_windows
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ _COMPUTING_AT_ONCE = (reshape_after, compute_alike, shorten_lookups)
 _SHORTENING = (
     reorder_rows,
     turn_vector_products,
+    multiply_rows_at_once,
     scale_weights,
     dequantise_rows,
     place_biases,
