@@ -11,6 +11,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
+from jax2onnx.output.names import unique_names
 from jax2onnx.tidy.initializers import UNNAMED
 from jax2onnx.tidy.tidy import tidy
 
@@ -58,6 +59,7 @@ class Graphs:
             if name.startswith("const_"):
                 value.meta[UNNAMED] = True
         tidy(tree, **options)
+        unique_names(tree)  # as every export does: rewrites of several graphs leave values without names
         after = ir.to_proto(tree)
         # The full check infers shapes anew and refuses a declared one that is not true.
         onnx.checker.check_model(after, full_check=True)
