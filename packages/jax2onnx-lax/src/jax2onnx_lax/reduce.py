@@ -139,8 +139,8 @@ def reduce_extremum(op_type: str, pair: str) -> Callable[..., Any]:
             value = emit_signed(ctx, pair, lambda a: _emit(ctx, op_type, a, axes), x)
             if _is_small(ctx) and _has_magnitudes(ctx, dtype):
                 # The sum of magnitudes is NaN if a number is, and no extremum is above it: of two numbers without a
-                # sign, none is above their rounded sum.
-                return op.Min(_emit(ctx, "ReduceL1", x, axes), value)
+                # sign, none is above their rounded sum. It stands second, where all runtimes keep NaN.
+                return op.Min(value, _emit(ctx, "ReduceL1", x, axes))
             nan = _truth(ctx, "ReduceMax", op.IsNaN(x), axes)
             return op.Where(nan, np.asarray(np.nan, dtype), value)
         x = _with_one_more(ctx, x, axes, bound(dtype, is_max=pair == "Max"))

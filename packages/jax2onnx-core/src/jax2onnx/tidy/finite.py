@@ -1,7 +1,4 @@
-"""Finite numbers: what puts 0 in place of numbers that are not finite, and what is added to numbers in multiples of 0.
-
-``Where`` takes onnxruntime three times as long as another node, where arrays are small.
-"""
+"""Finite numbers: what is added in multiples of 0 changes nothing, unless it may be NaN or infinite."""
 
 from __future__ import annotations
 
@@ -9,18 +6,14 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx_ir as ir
 
 from jax2onnx.tidy.known_numbers import has_no_negative_zero
 from jax2onnx.tidy.match_nodes import (
     FLOATS,
     drop,
-    new_node,
     producer_at,
     same_shape,
     scalar_at,
-    sizes_of,
-    sole_producer,
     tensor_at,
 )
 from jax2onnx.tidy.operators import RESHAPES
@@ -28,23 +21,24 @@ from jax2onnx.tidy.rules import by_rules
 from jax2onnx.tidy.subgraphs import standard
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from jax2onnx.tidy.initializers import Home
 
 __all__ = ["shorten_finite"]
 
 _FEW = 1024
-"""Of more numbers, a choice takes about as long as what replaces it."""
+"""Up to how many numbers a constant is looked at."""
 
 
 def _finite(node: ir.Node, home: Home) -> None:
-    """Drop terms that are 0 times finite numbers, and choose these numbers without a ``Where``."""
+    """Drop terms that are 0 times what a choice keeps finite."""
     test, otherwise = producer_at(node, 0), tensor_at(node, 2)
     if otherwise is None or not _tests_finite(test, node.inputs[1]):
         return
     if otherwise.size <= _FEW and np.all(np.isfinite(otherwise.numpy())):
         for user, _ in _readers(node.outputs[0]):
             _drop_zero(user, home)
-    _shrink(node, home)
 
 
 def _readers(value: ir.Value) -> list[tuple[ir.Node, int]]:
@@ -86,30 +80,5 @@ def _tests_finite(test: ir.Node | None, value: ir.Value | None) -> bool:
     return magnitude is not None and standard(magnitude) == "Abs" and magnitude.inputs[0] is value
 
 
-def _shrink(node: ir.Node, home: Home) -> None:
-    """Rewrite ``Where(Less(Abs(x[4]), inf), x, 0)`` to ``Shrink(Add(x, Mul(x, 0)))``.
-
-    A finite number is itself beside 0, and any other one is NaN, of which ``Shrink`` makes 0, since it is neither above
-    a limit nor below one. All numbers are below 1 or above -1: they pass, as -0 is added, or 0 where they are not 0.
-    """
-    value, otherwise = node.inputs[1], tensor_at(node, 2)
-    if value is None or value.dtype is None or otherwise is None or not same_shape(value, node.outputs[0]):
-        return
-    sizes = sizes_of(value.shape)
-    if sizes is None or math.prod(sizes) > _FEW or sole_producer(node, 0, "Less") is None:
-        return
-    if not _is_zero(node, 2, home) or np.any(np.signbit(otherwise.numpy())):
-        return
-    zero = home.constant(np.zeros((), value.dtype.numpy()))
-    none = new_node("Mul", [value, zero], value.shape, node)
-    total = new_node("Add", [value, none.outputs[0]], value.shape, node)
-    for before in (none, total):
-        node.prepend(before)
-    node.op_type = "Shrink"
-    node.replace_input_with(0, total.outputs[0])
-    node.resize_inputs(1)
-    node.attributes.update({"lambd": ir.AttrFloat32("lambd", -1.0), "bias": ir.AttrFloat32("bias", -0.0)})
-
-
 shorten_finite = by_rules({"Where": _finite})
-"""Choose between finite numbers and 0, and add multiples of 0, in fewer nodes. Nodes without users stay."""
+"""Add no multiples of 0 that are 0. The nodes that this leaves without users stay."""
