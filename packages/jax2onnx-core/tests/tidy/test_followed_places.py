@@ -84,6 +84,21 @@ def test_places_that_count_from_the_end():
     check(model, function, INPUTS, values=[[rows, np.int32(2)], [rows[::-1].copy(), np.int32(0)]])
 
 
+def test_places_that_may_be_negative_are_returned_as_they_are(graphs):
+    """A lookup counts them from the end of their own row."""
+    before = graphs.parse("""
+        (int32[9, 4] rows, int32 start) => (int32 y, int32[9] z) {
+            y, z = Scan <num_scan_inputs = 1, body = body (int32 state, int32[4] row) => (int32 next, int32 r) {
+                next = Gather (row, state)
+                r = Identity (next)
+            }> (start, rows)
+        }""")
+    after = graphs.tidied(before)
+    rows = np.random.default_rng(0).integers(-4, 4, (9, 4)).astype(np.int32)
+    for start in (-4, 0, 3):
+        graphs.same_bits(before, after, {"rows": rows, "start": np.array(start, np.int32)})
+
+
 def _long(rows, start):
     return lax.scan(lambda s, row: (row[s], s), jnp.clip(start, 0, 3), jnp.clip(jnp.tile(rows, (20, 1)), 0, 3))
 
@@ -103,8 +118,9 @@ def test_other_loops_stay(function):
 def test_paths_in_a_loop():
     def function(rows, start):
         def step(state, shift):
-            end, path = lax.scan(lambda s, row: (row[s], s), state, jnp.clip(rows + shift, 0, 3), reverse=True)
-            return end, path
+            rows_now = jnp.clip(rows + shift, 0, 3)
+            best = jnp.argmax(rows_now[0] * state)
+            return lax.scan(lambda s, row: (row[s], s), best, rows_now, reverse=True)
 
         return lax.scan(step, jnp.clip(start, 0, 3), jnp.arange(12, dtype=jnp.int32))
 

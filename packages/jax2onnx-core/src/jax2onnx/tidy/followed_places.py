@@ -87,6 +87,9 @@ class _Path:
             return None
         if not 1 < sizes[0] <= _MOST_STEPS or math.prod(sizes) > _LARGEST or rows.dtype not in _INTEGERS:
             return None
+        # A negative place counts from the end of its own row, and is returned as it is.
+        if not _is_counted_from_start(rows) or not _is_counted_from_start(start):
+            return None
         state, row = body.inputs
         (lookup,) = lookups
         is_plain = all(standard(one) in _SAME for one in body if one is not lookup)
@@ -128,12 +131,12 @@ class _Following:
         blocks = np.arange(path.steps + 1, dtype=dtype.numpy())
         blocks = (path.steps - 1 - blocks if path.is_reversed else blocks) * path.size
         following = np.sort(blocks[1:])[:, None]
-        sums = self._put("Add", [self._within(path.rows), self.home.constant(following)], (path.steps, path.size))
+        sums = self._put("Add", [path.rows, self.home.constant(following)], (path.steps, path.size))
         table = self._put("Reshape", [sums, self.home.ints([-1])], (path.steps * path.size,))
         own = sizes_of(path.start.shape)
         assert own is not None
         one = (1, math.prod(own))
-        start = self._put("Reshape", [self._within(path.start), self.home.ints(one)], one)
+        start = self._put("Reshape", [path.start, self.home.ints(one)], one)
         if path.is_reversed:
             start = self._put("Add", [start, self.home.constant(np.asarray(blocks[0]))], one)
         places = [start]
@@ -168,14 +171,6 @@ class _Following:
         given.type = result.type
         given.meta.update(result.meta)
         result.replace_all_uses_with(given, replace_graph_outputs=True)
-
-    def _within(self, places: ir.Value) -> ir.Value:
-        """Return places that are counted from the start of a row, as ``Gather`` counts negative ones from its end."""
-        if _is_counted_from_start(places):
-            return places
-        assert places.dtype is not None
-        size = self.home.constant(np.asarray(self.path.size, places.dtype.numpy()))
-        return self._put("Mod", [places, size], sizes_of(places.shape) or ())
 
     def _put(self, op_type: str, inputs: Sequence[ir.Value], sizes: Sequence[int]) -> ir.Value:
         node = new_node(op_type, inputs, ir.Shape(sizes), self.node)
