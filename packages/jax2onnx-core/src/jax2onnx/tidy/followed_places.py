@@ -19,10 +19,10 @@ import onnx_ir as ir
 
 from jax2onnx.tidy.match_nodes import new_node, sizes_of
 from jax2onnx.tidy.operators import RESHAPES
-from jax2onnx.tidy.subgraphs import bodies, graph_of, standard
+from jax2onnx.tidy.subgraphs import bodies, every_node, graph_of, standard
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from jax2onnx.tidy.initializers import Home
 
@@ -44,7 +44,7 @@ def follow_places(graph: ir.Graph, home: Home) -> bool:
             continue
         for body in bodies(node):
             found |= follow_places(body, home)
-        path = _Path.of(node) if standard(node) == "Scan" else None
+        path = _Path.of(node, home.graph) if standard(node) == "Scan" else None
         if path is not None:
             _Following(node, path, home).apply()
             found = True
@@ -73,8 +73,8 @@ class _Path:
     stacked: list[tuple[bool, bool]]
 
     @classmethod
-    def of(cls, node: ir.Node) -> _Path | None:
-        """Return what a loop does; None if that is something else."""
+    def of(cls, node: ir.Node, outermost: ir.Graph) -> _Path | None:
+        """Return what a loop in a graph, or in a body of it, does; None if that is something else."""
         (body,) = bodies(node)
         if len(node.inputs) != 2 or node.attributes["num_scan_inputs"].as_int() != 1:
             return None
@@ -88,7 +88,7 @@ class _Path:
         if not 1 < sizes[0] <= _MOST_STEPS or math.prod(sizes) > _LARGEST or rows.dtype not in _INTEGERS:
             return None
         # A negative place counts from the end of its own row, and is returned as it is.
-        if not _is_counted_from_start(rows) or not _is_counted_from_start(start):
+        if not all(_is_counted_from_start(value, outermost) for value in (rows, start)):
             return None
         state, row = body.inputs
         (lookup,) = lookups
@@ -178,22 +178,39 @@ class _Following:
         return node.outputs[0]
 
 
-def _is_counted_from_start(value: ir.Value | None) -> bool:
+def _is_counted_from_start(value: ir.Value | None, outermost: ir.Graph) -> bool:
     """Return whether places are known not to be negative: those of extrema, bounded ones, and choices of them."""
+
+    def are_counted(values: Iterable[ir.Value | None]) -> Iterator[bool]:
+        return (_is_counted_from_start(one, outermost) for one in values)
+
     if value is not None and value.const_value is not None and value.const_value.size <= _LARGEST:
         return bool(np.all(value.const_value.numpy() >= 0))
     node = None if value is None else value.producer()
     if node is None:
-        return False
+        sliced = None if value is None else _sliced_from(value, outermost)
+        return sliced is not None and _is_counted_from_start(sliced, outermost)
     kind = standard(node)
     if kind in {"ArgMax", "ArgMin"}:
         return True
     if kind in {"Max", "Clip"}:
-        *_, upper = node.inputs
-        is_bounded = any(map(_is_counted_from_start, node.inputs[:2]))
-        return is_bounded and (kind == "Max" or _is_counted_from_start(upper))
+        is_bounded = any(are_counted(node.inputs[:2]))
+        return is_bounded and (kind == "Max" or all(are_counted(node.inputs[-1:])))
     if kind == "Min":
-        return all(map(_is_counted_from_start, node.inputs))
+        return all(are_counted(node.inputs))
     if kind == "Where":
-        return all(map(_is_counted_from_start, node.inputs[1:]))
-    return kind in _SAME | {"Cast", "Transpose"} and _is_counted_from_start(node.inputs[0])
+        return all(are_counted(node.inputs[1:]))
+    return kind in _SAME | {"Cast", "Transpose"} and all(are_counted(node.inputs[:1]))
+
+
+def _sliced_from(value: ir.Value, outermost: ir.Graph) -> ir.Value | None:
+    """Return the array of which a value is a slice in the body of a scan, None if it is none."""
+    for node in every_node(outermost):
+        if standard(node) != "Scan":
+            continue
+        (body,) = bodies(node)
+        count = node.attributes["num_scan_inputs"].as_int()
+        for place in range(-count, 0):
+            if body.inputs[place] is value:
+                return node.inputs[place]
+    return None
