@@ -5,11 +5,18 @@ from __future__ import annotations
 import pytest
 
 CASES = {
+    "parameters that may get other numbers": (
+        (
+            "(float[N,4] x) => (float[N,4] y) <float scale = {1.0}, float[4] gain = {1, 1, 1, 1}, float shift = {0.0}> {"
+            " a = Mul(x, scale) c = Mul(gain, a) d = Sub(c, shift) e = Div(d, scale) y = Relu(e) }"
+        ),
+        {"Mul": 2, "Sub": 1, "Div": 1},
+    ),
     "nodes that do nothing": (
         (
-            "(float[N,4] x) => (float[N,4] y) <float one = {1.0}, int64[1] z = {0}, int64[1] big = {9},"
+            "(float[N,4] x) => (float[N,4] y) <float const_one = {1.0}, int64[1] z = {0}, int64[1] big = {9},"
             " int64[1] ax = {1}, int64[4] none = {0, 0, 0, 0}> {"
-            " a = Identity(x) c = Cast<to = 1>(a) d = Mul(c, one) e = Div(d, one) f = Slice(e, z, big, ax)"
+            " a = Identity(x) c = Cast<to = 1>(a) d = Mul(c, const_one) e = Div(d, const_one) f = Slice(e, z, big, ax)"
             " g = Pad(f, none) h = Concat<axis = 0>(g) i = Max(h) j = Transpose<perm = [0, 1]>(i) y = Relu(j) }"
         ),
         {"Relu": 1, "Identity": 0, "Cast": 0, "Mul": 0, "Div": 0, "Slice": 0, "Pad": 0, "Concat": 0, "Max": 0},

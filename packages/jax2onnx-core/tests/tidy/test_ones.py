@@ -65,8 +65,8 @@ CASES = {
     ),
     "one times, and less zero": (
         (
-            "(float[N,4] x) => (float[N,4] y) <float one = {1.0}, float zero = {0.0}> {"
-            " a = Mul(one, x) c = Sub(a, zero) y = Relu(c) }"
+            "(float[N,4] x) => (float[N,4] y) <float const_one = {1.0}, float const_zero = {0.0}> {"
+            " a = Mul(const_one, x) c = Sub(a, const_zero) y = Relu(c) }"
         ),
         {"Mul": 0, "Sub": 0},
     ),

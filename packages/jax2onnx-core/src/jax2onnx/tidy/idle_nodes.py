@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jax2onnx.tidy.initializers import is_parameter
 from jax2onnx.tidy.match_nodes import (
     drop,
     ints_at,
@@ -128,7 +129,7 @@ def is_idle(node: ir.Node) -> bool:
 
 
 @rewrites("Div", "Mul", "Sub")
-def drop_neutral(nodes: Sequence[ir.Node], home: Home) -> None:
+def drop_neutral(nodes: Sequence[ir.Node], _home: Home) -> None:
     """Rewrite ``Mul(1, x[N, 4]) [N, 4]``, ``Div(x[3], [1, 1, 1])`` and ``Sub(x, 0)`` to ``x``; even -0 stays.
 
     Beside ``Sub(x, 10)``, the latter may be computed at once with it, which is better.
@@ -136,27 +137,28 @@ def drop_neutral(nodes: Sequence[ir.Node], home: Home) -> None:
     for node in nodes:
         kind = node.op_type
         if kind == "Sub":
-            if _is_number(tensor_at(node, 1), 0) and _keeps_shape(node):
+            if _is_number(node, 1, 0) and _keeps_shape(node):
                 drop(node)
-        elif kind == "Mul" and _holds_ones(node, 0, home) and same_shape(node.inputs[1], node.outputs[0]):
+        elif kind == "Mul" and _holds_ones(node, 0) and same_shape(node.inputs[1], node.outputs[0]):
             drop(node, 1)
-        elif _holds_ones(node, 1, home) and _keeps_shape(node):
+        elif _holds_ones(node, 1) and _keeps_shape(node):
             drop(node)
 
 
-def _holds_ones(node: ir.Node, place: int, home: Home) -> bool:
-    """Return whether an operand is 1, or few numbers that all are; parameters of several numbers stay."""
+def _holds_ones(node: ir.Node, place: int) -> bool:
+    """Return whether an operand is few numbers that all are 1."""
     tensor = tensor_at(node, place)
-    if tensor is None or tensor.size == 1:
-        return _is_number(tensor, 1)
-    value = node.inputs[place]
-    is_small = 0 < tensor.size <= _MOST_ONES and value is not None and not home.is_parameter(value)
-    return is_small and bool((tensor.numpy() == 1).all())
+    is_small = tensor is not None and 0 < tensor.size <= _MOST_ONES and not is_parameter(node.inputs[place])
+    return is_small and tensor is not None and bool((tensor.numpy() == 1).all())
 
 
-def _is_number(tensor: ir.TensorProtocol | None, number: float) -> bool:
-    """Return whether a tensor holds one number, this one; 0 is not -0."""
-    if tensor is None or tensor.size != 1:
+def _is_number(node: ir.Node, place: int, number: float) -> bool:
+    """Return whether an operand holds one number, this one; 0 is not -0.
+
+    A parameter of the user's is none: it can be given other numbers in the model.
+    """
+    tensor = tensor_at(node, place)
+    if tensor is None or tensor.size != 1 or is_parameter(node.inputs[place]):
         return False
     array = tensor.numpy()
     return bool(array.item() == number) and not (array.dtype.kind == "f" and bool(np.signbit(array).any()))
@@ -180,7 +182,7 @@ def _keeps_axes(node: ir.Node) -> bool:
 
 def _keeps_values(node: ir.Node) -> bool:
     """Return whether a product or quotient is by 1, which may be of any rank that does not add dims to the result."""
-    return _is_number(tensor_at(node, 1), 1) and _keeps_shape(node)
+    return _is_number(node, 1, 1) and _keeps_shape(node)
 
 
 def _takes_everything(node: ir.Node) -> bool:

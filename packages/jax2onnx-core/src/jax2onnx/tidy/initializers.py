@@ -16,7 +16,17 @@ from jax2onnx.weights.stored import StoredTensor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["LAZY", "ORIGIN", "UNNAMED", "Home", "Rearrangement", "restore_names", "share", "stored_once"]
+__all__ = [
+    "LAZY",
+    "ORIGIN",
+    "UNNAMED",
+    "Home",
+    "Rearrangement",
+    "is_parameter",
+    "restore_names",
+    "share",
+    "stored_once",
+]
 
 Rearrangement: TypeAlias = Callable[[Any], Any]
 
@@ -47,7 +57,7 @@ class Home:
 
     def is_parameter(self, value: ir.Value) -> bool:
         """Return whether a value is an initializer that has a name of the user's."""
-        return value.is_initializer() and UNNAMED not in value.meta
+        return is_parameter(value)
 
     def sizes(self, value: ir.Value | None) -> Sequence[int] | None:
         """Return the sizes of an initializer from which others can be derived, None for any other value."""
@@ -195,6 +205,11 @@ def share(graph: ir.Graph) -> None:
         # Arrays without elements may share an address by chance.
         if first is not value and array.size:
             value.replace_all_uses_with(first)
+
+
+def is_parameter(value: ir.Value | None) -> bool:
+    """Return whether a value is an initializer that has a name of the user's."""
+    return value is not None and value.is_initializer() and UNNAMED not in value.meta
 
 
 def restore_names(graph: ir.Graph) -> None:

@@ -33,8 +33,8 @@ __all__ = ["compute_rows", "take_equal_rows"]
 def compute_rows(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Scan(x[9]) {a -> Sin(Add(a, 1))}`` to ``Scan(Sin(Add(x, 1))) {a -> a}``, where that takes fewer nodes.
 
-    Rows are to be small, since what is computed at once is stored at once. The nodes in the body are left without
-    users.
+    Rows are to be numbers or short vectors, since what is computed at once is stored at once: matrices may be weights
+    of layers. The nodes in the body are left without users.
     """
     for scan in nodes:
         for direction in (0, 1):
@@ -107,7 +107,7 @@ def _of_rows(body: ir.Graph, arrays: Mapping[ir.Value, ir.Value]) -> dict[ir.Nod
 
 def _is_small(value: ir.Value) -> bool:
     sizes = sizes_of(value.shape)
-    return sizes is not None and math.prod(sizes) <= FEW and value.dtype is not None
+    return sizes is not None and len(sizes) < 2 and math.prod(sizes) <= FEW and value.dtype is not None
 
 
 def _is_elementwise(node: ir.Node, given: Sequence[ir.Value], sliced: Sequence[ir.Value]) -> bool:
