@@ -7,8 +7,9 @@ import pytest
 CASES = {
     "parameters that may get other numbers": (
         (
-            "(float[N,4] x) => (float[N,4] y) <float scale = {1.0}, float[4] gain = {1, 1, 1, 1}, float shift = {0.0}> {"
-            " a = Mul(x, scale) c = Mul(gain, a) d = Sub(c, shift) e = Div(d, scale) y = Relu(e) }"
+            "(float[N,4] x) => (float[N,4] y) <float scale = {1.0}, float[4] gain = {1, 1, 1, 1},"
+            " float shift = {0.0}> { a = Mul(x, scale) c = Mul(gain, a) d = Sub(c, shift) e = Div(d, scale)"
+            " y = Relu(e) }"
         ),
         {"Mul": 2, "Sub": 1, "Div": 1},
     ),

@@ -16,7 +16,7 @@ import onnx
 
 from jax2onnx.checking.compare import compare, finite_part
 from jax2onnx.checking.evaluate import Evaluator, Iteration, NoValueError, needed
-from jax2onnx.checking.pieces import NotRunError, Piece, bodies_of
+from jax2onnx.checking.pieces import Key, NotRunError, Piece, bodies_of
 from jax2onnx.checking.rounding import roundings
 from jax2onnx.checking.scope import Scope
 from jax2onnx.errors import CheckError
@@ -266,19 +266,40 @@ class Walk:
             for body in bodies_of(node):
                 entered.further[id(form), key, body.input[0].name] = np.asarray(number, np.int64)
                 entered.further[id(form), key, body.input[1].name] = np.ones((), np.bool_)
+        if node.op_type == "Scan" and not node.domain:
+            self._add_rows(form, scope, key, node, entered=entered, number=number)
         called = (node.domain, node.op_type)
         if called not in form.spaces:
             return
         function = form.spaces[called].root
         assert isinstance(function, onnx.FunctionProto)
-        cuts = scope.cuts(form, key)
         for formal, actual in list(zip(function.input, node.input, strict=False))[len(eqn.inputs) :]:
-            try:
-                piece = form.spaces[key].piece([actual], cuts, self.libraries)
-                value = piece.run(cuts)[0]
-            except NotRunError:
-                continue
-            entered.further[id(form), called, formal] = value
+            value = self._outside(form, scope, key, actual)
+            if value is not None:
+                entered.further[id(form), called, formal] = value
+
+    def _add_rows(
+        self, form: Form, scope: Scope, key: Key, scan: onnx.NodeProto, *, entered: Scope, number: int
+    ) -> None:
+        """Add the rows that a step slices of arrays that no equation has: what all steps compute of rows alone."""
+        numbers = {attribute.name: attribute for attribute in scan.attribute}
+        count = numbers["num_scan_inputs"].i
+        directions = numbers["scan_input_directions"].ints if "scan_input_directions" in numbers else [0] * count
+        places = [form.place(entered.run, var) for var in entered.run.program.inputs]
+        known = {place[1] for place in places if place is not None}
+        (body,) = bodies_of(scan)
+        for formal, actual, direction in zip(body.input[-count:], scan.input[-count:], directions, strict=True):
+            rows = None if formal.name in known else self._outside(form, scope, key, actual)
+            if rows is not None and number < len(rows):
+                entered.further[id(form), key, formal.name] = rows[-1 - number if direction else number]
+
+    def _outside(self, form: Form, scope: Scope, key: Key, name: str) -> Array | None:
+        """Return a value outside of the body that is entered, None if what computes it does not run."""
+        cuts = scope.cuts(form, key)
+        try:
+            return form.spaces[key].piece([name], cuts, self.libraries).run(cuts)[0]
+        except NotRunError:
+            return None
 
     def _forget(self, scope: Scope, readers: Mapping[Var, int], number: int) -> None:
         """Drop the oldest values that no equation reads any more, if all take too much memory."""
