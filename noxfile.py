@@ -331,6 +331,8 @@ def steps(session: nox.Session) -> None:
     """Measure programs of many small steps, write their part of docs/benchmarks.md (20 minutes); some: `-- neuron`."""
     _install(session, *GROUPS["libraries"])
     session.run("python", "benchmarks/steps.py", *(session.posargs or ["--write"]))
+    if not session.posargs:
+        session.run("python", "benchmarks/forms.py", "--write")
 
 
 @nox.session(python=NEWEST)

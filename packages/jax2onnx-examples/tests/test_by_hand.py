@@ -77,3 +77,10 @@ def test_page_compares_with_an_earlier_tree(modules):
     assert "| far | 15.0 | 3.0 | 0.50 | 0.10 |" in lines
     assert not any(line.startswith("| near | 1.0 |") for line in lines)
     assert any("in the same run" in line for line in lines)
+
+
+def test_forms_of_small_nodes_agree(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    forms = importlib.import_module("forms")
+    for form in forms.FORMS:
+        forms.compared(form)
