@@ -12,7 +12,6 @@ from jax2onnx import check, to_onnx
 CONSTANTS = "<int64[1] const_z = {0}, int64[1] const_one = {1}, int32[1] const_two = {2}>"
 GRAPHS = {
     "a row": ("r = Reshape(i, const_one) g = Gather(x, r) y = Squeeze(g, const_z)", "float[3]", 0, 0),
-    "a row of a constant place": ("g = Gather(x, const_two) s = Squeeze(g, const_z) y = Sin(s)", "float[3]", 0, 0),
     "a row of a row": (
         "r = Reshape(i, const_one) g = Gather(t, r) m = Max(g, const_two) h = Gather(x, m) y = Squeeze(h, const_z)",
         "float[3]",
@@ -42,16 +41,42 @@ GRAPHS = {
 """What is done with ``float[4, 3] x``, ``int32[5] t`` and ``int32 i``; what is left of reshapes, and what is added."""
 
 
+TYPES = {
+    **dict.fromkeys("rgmw", "int32[1]"), **dict.fromkeys("hn", "float[1, 3]"), **dict.fromkeys("so", "float[3]"),
+    "f": "bool[1]", "c": "int32[6]", "k": "float[6]",
+}  # fmt: skip
+"""Those of values in a body, which shape inference does not look into."""
+
+
+def _types(body):
+    types = {**TYPES, "n": "float"} if "ReduceSum" in body else TYPES
+    types = {**types, "g": "float[1, 3]"} if "g = Gather(x" in body else types
+    made = [statement.split(" = ")[0] for statement in body.replace(") ", ")\n").splitlines()]
+    return ", ".join(f"{types[value]} {value}" for value in made if value != "y")
+
+
 @pytest.mark.parametrize("name", GRAPHS)
-def test_graphs(name, graphs):
+def test_in_a_body(name, graphs):
     body, out, left, added = GRAPHS[name]
-    before = graphs.parse(f"(float[4,3] x, int32[5] t, int32 i) => ({out} y) {CONSTANTS} {{ {body} }}")
+    stacked = out.replace("[", "[3, ")
+    before = graphs.parse(
+        f"(float[4,3] x, int32[5] t, int32[3] places) => (int32 last, {stacked} all) {CONSTANTS} {{"
+        " start = Constant<value_int = 0>() begin = Cast<to = 6>(start)"
+        " last, all = Scan<num_scan_inputs = 1,"
+        f" body = step (int32 before, int32 i) => (int32 next, {out} y) <{_types(body)}>"
+        f" {{ next = Add(before, i) {body} }}>(begin, places) }}"
+    )
     after = graphs.tidied(before)
     found = graphs.count(after)
     assert (found["Reshape"] + found["Squeeze"], found["Unsqueeze"]) == (left, added)
     table, x = np.int32([3, 0, 2, 1, 1]), np.float32([[1, 2, 3], [np.nan, 0, -0.0], [4, 5, 6], [np.inf, 7, 8]])
-    for place in (0, 1, 2):
-        graphs.same_bits(before, after, {"x": x, "t": table, "i": np.array(place, np.int32)})
+    graphs.same_bits(before, after, {"x": x, "t": table, "places": np.int32([0, 1, 2])})
+
+
+def test_not_outside_of_bodies(graphs):
+    body, out, *_ = GRAPHS["chosen"]
+    before = graphs.parse(f"(float[4,3] x, int32[5] t, int32 i) => ({out} y) {CONSTANTS} {{ {body} }}")
+    assert graphs.count(graphs.tidied(before))["Squeeze"]
 
 
 def _descend(x, scores):

@@ -28,8 +28,13 @@ __all__ = ["drop_leading_ones"]
 
 @rewrites("Gather", beside=REMOVING)
 def drop_leading_ones(nodes: Sequence[ir.Node], home: Home) -> None:
-    """Rewrite ``Squeeze(Gather(x[4, 3], Reshape(i, [1])), 0)`` to ``Gather(x, i)``."""
+    """Rewrite ``Squeeze(Gather(x[4, 3], Reshape(i, [1])), 0)`` to ``Gather(x, i)`` in the body of a loop.
+
+    Elsewhere the forms stay that plugins look for, such as those of attention: a node is executed once there.
+    """
     graph = graph_of(nodes[0])
+    if graph is home.graph:
+        return
     found = _Regions(graph, home)
     for node in graph:
         found.add(node)
