@@ -19,8 +19,8 @@ from jax import lax
 
 from jax2onnx.plugin import evaluate, open_jaxpr
 from jax2onnx_lax.draws_ahead import Plan
-from jax2onnx_lax.hash_equations import BEYOND, bytes_made, holds_hash
-from jax2onnx_lax.hashes_of_choices import hash_before_choices
+from jax2onnx_lax.hash_equations import BEYOND, bytes_made
+from jax2onnx_lax.hashes_of_choices import steps_of_while
 from jax2onnx_lax.scan_steps import Open, Step, Steps, Values, numbers_of, read_by, value_of
 
 __all__ = ["draw_in_blocks"]
@@ -39,13 +39,10 @@ def draw_in_blocks(eqn: Any, open_equation: Open) -> Callable[..., Any] | None:
         open_equation: returns by what an equation is replaced from which hashes may be taken out.
     """
     params = eqn.params
-    jaxpr, consts = open_jaxpr(params["body_jaxpr"])
     condition, _ = open_jaxpr(params["cond_jaxpr"])
-    if jaxpr.effects or condition.effects or condition.outvars[0].aval.shape or not any(map(holds_hash, jaxpr.eqns)):
+    body = steps_of_while(eqn, open_equation, is_scan=True)
+    if body is None:
         return None
-    count = params["body_nconsts"]
-    body = Steps.of((jaxpr, consts), count, len(jaxpr.invars) - count, open_equation)
-    body = hash_before_choices(body, [v.aval for v in jaxpr.invars], open_equation, is_scan=True)
     plan = Plan.of(body)
     if plan is None or sum(map(bytes_made, (*plan.links, *plan.ahead))) > _MOST_BYTES:
         return None

@@ -18,7 +18,7 @@ from jax import lax
 
 from jax2onnx.plugin import evaluate, open_jaxpr
 from jax2onnx_lax.hash_equations import bytes_made, holds_hash, is_hash, may_be_ahead
-from jax2onnx_lax.hashes_of_choices import hash_before_choices
+from jax2onnx_lax.hashes_of_choices import steps_of_while
 from jax2onnx_lax.scan_steps import Open, Step, Steps, made_by, numbers_of, read_by
 
 __all__ = ["hash_earlier"]
@@ -36,16 +36,11 @@ def hash_earlier(eqn: Any, open_equation: Open) -> Callable[..., Any] | None:
         eqn: the jaxpr's equation.
         open_equation: returns by what an equation is replaced from which hashes may be taken out.
     """
-    params = eqn.params
-    jaxpr, consts = open_jaxpr(params["body_jaxpr"])
-    condition, _ = open_jaxpr(params["cond_jaxpr"])
-    if jaxpr.effects or condition.effects or condition.outvars[0].aval.shape or not any(map(holds_hash, jaxpr.eqns)):
+    body = steps_of_while(eqn, open_equation, is_scan=False)
+    if body is None:
         return None
-    count = params["body_nconsts"]
-    body = Steps.of((jaxpr, consts), count, len(jaxpr.invars) - count, open_equation)
-    body = hash_before_choices(body, [v.aval for v in jaxpr.invars], open_equation, is_scan=False)
     first = _first(body)
-    return _Turned(params, body, first) if first else None
+    return _Turned(eqn.params, body, first) if first else None
 
 
 def _first(body: Steps) -> list[Step]:

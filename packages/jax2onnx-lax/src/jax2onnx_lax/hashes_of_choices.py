@@ -20,7 +20,7 @@ from jax2onnx.plugin import open_jaxpr
 from jax2onnx_lax.hash_equations import BEYOND, bytes_made, holds_hash, is_call, is_hash, may_be_ahead, related
 from jax2onnx_lax.scan_steps import Open, Step, Steps, Values, made_by, numbers_of, read_by, value_of
 
-__all__ = ["hash_before_choices"]
+__all__ = ["hash_before_choices", "steps_of_while"]
 
 _MOST_BYTES = 2**9
 """How much a hash of a branch may make."""
@@ -45,6 +45,23 @@ def hash_before_choices(body: Steps, avals: Sequence[Any], open_equation: Open, 
             break
         bound |= ends
     return body.opened_at(_Opening(unknown, open_equation, is_scan), open_equation)
+
+
+def steps_of_while(eqn: Any, open_equation: Open, *, is_scan: bool) -> Steps | None:
+    """Return the body of a ``while`` that hashes, with hashes of branches before the choices; None for other loops.
+
+    Args:
+        eqn: the jaxpr's equation.
+        open_equation: returns by what an equation is replaced from which hashes may be taken out.
+        is_scan: whether scanned values are known ahead, as are numbers that are made of hashes.
+    """
+    jaxpr, consts = open_jaxpr(eqn.params["body_jaxpr"])
+    condition, _ = open_jaxpr(eqn.params["cond_jaxpr"])
+    if jaxpr.effects or condition.effects or condition.outvars[0].aval.shape or not any(map(holds_hash, jaxpr.eqns)):
+        return None
+    count = eqn.params["body_nconsts"]
+    body = Steps.of((jaxpr, consts), count, len(jaxpr.invars) - count, open_equation)
+    return hash_before_choices(body, [v.aval for v in jaxpr.invars], open_equation, is_scan=is_scan)
 
 
 def _is_choice(step: Step) -> bool:
