@@ -1,9 +1,11 @@
-"""Which tests of a parallel run stay together, and which of them an older Python leaves to the newest one."""  # noqa: INP001
+"""Which tests of a parallel run stay together, which of them an older Python leaves out, and what they leave behind."""  # noqa: INP001
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import pytest
@@ -47,6 +49,10 @@ What they test is hardly another with an older jax or Python: the newest ones ar
 """
 
 
+STAYING = tuple(Path(folder).resolve() for folder in (sys.prefix, sys.base_prefix, Path(__file__).parent))
+"""The folders whose modules stay loaded after a test: those of what is installed, and of these packages."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option to run all."""
     parser.addoption("--every-case", action="store_true", help="run all tests and all their cases with any Python")
@@ -65,6 +71,18 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_compilation_cache_dir", folder.name)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture(autouse=True)
+def _modules_of_one_test() -> Iterator[None]:
+    """Forget what a test loads from a folder of its own or from scripts: another test has modules of the same name."""
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        names: dict[str, object] = object.__getattribute__(sys.modules[name], "__dict__")  # a lazy module stays one
+        file = names.get("__file__")
+        if isinstance(file, str) and not any(Path(file).resolve().is_relative_to(folder) for folder in STAYING):
+            del sys.modules[name]
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

@@ -3,7 +3,6 @@
 import importlib
 import re
 import runpy
-import sys
 import textwrap
 import tomllib
 import warnings
@@ -43,12 +42,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     plugins.reset()
-    before = set(sys.modules)
     yield tmp_path
     plugins.reset()
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] in {"mymodels", "my_plugin", "my_composites", "my_test_export"}:
-            del sys.modules[name]
 
 
 def write(folder, name, source):

@@ -182,4 +182,3 @@ def test_on_the_command_line(tmp_path, monkeypatch, capsys):
         printed = capsys.readouterr().out
         assert ("Functions found: 1\n  jax.nn.gelu(approximate=True): 8 equations\n" in printed) is explain
         assert ("explained_models.py:4 (act)\nNearly found: none" in printed) is explain
-    sys.modules.pop("explained_models")

@@ -46,8 +46,6 @@ def models(tmp_path, monkeypatch):
     (tmp_path / "models.py").write_text(textwrap.dedent(MODELS))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    yield
-    sys.modules.pop("models", None)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What Python takes, the command line takes: nested inputs, static values, parameters, rules, constraints."""
 
 import json
-import sys
 
 import onnx
 import pytest
@@ -33,8 +32,6 @@ np.savez("values.npz", **{"batch.mask": np.array([True, False]), "batch.pair.0":
 @pytest.fixture
 def nested_models(tmp_path, models):
     (tmp_path / "nested.py").write_text(NESTED)
-    yield
-    sys.modules.pop("nested", None)
 
 
 LITERAL = ("-i", "batch={'mask': 'bool[B]', 'pair': ['float32[B]', 'float32[B]']}", "-i", "scale=float32[]")
