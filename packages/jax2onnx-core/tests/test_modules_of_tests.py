@@ -10,4 +10,4 @@ import pytest
 def test_a_module_is_forgotten_after_its_test(number, tmp_path, monkeypatch):
     (tmp_path / "of_one_test.py").write_text(f"NUMBER = {number}\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert importlib.import_module("of_one_test").NUMBER == number
+    assert number == importlib.import_module("of_one_test").NUMBER
