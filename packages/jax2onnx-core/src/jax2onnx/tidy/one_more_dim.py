@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from jax2onnx.tidy.match_nodes import new_node
+from jax2onnx.tidy.match_nodes import new_node, rank_of
 from jax2onnx.tidy.operators import BROADCASTING, UNARY
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.tidy.match_nodes import Dim
 
-__all__ = ["ADDING", "ELEMENTWISE", "REMOVING", "Regions", "gain", "give_dims"]
+__all__ = ["ADDING", "ELEMENTWISE", "REMOVING", "Regions", "gain", "give_dims", "keeps_rows"]
 
 ELEMENTWISE = (BROADCASTING | UNARY | {"BitShift"}) - {"PRelu", "Identity"}
 """Operators whose results have the dim if their operands have."""
@@ -103,3 +103,11 @@ def give_dims(
         for place, output in enumerate(node.graph.outputs):
             if output is value:
                 node.graph.outputs[place] = result
+
+
+def keeps_rows(node: ir.Node, given: Sequence[ir.Value], of_rows: Sequence[ir.Value]) -> bool:
+    """Return whether a node computes elements alike of rows and of an array of rows: no other operand has more dims."""
+    ranks = [rank_of(value) for value in given]
+    rank = rank_of(node.outputs[0])
+    is_aligned = all(rank_of(value) == rank for value in of_rows)
+    return node.op_type in ELEMENTWISE and is_aligned and all(one is not None and one <= (rank or 0) for one in ranks)

@@ -13,8 +13,8 @@ import numpy as np
 import onnx_ir as ir
 
 from jax2onnx.tidy.known_results import FEW
-from jax2onnx.tidy.match_nodes import copied, new_node, rank_of, sizes_of
-from jax2onnx.tidy.one_more_dim import ELEMENTWISE
+from jax2onnx.tidy.match_nodes import copied, new_node, sizes_of
+from jax2onnx.tidy.one_more_dim import keeps_rows
 from jax2onnx.tidy.operators import RESHAPES
 from jax2onnx.tidy.rules import rewrites
 from jax2onnx.tidy.scanned_inputs import BY_INPUT
@@ -99,7 +99,7 @@ def _of_rows(body: ir.Graph, arrays: Mapping[ir.Value, ir.Value]) -> dict[ir.Nod
         if not sliced or any(value in own for value in given if value not in rows):
             continue
         is_reshaped = node.op_type in RESHAPES and sliced == [node.inputs[0]] and is_counted
-        if _is_small(node.outputs[0]) and (is_reshaped or _is_elementwise(node, given, sliced)):
+        if _is_small(node.outputs[0]) and (is_reshaped or keeps_rows(node, given, sliced)):
             rows.add(node.outputs[0])
             found[node] = None
     return found
@@ -108,14 +108,6 @@ def _of_rows(body: ir.Graph, arrays: Mapping[ir.Value, ir.Value]) -> dict[ir.Nod
 def _is_small(value: ir.Value) -> bool:
     sizes = sizes_of(value.shape)
     return sizes is not None and len(sizes) < 2 and math.prod(sizes) <= FEW and value.dtype is not None
-
-
-def _is_elementwise(node: ir.Node, given: Sequence[ir.Value], sliced: Sequence[ir.Value]) -> bool:
-    """Return whether a node computes elements alike of rows and of an array of rows: no other operand has more dims."""
-    ranks = [rank_of(value) for value in given]
-    rank = rank_of(node.outputs[0])
-    is_aligned = all(rank_of(value) == rank for value in sliced)
-    return node.op_type in ELEMENTWISE and is_aligned and all(one is not None and one <= (rank or 0) for one in ranks)
 
 
 def _length(arrays: Mapping[ir.Value, ir.Value]) -> Dim | None:

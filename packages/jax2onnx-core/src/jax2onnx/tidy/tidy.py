@@ -56,6 +56,7 @@ from jax2onnx.tidy.stacked_weights import unstack
 from jax2onnx.tidy.subgraphs import every_node, graph_of, graphs
 from jax2onnx.tidy.trailing_ones import keep_trailing_ones
 from jax2onnx.tidy.vector_products import multiply_rows_at_once
+from jax2onnx.tidy.visited_rows import compute_visited
 from jax2onnx.tidy.window_sums import join_windows
 
 if TYPE_CHECKING:
@@ -225,6 +226,7 @@ _SHORTENING = (
     choose_at_once,
     shorten_finite,
     look_up_short_slices,
+    compute_visited,
     align_constants,
 )
 
