@@ -10,20 +10,20 @@ from jax import lax, random
 from jax2onnx import check, to_onnx
 from jax2onnx.testing import operators
 
-INPUTS = ["uint32[2]", (3,)]
+INPUTS = ["uint32[2]", (3,), "int32[]"]
 
 
 def _key(words, impl=None):
     return random.wrap_key_data(words, impl=impl)
 
 
-def _walk(key, x, start=0, end=4, scale=1.0):
+def _walk(key, x, limit, *, start=0, less=0, scale=1.0):
     def step(state):
         key, x, count = state
         key, one = random.split(key)
         return key, x + scale * random.normal(one, x.shape), count + 1
 
-    return lax.while_loop(lambda s: s[2] < end, step, (key, x, start))[1]
+    return lax.while_loop(lambda s: s[2] < limit - less, step, (key, x, start))[1]
 
 
 def _ends_early(key, x):
@@ -35,48 +35,48 @@ def _ends_early(key, x):
     return lax.while_loop(lambda s: s[1][0] < 3, step, (key, x))[1]
 
 
-def _two(words, x):
-    return _walk(_key(words), x), _walk(_key(words), x + 1)
+def _two(words, x, limit):
+    return _walk(_key(words), x, limit), _walk(_key(words), x + 1, limit)
 
 
-def _three(words, x):
+def _three(words, x, limit):
     one, two, three = random.split(_key(words), 3)
-    return _walk(one, x), _walk(two, x), _walk(three, 2 * x)
+    return _walk(one, x, limit), _walk(two, x, limit), _walk(three, 2 * x, limit)
 
 
-def _others_wait(words, x):
-    first = _walk(_key(words), x)
+def _others_wait(words, x, limit):
+    first = _walk(_key(words), x, limit)
     middle = jnp.sin(first) + 1
-    second = _walk(_key(words), x - 1)
-    return middle * second, _walk(_key(words), middle)
+    second = _walk(_key(words), x - 1, limit)
+    return middle * second, _walk(_key(words), middle, limit)
 
 
-def _one_waits_for_the_other(words, x):
-    return _walk(_key(words), _walk(_key(words), x))
+def _one_waits_for_the_other(words, x, limit):
+    return _walk(_key(words), _walk(_key(words), x, limit), limit)
 
 
-def _other_numbers_of_steps(words, x):
-    return _walk(_key(words), x), _walk(_key(words), x, start=1)
+def _other_numbers_of_steps(words, x, limit):
+    return _walk(_key(words), x, limit), _walk(_key(words), x, limit, start=1)
 
 
-def _other_limits(words, x):
-    return _walk(_key(words), x), _walk(_key(words), x, end=3)
+def _other_limits(words, x, limit):
+    return _walk(_key(words), x, limit), _walk(_key(words), x, limit, less=1)
 
 
-def _other_steps(words, x):
-    return _walk(_key(words), x), _walk(_key(words), x, scale=2.0)
+def _other_steps(words, x, limit):
+    return _walk(_key(words), x, limit), _walk(_key(words), x, limit, scale=2.0)
 
 
-def _the_numbers_end_it(words, x):
+def _the_numbers_end_it(words, x, _limit):
     return _ends_early(_key(words), x), _ends_early(_key(words), x + 1)
 
 
-def _other_shapes(words, x):
-    return _walk(_key(words), x), _walk(_key(words), x[:2])
+def _other_shapes(words, x, limit):
+    return _walk(_key(words), x, limit), _walk(_key(words), x[:2], limit)
 
 
-def _the_same_loop(words, x):
-    return _walk(_key(words), x), _walk(_key(words), x) + 1
+def _the_same_loop(words, x, limit):
+    return _walk(_key(words), x, limit), _walk(_key(words), x, limit) + 1
 
 
 CASES = {
@@ -94,7 +94,8 @@ CASES = {
 
 
 def _values():
-    return [[np.array([seed, 2**32 - 1 - seed], np.uint32), np.full(3, seed - 1, np.float32)] for seed in range(3)]
+    words = [np.array([seed, 2**32 - 1 - seed], np.uint32) for seed in range(3)]
+    return [[one, np.full(3, seed - 1, np.float32), np.int32(4)] for seed, one in enumerate(words)]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -110,11 +111,11 @@ def test_loops_on_the_same_numbers():
 
 
 def test_of_a_batch_of_other_keys_jax_draws_other_numbers():
-    def function(words, x):
+    def function(words, x, limit):
         one = _key(words, "rbg")
-        return _walk(one, x), _walk(one, x + 1)
+        return _walk(one, x, limit), _walk(one, x + 1, limit)
 
-    inputs = ["uint32[4]", (3,)]
+    inputs = ["uint32[4]", (3,), "int32[]"]
     model = to_onnx(function, inputs)
     assert operators(model)["Loop"] == 2
-    check(model, function, inputs, values=[[np.arange(4, dtype=np.uint32), np.zeros(3, np.float32)]])
+    check(model, function, inputs, values=[[np.arange(4, dtype=np.uint32), np.zeros(3, np.float32), np.int32(4)]])

@@ -519,15 +519,15 @@ def test_a_scan_of_matrices_stays():
 def test_what_a_loop_starts_with_is_known():
     """The condition of constants is no node; one that a loop makes of its state is."""
 
-    def run(x):
+    def run(x, way):
         def lanes(state):
             return jnp.any(state[0] < 3)
 
-        return lax.while_loop(lanes, lambda state: (state[0] + 1, state[1] * 2), (jnp.zeros(4, jnp.int32), x))[1]
+        return lax.while_loop(lanes, lambda state: (state[0] + way, state[1] * 2), (jnp.zeros(4, jnp.int32), x))[1]
 
-    model = to_onnx(run, [(4,)])
+    model = to_onnx(run, [(4,), "int32[]"])
     assert {node.op_type for node in model.graph.node} == {"Loop"}
-    check(model, run, [(4,)])
+    check(model, run, [(4,), "int32[]"], values=[[np.arange(4, dtype=np.float32), np.int32(way)] for way in (1, 2)])
 
 
 def test_what_all_iterations_look_up_is_looked_up_once():

@@ -13,6 +13,7 @@ from jax2onnx.plugin import Facts, evaluate, may_be_zero, open_jaxpr, scan_count
 from jax2onnx_lax.alike_loops import join_loops
 from jax2onnx_lax.branches import emit_loop, moving
 from jax2onnx_lax.choices import cond, platform_index
+from jax2onnx_lax.counted_loops import scan_of_while
 from jax2onnx_lax.done_after import do_after
 from jax2onnx_lax.done_before import do_before
 from jax2onnx_lax.hash_openings import scan_with_hashes_ahead, while_with_earlier_hashes
@@ -57,9 +58,14 @@ def _carried_by_while(params: Mapping[str, Any]) -> tuple[int, int]:
     return params["cond_nconsts"] + params["body_nconsts"], count
 
 
-def _in_parts(eqn: Any, known: frozenset[int]) -> Callable[..., Any] | None:
+def _in_fewer(eqn: Any, known: Mapping[int, Any]) -> Callable[..., Any] | None:
+    """Return the function that does the work of ``while`` in a known number of steps, or with fewer hashes."""
+    return scan_of_while(eqn, known) or while_with_earlier_hashes(eqn)
+
+
+def _in_parts(eqn: Any, known: Mapping[int, Any]) -> Callable[..., Any] | None:
     """Return the function that does the work of ``scan`` in fewer steps."""
-    return stack_rows(eqn) or scan_with_hashes_ahead(eqn) or known_apart(eqn, known) or do_before(eqn) or do_after(eqn)
+    return stack_rows(eqn) or known_apart(eqn, known) or scan_with_hashes_ahead(eqn) or do_before(eqn) or do_after(eqn)
 
 
 FACTS = {
@@ -81,7 +87,7 @@ FACTS = {
         unchanged=_read_by_loop,
         bounded=_bounded,
         carried=_carried_by_while,
-        instead=lambda eqn, _known: while_with_earlier_hashes(eqn),
+        instead=_in_fewer,
         joined=join_loops,
     ),
     "custom_linear_solve": Facts(border=True, bodies=lambda params: [params["jaxprs"].solve]),

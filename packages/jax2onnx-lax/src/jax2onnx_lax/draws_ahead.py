@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from jax2onnx.plugin import is_static, open_jaxpr, scan_counts
-from jax2onnx_lax.hash_equations import bytes_made, holds_hash, is_hash, may_be_ahead, related
+from jax2onnx_lax.hash_equations import bytes_made, holds_hash, is_hash, is_hashing_loop, may_be_ahead, related
 from jax2onnx_lax.hashes_of_choices import hash_before_choices
 from jax2onnx_lax.scan_steps import Open, Step, Steps, Values, made_by, numbers_of, read_by
 
@@ -80,7 +80,7 @@ class Plan:
         chain = _chain(body)
         links = body.needed([body.results[number - body.constants] for number in chain])
         ahead = related(_independent(body, chain))
-        if not any(is_hash(step) for step in ahead if step not in links):
+        if not any(is_hash(step) or is_hashing_loop(step) for step in ahead if step not in links):
             return None
         made = {number for step in ahead for number in step.makes}
         given = made | set(chain)

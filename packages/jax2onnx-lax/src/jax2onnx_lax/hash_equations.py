@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jax2onnx.plugin import is_static, open_jaxpr
+from jax2onnx.plugin import is_static, open_jaxpr, scan_counts
+from jax2onnx_lax.scan_steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ __all__ = [
     "holds_hash",
     "is_call",
     "is_hash",
+    "is_hashing_loop",
     "is_jaxpr",
     "may_be_ahead",
     "related",
@@ -88,10 +90,25 @@ def may_be_ahead(step: Step) -> bool:
     Of a batch of keys of ``rbg``, or of the user's own kind, JAX draws other numbers than of one key after the other.
     Sizes must be known, to hold what is computed ahead within bounds.
     """
+    if is_hashing_loop(step):
+        return True
     if step.name not in _HASHES and step.name not in MOVED and step.name not in SCALAR:
         return False
     avals = [v.aval for v in (*step.eqn.invars, *step.eqn.outvars)]
     return all(is_static(*aval.shape) and (isinstance(aval.dtype, np.dtype) or _is_threefry(aval)) for aval in avals)
+
+
+def is_hashing_loop(step: Step) -> bool:
+    """Return whether a step is a loop of a known length that hashes, and may be done for many keys at once."""
+    if step.name != "scan" or not holds_hash(step.eqn) or not is_static(step.eqn.params["length"]):
+        return False
+    jaxpr, consts = open_jaxpr(step.eqn.params["jaxpr"])
+    body = Steps.of((jaxpr, consts), *scan_counts(step.eqn.params), _opened)
+    return not jaxpr.effects and all(map(may_be_ahead, body.steps))
+
+
+def _opened(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
+    return open_jaxpr(eqn.params["jaxpr"]) if is_call(eqn) else None
 
 
 def _is_threefry(key: Any) -> bool:
@@ -113,7 +130,7 @@ def related(steps: Sequence[Step]) -> list[Step]:
     leading: set[int] = set()
     before = set()
     for step in reversed(steps):
-        if is_hash(step) or not leading.isdisjoint(step.makes):
+        if is_hash(step) or is_hashing_loop(step) or not leading.isdisjoint(step.makes):
             before.add(step)
             leading.update(step.numbers())
     related = set(before)

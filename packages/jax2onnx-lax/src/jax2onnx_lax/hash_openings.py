@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from jax2onnx.plugin import is_static, open_jaxpr
+from jax2onnx_lax.counted_loops import literals_of, scan_of_while
 from jax2onnx_lax.draws_ahead import draw_ahead
 from jax2onnx_lax.draws_in_blocks import draw_in_blocks
 from jax2onnx_lax.hash_equations import BEYOND, holds_hash, is_call
@@ -56,7 +57,7 @@ def _replaced(
     if is_call(eqn):
         return open_jaxpr(eqn.params["jaxpr"]) if eqn.params["name"] != BEYOND else None
     if eqn.primitive.name == "while":
-        function = of_while(eqn)
+        function = scan_of_while(eqn, literals_of(eqn)) or of_while(eqn)
     else:
         function = draw_ahead(eqn, open_equation) if eqn.primitive.name == "scan" else None
     return open_jaxpr(jax.make_jaxpr(function)(*(v.aval for v in eqn.invars))) if function is not None else None

@@ -17,7 +17,16 @@ import jax
 import numpy as np
 
 from jax2onnx.plugin import open_jaxpr
-from jax2onnx_lax.hash_equations import BEYOND, bytes_made, holds_hash, is_call, is_hash, may_be_ahead, related
+from jax2onnx_lax.hash_equations import (
+    BEYOND,
+    bytes_made,
+    holds_hash,
+    is_call,
+    is_hash,
+    is_hashing_loop,
+    may_be_ahead,
+    related,
+)
 from jax2onnx_lax.scan_steps import Open, Step, Steps, Values, made_by, numbers_of, read_by, value_of
 
 __all__ = ["hash_before_choices", "steps_of_while"]
@@ -88,7 +97,8 @@ def _unknown(body: Steps, bound: Collection[int]) -> set[int]:
 
 def _may_be_in_vain(step: Step) -> bool:
     """Return whether a step is cheap; what branches compute does not fail for any numbers."""
-    return may_be_ahead(step) and not (is_hash(step) and bytes_made(step) > _MOST_BYTES)
+    is_short = not is_hashing_loop(step) and not (is_hash(step) and bytes_made(step) > _MOST_BYTES)
+    return is_short and may_be_ahead(step)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from jax2onnx.program.border import size_of
 from jax2onnx.program.known import LARGEST, Known, is_constant
 from jax2onnx.program.program import Atom, Const, Eqn
+
+
+@dataclass(frozen=True, slots=True)
+class ComputedLater(Mapping[int, Any]):
+    """Arrays that are computed when they are read, by their positions; None where that takes too long."""
+
+    atoms: Mapping[int, Atom]
+    compute: Callable[[Atom], Any]
+
+    def __getitem__(self, position: int) -> Any:
+        """Return an array."""
+        return self.compute(self.atoms[position])
+
+    def __contains__(self, position: object) -> bool:
+        """Return whether an array depends on no input; nothing is computed."""
+        return position in self.atoms
+
+    def __iter__(self) -> Iterator[int]:
+        """Return the positions."""
+        return iter(self.atoms)
+
+    def __len__(self) -> int:
+        """Return how many arrays there are."""
+        return len(self.atoms)
 
 
 @dataclass(slots=True)

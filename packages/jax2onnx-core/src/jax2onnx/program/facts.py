@@ -126,8 +126,9 @@ class Facts:
         compiles: JAX compiles the jaxpr that it calls as one.
         simplified: returns, of the jaxpr's equation and the equations around it by their results, what XLA makes of it
             where it compiles it with others, if that may give other numbers (``Simplified``); else None.
-        instead: makes, of the jaxpr's equation and the positions of operands that depend on no input, a JAX function of
-            its operands that does its work in fewer steps; None where there is none. Equations that it binds again
+        instead: makes, of the jaxpr's equation and the operands that depend on no input, by their positions, a JAX
+            function of its operands that does its work in fewer steps; None where there is none. Such an operand is an
+            array that is computed when it is asked for, or None if that takes too long. Equations that it binds again
             (``bind_equation``) keep their lines.
         together: makes, of independent equations of the primitive, a JAX function of the operands of all that returns
             the results of all, one after the other; None where each is better computed alone.
@@ -187,7 +188,7 @@ class Facts:
     calls: Sequence[str] | FindCall = ()
     compiles: bool = False
     simplified: SimplifiedRule | None = None
-    instead: Callable[[Any, frozenset[int]], Callable[..., Any] | None] | None = None
+    instead: Callable[[Any, Mapping[int, Any]], Callable[..., Any] | None] | None = None
     together: Callable[[Sequence[Any]], Callable[..., Any] | None] | None = None
     joined: Callable[[Sequence[Any]], Callable[..., Any] | None] | None = None
     border: bool = False

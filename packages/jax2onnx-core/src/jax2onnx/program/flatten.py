@@ -31,7 +31,7 @@ from jax2onnx._compat import (
 from jax2onnx.errors import ConversionError
 from jax2onnx.program.border import Value, border_variables, const, convert_literal, held, join, read, split
 from jax2onnx.program.definitions import Defined, Undefined, trace_definition
-from jax2onnx.program.early_constants import EarlyConstants
+from jax2onnx.program.early_constants import ComputedLater, EarlyConstants
 from jax2onnx.program.fold_constants import Folding
 from jax2onnx.program.joined import Joined, join_alike
 from jax2onnx.program.lost import require_value
@@ -288,10 +288,11 @@ class _Writer:
             return None
         return [held(variable.aval, result) for variable, result in zip(eqn.outvars, results, strict=True)]
 
-    def _constants_among(self, values: Sequence[Value]) -> frozenset[int]:
-        """Return the positions of values that depend on no input."""
-        is_known = self.flattener.constants.is_constant
-        return frozenset(i for i, value in enumerate(values) if not isinstance(value, Complex) and is_known(value))
+    def _constants_among(self, values: Sequence[Value]) -> Mapping[int, Any]:
+        """Return those of some values that depend on no input, by their positions."""
+        constants = self.flattener.constants
+        real = {place: value for place, value in enumerate(values) if not isinstance(value, Complex)}
+        return ComputedLater({i: value for i, value in real.items() if constants.is_constant(value)}, constants.array)
 
     def _constant_at_border(self, value: Value, aval: Any) -> Atom | None:
         """Return the form of a value at a border; None for complex numbers that are not known."""
