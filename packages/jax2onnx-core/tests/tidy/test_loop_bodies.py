@@ -54,7 +54,8 @@ def _hashed(x, key):
         i, total = state
         return i + 1, total + jax.random.normal(jax.random.fold_in(key, 7), (3,)) * x
 
-    return lax.while_loop(lambda s: s[0] < 3, step, (0, jnp.zeros(3)))[1]
+    first = (key[0] % 2).astype(jnp.int32)
+    return lax.while_loop(lambda s: s[0] < 3, step, (first, jnp.zeros(3)))[1]
 
 
 def _looked_up(x, w):
