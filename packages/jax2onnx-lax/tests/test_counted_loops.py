@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax, random
+from placed_operators import bodies_in
 
 from jax2onnx import check, to_onnx
 from jax2onnx.testing import operators
@@ -147,13 +148,7 @@ def test_a_tree_of_random_numbers_is_drawn_for_all_steps_at_once():
     inputs = ["uint32[2]", "float32[3]"]
     model = to_onnx(function, inputs)
     assert "Loop" not in operators(model)
-    (outer,) = [node for node in model.graph.node if node.op_type == "Scan" and "Cos" in _held(node)]
-    assert "BitwiseXor" not in _held(outer)
+    (step,) = [body for body in bodies_in(model.graph) if "Cos" in {node.op_type for node in body.node}]
+    inside = [node.op_type for body in (step, *bodies_in(step)) for node in body.node]
+    assert "BitwiseXor" not in inside
     check(model, function, inputs, values=[[np.uint32([seed, 7]), np.float32([0, 1, -2])] for seed in range(4)])
-
-
-def _held(node):
-    """Return the operators in the bodies of a node."""
-    graphs = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
-    inner = [one for graph in graphs for one in graph.node]
-    return {one.op_type for one in inner}.union(*map(_held, inner))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax, random
+from placed_operators import bodies_in
 
 from jax2onnx import to_onnx
 from jax2onnx.testing import Runner
@@ -113,16 +114,8 @@ PROGRAMS: dict[Callable[..., Any], int] = {
 _ROUNDS = 20
 
 
-def _bodies(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield attribute.g
-                yield from _bodies(attribute.g)
-
-
 def _hashes_in_bodies(model: onnx.ModelProto) -> int:
-    operators = [node.op_type for body in _bodies(model.graph) for node in body.node]
+    operators = [node.op_type for body in bodies_in(model.graph) for node in body.node]
     return (operators.count("BitwiseOr") + operators.count("MatMul")) // _ROUNDS
 
 
@@ -158,6 +151,6 @@ def test_what_would_take_much_memory_is_drawn_step_by_step(monkeypatch: pytest.M
 def test_lines_are_those_of_the_program() -> None:
     model = to_onnx(_keys_are_scanned, [KEY, X], provenance="relative")
     (scan,) = (node for node in model.graph.node if node.op_type == "Scan")
-    (product,) = (node for body in _bodies(model.graph) for node in body.node if node.op_type == "Mul")
+    (product,) = (node for body in bodies_in(model.graph) for node in body.node if node.op_type == "Mul")
     assert "(_keys_are_scanned)" in str(scan)
     assert "(_keys_are_scanned.<locals>.step)" in str(product)

@@ -12,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax, random
+from placed_operators import bodies_in
 
 from jax2onnx import to_onnx
 from jax2onnx.testing import Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     import onnx
 
@@ -107,16 +108,8 @@ SCANS: dict[Callable[..., Any], int] = {
 }
 
 
-def _bodies(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield attribute.g
-                yield from _bodies(attribute.g)
-
-
 def _hashes_in_bodies(model: onnx.ModelProto) -> int:
-    operators = [node.op_type for body in _bodies(model.graph) for node in body.node]
+    operators = [node.op_type for body in bodies_in(model.graph) for node in body.node]
     return (operators.count("BitwiseOr") + operators.count("MatMul")) // ROUNDS
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from placed_operators import bodies_in
 
 from jax2onnx import check, to_onnx
 
@@ -57,16 +58,8 @@ KNOWN: dict[Callable[..., Any], set[str]] = {
 }
 
 
-def _bodies(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield attribute.g
-                yield from _bodies(attribute.g)
-
-
 def _in_bodies(model: onnx.ModelProto) -> set[str]:
-    return {node.op_type for body in _bodies(model.graph) for node in body.node}
+    return {node.op_type for body in bodies_in(model.graph) for node in body.node}
 
 
 @pytest.mark.parametrize("program", KNOWN, ids=lambda program: program.__name__.strip("_"))

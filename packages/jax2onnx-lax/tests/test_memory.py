@@ -11,27 +11,21 @@ import numpy as np
 import onnx
 import pytest
 from jax import lax
+from placed_operators import bodies_in
 
 from jax2onnx import to_onnx
 from jax2onnx.testing import Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 TALL, WIDE = (400, 2), (2, 400)
 
 
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _graphs(attribute.g)
-
-
 def _greatest(model: onnx.ModelProto) -> int:
     sizes = [0]
-    for graph in _graphs(onnx.shape_inference.infer_shapes(model).graph):
+    whole = onnx.shape_inference.infer_shapes(model).graph
+    for graph in (whole, *bodies_in(whole)):
         shapes = [value.type.tensor_type.shape.dim for value in graph.value_info]
         sizes += [math.prod(dim.dim_value or 1 for dim in dims) for dims in shapes]
         sizes += [math.prod(tensor.dims) for tensor in graph.initializer]
