@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnx_ir as ir
 import onnxruntime
 import pytest
 
@@ -14,6 +15,7 @@ import jax2onnx
 from jax2onnx.errors import PluginError
 from jax2onnx.plugin import hookspecs
 from jax2onnx.plugin import loader as plugins
+from jax2onnx.plugin.kept_weights import locked
 
 ROOT = Path(__file__).parents[3]
 
@@ -283,6 +285,16 @@ def test_finalize_changes_no_weight_that_keeps_its_name(fake_plugin, change):
         jax2onnx.to_onnx(lambda x: x @ weights, [("B", 2)])
     assert np.array_equal(weights, kept)
     assert weights.flags.writeable
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_weights_that_are_views_of_others_are_unlocked(turn):
+    """A constant may be a view of another one, as a reshaped one is, and stand before it or after it."""
+    whole = np.arange(6, dtype=np.float32)
+    arrays = [whole.reshape(2, 3), whole, whole[1:][1:]][::turn]
+    with locked({str(number): ir.tensor(array) for number, array in enumerate(arrays)}):
+        assert not any(array.flags.writeable for array in arrays)
+    assert all(array.flags.writeable for array in arrays)
 
 
 def test_finalize_brings_weights_of_other_names(fake_plugin):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -35,8 +35,14 @@ def locked(weights: Mapping[str, TensorProtocol]) -> Iterator[None]:
     try:
         yield
     finally:
-        for array in free:
+        # numpy unlocks no view of an array that is locked.
+        for array in sorted(free, key=_count_bases):
             array.flags.writeable = True
+
+
+def _count_bases(array: np.ndarray[Any, Any]) -> int:
+    """Return of how many arrays an array is a view, one behind the other."""
+    return 1 + _count_bases(array.base) if isinstance(array.base, np.ndarray) else 0
 
 
 def changed_weight(before: Mapping[str, TensorProtocol], model: ir.Model) -> str | None:
