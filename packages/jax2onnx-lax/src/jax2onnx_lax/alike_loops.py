@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 
 from jax2onnx.plugin import evaluate, open_jaxpr
-from jax2onnx_lax.hash_equations import holds_hash, is_call, is_jaxpr, may_be_ahead
+from jax2onnx_lax.hash_equations import holds_hash, is_jaxpr, may_be_ahead, opened_call
 from jax2onnx_lax.scan_steps import Steps
 
 __all__ = ["join_loops"]
@@ -39,12 +39,8 @@ def join_loops(eqns: Sequence[Any]) -> Callable[..., Any] | None:
 def _is_same_in_a_batch(eqn: Any) -> bool:
     count = eqn.params["body_nconsts"]
     opened = open_jaxpr(eqn.params["body_jaxpr"])
-    body = Steps.of(opened, count, len(opened[0].invars) - count, _opened)
+    body = Steps.of(opened, count, len(opened[0].invars) - count, opened_call)
     return all(map(may_be_ahead, body.steps))
-
-
-def _opened(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
-    return open_jaxpr(eqn.params["jaxpr"]) if is_call(eqn) else None
 
 
 def _both(eqn: Any, axes: tuple[int | None, ...], *operands: jax.Array) -> list[jax.Array]:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jax2onnx.plugin import InconclusiveDimensionOperation, is_static, open_jaxpr
-from jax2onnx_lax.hash_equations import MOVED, SCALAR, is_call
+from jax2onnx_lax.hash_equations import MOVED, SCALAR, opened_call
 
 if TYPE_CHECKING:
     from jax2onnx_lax.scan_steps import Step
@@ -130,7 +130,8 @@ def is_loop(length: Any) -> bool:
 
 def opened(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
     """Return the jaxpr, and its constants, of an equation that only calls it; else None."""
-    if is_call(eqn):
-        return open_jaxpr(eqn.params["jaxpr"])
+    called = opened_call(eqn)
+    if called is not None:
+        return called
     inner = eqn.params.get(_OPENED.get(eqn.primitive.name, ""))
     return None if inner is None else open_jaxpr(inner)

@@ -16,7 +16,7 @@ from jax import lax
 from jax2onnx.plugin import evaluate, is_static, open_jaxpr
 from jax2onnx_lax.apart import opened
 from jax2onnx_lax.hash_equations import bytes_of, is_jaxpr
-from jax2onnx_lax.scan_steps import Step, Steps, Values, numbers_of
+from jax2onnx_lax.scan_steps import Step, Steps, Values, numbers_of, read_by
 
 __all__ = ["literals_of", "scan_of_while"]
 
@@ -81,30 +81,27 @@ class _Count:
 
     def of(self, known: Mapping[int, Any]) -> int | None:
         """Return how many steps the loop has; None if that is not known, or takes long to count."""
-        deciding = self._deciding(known)
-        if deciding is None:
+        read = self._read(known)
+        if read is None:
             return None
+        deciding = [place for place, position in enumerate(self.carries) if position in read]
         test = self.test.needed(self.test.results)
         ends = [self.body.results[place] for place in deciding]
         step = self.body.needed(ends)
         if not all(map(_may_be_computed, (*test, *step))):
             return None
-        arrays = {position: known[position] for position in self._read(test, step, deciding)}
+        arrays = {position: known[position] for position in read}
         if any(array is None for array in arrays.values()):
             return None
         most = _MOST_COMPUTED // max(len(test) + len(step), 1)
-
-        def advance() -> None:
-            values = self.body.evaluate(step, self._given(self.body_reads, arrays))
-            numbers = [values[one] if isinstance(one, int) else one.val for one in ends]
-            arrays.update(zip([self.carries[place] for place in deciding], numbers, strict=True))
-
         count = 0
         try:
             while self._goes_on(test, arrays):
                 if count == most:
                     return None
-                advance()
+                values = self.body.evaluate(step, self._given(self.body_reads, arrays))
+                numbers = [values[one] if isinstance(one, int) else one.val for one in ends]
+                arrays.update(zip([self.carries[place] for place in deciding], numbers, strict=True))
                 count += 1
         except NotImplementedError:
             # JAX computes no sizes of symbolic dims, nor primitives that another library only lowers.
@@ -116,8 +113,8 @@ class _Count:
         values = self.test.evaluate(test, self._given(self.test_reads, arrays))
         return bool(values[result] if isinstance(result, int) else result.val)
 
-    def _deciding(self, known: Mapping[int, Any]) -> list[int] | None:
-        """Return the places of the carried values that decide; None if one of them is not known in all steps."""
+    def _read(self, known: Mapping[int, Any]) -> set[int] | None:
+        """Return the positions of the operands that decide; None if one of them is not known in all steps."""
         pending = self._inputs(self.test, self.test.results, self.test_reads)
         read: set[int] = set()
         while pending:
@@ -130,25 +127,13 @@ class _Count:
             if position in self.carries:
                 end = self.body.results[self.carries.index(position)]
                 pending |= self._inputs(self.body, [end], self.body_reads)
-        return [place for place, position in enumerate(self.carries) if position in read]
-
-    def _read(self, test: Sequence[Step], step: Sequence[Step], deciding: Sequence[int]) -> set[int]:
-        """Return the positions of the operands that are read to count."""
-        found = {self.carries[place] for place in deciding}
-        ends = [self.body.results[place] for place in deciding]
-        found |= {self.test_reads[n] for n in self._numbers(test, self.test.results) if n < self.test.inputs}
-        return found | {self.body_reads[n] for n in self._numbers(step, ends) if n < self.body.inputs}
-
-    @classmethod
-    def _inputs(cls, steps: Steps, wanted: Sequence[Any], positions: Sequence[int]) -> set[int]:
-        """Return the positions of the operands of which wanted values are made."""
-        numbers = cls._numbers(steps.needed(wanted), wanted)
-        return {positions[number] for number in numbers if number < steps.inputs}
+        return read
 
     @staticmethod
-    def _numbers(steps: Sequence[Step], wanted: Sequence[Any]) -> set[int]:
-        """Return the numbers of what steps read, and of wanted values."""
-        return {*numbers_of(wanted), *(number for one in steps for number in one.numbers())}
+    def _inputs(steps: Steps, wanted: Sequence[Any], positions: Sequence[int]) -> set[int]:
+        """Return the positions of the operands of which wanted values are made."""
+        numbers = numbers_of(wanted) | read_by(steps.needed(wanted))
+        return {positions[number] for number in numbers if number < steps.inputs}
 
     @staticmethod
     def _given(positions: Sequence[int], arrays: Mapping[int, Any]) -> Values:

@@ -29,6 +29,7 @@ __all__ = [
     "is_hashing_loop",
     "is_jaxpr",
     "may_be_ahead",
+    "opened_call",
     "related",
 ]
 
@@ -79,6 +80,11 @@ def is_call(eqn: Any) -> bool:
     return eqn.primitive.name in _CALLS and _MARK not in eqn.params["name"]
 
 
+def opened_call(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
+    """Return the jaxpr, and its constants, of a call; None for other equations."""
+    return open_jaxpr(eqn.params["jaxpr"]) if is_call(eqn) else None
+
+
 def is_hash(step: Step) -> bool:
     """Return whether a step hashes keys, counters or seeds."""
     return step.name in _HASHES
@@ -103,12 +109,8 @@ def is_hashing_loop(step: Step) -> bool:
     if step.name != "scan" or not holds_hash(step.eqn) or not is_static(step.eqn.params["length"]):
         return False
     jaxpr, consts = open_jaxpr(step.eqn.params["jaxpr"])
-    body = Steps.of((jaxpr, consts), *scan_counts(step.eqn.params), _opened)
+    body = Steps.of((jaxpr, consts), *scan_counts(step.eqn.params), opened_call)
     return not jaxpr.effects and all(map(may_be_ahead, body.steps))
-
-
-def _opened(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
-    return open_jaxpr(eqn.params["jaxpr"]) if is_call(eqn) else None
 
 
 def _is_threefry(key: Any) -> bool:

@@ -7,14 +7,14 @@ after:  scan: cov -> cov = f(cov), gain(cov)                                    
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jax2onnx.plugin import is_static, open_jaxpr, scan_counts
-from jax2onnx_lax.hash_equations import bytes_of, is_call
+from jax2onnx_lax.hash_equations import bytes_of, opened_call
 from jax2onnx_lax.scan_steps import Step, Steps, made_by, numbers_of, read_by
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def known_apart(eqn: Any, known: Collection[int]) -> Callable[..., Any] | None:
     length = eqn.params["length"]
     if not is_static(length) or length < 2 or jaxpr.effects or len(known) == len(eqn.invars):
         return None
-    body = Steps.of((jaxpr, consts), *scan_counts(eqn.params), _opened)
+    body = Steps.of((jaxpr, consts), *scan_counts(eqn.params), opened_call)
     if not any(number in known for number in (*body.carried(), *body.scanned())):
         return None
     plan = _Plan.of(body, known)
@@ -50,10 +50,6 @@ def known_apart(eqn: Any, known: Collection[int]) -> Callable[..., Any] | None:
     if spared <= 0 or passed > _MOST_PASSED or not any(map(_is_of_floats, plan.known)):
         return None
     return _Parts(body, plan, int(length), reverse=eqn.params["reverse"])
-
-
-def _opened(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
-    return open_jaxpr(eqn.params["jaxpr"]) if is_call(eqn) else None
 
 
 def _count_nodes(steps: Collection[Step]) -> int:

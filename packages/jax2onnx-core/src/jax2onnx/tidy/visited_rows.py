@@ -87,7 +87,9 @@ class _Visits:
             return False
         array, index = node.inputs
         sizes = None if array is None else sizes_of(array.shape)
-        if array is None or index is None or not sizes or rank_of(index) != 0 or array in self.places:
+        if array is None or index is None or not sizes or not sizes[0]:
+            return False
+        if rank_of(index) != 0 or array in self.places:
             return False
         known = ints_at(node, 1)
         place = (index if known is None else known[0] % sizes[0], sizes[0])
@@ -114,8 +116,10 @@ class _Visits:
 
     def _kind_of(self, value: ir.Value | None, place: _Place) -> int | None:
         """Return the kind of an operand; None if it is the same for all rows."""
-        if value is None or value in self.kinds:
-            return None if value is None else self.kinds[value]
+        if value is None:
+            return None
+        if value in self.kinds:
+            return self.kinds[value]
         # A row of a known place may have been taken outside of the body.
         array = _row_taken(value, place)
         return None if array is None else self._kind_of_row(array)
@@ -163,7 +167,8 @@ def _row_taken(value: ir.Value, place: _Place) -> ir.Value | None:
     numbers = ints_at(node, 1)
     if not sizes or not numbers or len(numbers) != 1 or sizes_of(value.shape) != sizes[1:]:
         return None
-    return array if (numbers[0] % sizes[0], sizes[0]) == place else None
+    index, count = place
+    return array if sizes[0] == count and numbers[0] % count == index else None
 
 
 def _computes_rows(node: ir.Node, given: Sequence[ir.Value], of_rows: Sequence[ir.Value]) -> bool:
