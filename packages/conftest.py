@@ -16,8 +16,8 @@ OLDER = sys.version_info < (3, 12)
 """This Python has no newest jax: unless it is told otherwise, it runs a part of the tests."""
 MANY = 3
 """A parametrised test of at least so many cases is a family of which an older Python runs a part."""
-EACH = 7
-"""The part: one case of so many. Few parameters have 7 arguments, or 14: each argument has its turn."""
+EACH = 13
+"""The part: one case of so many. Few parameters have 13 arguments, or 26: each argument has its turn."""
 ONCE = (
     "core/tests/cli/",
     "core/tests/saving/",
