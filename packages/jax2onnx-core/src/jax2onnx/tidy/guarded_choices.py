@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.tidy.initializers import Home
 
-__all__ = ["drop_guards"]
+__all__ = ["drop_guards", "told"]
 
 _DEEP = 4
 """So many nodes before a choice it is looked for another one."""
@@ -35,7 +35,7 @@ def drop_guards(nodes: Sequence[ir.Node], _home: Home) -> None:
     The nodes that this leaves without users stay.
     """
     for node in nodes:
-        condition, truth = _told(node.inputs[0])
+        condition, truth = told(node.inputs[0])
         if condition is not None and _lies_on(condition, node.outputs[0]):
             for place in (1, 2):
                 _Truth(condition, truth is (place == 1)).drop_guards(node, place, _DEEP)
@@ -47,7 +47,7 @@ def _lies_on(condition: ir.Value, value: ir.Value) -> bool:
     return same_shape(condition, value) or (sizes is not None and set(sizes) <= {1})
 
 
-def _told(value: ir.Value | None) -> tuple[ir.Value | None, bool]:
+def told(value: ir.Value | None) -> tuple[ir.Value | None, bool]:
     """Return the condition of which another one is made, and which of its two truths makes the other one true."""
     truth = True
     node = None if value is None else value.producer()
@@ -93,5 +93,5 @@ class _Truth:
         """Return what a node chooses by the condition, None if it is no such choice."""
         if standard(node) != "Where":
             return None
-        condition, truth = _told(node.inputs[0])
+        condition, truth = told(node.inputs[0])
         return node.inputs[1 if truth is self.holds else 2] if condition is self.condition else None

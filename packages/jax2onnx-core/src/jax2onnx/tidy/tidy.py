@@ -41,6 +41,7 @@ from jax2onnx.tidy.match_nodes import drop
 from jax2onnx.tidy.moved_elements import look_up_moved
 from jax2onnx.tidy.ones import share_reshapes, shorten_ones, turn_ones
 from jax2onnx.tidy.operators import BROADCASTING, RESHAPES
+from jax2onnx.tidy.own_branches import compute_in_branches
 from jax2onnx.tidy.pieces import forward_pieces
 from jax2onnx.tidy.remainders import shorten_remainders
 from jax2onnx.tidy.reshaped_pieces import join_reshaped, reshape_after
@@ -162,6 +163,8 @@ def _tidy_home(home: Home, inner: Sequence[ir.Graph], *, fold_batch_norm: bool) 
         # Last: what is carried is no more known as what it is computed of.
         carry_repeated(home.graph)
         remove_repeated_inside(home.graph)
+        # What is the same in every iteration is no longer in a body: in a branch it would stay.
+        compute_in_branches(home.graph)
 
 
 @rewrites("Concat")
