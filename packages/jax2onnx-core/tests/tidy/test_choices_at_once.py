@@ -30,6 +30,13 @@ CASES = {
         ),
         {"If": 2, "Where": 0},
     ),
+    "in turn by two conditions": (
+        (
+            "f = Greater(t, one) e = Where(f, x, y) g = Where(f, y, z) h = Where(c, e, z) i = Where(c, z, g)"
+            " a = Where(f, h, z) b = Where(f, i, x) d = Add(h, i)"
+        ),
+        {"If": 3, "Where": 0},
+    ),
     "by a vector": ("l = Less(x, y) a = Where(l, x, y) b = Where(l, y, z) d = Where(l, z, x)", {"If": 0, "Where": 3}),
     "by a vector of one element": (
         "m = ReduceMax<keepdims = 1>(x) n = Greater(m, nought) a = Where(n, x, y) b = Where(n, y, z) d = Neg(x)",

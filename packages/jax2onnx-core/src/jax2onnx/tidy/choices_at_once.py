@@ -83,7 +83,8 @@ def choose_at_once(nodes: Sequence[ir.Node], home: Home) -> None:
         candidate.sort(key=lambda choice: places[choice.node])
         for group in _apart(candidate, places):
             if _is_worth_it(group):
-                _join(graph, group, home)
+                joined = _join(graph, group, home)
+                places.update(_places_in(joined, places[group[-1].node]))
 
 
 def _choices(nodes: Sequence[ir.Node], home: Home) -> Iterator[_Choice]:
@@ -165,11 +166,16 @@ def _places(graph: ir.Graph) -> dict[ir.Node, int]:
     """Return at which place of a graph each of its nodes is, and at which those in the bodies of its nodes are."""
     places: dict[ir.Node, int] = {}
     for place, node in enumerate(graph):
-        places[node] = place
-        for body in bodies(node) if node.attributes.data else ():
-            for inner in graphs(body):
-                places.update(dict.fromkeys(inner, place))
+        places.update(_places_in(node, place))
     return places
+
+
+def _places_in(node: ir.Node, place: int) -> Iterator[tuple[ir.Node, int]]:
+    """Yield a node and those in its bodies with the place of the node in its graph."""
+    yield node, place
+    for body in bodies(node) if node.attributes.data else ():
+        for inner in graphs(body):
+            yield from ((one, place) for one in inner)
 
 
 def _apart(group: Iterable[_Choice], places: Mapping[ir.Node, int]) -> Iterator[list[_Choice]]:
@@ -185,8 +191,8 @@ def _apart(group: Iterable[_Choice], places: Mapping[ir.Node, int]) -> Iterator[
     yield part
 
 
-def _join(graph: ir.Graph, group: Sequence[_Choice], home: Home) -> None:
-    """Put one ``If`` in the place of the last one of some choices."""
+def _join(graph: ir.Graph, group: Sequence[_Choice], home: Home) -> ir.Node:
+    """Put one ``If``, which is returned, in the place of the last one of some choices."""
     attributes = [
         ir.AttrGraph(name, _branch(name, group, place, home))
         for place, name in enumerate(("then_branch", "else_branch"))
@@ -203,6 +209,7 @@ def _join(graph: ir.Graph, group: Sequence[_Choice], home: Home) -> None:
         old.replace_all_uses_with(value, replace_graph_outputs=True)
         for node in (one.node, *one.parts):
             graph.remove(node, safe=True)
+    return choice
 
 
 def _branch(name: str, group: Sequence[_Choice], place: int, home: Home) -> ir.Graph:
