@@ -38,6 +38,7 @@ from jax2onnx.tidy.logic import shorten_logic
 from jax2onnx.tidy.lookups import gather_first, shorten_lookups
 from jax2onnx.tidy.loop_bodies import carry_repeated, drop_carries, lift_invariants, remove_repeated_inside
 from jax2onnx.tidy.match_nodes import drop
+from jax2onnx.tidy.matrix_entries import join_rows, take_of_vectors
 from jax2onnx.tidy.moved_elements import look_up_moved
 from jax2onnx.tidy.ones import share_reshapes, shorten_ones, turn_ones
 from jax2onnx.tidy.operators import BROADCASTING, RESHAPES
@@ -182,7 +183,14 @@ _KNOWING_CONDITIONS = (
 )
 """Codes and conditions are known before vectors are kept whole, as what is made of one number may be, too."""
 
-_KEEPING_VECTORS = (keep_leading_ones, keep_trailing_ones, compute_alike, _forget_components)
+_KEEPING_VECTORS = (
+    take_of_vectors,
+    join_rows,
+    keep_leading_ones,
+    keep_trailing_ones,
+    compute_alike,
+    _forget_components,
+)
 """Vectors that a program takes apart are computed whole, before what it joins and cuts again is neither."""
 
 _NAMING_AND_JOINING = (
