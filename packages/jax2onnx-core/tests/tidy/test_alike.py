@@ -113,6 +113,22 @@ CASES = {
         ),
         {"Pad": 2, "Add": 2},
     ),
+    "windows beside the first one": (
+        (
+            "(float[1] a, float[2] bb, float[2] c) => (float[5] y) "
+            "<int64[2] p = {4, 0}, int64[2] q = {0, 3}, int64[2] r = {2, 1}, float n = {-0.0}> "
+            "{ d = Pad(a, p, n) f = Pad(bb, q, n) g = Add(f, d) h = Pad(c, r, n) y = Add(g, h) }"
+        ),
+        {"Pad": 0, "Add": 0, "Concat": 1},
+    ),
+    "windows over the first one": (
+        (
+            "(float[2] a, float[2] bb, float[2] c) => (float[4] y) "
+            "<int64[2] p = {0, 2}, int64[2] q = {1, 1}, int64[2] r = {2, 0}, float n = {-0.0}> "
+            "{ d = Pad(a, p, n) f = Pad(c, r, n) g = Add(d, f) h = Pad(bb, q, n) y = Add(g, h) }"
+        ),
+        {"Pad": 0, "Add": 1, "Concat": 2},
+    ),
     "windows in zeros that change signs": (
         (
             "(float[4] x, float[2] a, float[2] bb) => (float[4] y) "

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _FOLLOWED = frozenset({"Expand", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 _NEVER_MINUS = frozenset({"Abs", "Exp", "Sigmoid", "Softmax"})
+_FEW = 4096
+"""Up to how many numbers a constant is looked at."""
 _DEEP = 6
 """So many operators deep it is looked for constants of which a number is computed."""
 
@@ -130,10 +132,22 @@ def emit_plus_zero(ctx: LoweringContext, x: ir.Value) -> ir.Value:
 def emit_sum(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
     """Emit ``Add``, or ``Sum`` where onnxruntime would drop the addition of 0, which makes 0 of -0.
 
-    What is computed of constants alone, such as the counter of a loop that is unrolled, may be 0 once it is known.
+    Where the sign of a zero does not matter, 0 is not added at all. What is computed of constants alone, such as the
+    counter of a loop that is unrolled, may be 0 once it is known.
     """
+    for one, other in ((x, y), (y, x)):
+        if one.const_value is not None and _adds_nothing(ctx, one) and one.shape in ((), other.shape):
+            return other
     is_dropped = _signed(ctx, x) and (_may_become_zero(x) or _may_become_zero(y))
     return ctx.op.Sum(x, y) if is_dropped else ctx.op.Add(x, y)
+
+
+def _adds_nothing(ctx: LoweringContext, x: ir.Value) -> bool:
+    """Return whether a float is known to be 0 or -0, and the sign of the sum's zeros does not matter."""
+    tensor = x.const_value
+    if tensor is None or ctx.sign_of_zero_matters() or ctx.is_parameter(x) or tensor.size > _FEW:
+        return False
+    return tensor.dtype.is_floating_point() and not np.any(tensor.numpy())
 
 
 def emit_difference(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:

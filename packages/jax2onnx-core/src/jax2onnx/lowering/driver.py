@@ -36,6 +36,7 @@ from jax2onnx.plugin.loader import is_strict
 from jax2onnx.plugin.lowerings import MIN_OPSET
 from jax2onnx.program.program import Atom, Const, Eqn, Fused, Program, Var
 from jax2onnx.program.represent import form
+from jax2onnx.tidy.initializers import UNNAMED
 
 if TYPE_CHECKING:
     from jax2onnx.fusion.records import Record
@@ -177,6 +178,10 @@ class Driver:
         if self.guards and self.guarded is not None:
             self.guarded.append(eqn)
         return self.guards
+
+    def is_parameter(self, value: ir.Value) -> bool:
+        """Return whether a value is a constant that has a name of the user's."""
+        return value.const_value is not None and value.producer() is None and UNNAMED not in value.meta
 
     def dim(self, dim: Any, op: Ops) -> ir.Value:
         """Return a dimension, static or symbolic, as int64 of shape ``[1]``."""

@@ -42,6 +42,9 @@ class Emission(Protocol):
     def guard(self, eqn: Eqn) -> bool:
         """Return whether the rule of an equation keeps what kernels lose."""
 
+    def is_parameter(self, value: ir.Value) -> bool:
+        """Return whether a value is a constant that has a name of the user's."""
+
     def dim(self, dim: Any, op: Any) -> ir.Value:
         """Return a dimension, static or symbolic, as int64 of shape ``[1]``."""
 
@@ -109,6 +112,10 @@ class LoweringContext:
         """Return the value of the equation's operand if it is a constant, else None."""
         atom = self.eqn.inputs[operand]
         return np.asarray(atom.value) if isinstance(atom, Const) else None
+
+    def is_parameter(self, value: ir.Value) -> bool:
+        """Return whether a value is a constant with a name of the user's, who may give the model other numbers."""
+        return self._emission.is_parameter(value)
 
     def ranges(self, operand: int) -> Sequence[Range]:
         """Return between which bounds the integers of an operand lie: one range, or one for each component (last axis).

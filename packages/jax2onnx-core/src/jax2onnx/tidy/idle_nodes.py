@@ -129,20 +129,31 @@ def is_idle(node: ir.Node) -> bool:
 
 
 @rewrites("Div", "Mul", "Sub")
-def drop_neutral(nodes: Sequence[ir.Node], _home: Home) -> None:
+def drop_neutral(nodes: Sequence[ir.Node], _home: Home) -> bool:
     """Rewrite ``Mul(1, x[N, 4]) [N, 4]``, ``Div(x[3], [1, 1, 1])`` and ``Sub(x, 0)`` to ``x``; even -0 stays.
 
     Beside ``Sub(x, 10)``, the latter may be computed at once with it, which is better.
+
+    Returns:
+        Whether a node was removed.
     """
+    changed = False
     for node in nodes:
-        kind = node.op_type
-        if kind == "Sub":
-            if _is_number(node, 1, 0) and _keeps_shape(node):
-                drop(node)
-        elif kind == "Mul" and _holds_ones(node, 0) and same_shape(node.inputs[1], node.outputs[0]):
-            drop(node, 1)
-        elif _holds_ones(node, 1) and _keeps_shape(node):
-            drop(node)
+        kept = _besides_neutral(node)
+        if kept is not None:
+            drop(node, kept)
+            changed = True
+    return changed
+
+
+def _besides_neutral(node: ir.Node) -> int | None:
+    """Return which operand is the result, since the other one is neutral; None if none is."""
+    kind = node.op_type
+    if kind == "Sub":
+        return 0 if _is_number(node, 1, 0) and _keeps_shape(node) else None
+    if kind == "Mul" and _holds_ones(node, 0) and same_shape(node.inputs[1], node.outputs[0]):
+        return 1
+    return 0 if _holds_ones(node, 1) and _keeps_shape(node) else None
 
 
 def _holds_ones(node: ir.Node, place: int) -> bool:

@@ -25,7 +25,7 @@ class Rewrite:
     Attributes:
         operators: the operators, of the default domain.
         beside: operators of which the graph must have one as well; if it is empty, none.
-        function: is given such nodes of a graph, in their order.
+        function: is given such nodes of a graph, in their order; it may return False if it has changed nothing.
         keeps_nodes: whether the graph has the same nodes afterwards, with other operands or shapes.
     """
 
@@ -75,5 +75,5 @@ def rewrite_all(several: Iterable[Rewrite], graph: ir.Graph, home: Home) -> None
             continue
         chosen = [node for node, kind in zip(nodes, kinds, strict=True) if kind in operators and not node.domain]
         if chosen:
-            rewrite.function(chosen, home)
-            present = present if rewrite.keeps_nodes else None
+            changed = rewrite.function(chosen, home)
+            present = present if rewrite.keeps_nodes or changed is False else None

@@ -38,12 +38,16 @@ def pad_all_axes(node: ir.Node, home: Home) -> None:
 
 
 @rewrites("MatMul")
-def turn_vector_products(nodes: Sequence[ir.Node], _home: Home) -> None:
+def turn_vector_products(nodes: Sequence[ir.Node], _home: Home) -> bool:
     """Rewrite ``MatMul(Transpose(x[3, 7], [1, 0]), v[3])`` to ``MatMul(v, x)``.
 
     ``MatMul(Cast(Transpose(x, [1, 0])), v)`` becomes ``MatMul(v, Cast(x))``. onnxruntime makes a ``FusedMatMul`` of the
     former, which gives wrong numbers for a vector on the right, or crashes.
+
+    Returns:
+        Whether a node has changed.
     """
+    changed = False
     for product in nodes:
         if rank_of(product.inputs[1]) != 1:
             continue
@@ -51,6 +55,8 @@ def turn_vector_products(nodes: Sequence[ir.Node], _home: Home) -> None:
         if matrix is not None:
             product.replace_input_with(0, product.inputs[1])
             product.replace_input_with(1, matrix)
+            changed = True
+    return changed
 
 
 def _untransposed(product: ir.Node) -> ir.Value | None:

@@ -30,6 +30,7 @@ from jax2onnx.tidy.idle_nodes import MAYBE_IDLE, drop_neutral, is_idle, remove_d
 from jax2onnx.tidy.index_casts import shorten_index_casts
 from jax2onnx.tidy.initializers import Home, restore_names, share
 from jax2onnx.tidy.integer_choices import shorten_integer_choices
+from jax2onnx.tidy.known_places import keep_all_places, take_pieces
 from jax2onnx.tidy.known_results import fold_known
 from jax2onnx.tidy.known_shapes import complete_shapes
 from jax2onnx.tidy.layout import settle
@@ -52,6 +53,7 @@ from jax2onnx.tidy.runtime_bugs import pad_all_axes, turn_vector_products
 from jax2onnx.tidy.scaled_counts import shorten_counts
 from jax2onnx.tidy.scanned_rows import compute_rows, take_equal_rows
 from jax2onnx.tidy.short_slices import look_up_short_slices
+from jax2onnx.tidy.signs import multiply_signs
 from jax2onnx.tidy.small_reductions import shorten_reductions
 from jax2onnx.tidy.splits import split_at_once
 from jax2onnx.tidy.stacked_weights import unstack
@@ -202,6 +204,7 @@ _NAMING_AND_JOINING = (
     name_codebooks,
     name_dequantisation,
     shorten,
+    keep_all_places,
     *_KNOWING_CONDITIONS,
     shorten_remainders,
     shorten_index_casts,
@@ -222,6 +225,8 @@ _SHORTENING = (
     dequantise_rows,
     place_biases,
     merge_biases,
+    keep_all_places,
+    take_pieces,
     drop_neutral,
     shorten_ones,
     drop_leading_ones,
@@ -231,6 +236,7 @@ _SHORTENING = (
     drop_equal_choices,
     look_up_moved,
     shorten_integer_choices,
+    multiply_signs,
     split_at_once,
     join_entries,
     take_at_once,

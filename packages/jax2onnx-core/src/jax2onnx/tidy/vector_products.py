@@ -32,11 +32,15 @@ a computed vector takes two reshapes.
 
 
 @rewrites("MatMul")
-def multiply_rows_at_once(nodes: Sequence[ir.Node], home: Home) -> None:
+def multiply_rows_at_once(nodes: Sequence[ir.Node], home: Home) -> bool:
     """Rewrite ``MatMul(w[5, 4], v[4])`` to ``MatMul(v, w_rearranged[4, 5])``.
 
     A matrix that is computed stays on the left: ``MatMul(x[N, 4], v[4])`` becomes ``Squeeze(MatMul(x, v[4, 1]), -1)``.
+
+    Returns:
+        Whether a node has changed.
     """
+    changed = False
     for node in nodes:
         matrix, vector = node.inputs
         rank = rank_of(matrix)
@@ -49,6 +53,8 @@ def multiply_rows_at_once(nodes: Sequence[ir.Node], home: Home) -> None:
             node.replace_input_with(1, _transposed(matrix, home))
         else:
             _multiply_column(node, matrix, vector, home)
+        changed = True
+    return changed
 
 
 def _rows(matrix: ir.Value) -> float:

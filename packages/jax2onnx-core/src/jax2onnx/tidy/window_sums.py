@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.tidy.match_nodes import input_at, ints_at, new_node, same_shape, sizes_of, sole_producer, tensor_at
+from jax2onnx.tidy.match_nodes import drop, input_at, ints_at, new_node, same_shape, sizes_of, sole_producer, tensor_at
 from jax2onnx.tidy.rules import rewrites
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ class _Window:
 
 @dataclass(slots=True)
 class _Sum:
-    """Windows in the order in which they are added to a value."""
+    """Windows in the order in which they are added to a value, or to the first of them."""
 
-    base: ir.Value
+    base: ir.Value | None
     windows: list[_Window] = field(default_factory=list)
 
 
@@ -67,13 +67,19 @@ def _join(node: ir.Node, home: Home, done: set[ir.Node]) -> None:
         joined = new_node("Concat", pieces, node.outputs[0].shape, node)
         joined.attributes.add(ir.AttrInt64("axis", layer[0].axis))
         node.prepend(joined)
-        if layer is layers[-1]:
+        if value is None:
+            value = joined.outputs[0]
+        elif layer is layers[-1]:
             node.replace_input_with(0, value)
             node.replace_input_with(1, joined.outputs[0])
             return
-        added = new_node("Add", [value, joined.outputs[0]], node.outputs[0].shape, node)
-        node.prepend(added)
-        value = added.outputs[0]
+        else:
+            added = new_node("Add", [value, joined.outputs[0]], node.outputs[0].shape, node)
+            node.prepend(added)
+            value = added.outputs[0]
+    # All windows lie beside the first one, which they were added to.
+    node.replace_input_with(0, value)
+    drop(node)
 
 
 def _collected(node: ir.Node, done: set[ir.Node]) -> _Sum:
@@ -90,6 +96,8 @@ def _collected(node: ir.Node, done: set[ir.Node]) -> _Sum:
         before = sole_producer(node, 1 - place, "Add")
         base = node.inputs[1 - place]
         assert base is not None
+        if before is None and len(windowed) == 2 and windowed[1][1].axis == window.axis:
+            return _Sum(None, [windowed[1][1], *windows[::-1]])
         if before is None:
             return _Sum(base, windows[::-1])
         node = before
