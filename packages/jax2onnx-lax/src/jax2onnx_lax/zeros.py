@@ -139,7 +139,7 @@ def emit_sum(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
         if one.const_value is not None and _adds_nothing(ctx, one) and one.shape in ((), other.shape):
             return other
     is_dropped = _signed(ctx, x) and (_may_become_zero(x) or _may_become_zero(y))
-    return ctx.op.Sum(x, y) if is_dropped else ctx.op.Add(x, y)
+    return ctx.op.Sum(x, y) if is_dropped else ctx.noted(ctx.op.Add(x, y))
 
 
 def _adds_nothing(ctx: LoweringContext, x: ir.Value) -> bool:
@@ -153,7 +153,7 @@ def _adds_nothing(ctx: LoweringContext, x: ir.Value) -> bool:
 def emit_difference(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
     """Emit ``Sub``, or ``Sum`` where onnxruntime would drop the subtraction of -0, which makes 0 of -0."""
     is_dropped = _signed(ctx, x) and _may_become_zero(y, minus=True)
-    return ctx.op.Sum(x, ctx.op.Neg(y)) if is_dropped else ctx.op.Sub(x, y)
+    return ctx.op.Sum(x, ctx.op.Neg(y)) if is_dropped else ctx.noted(ctx.op.Sub(x, y))
 
 
 def _may_become_zero(x: ir.Value, *, minus: bool = False) -> bool:

@@ -45,6 +45,9 @@ class Emission(Protocol):
     def is_parameter(self, value: ir.Value) -> bool:
         """Return whether a value is a constant that has a name of the user's."""
 
+    def note_unsigned(self, result: ir.Value) -> None:
+        """Note that the sign of a zero in the result of a node does not matter."""
+
     def dim(self, dim: Any, op: Any) -> ir.Value:
         """Return a dimension, static or symbolic, as int64 of shape ``[1]``."""
 
@@ -127,6 +130,12 @@ class LoweringContext:
     def sign_of_zero_matters(self) -> bool:
         """Return whether the sign of a zero among the equation's results can change another number."""
         return self.eqn.signed
+
+    def noted(self, result: ir.Value) -> ir.Value:
+        """Return the result of a node; if the sign of a zero in it does not matter, rewrites of the graph know so."""
+        if not self.eqn.signed:
+            self._emission.note_unsigned(result)
+        return result
 
     def small_results_matter(self) -> bool:
         """Return whether a small number among the equation's results, if it is not exact, changes a number that is not.

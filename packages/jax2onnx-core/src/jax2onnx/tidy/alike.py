@@ -21,6 +21,7 @@ from jax2onnx.tidy.match_nodes import drop, ints_at, shape_at
 from jax2onnx.tidy.operators import REDUCTIONS
 from jax2onnx.tidy.rules import rewrites
 from jax2onnx.tidy.subgraphs import graph_of, standard
+from jax2onnx.tidy.sums_of_products import UNSIGNED
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
@@ -159,6 +160,8 @@ class _Emitter:
         node = ir.Node("", operator, operands, outputs=[ir.Value(type=first.outputs[0].type)])
         node.attributes.update(first.attributes)
         node.metadata_props.update(first.metadata_props)
+        if all(UNSIGNED in one.meta for one in nodes_of(pack.values)):
+            node.meta[UNSIGNED] = True
         if pack.keeps_dims:
             node.attributes.add(ir.AttrInt64("keepdims", 1))
         node.outputs[0].shape = _shape_of(pack)

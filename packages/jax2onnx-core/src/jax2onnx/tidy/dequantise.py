@@ -79,7 +79,7 @@ def name_dequantisation(nodes: Sequence[ir.Node], home: Home) -> None:
             _quantise(node, home)
 
 
-@rewrites("Mul")
+@rewrites("Mul", beside=["DequantizeLinear"])
 def scale_weights(nodes: Sequence[ir.Node], home: Home) -> None:
     """Rewrite ``Mul(MatMul(x[N, 4], DequantizeLinear(w[4, 5], 1)), s[5])`` to one with the scales ``s`` inside.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from jax2onnx.tidy.alike_kinds import signature
 from jax2onnx.tidy.match_nodes import (
     FLOATS,
     Dim,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from jax2onnx.tidy.initializers import Home
 
-__all__ = ["join_rows", "take_of_vectors"]
+__all__ = ["join_rows", "join_turned", "take_of_vectors"]
 
 _FEWEST = 2
 """So many entries are taken out of a matrix before it is made a vector for them."""
@@ -143,6 +144,64 @@ def _taken(vector: ir.Value, axis: int, place: int, node: ir.Node, home: Home) -
     return removing
 
 
+@rewrites("Transpose", beside=["Concat"])
+def join_turned(nodes: Sequence[ir.Node], home: Home) -> None:
+    """Join values along the axis to which a transpose moves the one along which they are joined, and turn nothing.
+
+    ::
+
+        before: Transpose(Concat(Reshape(a[N], [1, N]), Reshape(b[N], [1, N]), axis=0), [1, 0])
+        after:  Concat(Unsqueeze(a, 1), Unsqueeze(b, 1), axis=1)
+
+    JAX maps ``jnp.stack`` in this way. It is done where the values may be computed at once: else the transpose may
+    meet another one.
+    """
+    for node in nodes:
+        concat = sole_producer(node, 0, "Concat")
+        if concat is not None and is_transpose(node):
+            _turn(node, concat, home)
+
+
+def _turn(turning: ir.Node, concat: ir.Node, home: Home) -> None:
+    order = permutation(turning)
+    axis = concat.attributes.get_int("axis", 0) % len(order)
+    if [one for one in order if one != axis] != [one for one in range(len(order)) if one != axis]:
+        return
+    adding = [_adding(concat, place, axis) for place in range(len(concat.inputs))]
+    values = [node.inputs[0] for node in adding if node is not None]
+    if len(values) < len(concat.inputs) or not _are_alike(values):
+        return
+    moved = order.index(axis)
+    pieces = []
+    for value in values:
+        dims = list(value.shape or ()) if value is not None else []
+        piece = new_node("Unsqueeze", [value, home.ints([moved])], ir.Shape([*dims[:moved], 1, *dims[moved:]]), turning)
+        turning.prepend(piece)
+        pieces.append(piece.outputs[0])
+    joined = new_node("Concat", pieces, turning.outputs[0].shape, turning)
+    joined.attributes.add(ir.AttrInt64("axis", moved))
+    turning.prepend(joined)
+    joined.outputs[0].name, turning.outputs[0].name = turning.outputs[0].name, joined.outputs[0].name
+    graph = graph_of(turning)
+    replace(turning, joined.outputs[0])
+    graph.remove([node for node in (concat, *adding) if node is not None], safe=True)
+
+
+def _are_alike(values: Sequence[ir.Value | None]) -> bool:
+    """Return whether nodes alike compute values."""
+    kinds = {None if value is None else signature(value) for value in values}
+    return len(kinds) == 1 and None not in kinds
+
+
+def _adding(concat: ir.Node, place: int, axis: int) -> ir.Node | None:
+    """Return the node that gives an operand, for this alone, the axis along which it is joined; None if none does."""
+    adding = sole_producer(concat, place, *ADDING)
+    short, whole = shape_at(adding, 0) if adding is not None else None, shape_at(concat, place)
+    if short is None or whole is None or not same_dims([*short[:axis], 1, *short[axis:]], whole):
+        return None
+    return adding
+
+
 @rewrites("Concat", beside=ADDING)
 def join_rows(nodes: Sequence[ir.Node], home: Home) -> None:
     """Join the entries of all rows of a matrix, and not those of each row; those of columns, too.
@@ -191,12 +250,9 @@ def _join(node: ir.Node, axis: int, inner: int, home: Home) -> bool:
 
 def _row(node: ir.Node, place: int, axis: int, inner: int) -> tuple[ir.Node, ir.Node] | None:
     """Return what joins entries along ``inner`` that a ``Concat`` joins to others along an axis, and what adds this."""
-    adding = sole_producer(node, place, *ADDING)
+    adding = _adding(node, place, axis)
     row = None if adding is None else sole_producer(adding, 0, "Concat")
-    short = None if adding is None else shape_at(adding, 0)
-    whole = shape_at(node, place)
-    if adding is None or row is None or short is None or whole is None:
+    if adding is None or row is None:
         return None
-    if not same_dims([*short[:axis], 1, *short[axis:]], whole):
-        return None
-    return (row, adding) if row.attributes.get_int("axis", 0) % len(short) == inner else None
+    rank = rank_of(row.outputs[0]) or 1
+    return (row, adding) if row.attributes.get_int("axis", 0) % rank == inner else None

@@ -39,7 +39,7 @@ from jax2onnx.tidy.logic import shorten_logic
 from jax2onnx.tidy.lookups import gather_first, shorten_lookups
 from jax2onnx.tidy.loop_bodies import carry_repeated, drop_carries, lift_invariants, remove_repeated_inside
 from jax2onnx.tidy.match_nodes import drop
-from jax2onnx.tidy.matrix_entries import join_rows, take_of_vectors
+from jax2onnx.tidy.matrix_entries import join_rows, join_turned, take_of_vectors
 from jax2onnx.tidy.moved_elements import look_up_moved
 from jax2onnx.tidy.ones import share_reshapes, shorten_ones, turn_ones
 from jax2onnx.tidy.operators import BROADCASTING, RESHAPES
@@ -58,6 +58,7 @@ from jax2onnx.tidy.small_reductions import shorten_reductions
 from jax2onnx.tidy.splits import split_at_once
 from jax2onnx.tidy.stacked_weights import unstack
 from jax2onnx.tidy.subgraphs import every_node, graph_of, graphs
+from jax2onnx.tidy.sums_of_products import multiply_at_once
 from jax2onnx.tidy.trailing_ones import keep_trailing_ones
 from jax2onnx.tidy.vector_products import multiply_rows_at_once
 from jax2onnx.tidy.visited_rows import compute_visited
@@ -187,6 +188,7 @@ _KNOWING_CONDITIONS = (
 
 _KEEPING_VECTORS = (
     take_of_vectors,
+    join_turned,
     join_rows,
     keep_leading_ones,
     keep_trailing_ones,
@@ -237,6 +239,7 @@ _SHORTENING = (
     look_up_moved,
     shorten_integer_choices,
     multiply_signs,
+    multiply_at_once,
     split_at_once,
     join_entries,
     take_at_once,
