@@ -1,4 +1,4 @@
-"""Signs: a product by numbers that are 1 or -1 is part of a product by other constants, exactly."""
+"""Signs: a product by numbers that are 1, -1 or 0 is part of a product by other constants, exactly."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ _FEW = 1024
 def multiply_signs(nodes: Sequence[ir.Node], home: Home) -> bool:
     """Rewrite ``Mul(Mul(x[4], [2, 3, 4, 5]), [1, -1, 1, -1])`` to ``Mul(x, [2, -3, 4, -5])``.
 
-    The signs come from sums and differences that are computed at once. Nodes without users stay.
+    ``Mul(Mul(x, [1, 0, 0, 1]), [2, 3, 4, 5])`` becomes ``Mul(x, [2, 0, 0, 5])``, and ``Mul(Neg(x), 2)`` becomes
+    ``Mul(x, -2)``. The signs come from sums and differences that are computed at once. Nodes without users stay.
 
     Returns:
         Whether a node has changed.
@@ -43,21 +44,29 @@ def multiply_signs(nodes: Sequence[ir.Node], home: Home) -> bool:
 
 def _multiply(node: ir.Node, place: int, home: Home) -> bool:
     """Multiply the constants of two products, one of them an operand of the first; return whether it is done."""
-    product = sole_producer(node, 1 - place, "Mul")
-    signs = None if product is None else _constant(node, place, home)
-    if product is None or signs is None or node.outputs[0].dtype not in FLOATS:
+    product = sole_producer(node, 1 - place, "Mul", "Neg")
+    second = None if product is None else _constant(node, place, home)
+    if product is None or second is None or node.outputs[0].dtype not in FLOATS:
         return False
-    for inner in (0, 1):
-        factors, source = _constant(product, inner, home), product.inputs[1 - inner]
-        if factors is None or source is None or not (_are_signs(signs) or _are_signs(factors)):
-            continue
-        both = factors * signs
-        if both.size > _FEW or not _has_shape(source, both, node.outputs[0]):
+    for source, first in _factors(product, home):
+        both = first * second
+        if not _is_exact(first, second) or both.size > _FEW or not _has_shape(source, both, node.outputs[0]):
             continue
         node.replace_input_with(1 - place, source)
         node.replace_input_with(place, home.constant(both))
         return True
     return False
+
+
+def _factors(product: ir.Node, home: Home) -> list[tuple[ir.Value, np.ndarray[Any, Any]]]:
+    """Return what a node multiplies, and by which constant, as often as it can be seen so."""
+    operands = product.inputs
+    if product.op_type == "Neg":
+        dtype = product.outputs[0].dtype
+        minus = np.asarray(-1, None if dtype is None else dtype.numpy())
+        return [(operands[0], minus)] if operands[0] is not None else []
+    found = [(operands[1 - place], _constant(product, place, home)) for place in (0, 1)]
+    return [(source, numbers) for source, numbers in found if source is not None and numbers is not None]
 
 
 def _constant(node: ir.Node, place: int, home: Home) -> np.ndarray[Any, Any] | None:
@@ -68,8 +77,15 @@ def _constant(node: ir.Node, place: int, home: Home) -> np.ndarray[Any, Any] | N
     return tensor.numpy()
 
 
-def _are_signs(numbers: np.ndarray[Any, Any]) -> bool:
-    return bool(np.all(np.abs(numbers) == 1))
+def _is_exact(first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]) -> bool:
+    """Return whether a product by two constants, one after the other, is that by their product.
+
+    A number times 0 is no number only if it is not finite. So is a product that is too large, which ``first`` may make.
+    """
+    if np.all(np.abs(second) == 1):
+        return True
+    is_mask = np.all((np.abs(first) == 1) | (first == 0))
+    return bool(is_mask and np.all(np.isfinite(second)))
 
 
 def _has_shape(source: ir.Value, factors: np.ndarray[Any, Any], result: ir.Value) -> bool:
