@@ -50,6 +50,24 @@ def test_sums_that_matter_stay(function):
     check(to_onnx(function, [(6,)]), function, [(6,)], values=[[ZEROS], [ZEROS[::-1].copy()]])
 
 
+def _of_squares(x):
+    return 1 / (0.0 + x @ x)
+
+
+def _of_magnitudes(x, y):
+    return 1 / jnp.maximum(jnp.max(jnp.abs(x)), jnp.max(jnp.abs(y)))
+
+
+@pytest.mark.parametrize(("function", "count"), [(_of_squares, 1), (_of_magnitudes, 2)])
+def test_what_has_no_minus_zero_needs_no_guard(function, count):
+    model = to_onnx(function, [(6,)] * count)
+    assert not {"Sum", "Where"} & operators(model).keys(), operators(model)
+    zeros = np.asarray([-0.0, 0.0, -0.0, 0.0, -0.0, 0.0], np.float32)
+    minus = np.full(6, -0.0, np.float32)
+    values = [[zeros, minus], [minus, minus], [ZEROS, minus], [minus, ZEROS], [1e20 * np.ones(6, np.float32), zeros]]
+    check(model, function, [(6,)] * count, values=[one[:count] for one in values])
+
+
 def test_a_bias_of_zeros_is_a_parameter():
     """It may be given other numbers in the model."""
     layer = nnx.Linear(6, 6, rngs=nnx.Rngs(0))

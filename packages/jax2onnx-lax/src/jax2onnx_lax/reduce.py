@@ -131,15 +131,15 @@ def reduce_extremum(op_type: str, pair: str) -> Callable[..., Any]:
         if is_float(dtype):
             if not has_infinity(dtype):
                 x = _with_one_more(ctx, x, axes, bound(dtype, is_max=pair == "Max"))
-            # onnxruntime's kernels pass over NaN.
+            # onnxruntime's kernels pass over NaN. The sum of magnitudes is NaN if a number is, and no extremum is above
+            # it: of two numbers without a sign, none is above their rounded sum.
+            is_short = _is_small(ctx) and has_infinity(dtype)
             if _is_magnitude(x):
-                nan = op.IsNaN(_emit(ctx, "ReduceSum", x, axes))
-                value = _emit(ctx, op_type, x, axes)
-                return op.Where(nan, np.asarray(np.nan, dtype), value)
+                value, total = _emit(ctx, op_type, x, axes), _emit(ctx, "ReduceSum", x, axes)
+                return op.Min(value, total) if is_short else op.Where(op.IsNaN(total), np.asarray(np.nan, dtype), value)
             value = emit_signed(ctx, pair, lambda a: _emit(ctx, op_type, a, axes), x)
-            if _is_small(ctx) and _has_magnitudes(ctx, dtype):
-                # The sum of magnitudes is NaN if a number is, and no extremum is above it: of two numbers without a
-                # sign, none is above their rounded sum. It stands second, where all runtimes keep NaN.
+            if is_short and ctx.supports("ReduceL1", dtype) and not ctx.sign_of_zero_matters():
+                # Of -0 and 0, ``Min`` may return either. The sum stands second, where all runtimes keep NaN.
                 return op.Min(value, _emit(ctx, "ReduceL1", x, axes))
             nan = _truth(ctx, "ReduceMax", op.IsNaN(x), axes)
             return op.Where(nan, np.asarray(np.nan, dtype), value)
@@ -157,11 +157,6 @@ def _is_magnitude(x: ir.Value) -> bool:
     """Return whether numbers have no sign: their sum is NaN if one of them is, and none of them is -0."""
     made = x.producer()
     return made is not None and made.op_type == "Abs"
-
-
-def _has_magnitudes(ctx: LoweringContext, dtype: Any) -> bool:
-    """Return whether sums of magnitudes are one node, and ``Min`` of one and -0 may be either."""
-    return has_infinity(dtype) and ctx.supports("ReduceL1", dtype) and not ctx.sign_of_zero_matters()
 
 
 def _with_one_more(ctx: LoweringContext, x: ir.Value, axes: Sequence[int], identity: np.ndarray[Any, Any]) -> ir.Value:

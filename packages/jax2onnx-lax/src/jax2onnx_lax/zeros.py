@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 
 _FOLLOWED = frozenset({"Expand", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
-_NEVER_MINUS = frozenset({"Abs", "Exp", "Sigmoid", "Softmax"})
 _FEW = 4096
 """Up to how many numbers a constant is looked at."""
 _DEEP = 6
@@ -31,21 +30,6 @@ def source(x: ir.Value, operators: Collection[str]) -> ir.Value:
     return x
 
 
-def may_be_minus_zero(value: ir.Value) -> bool:
-    """Return whether elements of a float may be -0, as far as its producers show."""
-    value = source(value, _FOLLOWED)
-    node = value.producer()
-    if value.const_value is not None:
-        array = value.const_value.numpy()
-        return bool(np.any((array == 0) & np.signbit(array)))
-    if node is None:
-        return True
-    if node.op_type == "Cast":
-        operand = node.inputs[0]
-        return operand is None or operand.dtype is None or operand.dtype.is_floating_point()
-    return node.op_type not in _NEVER_MINUS
-
-
 def emit_select(ctx: LoweringContext, which: ir.Value, yes: ir.Value, no: ir.Value) -> ir.Value:
     """Emit ``Where`` of two values of one shape."""
     op = ctx.op
@@ -54,10 +38,10 @@ def emit_select(ctx: LoweringContext, which: ir.Value, yes: ir.Value, no: ir.Val
         which, yes, no = node.inputs[0], no, yes  # as onnxruntime would
     if yes.dtype == ir.DataType.BOOL and not _chooses_bools(ctx):
         return _chosen_truth(ctx, which, yes, no)
-    if not _signed(ctx, yes) or not may_be_minus_zero(yes):
+    if not _signed(ctx, yes) or ctx.has_no_minus_zero(yes):
         return op.Where(which, yes, no)
     other = negation(ctx, which)
-    if not may_be_minus_zero(no):
+    if ctx.has_no_minus_zero(no):
         return op.Where(other, no, yes)
     return op.Mul(op.Where(which, 1.0, no), op.Where(other, 1.0, yes))
 
@@ -116,7 +100,10 @@ def emit_signed(ctx: LoweringContext, op_type: str, emit: Callable[..., ir.Value
     result = emit(*operands)
     if not all(_signed(ctx, x) and _may_be_zero(x) for x in operands):
         return result
-    if op_type == "Max" and any(not may_be_minus_zero(x) for x in operands):
+    plus = [ctx.has_no_minus_zero(x) for x in operands]
+    if all(plus):
+        return result
+    if op_type == "Max" and any(plus):
         return emit_plus_zero(ctx, result)
     # The zeros have reciprocals of different sign.
     worst = -np.inf if op_type == "Max" else np.inf
@@ -136,18 +123,20 @@ def emit_sum(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
     counter of a loop that is unrolled, may be 0 once it is known.
     """
     for one, other in ((x, y), (y, x)):
-        if one.const_value is not None and _adds_nothing(ctx, one) and one.shape in ((), other.shape):
+        if one.const_value is not None and _adds_nothing(ctx, one, other):
             return other
     is_dropped = _signed(ctx, x) and (_may_become_zero(x) or _may_become_zero(y))
     return ctx.op.Sum(x, y) if is_dropped else ctx.noted(ctx.op.Add(x, y))
 
 
-def _adds_nothing(ctx: LoweringContext, x: ir.Value) -> bool:
-    """Return whether a float is known to be 0 or -0, and the sign of the sum's zeros does not matter."""
+def _adds_nothing(ctx: LoweringContext, x: ir.Value, other: ir.Value) -> bool:
+    """Return whether the sum of a constant and another float is the latter, but for a sign of zero that is free."""
     tensor = x.const_value
-    if tensor is None or ctx.sign_of_zero_matters() or ctx.is_parameter(x) or tensor.size > _FEW:
+    if tensor is None or tensor.size > _FEW or ctx.is_parameter(x) or x.shape not in ((), other.shape):
         return False
-    return tensor.dtype.is_floating_point() and not np.any(tensor.numpy())
+    if not tensor.dtype.is_floating_point() or np.any(tensor.numpy()):
+        return False
+    return not ctx.sign_of_zero_matters() or ctx.has_no_minus_zero(other)
 
 
 def emit_difference(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:

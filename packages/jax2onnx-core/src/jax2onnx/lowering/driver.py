@@ -37,6 +37,7 @@ from jax2onnx.plugin.lowerings import MIN_OPSET
 from jax2onnx.program.program import Atom, Const, Eqn, Fused, Program, Var
 from jax2onnx.program.represent import form
 from jax2onnx.tidy.initializers import UNNAMED
+from jax2onnx.tidy.known_numbers import has_no_negative_zero
 from jax2onnx.tidy.sums_of_products import UNSIGNED
 
 if TYPE_CHECKING:
@@ -183,6 +184,10 @@ class Driver:
     def is_parameter(self, value: ir.Value) -> bool:
         """Return whether a value is a constant that has a name of the user's."""
         return value.const_value is not None and value.producer() is None and UNNAMED not in value.meta
+
+    def has_no_minus_zero(self, value: ir.Value) -> bool:
+        """Return whether it is known that no element of a value is -0."""
+        return has_no_negative_zero(value)
 
     def note_unsigned(self, result: ir.Value) -> None:
         """Note that the sign of a zero in the result of a node does not matter."""

@@ -45,6 +45,9 @@ class Emission(Protocol):
     def is_parameter(self, value: ir.Value) -> bool:
         """Return whether a value is a constant that has a name of the user's."""
 
+    def has_no_minus_zero(self, value: ir.Value) -> bool:
+        """Return whether it is known that no element of a value is -0."""
+
     def note_unsigned(self, result: ir.Value) -> None:
         """Note that the sign of a zero in the result of a node does not matter."""
 
@@ -119,6 +122,10 @@ class LoweringContext:
     def is_parameter(self, value: ir.Value) -> bool:
         """Return whether a value is a constant with a name of the user's, who may give the model other numbers."""
         return self._emission.is_parameter(value)
+
+    def has_no_minus_zero(self, value: ir.Value) -> bool:
+        """Return whether no element of a value is -0, as far as the nodes show that compute it."""
+        return self._emission.has_no_minus_zero(value)
 
     def ranges(self, operand: int) -> Sequence[Range]:
         """Return between which bounds the integers of an operand lie: one range, or one for each component (last axis).

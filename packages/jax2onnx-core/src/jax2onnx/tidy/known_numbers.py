@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.tidy.match_nodes import FLOATS
+from jax2onnx.tidy.match_nodes import FLOATS, rank_of
 from jax2onnx.tidy.operators import RESHAPES
 from jax2onnx.tidy.subgraphs import bodies, every_node, standard
 
@@ -80,6 +80,8 @@ def _shows(node: ir.Node, depth: int, *, negative: bool) -> bool:
     if kind in _POSITIVE:
         return True
     if kind == "Mul" and node.inputs[0] is node.inputs[1]:
+        return True
+    if kind == "MatMul" and node.inputs[0] is node.inputs[1] and rank_of(node.inputs[0]) == 1:
         return True
 
     def all_known(values: Sequence[ir.Value | None], *, negative: bool) -> bool:

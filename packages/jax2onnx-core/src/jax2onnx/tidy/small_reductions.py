@@ -89,16 +89,14 @@ def _below(node: ir.Node, home: Home) -> None:
 
     ::
 
-        m = Where(IsNaN(ReduceSum(x)), nan, ReduceMax(x))
+        m = Min(ReduceMax(x), ReduceSum(x)), or m = Where(IsNaN(ReduceSum(x)), nan, ReduceMax(x))
 
     NaN is less than nothing, so that the result is false on both sides if there is one.
     """
-    limit, chosen = scalar_at(node, 1), sole_producer(node, 0, "Where")
-    if limit is None or chosen is None or home.graph.opset_imports.get("", 0) < _BOOLS:
+    if scalar_at(node, 1) is None or home.graph.opset_imports.get("", 0) < _BOOLS:
         return
-    largest, unknown = sole_producer(chosen, 2, "ReduceMax"), sole_producer(chosen, 0, "IsNaN")
-    total = sole_producer(unknown, 0, "ReduceSum")
-    if largest is None or total is None or not math.isnan(scalar_at(chosen, 1) or 0):
+    largest, total = _largest_beside_sum(sole_producer(node, 0, "Min", "Where"))
+    if largest is None or total is None:
         return
     source, sizes = largest.inputs[0], sizes_of(shape_at(largest, 0))
     if total.inputs[0] is not source or _axes(total) != _axes(largest) or _axes(largest) is None:
@@ -112,6 +110,17 @@ def _below(node: ir.Node, home: Home) -> None:
     node.replace_input_with(0, each.outputs[0])
     node.replace_input_with(1, largest.inputs[1])
     node.attributes.update(largest.attributes)
+
+
+def _largest_beside_sum(node: ir.Node | None) -> tuple[ir.Node | None, ir.Node | None]:
+    """Return the reductions to the largest number and to the sum, of which a node chooses NaN or the first."""
+    if node is not None and node.op_type == "Where":
+        is_nan = math.isnan(scalar_at(node, 1) or 0)
+        unknown = sole_producer(node, 0, "IsNaN") if is_nan else None
+        return sole_producer(node, 2, "ReduceMax"), sole_producer(unknown, 0, "ReduceSum")
+    if node is None or len(node.inputs) != 2:
+        return None, None
+    return sole_producer(node, 0, "ReduceMax"), sole_producer(node, 1, "ReduceSum")
 
 
 def _magnitude(node: ir.Node, _home: Home) -> None:
