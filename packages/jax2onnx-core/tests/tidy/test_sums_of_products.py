@@ -45,6 +45,11 @@ CASES = {
     "two products": (lambda u, v: u[:2] * v[:2] + u[2:] * v[2:], [(4,), (4,)], 0),
     "other vectors": (lambda u, v, w: u[:2] * v[:2] + u[2:] * w[2:] + u[:2] * w[:2], [(4,), (4,), (4,)], 0),
     "factors beside both": (lambda u, v: 2 * u[:2] * v[:2] + u[2:] * v[2:] - 3 * u[1:3] * v[:2], [(4,), (4,)], 0),
+    "factors beside factors": (
+        lambda u: (u[:2] * 3e30) * 3e-30 + (u[1:3] * 3e30) * 2e-30 - (u[2:] * 1e30) * 1e-30,
+        [(4,)],
+        0,
+    ),
     "many": (lambda u: u[:, :3] * 2.0 + u[:, 3:6] * 3.0 + u[:, 6:] * 4.0, [(500, 9)], 0),
     "integers": (_quaternions, [jax.ShapeDtypeStruct((4,), jnp.int32)] * 2, 0),
 }

@@ -172,7 +172,10 @@ def _multiply_by(term: _Term, product: ir.Node, place: int, home: Home) -> bool:
         if home.is_parameter(value) or tensor.size > _MOST:
             return False
         numbers = tensor.numpy()
-        term.has_number |= not np.all(np.abs(numbers) == 1)
+        if not np.all(np.abs(numbers) == 1):
+            if term.has_number:  # their product is rounded
+                return False
+            term.has_number = True
         term.factor = term.factor * numbers
         return True
     inner = sole_producer(product, place, "Mul")
