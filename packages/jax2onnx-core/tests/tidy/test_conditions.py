@@ -8,6 +8,7 @@ import pytest
 SPECIAL = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 3e38, -3e38, 1e-30], np.float32)
 FINITE = "e = Equal(x, x) i = Equal(x, const_inf) n = Not(i) a = And(e, n) j = Equal(x, low) o = Not(j)"
 BOUNDS = "<float const_inf = {inf}, float low = {-inf}, bool const_yes = {1}, bool const_no = {0}, "
+BOUNDS += "float const_zero = {0}, float const_small = {1e-8}, float const_less = {-1}, float small = {1e-8}, "
 BOUNDS += "int32 const_two = {2}, int32[4] const_four = {3, -1, 2, 9}>"
 CASES = {
     "finite": (f"{FINITE} y = And(a, o)", "bool[4]", {"Abs": 1, "Less": 1, "And": 0, "Equal": 0}),
@@ -42,6 +43,41 @@ CASES = {
     "and false": ("g = Greater(x, low) y = And(g, const_no)", "bool[4]", {"And": 1}),
     "or false": ("g = Greater(x, low) y = Or(const_no, g)", "bool[4]", {"Or": 0}),
     "or true": ("g = Greater(x, low) y = Or(const_yes, g)", "bool[4]", {"Or": 1}),
+    "close to 0": (
+        "e = Equal(x, const_zero) m = Abs(x) l = LessOrEqual(m, const_small) y = Or(e, l)",
+        "bool[4]",
+        {"Or": 0, "Equal": 0, "LessOrEqual": 1},
+    ),
+    "close to 0, by the distance": (
+        "e = Equal(x, const_zero) d = Sub(x, const_zero) m = Abs(d) l = LessOrEqual(m, const_small) y = Or(e, l)",
+        "bool[4]",
+        {"Or": 0, "Equal": 0, "LessOrEqual": 1},
+    ),
+    "close to 0 in another order": (
+        "e = Equal(x, const_zero) m = Abs(x) l = Less(m, const_small) y = Or(l, e)",
+        "bool[4]",
+        {"Or": 0, "Equal": 0, "Less": 1},
+    ),
+    "a bound without 0": (
+        "e = Equal(x, const_zero) m = Abs(x) l = LessOrEqual(m, const_less) y = Or(e, l)",
+        "bool[4]",
+        {"Or": 1},
+    ),
+    "0 is the bound": (
+        "e = Equal(x, const_zero) m = Abs(x) l = Less(m, const_zero) y = Or(e, l)",
+        "bool[4]",
+        {"Or": 1},
+    ),
+    "a bound of the user's": (
+        "e = Equal(x, const_zero) m = Abs(x) l = LessOrEqual(m, small) y = Or(e, l)",
+        "bool[4]",
+        {"Or": 1},
+    ),
+    "close to 0, of another": (
+        "e = Equal(x, const_zero) z = Neg(x) m = Abs(z) l = LessOrEqual(m, const_small) y = Or(e, l)",
+        "bool[4]",
+        {"Or": 1},
+    ),
     "either but not both, and false": ("g = Greater(x, low) y = Xor(g, const_no)", "bool[4]", {"Xor": 0, "Not": 0}),
     "either but not both, and true": ("g = Greater(x, low) y = Xor(const_yes, g)", "bool[4]", {"Xor": 0, "Not": 1}),
     "equal to false": ("g = Greater(x, low) y = Equal(g, const_no)", "bool[4]", {"Equal": 0, "Not": 1}),

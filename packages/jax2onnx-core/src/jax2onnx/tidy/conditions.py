@@ -82,8 +82,38 @@ def _told(equal: ir.Node | None, number: float | None) -> tuple[ir.Value, list[f
 
 
 def _either(node: ir.Node, home: Home) -> None:
-    """Rewrite ``Or(c[4], False)`` to ``c``."""
-    _drop_neutral(node, home, neutral=False)
+    """Rewrite ``Or(c[4], False)`` to ``c``, and ``Or(Equal(x[4], 0), LessOrEqual(Abs(x), 1e-8))`` to the latter.
+
+    So does JAX ask whether numbers are close to 0, of which it takes the distance.
+    """
+    if _drop_neutral(node, home, neutral=False):
+        return
+    for place in (0, 1):
+        if same_shape(node.inputs[1 - place], node.outputs[0]) and _is_within(node, place, home):
+            drop(node, 1 - place)
+            return
+
+
+def _is_within(node: ir.Node, place: int, home: Home) -> bool:
+    """Return whether an operand asks whether numbers are one whose magnitude the other one's bound admits."""
+    equal, bound = producer_at(node, place), producer_at(node, 1 - place)
+    if equal is None or bound is None or standard(equal) != "Equal" or standard(bound) not in {"Less", "LessOrEqual"}:
+        return False
+    magnitude, number, most = producer_at(bound, 0), _number(equal, home), _number(bound, home)
+    if magnitude is None or standard(magnitude) != "Abs":
+        return False
+    difference = producer_at(magnitude, 0)
+    is_from_zero = difference is not None and standard(difference) == "Sub" and _number(difference, home) == 0
+    asked = difference.inputs[0] if difference is not None and is_from_zero else magnitude.inputs[0]
+    if asked is not equal.inputs[0]:
+        return False
+    return number is not None and most is not None and bool(_TESTS[bound.op_type](abs(number), most))
+
+
+def _number(test: ir.Node, home: Home) -> float | None:
+    """Return the number of rank 0 with which a test compares, None if it is computed or a parameter of the user's."""
+    value = test.inputs[1]
+    return None if value is None or home.is_parameter(value) else scalar_at(test, 1)
 
 
 def _exclusive(node: ir.Node, home: Home) -> None:
