@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from jax2onnx.tidy.match_nodes import become, drop, is_used_once, producer_at, same_dims, shape_at, tensor_at
+from jax2onnx.tidy.match_nodes import (
+    become,
+    drop,
+    is_used_once,
+    producer_at,
+    same_dims,
+    shape_at,
+    sizes_of,
+    target_dims,
+    tensor_at,
+)
 from jax2onnx.tidy.rules import rewrites
 from jax2onnx.tidy.subgraphs import standard
 
@@ -70,13 +80,11 @@ def _keep_all(node: ir.Node, shape: ir.Shape, axis: int, home: Home) -> None:
     if same_dims(shape, result):
         drop(node)
         return
-    before, after = shape[:axis], shape[axis + 1 :]
-    new = result[axis : len(result) - len(after)]
-    if 0 in shape or sum(not isinstance(dim, int) for dim in after) > 1:
+    after = shape[axis + 1 :]
+    new = sizes_of(result[axis : len(result) - len(after)])
+    target = None if new is None else target_dims(shape[:axis], new, after)
+    if target is None:
         return
-    # 0 keeps a dim that has the same place, and -1 is what is left.
-    kept = [dim if isinstance(dim, int) else 0 for dim in before]
-    target = [*kept, *(dim for dim in new if isinstance(dim, int)), *(d if isinstance(d, int) else -1 for d in after)]
     become(node, "Reshape", node.inputs[0])
     node.resize_inputs(2)
     node.replace_input_with(1, home.ints(target))

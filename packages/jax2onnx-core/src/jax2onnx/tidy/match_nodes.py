@@ -31,6 +31,7 @@ __all__ = [
     "sizes_of",
     "slice_steps",
     "sole_producer",
+    "target_dims",
     "tensor_at",
 ]
 
@@ -155,6 +156,17 @@ def sizes_of(dims: Iterable[Dim] | None) -> tuple[int, ...] | None:
             return None
         sizes.append(dim)
     return tuple(sizes)
+
+
+def target_dims(before: Sequence[Dim], new: Sequence[int], after: Sequence[Dim]) -> list[int] | None:
+    """Return the dims for a ``Reshape`` that gives an array new ones between others, None if they cannot be said.
+
+    0 keeps a dim that has the same place, and -1 is what is left.
+    """
+    if 0 in (*before, *after) or sum(not isinstance(dim, int) for dim in after) > 1:
+        return None
+    kept = [dim if isinstance(dim, int) else 0 for dim in before]
+    return [*kept, *new, *(dim if isinstance(dim, int) else -1 for dim in after)]
 
 
 def new_node(

@@ -15,7 +15,6 @@ import onnx_ir as ir
 from jax2onnx.tidy.alike_kinds import signature
 from jax2onnx.tidy.match_nodes import (
     FLOATS,
-    Dim,
     is_transpose,
     new_node,
     permutation,
@@ -25,6 +24,7 @@ from jax2onnx.tidy.match_nodes import (
     shape_at,
     sizes_of,
     sole_producer,
+    target_dims,
 )
 from jax2onnx.tidy.one_more_dim import ADDING, REMOVING
 from jax2onnx.tidy.rules import rewrites
@@ -82,7 +82,7 @@ def _entry(node: ir.Node) -> tuple[ir.Value, tuple[int, ...], int] | None:
     if len(axes) < 2 or not any(same_dims([*before, *ones, *after], result) for ones in ([], [1])):
         return None
     places = [bounds[axis][0] for axis in axes]
-    return _turned(matrix, axes, places) if _can_be_reshaped(dims, axes[-1]) else None
+    return None if target_dims(before, [1], after) is None else _turned(matrix, axes, places)
 
 
 def _turned(matrix: ir.Value, axes: Sequence[int], places: Sequence[int]) -> tuple[ir.Value, tuple[int, ...], int]:
@@ -98,25 +98,14 @@ def _turned(matrix: ir.Value, axes: Sequence[int], places: Sequence[int]) -> tup
     return matrix, tuple(axes), int(np.ravel_multi_index(places, sizes))
 
 
-def _can_be_reshaped(dims: Sequence[Dim], last: int) -> bool:
-    """Return whether dims can be written into a ``Reshape`` that changes none after ``last``."""
-    return 0 not in dims and sum(not isinstance(dim, int) for dim in dims[last + 1 :]) <= 1
-
-
-def _target(before: Sequence[Dim], new: Sequence[int], after: Sequence[Dim]) -> list[int]:
-    """Return the dims for a ``Reshape``, where 0 keeps a dim that has the same place, and -1 is what is left."""
-    kept = [dim if isinstance(dim, int) else 0 for dim in before]
-    return [*kept, *new, *(dim if isinstance(dim, int) else -1 for dim in after)]
-
-
 def _take(matrix: ir.Value, axes: Sequence[int], entries: Sequence[tuple[ir.Node, int]], home: Home) -> None:
     first = entries[0][0]
     dims = list(matrix.shape or ())
     before, after = dims[: axes[0]], dims[axes[-1] + 1 :]
     size = math.prod(dim for axis in axes if isinstance(dim := dims[axis], int))
-    vector = new_node(
-        "Reshape", [matrix, home.ints(_target(before, [size], after))], ir.Shape([*before, size, *after]), first
-    )
+    target = target_dims(before, [size], after)
+    assert target is not None
+    vector = new_node("Reshape", [matrix, home.ints(target)], ir.Shape([*before, size, *after]), first)
     first.prepend(vector)
     for node, place in entries:
         taken = _taken(vector.outputs[0], axes[0], place, node, home)
@@ -226,19 +215,19 @@ def _join(node: ir.Node, axis: int, inner: int, home: Home) -> bool:
     found = [_row(node, place, axis, inner) for place in range(len(node.inputs))]
     rows = [row for row in found if row is not None]
     sizes = sizes_of(dims[inner : inner + 2])
-    if len(rows) < len(found) or sizes is None or len(sizes) < 2 or not _can_be_reshaped(dims, inner + 1):
+    before, after = dims[:inner], dims[inner + 2 :]
+    target = None if sizes is None else target_dims(before, sizes, after)
+    if len(rows) < len(found) or sizes is None or len(sizes) < 2 or target is None:
         return False
     entries = [row.inputs for row, _ in rows]
     if inner < axis:
         if any(len(column) != sizes[0] for column in entries):
             return False
         entries = [*zip(*entries, strict=True)]
-    before, after = dims[:inner], dims[inner + 2 :]
     shape = ir.Shape([*before, math.prod(sizes), *after])
     joined = new_node("Concat", [entry for row in entries for entry in row], shape, node)
     joined.attributes.add(ir.AttrInt64("axis", inner))
-    target = home.ints(_target(before, sizes, after))
-    matrix = new_node("Reshape", [joined.outputs[0], target], ir.Shape(dims), node)
+    matrix = new_node("Reshape", [joined.outputs[0], home.ints(target)], ir.Shape(dims), node)
     node.prepend([joined, matrix])
     matrix.outputs[0].name, result.name = result.name, matrix.outputs[0].name
     graph = graph_of(node)
